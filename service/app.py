@@ -219,7 +219,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(gate)
     administration = PolicyAdministration(
-        gate, policies, check_worker.checked, tell=hint.tell if hint else lambda _number: None
+        gate, policies, check_worker.check, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
     leeway = max(issuer.leeway for issuer in issuers)
@@ -251,7 +251,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             decision_explanation_route(gate, policies.built),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
             *policy_routes(administration, cursors),
-            *policy_diff_routes(PolicyComparison(administration, check_worker.compared)),
+            *policy_diff_routes(PolicyComparison(administration, check_worker.compare)),
             *replay_routes(Replays(gate, parts.requests), cursors),
             *directory_routes(Directory(gate, hashes), cursors),
             *people_routes(Directory(gate, hashes), Merging(gate), cursors),

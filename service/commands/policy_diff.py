@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from rich.console import Console
 
-from service.administration.checks.diff import policy_diff
+from service.administration.checks.diff import compare_policies
 from service.commands.api_client import active_number, connect
 from service.commands.doors import as_json, as_person, directory
 from service.commands.tables import quoted
@@ -62,7 +62,7 @@ def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
     after = parse(PolicyText.read(directory))
     stored = api.call("GET", f"{VERSIONS}/{against}")
     texts = {name: stored[name] for name in ("model", "rules", "vocabulary", "cases")}
-    found = json.loads(json.dumps(asdict(policy_diff(parse(PolicyText(**texts)), after))))
+    found = json.loads(json.dumps(asdict(compare_policies(parse(PolicyText(**texts)), after))))
     return {"number": None, "against": against, **found}
 
 

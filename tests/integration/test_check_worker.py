@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.administration.checks import check_worker, examination
-from service.administration.checks.diff import policy_diff
+from service.administration.checks.diff import compare_policies
 from service.administration.versions import administration
 from service.errors import PolicyRejected, TryLater
 from service.policy.policy_file import parse
@@ -60,21 +60,21 @@ async def gone(process: int) -> None:
     "text", [shipped(), with_rows(EXTRA), with_rows("p, allow, owner"), replace(shipped(), model="no model")]
 )
 async def test_it_says_of_a_policy_what_is_said_here(text: PolicyText) -> None:
-    found = await check_worker.checked(text, examination.PROPOSAL, shipped())
+    found = await check_worker.check(text, examination.PROPOSAL, shipped())
     assert found == examination.report(text, examination.PROPOSAL, shipped())
 
 
 async def test_it_compares_as_is_compared_here_and_tells_what_cannot_be_read() -> None:
     before, after = shipped(), with_rows(EXTRA)
-    assert await check_worker.compared(before, after) == policy_diff(parse(before), parse(after))
+    assert await check_worker.compare(before, after) == compare_policies(parse(before), parse(after))
     with pytest.raises(PolicyRejected, match="A p row has 9 fields"):
-        await check_worker.compared(before, with_rows("p, allow, owner"))
+        await check_worker.compare(before, with_rows("p, allow, owner"))
 
 
 async def test_it_ends_with_whoever_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "process"
     instead(monkeypatch, ENDLESS.format(path=str(place)))
-    asked = asyncio.create_task(check_worker.checked(shipped(), 1))
+    asked = asyncio.create_task(check_worker.check(shipped(), 1))
     process = await started(place)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -87,27 +87,27 @@ async def test_it_ends_with_its_time_and_then_one_may_ask_again(
 ) -> None:
     place = tmp_path / "process"
     instead(monkeypatch, ENDLESS.format(path=str(place)))
-    monkeypatch.setattr(check_worker, "LONGEST", 1)
-    with pytest.raises(TryLater, match="was not looked at to the end within 1 s"):
-        await check_worker.checked(shipped(), 1)
+    monkeypatch.setattr(check_worker, "MAX_SECONDS", 1)
+    with pytest.raises(TryLater, match="did not finish within 1 s"):
+        await check_worker.check(shipped(), 1)
 
 
 async def test_a_policy_that_makes_it_fail_is_refused_and_one_that_was_killed_may_be_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     instead(monkeypatch, "import sys; sys.stdin.read(); raise MemoryError")
-    found = await check_worker.checked(shipped(), 1)
+    found = await check_worker.check(shipped(), 1)
     assert found.complaints == (check_worker.UNFINISHED,)
     instead(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)")
     with pytest.raises(TryLater):
-        await check_worker.checked(shipped(), 1)
+        await check_worker.check(shipped(), 1)
 
 
 async def test_it_learns_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY", "a secret")
     program = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9 * any('TIMEWARDEN' in x for x in os.environ))"
     instead(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
-    assert await check_worker.checked(shipped(), 1) == examination.PolicyReport()
+    assert await check_worker.check(shipped(), 1) == examination.PolicyReport()
 
 
 async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second_proposal_waits(

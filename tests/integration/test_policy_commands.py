@@ -69,7 +69,7 @@ def test_rows_that_no_case_exercises_are_named_and_refuse_nothing(policies: Path
     ("row", "says"),
     [
         ("p, allow, owner", "A p row has 9 fields"),
-        ("p, deny, role:auditor, read, any, log, read:audit, always, no", "contradicts 'audit-read'"),
+        ("p, deny, role:auditor, read, any, log, read:audit, always, no", "conflicts with 'audit-read'"),
     ],
 )
 def test_what_would_be_refused_is_told_by_line_with_exit_code_1(policies: Path, row: str, says: str) -> None:

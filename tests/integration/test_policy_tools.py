@@ -64,23 +64,23 @@ WRONG: dict[str, tuple[PolicyText, str, int, str]] = {
     ),
     "the same row under another name": (
         with_rows("p, allow, owner, read, any, timesheet, read:timesheets, always, again"),
-        "policy.csv", LINES + 1, "says the same as line 6",
+        "policy.csv", LINES + 1, "repeats line 6",
     ),
-    "a contradiction": (
+    "a conflict": (
         with_rows("p, deny, manager, reject, submitted, timesheet, approve:timesheets, always, no-reject"),
-        "policy.csv", LINES + 1, "contradicts 'reject-team' in line 16",
+        "policy.csv", LINES + 1, "conflicts with 'reject-team' in line 16",
     ),
-    "a row that can never hold": (
+    "an unsatisfiable row": (
         with_rows("p, allow, owner, create, approved, timesheet, any, always, late"), "policy.csv", LINES + 1, "never",
     ),
     "what a law forbids": (
         with_rows("p, allow, owner, approve, any, timesheet, any, always, own"), "policy.csv", LINES + 1, "safety law",
     ),
     "a fact and its negation": (
-        with_rows("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x"), "policy.csv", LINES + 1, "twice",
+        with_rows("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x"), "policy.csv", LINES + 1, "repeat",
     ),
     "a failing case": (
-        with_rows(cases={"a.yaml": CASE.format("owners read", "deny")}), "cases/a.yaml", 1, "wanted deny, got allow",
+        with_rows(cases={"a.yaml": CASE.format("owners read", "deny")}), "cases/a.yaml", 1, "expected deny, got allow",
     ),
     "a malformed case": (
         with_rows(cases={"a.yaml": CASE.format("owners read", "maybe")}), "cases/a.yaml", 7, "'maybe'",
@@ -123,7 +123,7 @@ async def test_a_useless_row_is_taken_with_a_warning(running: InProcess) -> None
     assert answer.status_code == 201, answer.text
     (warning,) = answer.json()["warnings"]
     assert (warning["file"], warning["line"]) == ("policy.csv", LINES + 1)
-    assert "'read-own' in line 6 allows already" in warning["message"]
+    assert "'read-own' in line 6 already allows" in warning["message"]
     assert (await propose(running, shipped())).json()["warnings"] == []
 
 
@@ -133,7 +133,7 @@ async def test_a_proposal_is_told_which_cases_it_lost_and_what_no_case_tries(run
     assert [(one["file"], one["line"]) for one in told["untried"]] == [("policy.csv", LINES + 1)]
     assert told["warnings"] == []
     fewer = (await propose(running, with_rows())).json()
-    assert any("are gone, such as '" in warning["message"] for warning in fewer["warnings"])
+    assert any("are missing, such as '" in warning["message"] for warning in fewer["warnings"])
 
 
 async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: House, running: InProcess) -> None:
@@ -191,14 +191,14 @@ async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House
 async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, release, whole = asyncio.Event(), asyncio.Event(), check_worker.compared
+    entered, release, whole = asyncio.Event(), asyncio.Event(), check_worker.compare
 
     async def slow(before: PolicyText, after: PolicyText) -> PolicyDiff:
         entered.set()
         await release.wait()
         return await whole(before, after)
 
-    monkeypatch.setattr(check_worker, "compared", slow)
+    monkeypatch.setattr(check_worker, "compare", slow)
     monkeypatch.setattr(comparison, "LONGEST_WAIT", 0.2)
     async with unshared_api(house, issuer) as hasty:
         first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.administration.checks import case_results, examination
-from service.administration.checks.case_changes import case_changes
+from service.administration.checks.case_changes import compare_cases
 from service.policy.policy_file import PolicyText, parse
 from tests import policy_forge
 
@@ -29,37 +29,37 @@ def test_a_case_that_is_added_removed_or_changed_is_told_with_its_place() -> Non
     before, longer, other = (parse(one) for one in (SHIPPED, with_cases(added), with_cases(changed)))
     assert [
         (case_change.change, case_change.name, case_change.file, case_change.line)
-        for case_change in case_changes(before, longer)
+        for case_change in compare_cases(before, longer)
     ] == [("added", "new", f"cases/{FILE}", end)]
-    assert [(case_change.change, case_change.name) for case_change in case_changes(longer, before)] == [
+    assert [(case_change.change, case_change.name) for case_change in compare_cases(longer, before)] == [
         ("removed", "new")
     ]
-    assert [case_change.change for case_change in case_changes(before, other)] == ["changed"]
-    assert list(case_changes(before, before)) == []
+    assert [case_change.change for case_change in compare_cases(before, other)] == ["changed"]
+    assert list(compare_cases(before, before)) == []
 
 
-def test_a_case_that_only_stands_elsewhere_is_the_same() -> None:
+def test_a_case_that_moved_to_another_file_is_the_same() -> None:
     moved = {"a-new-name.yaml" if name == FILE else name: f"# first\n{text}" for name, text in SHIPPED.cases.items()}
-    assert list(case_changes(parse(SHIPPED), parse(replace(SHIPPED, cases=moved)))) == []
+    assert list(compare_cases(parse(SHIPPED), parse(replace(SHIPPED, cases=moved)))) == []
 
 
-def test_a_proposal_with_fewer_cases_is_warned_of_and_so_is_each_rule_that_lost_its_last_one() -> None:
+def test_a_proposal_with_fewer_cases_gets_warnings_and_so_does_each_rule_without_a_case() -> None:
     fewer = replace(SHIPPED, cases={name: text for name, text in SHIPPED.cases.items() if name != FILE})
     found = examination.report(fewer, examination.PROPOSAL, SHIPPED)
     assert found.complaints == ()
-    messages = [one.message for one in found.warnings]
-    assert any("are gone, such as '" in one for one in messages)
-    assert any("'upload-contractors' lost its last case" in one for one in messages)
+    messages = [warning.message for warning in found.warnings]
+    assert any("are missing, such as '" in message for message in messages)
+    assert any("'upload-contractors' has no case any more" in message for message in messages)
     assert examination.report(SHIPPED, examination.PROPOSAL, SHIPPED).warnings == ()
     assert examination.report(SHIPPED, examination.PROPOSAL, fewer).warnings == ()
 
 
-def test_cases_that_others_took_the_place_of_are_gone_all_the_same() -> None:
+def test_a_case_that_another_replaced_is_missing() -> None:
     first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
     other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
     found = examination.report(other, examination.PROPOSAL, SHIPPED)
     assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
-    assert f"is gone: '{first}'" in found.warnings[0].message
+    assert f"is missing: '{first}'" in found.warnings[0].message
 
 
 def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> None:
@@ -73,8 +73,8 @@ def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> Non
 
 def test_of_very_many_rules_without_a_case_one_is_named() -> None:
     found = examination.report(replace(SHIPPED, cases={}), examination.PROPOSAL, SHIPPED)
-    assert sum("lost" in one.message for one in found.warnings) == 1
-    assert any("rules lost their last case, such as 'read-own'" in one.message for one in found.warnings)
+    assert sum("no case any more" in warning.message for warning in found.warnings) == 1
+    assert any("rules have no case any more, such as 'read-own'" in warning.message for warning in found.warnings)
 
 
 def test_what_a_proposal_leaves_untried_is_reported() -> None:
@@ -84,11 +84,11 @@ def test_what_a_proposal_leaves_untried_is_reported() -> None:
     assert found.untried[0].line == len(SHIPPED.rules.splitlines()) + 1
 
 
-def test_cases_that_would_look_at_very_many_rows_are_not_tried_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cases_that_would_read_too_many_rows_are_not_run_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of cases about thousands of rows would take an hour; the first that is too much is named."""
     monkeypatch.setattr(case_results, "MAX_ROW_VISITS", 300)
     found = examination.examine(SHIPPED, examination.PROPOSAL)
-    said = [one for one in found.complaints if "were tried" in one.message]
+    said = [complaint for complaint in found.complaints if "were not run" in complaint.message]
     assert len(said) == len(found.complaints) == 1
     assert said[0].line > 0
-    assert "would look at more than 300 rows" in said[0].message
+    assert "would read more than 300 rows" in said[0].message

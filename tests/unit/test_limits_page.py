@@ -58,7 +58,7 @@ BOUNDS = {
     "case files": "service.policy.policy_file:MAX_CASE_FILES",
     "rows visited by all cases": "service.administration.checks.case_results:MAX_ROW_VISITS",
     "rows visited to prove the safety laws": "service.policy.request_space:MAX_CASBIN_ROWS",
-    "check of a proposal": "service.administration.checks.check_worker:LONGEST",
+    "check of a proposal": "service.administration.checks.check_worker:MAX_SECONDS",
     "scopes, roles or facts of a simulation": "service.administration.versions.simulated_request:MAX_WORDS",
     "unfinished replays of each kind": "service.administration.replay.jobs:MAX_OPEN_JOBS_PER_KIND",
     "period of a summary": "service.web.audit.decisions:MAX_SUMMARY",

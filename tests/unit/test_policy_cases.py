@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.administration.checks import case_results, examination
 from service.administration.checks.trial import trial
-from service.authorization.engine.row_conditions import listed
+from service.authorization.engine.row_conditions import is_listed
 from service.errors import PolicyRejected
 from service.policy import case_files, policy_file
 from service.policy.access_request import Reason
@@ -50,7 +50,7 @@ def refused(text: policy_file.PolicyText) -> list[str]:
 
 @pytest.mark.parametrize("case", SHIPPED, ids=lambda case: case.name)
 def test_the_shipped_policy_answers_as_the_case_says(case: case_files.Case) -> None:
-    assert case_results.run(SNAPSHOT.policy, SNAPSHOT, [case]) == []
+    assert case_results.failed_cases(SNAPSHOT.policy, SNAPSHOT, [case]) == []
 
 
 def untried(text: PolicyText) -> list[str]:
@@ -58,7 +58,7 @@ def untried(text: PolicyText) -> list[str]:
     found = examination.examine(text, examination.PROPOSAL)
     assert found.snapshot is not None
     assert found.complaints == ()
-    return [str(one) for one in case_results.untried(found.snapshot.policy, found.snapshot, found.tried)]
+    return [str(one) for one in case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)]
 
 
 def test_every_rule_and_every_word_is_tried_allowed_and_denied() -> None:
@@ -85,16 +85,16 @@ def test_a_policy_that_fails_a_case_is_refused_with_the_case_and_what_it_got() -
     assert changed != text.rules
     complaint, explained = refused(replace(text, rules=changed))
     assert complaint.startswith("cases/approval.yaml:")
-    assert "missing, got reject-team lacking who owner and state submitted" in explained
-    assert "Case 'a manager sends a sheet back': wanted allow, got deny (no-rule)" in complaint
+    assert "as missing, got reject-team lacking who owner and state submitted" in explained
+    assert "Case 'a manager sends a sheet back': expected allow, got deny (no-rule)" in complaint
 
 
 @pytest.mark.parametrize(
     ("addition", "got"),
     [
-        ("  rule: read-team\n", "wanted it decided by read-team, got read-own"),
+        ("  rule: read-team\n", "expected a decision by read-team, got read-own"),
         ("  rule: read-all\n", "there is no rule 'read-all'"),
-        ("  reason: no-rule\n", "wanted the reason no-rule, got allowed"),
+        ("  reason: no-rule\n", "expected the reason no-rule, got allowed"),
     ],
 )
 def test_the_rule_and_the_reason_count_too(addition: str, got: str) -> None:
@@ -115,7 +115,7 @@ def test_a_fact_that_a_case_leaves_out_is_unknown() -> None:
     )
     assert cases.complaints == []
     snapshot = examination.load(policy_forge.shipped(), 1)
-    assert case_results.run(snapshot.policy, snapshot, cases.cases) == []
+    assert case_results.failed_cases(snapshot.policy, snapshot, cases.cases) == []
 
 
 def test_an_untried_rule_or_word_is_a_hint_and_no_refusal() -> None:
@@ -132,23 +132,23 @@ def test_an_untried_rule_or_word_is_a_hint_and_no_refusal() -> None:
         ("- case: [", 1, "not YAML"),
         ("case: x", 1, "must be a list of cases"),
         ("", 1, "must be a list of cases"),
-        ("- just words", 1, "Keys with values"),
+        ("- just words", 1, "must be keys with values"),
         (CASE.replace("  kind: timesheet\n", ""), 1, "lacks 'kind'"),
         (CASE.replace("kind: timesheet", "kind: timeshet"), 5, "'timeshet' is not a known kind"),
         (CASE.replace("action: read", "action: raed"), 4, "not a known action"),
         (CASE.replace("who: owner", "who: [owner, ownr]"), 2, "'ownr' is not a known relation"),
-        (CASE.replace("who: owner", "who: {owner: 1}"), 2, "One word"),
+        (CASE.replace("who: owner", "who: {owner: 1}"), 2, "must be a word"),
         (CASE.replace("read:timesheets", "reed:timesheets"), 3, "not a known scope"),
         (CASE.replace("state: draft", "state: any"), 6, "not a known state"),
         (CASE.replace("state: draft", "facts: {mfaa: true}"), 6, "not a known key"),
         (CASE.replace("state: draft", "facts: {mfa: yes}"), 6, "'yes' is not a known answer"),
         (CASE.replace("verdict: allow", "verdict: permit"), 7, "not a known verdict"),
-        (CASE + "  verdict: deny\n", 8, "stands here twice"),
+        (CASE + "  verdict: deny\n", 8, "The key 'verdict' is here twice"),
         (CASE + "  colour: red\n", 8, "not a known key"),
         (CASE + "  reason: because\n", 8, "not a known reason"),
-        (CASE + "  listed: false\n", 8, "listed exactly when reading it is allowed"),
-        (CASE.replace("read\n", "edit\n") + "  listed: true\n", 8, "Only reads"),
-        (CASE + CASE, 8, "already in cases/odd.yaml line 1"),
+        (CASE + "  listed: false\n", 8, "listed exactly when it may be read"),
+        (CASE.replace("read\n", "edit\n") + "  listed: true\n", 8, "belongs to reads"),
+        (CASE + CASE, 8, "already used in cases/odd.yaml line 1"),
         (CASE.replace("who: owner", "who: &a [owner]") + "  rule: *a\n", 8, "aliases"),
         (CASE.replace("who: owner", "who: !!python/name:os.system x"), 2, "not a known relation"),
         ("[" * 100_000, 0, "not YAML"),
@@ -204,12 +204,12 @@ def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> 
 @pytest.mark.parametrize(
     ("addition", "got"),
     [
-        ("  near: read-team\n", "wanted read-team nearest to allowing it, got read-own lacking scope read:timesheets"),
-        ("  near: [read-own, read-team]\n", "wanted read-own, read-team nearest to allowing it"),
+        ("  near: read-team\n", "expected read-team as the nearest, got read-own lacking scope read:timesheets"),
+        ("  near: [read-own, read-team]\n", "expected read-own, read-team as the nearest"),
         ("  near: read-all\n", "there is no rule 'read-all'"),
-        ("  told: you are tired\n", "wanted the caller told: you are tired, got: needs scope read:timesheets"),
-        ("  missing: who manager\n", "wanted who manager missing, got read-own lacking scope read:timesheets"),
-        ("  missing: [who owner, scope read:timesheets]\n", "wanted scope read:timesheets and who owner missing"),
+        ("  told: you are tired\n", "expected the sentences: you are tired, got: needs scope read:timesheets"),
+        ("  missing: who manager\n", "expected who manager as missing, got read-own lacking scope read:timesheets"),
+        ("  missing: [who owner, scope read:timesheets]\n", "expected scope read:timesheets and who owner as missing"),
     ],
 )
 def test_a_case_that_explains_it_otherwise_fails(addition: str, got: str) -> None:
@@ -225,8 +225,8 @@ def test_a_case_that_explains_it_otherwise_fails(addition: str, got: str) -> Non
         ("  missing: [state dratf]\n", "'dratf' is not a known state"),
         ("  missing: [who ownr]\n", "'ownr' is not a known relation"),
         ("  missing: [fact not mfaa]\n", "'mfaa' is not a known fact"),
-        ("  missing: [colour red]\n", "no condition of a row"),
-        ("  missing: scope\n", "no condition of a row"),
+        ("  missing: [colour red]\n", "not a condition of a row"),
+        ("  missing: scope\n", "not a condition of a row"),
     ],
 )
 def test_a_missing_condition_is_spelled_in_the_words_of_the_vocabulary(addition: str, message: str) -> None:
@@ -236,15 +236,15 @@ def test_a_missing_condition_is_spelled_in_the_words_of_the_vocabulary(addition:
 
 def test_what_is_allowed_is_near_to_nothing() -> None:
     (found,) = complaints_of(CASE + "  near: read-own\n")
-    assert "Only what is denied has 'near'" in found.message
+    assert "'near' belongs to denied cases" in found.message
 
 
 def test_listed_is_tried_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     text = replace(policy_forge.shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
     examination.load(text, 1)
-    monkeypatch.setattr("service.authorization.engine.row_conditions.left_of", lambda *_: None)
+    monkeypatch.setattr("service.authorization.engine.row_conditions.fold_rule", lambda *_: None)
     (complaint,) = refused(text)
-    assert complaint.endswith("wanted it listed, and it is not")
+    assert complaint.endswith("expected it listed, got not listed")
 
 
 @settings(max_examples=example_count(100, uncut=150))
@@ -256,7 +256,7 @@ def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
     for request in asked:
         one = access_request(snapshot, request)
         words = snapshot.vocabulary
-        shown = listed(
+        shown = is_listed(
             snapshot.rules_of(one.kind, one.action), one, words.relations["timesheet"], words.facts["timesheet"]
         )
         assert shown is snapshot.decide(one).allowed

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.administration.checks import verdict_changes as changed
-from service.administration.checks.diff import policy_diff
+from service.administration.checks.diff import compare_policies
 from service.administration.checks.verdict_changes import MAX_CHANGES, verdict_changes
 from service.policy import policy_file
 from tests import policy_forge
@@ -34,7 +34,7 @@ sheet_requests = requests.map(lambda one: (one[0].removeprefix("log."), *one[1:]
 
 
 def told(before: list[str], after: list[str]) -> list[str]:
-    found = policy_diff(policy_forge.policy(*before), policy_forge.policy(*after))
+    found = compare_policies(policy_forge.policy(*before), policy_forge.policy(*after))
     return [verdict.sentence for verdict in found.verdicts]
 
 
@@ -49,7 +49,7 @@ def told(before: list[str], after: list[str]) -> list[str]:
          ["a manager with approve:timesheets may now approve a submitted timesheet when mfa is false",
           "a manager with approve:timesheets may no longer approve a submitted timesheet when mfa is true"]),
         ([ME], [ME, "p, allow, role:auditor, read, any, log, read:audit, always, audit"],
-         ["somebody with the role auditor and read:audit may now read the decision log"]),
+         ["a caller with the role auditor and read:audit may now read the decision log"]),
         ([ME], [ME, "p, allow, owner, read, any, timesheet, any, always, own"],
          ["the owner may now read a timesheet in any state"]),
         ([APPROVE.format("submitted", "always")],
@@ -61,7 +61,7 @@ def told(before: list[str], after: list[str]) -> list[str]:
         ([ME], ["p, allow, anyone, read, any, me, any, always, renamed"], []),
         ([ME, "p, allow, role:payroll, read, any, log, any, always, pay"],
          [ME, "p, allow, role:payroll, read, any, log, any, always, pay", "g, role:lead, role:payroll"],
-         ["somebody with the role lead may now read the decision log"]),
+         ["a caller with the role lead may now read the decision log"]),
         ([ME, "p, allow, client:job, read, any, log, any, always, job"], [ME],
          ["the client job for itself may no longer read the decision log"]),
     ],
@@ -75,7 +75,7 @@ def test_rows_are_added_removed_changed_and_renamed() -> None:
     after = [ME.replace(", me", ", me"), APPROVE.format("submitted", "mfa"), "g, role:a, role:b"]
     after[0] = "p, allow, anyone, read, any, me, any, always, myself"
     after.append("p, allow, role:a, read, any, log, any, always, log")
-    found = policy_diff(policy_forge.policy(*before), policy_forge.policy(*after))
+    found = compare_policies(policy_forge.policy(*before), policy_forge.policy(*after))
     assert [(row.change, row.name, row.line) for row in found.rows] == [
         ("changed", "myself", 1),
         ("changed", "approve-team", 2),
@@ -91,20 +91,20 @@ def test_rows_are_added_removed_changed_and_renamed() -> None:
 def test_a_shorter_time_of_a_fact_is_told_though_no_row_changes() -> None:
     before = policy_forge.shipped()
     after = replace(before, vocabulary=before.vocabulary.replace("max_age = 900", "max_age = 300"))
-    found = policy_diff(policy_file.parse(before), policy_file.parse(after))
-    assert found.words == ("the fact recent_sign_in holds for 300 seconds after signing in, before it was 900",)
+    found = compare_policies(policy_file.parse(before), policy_file.parse(after))
+    assert found.words == ("the fact recent_sign_in holds for 300 seconds after sign-in, 900 before",)
     assert (found.rows, found.verdicts, found.same) == ((), (), False)
 
 
 def test_a_policy_does_not_differ_from_itself() -> None:
     policy = policy_file.parse(policy_forge.shipped())
-    found = policy_diff(policy, policy)
+    found = compare_policies(policy, policy)
     assert (found.same, found.rows, found.words, found.files, found.verdicts) == (True, (), (), (), ())
 
 
 def test_a_difference_that_is_too_large_says_where_it_was_cut_short() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, always, r-{n}" for n in range(2 * MAX_CHANGES)]
-    found = policy_diff(policy_forge.policy(ME), policy_forge.policy(ME, *rows))
+    found = compare_policies(policy_forge.policy(ME), policy_forge.policy(ME, *rows))
     assert (len(found.verdicts), found.cut_short) == (MAX_CHANGES, ("read of the kind log",))
 
 
@@ -114,7 +114,7 @@ def test_of_what_is_cut_short_both_halves_are_told_and_small_actions_whole() -> 
     gained = [one.format(f"role:new-{n}", "read", f"n-{n}") for n in range(2 * MAX_CHANGES)]
     lost = [one.format(f"role:old-{n}", "read", f"o-{n}") for n in range(3)]
     before = policy_forge.policy(ME, *lost, "p, allow, role:a, read, any, policy, any, always, a")
-    found = policy_diff(before, policy_forge.policy(ME, *gained))
+    found = compare_policies(before, policy_forge.policy(ME, *gained))
     assert found.cut_short == ("read of the kind log",)
     assert len(found.verdicts) == MAX_CHANGES
     assert sum(not told.allowed for told in found.verdicts if told.kind == "log") == 3
@@ -125,7 +125,7 @@ def test_a_question_is_told_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch)
     """Half of its facts would read as if the others did not matter."""
     monkeypatch.setattr(changed, "MAX_CELLS", 6)
     before = policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, always, a")
-    found = policy_diff(
+    found = compare_policies(
         before, policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, mfa and recent_sign_in, a")
     )
     assert (found.verdicts, found.cut_short) == ((), ("read of the kind log",))
@@ -133,7 +133,7 @@ def test_a_question_is_told_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch)
 
 def test_ten_thousand_rows_are_compared_within_the_bound() -> None:
     rows = [f"p, allow, role:r{n}, approve, submitted, timesheet, any, always, r-{n}" for n in range(9_000)]
-    found = policy_diff(
+    found = compare_policies(
         policy_forge.policy(*rows),
         policy_forge.policy(*rows[1:], "p, deny, owner, approve, any, timesheet, any, mfa, no"),
     )

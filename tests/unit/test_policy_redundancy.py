@@ -16,12 +16,12 @@ from service.policy import policy_file
 from service.policy.access_request import Effect, Rule
 from service.policy.known_words import (
     ACTIONS,
-    ADDED_TO_WHATEVER_STATE,
+    ALLOWED_IN_ANY_STATE,
+    CLIENT_ACTIONS,
     FIRST_STATES,
-    NOBODY_YET,
-    OF_CLIENTS,
-    OF_PERSONS,
+    PERSON_RELATIONS,
     RELATIONS,
+    RELATIONS_WITHOUT_A_ROW,
     STARTS,
     STATES,
     WITHOUT_A_ROW,
@@ -33,30 +33,30 @@ from tests import policy_forge
 from tests.example_count import example_count
 from tests.unit.test_engine_differential import access_request, built, links, policies, requests
 
-# What a rule allows all the same, if it is asked of what there cannot be, or of what goes no further.
-NOT_OF_THE_RULES = ("never true of the owner", "leads nowhere")
+# Complaints about rules that the engine would still apply, to requests that cannot occur or lead to nothing.
+NOT_OF_THE_RULES = ("never true for the owner", "has no effect")
 MAY = "timesheet, approve:timesheets, always"
 
 
 def refused(*lines: str) -> list[str]:
-    return [str(one) for one in redundancy.findings(policy_forge.policy(*lines)).complaints]
+    return [str(one) for one in redundancy.find_redundancy(policy_forge.policy(*lines)).complaints]
 
 
 def warned(*lines: str) -> list[str]:
-    return [str(one) for one in redundancy.findings(policy_forge.policy(*lines)).warnings]
+    return [str(one) for one in redundancy.find_redundancy(policy_forge.policy(*lines)).warnings]
 
 
-def test_the_shipped_rules_are_neither_contradictory_nor_useless() -> None:
+def test_the_shipped_rules_are_neither_conflicting_nor_shadowed() -> None:
     policy = Snapshot.build(policy_forge.policy(*policy_forge.shipped().rules.splitlines()), 1).policy
-    found = redundancy.findings(policy)
+    found = redundancy.find_redundancy(policy)
     assert (found.complaints, found.warnings) == ([], [])
 
 
-def test_an_allow_and_a_deny_that_ask_for_the_same_contradict_each_other_at_the_later_line() -> None:
+def test_an_allow_and_a_deny_with_the_same_conditions_conflict_at_the_later_line() -> None:
     rows = (f"p, deny, manager, reject, submitted, {MAY}, no", f"p, allow, manager, reject, submitted, {MAY}, yes")
     for lines, late, early in ((rows, "yes", "no"), (rows[::-1], "no", "yes")):
         (message,) = refused(*lines)
-        assert message.startswith(f"policy.csv:2:1: This row contradicts '{early}' in line 1")
+        assert message.startswith(f"policy.csv:2:1: This row conflicts with '{early}' in line 1")
         assert f"(rule '{late}')" in message
         assert warned(*lines) == []
 
@@ -64,31 +64,34 @@ def test_an_allow_and_a_deny_that_ask_for_the_same_contradict_each_other_at_the_
 @pytest.mark.parametrize(
     ("row", "because"),
     [
-        ("p, allow, owner, create, submitted or approved, timesheet, any, always, late", "'create' is asked only of"),
-        ("p, deny, anyone, create, rejected, timesheet, any, always, late", "'create' is asked only of"),
-        ("p, allow, owner, approve, submitted, timesheet, any, mfa, own", "a safety law forbids all of it"),
+        ("p, allow, owner, create, submitted or approved, timesheet, any, always, late", "'create' is decided only in"),
+        ("p, deny, anyone, create, rejected, timesheet, any, always, late", "'create' is decided only in"),
+        ("p, allow, owner, approve, submitted, timesheet, any, mfa, own", "a safety law forbids everything"),
         ("p, allow, manager, approve, any, timesheet, any, mfa and acted_for_owner, own", "a safety law forbids"),
         ("p, allow, role:payroll, unlock, any, timesheet, any, locked_by_asker, own", "a safety law forbids"),
-        ("p, allow, role:author, propose, proposed, policy, any, always, early", "of no policy that has a state"),
-        ("p, deny, proposer, propose, any, policy, any, always, again", "of no policy that has a proposer"),
-        ("p, deny, proposer, simulate, any, policy, any, always, again", "of no policy that has a proposer"),
+        (
+            "p, allow, role:author, propose, proposed, policy, any, always, early",
+            "without a policy, so without a state",
+        ),
+        ("p, deny, proposer, propose, any, policy, any, always, again", "so nobody is its proposer"),
+        ("p, deny, proposer, simulate, any, policy, any, always, again", "so nobody is its proposer"),
         (
             "p, deny, delegate, grant, any, delegation, any, always, not-to-oneself",
-            "of no delegation that has a delegate",
+            "so nobody is its delegate",
         ),
-        ("p, allow, owner, read, any, timesheet, any, acted_for_owner, self", "never true of the owner"),
-        ("p, allow, anyone, read, draft or approved, timesheet, any, locked_by_asker, x", "only of what is locked"),
-        ("p, allow, manager, upload, any, timesheet, batch:upload, always, by-hand", "only clients that act for"),
-        ("p, allow, via:app, upload, any, timesheet, batch:upload, always, by-app", "only clients that act for"),
+        ("p, allow, owner, read, any, timesheet, any, acted_for_owner, self", "never true for the owner"),
+        ("p, allow, anyone, read, draft or approved, timesheet, any, locked_by_asker, x", "only in the state locked"),
+        ("p, allow, manager, upload, any, timesheet, batch:upload, always, by-hand", "only clients acting for"),
+        ("p, allow, via:app, upload, any, timesheet, batch:upload, always, by-app", "only clients acting for"),
         ("p, allow, role:r, read, any, log, any, recent_sign_in and not this_hour, x", "recent_sign_in and not this_h"),
         ("p, allow, manager, approve, draft or approved, timesheet, any, always, early", "starts only from submitted"),
     ],
 )
-def test_a_rule_that_can_never_hold_or_lead_anywhere_is_refused(row: str, because: str) -> None:
+def test_an_unsatisfiable_rule_is_refused(row: str, because: str) -> None:
     hour = "[request.facts]\nthis_hour = { max_age = 3600, yes = 'you signed in this hour', no = 'you did not' }"
     words = policy_forge.shipped().vocabulary.replace("[request.facts]", hour)
     text = replace(policy_forge.shipped(), rules=f"p, allow, anyone, read, any, me, any, always, me\n{row}\n", cases={})
-    (complaint,) = redundancy.findings(policy_file.parse(replace(text, vocabulary=words))).complaints
+    (complaint,) = redundancy.find_redundancy(policy_file.parse(replace(text, vocabulary=words))).complaints
     assert str(complaint).startswith("policy.csv:2:1: This row ")
     assert because in complaint.message
 
@@ -111,33 +114,31 @@ def test_a_rule_that_can_never_hold_or_lead_anywhere_is_refused(row: str, becaus
         "allow, anyone, create, draft or approved, timesheet, any, always",
     ],
 )
-def test_a_rule_that_may_hold_for_somebody_or_where_nothing_is_known_is_taken(row: str) -> None:
+def test_a_rule_that_can_match_some_request_is_accepted(row: str) -> None:
     hour = "[request.facts]\nthis_hour = { max_age = 3600, yes = 'you signed in this hour', no = 'you did not' }"
     words = policy_forge.shipped().vocabulary.replace("[request.facts]", hour)
     text = replace(policy_forge.shipped(), rules=f"p, {row}, row\n", vocabulary=words, cases={})
-    assert redundancy.findings(policy_file.parse(text)).complaints == []
+    assert redundancy.find_redundancy(policy_file.parse(text)).complaints == []
 
 
 @pytest.mark.parametrize(
     ("narrow", "broad", "says"),
     [
         ("allow, manager, reject, submitted, timesheet, approve:timesheets, mfa",
-         "allow, manager, reject, any, timesheet, approve:timesheets, always", "allows already"),
+         "allow, manager, reject, any, timesheet, approve:timesheets, always", "already allows everything"),
         ("allow, role:lead, read, any, log, read:audit, always", "allow, role:staff, read, any, log, any, always",
-         "allows already"),
+         "already allows everything"),
         ("deny, via:app, read, any, timesheet, any, always", "deny, client:app, read, any, timesheet, any, always",
-         "denies already"),
+         "already denies everything"),
         ("deny, owner, reject, draft, timesheet, any, mfa", "deny, anyone, reject, any, timesheet, any, always",
-         "denies already"),
+         "already denies everything"),
         ("allow, manager, reject, submitted, timesheet, approve:timesheets, always",
-         "deny, anyone, reject, any, timesheet, any, always", "denies all of it"),
+         "deny, anyone, reject, any, timesheet, any, always", "denies everything that it allows"),
         ("allow, client:app, read, any, timesheet, any, mfa", "deny, client:app, read, any, timesheet, any, always",
-         "denies all of it"),
+         "denies everything that it allows"),
     ],
 )  # fmt: skip
-def test_a_rule_that_a_broader_one_makes_useless_is_warned_of_and_not_refused(
-    narrow: str, broad: str, says: str
-) -> None:
+def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: str, says: str) -> None:
     lines = (f"p, {narrow}, narrow", f"p, {broad}, broad", "g, role:lead, role:staff")
     message = warned(*lines)[0]
     assert message.startswith("policy.csv:1:1: ")
@@ -211,16 +212,16 @@ def test_the_states_known_here_are_those_of_the_timesheet() -> None:
 
 
 def test_what_nobody_is_or_only_persons_are_are_relations() -> None:
-    for (kind, action), relations in NOBODY_YET.items():
+    for (kind, action), relations in RELATIONS_WITHOUT_A_ROW.items():
         assert action in ACTIONS[kind]
         assert relations <= RELATIONS[kind]
-    assert {"importer"} == RELATIONS["timesheet"] - OF_PERSONS
-    for kind, action in WITHOUT_A_ROW | OF_CLIENTS | ADDED_TO_WHATEVER_STATE:
+    assert {"importer"} == RELATIONS["timesheet"] - PERSON_RELATIONS
+    for kind, action in WITHOUT_A_ROW | CLIENT_ACTIONS | ALLOWED_IN_ANY_STATE:
         assert action in ACTIONS[kind]
 
 
-def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_not() -> None:
-    """Nobody could do anything to what is in that state: no version that is `proposed` could ever be activated."""
+def test_a_proposal_that_does_not_declare_a_state_is_refused_and_a_stored_version_is_not() -> None:
+    """Nobody could do anything to a version in that state: none that is `proposed` could ever be activated."""
     text = replace(policy_forge.shipped(), cases={})
     lines = [line for line in text.vocabulary.split("\n") if not line.startswith("proposed ")]
     without = replace(text, vocabulary="\n".join(lines))
@@ -229,7 +230,7 @@ def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_n
         examination.load(without, examination.PROPOSAL)
 
     assert [complaint.file for complaint in refusal.value.complaints] == ["vocabulary.toml"]
-    assert "'policy' has no word for the state 'proposed'" in str(refusal.value.complaints[0])
+    assert "'policy' does not declare the state 'proposed'" in str(refusal.value.complaints[0])
     assert examination.load(without, 2).number == 2
 
 
@@ -239,7 +240,7 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
 ) -> None:
     snapshot = built(given_rules, role_links)
-    found = redundancy.findings(snapshot.policy)
+    found = redundancy.find_redundancy(snapshot.policy)
     useless = {one.line for one in found.warnings if one.line}
     for line in useless:
         kept = [rule for rule in snapshot.policy.rules if rule.line != line]
@@ -257,7 +258,7 @@ def test_without_what_is_refused_no_answer_changes(
     opposite = {Effect.ALLOW: Effect.DENY, Effect.DENY: Effect.ALLOW}
     mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
     snapshot = built([*given_rules, *(replace(one, effect=opposite[one.effect]) for one in mirrored)], [])
-    for complaint in redundancy.findings(snapshot.policy).complaints:
+    for complaint in redundancy.find_redundancy(snapshot.policy).complaints:
         if any(one in complaint.message for one in NOT_OF_THE_RULES):
             continue
         lines = {complaint.line, *(int(one) for one in re.findall(r"in line (\d+)", complaint.message))}
@@ -292,6 +293,6 @@ def test_ten_thousand_rules_of_one_action_are_each_read_a_few_times(monkeypatch:
 
     with monkeypatch.context() as patched:
         patched.setattr(Rule, "__getattribute__", read, raising=False)
-        found = redundancy.findings(policy)
+        found = redundancy.find_redundancy(policy)
     assert (found.complaints, found.warnings) == ([], [])
     assert 0 < reads < 50 * len(policy.rules)

@@ -1,6 +1,6 @@
-"""What changed in the cases from one policy to another: that a case is gone is as much a change as that a row is. Pure.
+"""Compares the cases of two policies: a lost case is as much a change as a lost row. Pure: owns no state.
 
-Cases are known by their names, wherever they stand.
+Cases are identified by their names, in any file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from service.policy import case_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.administration.checks.case_results import Tried
+    from service.administration.checks.case_results import CaseResult
     from service.policy.case_files import Case
     from service.policy.policy_file import Policy
 
-# So many rules are warned of one by one.
+# More rules get a single warning.
 MAX_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class CaseChange:
-    """A case that was `added`, `removed` or `changed`, and where it stands: in the later policy, or, if it was removed,
-    in the earlier."""
+    """A case that was `added`, `removed` or `changed`. Its place is in the later policy; if removed, in the earlier."""
 
     change: str
     name: str
@@ -34,8 +33,8 @@ class CaseChange:
     line: int
 
 
-def case_changes(before: Policy, after: Policy) -> Iterator[CaseChange]:
-    """Every case that differs, of the files that differ. Cases that cannot be read are no cases."""
+def compare_cases(before: Policy, after: Policy) -> Iterator[CaseChange]:
+    """Every case that differs. Only files that differ are read; cases that cannot be read are skipped."""
     old, new = before.text.cases, after.text.cases
     files = {name for name in {*old, *new} if old.get(name) != new.get(name)}
     was, now = (
@@ -47,32 +46,32 @@ def case_changes(before: Policy, after: Policy) -> Iterator[CaseChange]:
     )
     for name, case in now.items():
         earlier = was.get(name)
-        if earlier is None or _said(earlier) != _said(case):
+        if earlier is None or _without_place(earlier) != _without_place(case):
             yield CaseChange("changed" if earlier else "added", name, case.file, case.line)
     for name, case in was.items():
         if name not in now:
             yield CaseChange("removed", name, case.file, case.line)
 
 
-def lost(was: Sequence[Tried], after: Policy, now: Sequence[Tried]) -> list[Complaint]:
-    """Warnings: cases of the policy before are gone, by their names, or a rule of both decides none any more."""
+def warn_of_lost_cases(was: Sequence[CaseResult], after: Policy, now: Sequence[CaseResult]) -> list[Complaint]:
+    """Warnings about cases that are missing, by name, and about rules of both policies that no longer decide a case."""
     found = []
-    kept = {one.case.name for one in now}
-    if gone := [one.case.name for one in was if one.case.name not in kept]:
-        one_of = f"{len(gone)} of the {len(was)} cases of the version that decides"
-        said = f"{one_of} are gone, such as '{gone[0]}'" if len(gone) > 1 else f"{one_of} is gone: '{gone[0]}'"
-        found.append(Complaint("cases", 0, 0, said))
-    idle = case_results.undecided(after, now) & {name for one in was for name in one.rules}
-    rules = [rule for rule in after.rules if rule.name in idle]
+    kept = {result.case.name for result in now}
+    if missing := [result.case.name for result in was if result.case.name not in kept]:
+        count = f"{len(missing)} of the {len(was)} cases of the active version"
+        verb = "are missing, such as" if len(missing) > 1 else "is missing:"
+        found.append(Complaint("cases", 0, 0, f"{count} {verb} '{missing[0]}'"))
+    without_case = case_results.rules_without_a_case(after, now) & {name for result in was for name in result.rules}
+    rules = [rule for rule in after.rules if rule.name in without_case]
     if len(rules) > MAX_NAMED:
-        said = f"{len(rules)} rules lost their last case, such as '{rules[0].name}'"
-        return [*found, Complaint("policy.csv", rules[0].line, 1, said)]
+        message = f"{len(rules)} rules have no case any more, such as '{rules[0].name}'"
+        return [*found, Complaint("policy.csv", rules[0].line, 1, message)]
     return [
         *found,
-        *(Complaint("policy.csv", rule.line, 1, f"The rule '{rule.name}' lost its last case") for rule in rules),
+        *(Complaint("policy.csv", rule.line, 1, f"The rule '{rule.name}' has no case any more") for rule in rules),
     ]
 
 
-def _said(case: Case) -> Case:
-    """The case wherever it stands."""
+def _without_place(case: Case) -> Case:
+    """The case without its place."""
     return replace(case, file="", line=0)

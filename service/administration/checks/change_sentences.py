@@ -1,6 +1,6 @@
-"""A change of verdicts as a sentence, such as "the owner may now delete a submitted timesheet". Pure: owns no state.
+"""Describes a change of verdicts, such as "the owner may now delete a submitted timesheet". Pure: owns no state.
 
-It speaks to policy authors and auditors in the words of the rows, with the names of kinds as vocabulary.toml has them.
+Policy authors and auditors read it. It uses the words of the rows and the names of kinds in vocabulary.toml.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ NEVER: frozenset[bool | None] = frozenset({False})
 VALUES = {True: "true", False: "false", None: "unknown"}
 
 
-def sentence(change: VerdictChange, vocabulary: Vocabulary) -> str:
-    """The change in words, without what the safety laws ask of everybody anyway."""
-    who = _askers(change.who)
+def describe_change(change: VerdictChange, vocabulary: Vocabulary) -> str:
+    """The change in words, without conditions that a safety law requires anyway."""
+    who = _describe_callers(change.who)
     having = "and" if " with " in who else "with"
-    scopes = f" {having} {_joined(sorted(change.scopes), 'and')}" if change.scopes else ""
+    scopes = f" {having} {_join(sorted(change.scopes), 'and')}" if change.scopes else ""
     may = "may now" if change.allowed else "may no longer"
-    thing = _thing(change, vocabulary)
+    thing = _describe_resource(change, vocabulary)
     conditions = [
-        f"{name} is {_joined([VALUES[value] for value in VALUES if value in values], 'or')}"
+        f"{name} is {_join([VALUES[value] for value in VALUES if value in values], 'or')}"
         for name, values in change.facts
         if not ((change.kind, change.action) == APPROVE and (name, values) == (ACTED_FOR_OWNER, NEVER))
     ]
-    when = f" when {_joined(conditions, 'and')}" if conditions else ""
+    when = f" when {_join(conditions, 'and')}" if conditions else ""
     return f"{who}{scopes} {may} {change.action} {thing}{when}"
 
 
-def _askers(words: Collection[str]) -> str:
-    """Relations first, then what else they must be, then their roles."""
+def _describe_callers(words: Collection[str]) -> str:
+    """Relations first, then persons and clients, then roles."""
     roles = sorted(f"the {' '.join(word.split(':', 1))}" for word in words if word.startswith("role:"))
     others = sorted((word for word in words if not word.startswith("role:")), key=lambda word: (":" in word, word))
-    called = " who is also ".join(_asker(word) for word in others) or ("somebody" if roles else ANYONE)
-    return f"{called} with {_joined(roles, 'and')}" if roles else called
+    called = " who is also ".join(_describe_caller(word) for word in others) or ("a caller" if roles else ANYONE)
+    return f"{called} with {_join(roles, 'and')}" if roles else called
 
 
-def _asker(word: str) -> str:
+def _describe_caller(word: str) -> str:
     form, _, name = word.partition(":")
     if not name:
-        return f"the {word}" if word == OWNER else _a(word)
+        return f"the {word}" if word == OWNER else _with_article(word)
     return {
         "person": f"the person {name}",
         "client": f"the client {name} for itself",
@@ -56,8 +56,8 @@ def _asker(word: str) -> str:
     }[form]
 
 
-def _thing(change: VerdictChange, vocabulary: Vocabulary) -> str:
-    """The kind with its states; a thing without a state is named only where nothing else changes."""
+def _describe_resource(change: VerdictChange, vocabulary: Vocabulary) -> str:
+    """The kind with its states. A resource without a state is mentioned only if no other state changes."""
     called = vocabulary.descriptions.get(f"kind.{change.kind}", change.kind)
     states: Collection[str] = vocabulary.states.get(change.kind, frozenset())
     if not states:
@@ -65,16 +65,16 @@ def _thing(change: VerdictChange, vocabulary: Vocabulary) -> str:
     noun = called.removeprefix("the ")
     named = sorted(change.states - {NO_STATE})
     if not named:
-        return f"{_a(noun)} that is in no state yet"
+        return f"{_with_article(noun)} without a state"
     if set(named) >= set(states):
-        return f"{_a(noun)} in any state"
-    return f"{_a(_joined(named, 'or'))} {noun}"
+        return f"{_with_article(noun)} in any state"
+    return f"{_with_article(_join(named, 'or'))} {noun}"
 
 
-def _a(words: str) -> str:
+def _with_article(words: str) -> str:
     return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
 
 
-def _joined(words: Iterable[str], last: str) -> str:
+def _join(words: Iterable[str], last: str) -> str:
     *first, end = list(words)
     return f"{', '.join(first)} {last} {end}" if first else end

@@ -1,16 +1,16 @@
-"""What differs between two policies: rows, words, files, and in words whose verdicts change. Pure: owns no state.
+"""Compares two policies: rows, words, files, cases, and the verdicts that change, in sentences. Pure: owns no state.
 
-The command asks it about the files in hand, the API about two versions; both show the same members.
+The command line compares files with it, the API two versions. Both show the same members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 — what comes from another process is read by these types
+from collections.abc import Mapping  # noqa: TC003 — the output of the worker is decoded by these types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.administration.checks.case_changes import CaseChange, case_changes
-from service.administration.checks.change_sentences import VALUES, sentence
+from service.administration.checks.case_changes import CaseChange, compare_cases
+from service.administration.checks.change_sentences import VALUES, describe_change
 from service.administration.checks.verdict_changes import verdict_changes
 from service.policy.casbin_fence import row
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """A row that was `added`, `removed` or `changed`; `name` is the rule's, or empty for a g row. `line` is its line in
-    the later policy, or, of a removed row, in the earlier; 0 for a g row. `before` and `after` are its fields."""
+    """A row that was `added`, `removed` or `changed`. `before` and `after` are its fields.
+
+    `name` is the name of the rule, empty for a g row. `line` is its line in the later policy, for a removed row in the
+    earlier; 0 for a g row.
+    """
 
     change: str
     name: str
@@ -36,9 +39,11 @@ class RowChange:
 
 @dataclass(frozen=True, slots=True)
 class ChangedVerdict:
-    """A verdict that differs, in words and in parts. `allowed` is what it is afterwards; `who` must all hold (empty for
-    anyone) and so must `scopes`; one of `states` and, for each fact, one of its values: true, false or unknown. An
-    empty state stands for things that have none."""
+    """A verdict that differs, as a sentence and in parts. `allowed` is the verdict under the later policy.
+
+    The caller has all of `who` (empty for anyone) and all of `scopes`. The resource is in one of `states`; an empty
+    state means none. Each fact has one of its values: true, false or unknown.
+    """
 
     sentence: str
     kind: str
@@ -52,9 +57,11 @@ class ChangedVerdict:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDiff:
-    """Everything that differs. `words` tells of the vocabulary, `files` names those whose text differs at all,
-    `cut_short` the actions with so many rows or changes that `verdicts` does not hold all of theirs: those that it
-    holds are whole."""
+    """Everything that differs. `words` is about the vocabulary; `files` names the files whose text differs.
+
+    `cut_short` names the actions with so many rows or changes that `verdicts` does not hold all of theirs. Each change
+    in `verdicts` is complete.
+    """
 
     same: bool
     rows: tuple[RowChange, ...]
@@ -65,23 +72,23 @@ class PolicyDiff:
     cases: tuple[CaseChange, ...]
 
 
-def policy_diff(before: Policy, after: Policy) -> PolicyDiff:
-    """What to tell of the way from one policy to the other. It may take some seconds for thousands of rows."""
+def compare_policies(before: Policy, after: Policy) -> PolicyDiff:
+    """The differences from `before` to `after`. Thousands of rows may take some seconds."""
     changes = verdict_changes(before, after)
     old, new = dict(before.text.files()), dict(after.text.files())
     return PolicyDiff(
         same=old == new,
-        rows=(*_rules(before.rules, after.rules), *_links(before.role_links, after.role_links)),
-        words=tuple(_words(before.vocabulary, after.vocabulary)),
+        rows=(*_compare_rules(before.rules, after.rules), *_compare_links(before.role_links, after.role_links)),
+        words=tuple(_compare_words(before.vocabulary, after.vocabulary)),
         files=tuple(sorted(name for name in {*old, *new} if old.get(name) != new.get(name))),
-        verdicts=tuple(_verdict(one, after.vocabulary) for one in changes.found),
+        verdicts=tuple(_put_in_words(change, after.vocabulary) for change in changes.found),
         cut_short=tuple(f"{action} of the kind {kind}" for kind, action in changes.cut_short),
-        cases=tuple(case_changes(before, after)),
+        cases=tuple(compare_cases(before, after)),
     )
 
 
-def _rules(before: Iterable[Rule], after: Iterable[Rule]) -> Iterator[RowChange]:
-    """Rows by name; one that has another name only counts as changed."""
+def _compare_rules(before: Iterable[Rule], after: Iterable[Rule]) -> Iterator[RowChange]:
+    """Changes of rows, by name. A row with a new name and the same fields counts as changed."""
     old, new = {rule.name: rule for rule in before}, {rule.name: rule for rule in after}
     left = {_text(rule).rpartition(",")[0]: rule for name, rule in old.items() if name not in new}
     renamed: set[str] = set()
@@ -97,28 +104,28 @@ def _rules(before: Iterable[Rule], after: Iterable[Rule]) -> Iterator[RowChange]
             yield RowChange("removed", name, rule.line, _text(rule), None)
 
 
-def _links(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[RowChange]:
-    old, new = {"g, " + ", ".join(one) for one in before}, {"g, " + ", ".join(one) for one in after}
-    yield from (RowChange("added", "", 0, None, one) for one in sorted(new - old))
-    yield from (RowChange("removed", "", 0, one, None) for one in sorted(old - new))
+def _compare_links(before: Iterable[tuple[str, str]], after: Iterable[tuple[str, str]]) -> Iterator[RowChange]:
+    old, new = {"g, " + ", ".join(link) for link in before}, {"g, " + ", ".join(link) for link in after}
+    yield from (RowChange("added", "", 0, None, link) for link in sorted(new - old))
+    yield from (RowChange("removed", "", 0, link, None) for link in sorted(old - new))
 
 
 def _text(rule: Rule) -> str:
     return "p, " + ", ".join(row(rule))
 
 
-def _words(before: Vocabulary, after: Vocabulary) -> Iterator[str]:
-    """Words that came and went, and facts that hold for longer or shorter: rows may mean something else by them."""
-    old, new = set(_known(before)), set(_known(after))
-    yield from (f"new: {word}" for word in sorted(new - old))
-    yield from (f"gone: {word}" for word in sorted(old - new))
+def _compare_words(before: Vocabulary, after: Vocabulary) -> Iterator[str]:
+    """Words that were added or removed, and facts with another maximum age: they can change the meaning of rows."""
+    old, new = set(_list_words(before)), set(_list_words(after))
+    yield from (f"added: {word}" for word in sorted(new - old))
+    yield from (f"removed: {word}" for word in sorted(old - new))
     for name in sorted(before.thresholds.keys() & after.thresholds.keys()):
         was, now = before.thresholds[name], after.thresholds[name]
         if was != now:
-            yield f"the fact {name} holds for {now} seconds after signing in, before it was {was}"
+            yield f"the fact {name} holds for {now} seconds after sign-in, {was} before"
 
 
-def _known(vocabulary: Vocabulary) -> Iterator[str]:
+def _list_words(vocabulary: Vocabulary) -> Iterator[str]:
     tables = {
         "action": vocabulary.actions, "state": vocabulary.states,
         "relation": vocabulary.relations, "fact": vocabulary.facts,
@@ -129,9 +136,9 @@ def _known(vocabulary: Vocabulary) -> Iterator[str]:
     yield from (f"scope {scope}" for scope in vocabulary.scopes)
 
 
-def _verdict(change: VerdictChange, vocabulary: Vocabulary) -> ChangedVerdict:
+def _put_in_words(change: VerdictChange, vocabulary: Vocabulary) -> ChangedVerdict:
     return ChangedVerdict(
-        sentence=sentence(change, vocabulary),
+        sentence=describe_change(change, vocabulary),
         kind=change.kind,
         action=change.action,
         allowed=change.allowed,

@@ -1,7 +1,7 @@
-"""From policy texts to a snapshot that may decide: read, build, laws, cases, in this one place. Pure.
+"""From policy texts to a snapshot that may decide: read, build, prove the laws, run the cases. Pure: owns no state.
 
-Bootstrap, propose, activate and the tests all come through here. It takes some tens of milliseconds of CPU for a policy
-of ordinary size and grows with rows and cases, up to half a minute: a server has it done aside (`check_worker`).
+Bootstrap, proposals, activations and tests use it. It takes 60 milliseconds of CPU for a policy of ordinary size, and
+up to half a minute for the largest: a server does it in another process (`check_worker`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from service.places import Complaint, bounded
 from service.policy import case_files, known_words, laws, policy_file, vocabulary_file
 
 if TYPE_CHECKING:
-    from service.administration.checks.case_results import Tried
+    from service.administration.checks.case_results import CaseResult
     from service.policy.access_request import AccessRequest, Verdict, Vocabulary
     from service.policy.policy_file import PolicyText
 
 
-# The number of texts that no version holds yet.
+# The number of texts that are not a version yet.
 PROPOSAL = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyReport:
-    """What is to be said of a policy: `complaints` refuse it, `warnings` and `untried` refuse nothing. `untried`: rules
-    that decide no case, and words that stand in no allowed or no denied case."""
+    """The findings about a policy. Only `complaints` refuse it.
+
+    `untried`: rules that decide no case, and words without an allowed or a denied case.
+    """
 
     complaints: tuple[Complaint, ...] = ()
     warnings: tuple[Complaint, ...] = ()
@@ -37,12 +39,14 @@ class PolicyReport:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What comes of reading, building and trying a policy: the complaints of the first step that has any. What cannot
-    be read has no `snapshot`, and what has one has every case in `tried`, passed or failed."""
+    """The result of reading, building and testing a policy: the complaints of the first step that has any.
+
+    A policy that cannot be read has no `snapshot`. With a snapshot, `tried` has every case, passed or failed.
+    """
 
     complaints: tuple[Complaint, ...]
     snapshot: Snapshot | None = None
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[CaseResult, ...] = ()
     warnings: tuple[Complaint, ...] = ()
 
 
@@ -55,13 +59,14 @@ def load(text: PolicyText, number: int) -> Snapshot:
 
 
 def examine(text: PolicyText, number: int) -> Examination:
-    """Read all files, build, then ask laws and cases, and for a PROPOSAL whether rules contradict each other or can
-    never hold, which states are left out, and whether characters are hidden in it. A stored version is not asked for
-    the latter: going back to it must stay possible.
+    """Read all files, build, prove the laws and run the cases.
+
+    A PROPOSAL is also checked for conflicting and unsatisfiable rules, undeclared states and hidden characters. A
+    stored version is not: rolling back to it must stay possible.
     """
     if number == PROPOSAL and (hidden := policy_file.find_hidden_characters(text)):
         return Examination(tuple(hidden))
-    policy, complaints = policy_file.examine(text)
+    policy, complaints = policy_file.try_parse(text)
     if policy is None:
         return Examination(tuple(complaints))
     found = case_files.read(text.cases, policy.vocabulary)
@@ -76,43 +81,45 @@ def examine(text: PolicyText, number: int) -> Examination:
         return snapshot.decide(replace(request, who=snapshot.close(request.who)))
 
     complaints = laws.check(policy.rules, policy.vocabulary, decide)
-    tried = case_results.tried(policy, snapshot, found.cases)
-    complaints += [case_results.complaint(one) for one in tried if one.problems]
-    odd = redundancy.findings(policy)
+    tried = case_results.run_cases(policy, snapshot, found.cases)
+    complaints += [case_results.complain_of(result) for result in tried if result.problems]
+    findings = redundancy.find_redundancy(policy)
     if number == PROPOSAL:
-        complaints += odd.complaints + _left_out(policy.vocabulary)
+        complaints += findings.complaints + _undeclared_states(policy.vocabulary)
     if snapshot.errors:
         complaints.append(
-            Complaint("policy.csv", 0, 0, f"{snapshot.errors} questions could not be decided; see the log")
+            Complaint("policy.csv", 0, 0, f"{snapshot.errors} access requests could not be decided; see the log")
         )
-    return Examination(tuple(complaints), snapshot, tuple(tried), tuple(odd.warnings))
+    return Examination(tuple(complaints), snapshot, tuple(tried), tuple(findings.warnings))
 
 
 def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> PolicyReport:
-    """What is to be said of a policy. `beside` is the one that decides: a version with fewer cases is warned of."""
+    """The findings about a policy. With the active policy in `beside`, lost cases become warnings."""
     found = examine(text, number)
     if found.snapshot is None:
         return PolicyReport(bounded(found.complaints))
     before = None if beside is None or found.complaints else examine(beside, number)
-    warnings = [*found.warnings, *(_lost(before, found) if before else ())]
-    untried = case_results.untried(found.snapshot.policy, found.snapshot, found.tried)
-    return PolicyReport(*(bounded(one) for one in (found.complaints, warnings, untried)))
+    warnings = [*found.warnings, *(_warn_of_losses(before, found) if before else ())]
+    untried = case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)
+    return PolicyReport(*(bounded(findings) for findings in (found.complaints, warnings, untried)))
 
 
-def _lost(before: Examination, after: Examination) -> list[Complaint]:
-    """What the cases do not say any more."""
+def _warn_of_losses(before: Examination, after: Examination) -> list[Complaint]:
+    """Warnings about cases that the new policy lost."""
     if before.snapshot is None or after.snapshot is None:
         return []
-    return case_changes.lost(before.tried, after.snapshot.policy, after.tried)
+    return case_changes.warn_of_lost_cases(before.tried, after.snapshot.policy, after.tried)
 
 
-def _left_out(vocabulary: Vocabulary) -> list[Complaint]:
-    """States that the service has and a kind with states does not declare: a thing in one of them could not be decided
-    about at all. A kind that declares none is decided about whatever its state."""
+def _undeclared_states(vocabulary: Vocabulary) -> list[Complaint]:
+    """A complaint for each state of the service that a kind does not declare, although it declares others.
+
+    A resource in such a state could not be decided about. A kind that declares no state is decided without one.
+    """
     return [
         Complaint(
-            vocabulary_file.FILE, 0, 0, f"The kind '{kind}' has no word for the state '{state}', so nobody could do"
-            " anything to what is in it", "declare all of the kind's states, or none",
+            vocabulary_file.FILE, 0, 0, f"The kind '{kind}' does not declare the state '{state}', so nobody could"
+            f" do anything to a {kind} in it", "declare all of the kind's states, or none",
         )
         for kind, states in sorted(vocabulary.states.items())
         for state in sorted(known_words.STATES.get(kind, frozenset()) - states if states else ())
@@ -120,18 +127,20 @@ def _left_out(vocabulary: Vocabulary) -> list[Complaint]:
 
 
 def admit(text: PolicyText, number: int) -> Snapshot:
-    """As `load`, for texts that were never proposed: the first version, from files."""
+    """As `load`, for texts that were never proposed, such as the first version from files."""
     load(text, PROPOSAL)
     return build(text, number)
 
 
 def build(text: PolicyText, number: int) -> Snapshot:
-    """A warm snapshot of a version that was checked when it was activated: cases and laws are not asked again, so that
-    a replica that is behind has it in a moment. The laws in code stand behind every decision all the same.
+    """A warm snapshot of a version that was checked when it was activated.
+
+    Laws and cases are not checked again, so that a replica that is behind catches up fast. `law_forbids` still checks
+    every decision.
 
     Raises PolicyRejected for texts that cannot be read.
     """
-    policy, complaints = policy_file.examine(text)
+    policy, complaints = policy_file.try_parse(text)
     if policy is None:
         raise PolicyRejected(complaints)
     return Snapshot.build(policy, number)

@@ -1,6 +1,6 @@
-"""A policy tried without a service: its complaints, its cases rule by rule, and what no case exercises. Pure.
+"""Tests a policy without a service: complaints, the cases of each rule, and what no case exercises. Pure.
 
-It is what `timewarden policy test` shows. A policy whose trial is `good` may be proposed.
+`timewarden policy test` shows the result. A policy whose trial is `good` may be proposed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from service.places import bounded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.administration.checks.case_results import Tried
+    from service.administration.checks.case_results import CaseResult
     from service.places import Complaint
     from service.policy.policy_file import PolicyText
 
@@ -24,7 +24,7 @@ NO_RULE = "(no rule)"
 
 @dataclass(frozen=True, slots=True)
 class RuleTally:
-    """How many cases about a rule passed and failed; `line` is the rule's, 0 for the cases that no rule decides."""
+    """How many cases of a rule passed and failed. `line` is the rule's, or 0 for cases that no rule decides."""
 
     rule: str
     line: int
@@ -34,8 +34,10 @@ class RuleTally:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`complaints` refuse the policy, failed cases among them; `warnings` and `untried` refuse nothing. `untried`:
-    rules that decide no case, and words that stand in no allowed or no denied case."""
+    """The result of testing a policy. Only `complaints` refuse it; failed cases are among them.
+
+    `untried`: rules that decide no case, and words without an allowed or a denied case.
+    """
 
     complaints: tuple[Complaint, ...]
     tallies: tuple[RuleTally, ...] = ()
@@ -50,29 +52,31 @@ class Trial:
 
 
 def trial(text: PolicyText) -> Trial:
-    """Try a policy; never raises for what is wrong with it. What cannot be read has complaints alone."""
+    """Test a policy. Never raises for a wrong policy. One that cannot be read has only complaints."""
     found = examination.examine(text, examination.PROPOSAL)
     complaints = bounded(found.complaints)
     if found.snapshot is None:
         return Trial(complaints)
     policy = found.snapshot.policy
-    failed = sum(bool(one.problems) for one in found.tried)
+    failed = sum(bool(result.problems) for result in found.tried)
     lines = {rule.name: rule.line for rule in policy.rules}
     return Trial(
         complaints=complaints,
-        tallies=_tallies(found.tried, lines),
+        tallies=_count_by_rule(found.tried, lines),
         passed=len(found.tried) - failed,
         failed=failed,
         warnings=found.warnings,
-        untried=tuple(case_results.untried(policy, found.snapshot, found.tried)),
+        untried=tuple(case_results.find_untried(policy, found.snapshot, found.tried)),
     )
 
 
-def _tallies(tried: Sequence[Tried], lines: dict[str, int]) -> tuple[RuleTally, ...]:
-    """Every rule in the order of the file, then rules that are only wished for, then none. A case counts for the rules
-    that it names, else for those that decided it."""
+def _count_by_rule(tried: Sequence[CaseResult], lines: dict[str, int]) -> tuple[RuleTally, ...]:
+    """The tally of every rule in the order of the file, then of rules that only cases name, then of no rule.
+
+    A case counts for the rules that it names, or else for those that decided it.
+    """
     good, bad = Counter[str](), Counter[str]()
-    for one in tried:
-        (bad if one.problems else good).update(one.case.rules or one.rules or (NO_RULE,))
-    wished = sorted({*good, *bad} - {*lines, NO_RULE})
-    return tuple(RuleTally(name, lines.get(name, 0), good[name], bad[name]) for name in (*lines, *wished, NO_RULE))
+    for result in tried:
+        (bad if result.problems else good).update(result.case.rules or result.rules or (NO_RULE,))
+    expected = sorted({*good, *bad} - {*lines, NO_RULE})
+    return tuple(RuleTally(name, lines.get(name, 0), good[name], bad[name]) for name in (*lines, *expected, NO_RULE))

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ALL: Final = frozenset[bool | None]((True, False, None))
-# Boxes of which one may hold others.
-MAX_WIDE: Final = 500
+# The first boxes, which may contain others.
+MAX_WIDE_BOXES: Final = 500
 Values = frozenset[bool | None]
 # Who, scopes, states, and facts with the values that they may have.
 Cell = tuple[frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
@@ -18,19 +18,19 @@ Box = tuple[bool, frozenset[str], frozenset[str], frozenset[str], tuple[tuple[st
 
 
 def merge_cells(cells: Iterable[Cell]) -> list[Cell]:
-    """Cells that differ in one dimension only become one, until none do."""
-    boxes = {(who, scopes, states, _full(facts)) for who, scopes, states, facts in cells}
+    """Join cells that differ only in their states, or in the values of a single fact, until none do."""
+    boxes = {(who, scopes, states, _normalize(facts)) for who, scopes, states, facts in cells}
     names = sorted({name for box in boxes for name, _ in box[3]})
     size = -1
     while len(boxes) != size:
         size = len(boxes)
         for dimension in (None, *names):
-            boxes = _joined(boxes, dimension)
+            boxes = _join(boxes, dimension)
     return sorted(boxes, key=_order)
 
 
-def _joined(boxes: Iterable[Cell], dimension: str | None) -> set[Cell]:
-    """Join along the states (None) or along one fact."""
+def _join(boxes: Iterable[Cell], dimension: str | None) -> set[Cell]:
+    """Join along the states (None) or along a fact."""
     if dimension is None:
         states: dict[tuple[object, ...], frozenset[str]] = defaultdict(frozenset)
         for who, scopes, own, facts in boxes:
@@ -41,14 +41,14 @@ def _joined(boxes: Iterable[Cell], dimension: str | None) -> set[Cell]:
         rest = tuple(fact for fact in facts if fact[0] != dimension)
         values[who, scopes, own, rest] |= dict(facts).get(dimension, ALL)
     return {
-        (*key[:3], _full((*key[3], (dimension, value))))  # type: ignore[misc]  # keys as just made
+        (*key[:3], _normalize((*key[3], (dimension, value))))  # type: ignore[misc]  # keys as just made
         for key, value in values.items()
     }
 
 
-def _full(facts: Iterable[tuple[str, Values]]) -> tuple[tuple[str, Values], ...]:
-    """In one order, without facts that may be anything."""
-    return tuple(sorted(((name, values) for name, values in facts if values != ALL), key=lambda one: one[0]))
+def _normalize(facts: Iterable[tuple[str, Values]]) -> tuple[tuple[str, Values], ...]:
+    """Facts in the order of their names, without those that may have any value."""
+    return tuple(sorted(((name, values) for name, values in facts if values != ALL), key=lambda fact: fact[0]))
 
 
 def _order(box: Cell) -> tuple[object, ...]:
@@ -57,8 +57,10 @@ def _order(box: Cell) -> tuple[object, ...]:
 
 
 def widest_boxes(boxes: list[Box]) -> list[Box]:
-    """Without those that a wider one of fewer words says already."""
-    return [box for box in boxes if not any(other is not box and _within(box, other) for other in boxes[:MAX_WIDE])]
+    """The boxes without those that a wider box contains."""
+    return [
+        box for box in boxes if not any(other is not box and _within(box, other) for other in boxes[:MAX_WIDE_BOXES])
+    ]
 
 
 def _within(narrow: Box, wide: Box) -> bool:

@@ -55,7 +55,7 @@ class ChangedVerdictBody(msgspec.Struct):
         str,
         Meta(
             description="The change in words",
-            examples=["somebody with the role auditor and read:timesheets may now read a timesheet in any state"],
+            examples=["a caller with the role auditor and read:timesheets may now read a timesheet in any state"],
         ),
     ]
     kind: Annotated[ResourceKind, Meta(description="The kind of resource")]

@@ -23,7 +23,7 @@ from service.web.http.responses import Hex, RuleName, make_response
 
 if TYPE_CHECKING:
     from service.administration.versions.simulation import Simulated, Simulation
-    from service.policy.access_request import Applied, Missing
+    from service.policy.access_request import Applied, NearRule
 
 MAX_NEAR = 50
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -197,5 +197,5 @@ def _body(simulated: Simulated) -> SimulationBody:
     )
 
 
-def _rule(missing: Missing | Applied) -> RuleConditions:
+def _rule(missing: NearRule | Applied) -> RuleConditions:
     return RuleConditions(missing.rule, list(missing.conditions))
