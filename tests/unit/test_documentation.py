@@ -141,6 +141,19 @@ def test_every_route_is_on_the_page_of_routes_with_scope_and_success() -> None:
     assert told == wanted
 
 
+@pytest.mark.parametrize("name", ["README.md", "policies/README.md", *sorted(f"docs/{name}" for name in PAGES)])
+def test_every_route_that_a_page_names_exists(name: str) -> None:
+    routes = {
+        f"{method.upper()} {re.sub('{[^}]+}', '{}', path)}"
+        for path, operations in document()["paths"].items()
+        for method in operations
+    }
+    named = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?\s]*)", (ROOT / name).read_text(encoding="utf-8"))
+    found = {f"{method} {re.sub('{[^}]+}', '{}', path)}" for method, path in named}
+    # The page of timesheets means any step by STEP.
+    assert {route for route in found if not route.endswith("/STEP")} <= routes
+
+
 def test_every_make_target_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
