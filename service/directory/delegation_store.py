@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.merged_people import former_ids, survivor, unknown_if
+from service.authorization.enforcement.merged_people import canonical_id, former_ids, unknown_if
 from service.directory import store
 from service.directory.entities import Delegation, Validity
 from service.directory.store import begin
@@ -26,12 +26,12 @@ COLUMNS: Final = "id, delegator_id, delegate_id, valid_from, nullif(valid_to, 'i
 ROW = "r.id, r.delegator_id AS owner_id, ''::text AS state, NULL::integer AS version"
 # The delegation that $3 would grant, for a decision before the row exists.
 IMAGINED = "SELECT NULL::uuid AS id, $3::uuid AS delegator_id, NULL::uuid AS delegate_id"
-_ASKER, _FORMER = survivor(":person"), former_ids(":person")
+_ASKER, _FORMER = canonical_id(":person"), former_ids(":person")
 
 
 def _is(column: str) -> str:
     """Whether the caller is the person in this column. NULL if they were before an erasure: only deny rules match."""
-    now = f":person IS NOT NULL AND {survivor(column)} IS NOT DISTINCT FROM {_ASKER}"
+    now = f":person IS NOT NULL AND {canonical_id(column)} IS NOT DISTINCT FROM {_ASKER}"
     return f"(({now}) OR {unknown_if(f'{column} = ANY ({_FORMER})')})"
 
 

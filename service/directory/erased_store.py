@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.merged_people import ids
+from service.authorization.enforcement.merged_people import all_ids
 from service.errors import ErasureKeyMissing
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ RECOGNISE: Final = f"""
     SELECT given.person_id, erased.person_id, max(erased.until)
     FROM unnest($1::uuid[], $2::bytea[]) AS given (person_id, hash)
     JOIN erased_subject AS erased ON erased.hash = given.hash AND statement_timestamp() < erased.until
-    WHERE erased.person_id <> ALL ({ids("given.person_id")}) GROUP BY given.person_id, erased.person_id
+    WHERE erased.person_id <> ALL ({all_ids("given.person_id")}) GROUP BY given.person_id, erased.person_id
     ON CONFLICT (person_id, former_id) DO UPDATE SET until = greatest(known.until, excluded.until)
 """
 

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.stored_responses import forget_person
+from service.authorization.enforcement.stored_responses import delete_person
 from service.directory import store
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound
@@ -148,7 +148,7 @@ class Erasure:
             if known["hold"] is not None:
                 raise Conflict("A legal hold keeps this person's data", extra={"hold": str(known["hold"])})
             # Stored responses repeat notes and reasons. Those about a sheet can only be found before it is deleted.
-            await forget_person(change.connection, person)
+            await delete_person(change.connection, person)
             sheets, notes = await _close_sheets(change, known["ids"])
             row = await self._erase(change, person, known["ids"])
             erased = Erased(row["links"], row["texts"], notes + row["notes"], sheets)

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.merged_people import former_ids, ids, survivor
-from service.authorization.enforcement.relationships import words_of
+from service.authorization.enforcement.merged_people import all_ids, canonical_id, former_ids
+from service.authorization.enforcement.relationships import relation_words
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _COLUMNS = ", ".join(
     for name, sql in _WORDS.items()
 )
 # The teams of the owner of sheet $1, and the teams above them.
-_OWNER = survivor("r.owner_id")
+_OWNER = canonical_id("r.owner_id")
 _ABOVE = f"""
     SELECT above.ancestor_id AS team_id FROM timesheet AS r
     JOIN membership AS belongs ON belongs.person_id = {_OWNER} AND {now("belongs")}
@@ -73,9 +73,9 @@ async def candidates(
                   UNION SELECT NULL, over.client_id FROM above
                   JOIN importer_grant AS over ON over.team_id = above.team_id AND {now("over")}
                   UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
-                  UNION SELECT {survivor("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
+                  UNION SELECT {canonical_id("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
                   UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
-        SELECT candidate.*, {_COLUMNS}, {ids("candidate.person")} AS ids,
+        SELECT candidate.*, {_COLUMNS}, {all_ids("candidate.person")} AS ids,
                {former_ids("candidate.person")} AS former_ids,
                ARRAY(SELECT has.role FROM person_role AS has
                      WHERE has.person_id = candidate.person AND {now("has")}) AS roles
@@ -96,7 +96,7 @@ async def candidates(
             row["person"],
             row["client"],
             frozenset(row["roles"]),
-            words_of(TIMESHEET_FACTS.relations, row, "word"),
+            relation_words(TIMESHEET_FACTS.relations, row, "word"),
             {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
             frozenset(person for person in row["ids"] if person is not None),
             frozenset(row["former_ids"]),

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import Answer, Target, refused_under
-from service.authorization.enforcement.relationships import asker
+from service.authorization.enforcement.relationships import person_or_client
 from service.errors import Conflict
 from service.identity.refusals import refusal
 from service.pacing import paced
@@ -70,7 +70,7 @@ class Timesheets:
     async def create(self, caller: Caller, period_start: date, time_zone: str) -> Answer[Timesheet]:
         """Create the caller's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
         check_week(period_start, time_zone)
-        owner, _ = asker(caller.principal)
+        owner, _ = person_or_client(caller.principal)
 
         target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
         async with self._gate.change(caller, KIND, "create", target) as change:
@@ -264,7 +264,7 @@ EVENTS = {
 
 def actor_of(change: Change) -> Actor:
     """Who makes the change: the person, with every id of theirs, or the client that acts for itself."""
-    return Actor(*asker(change.caller.principal), change.lookup.same_human, change.caller.principal.client)
+    return Actor(*person_or_client(change.caller.principal), change.lookup.same_human, change.caller.principal.client)
 
 
 def _existing(sheet_id: UUID, expect: Expect) -> Target:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.relationships import columns
+from service.authorization.enforcement.relationships import fact_columns
 from service.pacing import paced
 from service.timesheets.relations import APPROVERS, KIND, ROW
 from service.timesheets.store import sheet_of
@@ -88,8 +88,8 @@ async def _oldest(
     source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {conditions} AND"
     # By timesheet_waiting; entries are read for the sheets of the page only.
     return await connection.fetch(
-        f"SELECT {ROW}, {columns(visibility.facts)} FROM (SELECT r.* FROM {source} {visibility.condition} {_OLDEST}"
-        f" LIMIT $3) AS r {_OLDEST}",
+        f"SELECT {ROW}, {fact_columns(visibility.facts)} FROM ("
+        f"SELECT r.* FROM {source} {visibility.condition} {_OLDEST} LIMIT $3) AS r {_OLDEST}",
         *parameters,
     )
 
@@ -103,7 +103,7 @@ async def _of_owners(
     # The oldest submitted sheets of each owner by timesheet_owner_waiting, then the oldest of all.
     return await connection.fetch(
         f"""
-        SELECT {ROW}, {columns(visibility.facts)} FROM (
+        SELECT {ROW}, {fact_columns(visibility.facts)} FROM (
             SELECT r.* FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS reached CROSS JOIN LATERAL (
                 SELECT r.* FROM timesheet AS r
                 WHERE r.owner_id = reached.owner_id AND {conditions} AND {visibility.condition} {_OLDEST} LIMIT $3) AS r

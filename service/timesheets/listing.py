@@ -11,8 +11,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from service.authorization.enforcement.merged_people import ids
-from service.authorization.enforcement.relationships import columns
+from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.relationships import fact_columns
 from service.pacing import paced
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
@@ -87,14 +87,15 @@ class _Listing:
         }
         conditions = [self._bind(template, value) for template, value in templates.items() if value is not None]
         self.filters = " AND ".join(conditions) or "true"
-        self.columns = f"{ROW}, {columns(visibility.facts)}" if with_relations else ROW
+        self.columns = f"{ROW}, {fact_columns(visibility.facts)}" if with_relations else ROW
 
     async def rows(self, connection: Connection) -> list[asyncpg.Record]:
         """The rows of the page, by the plan that reads the fewest."""
         reach = self.visibility.reach
         if self.owner is not None:
             # Every id of the owner.
-            return await self._of_owners(connection, await connection.fetchval(f"SELECT {ids('$1::uuid')}", self.owner))
+            owners = await connection.fetchval(f"SELECT {all_ids('$1::uuid')}", self.owner)
+            return await self._of_owners(connection, owners)
         if reach is None:
             return await self._newest(connection)
         # The owners whose sheets may be visible, unless they are many.

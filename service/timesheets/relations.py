@@ -11,7 +11,13 @@ the owners for whom a relation can hold at all. Lists use it to read fewer rows;
 
 from __future__ import annotations
 
-from service.authorization.enforcement.merged_people import former_ids, ids, returned, survivor, unknown_if
+from service.authorization.enforcement.merged_people import (
+    all_ids,
+    canonical_id,
+    former_ids,
+    returned_people,
+    unknown_if,
+)
 from service.authorization.enforcement.relationships import KindFacts
 
 KIND = "timesheet"
@@ -45,7 +51,7 @@ _BELONGING = f"""
 """
 
 # Owner and caller by their canonical ids: the directory holds nothing under the id of a merged person.
-_OWNER, _ASKER = survivor("r.owner_id"), survivor(":person")
+_OWNER, _ASKER = canonical_id("r.owner_id"), canonical_id(":person")
 
 # Ids of the caller from before an erasure: mostly none, looked up once a statement.
 _FORMER = former_ids(":person")
@@ -100,7 +106,10 @@ FALLBACK = f"""
      AND NOT {LED})
 """
 # Whether anybody has this relation to the owner and is not among the editors of the sheet ($2).
-_EDITORS = f"(SELECT {survivor('editor.id')} FROM unnest($2::uuid[]) AS editor (id) UNION ALL {returned('$2::uuid[]')})"
+_EDITORS = (
+    f"(SELECT {canonical_id('editor.id')} FROM unnest($2::uuid[]) AS editor (id)"
+    f" UNION ALL {returned_people('$2::uuid[]')})"
+)
 _LEADS = f"""
     FROM {_BELONGING}
     JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
@@ -122,7 +131,8 @@ HAS_APPROVER = {
 # The people who may approve the row by the directory and are not among its editors: managers of the owner, their
 # delegates, and fallback approvers if the owner has no manager.
 _ROW_EDITORS = (
-    f"(SELECT {survivor('editor.id')} FROM unnest(r.editors) AS editor (id) UNION ALL {returned('r.editors')})"
+    f"(SELECT {canonical_id('editor.id')} FROM unnest(r.editors) AS editor (id)"
+    f" UNION ALL {returned_people('r.editors')})"
 )
 APPROVERS = f"""
     ARRAY(SELECT found.id FROM (
@@ -156,7 +166,7 @@ def _and_merged(reach: str) -> str:
 
 
 REACHES = {
-    "owner": f"SELECT unnest({ids(':person')}) AS owner_id",
+    "owner": f"SELECT unnest({all_ids(':person')}) AS owner_id",
     "manager": _and_merged(f"""
         SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
         WHERE over.person_id = {_ASKER} AND over.part = 'lead' AND {now("over")}
@@ -185,13 +195,13 @@ REACHES = {
 # for itself.
 ACTED_FOR_OWNER = f"""
     ({_OWNER} IS DISTINCT FROM {_ASKER}
-     AND ((:person IS NOT NULL AND r.editors && {ids(":person")}) OR r.uploaders @> ARRAY[:app]
+     AND ((:person IS NOT NULL AND r.editors && {all_ids(":person")}) OR r.uploaders @> ARRAY[:app]
           OR {unknown_if(f"r.editors && {_FORMER}")}))
 """
 
 # The person locked the sheet for payroll, or the client did so for itself.
 LOCKED_BY_ASKER = f"""
-    ((:person IS NOT NULL AND {survivor("r.locked_by")} IS NOT DISTINCT FROM {_ASKER})
+    ((:person IS NOT NULL AND {canonical_id("r.locked_by")} IS NOT DISTINCT FROM {_ASKER})
      OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client)
      OR {unknown_if(f"r.locked_by = ANY ({_FORMER})")})
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from service.authorization.enforcement.merged_people import ids
+from service.authorization.enforcement.merged_people import all_ids
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
     conditions = (
         "r.period_start >= $4::date - 6 AND r.period_start <= $5::date"
         " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR "
-        f"r.owner_id = ANY({ids('$7::uuid')})) AND {visibility.condition}"
+        f"r.owner_id = ANY({all_ids('$7::uuid')})) AND {visibility.condition}"
     )
     source = f"timesheet AS r WHERE {conditions}"
     if visibility.reach is not None:

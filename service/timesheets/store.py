@@ -15,8 +15,8 @@ from uuid import UUID
 
 import asyncpg
 
-from service.authorization.enforcement.merged_people import ids
-from service.authorization.enforcement.relationships import asker
+from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.relationships import person_or_client
 from service.errors import Conflict
 from service.identity import revocation
 from service.timesheets.entry import Entry
@@ -85,7 +85,7 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
         )
         # The week's sheet, if there is one, under any id of the owner.
         found: UUID | None = await connection.fetchval(
-            f"SELECT id FROM timesheet WHERE owner_id = ANY({ids('$1::uuid')}) AND period_start = $2"
+            f"SELECT id FROM timesheet WHERE owner_id = ANY({all_ids('$1::uuid')}) AND period_start = $2"
             " ORDER BY id LIMIT 1 FOR UPDATE",
             owner,
             period_start,
@@ -100,7 +100,7 @@ async def is_revoked(connection: Connection, principal: Principal) -> bool:
     waited."""
     # The same condition as in every decision.
     found: bool | None = await connection.fetchval(
-        f"SELECT {revocation.revocation_condition(people=ids('$6::uuid'), first=1)}",
+        f"SELECT {revocation.revocation_condition(people=all_ids('$6::uuid'), first=1)}",
         *revocation.parameters(principal),
         principal.person,
     )
@@ -196,7 +196,7 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             after.reason,
             after.locked_by and after.locked_by.person,
             after.locked_by and after.locked_by.client,
-            *asker(permit.decision.request.principal),
+            *person_or_client(permit.decision.request.principal),
         )
         if removed := [entry_id for entry_id in known if entry_id not in kept]:
             # Entries that were removed.

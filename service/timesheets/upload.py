@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from service.authorization.enforcement.changes import Target, refused_under
 from service.authorization.enforcement.decision_record import DRY_RUN
 from service.authorization.enforcement.preflight import admit
-from service.authorization.enforcement.relationships import asker
+from service.authorization.enforcement.relationships import person_or_client
 from service.errors import (
     Denied,
     Forbidden,
@@ -119,7 +119,7 @@ class Uploads:
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)
         uploaded = UploadResult(Results(rows, dry_run=dry_run), together, wanted=wanted)
-        actor = Actor(*asker(caller.principal))
+        actor = Actor(*person_or_client(caller.principal))
         if together and not dry_run:
             await self._upload_together(caller, rows, actor, uploaded)
         else:

@@ -485,14 +485,14 @@ async def test_when_its_time_is_over_an_erasure_is_forgotten_and_the_keeper_remo
     await house.owner.execute("UPDATE former_person SET until = now() - interval '1 second'")
     await house.owner.execute("UPDATE erased_subject SET until = now() - interval '1 second'")
     assert await formers(house, name) == set()
-    await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
+    await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).sweep()
     assert await house.count("former_person") == await house.count("erased_subject") == 0
 
 
 async def test_the_keeper_removes_nothing_before_its_time(house: House) -> None:
     await erased(house, "ana")
     await come_back(house, "ana")
-    await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
+    await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).sweep()
     assert await house.count("former_person") == await house.count("erased_subject") == 1
 
 

@@ -467,5 +467,5 @@ async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house:
     for number in range(3):
         await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
-    await ResponseSweeper(await house.log_database.open("keeper")).forget()
+    await ResponseSweeper(await house.log_database.open("keeper")).sweep()
     assert await house.count("kept_answer") == 1

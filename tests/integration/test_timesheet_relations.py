@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.relationships import bound
+from service.authorization.enforcement.relationships import bind_parameters
 from service.authorization.enforcement.visibility import NAMED
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import MONDAY
@@ -30,7 +30,7 @@ def asking(house: House, person: str | None, client: str | None) -> tuple[UUID |
 
 async def holds(house: House, word: str, sheet: UUID, person: str | None, client: str | None = None) -> bool:
     found = await house.owner.fetchval(
-        f"SELECT {bound(WORDS[word])} FROM timesheet AS r WHERE r.id = $3 AND {NAMED}",
+        f"SELECT {bind_parameters(WORDS[word])} FROM timesheet AS r WHERE r.id = $3 AND {NAMED}",
         *asking(house, person, client),
         sheet,
     )
@@ -158,7 +158,7 @@ async def test_every_word_is_true_or_false_whatever_is_null(house: House, sheet:
 async def test_every_word_is_true_or_false_of_a_sheet_that_does_not_exist_yet(house: House, word: str) -> None:
     for name, client in (("ana", None), ("mia", None), (None, "payroll-import"), (None, None)):
         found = await house.owner.fetchval(
-            f"SELECT {bound(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r WHERE {NAMED}",
+            f"SELECT {bind_parameters(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r WHERE {NAMED}",
             *asking(house, name, client),
             house.people["ana"],
         )
@@ -170,7 +170,7 @@ async def test_a_relation_holds_for_nobody_whom_it_does_not_reach(house: House) 
     for word, reach in TIMESHEET_FACTS.reaches.items():
         for person, client in (*((name, None) for name in house.people), (None, "payroll-import")):
             reached = await house.owner.fetch(
-                f"SELECT owner_id FROM ({bound(reach)}) AS x WHERE {NAMED}",
+                f"SELECT owner_id FROM ({bind_parameters(reach)}) AS x WHERE {NAMED}",
                 *asking(house, person, client),
             )
             for name, sheet in sheets.items():

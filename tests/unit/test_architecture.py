@@ -41,6 +41,7 @@ SQL_PLACES = (
     "service/audit/",
     "service/log/",
     "service/connecting.py",
+    "service/authorization/enforcement/idempotent_replay.py",
     "service/authorization/enforcement/stored_responses.py",
     "service/administration/versions/version_store.py",
     "service/authorization/enforcement/policy_relations.py",

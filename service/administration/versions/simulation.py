@@ -20,7 +20,7 @@ from service.administration.versions.simulated_request import (
 )
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of
-from service.authorization.enforcement.relationships import without_former
+from service.authorization.enforcement.relationships import without_former_ids
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
 from service.places import FieldError
@@ -134,7 +134,7 @@ class Simulation:
             resource = Resource(kind, state=asked.resource.state)
         else:
             await self._may_know(caller, active, kind, asked.resource.id, lookup, connection)
-            known = without_former(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
+            known = without_former_ids(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
             resource = resource_of(kind, known, str(asked.resource.id))
         return decide(under, principal, asked.action, resource, known)
 

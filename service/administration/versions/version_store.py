@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.active.versions import PROPOSAL_LOCK
 from service.authorization.enforcement.policy_relations import ACTIVE, PROPOSED, PROPOSER, VERSIONS
-from service.authorization.enforcement.relationships import bound, fact_parameters
+from service.authorization.enforcement.relationships import bind_parameters, fact_parameters
 from service.errors import NotFound, PolicyUnavailable
 from service.policy import known_words
 
@@ -196,7 +196,8 @@ async def left_behind(connection: Connection, number: int, principal: Principal)
         "          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newest"
         "      FROM policy_activation AS a JOIN policy_version AS was ON was.number = a.number) AS step"
         " JOIN policy_version AS v ON v.number = step.number"
-        f" WHERE EXISTS (SELECT FROM policy_version AS r WHERE r.number = $3 AND ({bound(PROPOSER)}) IS NOT FALSE)"
+        " WHERE EXISTS (SELECT FROM policy_version AS r"
+        f"              WHERE r.number = $3 AND ({bind_parameters(PROPOSER)}) IS NOT FALSE)"
         " AND step.newest <= step.at AND step.number NOT IN (SELECT active FROM policy_head UNION SELECT $3)"
         f" AND position('{known_words.PROPOSER}' IN v.rules) > 0 ORDER BY step.number",
         *fact_parameters(principal),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.decision_point import evaluate, resource_of
-from service.authorization.enforcement.relationships import of_listed
+from service.authorization.enforcement.relationships import look_at_listed_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ def of_read(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
 
 def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable[str]) -> tuple[str, ...]:
     """The same for a row of a list that was read with its relations, in the snapshot that the list was seen in."""
-    lookup = of_listed(visibility.lookup, row, visibility.facts)
+    lookup = look_at_listed_row(visibility.lookup, row, visibility.facts)
     return _allowed(visibility.snapshot, visibility.principal, visibility.kind, lookup, actions)
 
 
@@ -46,7 +46,7 @@ class Ground:
 
 def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
     """Why a row is in a list that was read with its relations: asked of the engine, as a single request would be."""
-    lookup = of_listed(visibility.lookup, row, visibility.facts)
+    lookup = look_at_listed_row(visibility.lookup, row, visibility.facts)
     resource = resource_of(visibility.kind, lookup, None)
     names = evaluate(visibility.snapshot, visibility.principal, visibility.action, resource, lookup).verdict.rules
     rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.enforcement.decision_record import Positions
     from service.authorization.enforcement.relationships import FactLookup
-    from service.authorization.enforcement.stored_responses import Once
+    from service.authorization.enforcement.stored_responses import IdempotentChange
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
@@ -44,7 +44,7 @@ _KEY: Final = object()
 class Caller:
     """Who calls, and by which request: `request_id`, `method` and the route's template (never the path).
 
-    `trace` is the caller's W3C trace context. `once` is given if the request has an idempotency key; `again` is the
+    `trace` is the caller's W3C trace context. `idempotent` is set if the request has an idempotency key; `again` is the
     decision whose stored response is asked for. `recorded_as` is the record's action where the rules for another action
     decide: viewing pending approvals is decided by the rules for `approve` and approves nothing. With `dry_run` a
     change is decided and rolled back, and its record says that it was not applied.
@@ -55,7 +55,7 @@ class Caller:
     method: str
     route: str
     trace: str | None = None
-    once: Once | None = None
+    idempotent: IdempotentChange | None = None
     again: UUID | None = None
     recorded_as: str | None = None
     dry_run: bool = False

@@ -1,6 +1,6 @@
-"""Turns decisions and changes into audit records. Pure: owns no state; the log makes them durable.
+"""Makes the records of decisions and changes. Pure: owns no state; the log makes them durable.
 
-The bytes hold our ids, words and numbers only: never a token subject, a name, an e-mail address or a free text.
+The bytes hold our ids, words and numbers only: never a token's subject, a name, an e-mail address or free text.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.enforcement.relationships import FactLookup
 
-# Why a dry run was allowed and not applied.
+# Why an allowed dry run was not applied.
 DRY_RUN = "dry-run"
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """What an export of the log gave out, instead of ids by the million: positions [start, end), in `form`, narrowed
-    to decisions from `since` to `until`."""
+    """What an export of the log gave out: positions [start, end) in the format `form`, narrowed to decisions from
+    `since` to `until`."""
 
     start: int
     end: int
@@ -38,12 +38,12 @@ class Positions:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
-    """A question that was put to the log: `told` are ids, words of ours, numbers and times; `typed` what may be any
-    text, which a record only commits to."""
+class RecordedQuery:
+    """A search of the log, as its record holds it: `filters` are ids, words of ours, numbers and times; `texts` may be
+    any text, so the record only commits to them."""
 
-    told: Mapping[str, object]
-    typed: Mapping[str, str]
+    filters: Mapping[str, object]
+    texts: Mapping[str, str]
 
 
 def of_decision(
@@ -53,11 +53,13 @@ def of_decision(
     applied: bool | None,
     because: str | None = None,
     returned: Sequence[str] | Positions = (),
-    put: Put | None = None,
+    query: RecordedQuery | None = None,
 ) -> Record:
-    """The record of a decision: ACCESS for reads of the log, DECISION for all else. `applied` is None for reads, and
-    says for writes whether the change took place; if it was allowed and did not, `because` is the slug of what stood in
-    the way. `put` is the question of a search."""
+    """The record of a decision: ACCESS for reads of the log, DECISION for all else.
+
+    `applied` is None for reads; for changes it says whether the change took place. If the change was allowed and did
+    not take place, `because` is the slug of the reason. `query` is the search of a read of the log.
+    """
     if caller.dry_run:
         applied, because = False, DRY_RUN
     request = decision.request
@@ -79,7 +81,7 @@ def of_decision(
                 "about": str(lookup.about),
                 "looked": lookup.looked,
                 "found": lookup.row is not None,
-                # Replay decides this action again, not the one that the record is called by.
+                # A replay evaluates this action, not the one that the record names.
                 **({"action": request.action} if caller.recorded_as else {}),
             },
             "principal": _whole_principal(caller.principal, lookup, decision.access_request.who),
@@ -89,9 +91,9 @@ def of_decision(
             "directory_revision": lookup.directory_revision,
             "request": _request(caller),
             **_returned(returned),
-            **({} if put is None else {"question": dict(put.told)}),
+            **({} if query is None else {"question": dict(query.filters)}),
         },
-        {} if put is None else put.typed,
+        {} if query is None else query.texts,
         uid=decision.uid,
     )
 
@@ -107,8 +109,8 @@ def of_change(
     after: Mapping[str, object],
     texts: Mapping[str, str],
 ) -> Record:
-    """The record of one change, bound to the decision that allowed it. `event` is the change's type, such as
-    `timesheet.approved`; `texts` are kept beside the log and only committed to. The record of a delegate's
+    """The record of a change, bound to the decision that allowed it. `event` is the change's type, such as
+    `timesheet.approved`. `texts` are kept beside the log, and the record commits to them. The record of a delegate's
     change names the delegator (`on_behalf_of`), as the decision does."""
     on_behalf_of = {name: decision.noted[name] for name in ("on_behalf_of",) if name in decision.noted}
     return Record.make(
@@ -146,10 +148,9 @@ def _resource(resource: Resource) -> dict[str, object]:
 
 
 def _request(caller: Caller) -> dict[str, object]:
-    """The door; `trace` and `again` only where there are any."""
-    told: dict[str, object] = {"id": caller.request_id, "method": caller.method, "route": caller.route}
-    told |= {"trace": caller.trace} if caller.trace is not None else {}
-    return told | ({"again": caller.again} if caller.again is not None else {})
+    members: dict[str, object] = {"id": caller.request_id, "method": caller.method, "route": caller.route}
+    members |= {"trace": caller.trace} if caller.trace is not None else {}
+    return members | ({"again": caller.again} if caller.again is not None else {})
 
 
 def _principal(principal: Principal) -> dict[str, object]:
@@ -158,17 +159,16 @@ def _principal(principal: Principal) -> dict[str, object]:
 
 
 def _holds(relation: str, lookup: FactLookup, words: frozenset[str]) -> bool | None:
-    """Whether it holds; None where only an id from before an erasure makes it hold, which counts for denies alone.
-    Where no rule that was asked denies by it, that is not told: the record stays, and would say for good who came
-    back."""
+    """Whether the relation holds; None if it holds only through an id from before an erasure, which counts for denies
+    alone. If no rule denies by it, the record says False: the log is permanent and must not tell who returned."""
     if relation in lookup.relations:
         return True
     return None if former_word(relation) in lookup.relations & words else False
 
 
 def _facts(decision: Decision) -> dict[str, bool | None]:
-    """The facts as decided on. One of the row that is unknown because of an id from before an erasure is told only
-    where a rule asked for it."""
+    """The facts that were decided on. A fact of the row that is unknown because of an id from before an erasure is
+    recorded only if a rule asked for it."""
     request, lookup = decision.request, decision.request.lookup
     if not lookup.former_ids or lookup.row is None:
         return dict(request.facts)
@@ -179,12 +179,13 @@ def _facts(decision: Decision) -> dict[str, bool | None]:
 
 
 def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> dict[str, object]:
-    """`also` only where the person has other ids as well; `former` only where they have some from before an erasure.
+    """`also` holds a person's other ids, `former` those from before an erasure.
 
-    A record stays for good, and what links a person to who they were before an erasure does not. So only those of the
-    former ids are `named` that a rule which was asked denies something to; of the rest there is only the number."""
-    others = sorted(str(one) for one in lookup.ids if one != principal.person)
-    named = sorted(str(one) for one in lookup.former_ids if former_word(f"{PERSON}{one}") in words)
+    A record is permanent, while the link to a person before an erasure is not. So `former` names only the ids to which
+    a rule denies something, and counts the others.
+    """
+    others = sorted(str(person) for person in lookup.ids if person != principal.person)
+    named = sorted(str(person) for person in lookup.former_ids if former_word(f"{PERSON}{person}") in words)
     former = {"named": named, "others": len(lookup.former_ids) - len(named)}
     return {
         **_principal(principal),

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from service.authorization.active.versions import PolicyVersions
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision
-    from service.authorization.enforcement.decision_record import Put
+    from service.authorization.enforcement.decision_record import RecordedQuery
     from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
@@ -103,12 +103,12 @@ class Gate:
         action: str,
         target: Target | UUID | int | None = None,
         *,
-        put: Put | None = None,
+        query: RecordedQuery | None = None,
     ) -> AsyncIterator[Reading]:
         """Decide on a read of one row, given by its id, or of the kind as a whole. Recorded when the block is left.
 
         In the block, `reading.row` is the row and `reading.connection` may read more. The record says that
-        `reading.returned` was given out, and `put` is the query of a search of the log. Raises Denied.
+        `reading.returned` was given out, and holds the `query` of a search of the log. Raises Denied.
         """
         row = target if isinstance(target, Target) else _row(target)
 
@@ -124,7 +124,7 @@ class Gate:
                 yield reading
         if isinstance(reading, Refused):
             await self._refuse(caller, [reading.decision], reading.error, applied=None)
-        record = of_decision(caller, reading.decision, applied=None, returned=reading.returned, put=put)
+        record = of_decision(caller, reading.decision, applied=None, returned=reading.returned, query=query)
         [receipt] = await self._log.append([record])
         reading.settle(receipt)
 
@@ -322,8 +322,8 @@ class Gate:
     @asynccontextmanager
     async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
         """A change's transaction. With an idempotency key it stays open until its response is stored in it."""
-        if caller.once is not None:
-            async with caller.once.held(self._turns, self._database) as connection:
+        if caller.idempotent is not None:
+            async with caller.idempotent.transaction(self._turns, self._database) as connection:
                 yield connection
             return
         async with self._turns.one(), self._database.transaction() as connection:
@@ -429,8 +429,8 @@ class Gate:
         connection: Connection,
     ) -> Sequence[Receipt]:
         """Append the records of the decisions, then those of the changes, in the change's transaction."""
-        if caller.once is not None:
-            caller.once.tells_of(decisions, decided, changed)
+        if caller.idempotent is not None:
+            caller.idempotent.describe(decisions, decided, changed)
         return await self._log.append([*decided, *changed], connection)
 
     async def _refuse(

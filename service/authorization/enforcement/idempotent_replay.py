@@ -10,15 +10,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.stored_responses import all_visible
 from service.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.stored_responses import AnsweredChange
+    from service.authorization.enforcement.visibility import Visibility
+    from service.database import Connection
     from service.log.log import Receipt
 
 
@@ -55,8 +57,30 @@ class IdempotentReplay:
 
     async def _decide_many(self, caller: Caller, change: AnsweredChange, action: str, states: Sequence[str]) -> Receipt:
         async with self._gate.list(caller, change.kind, action) as listing:
-            visible = await all_visible(listing.visibility, listing.connection, change.resources, states)
+            visible = await _all_visible(listing.visibility, listing.connection, change.resources, states)
             listing.returned = [str(resource) for resource in change.resources] if visible else []
         if not visible:
             raise NotFound
         return listing.receipt
+
+
+async def _all_visible(
+    visibility: Visibility, connection: Connection, rows: Sequence[UUID], states: Sequence[str] = ()
+) -> bool:
+    """Whether all these rows exist and would be listed; with `states`, as if each row were in its state."""
+    table = visibility.facts.table
+    arguments: list[list[UUID] | list[str]] = [list(rows)]
+    if states:
+        # The rows with another state.
+        table = f"""(
+            SELECT (jsonb_populate_record(r, jsonb_build_object('state', was.state))).*
+            FROM unnest($3::uuid[], $4::text[]) AS was (id, state) JOIN {table} AS r ON r.id = was.id)
+        """
+        arguments.append(list(states))
+    # The rows that the caller may see.
+    found: int = await connection.fetchval(
+        f"SELECT count(*) FROM {table} AS r WHERE r.id = ANY($3::uuid[]) AND {visibility.condition}",
+        *visibility.parameters,
+        *arguments,
+    )
+    return found == len(set(rows))

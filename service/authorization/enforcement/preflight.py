@@ -1,6 +1,6 @@
-"""Who may send something large: judged before it is read, so that no stranger fills the memory. Owns no state.
+"""Decides who may send a large body before it is read, so that a stranger cannot fill the memory. Owns no state.
 
-What is sent is decided once more, by its own decisions; here only a refusal is recorded.
+Only a refusal is recorded here. The request gets its own decision once its body is read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 async def admit(
     gate: Gate, caller: Caller, kind: str, action: str, *, any_row: bool = False, never: str | None = None
 ) -> None:
-    """Refuse whoever could not do this. `any_row`: single rows will be decided on, so it is enough that one could be
-    allowed. `never` is a law's reason why this asker may not, whatever the policy says. Raises Denied."""
+    """Refuse a caller who could not do this. `any_row`: the request decides on single rows, so it is enough that one of
+    them could be allowed. `never`: the reason of a law that forbids it to this caller. Raises Denied."""
     could = never is None and gate.could_allow(caller, kind, action)
     if could and await gate.would_allow(caller, kind, action, any_row=any_row):
         return
@@ -31,8 +31,8 @@ async def admit(
     def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
         return Forbidden([never]) if never is not None and isinstance(refusals[0], Forbidden) else refusals[0]
 
-    # An idempotency key is for the change itself.
-    async with gate.change_all(replace(caller, once=None), kind, action, [Target()], combine=combine):
-        # The caller has just become able to; or the law stops them.
+    # The idempotency key is for the change itself.
+    async with gate.change_all(replace(caller, idempotent=None), kind, action, [Target()], combine=combine):
+        # Allowed meanwhile, unless the law forbids it.
         if never is not None:
             raise Forbidden([never])

@@ -1,7 +1,7 @@
-"""Facts (PIP): what the asker is to a resource, read from Postgres in one statement with the active policy version.
+"""Fact lookups, the policy information point (PIP): one statement reads all facts and the active policy version.
 
-Floor 5 says what is true of its rows in SQL; this module only puts the expressions together. Owns no state: facts are
-read anew for every decision, after any lock was won, and never cached.
+Use cases supply the SQL of their rows' relations and facts (`KindFacts`); this module composes the statements. Owns no
+state: every decision looks its facts up anew, after any lock was taken, and nothing is cached.
 """
 
 from __future__ import annotations
@@ -26,36 +26,37 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
-# The directory's roles that hold now, every id that the asker has, those from before an erasure, the policy that is
-# active now, the moment itself, and whether the token was revoked. The token's own parameters start at $4.
+# The active policy version, the directory's revision, the time, the caller's roles in the directory, all their ids,
+# those from before an erasure, and whether the token is revoked. The token's parameters start at $4.
 AMBIENT = f"""
     head.active AS lookup_version,
     directory.revision AS lookup_revision,
     statement_timestamp() AS lookup_at,
     ARRAY(SELECT role FROM person_role
-          WHERE person_id = {merged_people.survivor("$1::uuid")}
+          WHERE person_id = {merged_people.canonical_id("$1::uuid")}
               AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
-    {merged_people.ids("$1::uuid")} AS lookup_ids,
+    {merged_people.all_ids("$1::uuid")} AS lookup_ids,
     {merged_people.former_ids("$1::uuid")} AS lookup_former_ids,
-    {revocation.revocation_condition(people=merged_people.ids("$1::uuid"), first=4)} AS lookup_revoked
+    {revocation.revocation_condition(people=merged_people.all_ids("$1::uuid"), first=4)} AS lookup_revoked
 """
-# The client that acts for itself, NULL for a person.
+# The client if it acts for itself, NULL for a person.
 _ITSELF = f"(CASE WHEN starts_with($2::text, '{CLIENT}') THEN substr($2::text, {len(CLIENT) + 1}) END)"
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KindFacts:
-    """What floor 5 supplies for one kind of resource. One is like no other: what is compiled from it is kept beside it.
+    """The SQL of one kind of resource; kinds without rows have none. Compared by identity: compiled conditions are
+    cached under it.
 
-    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
-    of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
-    `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
-    `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself),
-    `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person. They are true, false,
-    or NULL for what holds through an id from before an erasure: that fulfils every deny and no allow. `reaches`: for a
-    relation, a SELECT of every owner_id that it can hold for, and perhaps of others: lists start from it.
-    `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL. Kinds without rows give none of these.
+    - `row`: the SELECT columns of a row `r`, among them id, owner_id, state and version.
+    - `table`: the table of the rows, or a SELECT in parentheses. Its `id` is a UUID or a policy version's number.
+    - `imagined`: a SELECT of the row as its owner, $3, would start it, in `imagined_state`.
+    - `relations` and `facts`: an SQL expression each, about `r`, `:person` (NULL if a client acts for itself),
+      `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person. True, false, or NULL
+      if it holds through an id from before an erasure: NULL matches every deny and no allow.
+    - `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps more. Lists start from it.
+    - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
     """
 
     kind: str
@@ -70,8 +71,8 @@ class KindFacts:
 
 
 class About(StrEnum):
-    """What a request names: the KIND itself, one existing ROW, a NEW row of an owner (there may be one already), or a
-    LIST of rows."""
+    """What a request is about: the KIND as a whole, an existing ROW, a NEW row of an owner (which may exist already),
+    or a LIST of rows."""
 
     KIND = "kind"
     ROW = "row"
@@ -81,12 +82,16 @@ class About(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FactLookup:
-    """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
-    the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
-    the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
-    nothing is), the delegator for whom a delegate would act (`on_behalf_of`), and all `ids` of the caller: more than
-    one, if others were merged into them. `former_ids` are those from before an erasure. A relation that holds through
-    one of them is told by the word `former_word` of it."""
+    """The result of one lookup.
+
+    - `version`, `directory_revision`, `at`: the active policy version, the directory's revision, and the time.
+    - `roles`, `ids`, `former_ids`: the caller's roles in the directory, all their ids, those from before an erasure.
+    - `row`, `relations`, `facts`: the row, if any, the relations that hold, and the facts of the row. A relation that
+      holds through a former id stands there as its `former_word`.
+    - `evaluated`: the relations that were looked up. `looked`: whether a row was looked up; none is without a fitting
+      scope. `about`: what the request is about.
+    - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
+    """
 
     version: int
     directory_revision: int
@@ -114,44 +119,44 @@ class FactLookup:
 
     @property
     def same_human(self) -> frozenset[UUID]:
-        """Every id by which laws and denials know the person who asks."""
+        """Every id of the caller, former ones included: laws and denials hold for all of them."""
         return self.ids | self.former_ids
 
 
-def asker(principal: Principal) -> tuple[UUID | None, str | None]:
-    """Who acts: the person, or the client that acts for itself."""
+def person_or_client(principal: Principal) -> tuple[UUID | None, str | None]:
+    """The person, or the client that acts for itself; the other is None."""
     if principal.kind is PrincipalKind.USER:
         return principal.person, None
     return None, principal.client
 
 
 def fact_parameters(principal: Principal) -> tuple[UUID | None, str]:
-    """$1 and $2 of every statement about facts: the person, and the client as a who-word, `via:X` or `client:X`."""
+    """$1 and $2 of every fact statement: the person, and the client as a who-word, `via:X` or `client:X`."""
     if principal.kind is PrincipalKind.USER:
         return principal.person, VIA + principal.client
     return None, CLIENT + principal.client
 
 
-def bound(expression: str) -> str:
-    """A floor-5 expression with its named parameters numbered."""
+def bind_parameters(expression: str) -> str:
+    """An expression of KindFacts with its named parameters numbered."""
     numbered = expression.replace(":person", "$1::uuid").replace(":client", _ITSELF)
     return numbered.replace(":app", "substr($2::text, strpos($2::text, ':') + 1)")
 
 
 class Relationships:
-    """Reads facts for the kinds that it was given."""
+    """Looks up facts of the given kinds."""
 
     def __init__(self, kinds: Sequence[KindFacts]) -> None:
-        self._kinds = {one.kind: one for one in kinds}
+        self._kinds = {facts.kind: facts for facts in kinds}
 
     def of(self, kind: str) -> KindFacts:
-        """The facts declared for a kind; a kind without rows has none."""
+        """The SQL of a kind; empty for a kind without rows."""
         return self._kinds.setdefault(kind, KindFacts(kind))
 
     async def ambient(self, connection: Connection, principal: Principal) -> FactLookup:
-        """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""
+        """The facts without a row. Raises PolicyUnavailable if no policy was ever activated."""
         person, client = fact_parameters(principal)
-        # The active version, the directory's revision, the asker's roles, and whether the token was revoked.
+        # The ambient facts alone.
         row = await connection.fetchrow(
             f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}",
             person,
@@ -159,44 +164,44 @@ class Relationships:
             None,
             *revocation.parameters(principal),
         )
-        return _seen(row, KindFacts(""), present=False)
+        return _parse_row(row, KindFacts(""), present=False)
 
     async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> FactLookup:
-        """What holds about one existing row; `row` is None when there is no such row."""
+        """The facts of a row; `row` is None if it is missing."""
         facts = self.of(kind)
         person, client = fact_parameters(principal)
-        # The row, what the asker is to it, and the ambient facts, as of one moment.
+        # The row, the caller's relations to it, its facts and the ambient facts, in one snapshot.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {facts.row}, {columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
+            f"SELECT {AMBIENT}, {facts.row}, {fact_columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
             f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true",
             person,
             client,
             row_id,
             *revocation.parameters(principal),
         )
-        return _seen(row, facts, present=bool(row and row["lookup_row"]))
+        return _parse_row(row, facts, present=bool(row and row["lookup_row"]))
 
     async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> FactLookup:
-        """What would hold about a row that `owner` would own and that does not exist yet; `row` is None."""
+        """The facts of a new row that `owner` would start; `row` is None."""
         facts = self.of(kind)
         person, client = fact_parameters(principal)
-        # What the asker would be to the row, and the ambient facts, as of one moment.
+        # The caller's relations to the new row, its facts and the ambient facts, in one snapshot.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
+            f"SELECT {AMBIENT}, {fact_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
             " WHERE $2::text IS NULL OR true",
             person,
             client,
             owner,
             *revocation.parameters(principal),
         )
-        lookup = _seen(row, facts, present=True)
+        lookup = _parse_row(row, facts, present=True)
         return replace(lookup, row=None)
 
     async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
-        """Whether there is anybody whose rows the rules could show to the asker."""
+        """Whether there is any owner whose rows the rules could show to the caller."""
         if visibility.reach is None:
             return True
-        # The first of them is enough; the relations' own indexes find it.
+        # The first owner is enough; the indexes of the relations find them.
         return bool(
             await connection.fetchval(
                 f"SELECT EXISTS (SELECT FROM ({visibility.reach}) AS reached)", *visibility.parameters
@@ -204,17 +209,17 @@ class Relationships:
         )
 
 
-def columns(facts: KindFacts) -> str:
-    """What the asker is to the row `r`, and its facts, as columns: `of_listed` reads them."""
+def fact_columns(facts: KindFacts) -> str:
+    """The relations and facts of a row `r` as columns, which `look_at_listed_row` reads."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
     named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
     named += [("on_behalf_of", facts.on_behalf_of)] if facts.on_behalf_of else []
-    return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
+    return ", ".join(f"({bind_parameters(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
 
 
-def of_listed(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:
-    """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
-    relations = words_of(facts.relations, row, "relation")
+def look_at_listed_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:
+    """The lookup of a row that a list read with `fact_columns`, in the database snapshot of `ambient`."""
+    relations = relation_words(facts.relations, row, "relation")
     values = {name: row[f"fact_{name}"] for name in facts.facts}
     on_behalf_of = row["on_behalf_of"] if facts.on_behalf_of else None
     return replace(
@@ -227,14 +232,14 @@ def of_listed(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> Fac
     )
 
 
-def words_of(relations: Iterable[str], row: asyncpg.Record, prefix: str) -> frozenset[str]:
-    """The relations that hold in columns named `prefix_RELATION`; NULL holds as the former word."""
+def relation_words(relations: Iterable[str], row: asyncpg.Record, prefix: str) -> frozenset[str]:
+    """The relations that hold, from columns named `prefix_RELATION`; NULL gives the former word."""
     values = {name: row[f"{prefix}_{name}"] for name in relations}
     return frozenset(name if value else former_word(name) for name, value in values.items() if value is not False)
 
 
-def without_former(lookup: FactLookup) -> FactLookup:
-    """What was seen, as if nobody had been erased: a simulation must not tell who somebody was before."""
+def without_former_ids(lookup: FactLookup) -> FactLookup:
+    """The lookup as if nobody had been erased: a simulation must not tell who a person was before."""
     return replace(
         lookup,
         relations=frozenset(word for word in lookup.relations if not word.startswith(FORMER)),
@@ -244,7 +249,7 @@ def without_former(lookup: FactLookup) -> FactLookup:
     )
 
 
-def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> FactLookup:
+def _parse_row(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> FactLookup:
     if row is None:
         raise PolicyUnavailable(
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
@@ -255,7 +260,7 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Fac
         row["lookup_at"],
         frozenset(row["lookup_roles"]),
         revoked=row["lookup_revoked"] is not False,
-        ids=frozenset(one for one in row["lookup_ids"] if one is not None),
+        ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
     )
-    return of_listed(ambient, row, facts) if present else ambient
+    return look_at_listed_row(ambient, row, facts) if present else ambient

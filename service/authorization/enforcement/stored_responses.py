@@ -1,8 +1,8 @@
-"""Answers that are kept under idempotency keys, in the very transaction of the change that they tell of.
+"""Responses that are stored under idempotency keys, in the transaction of the change that they answer.
 
-Postgres owns them: an answer is there exactly when its change is. They are kept for 24 hours and then forgotten, some
-with each new one, the rest by the keeper; those about a person go when the person is erased. A key is stored as a hash
-that binds it to whoever sent it, to the method and to the path.
+Postgres owns them (`kept_answer`): a response is there exactly when its change is. It is kept for 24 hours, then
+deleted by later requests or by the keeper; responses about a person are deleted when the person is erased. A key is
+stored as a hash that binds it to the caller, the method and the path.
 """
 
 from __future__ import annotations
@@ -21,38 +21,37 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from service.authorization.enforcement.decision_point import Decision
-    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection, Database, Turns
     from service.log.record import Record
 
 KEPT_FOR = "interval '24 hours'"
-PIECE = 500
+MAX_DELETED_AT_ONCE = 500
+# Seconds between two sweeps.
 PAUSE = 300.0
 _COLUMNS = "fingerprint, kind, action, resources, states, owner_id, decision_uid, status, headers, body"
 
-# Keep an answer; one of the same name can only be one that is too old to be given.
+# Store a response. One of the same name can only be an expired one.
 INSERT = f"""
     INSERT INTO kept_answer (name, {_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (name) DO UPDATE SET
         ({_COLUMNS}, at) = ({", ".join(f"excluded.{part}" for part in _COLUMNS.split(", "))}, clock_timestamp())
 """
 
-# Some that are too old, the oldest first; those that another request forgets are left to it.
-FORGET = f"""
+# A few expired responses, the oldest first, without those that another request is deleting.
+DELETE_SOME_EXPIRED = f"""
     DELETE FROM kept_answer WHERE name IN (
         SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR}
         ORDER BY at LIMIT 10 FOR UPDATE SKIP LOCKED)
 """
 
-# The same for the keeper, whom no request waits for: a piece at a time.
-FORGET_ALL = f"""
+# The same for the keeper, in larger pieces.
+DELETE_EXPIRED = f"""
     DELETE FROM kept_answer WHERE name IN (
-        SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR} ORDER BY at LIMIT {PIECE})
+        SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR} ORDER BY at LIMIT {MAX_DELETED_AT_ONCE})
 """
 
-# Those given to somebody, or about their things or themselves, under every id of theirs. A day of answers is looked
-# through once.
-FORGET_PERSON = """
+# Responses to a person, and about them or their timesheets, under all their ids. Reads the responses of one day.
+DELETE_PERSON = """
     DELETE FROM kept_answer AS k USING (SELECT ids_of_person($1) AS ids) AS theirs
     WHERE k.owner_id = ANY (theirs.ids)
         OR k.resources && (ARRAY(SELECT id FROM timesheet WHERE owner_id = ANY (theirs.ids)) || theirs.ids)
@@ -62,8 +61,8 @@ FORGET_PERSON = """
 
 @dataclass(frozen=True, slots=True)
 class AnsweredChange:
-    """What a kept answer tells of: the kind and action of its decision, the `resources` that were changed, the `states`
-    in which they were before, their `owner` if they have one in common, and the decision's id."""
+    """The change that a stored response answers: the kind and action of its decision, the changed `resources`, the
+    `states` that they had before, their `owner` if all have the same, and the decision's id."""
 
     kind: str
     action: str
@@ -75,7 +74,7 @@ class AnsweredChange:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A kept answer. `fingerprint` is the SHA-256 of the request that it answered."""
+    """A response, and the change that it answers. `fingerprint` is the SHA-256 of the request."""
 
     fingerprint: bytes
     about: AnsweredChange
@@ -84,8 +83,8 @@ class StoredResponse:
     body: bytes
 
 
-class Once:
-    """One request with a key: its change commits together with its answer, or neither does."""
+class IdempotentChange:
+    """A request with an idempotency key: its change and its response commit together, or neither does."""
 
     def __init__(self, name: bytes, fingerprint: bytes) -> None:
         self._name, self._fingerprint = name, fingerprint
@@ -93,9 +92,9 @@ class Once:
         self._about: AnsweredChange | None = None
 
     @asynccontextmanager
-    async def held(self, turns: Turns, database: Database) -> AsyncIterator[Connection]:
-        """A transaction that stays open behind this block until `keep` commits it; an exception rolls it back. Raises
-        KeyInUse when the same key is being worked on, or was answered meanwhile."""
+    async def transaction(self, turns: Turns, database: Database) -> AsyncIterator[Connection]:
+        """A transaction that stays open after this block until `store` commits it; an exception rolls it back. Raises
+        KeyInUse if another request with the key is running, or was answered meanwhile."""
         if self._open is not None:
             raise RuntimeError("a request with a key makes one transaction")
         async with AsyncExitStack() as stack:
@@ -105,36 +104,36 @@ class Once:
             yield connection
             self._open = stack.pop_all(), connection
 
-    def tells_of(self, decisions: Sequence[Decision], told: Sequence[Record], changes: Sequence[Record]) -> None:
-        """Remember what the decisions of the transaction, which `told` records, were about: the changes that followed,
-        and what was allowed and found as it should be, such as rows of an upload that were there. Where each target was
-        refused for itself there is nothing to remember."""
-        if not any(record.columns["applied"] for record in told):
+    def describe(self, decisions: Sequence[Decision], decided: Sequence[Record], changes: Sequence[Record]) -> None:
+        """Remember which change the response answers: the changed resources, and those that were allowed and needed no
+        change, such as rows of an upload that were there already. `decided` are the records of `decisions`. If every
+        target was refused, no response is stored."""
+        if not any(record.columns["applied"] for record in decided):
             return
-        asked = decisions[0].request
-        was = {one.uid: one.request.resource.state for one in decisions}
+        request = decisions[0].request
+        state_before = {decision.uid: decision.request.resource.state for decision in decisions}
         found: dict[UUID, str] = {}
         for change in changes:
             if (resource := _uuid(str(change.columns["resource_id"]))) is not None:
-                found.setdefault(resource, was[cast("UUID", change.columns["decision_uid"])])
-        for decision, record in zip(decisions, told, strict=True):
+                found.setdefault(resource, state_before[cast("UUID", change.columns["decision_uid"])])
+        for decision, record in zip(decisions, decided, strict=True):
             resource = _uuid(str(decision.request.resource.id))
             if record.columns["applied"] and resource is not None:
                 found.setdefault(resource, decision.request.resource.state)
         owners = {change.columns["owner_id"] for change in changes}
         owner = owners.pop() if len(owners) == 1 else None
         self._about = AnsweredChange(
-            asked.resource.kind,
-            asked.action,
+            request.resource.kind,
+            request.action,
             tuple(found),
             tuple(found.values()),
             owner if isinstance(owner, UUID) else None,
             decisions[0].uid,
         )
 
-    async def keep(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Store the answer and commit it with its change. Without a change only the decisions are committed, if there
-        are any. Raises DatabaseUnavailable: then neither is there, or nobody can tell."""
+    async def store(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Store the response and commit it with its change. Without a change only the decisions are committed, if any.
+        Raises DatabaseUnavailable: then neither was committed, or the outcome is unknown."""
         if self._open is None:
             return
         stack, connection = self._open
@@ -157,23 +156,23 @@ class Once:
                     [f"{name}: {value}" for name, value in headers.items()],
                     body,
                 )
-                await connection.execute(FORGET)
+                await connection.execute(DELETE_SOME_EXPIRED)
         except asyncpg.PostgresError as error:
-            raise DatabaseUnavailable(cause=f"kept answer: {type(error).__name__}") from error
+            raise DatabaseUnavailable(cause=f"stored response: {type(error).__name__}") from error
 
-    async def abandon(self) -> None:
-        """Roll back what is still open: nothing was changed, so nothing is kept."""
+    async def roll_back(self) -> None:
+        """Roll back a transaction that is still open."""
         if self._open is None:
             return
         stack, _ = self._open
         self._open = None
-        # A connection that is lost rolls back too.
-        with suppress(_Abandoned, DatabaseUnavailable):
+        # Losing the connection rolls back, too.
+        with suppress(_RollBack, DatabaseUnavailable):
             async with stack:
-                raise _Abandoned
+                raise _RollBack
 
     async def _claim(self, connection: Connection) -> None:
-        # Whoever works on this name holds it until its transaction ends; nobody waits for it.
+        # A transaction holds its name until it ends; other requests with the name do not wait.
         lock = int.from_bytes(self._name[:8], "big", signed=True)
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", lock):
             raise KeyInUse
@@ -181,93 +180,67 @@ class Once:
             raise KeyInUse
 
 
-class _Abandoned(Exception):
+class _RollBack(Exception):
     """Makes a transaction roll back."""
 
 
 class StoredResponses:
-    """Finds answers by name: the hash of who asks, with which key, for which path."""
+    """Finds responses by name: the hash of the caller, the key, the method and the path."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def once(self, name: bytes, fingerprint: bytes) -> Once:
-        """For a request whose answer is to be kept under this name."""
-        return Once(name, fingerprint)
-
     async def find(self, name: bytes) -> StoredResponse | None:
-        """The answer that is kept under this name, if it is younger than 24 hours."""
+        """The response under this name, if it is younger than 24 hours."""
         async with self._database.connection() as connection:
             return await _find(connection, name)
 
 
 class ResponseSweeper:
-    """The keeper's part: answers that are too old go, whether or not anybody sends keys, and what `more` statements
-    delete. Any number may run."""
+    """Deletes expired responses in the keeper, and runs `more` statements that delete other expired rows. Any number of
+    sweepers may run."""
 
     def __init__(self, database: Database, more: Sequence[str] = ()) -> None:
         self._database = database
         self._more = more
 
-    async def forget(self) -> None:
-        """All that are too old now. Raises TryLater."""
-        gone = PIECE
-        while gone == PIECE:
+    async def sweep(self) -> None:
+        """Delete everything that has expired. Raises TryLater."""
+        deleted = MAX_DELETED_AT_ONCE
+        while deleted == MAX_DELETED_AT_ONCE:
             async with self._database.connection() as connection:
-                gone = int((await connection.execute(FORGET_ALL)).removeprefix("DELETE "))
+                deleted = int((await connection.execute(DELETE_EXPIRED)).removeprefix("DELETE "))
         async with self._database.connection() as connection:
             for statement in self._more:
                 await connection.execute(statement)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Every few minutes until `stop`."""
+        """Sweep every few minutes until `stop`."""
         while not stop.is_set():
             with suppress(TryLater):
-                await self.forget()
+                await self.sweep()
             with suppress(TimeoutError):
                 async with asyncio.timeout(PAUSE):
                     await stop.wait()
 
 
-async def forget_person(connection: Connection, person: UUID) -> int:
-    """Forget, with the caller's transaction, what was answered to a person and about them: it may hold their texts.
-    Whoever sends such a request once more makes it anew."""
-    return int((await connection.execute(FORGET_PERSON, person)).removeprefix("DELETE "))
+async def delete_person(connection: Connection, person: UUID) -> int:
+    """Delete the responses to a person and about them, which may hold their texts, in the caller's transaction. Returns
+    their number. A request that is sent again afterwards is made again."""
+    return int((await connection.execute(DELETE_PERSON, person)).removeprefix("DELETE "))
 
 
 async def _find(connection: Connection, name: bytes) -> StoredResponse | None:
-    # What is older may still be there, and counts as forgotten.
+    # One response by its name; an expired one may still be there.
     row = await connection.fetchrow(
         f"SELECT {_COLUMNS} FROM kept_answer WHERE name = $1 AND at >= clock_timestamp() - {KEPT_FOR}", name
     )
     if row is None:
         return None
-    changed = tuple(row["resources"]), tuple(row["states"])
-    about = AnsweredChange(row["kind"], row["action"], *changed, row["owner_id"], row["decision_uid"])
+    resources, states = tuple(row["resources"]), tuple(row["states"])
+    about = AnsweredChange(row["kind"], row["action"], resources, states, row["owner_id"], row["decision_uid"])
     headers = dict(header.split(": ", 1) for header in row["headers"])
     return StoredResponse(row["fingerprint"], about, row["status"], headers, row["body"])
-
-
-async def all_visible(
-    visibility: Visibility, connection: Connection, rows: Sequence[UUID], states: Sequence[str] = ()
-) -> bool:
-    """Whether every one of these rows is there and would be listed; with `states`, as if it were in its one of them."""
-    table = visibility.facts.table
-    given: list[list[UUID] | list[str]] = [list(rows)]
-    if states:
-        # The row as it is but for its state.
-        table = f"""(
-            SELECT (jsonb_populate_record(r, jsonb_build_object('state', was.state))).*
-            FROM unnest($3::uuid[], $4::text[]) AS was (id, state) JOIN {table} AS r ON r.id = was.id)
-        """
-        given.append(list(states))
-    # Those of them that may be seen.
-    found: int = await connection.fetchval(
-        f"SELECT count(*) FROM {table} AS r WHERE r.id = ANY($3::uuid[]) AND {visibility.condition}",
-        *visibility.parameters,
-        *given,
-    )
-    return found == len(set(rows))
 
 
 def _uuid(text: str) -> UUID | None:

@@ -1,7 +1,7 @@
-"""Revoking tokens before they expire: decided by the policy, recorded, and read with the facts of every decision.
+"""Revoking tokens before they expire: decided by the policy, recorded, and checked by every fact lookup.
 
-The deny list lives in Postgres (`revocation`). An entry names one token by (issuer, jti), or all that were issued to a
-subject, a person or a client before a moment. Records hold our ids and commitments to the rest, never a subject.
+Postgres owns the deny list (`revocation`). An entry names a token by (issuer, jti), or all tokens that were issued to a
+subject, a person or a client before a time. Records hold our ids and commitments to the rest, never a subject.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 KIND = "token"
 LONGEST_VALUE = 255
-# Behind the longest prefix of an issuer and a colon.
+# A client's own id after the longest prefix of an issuer and a colon.
 LONGEST_CLIENT = 276
 EARLIEST = datetime(1970, 1, 2)  # noqa: DTZ001 — compared with a time of any offset
-# An issuer's clock may be ahead of ours by so much; later than that nobody may be shut out.
+# How far an issuer's clock may be ahead of ours. `issued_before` may not be later.
 CLOCK_SKEW = timedelta(seconds=60)
 
 
 class What(StrEnum):
-    """What the value of a revocation is."""
+    """The sort of a revocation's value."""
 
     TOKEN = "token"  # noqa: S105 — a word
     SUBJECT = "subject"
@@ -49,8 +49,8 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RevocationRequest:
-    """What to revoke. `issuer` is the exact `iss`; only for a person or a client may it be left out, which means every
-    issuer. `issued_before`: for all but a single token; None means every token that is valid now."""
+    """The tokens to revoke. `issuer` is the exact `iss`; for a person or a client, None means every issuer.
+    `issued_before` is not for a single token; None means every token that is valid now."""
 
     what: What
     value: str
@@ -60,8 +60,8 @@ class RevocationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """An entry of the deny list. `person` is whom a subject belongs to, if we know; `issued_before` is None for a
-    single token; behind `expires_at` no such token can be valid."""
+    """An entry of the deny list. `person` is the owner of a subject, if known. `issued_before` is None for a single
+    token. After `expires_at` no such token can be valid."""
 
     id: UUID
     what: What
@@ -76,27 +76,27 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class RevocationPage:
-    """Newest first; `after` is the id to go on behind, None on the last page."""
+    """Newest first. `after` is the id after which the next page starts; None on the last page."""
 
     items: Sequence[Revocation]
     after: UUID | None
 
 
 class Revocations:
-    """`lifetime`: seconds after its issue from which no token is valid any more, whoever issued it. `ahead`: seconds
-    that the time of issue of a valid token may lie ahead."""
+    """`lifetime`: seconds after which no token of any issuer is valid. `ahead`: seconds by which the time of issue of a
+    valid token may be in the future."""
 
     def __init__(self, gate: Gate, lifetime: int, ahead: int) -> None:
         self._gate = gate
         self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
 
     async def revoke(self, caller: Caller, wanted: RevocationRequest) -> Answer[Revocation]:
-        """Refuse such tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
+        """Refuse these tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check(wanted)
         async with self._gate.change(caller, KIND, "revoke", Target()) as change:
             made = await _insert(change.permit, change.connection, caller, wanted, self._lifetime, self._ahead)
             change.record(
-                "token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made), texts=_texts(made)
+                "token.revoked", Resource(KIND, str(made.id)), before={}, after=_recorded(made), texts=_texts(made)
             )
         return change.answer(made)
 
@@ -124,10 +124,10 @@ async def _insert(
     ahead: timedelta,
 ) -> Revocation:
     permit.covers(KIND, "revoke")
-    # Entries that no valid token can meet any more.
+    # Entries of tokens that have expired.
     await connection.execute("DELETE FROM revocation WHERE expires_at < statement_timestamp()")
-    # The new entry. A single token may have been issued up to now, any other up to the moment that is given. A token
-    # that is valid now may say that it was issued a little later, by a clock that is ahead: now means those too.
+    # The new entry. A single token was issued up to now, other tokens up to the given time. A valid token may have been
+    # issued in the future, by a clock that is ahead: "now" includes those.
     row = await connection.fetchrow(
         f"""
         WITH r AS (
@@ -167,12 +167,12 @@ async def _page(visibility: Visibility, connection: Connection, after: UUID | No
 
 
 def _check(wanted: RevocationRequest) -> None:
-    """Raises InvalidField for what the list could not hold, or what would shut people out that sign in later."""
+    """Raise InvalidField for values that the list cannot hold, and for times that would shut out later sign-ins."""
     longest = LONGEST_CLIENT if wanted.what is What.CLIENT else LONGEST_VALUE
     if not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value:
         raise InvalidField(FieldError(_FIELD[wanted.what], f"must have 1 to {longest} characters"))
     if wanted.issuer is None and wanted.what in {What.TOKEN, What.SUBJECT}:
-        raise InvalidField(FieldError("issuer", "is needed to tell whose this is"))
+        raise InvalidField(FieldError("issuer", "is required for a single token or a subject"))
     if wanted.issuer is not None and (not 1 <= len(wanted.issuer) <= LONGEST_VALUE or "\x00" in wanted.issuer):
         raise InvalidField(FieldError("issuer", f"must have 1 to {LONGEST_VALUE} characters"))
     if wanted.issued_before is None:
@@ -180,7 +180,7 @@ def _check(wanted: RevocationRequest) -> None:
     if wanted.what is What.TOKEN:
         raise InvalidField(FieldError("issued_before", "does not go with a single token"))
     if wanted.issued_before.replace(tzinfo=None) < EARLIEST:
-        # At the calendar's ends a change of offset has no result.
+        # At the ends of the calendar a change of offset overflows.
         raise InvalidField(FieldError("issued_before", "must be later than 1970"))
     if wanted.issued_before > datetime.now(UTC) + CLOCK_SKEW:
         raise InvalidField(FieldError("issued_before", "must not be in the future"))
@@ -204,8 +204,8 @@ def _revocation(row: asyncpg.Record) -> Revocation:
     )
 
 
-def _told(made: Revocation) -> dict[str, object]:
-    """What the log is told for good: ids of ours, and times."""
+def _recorded(made: Revocation) -> dict[str, object]:
+    """What the record holds: ids of ours, and times."""
     return {
         "what": str(made.what),
         "person": made.person,
@@ -215,6 +215,6 @@ def _told(made: Revocation) -> dict[str, object]:
 
 
 def _texts(made: Revocation) -> dict[str, str]:
-    """What somebody typed in, which may be anything: the log only commits to it."""
+    """Texts from outside, which may be anything: the record only commits to them."""
     texts = {"issuer": made.issuer, "token": made.token_id, "client": made.client}
     return {name: text for name, text in texts.items() if text is not None}

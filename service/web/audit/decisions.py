@@ -70,7 +70,9 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             resolved = replace(await log_query.resolve(connection), since=filters.since, until=filters.until)
             return await summarize_decisions(connection, resolved), [str(person) for person in resolved.persons or ()]
 
-        answer = await read_log(gate, caller, load, put=replace(log_query, filters=filters).put(kinds=DECISIONS))
+        answer = await read_log(
+            gate, caller, load, query=replace(log_query, filters=filters).to_record(kinds=DECISIONS)
+        )
         times = (str(time and time.isoformat()) for time in (filters.since, filters.until))
         return make_response(summary_body(answer.value, *times), answer.receipt)
 

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
 
 from service.audit import known_values, people
-from service.authorization.enforcement.decision_record import Put
+from service.authorization.enforcement.decision_record import RecordedQuery
 from service.errors import InvalidField
 from service.log.record_query import RecordFilters
 from service.places import FieldError
@@ -88,7 +88,7 @@ class LogQuery:
             return found
         return await _load_ids(connection, self.person, "query.person")
 
-    def put(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> Put:
+    def to_record(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> RecordedQuery:
         """The query as the record of this access holds it: ids, fixed words, numbers and times. Free text is only
         committed to. An address or a subject is left out."""
         filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
@@ -100,7 +100,7 @@ class LogQuery:
         if self.link is not None or self.email is not None:
             who["person_by"] = "subject" if self.link is not None else "email"
         more = {"kinds": [kind.value for kind in kinds]} if kinds else {}
-        return Put({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, texts)
+        return RecordedQuery({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, texts)
 
     def cursor_key(self, **more: object) -> dict[str, object]:
         """The filters that a cursor is valid for."""

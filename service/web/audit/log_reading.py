@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from service.audit.search import LoggedRecord, Place
     from service.authorization.enforcement.changes import Caller
-    from service.authorization.enforcement.decision_record import Positions, Put
+    from service.authorization.enforcement.decision_record import Positions, RecordedQuery
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.record import Kind
@@ -37,16 +37,16 @@ async def read_log(
     caller: Caller,
     load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
     *,
-    put: Put | None = None,
+    query: RecordedQuery | None = None,
 ) -> Answer[T]:
-    """Return the value of `load` once the access is recorded with the ids that `load` returns, and with the query
-    `put`.
+    """Return the value of `load` once the access is recorded with the ids that `load` returns, and with the
+    `query`.
 
     If `load` raises NotFound, NotSealed, QueryTooBroad or InvalidField, an access that returned nothing is recorded
     before the error is raised. Raises Denied, TryLater.
     """
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
-    async with gate.read(caller, "log", "read", put=put) as reading:
+    async with gate.read(caller, "log", "read", query=query) as reading:
         try:
             value, reading.returned = await load(reading.connection)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:
@@ -99,7 +99,7 @@ async def answer_search(
         ids = [str(record.uid) for record in shown] + [str(person) for person in filters.persons or ()]
         return (found, await people.load_names(connection, shown)), ids
 
-    put = query.put(kinds=kinds, after_approval=after_approval)
-    answer = await read_log(gate, caller, load, put=put)
+    recorded = query.to_record(kinds=kinds, after_approval=after_approval)
+    answer = await read_log(gate, caller, load, query=recorded)
     found, names = answer.value
     return make_response(record_page(found[: page.limit], names, page.next_cursor(found)), answer.receipt)

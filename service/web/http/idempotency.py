@@ -17,7 +17,8 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
-from service.authorization.enforcement.relationships import asker
+from service.authorization.enforcement.relationships import person_or_client
+from service.authorization.enforcement.stored_responses import IdempotentChange
 from service.errors import BodyTooLarge, InvalidField, KeyReused, MalformedRequest, TimewardenError
 from service.places import FieldError
 from service.web.http.requests import max_body_bytes
@@ -90,8 +91,8 @@ class Idempotency(ASGIMiddleware):
     ) -> None:
         """Handle a request whose key is new. Its response is sent after it is committed with the change."""
         caller, name, fingerprint = request_key
-        once = self._kept.once(name, fingerprint)
-        scope["state"]["caller"] = replace(caller, once=once)
+        change = IdempotentChange(name, fingerprint)
+        scope["state"]["caller"] = replace(caller, idempotent=change)
         messages: list[Message] = []
         answered = asyncio.Event()
 
@@ -104,7 +105,7 @@ class Idempotency(ASGIMiddleware):
             await next_app(scope, _replay_body(body, answered), collect)
             status, headers, content = _parse_response(messages)
             if 200 <= status < 300:  # noqa: PLR2004 — RFC 9110 section 15.3
-                await once.keep(status, headers, content)
+                await change.store(status, headers, content)
         except TimewardenError as error:
             # Litestar believes that it has answered, but nothing was sent, so the problem is answered here.
             request: Request[Any, Any, Any] = Request(scope)
@@ -112,7 +113,7 @@ class Idempotency(ASGIMiddleware):
             await answer.to_asgi_response(None, request)(scope, receive, send)
             return
         finally:
-            await once.abandon()
+            await change.roll_back()
         for message in messages:
             await send(message)
 
@@ -155,7 +156,7 @@ async def _read_body(receive: Receive, max_bytes: int, too_large: str) -> bytes:
 
 def _hash_key(caller: Caller, scope: HTTPScope, key: str) -> bytes:
     """A hash of the caller, the path and the key: two callers may use the same key."""
-    person, client = asker(caller.principal)
+    person, client = person_or_client(caller.principal)
     whose = [caller.principal.issuer, str(person) if person else "", client or "", caller.principal.client]
     return hashlib.sha256(json.dumps([*whose, scope["method"], scope["path"], key]).encode()).digest()
 
