@@ -48,7 +48,7 @@ def snapshot(*lines: str) -> Snapshot:
 
 
 def without_rule(name: str) -> PolicyText:
-    """The shipped texts without one row, and without cases."""
+    """The shipped texts without this row, and without cases."""
     text = shipped()
     kept = [line for line in text.rules.splitlines() if not line.endswith(f" {name}")]
     assert len(kept) + 1 == len(text.rules.splitlines())

@@ -1,4 +1,4 @@
-"""What one may do at all agrees with every single question that could be asked, under the shipped and any policy."""
+"""Capabilities agree with the verdicts on every possible request, under the shipped policy and any other."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SHIPPED = Snapshot.build(policy_file.parse(shipped()), 1)
 NOW = int(SEEN.at.timestamp())
 
 
-def asker(scopes: frozenset[str], roles: frozenset[str], methods: frozenset[str] | None) -> Principal:
+def principal(scopes: frozenset[str], roles: frozenset[str], methods: frozenset[str] | None) -> Principal:
     return Principal(
         PrincipalKind.USER, "https://issuer.example", "ana", "app", scopes, roles, None, NOW, NOW + 60, None, methods
     )
 
 
-def every_answer(policy: Snapshot, who: Principal, kind: str, action: str) -> set[bool]:
-    """What every resource there could be would be answered; asked until both answers were heard."""
+def possible_verdicts(policy: Snapshot, who: Principal, kind: str, action: str) -> set[bool]:
+    """The verdicts on every possible resource, until both have occurred."""
     vocabulary = policy.vocabulary
     relations, names = sorted(vocabulary.relations.get(kind, ())), sorted(vocabulary.facts.get(kind, ()))
     signed_in, asking = sign_in_facts(policy, who, NOW), who_words(who, SEEN)
@@ -48,9 +48,9 @@ def every_answer(policy: Snapshot, who: Principal, kind: str, action: str) -> se
     return found
 
 
-def agrees(policy: Snapshot, who: Principal, one: Capability) -> bool:
-    wanted = {Availability.ALWAYS: {True}, Availability.DEPENDS: {True, False}}.get(one.availability, {False})
-    return every_answer(policy, who, one.kind, one.action) == wanted
+def agrees(policy: Snapshot, who: Principal, capability: Capability) -> bool:
+    wanted = {Availability.ALWAYS: {True}, Availability.DEPENDS: {True, False}}.get(capability.availability, {False})
+    return possible_verdicts(policy, who, capability.kind, capability.action) == wanted
 
 
 rows = st.builds(
@@ -62,8 +62,8 @@ rows = st.builds(
     st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
     st.sampled_from(["always", "mfa", "not mfa", "acted_for_owner", "not acted_for_owner and mfa"]),
 )
-askers = st.builds(
-    asker,
+principals = st.builds(
+    principal,
     st.frozensets(st.sampled_from(SCOPES)),
     st.frozensets(st.sampled_from(ROLES)),
     st.sampled_from([None, frozenset({"pwd"}), frozenset({"mfa"})]),
@@ -71,28 +71,36 @@ askers = st.builds(
 
 
 @settings(max_examples=example_count(20, uncut=60))
-@given(askers)
-def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
-    assert [one for one in list_capabilities(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, one)] == []
+@given(principals)
+def test_capabilities_under_the_shipped_policy_agree_with_every_request(who: Principal) -> None:
+    assert [
+        capability for capability in list_capabilities(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, capability)
+    ] == []
 
 
 @settings(max_examples=example_count(25, uncut=60))
-@given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
-def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
+@given(st.lists(rows, min_size=1, max_size=5, unique=True), principals)
+def test_capabilities_under_any_policy_agree_with_every_request(lines: list[str], who: Principal) -> None:
     policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
-    assert [one for one in list_capabilities(policy, who, SEEN) if not agrees(policy, who, one)] == []
+    assert [
+        capability for capability in list_capabilities(policy, who, SEEN) if not agrees(policy, who, capability)
+    ] == []
 
 
-def test_what_would_help_is_named() -> None:
+def test_a_capability_names_the_scopes_relations_and_states_that_would_help() -> None:
     policy = Snapshot.build(policy_file.parse(shipped()), 1)
     found = {
-        (one.kind, one.action): one for one in list_capabilities(policy, asker(frozenset(), frozenset(), None), SEEN)
+        (capability.kind, capability.action): capability
+        for capability in list_capabilities(policy, principal(frozenset(), frozenset(), None), SEEN)
     }
     assert found["me", "read"].availability is Availability.ALWAYS
     assert found["timesheet", "approve"].scopes == ("approve:timesheets",)
     assert found["directory", "manage"].availability is Availability.NEVER
     scopes = frozenset({"approve:timesheets"})
-    found = {(one.kind, one.action): one for one in list_capabilities(policy, asker(scopes, frozenset(), None), SEEN)}
+    found = {
+        (capability.kind, capability.action): capability
+        for capability in list_capabilities(policy, principal(scopes, frozenset(), None), SEEN)
+    }
     approve = found["timesheet", "approve"]
     assert (approve.availability, approve.as_, approve.states) == (
         Availability.DEPENDS,
@@ -100,5 +108,8 @@ def test_what_would_help_is_named() -> None:
         ("submitted",),
     )
     strict = snapshot("p, allow, anyone, read, any, timesheet, any, mfa, with-mfa")
-    found = {(one.kind, one.action): one for one in list_capabilities(strict, asker(scopes, frozenset(), None), SEEN)}
+    found = {
+        (capability.kind, capability.action): capability
+        for capability in list_capabilities(strict, principal(scopes, frozenset(), None), SEEN)
+    }
     assert found["timesheet", "read"].availability is Availability.SIGN_IN

@@ -1,4 +1,4 @@
-"""Cases that come and go: every difference is told, and a policy with fewer cases than the one before is warned of."""
+"""Changes of cases: every difference is reported, and fewer cases than before are a warning."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def with_cases(yaml: str) -> PolicyText:
     return replace(SHIPPED, cases={**SHIPPED.cases, FILE: yaml})
 
 
-def test_a_case_that_is_added_removed_or_changed_is_told_with_its_place() -> None:
+def test_a_case_that_is_added_removed_or_changed_is_reported_with_its_place() -> None:
     own = SHIPPED.cases[FILE]
     end = len(own.splitlines()) + 1
     added = f"{own}- case: new\n  who: anyone\n  action: read\n  kind: log\n  verdict: deny\n"
     changed = own.replace("verdict: allow", "verdict: deny", 1)
-    before, longer, other = (parse(one) for one in (SHIPPED, with_cases(added), with_cases(changed)))
+    before, longer, other = (parse(text) for text in (SHIPPED, with_cases(added), with_cases(changed)))
     assert [
         (case_change.change, case_change.name, case_change.file, case_change.line)
         for case_change in compare_cases(before, longer)
@@ -58,11 +58,11 @@ def test_a_case_that_another_replaced_is_missing() -> None:
     first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
     other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
     found = examination.report(other, examination.PROPOSAL, SHIPPED)
-    assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
+    assert [warning.message.partition(" of the ")[0] for warning in found.warnings] == ["1"]
     assert f"is missing: '{first}'" in found.warnings[0].message
 
 
-def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> None:
+def test_a_deny_row_freezes_an_action_once_the_cases_that_expect_otherwise_are_removed() -> None:
     frozen = f"{SHIPPED.rules}p, deny, anyone, lock, any, timesheet, any, always, frozen\n"
     others = {name: text for name, text in SHIPPED.cases.items() if "action: lock" not in text}
     assert examination.report(replace(SHIPPED, rules=frozen), examination.PROPOSAL, SHIPPED).complaints
@@ -71,7 +71,7 @@ def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> Non
     assert any("'frozen' in line" in warning.message for warning in found.warnings)
 
 
-def test_of_very_many_rules_without_a_case_one_is_named() -> None:
+def test_many_rules_without_a_case_get_a_single_warning() -> None:
     found = examination.report(replace(SHIPPED, cases={}), examination.PROPOSAL, SHIPPED)
     assert sum("no case any more" in warning.message for warning in found.warnings) == 1
     assert any("rules have no case any more, such as 'read-own'" in warning.message for warning in found.warnings)
@@ -85,7 +85,7 @@ def test_what_a_proposal_leaves_untried_is_reported() -> None:
 
 
 def test_cases_that_would_read_too_many_rows_are_not_run_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of cases about thousands of rows would take an hour; the first that is too much is named."""
+    """Thousands of cases about thousands of rows would take an hour. The first beyond the limit is named."""
     monkeypatch.setattr(case_results, "MAX_ROW_VISITS", 300)
     found = examination.examine(SHIPPED, examination.PROPOSAL)
     said = [complaint for complaint in found.complaints if "were not run" in complaint.message]

@@ -1,4 +1,4 @@
-"""The engine: what a snapshot decides, what it can see, and that nothing changes it."""
+"""The engine: what a snapshot decides, which words it sees, and that nothing changes it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tests import policy_forge
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
 
 
-def asked(snapshot: engine.Snapshot, *who: str, scopes: tuple[str, ...] = ("read:timesheets",)) -> Verdict:
+def decide(snapshot: engine.Snapshot, *who: str, scopes: tuple[str, ...] = ("read:timesheets",)) -> Verdict:
     return snapshot.decide(snapshot.access_request("timesheet", "read", "draft", who, scopes, {}))
 
 
-def test_every_rule_that_allows_is_named() -> None:
+def test_a_verdict_names_every_rule_that_allowed() -> None:
     snapshot = policy_forge.snapshot(READ, READ.replace("owner", "manager").replace("read-own", "read-team"))
-    assert asked(snapshot, "owner", "manager") == Verdict(True, Reason.ALLOWED, ("read-own", "read-team"))
-    assert asked(snapshot, "manager") == Verdict(True, Reason.ALLOWED, ("read-team",))
-    assert asked(snapshot, "importer") == Verdict(False, Reason.NO_RULE)
+    assert decide(snapshot, "owner", "manager") == Verdict(True, Reason.ALLOWED, ("read-own", "read-team"))
+    assert decide(snapshot, "manager") == Verdict(True, Reason.ALLOWED, ("read-team",))
+    assert decide(snapshot, "importer") == Verdict(False, Reason.NO_RULE)
 
 
-def test_one_deny_outweighs_every_allow_and_is_named() -> None:
+def test_a_deny_overrides_every_allow_and_is_named() -> None:
     deny = "p, deny, role:suspended, read, any, timesheet, any, always, never-suspended"
     snapshot = policy_forge.snapshot(READ, deny)
-    assert asked(snapshot, "owner", "role:suspended") == Verdict(False, Reason.DENY_RULE, ("never-suspended",))
+    assert decide(snapshot, "owner", "role:suspended") == Verdict(False, Reason.DENY_RULE, ("never-suspended",))
 
 
 def test_an_action_that_no_rule_mentions_is_denied_and_an_unknown_one_is_an_error() -> None:
@@ -59,24 +59,24 @@ def test_states_are_whole_words() -> None:
 
 
 @pytest.mark.parametrize("words", [("client:x",), ("via:x",)])
-def test_a_deny_on_a_client_holds_for_both_ways_of_acting(words: tuple[str, ...]) -> None:
+def test_a_deny_on_a_client_applies_for_itself_and_for_users(words: tuple[str, ...]) -> None:
     snapshot = policy_forge.snapshot(READ, "p, deny, client:x, read, any, timesheet, any, always, no-x")
-    assert asked(snapshot, "owner", *words).rules == ("no-x",)
-    assert asked(snapshot, "owner", "client:y").allowed
+    assert decide(snapshot, "owner", *words).rules == ("no-x",)
+    assert decide(snapshot, "owner", "client:y").allowed
 
 
-def test_an_allow_on_a_client_holds_only_while_it_acts_for_itself() -> None:
+def test_an_allow_on_a_client_applies_only_while_it_acts_for_itself() -> None:
     snapshot = policy_forge.snapshot(READ.replace("owner", "client:x"))
-    assert asked(snapshot, "client:x").allowed
-    assert not asked(snapshot, "via:x").allowed
+    assert decide(snapshot, "client:x").allowed
+    assert not decide(snapshot, "via:x").allowed
 
 
-def test_a_deny_on_a_client_acting_for_users_leaves_it_to_itself() -> None:
+def test_a_deny_on_a_client_acting_for_users_does_not_apply_to_the_client_itself() -> None:
     snapshot = policy_forge.snapshot(
         READ.replace("owner", "client:x"), "p, deny, via:x, read, any, timesheet, any, always, no-x"
     )
-    assert asked(snapshot, "client:x").allowed
-    assert asked(snapshot, "client:x", "via:x").rules == ("no-x",)
+    assert decide(snapshot, "client:x").allowed
+    assert decide(snapshot, "client:x", "via:x").rules == ("no-x",)
 
 
 @pytest.mark.parametrize(
@@ -108,21 +108,21 @@ def test_an_unknown_fact_never_helps_an_allow_and_always_helps_a_deny(
 def test_roles_are_followed_through_any_number_of_steps() -> None:
     links = [f"g, role:r{n}, role:r{n + 1}" for n in range(40)]
     snapshot = policy_forge.snapshot(READ.replace("owner", "role:r40"), *links)
-    assert asked(snapshot, "role:r0").allowed
-    assert not asked(snapshot, "role:r41").allowed
-    assert not asked(policy_forge.snapshot(READ.replace("owner", "role:r0"), *links), "role:r40").allowed
+    assert decide(snapshot, "role:r0").allowed
+    assert not decide(snapshot, "role:r41").allowed
+    assert not decide(policy_forge.snapshot(READ.replace("owner", "role:r0"), *links), "role:r40").allowed
 
 
-def test_a_deny_on_an_included_role_holds_for_the_role_that_includes_it() -> None:
+def test_a_deny_on_an_included_role_applies_to_the_role_that_includes_it() -> None:
     deny = "p, deny, role:b, read, any, timesheet, any, always, no-b"
     snapshot = policy_forge.snapshot(READ, deny, "g, role:a, role:b")
-    assert asked(snapshot, "owner", "role:a").rules == ("no-b",)
+    assert decide(snapshot, "owner", "role:a").rules == ("no-b",)
 
 
-def test_words_that_no_rule_mentions_leave_no_trace() -> None:
+def test_words_that_no_rule_mentions_are_dropped() -> None:
     snapshot = policy_forge.snapshot(READ)
     for number in range(500):
-        assert asked(
+        assert decide(
             snapshot, "owner", f"person:{number}", f"role:{number}", scopes=("read:timesheets", str(number))
         ).allowed
     assert len(snapshot._remembered) == 1
@@ -133,11 +133,11 @@ def test_the_memory_of_verdicts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(engine, "MAX_VERDICTS_REMEMBERED", 4)
     snapshot = policy_forge.snapshot(*(READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(20)))
     for number in range(20):
-        assert asked(snapshot, f"role:r{number}").allowed
+        assert decide(snapshot, f"role:r{number}").allowed
         assert len(snapshot._remembered) <= 4
 
 
-def test_scopes_that_would_help_are_told_before_anything_is_looked_up() -> None:
+def test_scopes_that_would_help_are_known_before_facts_are_looked_up() -> None:
     snapshot = policy_forge.snapshot(
         READ, READ.replace("read:timesheets", "approve:timesheets").replace("read-own", "read-to-approve"),
         "p, allow, anyone, read, any, me, any, always, read-me",
@@ -162,11 +162,11 @@ def test_the_rules_of_an_action_come_in_the_order_of_the_file() -> None:
 
 def test_a_remembered_verdict_is_the_verdict() -> None:
     snapshot = policy_forge.snapshot(READ)
-    first = asked(snapshot, "owner")
-    assert asked(snapshot, "owner") is first
+    first = decide(snapshot, "owner")
+    assert decide(snapshot, "owner") is first
 
 
-def test_many_threads_get_what_one_gets() -> None:
+def test_many_threads_get_the_same_verdicts() -> None:
     rows = [READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(30)]
     deny = "p, deny, role:bad, read, any, timesheet, any, always, no-bad"
     wrong: list[str] = []
@@ -203,19 +203,19 @@ def test_a_fact_that_is_both_true_and_false_is_an_error() -> None:
 
 
 def test_many_threads_build_versions_at_once() -> None:
-    """Parsing in two threads at once fails now and then on older Pythons (gh-106905): builds take turns at it."""
+    """Parsing in two threads at once sometimes fails on older Pythons (gh-106905), so builds take turns."""
     text = policy_file.parse(policy_forge.shipped())
     with ThreadPoolExecutor(8) as threads:
         built = list(threads.map(lambda number: engine.Snapshot.build(text, number), range(1, 97)))
-    assert [one.number for one in built] == list(range(1, 97))
+    assert [snapshot.number for snapshot in built] == list(range(1, 97))
 
 
 def test_building_a_version_compares_no_row_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """casbin's `add_policy` does, which takes a time that grows with their square."""
+    """casbin's `add_policy` does, in a time that grows with their square."""
 
     def never(*_: object) -> bool:
         raise AssertionError("casbin was asked whether it has the row")
 
     monkeypatch.setattr(Model, "has_policy", never)
     rows = [f"p, allow, role:r{n}, read, any, timesheet, read:timesheets, always, r-{n}" for n in range(50)]
-    assert asked(policy_forge.snapshot(*rows), "role:r49").rules == ("r-49",)
+    assert decide(policy_forge.snapshot(*rows), "role:r49").rules == ("r-49",)

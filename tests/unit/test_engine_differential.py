@@ -1,4 +1,4 @@
-"""Properties: our engine answers as a naive reading of the rules and as stock casbin, over the whole vocabulary."""
+"""Property tests: our engine decides as a naive reading of the rules and as stock casbin do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ rules = st.builds(
     kind=st.just("timesheet"),
     scope=st.sampled_from(["any", *SCOPES]),
     when=st.lists(
-        st.builds(Condition, st.sampled_from(FACTS), st.booleans()), max_size=2, unique_by=lambda one: one.fact
+        st.builds(Condition, st.sampled_from(FACTS), st.booleans()),
+        max_size=2,
+        unique_by=lambda condition: condition.fact,
     ).map(tuple),
 )
 requests = st.tuples(
@@ -64,15 +66,15 @@ def asked_about(request: tuple[object, ...]) -> tuple[str, str, str]:
 
 def built(given_rules: list[Rule], role_links: list[tuple[str, str]]) -> Snapshot:
     named = tuple(
-        replace(one, name=f"rule-{n}", kind=kind_of(one.action), action=one.action.removeprefix("log."), line=n)
-        for n, one in enumerate(given_rules)
+        replace(rule, name=f"rule-{n}", kind=kind_of(rule.action), action=rule.action.removeprefix("log."), line=n)
+        for n, rule in enumerate(given_rules)
     )
     policy = type(SHIPPED)(named, tuple(role_links), SHIPPED.vocabulary, SHIPPED.model, SHIPPED.text)
     return Snapshot.build(policy, 1)
 
 
 def naive(snapshot: Snapshot, request: tuple[object, ...]) -> bool:
-    """The rules as policies/README.md states them, read with nothing of the engine."""
+    """The rules as policies/README.md describes them, read without any code of the engine."""
     _, _, who, scopes, facts = request
     kind, action, state = asked_about(request)
     words = {*who, "anyone"}  # type: ignore[misc]  # a tuple of strategies has no better type
@@ -96,7 +98,7 @@ def naive(snapshot: Snapshot, request: tuple[object, ...]) -> bool:
 
 
 def stock(snapshot: Snapshot) -> casbin.Enforcer:
-    """casbin as it comes, with the shipped model and all rows in one list."""
+    """Unchanged casbin with the shipped model and all rows in a list."""
     model = Model()
     model.load_model_from_text(casbin_model.MODEL)
     enforcer = casbin.Enforcer(model)
@@ -133,7 +135,7 @@ def access_request(snapshot: Snapshot, request: tuple[object, ...]) -> AccessReq
 
 @settings(max_examples=example_count(100, uncut=150))
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=5, max_size=15))
-def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
+def test_the_engine_decides_as_a_naive_reading_and_as_stock_casbin(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
 ) -> None:
     snapshot = built(given_rules, role_links)

@@ -1,6 +1,6 @@
-"""The ways in which casbin lets people through, one test each: our engine refuses them.
+"""The ways in which casbin fails open, each with a test that our engine refuses it.
 
-The left side of each is reproduced with stock casbin where that takes a line or two, so that it stays true.
+The failure is reproduced with stock casbin where that takes a line or two, so that the claim stays true.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def test_an_empty_policy_is_not_built() -> None:
         Snapshot.build(policy(), 1)
 
 
-def test_an_empty_question_is_denied() -> None:
+def test_an_empty_request_is_denied() -> None:
     snapshot = policy_forge.snapshot(READ)
     assert snapshot.decide(AccessRequest("", "", "", frozenset(), frozenset(), frozenset())) == ERROR
     assert not snapshot.decide(AccessRequest("timesheet", "read", "", frozenset(), frozenset(), frozenset())).allowed
@@ -96,7 +96,7 @@ def test_a_matcher_that_evaluates_rule_text_is_not_built() -> None:
 
 
 @pytest.mark.parametrize("text", ["False) or (True", "r.sub.drop()", "regexMatch(r.sub)", "a && b", "hi!there"])
-def test_expressions_in_a_row_are_words_that_nobody_answers_to(text: str) -> None:
+def test_expressions_in_a_row_are_words_that_no_caller_has(text: str) -> None:
     snapshot = Snapshot.build(policy(rule(who=text), rule(name="two", when=(Condition(text),))), 1)
     assert snapshot.decide(access_request("owner", "True", "anyone")) == Verdict(False, Reason.NO_RULE)
     assert snapshot.errors == 0
@@ -124,14 +124,14 @@ def test_a_blank_field_or_one_with_a_comma_is_not_built(field: str, text: str) -
         Snapshot.build(policy(rule(**{field: text})), 1)
 
 
-def test_a_row_about_nothing_known_or_a_name_used_twice_is_not_built() -> None:
+def test_a_row_with_an_unknown_action_or_a_repeated_name_is_not_built() -> None:
     with pytest.raises(PolicyRejected, match="not in the vocabulary"):
         Snapshot.build(policy(rule(action="frobnicate")), 1)
     with pytest.raises(PolicyRejected, match="used twice"):
         Snapshot.build(policy(rule(), rule(who="manager")), 1)
 
 
-def test_a_row_that_is_too_short_is_a_refusal_for_its_action_and_no_exception() -> None:
+def test_a_row_that_is_too_short_denies_its_action_and_raises_nothing() -> None:
     with pytest.raises(RuntimeError, match="invalid policy size"):
         stock(ALLOW_AND_NO_DENY, PLAIN, ["allow", "x"]).enforce("x", "read")
     snapshot = policy_forge.snapshot(READ)
@@ -141,7 +141,7 @@ def test_a_row_that_is_too_short_is_a_refusal_for_its_action_and_no_exception() 
     assert snapshot.errors == 2
 
 
-def test_a_question_of_another_shape_is_a_refusal_and_no_exception() -> None:
+def test_a_request_of_another_shape_is_denied_and_raises_nothing() -> None:
     with pytest.raises(RuntimeError, match="invalid request size"):
         stock(ALLOW_AND_NO_DENY, PLAIN, ["allow", "x", "read"]).enforce("x")
     snapshot = policy_forge.snapshot(READ)
@@ -193,7 +193,7 @@ def test_a_method_of_a_plain_object_is_no_state() -> None:
         assert snapshot.decide(access_request("owner", state=state)) == ERROR
 
 
-def test_ten_thousand_strangers_grow_nothing() -> None:
+def test_ten_thousand_unknown_roles_take_no_memory() -> None:
     snapshot = policy_forge.snapshot(READ, DENY, "g, role:a, role:bad")
     for number in range(10_000):
         snapshot.decide(
@@ -205,15 +205,15 @@ def test_ten_thousand_strangers_grow_nothing() -> None:
         assert part.enforcer.get_role_manager().all_roles == {}
 
 
-def test_when_casbin_and_our_own_reading_disagree_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_denied_when_casbin_and_our_own_reading_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = policy_forge.snapshot(READ, DENY)
     monkeypatch.setattr(engine, "matches", lambda *_: False)
     assert snapshot.decide(access_request("owner")) == ERROR
-    monkeypatch.setattr(engine, "matches", lambda one, _: one.effect is Effect.ALLOW)
+    monkeypatch.setattr(engine, "matches", lambda rule, _: rule.effect is Effect.ALLOW)
     assert snapshot.decide(access_request("owner", "role:bad")) == ERROR
 
 
-def test_a_matcher_that_answers_with_no_bool_is_a_refusal() -> None:
+def test_an_answer_of_casbin_that_is_no_bool_denies() -> None:
     snapshot = policy_forge.snapshot(READ)
     snapshot._parts["timesheet", "read"].enforcer.add_function("answers", lambda *_: "yes")
     assert snapshot.decide(access_request("manager")) == ERROR

@@ -1,4 +1,4 @@
-"""The safety laws: a version that would let somebody approve their own hours, or lock everybody out, is refused."""
+"""The safety laws: a version that lets a caller approve their own hours, or locks every author out, is refused."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ def test_the_complaint_names_the_row_that_would_allow() -> None:
     assert "p, deny, owner, approve" in (complaint.suggestion or "")
 
 
-def test_a_policy_that_nobody_may_approve_under_keeps_the_laws_without_any_deny() -> None:
+def test_a_policy_that_allows_no_approval_keeps_the_laws_without_a_deny() -> None:
     assert broken(policy_forge.rows(*KEEP)) == []
 
 
-def test_allowing_only_those_known_not_to_have_acted_keeps_the_second_law() -> None:
+def test_an_allow_that_requires_not_having_acted_keeps_the_second_law() -> None:
     allow = "p, allow, manager, approve, any, timesheet, any, not acted_for_owner, approve"
     assert broken(policy_forge.rows(*KEEP, NEVER_OWN, allow)) == []
 
 
-def test_a_way_to_change_the_policy_that_a_deny_always_blocks_is_none() -> None:
+def test_an_allow_that_a_deny_always_overrides_does_not_keep_a_law() -> None:
     deny = "p, deny, role:staff, activate, any, policy, any, always, blocked"
     text = policy_forge.rows(*KEEP, deny)
     assert broken(text) == []
@@ -98,7 +98,7 @@ def test_a_way_to_change_the_policy_that_a_deny_always_blocks_is_none() -> None:
     assert "activate a policy version" in message
 
 
-def test_a_law_that_is_too_much_to_prove_is_not_taken_on_trust() -> None:
+def test_a_law_that_takes_too_long_to_prove_counts_as_broken() -> None:
     facts = "\n".join(f'f{n} = {{ max_age = {n + 1}, yes = "y", no = "n" }}' for n in range(12))
     rows = [
         f"p, allow, role:r{n}, approve, any, timesheet, any, f{n % 12} and not acted_for_owner, a-{n}"
@@ -120,7 +120,7 @@ def test_a_law_that_is_too_much_to_prove_is_not_taken_on_trust() -> None:
         ({"manager"}, set(), True),
     ],
 )
-def test_the_law_is_asked_again_behind_the_rules(
+def test_a_law_forbids_what_rules_may_have_allowed(
     who: set[str], facts: set[tuple[str, bool]], *, forbidden: bool
 ) -> None:
     access_request = AccessRequest(
@@ -151,7 +151,7 @@ APPROVE_ROWS = st.tuples(
 
 
 @given(rows=st.lists(APPROVE_ROWS, min_size=1, max_size=6, unique=True), linked=st.booleans())
-def test_the_laws_say_what_asking_every_question_says(rows: list[tuple[str, ...]], *, linked: bool) -> None:
+def test_the_proof_agrees_with_asking_every_request(rows: list[tuple[str, ...]], *, linked: bool) -> None:
     lines = [
         f"p, {effect}, {who}, approve, {state}, timesheet, {scope}, {when}, row-{n}"
         for n, (effect, who, state, scope, when) in enumerate(rows)
@@ -177,6 +177,6 @@ def test_the_laws_say_what_asking_every_question_says(rows: list[tuple[str, ...]
         if snapshot.decide(access_request).allowed:
             own |= "owner" in chosen
             acted |= did is not False
-    assert {one.message.split(":")[0] for one in found} == {
+    assert {complaint.message.split(":")[0] for complaint in found} == {
         law.sentence for law, broken_by in ((laws.NEVER_OWN, own), (laws.NEVER_FOR_OWNER, acted)) if broken_by
     }

@@ -1,4 +1,4 @@
-"""Whatever stands in the four files of a policy, it is taken or refused with complaints that can be sent and shown."""
+"""A policy of any text is accepted, or refused with complaints that can be sent and shown."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ made = st.lists(st.sampled_from(PARTS) | anything, max_size=25).map("".join)
 
 
 def within(text: str) -> st.SearchStrategy[str]:
-    """The text with something else in place of a part of it."""
+    """The text with a part of it replaced."""
     places = st.integers(0, len(text))
     return st.builds(
-        lambda one, other, new: text[: min(one, other)] + new + text[max(one, other) :], places, places, made
+        lambda start, end, new: text[: min(start, end)] + new + text[max(start, end) :], places, places, made
     )
 
 
 def only_refused(text: PolicyText) -> list[Complaint]:
-    """What is complained of; anything but a refusal ends the test."""
+    """The complaints. Any other exception fails the test."""
     complaints: list[Complaint] = []
     try:
         examination.load(text, examination.PROPOSAL)
@@ -79,7 +79,7 @@ def swapped(name: str) -> Callable[[str], PolicyText]:
 @example("a = " + "1" * 5000)
 @example("[kinds.me]\nname = 0x" + "f" * 5000)
 @example('[kinds.timesheet.actions]\n"\\u0000" = "x"')
-def test_any_vocabulary_is_taken_or_refused(text: str) -> None:
+def test_any_vocabulary_is_accepted_or_refused(text: str) -> None:
     only_refused(swapped("vocabulary")(text))
 
 
@@ -90,13 +90,13 @@ def test_any_vocabulary_is_taken_or_refused(text: str) -> None:
 @example('- case: "\\uD800"\n  who: anyone\n  action: read\n  kind: me\n  verdict: deny\n')
 @example('- case: x\n  who: anyone\n  action: "\\uD800"\n  kind: me\n  verdict: deny\n')
 @example("%YAML " + "1" * 5000 + ".1\n---\n- x\n")
-def test_any_cases_are_taken_or_refused(text: str) -> None:
+def test_any_cases_are_accepted_or_refused(text: str) -> None:
     only_refused(swapped("cases")(text))
 
 
 @settings(max_examples=example_count(200))
 @given(made | within(SHIPPED.rules))
-def test_any_rows_are_taken_or_refused(text: str) -> None:
+def test_any_rows_are_accepted_or_refused(text: str) -> None:
     only_refused(swapped("rules")(text))
 
 
@@ -108,7 +108,7 @@ def test_any_model_but_ours_is_refused(text: str) -> None:
 
 @settings(max_examples=example_count(50))
 @given(st.dictionaries(anything, made, max_size=3))
-def test_any_names_of_case_files_are_taken_or_refused(cases: dict[str, str]) -> None:
+def test_any_names_of_case_files_are_accepted_or_refused(cases: dict[str, str]) -> None:
     only_refused(replace(SHORT, cases=cases))
 
 
@@ -127,14 +127,16 @@ def test_any_names_of_case_files_are_taken_or_refused(cases: dict[str, str]) -> 
         ),
     ],
 )
-def test_what_no_parser_takes_is_told_with_its_place(text: PolicyText, file: str, line: int, says: str) -> None:
+def test_a_text_that_no_parser_accepts_is_refused_with_its_place(
+    text: PolicyText, file: str, line: int, says: str
+) -> None:
     (complaint,) = only_refused(text)
     assert (complaint.file, complaint.line) == (file, line)
     assert says in complaint.message
 
 
-def test_of_very_many_complaints_a_hundred_are_told_and_how_many_more_there_are() -> None:
-    """So many that to look through the text for the place of each would take many minutes."""
+def test_a_hundred_complaints_are_reported_and_the_number_of_others() -> None:
+    """Searching the text for the place of each would take many minutes."""
     words = "".join(f"A{number} = 1\n" for number in range(30_000))
     complaints = only_refused(replace(SHORT, vocabulary=SHIPPED.vocabulary + words))
     assert len(complaints) == 101

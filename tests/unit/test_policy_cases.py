@@ -1,4 +1,4 @@
-"""Cases: the shipped ones hold and leave nothing untried; a policy that fails one is refused; wrong files are named."""
+"""Cases: the shipped policy passes its own and leaves nothing untried, a failed case refuses, wrong files are named."""
 
 from __future__ import annotations
 
@@ -45,23 +45,25 @@ def complaints_of(yaml: str) -> list[Complaint]:
 def refused(text: policy_file.PolicyText) -> list[str]:
     with pytest.raises(PolicyRejected) as error:
         examination.load(text, 1)
-    return [str(one) for one in error.value.complaints]
+    return [str(complaint) for complaint in error.value.complaints]
 
 
 @pytest.mark.parametrize("case", SHIPPED, ids=lambda case: case.name)
-def test_the_shipped_policy_answers_as_the_case_says(case: case_files.Case) -> None:
+def test_the_shipped_policy_passes_the_case(case: case_files.Case) -> None:
     assert case_results.failed_cases(SNAPSHOT.policy, SNAPSHOT, [case]) == []
 
 
 def untried(text: PolicyText) -> list[str]:
-    """What the cases of a policy that is in order leave untried."""
+    """What the cases of a correct policy leave untried."""
     found = examination.examine(text, examination.PROPOSAL)
     assert found.snapshot is not None
     assert found.complaints == ()
-    return [str(one) for one in case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)]
+    return [
+        str(complaint) for complaint in case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)
+    ]
 
 
-def test_every_rule_and_every_word_is_tried_allowed_and_denied() -> None:
+def test_every_rule_and_word_has_an_allowed_and_a_denied_case() -> None:
     assert untried(policy_forge.shipped()) == []
 
 
@@ -97,7 +99,7 @@ def test_a_policy_that_fails_a_case_is_refused_with_the_case_and_what_it_got() -
         ("  reason: no-rule\n", "expected the reason no-rule, got allowed"),
     ],
 )
-def test_the_rule_and_the_reason_count_too(addition: str, got: str) -> None:
+def test_another_rule_or_reason_fails_the_case(addition: str, got: str) -> None:
     text = replace(policy_forge.shipped(), cases={"odd.yaml": CASE + addition})
     (complaint,) = refused(text)
     assert got in complaint
@@ -118,7 +120,7 @@ def test_a_fact_that_a_case_leaves_out_is_unknown() -> None:
     assert case_results.failed_cases(snapshot.policy, snapshot, cases.cases) == []
 
 
-def test_an_untried_rule_or_word_is_a_hint_and_no_refusal() -> None:
+def test_an_untried_rule_or_word_is_reported_and_refuses_nothing() -> None:
     text = replace(policy_forge.shipped(), cases={"a.yaml": CASE})
     hints = untried(text)
     assert any("No case is decided by the rule 'approve-team'" in hint for hint in hints)
@@ -157,7 +159,7 @@ def test_an_untried_rule_or_word_is_a_hint_and_no_refusal() -> None:
 )  # fmt: skip
 def test_a_wrong_case_file_is_named_by_its_line(yaml: str, line: int, message: str) -> None:
     found = complaints_of(yaml)
-    assert len(found) == 1, [str(one) for one in found]
+    assert len(found) == 1, [str(complaint) for complaint in found]
     assert (found[0].file, found[0].line) == ("cases/odd.yaml", line), str(found[0])
     assert message in found[0].message
 
@@ -168,12 +170,12 @@ def test_wrong_cases_refuse_the_policy() -> None:
     assert complaint.startswith("cases/odd.yaml:8:3: 'colour' is not a known key")
 
 
-def test_a_question_that_cannot_be_decided_refuses_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_cannot_be_decided_refuses_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.authorization.engine.engine.matches", lambda *_: False)
-    assert any("could not be decided" in one for one in refused(replace(policy_forge.shipped(), cases={})))
+    assert any("could not be decided" in complaint for complaint in refused(replace(policy_forge.shipped(), cases={})))
 
 
-def test_cases_speak_of_reasons_that_the_rules_can_give() -> None:
+def test_cases_use_only_reasons_that_rules_can_give() -> None:
     assert {case.reason for case in SHIPPED} <= {Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE, None}
 
 
@@ -197,7 +199,7 @@ DENIED = """\
         "  told: needs scope read:timesheets\n",
     ],
 )
-def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> None:
+def test_a_case_can_expect_near_misses_and_missing_conditions(addition: str) -> None:
     examination.load(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}), 1)
 
 
@@ -212,7 +214,7 @@ def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> 
         ("  missing: [who owner, scope read:timesheets]\n", "expected scope read:timesheets and who owner as missing"),
     ],
 )
-def test_a_case_that_explains_it_otherwise_fails(addition: str, got: str) -> None:
+def test_a_case_that_expects_another_explanation_fails(addition: str, got: str) -> None:
     (complaint,) = refused(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}))
     assert complaint.startswith("cases/a.yaml:1:1: Case 'an app without the scope'")
     assert got in complaint
@@ -234,12 +236,12 @@ def test_a_missing_condition_is_spelled_in_the_words_of_the_vocabulary(addition:
     assert (found.line, message in found.message) == (8, True), str(found)
 
 
-def test_what_is_allowed_is_near_to_nothing() -> None:
+def test_an_allowed_case_has_no_near_miss() -> None:
     (found,) = complaints_of(CASE + "  near: read-own\n")
     assert "'near' belongs to denied cases" in found.message
 
 
-def test_listed_is_tried_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listed_is_tested_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     text = replace(policy_forge.shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
     examination.load(text, 1)
     monkeypatch.setattr("service.authorization.engine.row_conditions.fold_rule", lambda *_: None)
@@ -254,9 +256,9 @@ def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
 ) -> None:
     snapshot = built(given_rules, [])
     for request in asked:
-        one = access_request(snapshot, request)
+        row = access_request(snapshot, request)
         words = snapshot.vocabulary
         shown = is_listed(
-            snapshot.rules_of(one.kind, one.action), one, words.relations["timesheet"], words.facts["timesheet"]
+            snapshot.rules_of(row.kind, row.action), row, words.relations["timesheet"], words.facts["timesheet"]
         )
-        assert shown is snapshot.decide(one).allowed
+        assert shown is snapshot.decide(row).allowed

@@ -1,4 +1,4 @@
-"""What differs between two policies: rows and words are named, and the verdicts that change are told, truly and all."""
+"""The diff of two policies: it names rows and words, and reports exactly the verdicts that change."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Request = tuple[str, str, frozenset[str], frozenset[str], dict[str, bool | None]
 
 # One kind is enough here, and its states are those of the vocabulary.
 sheet_policies = policies.map(lambda rules: [replace(rule, action=rule.action.removeprefix("log.")) for rule in rules])
-sheet_requests = requests.map(lambda one: (one[0].removeprefix("log."), *one[1:]))
+sheet_requests = requests.map(lambda request: (request[0].removeprefix("log."), *request[1:]))
 
 
-def told(before: list[str], after: list[str]) -> list[str]:
+def sentences_of(before: list[str], after: list[str]) -> list[str]:
     found = compare_policies(policy_forge.policy(*before), policy_forge.policy(*after))
     return [verdict.sentence for verdict in found.verdicts]
 
@@ -66,8 +66,8 @@ def told(before: list[str], after: list[str]) -> list[str]:
          ["the client job for itself may no longer read the decision log"]),
     ],
 )  # fmt: skip
-def test_the_verdicts_that_change_are_told_in_words(before: list[str], after: list[str], sentences: list[str]) -> None:
-    assert told(before, after) == sentences
+def test_changed_verdicts_are_described_in_sentences(before: list[str], after: list[str], sentences: list[str]) -> None:
+    assert sentences_of(before, after) == sentences
 
 
 def test_rows_are_added_removed_changed_and_renamed() -> None:
@@ -88,7 +88,7 @@ def test_rows_are_added_removed_changed_and_renamed() -> None:
     assert (found.same, found.files) == (False, ("policy.csv",))
 
 
-def test_a_shorter_time_of_a_fact_is_told_though_no_row_changes() -> None:
+def test_a_shorter_maximum_age_is_reported_although_no_row_changes() -> None:
     before = policy_forge.shipped()
     after = replace(before, vocabulary=before.vocabulary.replace("max_age = 900", "max_age = 300"))
     found = compare_policies(policy_file.parse(before), policy_file.parse(after))
@@ -102,17 +102,17 @@ def test_a_policy_does_not_differ_from_itself() -> None:
     assert (found.same, found.rows, found.words, found.files, found.verdicts) == (True, (), (), (), ())
 
 
-def test_a_difference_that_is_too_large_says_where_it_was_cut_short() -> None:
+def test_a_diff_that_is_too_large_names_where_it_was_cut_short() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, always, r-{n}" for n in range(2 * MAX_CHANGES)]
     found = compare_policies(policy_forge.policy(ME), policy_forge.policy(ME, *rows))
     assert (len(found.verdicts), found.cut_short) == (MAX_CHANGES, ("read of the kind log",))
 
 
-def test_of_what_is_cut_short_both_halves_are_told_and_small_actions_whole() -> None:
-    """What many gain does not hide what some lose."""
-    one = "p, allow, {}, {}, any, log, any, always, {}"
-    gained = [one.format(f"role:new-{n}", "read", f"n-{n}") for n in range(2 * MAX_CHANGES)]
-    lost = [one.format(f"role:old-{n}", "read", f"o-{n}") for n in range(3)]
+def test_a_diff_that_is_cut_short_reports_gains_and_losses_and_small_actions_completely() -> None:
+    """Many gains do not hide a few losses."""
+    row = "p, allow, {}, {}, any, log, any, always, {}"
+    gained = [row.format(f"role:new-{n}", "read", f"n-{n}") for n in range(2 * MAX_CHANGES)]
+    lost = [row.format(f"role:old-{n}", "read", f"o-{n}") for n in range(3)]
     before = policy_forge.policy(ME, *lost, "p, allow, role:a, read, any, policy, any, always, a")
     found = compare_policies(before, policy_forge.policy(ME, *gained))
     assert found.cut_short == ("read of the kind log",)
@@ -121,8 +121,8 @@ def test_of_what_is_cut_short_both_halves_are_told_and_small_actions_whole() -> 
     assert [told.allowed for told in found.verdicts if told.kind == "policy"] == [False]
 
 
-def test_a_question_is_told_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of its facts would read as if the others did not matter."""
+def test_a_request_is_reported_completely_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of its facts would read as if the others made no difference."""
     monkeypatch.setattr(changed, "MAX_CELLS", 6)
     before = policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, always, a")
     found = compare_policies(
@@ -141,7 +141,7 @@ def test_ten_thousand_rows_are_compared_within_the_bound() -> None:
 
 
 def test_verdicts_that_differ_in_very_many_cases_are_cut_short_before_memory_is() -> None:
-    """Seven facts that rows now ask for tell 2186 cases of each row apart."""
+    """Seven facts that rows now ask for make 2,186 differing requests of each row."""
     text = policy_forge.rows(ME)
     names = [f"age_{n}" for n in range(7)]
     ages = [f'[request.facts.{name}]\nmax_age = 60\nyes = "y"\nno = "n"\nunknown = "u"\n' for name in names]
@@ -158,7 +158,7 @@ def test_verdicts_that_differ_in_very_many_cases_are_cut_short_before_memory_is(
 
 
 def examples(change: VerdictChange) -> list[Request]:
-    """Every question that the change speaks of."""
+    """Every request that the change is about."""
     names = [name for name, _ in change.facts]
     return [
         (change.action, state, change.who, change.scopes, dict(zip(names, values, strict=True)))
@@ -169,22 +169,22 @@ def examples(change: VerdictChange) -> list[Request]:
 
 @settings(max_examples=example_count(80, uncut=120))
 @given(
-    one=sheet_policies,
+    removed=sheet_policies,
     kept=sheet_policies,
-    other=sheet_policies,
+    added=sheet_policies,
     old=links,
     new=links,
     asked=st.lists(sheet_requests, min_size=15, max_size=25),
 )
-def test_what_changes_is_told_and_what_is_told_changes(
-    one: list[Rule],
+def test_exactly_the_verdicts_that_change_are_reported(
+    removed: list[Rule],
     kept: list[Rule],
-    other: list[Rule],
+    added: list[Rule],
     old: list[tuple[str, str]],
     new: list[tuple[str, str]],
     asked: list[Request],
 ) -> None:
-    before, after = built([*kept, *one], old), built([*kept, *other], new)
+    before, after = built([*kept, *removed], old), built([*kept, *added], new)
     changes = verdict_changes(before.policy, after.policy)
     assert changes.cut_short == []
     for change in changes.found:

@@ -1,4 +1,4 @@
-"""Contradictory, impossible and useless rules: each is found with its line, and calling one useless is never wrong."""
+"""Conflicting, unsatisfiable and shadowed rules: each is found with its line, and no finding is wrong."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ MAY = "timesheet, approve:timesheets, always"
 
 
 def refused(*lines: str) -> list[str]:
-    return [str(one) for one in redundancy.find_redundancy(policy_forge.policy(*lines)).complaints]
+    return [str(complaint) for complaint in redundancy.find_redundancy(policy_forge.policy(*lines)).complaints]
 
 
 def warned(*lines: str) -> list[str]:
-    return [str(one) for one in redundancy.find_redundancy(policy_forge.policy(*lines)).warnings]
+    return [str(complaint) for complaint in redundancy.find_redundancy(policy_forge.policy(*lines)).warnings]
 
 
 def test_the_shipped_rules_are_neither_conflicting_nor_shadowed() -> None:
@@ -148,7 +148,7 @@ def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: s
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("row", "other"),
     [
         ("allow, client:app, read, any, timesheet, any, always", "allow, via:app, read, any, timesheet, any, always"),
         ("deny, client:app, read, any, timesheet, any, mfa", "deny, via:app, read, any, timesheet, any, always"),
@@ -161,12 +161,12 @@ def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: s
         ),
     ],
 )
-def test_rules_that_differ_in_what_they_answer_are_left_alone(one: str, other: str) -> None:
-    messages = warned(f"p, {one}, one", f"p, {other}, other", "g, role:lead, role:staff")
+def test_rules_with_different_verdicts_get_no_warning(row: str, other: str) -> None:
+    messages = warned(f"p, {row}, row", f"p, {other}, other", "g, role:lead, role:staff")
     assert [message for message in messages if "policy.csv: The row 'g," not in message] == []
 
 
-def test_a_proposal_with_a_contradiction_is_refused_and_a_stored_version_with_one_still_loads() -> None:
+def test_a_proposal_with_a_conflict_is_refused_and_a_stored_version_still_loads() -> None:
     text = policy_forge.shipped()
     row = "p, deny, role:auditor, read, any, log, read:audit, always, no-audit\n"
     keep = "p, allow, role:controller, read, any, log, read:audit, always, still-somebody\n"
@@ -178,27 +178,27 @@ def test_a_proposal_with_a_contradiction_is_refused_and_a_stored_version_with_on
     assert examination.load(text, 7).number == examination.build(text, 7).number == 7
 
 
-def test_a_role_that_no_row_names_is_included_for_nothing() -> None:
+def test_a_link_to_a_role_that_no_row_names_gets_a_warning() -> None:
     lines = ("p, allow, role:c, read, any, log, any, always, log", "g, role:a, role:b", "g, role:b, role:c")
     assert warned(*lines) == []
     (message,) = warned(*lines, "g, role:a, role:d")
     assert "'g, role:a, role:d' has no effect" in message
 
 
-def test_what_is_odd_without_end_is_told_a_hundred_times() -> None:
+def test_the_findings_are_bounded() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, mfa, r-{n}" for n in range(300)]
     messages = warned("p, allow, anyone, read, any, log, any, always, all", *rows)
     assert len(messages) == redundancy.MAX_FOUND + 1
     assert "stopped here" in messages[-1]
 
 
-def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> None:
+def test_a_deny_row_that_freezes_an_action_is_a_warning_for_each_row_that_it_stops() -> None:
     text = policy_forge.shipped()
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
     found = examination.report(text, examination.PROPOSAL)
     assert found.complaints == ()
     stopped = ("'reject-team'", "'reject-as-delegate'", "'reject-as-fallback'")
-    assert [name in str(one) for name, one in zip(stopped, found.warnings, strict=True)] == [True] * 3
+    assert [name in str(warning) for name, warning in zip(stopped, found.warnings, strict=True)] == [True] * 3
 
 
 def test_the_states_known_here_are_those_of_the_timesheet() -> None:
@@ -211,7 +211,7 @@ def test_the_states_known_here_are_those_of_the_timesheet() -> None:
         assert states <= STATES[kind]
 
 
-def test_what_nobody_is_or_only_persons_are_are_relations() -> None:
+def test_the_known_words_about_relations_name_relations() -> None:
     for (kind, action), relations in RELATIONS_WITHOUT_A_ROW.items():
         assert action in ACTIONS[kind]
         assert relations <= RELATIONS[kind]
@@ -236,13 +236,13 @@ def test_a_proposal_that_does_not_declare_a_state_is_refused_and_a_stored_versio
 
 @settings(max_examples=example_count(60))
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=10, max_size=25))
-def test_without_a_rule_that_is_called_useless_no_verdict_changes(
+def test_without_a_shadowed_rule_no_verdict_changes(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
 ) -> None:
     snapshot = built(given_rules, role_links)
     found = redundancy.find_redundancy(snapshot.policy)
-    useless = {one.line for one in found.warnings if one.line}
-    for line in useless:
+    shadowed = {warning.line for warning in found.warnings if warning.line}
+    for line in shadowed:
         kept = [rule for rule in snapshot.policy.rules if rule.line != line]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept)), 1)
         for request in asked:
@@ -252,16 +252,16 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
 
 @settings(max_examples=example_count(60))
 @given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20), data=st.data())
-def test_without_what_is_refused_no_answer_changes(
+def test_without_a_refused_rule_no_verdict_changes(
     given_rules: list[Rule], asked: list[tuple[object, ...]], data: st.DataObject
 ) -> None:
     opposite = {Effect.ALLOW: Effect.DENY, Effect.DENY: Effect.ALLOW}
     mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
-    snapshot = built([*given_rules, *(replace(one, effect=opposite[one.effect]) for one in mirrored)], [])
+    snapshot = built([*given_rules, *(replace(rule, effect=opposite[rule.effect]) for rule in mirrored)], [])
     for complaint in redundancy.find_redundancy(snapshot.policy).complaints:
-        if any(one in complaint.message for one in NOT_OF_THE_RULES):
+        if any(words in complaint.message for words in NOT_OF_THE_RULES):
             continue
-        lines = {complaint.line, *(int(one) for one in re.findall(r"in line (\d+)", complaint.message))}
+        lines = {complaint.line, *(int(line) for line in re.findall(r"in line (\d+)", complaint.message))}
         kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept) or snapshot.policy.rules), 1)
         for request in asked:
@@ -271,7 +271,7 @@ def test_without_what_is_refused_no_answer_changes(
 
 
 def test_ten_thousand_rules_of_one_action_are_each_read_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison of each with each would read each of them ten thousand times."""
+    """Comparing each with each would read each ten thousand times."""
     rows = [
         f"p, {effect}, role:r{n}, approve, {state}, timesheet, {scope}, {when}, {effect}-{n}-{index}"
         for n in range(625)

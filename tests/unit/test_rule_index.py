@@ -1,4 +1,4 @@
-"""What a request asks of the rules costs what concerns the asker: the same answers, and no row more for more rows."""
+"""The index gives the same results as reading every rule, and the cost does not grow with rules about others."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ questions = st.builds(
 
 @settings(max_examples=example_count(300))
 @given(st.lists(rows, min_size=1, max_size=40, unique=True), questions)
-def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str], access_request: AccessRequest) -> None:
+def test_the_nearest_rules_explain_as_all_rules_do(lines: list[str], access_request: AccessRequest) -> None:
     version = policy_forge.snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
     words = access_request, version.vocabulary
     whole = explain(version.rules_of("timesheet", "read"), access_request)
@@ -85,7 +85,7 @@ def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str],
     ]
 
 
-def test_the_nearest_of_thousands_of_others_is_found_wherever_it_stands() -> None:
+def test_the_nearest_of_thousands_of_other_rules_is_found_at_any_place() -> None:
     lines = [f"p, allow, role:r{n}, read, approved, timesheet, approve:timesheets, mfa, far-{n}" for n in range(3_000)]
     version = policy_forge.snapshot(*lines, "p, allow, role:x, read, draft, timesheet, read:timesheets, always, close")
     access_request = version.access_request("timesheet", "read", "draft", ["role:y"], ["read:timesheets"], {})
@@ -111,7 +111,7 @@ def lookup(about: About = About.KIND) -> FactLookup:
 
 
 def many(count: int, who: str = "role:r{}") -> Snapshot:
-    """A version with so many rows about reading that do not concern the asker, or with `role:mine` do."""
+    """A version with this many rows about reading that do not concern the caller, or that do with `role:mine`."""
     lines = [
         f"p, allow, {who.format(n)}, read, {STATES[n % 4]}, timesheet, {SCOPES[n % 3]}, mfa, r-{n}"
         for n in range(8, count)
@@ -135,9 +135,9 @@ def rows_looked_at(monkeypatch: pytest.MonkeyPatch, version: Snapshot, work: Cal
 
         def __iter__(self) -> Iterator[T]:
             nonlocal count
-            for one in super().__iter__():
+            for rule in super().__iter__():
                 count += 1
-                yield one
+                yield rule
 
     index = version.index_of("timesheet", "read")
     counted = {
@@ -184,7 +184,7 @@ def of_access(version: Snapshot, state: str) -> object:
 
 @pytest.mark.parametrize("state", ["draft", "approved"])
 @pytest.mark.parametrize("ask", [about_a_row, a_list, of_me, of_access])
-def test_asked_again_not_one_row_more_is_looked_at_however_many_there_are(
+def test_a_repeated_request_reads_the_same_rows_under_a_larger_policy(
     monkeypatch: pytest.MonkeyPatch, ask: Callable[[Snapshot, str], object], state: str
 ) -> None:
     few, more = (
@@ -194,10 +194,10 @@ def test_asked_again_not_one_row_more_is_looked_at_however_many_there_are(
 
 
 @pytest.mark.parametrize("ask", [about_a_row, a_list])
-def test_asked_for_the_first_time_only_rows_near_the_asker_are_looked_at(
+def test_a_first_request_reads_only_rows_near_the_caller(
     monkeypatch: pytest.MonkeyPatch, ask: Callable[[Snapshot, str], object]
 ) -> None:
-    """Nothing is remembered here but casbin's verdict."""
+    """Only casbin's verdict is remembered here."""
     versions = many(60), many(1_500)
     for version in versions:
         ask(version, "approved")
@@ -210,7 +210,7 @@ def forgetful(_: Snapshot, _what: str, _key: object, work: Callable[[], object])
     return work()
 
 
-def test_what_was_memoized_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memoized_results_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "MAX_MEMOIZED", 4)
     version = many(10)
     for number in range(20):
