@@ -18,7 +18,7 @@ demo: environment ## play the whole story over HTTP and print it
 
 ##@ Test
 test: check ## check, then every test, three files at a time (ARGS="-k approve" narrows them)
-	@$(PYTHON) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: environment ## the laws with ten times the examples, then soak, interop and pgbouncer, all in short (20 minutes)
 	@sh .ci/long

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import hypothesis
@@ -20,6 +20,7 @@ import pytest
 
 from service.development.local_servers import LocalPostgres, LocalRedis, start_postgres, start_redis
 from tests.example_count import LONG, TIMES
+from tests.scheduling import FileScheduling, place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,6 +34,16 @@ REDIS_DATABASES = 64
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 
 database_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling | None:
+    return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place(item.path))
 
 
 def pytest_collection_finish() -> None:

@@ -25,9 +25,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     running.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service to be hurt. Each test leaves it running, or the next one starts it again."""
+    """A service whose processes tests kill. Each test leaves it running, or the next one starts it again."""
     service = RunningService(tmp_path_factory.mktemp("hurt") / "state")
     service.start()
     yield service
