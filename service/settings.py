@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     jwks_url: str = Field(default="", description="The issuer's keys; empty: found through its metadata")
     issuers_file: str = Field(
         default="",
-        description="A TOML file of issuers, instead of the variables for one or beside them: docs/issuers.md",
+        description="A TOML file of issuers, instead of `TIMEWARDEN_ISSUER` or beside it: docs/issuers.md",
     )
     token_types: str = Field(
         default="at+jwt",
