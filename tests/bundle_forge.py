@@ -1,4 +1,4 @@
-"""Bundles made in a test, from records and the recursive definitions of the tree; and what can be done to them."""
+"""Forges bundles for tests, from records and the recursive definition of the tree."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     return merkle.root_hash(leaves)
 
 
-def signed(leaves: Sequence[bytes], size: int | None = None, signer: notes.Signer = SIGNER) -> str:
+def sign_checkpoint(leaves: Sequence[bytes], size: int | None = None, signer: notes.Signer = SIGNER) -> str:
     size = len(leaves) if size is None else size
     return notes.sign(notes.Checkpoint(signer.name, size, merkle.root_hash(leaves[:size])).text, [signer])
 
@@ -49,8 +49,8 @@ def hash_at(leaves: Sequence[bytes]) -> merkle.HashAt:
 
 
 @dataclass(slots=True)
-class Forged:
-    """A bundle in pieces: `header` and `lines` may be changed before it is judged."""
+class ForgedBundle:
+    """A bundle that a test may change: `header` and `lines`."""
 
     leaves: list[bytes]
     header: dict[str, Any]
@@ -64,9 +64,9 @@ class Forged:
         )
 
 
-def forged(
+def forge_bundle(
     records: Sequence[Record], start: int = 0, end: int | None = None, size: int | None = None, old: int = 0
-) -> Forged:
+) -> ForgedBundle:
     """The bundle of [start, end) in a log of the first `size` records, with a start checkpoint of size `old`."""
     leaves = [record.leaf for record in records][:size]
     end = len(leaves) if end is None else end
@@ -76,13 +76,15 @@ def forged(
         "format": "timewarden-bundle/1",
         "from": start,
         "to": end,
-        "checkpoint": signed(leaves),
+        "checkpoint": sign_checkpoint(leaves),
         "left": [b64(at(*place)) for place in subtrees(0, start)],
         "right": [b64(at(*place)) for place in subtrees(end, len(leaves))],
-        "start": {"checkpoint": signed(leaves, old), "consistency": proof} if old else None,
+        "start": {"checkpoint": sign_checkpoint(leaves, old), "consistency": proof} if old else None,
         "pruned": None,
     }
-    return Forged(leaves, header, [line(record, start + place) for place, record in enumerate(records[start:end])])
+    return ForgedBundle(
+        leaves, header, [line(record, start + place) for place, record in enumerate(records[start:end])]
+    )
 
 
 def line(record: Record, position: int) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def line(record: Record, position: int) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """As the body writes it."""
+    """A column value as JSON."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     if hasattr(value, "strftime"):
@@ -109,11 +111,11 @@ def plain(value: Any) -> Any:
 
 
 def uid_at(at: datetime) -> str:
-    """A Decision-Id that was made then."""
+    """A Decision-Id of that time."""
     return str(UUID(int=(int(at.timestamp() * 1000) << 80) | 7 << 76 | 1 << 63))
 
 
-def judged(
+def verify_bundle(
     content: bytes,
     *,
     seen: str | None = None,
@@ -122,8 +124,8 @@ def judged(
     retention: str | None = None,
     state: State | None = None,
 ) -> Report:
-    """The verifier's report on a bundle. `seen` is a checkpoint that was seen before, `retention` what the auditor
-    knows of the policy; `state` is marked as the command does."""
+    """The verifier's report on a bundle. `seen` is a checkpoint seen before, `retention` the policy that the auditor
+    gives. `state` gets a mark, as by the command."""
     report, keys = Report(quiet=True), read_keys([key] if isinstance(key, str) else key)
     state = state or State(None, keys)
     try:

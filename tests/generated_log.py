@@ -1,8 +1,8 @@
-"""A log of any length, generated in Postgres: a year of an organisation whose people read most of the time. No facts.
+"""Generates a log of any length in Postgres: a year of an organisation. The bytes are not valid records.
 
-Of a hundred records some 62 are single reads and 20 lists, 8 edits, 2 approvals, each change with its decision; one in
-25 is denied. Sheets belong to people, people to teams; clients are few, one of them rare; the policy changes monthly.
-The bytes are no real records: nothing here is sealed or verified.
+Of 100 records, some 62 are single reads, 20 lists, 8 edits and 2 approvals; each change has its decision. Of 25
+decisions, 1 is a denial. Sheets belong to people, people to teams. There are few clients, one of them rare. The policy
+changes every month.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PEOPLE, SHEETS_EACH = 5_000, 50
 
-# Records `$1` to `$2` of `$3`, which stretch over the year before 2026-11-01; `n` spreads by hashing.
+# Records `$1` to `$2` of `$3`, spread over the year before 2026-11-01; the hash of `n` picks the owner.
 GENERATE = """
     INSERT INTO audit_record (uid, kind, decision_uid, decided_at, person_id, client_id, action, resource_kind,
                               resource_id, owner_id, outcome, applied, reason, rules, policy_version, request_id,
@@ -33,7 +33,7 @@ GENERATE = """
                 WHEN action = 'approve' AND n / 100 % 31 = 0 THEN ARRAY['approve-team', 'approve-as-delegate']
                 ELSE ARRAY[action || '-team'] END,
            1 + (n * 12 / $3)::int, md5('request' || n),
-           CASE WHEN list THEN ARRAY(SELECT md5('sheet' || (owner * 50 + one))::uuid FROM generate_series(0, 9) one)
+           CASE WHEN list THEN ARRAY(SELECT md5('sheet' || (owner * 50 + nth))::uuid FROM generate_series(0, 9) nth)
                 WHEN action = 'read' AND NOT denied THEN ARRAY[sheet] ELSE '{}' END,
            convert_to('{"kind":"' || kind || '","n":' || n || behalf || ',"x":"' || repeat(md5(n::text), 15) || '"}',
                       'UTF8')
@@ -62,7 +62,7 @@ GENERATE = """
 
 
 async def generate(connection: asyncpg.Connection[asyncpg.Record], total: int, *, step: int = 500_000) -> None:
-    """Add `total` records, `step` in a transaction, and let Postgres count them. `connection` is the owner's."""
+    """Insert `total` records, `step` in a transaction, then analyze. `connection` is the owner's."""
     for first in range(0, total, step):
         await connection.execute(GENERATE, first, min(first + step, total) - 1, total, timeout=3600)
     await connection.execute("VACUUM (ANALYZE) audit_record", timeout=3600)

@@ -1,4 +1,4 @@
-"""The questions that auditors ask, over a generated log, each with the index that answers it: for plans and figures."""
+"""Example queries of auditors over a generated log, each with the indexes that answer it: for plans and benchmarks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question: its words, filters and kinds, and the ends of the names of indexes that its plan may read from."""
+class ExampleQuery:
+    """A query: its title, filters and kinds, and suffixes of the indexes that its plan may use."""
 
     words: str
     filters: RecordFilters
     kinds: tuple[Kind, ...] = DECISIONS
     indexes: tuple[str, ...] = ()
-    # How many blocks of 8 KB a page may touch in a log of a hundred thousand records.
+    # How many 8 KB blocks a page may read in a log of 100,000 records.
     blocks: int = 1_500
 
 
-def named(what: str) -> UUID:
-    """An id as the generated log makes it."""
+def id_of(what: str) -> UUID:
+    """An id of the generated log."""
     return UUID(md5(what.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -34,100 +34,108 @@ LATER = JUNE + timedelta(days=7)
 RESOURCE = ("resource_id_decided_at_id_idx", "returned_idx")
 
 
-def questions(number: int = 4711) -> tuple[Asked, ...]:
-    """All of them, about the person of this number, from 0 to 4,999."""
-    person, leader = named(f"person{number}"), named(f"person{number // 10 * 10}")
-    sheet = str(named(f"sheet{number * 50 + 7}"))
+def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
+    """All example queries, about the person with this number, 0 to 4,999."""
+    person, leader = id_of(f"person{number}"), id_of(f"person{number // 10 * 10}")
+    sheet = str(id_of(f"sheet{number * 50 + 7}"))
     return (
-        Asked("everything, newest first", RecordFilters(), (), ("decided_at_id_idx",)),
-        Asked("every access to a sheet", RecordFilters(resource=sheet), (), RESOURCE),
-        Asked(
+        ExampleQuery("everything, newest first", RecordFilters(), (), ("decided_at_id_idx",)),
+        ExampleQuery("every access to a sheet", RecordFilters(resource=sheet), (), RESOURCE),
+        ExampleQuery(
             "every access to a sheet in some days", RecordFilters(resource=sheet, since=JUNE, until=LATER), (), RESOURCE
         ),
-        Asked(
-            "the whole story of a sheet",
+        ExampleQuery(
+            "the history of a sheet",
             RecordFilters(history=sheet),
             (Kind.DECISION, Kind.CHANGE),
             (*RESOURCE, "uid_idx"),
         ),
-        Asked(
+        ExampleQuery(
             "all denials of a person",
             RecordFilters(persons=(person,), outcome="deny"),
             DECISIONS,
             ("person_id_decided_at_id_idx1",),
         ),
-        Asked("everything that a person did", RecordFilters(persons=(person,)), (), ("person_id_decided_at_id_idx",)),
-        Asked(
+        ExampleQuery(
+            "everything that a person did", RecordFilters(persons=(person,)), (), ("person_id_decided_at_id_idx",)
+        ),
+        ExampleQuery(
             "all approvals by a leader",
             RecordFilters(persons=(leader,), action="approve", outcome="allow"),
             DECISIONS,
             ("person_id_decided_at_id_idx1",),
         ),
-        Asked(
+        ExampleQuery(
             "approvals as a delegate",
             RecordFilters(rule="approve-as-delegate"),
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
-        Asked("what delegates did for a delegator", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
-        Asked(
-            "attempts to approve one's own hours",
+        ExampleQuery(
+            "what delegates did for a delegator", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)
+        ),
+        ExampleQuery(
+            "attempts to approve own hours",
             RecordFilters(rule="never-own-hours", action="approve", outcome="deny"),
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
-        Asked(
+        ExampleQuery(
             "changes after an approval",
             RecordFilters(after_approval=True),
             (Kind.CHANGE,),
             ("kind_decided_at_id_idx",),
-            # Nearly none here, so it looks at every change.
+            # Nearly no change matches, so it reads every change.
             15_000,
         ),
-        Asked("all changes that took place", RecordFilters(applied=True), DECISIONS, ("decided_at_id_idx3",)),
-        Asked("all changes that did not", RecordFilters(applied=False), DECISIONS, ("outcome_decided_at_id_idx",)),
-        Asked(
-            "what was allowed and not carried out",
+        ExampleQuery("all applied changes", RecordFilters(applied=True), DECISIONS, ("decided_at_id_idx3",)),
+        ExampleQuery(
+            "all changes that were not applied", RecordFilters(applied=False), DECISIONS, ("outcome_decided_at_id_idx",)
+        ),
+        ExampleQuery(
+            "allowed changes that were not applied",
             RecordFilters(outcome="allow", applied=False),
             DECISIONS,
             ("outcome_decided_at_id_idx",),
         ),
-        Asked(
-            "approvals taken back",
+        ExampleQuery(
+            "reopened sheets",
             RecordFilters(action="reopen", applied=True),
             DECISIONS,
             ("action_decided_at_id_idx",),
         ),
-        Asked(
+        ExampleQuery(
             "everything under a policy version",
             RecordFilters(policy_version=3),
             DECISIONS,
             ("policy_version_decided_at_id_idx",),
         ),
-        Asked("everything that a client did", RecordFilters(client="web"), (), ("_decided_at_id_idx",)),
-        Asked(
+        ExampleQuery("everything that a client did", RecordFilters(client="web"), (), ("_decided_at_id_idx",)),
+        ExampleQuery(
             "everything that a rare client did", RecordFilters(client="rare-job"), (), ("client_id_decided_at_id_idx",)
         ),
-        Asked("all denials", RecordFilters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
-        Asked("denials for a rare reason", RecordFilters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
-        Asked(
-            "all about an owner's hours",
+        ExampleQuery("all denials", RecordFilters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
+        ExampleQuery(
+            "denials for a rare reason", RecordFilters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)
+        ),
+        ExampleQuery(
+            "everything about an owner's hours",
             RecordFilters(owners=(person,)),
             (),
             ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
         ),
-        Asked(
-            "what became of a request",
-            RecordFilters(request_id=named(f"request{number}").hex),
+        ExampleQuery(
+            "the records of a request",
+            RecordFilters(request_id=id_of(f"request{number}").hex),
             (),
             ("request_id_idx",),
         ),
-        Asked("changes of the policy", RecordFilters(), (Kind.POLICY,), ("kind_decided_at_id_idx",)),
-        Asked(
-            "what was done to tokens",
+        ExampleQuery("changes of the policy", RecordFilters(), (Kind.POLICY,), ("kind_decided_at_id_idx",)),
+        ExampleQuery(
+            "revocations of tokens",
             RecordFilters(resource_kind="token"),
             DECISIONS,
             ("resource_kind_decided_at_id_idx",),
         ),
-        Asked("a week last summer", RecordFilters(since=JUNE, until=LATER), DECISIONS, ("decided_at_id_idx",)),
+        ExampleQuery("a week last summer", RecordFilters(since=JUNE, until=LATER), DECISIONS, ("decided_at_id_idx",)),
     )

@@ -1,4 +1,4 @@
-"""Every event in the Redis stream of a running service, in its order. Owns no state."""
+"""All events in the Redis stream of a running service, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def published(addresses: Running) -> list[dict[str, Any]]:
-    """The CloudEvents, each with the position that its stream id tells as `at`."""
+    """The CloudEvents, each with the position of its stream id as `at`."""
     redis = open_redis(addresses.redis_url)
     try:
         entries: list[Any] = await redis.xrange(addresses.stream) or []

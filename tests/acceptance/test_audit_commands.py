@@ -1,4 +1,4 @@
-"""The auditors' page: every question on it is a command that works, against the running service."""
+"""The auditors' page: every command on it works against the running service."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ QUESTIONS = [
 
 
 async def command(callers: Callers, who: str, *words: str) -> Result:
-    """Run `timewarden` with somebody's token; the event loop goes on meanwhile."""
+    """Run `timewarden` with a person's token without blocking the event loop."""
     caller = await callers(who)
     environment = {"TIMEWARDEN_API": callers.addresses.api, "TIMEWARDEN_TOKEN": caller.token}
     return await asyncio.to_thread(CliRunner().invoke, timewarden, words, env=environment)
 
 
 def ids(result: Result) -> list[str]:
-    """The records that were printed, each on a line."""
+    """The ids of the printed records, one a line."""
     return [json.loads(line)["id"] for line in result.output.splitlines()]
 
 
 async def story(callers: Callers) -> tuple[str, str]:
-    """A sheet of ana's with an entry, and her id."""
+    """A sheet of ana with an entry, and her id."""
     ana = await callers("ana")
     sheet = (await ana.post(SHEETS, {"period_start": fresh_week().isoformat()})).json()["id"]
     return sheet, await ana.me()
 
 
 @pytest.mark.parametrize("line", QUESTIONS)
-async def test_every_question_on_the_page_is_answered(callers: Callers, line: str) -> None:
+async def test_every_command_on_the_page_works(callers: Callers, line: str) -> None:
     sheet, person = await story(callers)
     adam, job = await callers("adam"), await callers("payroll-import")
     await job.get("/v1/me")
@@ -70,7 +70,7 @@ async def test_every_question_on_the_page_is_answered(callers: Callers, line: st
         assert person in result.output
 
 
-async def test_a_story_is_told_in_order_as_a_table_and_as_lines(callers: Callers) -> None:
+async def test_a_history_is_printed_as_a_table_and_as_lines(callers: Callers) -> None:
     sheet, _ = await story(callers)
     lines = (await command(callers, "audrey", "audit", "history", sheet, "--json")).output.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["decision", "change"]
@@ -78,7 +78,7 @@ async def test_a_story_is_told_in_order_as_a_table_and_as_lines(callers: Callers
     assert "create" in table.output
 
 
-async def test_all_pages_are_every_record_once(callers: Callers) -> None:
+async def test_all_pages_hold_every_record_once(callers: Callers) -> None:
     for _ in range(4):
         await story(callers)
     asked = ("audit", "search", "--kind", "change", "--json")
@@ -98,9 +98,7 @@ async def test_all_pages_are_every_record_once(callers: Callers) -> None:
         ("--policy-version", "999", "query.policy_version: is not a version; the newest is"),
     ],
 )
-async def test_a_misspelt_filter_is_an_error_and_no_empty_page(
-    callers: Callers, option: str, value: str, told: str
-) -> None:
+async def test_a_misspelt_filter_is_an_error(callers: Callers, option: str, value: str, told: str) -> None:
     await story(callers)
     result = await command(callers, "audrey", "audit", "search", option, value)
     assert result.exit_code == 2
@@ -132,7 +130,7 @@ async def test_the_page_leads_from_an_answer_to_the_proof_of_its_record(
     assert (code, "intact" in told.splitlines()) == (0, True), told
     body = (tmp_path / f"{environment['RECORD']}.record").read_bytes()
     assert hashlib.sha256(b"\0" + body).hexdigest() == answer.headers["Decision-Leaf"]
-    # An editor that ends the file with a newline, and somebody who changes a word.
+    # An editor that appends a newline, and a changed word.
     (tmp_path / f"{environment['RECORD']}.record").write_bytes(body + b"\n")
     code, told = await run(lines.splitlines()[1])
     assert (code, told.split()[0], "without its trailing newline" in told) == (4, "usage", True), told
@@ -145,7 +143,7 @@ async def test_the_page_leads_from_an_answer_to_the_proof_of_its_record(
     assert (code, "No such record" in told) == (2, True), told
 
 
-async def test_a_record_that_is_not_sealed_yet_is_told_and_not_waited_for_without_end(
+async def test_waiting_for_a_record_to_be_sealed_is_bounded(
     callers: Callers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = {"type": "urn:timewarden:problem:not-sealed", "detail": "Not sealed yet"}
@@ -157,13 +155,13 @@ async def test_a_record_that_is_not_sealed_yet_is_told_and_not_waited_for_withou
     assert "A keeper seals within seconds: does one run?" in result.output
 
 
-async def test_a_wrong_filter_is_told_in_the_words_of_the_api(callers: Callers) -> None:
+async def test_an_invalid_filter_shows_the_words_of_the_api(callers: Callers) -> None:
     result = await command(callers, "audrey", "audit", "search", "--person", "ana")
     assert result.exit_code == 2
     assert "query.person: must be a UUID" in result.output
 
 
-async def test_an_erasure_is_tried_first_and_then_done(callers: Callers) -> None:
+async def test_an_erasure_is_previewed_and_then_done(callers: Callers) -> None:
     adam = await callers("adam")
     person = (await adam.post("/v1/people", {"display_name": "Eve", "email": "eve@audited.example"})).json()["id"]
     tried = await command(callers, "adam", "audit", "erase", person, "--dry-run")

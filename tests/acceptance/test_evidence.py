@@ -1,4 +1,4 @@
-"""What an auditor can do alone: fetch, check, keep a checkpoint, come back, and look for the record of an answer."""
+"""An auditor without the operator's help: fetch, verify, keep a checkpoint, and search for the record of an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BESIDE = Path(sys.executable).parent
 
 
 async def program(service: RunningService, name: str, *arguments: str, token: str = "", code: int = 0) -> str:
-    """Run a program of ours as a user would, without blocking the loop."""
+    """Run a program of the project as a user would, without blocking the loop."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     environment = {**clean, "TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": token}
     done = await asyncio.to_thread(_run, [str(BESIDE / name), *arguments], environment)
@@ -40,12 +40,14 @@ async def verified(service: RunningService, *arguments: str, code: int = 0) -> d
 
 
 async def public_key(service: RunningService) -> str:
-    """The line that operators hand to auditors."""
+    """The public key that operators give to auditors."""
     (key,) = (path for path in service.state.rglob("*") if path.is_file() and _is_key(path))
     return (await program(service, "timewarden", "audit", "key", "show", str(key))).strip()
 
 
-async def test_an_auditor_checks_the_log_alone(service: RunningService, callers: Callers, tmp_path: Path) -> None:
+async def test_an_auditor_verifies_the_log_without_the_operator(
+    service: RunningService, callers: Callers, tmp_path: Path
+) -> None:
     ana, audrey = await callers("ana"), await callers("audrey")
     answer = await submitted(ana)
     vkey, log = await public_key(service), f"{service.addresses.api}/v1/log"
@@ -71,7 +73,7 @@ async def test_an_auditor_checks_the_log_alone(service: RunningService, callers:
     found = await _answer(service, uid, leaf, "--bundle", str(bundle), "--key", vkey)
     assert found["checked"]["position"] == position
 
-    # The download broke off in the middle of a line, and is taken up again.
+    # The download broke off in the middle of a line and is resumed.
     content = bundle.read_bytes()
     bundle.write_bytes(content[: len(content) // 2])
     assert (await verified(service, "bundle", str(bundle), *seen, code=2))["verdict"] == "incomplete"
@@ -79,12 +81,12 @@ async def test_an_auditor_checks_the_log_alone(service: RunningService, callers:
     assert bundle.read_bytes() == content
     assert (await program(service, "timewarden", *fetch, "--resume", token=token)).endswith("is complete.\n")
 
-    # Everything that was fetched and asked is on record by now: the log has grown, and extends what was seen.
+    # All these accesses are recorded: the log has grown and extends the state.
     async def grown() -> bool:
         return bool((await verified(service, "live", log, *seen))["checkpoint"]["size"] > first["checkpoint"]["size"])
 
     await _until(grown)
-    # The same from a file: a proof that was fetched extends what was seen, and takes its place.
+    # The same from a file: the fetched proof extends the state and replaces it.
     size, seen_too = first["checkpoint"]["size"], tmp_path / "seen too"
     seen_too.write_bytes((tmp_path / "seen").read_bytes())
     file = tmp_path / "grown.json"
@@ -129,7 +131,7 @@ async def test_a_proof_shows_where_a_record_is(service: RunningService, callers:
 
 
 async def _answer(service: RunningService, uid: str, leaf: str, *where: str, code: int | None = None) -> dict[str, Any]:
-    """The verifier's report on an answer; any of intact and incomplete will do unless `code` is given."""
+    """The verifier's report on an answer; intact or incomplete, unless `code` is given."""
     arguments = ("answer", "--decision-id", uid, "--leaf", leaf, *where, "--json")
     done = await asyncio.to_thread(_run, [str(BESIDE / "timewarden-verify"), *arguments], dict(os.environ))
     assert done.returncode in ({0, 2} if code is None else {code}), done.stdout + done.stderr
@@ -142,7 +144,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """The keeper seals and signs on its own clock."""
+    """Wait until the keeper has sealed and signed."""
     for _ in range(120):
         if await holds():
             return

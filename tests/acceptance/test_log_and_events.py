@@ -1,4 +1,4 @@
-"""The decision log and the events of what tests did here: found by every filter, sealed soon, in order, ids only."""
+"""The decision log and events over HTTP: every filter, fast sealing, order, and ids only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.acceptance.running_service import RunningService
 
 DECISIONS = "/v1/decisions"
-# What people wrote or are called: none of it may stand in a record or an event.
+# Free texts and names, none of which may be in a record or an event.
 PRIVATE = ("a secret errand", "Friday is missing", "dev|ana", "Ana Lima", "Mia Novak", "@hours.example")
 
 
@@ -33,12 +33,12 @@ async def found(audrey: Caller, **filters: str) -> list[dict[str, Any]]:
 
 
 def address() -> str:
-    """One that nobody has yet, and that only these tests know."""
+    """A new e-mail address, unique to these tests."""
     return f"{uuid4()}@hours.example"
 
 
 async def events_of(service: RunningService, subject: str, count: int) -> list[dict[str, Any]]:
-    """The events about one subject in the order of the stream, once there are so many."""
+    """The events of a subject in the order of the stream, once there are this many."""
     about: list[dict[str, Any]] = []
     for _ in range(100):
         about = [item for item in await published(service.addresses) if item["subject"] == subject]
@@ -95,7 +95,7 @@ async def test_pages_of_the_log_are_complete(callers: Callers) -> None:
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
-    # Asking for one's own id is a decision too, and came first each time; what was sent before stays in order.
+    # Each search is a decision too and comes first; older decisions keep their order.
     assert [item for item in ids if item in sent] == sent[::-1]
     assert len(ids) == len(set(ids))
 
@@ -111,7 +111,7 @@ async def test_only_auditors_read_the_log(callers: Callers, who: str) -> None:
         assert (await audrey.decision(refused))["record"]["outcome"] == "deny"
 
 
-async def test_reading_the_log_is_recorded_with_what_was_read(callers: Callers) -> None:
+async def test_reading_the_log_is_recorded_with_the_ids_returned(callers: Callers) -> None:
     ana, audrey = await callers("ana"), await callers("audrey")
     decision = (await ana.get("/v1/me")).headers["Decision-Id"]
 
@@ -122,7 +122,7 @@ async def test_reading_the_log_is_recorded_with_what_was_read(callers: Callers) 
         assert logged["kind"] == "access"
         assert logged["record"]["principal"]["person"] == await audrey.me()
     assert (await audrey.decision(single))["record"]["returned"] == [decision]
-    # Whom the question was about is on record too, whatever it found.
+    # The record also names the person searched for, whatever was found.
     wanted = {*(item["id"] for item in listing.json()["items"]), await ana.me()}
     assert set((await audrey.decision(listing))["record"]["returned"]) == wanted
 
@@ -144,7 +144,7 @@ async def test_a_decision_is_sealed_within_a_second_and_keeps_its_leaf(callers: 
     assert [item["leaf"] for item in logged] == [answer.headers["Decision-Leaf"] for answer in answers]
 
 
-async def test_the_events_of_a_story_come_in_order(callers: Callers, service: RunningService) -> None:
+async def test_the_events_of_a_sheet_are_in_order(callers: Callers, service: RunningService) -> None:
     ana, mia = await callers("ana"), await callers("mia")
     sheet = (await submitted(ana)).json()["id"]
     path = f"{SHEETS}/{sheet}"
@@ -181,9 +181,7 @@ async def test_events_of_the_policy_and_the_directory_are_published(callers: Cal
     assert told[0]["type"] == f"{PREFIX}directory.changed"
 
 
-async def test_records_and_events_hold_ids_and_never_what_people_wrote(
-    callers: Callers, service: RunningService
-) -> None:
+async def test_records_and_events_hold_ids_and_no_free_text(callers: Callers, service: RunningService) -> None:
     ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
     sheet = (await submitted(ana)).json()["id"]
     await mia.post(f"{SHEETS}/{sheet}/reject", {"reason": "Friday is missing"}, if_match='"3"')

@@ -58,7 +58,7 @@ async def test_nothing_answered_is_lost_when_api_workers_and_keepers_are_killed(
     assert found.changes > 10
 
 
-async def test_nothing_answered_is_lost_when_postgres_is_stopped_without_a_goodbye(traffic: Traffic) -> None:
+async def test_nothing_answered_is_lost_when_postgres_is_killed(traffic: Traffic) -> None:
     before = traffic.told.acknowledged
     ways = [True, False]
 
@@ -73,7 +73,7 @@ async def test_nothing_answered_is_lost_when_postgres_is_stopped_without_a_goodb
     assert traffic.told.acknowledged - before > 50
 
 
-async def test_while_postgres_hangs_answers_are_503_and_nothing_is_half_done(traffic: Traffic) -> None:
+async def test_while_postgres_hangs_answers_are_503(traffic: Traffic) -> None:
     async def damage() -> None:
         await asyncio.sleep(0.5)
         async with traffic.estate.hanging_postgres():
@@ -89,7 +89,7 @@ async def test_while_postgres_hangs_answers_are_503_and_nothing_is_half_done(tra
     await verdict(traffic)
 
 
-async def test_on_a_full_disk_nothing_is_answered_and_all_goes_on_when_there_is_room_again(traffic: Traffic) -> None:
+async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -> None:
     told, headers = traffic.told, {"Authorization": f"Bearer {traffic.estate.token}"}
     path, entry = traffic.sheets[0]
     await traffic.outgrow()

@@ -1,4 +1,4 @@
-"""The running service's own log: signed with the key of its state directory, proved to whoever asks, across a crash."""
+"""The log of the running service: signed with its own key, and provable even across a crash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def when_sealed(caller: Caller, path: str) -> httpx.Response:
-    """The answer once a signed checkpoint covers what is asked for."""
+    """The response once a signed checkpoint covers the request."""
     for _ in range(100):
         answer = await caller.get(path)
         if answer.status_code == 200:
@@ -28,7 +28,7 @@ async def when_sealed(caller: Caller, path: str) -> httpx.Response:
     raise AssertionError("nothing was signed in half a minute")
 
 
-async def test_an_answer_is_proved_to_be_in_a_log_that_only_grows(service: RunningService, callers: Callers) -> None:
+async def test_an_answer_is_proved_in_a_log_that_only_grows(service: RunningService, callers: Callers) -> None:
     vkey = read_key(service.state / "log" / "key").verifier.vkey
     audrey, nobody = await callers("audrey"), callers.nobody()
     old_size, old_root = read_note((await when_sealed(nobody, "/v1/log/checkpoint")).text, vkey)

@@ -24,7 +24,7 @@ from service.development.local_servers import run_psql_script, start_postgres
 from service.migrations.run import migrate
 from tests.generated_log import PEOPLE, generate
 from tests.integration.log_database import PASSWORDS
-from tests.log_queries import JUNE, questions
+from tests.log_queries import JUNE, example_queries
 
 if TYPE_CHECKING:
     from service.audit.search import Place
@@ -62,7 +62,7 @@ async def measure(server: LocalPostgres, total: int) -> None:
     )
     print(size, flush=True)
     print(f"{'question':<42}{'first p50':>10}{'p99':>8}{'deep p50':>10}{'p99':>8}  ms")
-    for place, asked in enumerate(questions()):
+    for place, asked in enumerate(example_queries()):
         first = await timed(connection, place, deep=False)
         deep = await timed(connection, place, deep=True)
         print(f"{asked.words:<42}{first[0]:>10.1f}{first[1]:>8.1f}{deep[0]:>10.1f}{deep[1]:>8.1f}", flush=True)
@@ -91,7 +91,7 @@ async def timed(connection: asyncpg.Connection[asyncpg.Record], place: int, *, d
     chance = random.Random(place)  # noqa: S311 - no secret
     taken = []
     for _ in range(SAMPLES):
-        asked = questions(chance.randrange(PEOPLE))[place]
+        asked = example_queries(chance.randrange(PEOPLE))[place]
         somewhere: Place = ((JUNE - (JUNE - JUNE.replace(month=1)) * chance.random()).isoformat(), 0)
         started = time.perf_counter()
         await search_records(connection, asked.filters, kinds=asked.kinds, behind=somewhere if deep else None, limit=50)

@@ -16,7 +16,7 @@ from tests.golden.event_files import SOURCE, examples
 EVENTS = [json.loads(serialize(change, SOURCE)) for change in examples()]
 
 
-def test_the_leaf_of_nothing_is_the_known_one() -> None:
+def test_the_leaf_hash_of_empty_data() -> None:
     """RFC 9162 §2.1.1; the same value opens the test trees of Certificate Transparency."""
     assert merkle.leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
 
@@ -38,7 +38,7 @@ def test_names_are_sorted_by_utf_16_units() -> None:
     assert list(held) == ["\r", "1", "\u0080", "\u00f6", "\u20ac", "\U0001f600", "\ufb33"]
 
 
-def test_strings_are_written_as_the_rfc_says() -> None:
+def test_strings_are_encoded_as_rfc_8785_specifies() -> None:
     """RFC 8785 §3.2.2.2: the string of its example."""
     text = "\u20ac$\u000f\u000aA'\u0042\u0022\u005c\\\"/"
     body = Record.make(Kind.SYSTEM, {"decided_at": datetime(2026, 3, 2, tzinfo=UTC), "string": text}).body
@@ -46,7 +46,7 @@ def test_strings_are_written_as_the_rfc_says() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=[event["type"] for event in EVENTS])
-def test_events_keep_the_rules_of_cloudevents(event: dict[str, object]) -> None:
+def test_events_follow_the_rules_of_cloudevents(event: dict[str, object]) -> None:
     """CloudEvents 1.0.2, Context Attributes, and JSON Event Format §3."""
     assert {"id", "source", "specversion", "type"} <= event.keys()
     for name, value in event.items():

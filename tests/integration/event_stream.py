@@ -1,4 +1,4 @@
-"""What tests of relay and consumer share: a log that is sealed at once, its feed, and the Redis stream."""
+"""Shared by tests of relay and consumer: a log that is sealed at once, its feed, and the Redis stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCE = "https://timesheets.example.com"
 
 @dataclass(slots=True)
 class EventStream:
-    """`change()` makes a sealed change; `relay()` a relay over the real log; `reports` is what relays said."""
+    """`change()` makes a sealed change; `relay()` a relay over the real log; `reports` holds the reports of relays."""
 
     log_database: LogDatabase
     app: Database
@@ -43,7 +43,7 @@ class EventStream:
             await log.append([decision(), record])
         await log.close()
         sealer = Sealer(self.keeper)
-        # What was restored has its tree caught up first.
+        # After a restore the first step only completes the tree.
         while await sealer.seal():
             pass
         return [record.uid for record in records]
@@ -87,12 +87,12 @@ class EventStream:
 
 
 async def entries(redis: Redis, stream: str) -> list[tuple[bytes, dict[Any, Any]]]:
-    """All that a stream holds."""
+    """All entries of a stream."""
     return cast("list[tuple[bytes, dict[Any, Any]]]", await redis.xrange(stream))
 
 
 async def publish_all(relay: Relay) -> None:
-    """Step until a step finds nothing more."""
+    """Step until nothing is left to publish."""
     idle = 0
     while idle < 2:
         idle = 0 if await relay.step() else idle + 1

@@ -15,7 +15,7 @@ from service.administration.checks import examination
 from service.administration.versions.bootstrap import bootstrap
 from service.log.log import Log
 from tests.integration.house import House, peopled, wired
-from tests.integration.log_database import copied, opened
+from tests.integration.log_database import copy_database, open_new_log
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Furnished:
 async def furnished(
     postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
 ) -> AsyncIterator[Furnished]:
-    async with copied(postgres, superuser, log_template) as database:
-        epoch = await opened(database)
+    async with copy_database(postgres, superuser, log_template) as database:
+        epoch = await open_new_log(database)
         owner = await database.open("owner", size=1)
         async with owner.transaction() as connection:
             await bootstrap(connection, Log(owner), shipped(), examination.load, datetime.now(UTC))
@@ -56,7 +56,7 @@ async def furnished(
 async def house(
     postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], furnished: Furnished
 ) -> AsyncIterator[House]:
-    async with copied(postgres, superuser, furnished.template) as database:
+    async with copy_database(postgres, superuser, furnished.template) as database:
         database.epoch = furnished.epoch
         house = await wired(database)
         house.people, house.teams = dict(furnished.people), dict(furnished.teams)

@@ -1,4 +1,4 @@
-"""What tests of the log share: a database with a pool for each role, and records; see log_fixtures.py."""
+"""Shared by tests of the log: a database with a pool for each role, and records; see log_fixtures.py."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class LogDatabase:
 
 
 @asynccontextmanager
-async def copied(
+async def copy_database(
     postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], template: str
 ) -> AsyncIterator[LogDatabase]:
-    """A copy of a template, dropped at the end with all that was opened on it."""
-    # The schema's rights follow the database's owner.
+    """A copy of a template database; its connections are closed and it is dropped at the end."""
+    # The rights on the schema depend on the owner of the database.
     async with database_from(superuser, template, owner="timewarden_owner") as name, AsyncExitStack() as stack:
         yield LogDatabase(postgres, name, stack)
 
 
-async def opened(database: LogDatabase) -> UUID:
-    """Open its log; the epoch."""
+async def open_new_log(database: LogDatabase) -> UUID:
+    """Open the log and return its epoch."""
     owner = await asyncpg.connect(database.url("owner"))
     epoch = await open_log(owner)
     await owner.close()
@@ -68,7 +68,7 @@ async def opened(database: LogDatabase) -> UUID:
 
 
 def decision(**members: object) -> Record:
-    """A decision with the members that a test cares for."""
+    """A decision with the given members."""
     body: dict[str, object] = {"decided_at": datetime.now(UTC), "outcome": "allow", "action": "read", **members}
     return Record.make(Kind.DECISION, body)
 

@@ -17,7 +17,7 @@ from service.development.local_servers import LocalPostgres, run_psql_script
 from service.log.feed import ChangeFeed
 from service.migrations.run import migrate
 from tests.integration.event_stream import EventStream
-from tests.integration.log_database import PASSWORDS, LogDatabase, copied, opened
+from tests.integration.log_database import PASSWORDS, LogDatabase, copy_database, open_new_log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,8 +40,8 @@ async def log_template(postgres: LocalPostgres) -> str:
 async def log_database(
     postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
 ) -> AsyncIterator[LogDatabase]:
-    async with copied(postgres, superuser, log_template) as found:
-        found.epoch = await opened(found)
+    async with copy_database(postgres, superuser, log_template) as found:
+        found.epoch = await open_new_log(found)
         yield found
 
 

@@ -1,4 +1,4 @@
-"""What tests of replays share: a little of every kind of decision in the log, and the same many times over."""
+"""Shared by tests of replays: decisions of every kind, and many copies of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def auditor(house: House) -> Caller:
 
 
 async def traffic(house: House) -> None:
-    """A little of everything: allowed, denied, unknown, without scope, lists."""
+    """Decisions of every kind: allowed, denied, not found, without scope, lists."""
     sheet = await house.submitted("ana")
     await house.timesheets.read(house.caller("mia"), sheet.id)
     await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
@@ -51,8 +51,8 @@ async def traffic(house: House) -> None:
                 continue
 
 
-async def multiplied(house: House, wanted: int) -> None:
-    """The log's decisions over and over, until there are so many more."""
+async def multiply_records(house: House, wanted: int) -> None:
+    """Copy the log's decisions until there are this many more."""
     await house.owner.execute(
         f"INSERT INTO audit_record (uid, kind, {COLUMNS}) SELECT uid, kind, {COLUMNS} FROM audit_record,"
         " generate_series(1, $1::integer / (SELECT count(*) FROM audit_record WHERE kind = 'decision')) AS again"

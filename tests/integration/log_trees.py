@@ -1,4 +1,4 @@
-"""What tests of the tree share: a keeper to kill, a log that is sealed, and what its stored tree must be."""
+"""Shared by tests of the tree: a keeper process to kill, sealing, and checks of the stored tree."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ async def leaves(log_database: LogDatabase) -> list[bytes]:
 
 
 async def checkpoints(log_database: LogDatabase) -> list[Checkpoint]:
-    """Every checkpoint that was signed, verified."""
+    """All signed checkpoints, verified."""
     auditor = await log_database.connect("auditor")
     stored = await auditor.fetch("SELECT note FROM checkpoint WHERE note IS NOT NULL ORDER BY size")
     return [Checkpoint.parse(notes.verify(row["note"], [SIGNER.verifier]).text) for row in stored]
 
 
 async def assert_consistent(log_database: LogDatabase, keeper: Database) -> int:
-    """Every checkpoint has the root of its prefix, and extends the one before; returns how many there are."""
+    """Check that every checkpoint has the root of its prefix and extends the one before. Returns how many there are."""
     held, signed = await leaves(log_database), await checkpoints(log_database)
     async with keeper.connection() as connection:
         for checkpoint in signed:
@@ -75,7 +75,7 @@ async def assert_consistent(log_database: LogDatabase, keeper: Database) -> int:
 
 
 async def as_superuser(log_database: LogDatabase, *statements: str) -> None:
-    """What somebody with every right does behind the service's back."""
+    """Run statements as a superuser without triggers."""
     connection = await asyncpg.connect(log_database.postgres.superuser_database_url(log_database.name))
     try:
         await connection.execute("SET session_replication_role = replica")

@@ -1,4 +1,4 @@
-"""A stored log that is sealed and signed, for tests that do to it what somebody with superuser rights could."""
+"""A sealed and signed log for tests that alter it as a database superuser could."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.log import checkpoint as notes
 from service.log.checkpoint import Signer
 from service.log.record import Kind, Record
 from service.standalone.verify.findings import TAMPERED, Report
-from tests.bundle_forge import judged
+from tests.bundle_forge import verify_bundle
 from tests.integration.log_database import SHEET
 from tests.integration.log_trees import FORGET_TREE, as_superuser, seal_all
 
@@ -30,8 +30,9 @@ RECORD = f"(SELECT record_id FROM audit_position WHERE position = {VICTIM})"
 
 
 @dataclass(slots=True)
-class Stored:
-    """A sealed log of WHOLE records, signed at FIRST and at WHOLE; `kept` is what an auditor saw, at FIRST."""
+class StoredLog:
+    """A sealed log of WHOLE records, signed at FIRST and at WHOLE; `kept` is the checkpoint that an auditor has, of
+    FIRST."""
 
     log_database: LogDatabase
     app: Database
@@ -40,16 +41,16 @@ class Stored:
     kept: str
 
     async def alter(self, *statements: str) -> None:
-        """As a superuser, with the triggers off."""
+        """Run statements as a superuser without triggers."""
         await as_superuser(self.log_database, *statements)
 
     async def regrow(self) -> None:
-        """Compute the whole tree anew from the records, as the sealer does."""
+        """Recompute the whole tree from the records."""
         await self.alter(FORGET_TREE)
         await seal_all(self.keeper)
 
     async def sign_anew(self, signer: Signer) -> None:
-        """The newest checkpoint, over the root that is stored now."""
+        """Sign the stored root again as the newest checkpoint."""
         auditor = await self.log_database.connect("auditor")
         head = await auditor.fetchrow("SELECT tree_size, root FROM log_head")
         assert head is not None
@@ -62,10 +63,10 @@ class Stored:
             header = await make_header(connection, start, end, seen=seen)
         return b"".join([piece async for piece in bundle_lines(self.app, header)])
 
-    async def judged(
+    async def verify(
         self, start: int = 0, end: int | None = None, seen: int | None = None, retention: str | None = None
     ) -> Report:
-        return judged(await self.bundle(start, end, seen), seen=self.kept, key=VKEY, retention=retention)
+        return verify_bundle(await self.bundle(start, end, seen), seen=self.kept, key=VKEY, retention=retention)
 
     async def seal_and_sign(self) -> None:
         await seal_all(self.keeper)
@@ -73,7 +74,7 @@ class Stored:
 
 
 def record(number: int, at: datetime | None = None) -> Record:
-    """Every member that has a column, and for some a text."""
+    """A record with a member for every column; every second has a text."""
     body = {
         "decided_at": at or datetime(2026, 3, 2, 9, tzinfo=UTC),
         "decision": uuid4(),

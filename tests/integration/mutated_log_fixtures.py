@@ -1,4 +1,4 @@
-"""The fixture of `mutated_log`: a log of its own for each test, so that it may be damaged."""
+"""The fixture of `mutated_log`: each test has its own log and may damage it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.log.log import Log
 from service.log.signing import CheckpointSigner
 from tests.integration.log_database import change
 from tests.integration.log_trees import seal_all
-from tests.integration.mutated_log import FIRST, SIGNER, WHOLE, Stored, record
+from tests.integration.mutated_log import FIRST, SIGNER, WHOLE, StoredLog, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def stored(log_database: LogDatabase, tmp_path: Path) -> Stored:
+async def stored(log_database: LogDatabase, tmp_path: Path) -> StoredLog:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     log, auditor = Log(app), await log_database.connect("auditor")
@@ -30,4 +30,4 @@ async def stored(log_database: LogDatabase, tmp_path: Path) -> Stored:
         await seal_all(keeper)
         assert await signing.sign()
     kept = await auditor.fetchval("SELECT note FROM checkpoint WHERE size = $1", FIRST)
-    return Stored(log_database, app, keeper, signing, kept)
+    return StoredLog(log_database, app, keeper, signing, kept)

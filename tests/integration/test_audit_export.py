@@ -1,4 +1,4 @@
-"""Exports and bundles over HTTP: streamed, resumable, recorded first, harmless in a spreadsheet, valid as OCSF."""
+"""Exports and bundles over HTTP: streamed, resumable, recorded first, safe in a spreadsheet, valid as OCSF."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.log.log import Log
 from service.log.record import Kind, Record
 from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import INTACT, TAMPERED
-from tests.bundle_forge import judged
+from tests.bundle_forge import verify_bundle
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import change, decision
 from tests.integration.log_trees import as_superuser, seal_all
@@ -42,7 +42,7 @@ ATTACK = "=HYPERLINK(1)"
 
 @pytest.fixture
 async def running(house: House, issuer: str, tmp_path: Path) -> AsyncIterator[InProcess]:
-    """A log of what made the house, a change, an attack, and 300 decisions on the days to come; sealed and signed."""
+    """A sealed and signed log: the organisation, a change, an attack, and 300 decisions on later days."""
     app, keeper = await house.log_database.open("app"), await house.log_database.open("keeper")
     begun = datetime.now(UTC) + timedelta(days=1)
     made = [decision(decided_at=begun + timedelta(days=number), request={"id": str(number)}) for number in range(300)]
@@ -73,7 +73,7 @@ async def last_access(house: House) -> dict[str, Any]:
     return found
 
 
-async def test_json_lines_hold_the_very_bytes_of_every_record(house: House, running: InProcess) -> None:
+async def test_json_lines_hold_the_exact_bytes_of_every_record(house: House, running: InProcess) -> None:
     answer = await fetched(running, "/v1/audit/export")
     lines = answer.text.splitlines()
     assert [json.loads(line)["position"] for line in lines] == list(range(await sealed(house)))
@@ -87,7 +87,7 @@ async def test_json_lines_hold_the_very_bytes_of_every_record(house: House, runn
     assert answer.headers["Audit-Positions"] == f"0-{size}"
 
 
-async def test_an_export_goes_on_where_it_broke_off(house: House, running: InProcess) -> None:
+async def test_an_export_can_be_resumed(house: House, running: InProcess) -> None:
     whole = (await fetched(running, "/v1/audit/export")).text.splitlines()
     rest = (await fetched(running, "/v1/audit/export?from=290")).text.splitlines()
     assert whole[290:] == rest
@@ -95,14 +95,14 @@ async def test_an_export_goes_on_where_it_broke_off(house: House, running: InPro
     assert (await fetched(running, f"/v1/audit/export?from={await sealed(house)}")).text == ""
 
 
-async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> None:
+async def test_an_export_of_a_period_is_exact(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     lines = [json.loads(line) for line in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
     assert [line["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)]
     positions = (await last_access(house))["positions"]
     assert positions["since"] == f"{first:%Y-%m-%dT%H:%M:%S}.000000Z"
-    # Nothing but the period and an hour around it was read.
+    # Only the period and an hour around it were read.
     assert positions["to"] - positions["from"] <= len(lines) + 2
     recent = await fetched(
         running, f"/v1/audit/export?until={datetime.now(UTC) + timedelta(seconds=2):%Y-%m-%dT%H:%M:%SZ}"
@@ -113,7 +113,7 @@ async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> 
     assert (await fetched(running, f"/v1/audit/export?since={later:%Y-%m-%dT%H:%M:%SZ}")).text == ""
 
 
-async def test_no_altered_column_hides_a_record_from_a_period(house: House, running: InProcess) -> None:
+async def test_an_altered_column_does_not_hide_a_record_from_a_period(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     within = "request_id = ANY(SELECT generate_series(31, 58)::text)"
@@ -127,12 +127,12 @@ async def test_no_altered_column_hides_a_record_from_a_period(house: House, runn
         await as_superuser(house.log_database, f"UPDATE audit_record SET {altered}")
         lines = [json.loads(line) for line in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
         assert [line["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)], altered
-    report = judged((await fetched(running, "/v1/audit/bundle")).content, key=VKEY)
+    report = verify_bundle((await fetched(running, "/v1/audit/bundle")).content, key=VKEY)
     named = [finding for finding in report.findings if "column decided_at" in finding["what"]]
     assert (report.verdict, len(named)) == (TAMPERED, 28)
 
 
-async def test_whoever_only_says_that_records_were_dropped_hides_none(house: House, running: InProcess) -> None:
+async def test_a_false_audit_pruned_row_hides_no_record(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     await as_superuser(
@@ -144,7 +144,7 @@ async def test_whoever_only_says_that_records_were_dropped_hides_none(house: Hou
     assert [json.loads(line)["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)]
 
 
-async def test_a_record_that_is_missing_in_a_period_is_told(house: House, running: InProcess) -> None:
+async def test_a_missing_record_in_a_period_is_reported(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     await as_superuser(house.log_database, "DELETE FROM audit_record WHERE request_id IN ('31', '40', '58')")
@@ -155,7 +155,7 @@ async def test_a_record_that_is_missing_in_a_period_is_told(house: House, runnin
     assert pq.read_table(io.BytesIO(content))["kind"].to_pylist().count("missing") == 3
 
 
-async def test_a_period_as_long_as_time_itself_is_everything(running: InProcess) -> None:
+async def test_the_longest_period_is_the_whole_log(running: InProcess) -> None:
     period = "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z"
     everything = (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()
     assert len(everything) >= 300
@@ -187,7 +187,7 @@ async def test_every_event_is_valid_ocsf(house: House, running: InProcess) -> No
     assert denied["authorizations"] == [{"decision": "deny", "policy": {"type": "casbin"}}]
 
 
-async def test_parquet_is_read_back(house: House, running: InProcess) -> None:
+async def test_parquet_reads_back(house: House, running: InProcess) -> None:
     content = (await fetched(running, "/v1/audit/export?format=parquet")).content
     table = pq.read_table(io.BytesIO(content))
     assert table.num_rows == await sealed(house)
@@ -200,26 +200,26 @@ async def test_parquet_is_read_back(house: House, running: InProcess) -> None:
 async def test_a_bundle_is_intact_under_the_public_key(house: House, running: InProcess) -> None:
     size = await sealed(house)
     bundle = await fetched(running, "/v1/audit/bundle")
-    report = judged(bundle.content, key=VKEY)
+    report = verify_bundle(bundle.content, key=VKEY)
     assert (report.verdict, report.findings, report.checked["records"]) == (INTACT, [], size)
     part = await fetched(running, f"/v1/audit/bundle?from=10&to=300&seen={size}")
-    assert judged(part.content, key=VKEY).verdict == INTACT
+    assert verify_bundle(part.content, key=VKEY).verdict == INTACT
     assert (await last_access(house))["positions"] == {
         "from": 10, "to": 300, "format": "bundle", "since": None, "until": None,
     }  # fmt: skip
-    # By time: the positions of the period, those of an hour around it too.
+    # By time: the positions of the period and of an hour around it.
     day = (datetime.now(UTC) + timedelta(days=100)).isoformat(timespec="seconds").replace("+00:00", "Z")
     timed = await fetched(running, f"/v1/audit/bundle?until={day}")
-    assert judged(timed.content, key=VKEY).verdict == INTACT
+    assert verify_bundle(timed.content, key=VKEY).verdict == INTACT
     header = json.loads(timed.content.splitlines()[0])
     assert (header["from"], 0 < header["to"] < size) == (0, True)
     assert timed.headers["Audit-Positions"] == f"0-{header['to']}"
     told = await fetched(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
     assert "query.since: bounds a period without signed records" in told.json()["detail"]
-    # Taken up at position 200: the first header and its lines, then the lines of the second.
+    # Resumed at position 200: the header and lines of the first part, then the lines of the second.
     rest = await fetched(running, "/v1/audit/bundle?from=200&to=300")
     joined = part.content.splitlines(keepends=True)[:191] + rest.content.splitlines(keepends=True)[1:]
-    assert judged(b"".join(joined), key=VKEY).verdict == INTACT
+    assert verify_bundle(b"".join(joined), key=VKEY).verdict == INTACT
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,12 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
         ("bundle?from=x", "query.from"),
     ],
 )
-async def test_a_range_that_cannot_be_is_explained(running: InProcess, query: str, field: str) -> None:
+async def test_an_impossible_range_is_explained(running: InProcess, query: str, field: str) -> None:
     answer = await fetched(running, f"/v1/audit/{query}", 422)
     assert [item["field"] for item in answer.json()["fields"]] == [field]
 
 
-async def test_whoever_may_not_read_the_log_exports_nothing(running: InProcess) -> None:
+async def test_only_readers_of_the_log_may_export(running: InProcess) -> None:
     for path in ("/v1/audit/export", "/v1/audit/bundle"):
         answer = await running.send("GET", path, running.token(sub="auth0|ana"))
         assert (answer.status_code, answer.json()["type"].rsplit(":")[-1]) == (403, "insufficient-scope")

@@ -1,4 +1,4 @@
-"""A consumer group: at least once, nothing forgotten, poison put aside, holes noticed."""
+"""A consumer group: at-least-once delivery, dead letters, and gaps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytest_plugins = ["tests.integration.log_fixtures"]
 
 @dataclass(slots=True)
 class Subscriber:
-    """Keeps what it is given; refuses what is in `poison`."""
+    """Stores events; raises for those in `poison`."""
 
     event_stream: EventStream
     seen: list[UUID] = field(default_factory=list)
@@ -81,7 +81,7 @@ async def test_a_group_that_comes_later_starts_from_the_beginning(
     assert subscriber.seen == made
 
 
-async def test_what_a_dead_member_left_is_handled_by_another(event_stream: EventStream, subscriber: Subscriber) -> None:
+async def test_deliveries_of_a_dead_member_are_taken_over(event_stream: EventStream, subscriber: Subscriber) -> None:
     made = await event_stream.change(3)
     await publish_all(event_stream.relay())
     dying = subscriber.consumer("dying")
@@ -104,9 +104,7 @@ async def test_what_a_dead_member_left_is_handled_by_another(event_stream: Event
     assert await pending(event_stream) == 0
 
 
-async def test_a_failed_event_comes_again_and_the_others_do_not(
-    event_stream: EventStream, subscriber: Subscriber
-) -> None:
+async def test_only_a_failed_event_is_delivered_again(event_stream: EventStream, subscriber: Subscriber) -> None:
     made = await event_stream.change(3)
     await publish_all(event_stream.relay())
     subscriber.poison = {made[1]}
@@ -120,9 +118,7 @@ async def test_a_failed_event_comes_again_and_the_others_do_not(
     assert await pending(event_stream) == 0
 
 
-async def test_poison_is_put_aside_with_its_error_after_some_deliveries(
-    event_stream: EventStream, subscriber: Subscriber
-) -> None:
+async def test_a_poison_event_goes_to_the_dead_letter_stream(event_stream: EventStream, subscriber: Subscriber) -> None:
     made = await event_stream.change(2)
     await publish_all(event_stream.relay())
     subscriber.poison = {made[0]}
@@ -138,7 +134,7 @@ async def test_poison_is_put_aside_with_its_error_after_some_deliveries(
     assert (fields[b"id"], fields[b"ce"]) == (original, kept[b"ce"])
 
 
-async def test_an_event_that_kills_its_consumer_every_time_is_put_aside_too(
+async def test_an_event_that_kills_its_consumer_goes_to_the_dead_letter_stream(
     event_stream: EventStream, subscriber: Subscriber
 ) -> None:
     await event_stream.change(1)
@@ -153,7 +149,9 @@ async def test_an_event_that_kills_its_consumer_every_time_is_put_aside_too(
     assert await pending(event_stream) == 0
 
 
-async def test_what_is_no_event_is_put_aside_at_once(event_stream: EventStream, subscriber: Subscriber) -> None:
+async def test_a_malformed_event_goes_to_the_dead_letter_stream_at_once(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
     await event_stream.redis.xadd(event_stream.stream, {"ce": "junk"}, id="1-0")
     consumer = subscriber.consumer()
     for _ in range(2):
@@ -161,7 +159,7 @@ async def test_what_is_no_event_is_put_aside_at_once(event_stream: EventStream, 
     assert await event_stream.redis.xlen(consumer.dead) == 1
 
 
-async def test_events_trimmed_before_anybody_read_them_are_reported_as_a_hole(
+async def test_events_trimmed_before_delivery_are_reported_as_a_gap(
     event_stream: EventStream, subscriber: Subscriber
 ) -> None:
     consumer = subscriber.consumer()
@@ -179,7 +177,7 @@ async def test_events_trimmed_before_anybody_read_them_are_reported_as_a_hole(
     assert [condition.position for condition in missing if condition.position < 8] == [4, 6]
 
 
-async def test_a_hole_that_could_not_be_told_of_is_told_of_again(
+async def test_a_gap_is_reported_again_if_the_callback_failed(
     event_stream: EventStream, subscriber: Subscriber
 ) -> None:
     made = await event_stream.change(2)
@@ -195,7 +193,7 @@ async def test_a_hole_that_could_not_be_told_of_is_told_of_again(
     assert subscriber.seen == made[1:]
 
 
-async def test_an_event_removed_from_the_middle_is_reported_as_a_hole(
+async def test_an_event_removed_from_the_middle_is_reported_as_a_gap(
     event_stream: EventStream, subscriber: Subscriber
 ) -> None:
     await event_stream.change(3)
@@ -206,7 +204,7 @@ async def test_an_event_removed_from_the_middle_is_reported_as_a_hole(
     assert subscriber.holes == [(2, 6)]
 
 
-async def test_an_event_trimmed_while_it_waited_for_its_handler_is_reported_and_forgotten(
+async def test_a_pending_event_that_was_trimmed_is_reported_and_acknowledged(
     event_stream: EventStream, subscriber: Subscriber
 ) -> None:
     made = await event_stream.change(1)
@@ -221,9 +219,7 @@ async def test_an_event_trimmed_while_it_waited_for_its_handler_is_reported_and_
     assert await pending(event_stream) == 0
 
 
-async def test_a_flushed_redis_makes_the_group_again_and_events_come_again(
-    event_stream: EventStream, subscriber: Subscriber
-) -> None:
+async def test_after_a_flush_the_group_is_created_again(event_stream: EventStream, subscriber: Subscriber) -> None:
     relay, consumer = event_stream.relay(), subscriber.consumer()
     made = await event_stream.change(2)
     await publish_all(relay)
@@ -238,9 +234,7 @@ async def test_a_flushed_redis_makes_the_group_again_and_events_come_again(
     assert subscriber.holes == []
 
 
-async def test_two_members_share_the_work_without_repeating_any(
-    event_stream: EventStream, subscriber: Subscriber
-) -> None:
+async def test_two_members_share_the_events(event_stream: EventStream, subscriber: Subscriber) -> None:
     stop = asyncio.Event()
     members = [subscriber.consumer(name, stale_after=30.0, count=2) for name in ("a", "b")]
     running = [asyncio.create_task(member.run(stop)) for member in members]

@@ -1,4 +1,4 @@
-"""Records whose bytes somebody with every right has spoilt: they hide no others, crash nothing, and are told apart."""
+"""Records that a superuser damaged: they hide no others, crash nothing, and are named by the verifier."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import TAMPERED
 from service.web.audit.shapes import record_page
-from tests.bundle_forge import SIGNER, judged
+from tests.bundle_forge import SIGNER, verify_bundle
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
 
@@ -40,8 +40,8 @@ OCSF = Path(__file__).parents[1] / "conformance" / "ocsf-1.7.0-api-activity.json
 NEVER_NULL = ("rules", "returned")
 
 
-async def spoil(log_database: LogDatabase, uid: UUID, what: str) -> None:
-    """Alter a stored record as a superuser, with the triggers off."""
+async def damage(log_database: LogDatabase, uid: UUID, what: str) -> None:
+    """Alter a stored record as a superuser without triggers."""
     url = log_database.postgres.superuser_database_url(log_database.name)
     superuser = await asyncpg.connect(url)
     await superuser.execute("SET session_replication_role = replica")
@@ -49,8 +49,8 @@ async def spoil(log_database: LogDatabase, uid: UUID, what: str) -> None:
     await superuser.close()
 
 
-# What is done to one record each. The verifier names all but the last two: nothing proves when Postgres took a record.
-SPOILT = [
+# Damages, each done to one record. The verifier names all but the last two: the time of storage is not proved.
+DAMAGES = [
     "body = 'garbage'",
     "body = '[]'",
     "body = '{}'",
@@ -77,19 +77,19 @@ SPOILT = [
 ]
 
 
-async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
+async def test_damaged_records_hide_no_others_and_the_verifier_names_them(
     log_database: LogDatabase, tmp_path: Path
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    made = [decision(principal={"person": SHEET, "client": "web"}) for _ in range(2 * len(SPOILT))]
+    made = [decision(principal={"person": SHEET, "client": "web"}) for _ in range(2 * len(DAMAGES))]
     await Log(app).append(made)
     await Sealer(keeper).seal()
     assert await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     await as_superuser(
         log_database, *(f"ALTER TABLE audit_record ALTER {column} DROP NOT NULL" for column in NEVER_NULL)
     )
-    for record, what in zip(made[::2], SPOILT, strict=True):
-        await spoil(log_database, record.uid, what)
+    for record, what in zip(made[::2], DAMAGES, strict=True):
+        await damage(log_database, record.uid, what)
     for oldest_first in (False, True):
         found: list[UUID] = []
         behind: search.Place | None = None
@@ -120,16 +120,16 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
     assert FORMATS["csv"]().rows(rows).count(b"\n") == header.end
     assert FORMATS["parquet"]().rows(rows) + b"PAR1"
     content = b"".join([piece async for piece in bundle_lines(app, header)])
-    report = judged(content, key=SIGNER.verifier.vkey)
+    report = verify_bundle(content, key=SIGNER.verifier.vkey)
     named = {finding["position"] for finding in report.findings if "position" in finding}
-    assert (report.verdict, sorted(named)) == (TAMPERED, [1 + 2 * place for place in range(len(SPOILT) - 2)])
+    assert (report.verdict, sorted(named)) == (TAMPERED, [1 + 2 * place for place in range(len(DAMAGES) - 2)])
 
 
-async def test_a_spoilt_change_is_damage_with_its_place_for_whoever_publishes(log_database: LogDatabase) -> None:
+async def test_a_damaged_change_stops_the_feed_with_its_position(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     made = [change(version=version) for version in (1, 2, 3)]
     await Log(app).append(made)
     await Sealer(keeper).seal()
-    await spoil(log_database, made[1].uid, "body = 'garbage'")
+    await damage(log_database, made[1].uid, "body = 'garbage'")
     with pytest.raises(LogDamaged, match="position 2"):
         await ChangeFeed(keeper).read_changes(-1, 10)

@@ -1,4 +1,4 @@
-"""Group commit, and the table of what may go wrong with it: one test a row."""
+"""Group commit and its failures, one test for each."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
-# Rows in the order of their ids, each with the transaction that wrote it.
+# Rows in id order, each with its transaction.
 WRITTEN = "SELECT uid, xid::text AS xid FROM audit_record WHERE kind <> 'system' ORDER BY id"
 
 
 class Watched:
-    """A log, and what stands in its table; `flusher` is the server's process behind its one connection."""
+    """A log and its stored rows; `flusher` is the server process of its connection."""
 
     def __init__(
         self, log_database: LogDatabase, database: Database, auditor: asyncpg.Connection[asyncpg.Record]
@@ -82,7 +82,7 @@ async def watched(log_database: LogDatabase) -> Watched:
 
 
 async def appended(log: Log, records: Sequence[Record]) -> list[str]:
-    """What each record's own append came to: `kept`, or the cause of its refusal."""
+    """Append each record by itself. Returns for each `kept`, or the cause of the refusal."""
 
     async def append(record: Record) -> str:
         try:
@@ -95,19 +95,19 @@ async def appended(log: Log, records: Sequence[Record]) -> list[str]:
 
 
 def bad() -> Record:
-    """A record that this service would never make and that Postgres refuses."""
+    """A record that Postgres refuses."""
     made = decision()
     return replace(made, columns={**made.columns, "outcome": "perhaps"})
 
 
 def unreadable() -> Record:
-    """A record that cannot even be sent."""
+    """A record that asyncpg cannot encode."""
     made = decision()
     return replace(made, columns={**made.columns, "policy_version": "seven"})
 
 
 async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
-    """Nothing can be written into the log until this transaction ends."""
+    """Block writes to the log until this transaction ends."""
     owner = await watched.log_database.connect("owner")
     transaction = owner.transaction()
     await transaction.start()
@@ -116,7 +116,7 @@ async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
 
 
 @pytest.mark.parametrize("count", [1, 2, insert.MIN_ROWS_FOR_COPY - 1, insert.MIN_ROWS_FOR_COPY, 200])
-async def test_appends_of_one_moment_share_one_commit_in_their_order(watched: Watched, count: int) -> None:
+async def test_concurrent_appends_share_one_commit_in_order(watched: Watched, count: int) -> None:
     records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
     assert await appended(watched.log, records) == ["kept"] * count
     assert await watched.written() == [record.uid for record in records]
@@ -146,7 +146,7 @@ async def test_a_copied_row_is_the_same_as_an_inserted_one(watched: Watched) -> 
 
 
 @pytest.mark.parametrize("column", ["id", "xid", "at"])
-async def test_copy_cannot_set_what_the_database_alone_sets(watched: Watched, column: str) -> None:
+async def test_copy_cannot_set_columns_of_the_database(watched: Watched, column: str) -> None:
     await watched.log.append([decision()])
     with pytest.raises(asyncpg.PostgresError) as refused:
         await watched.connection.copy_records_to_table(
@@ -156,7 +156,7 @@ async def test_copy_cannot_set_what_the_database_alone_sets(watched: Watched, co
     assert len(await watched.written()) == 1
 
 
-async def test_records_that_come_during_a_flush_are_the_next_one(watched: Watched) -> None:
+async def test_records_appended_during_a_flush_are_the_next_batch(watched: Watched) -> None:
     lock = await blocked(watched)
     first = asyncio.create_task(watched.log.append([decision()]))
     await lock_is_waited_for(watched.auditor)
@@ -182,9 +182,7 @@ async def test_texts_are_committed_with_their_records(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("make", [bad, unreadable])
-async def test_a_bad_record_alone_is_refused_and_the_next_one_is_kept(
-    watched: Watched, make: Callable[[], Record]
-) -> None:
+async def test_a_bad_record_is_refused_and_the_next_is_stored(watched: Watched, make: Callable[[], Record]) -> None:
     assert (await appended(watched.log, [make()]))[0].startswith("append: ")
     assert await appended(watched.log, [decision()]) == ["kept"]
     assert len(await watched.written()) == 1
@@ -204,7 +202,7 @@ async def test_bad_records_among_many_fail_alone(watched: Watched, make: Callabl
     ]
 
 
-async def test_a_bad_record_takes_with_it_the_others_of_its_own_append_and_no_others(watched: Watched) -> None:
+async def test_a_bad_record_fails_only_its_own_append(watched: Watched) -> None:
     before, after = decision(), decision()
     results = await asyncio.gather(
         watched.log.append([before]),
@@ -216,14 +214,14 @@ async def test_a_bad_record_takes_with_it_the_others_of_its_own_append_and_no_ot
     assert await watched.written() == [before.uid, after.uid]
 
 
-async def test_a_connection_that_was_killed_while_idle_is_replaced_unnoticed(watched: Watched) -> None:
+async def test_a_connection_killed_while_idle_is_replaced(watched: Watched) -> None:
     await watched.log.append([decision()])
     killer = await watched.superuser()
     await watched.end_flusher(killer)
     assert await appended(watched.log, [decision() for _ in range(20)]) == ["kept"] * 20
 
 
-async def test_a_connection_killed_during_the_flush_fails_those_in_it_and_nobody_else(watched: Watched) -> None:
+async def test_a_connection_killed_during_a_flush_fails_only_that_batch(watched: Watched) -> None:
     await watched.log.append([decision()])
     pid = await watched.flusher()
     lock = await blocked(watched)
@@ -242,11 +240,11 @@ async def test_a_connection_killed_during_the_flush_fails_those_in_it_and_nobody
     assert watched.log.state().failing is None
 
 
-async def test_a_connection_lost_after_the_commit_leaves_records_but_no_answer(watched: Watched) -> None:
-    """The worst moment: the server committed, and its word of it never came."""
+async def test_a_connection_lost_after_the_commit_raises_although_records_are_stored(watched: Watched) -> None:
+    """The connection breaks after the server committed and before it replied."""
     await watched.log.append([decision()])
     owner = await watched.log_database.connect("owner")
-    # A deferred trigger runs inside COMMIT; waiting there for a lock lets us cut the line in the middle of it.
+    # A deferred trigger runs inside COMMIT; it waits for a lock, so that the connection can be cut in the middle.
     await owner.execute(
         "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NULL; END $$"
@@ -271,7 +269,7 @@ async def test_a_connection_lost_after_the_commit_leaves_records_but_no_answer(w
     raise AssertionError("the server had committed it")
 
 
-async def test_nobody_waits_when_the_database_is_gone_and_all_is_well_when_it_is_back(watched: Watched) -> None:
+async def test_appends_fail_fast_without_a_database_and_recover(watched: Watched) -> None:
     killer = await watched.superuser()
     await watched.log.append([decision()])
     await killer.execute("ALTER ROLE timewarden_app NOLOGIN")
@@ -284,7 +282,7 @@ async def test_nobody_waits_when_the_database_is_gone_and_all_is_well_when_it_is
     assert await appended(watched.log, [decision()]) == ["kept"]
 
 
-async def test_a_full_inbox_refuses_at_once_and_says_when_to_come_back(watched: Watched) -> None:
+async def test_a_full_inbox_refuses_at_once(watched: Watched) -> None:
     log = Log(watched.database, inbox=10)
     lock = await blocked(watched)
     flushed = asyncio.create_task(log.append([decision()]))
@@ -309,10 +307,10 @@ async def test_many_bytes_fill_the_inbox_too(watched: Watched, monkeypatch: pyte
     assert [isinstance(result, LogUnavailable) for result in results] == [False, True, True]
 
 
-async def test_a_flush_that_takes_too_long_is_given_up_in_time(watched: Watched) -> None:
+async def test_a_slow_flush_is_given_up_in_time(watched: Watched) -> None:
     log = Log(watched.database, patience=2.0)
     lock = await blocked(watched)
-    # The lock is not given back before, so only giving up ends this.
+    # The lock is held throughout, so only the timeout ends this.
     async with asyncio.timeout(PATIENCE_SECONDS):
         told = await appended(log, [decision() for _ in range(3)])
     assert all(outcome != "kept" for outcome in told)
@@ -323,7 +321,7 @@ async def test_a_flush_that_takes_too_long_is_given_up_in_time(watched: Watched)
     await log.close()
 
 
-async def test_a_waiter_that_leaves_stops_no_flush(watched: Watched) -> None:
+async def test_a_cancelled_waiter_does_not_stop_a_flush(watched: Watched) -> None:
     lock = await blocked(watched)
     records = [decision() for _ in range(3)]
     tasks = [asyncio.create_task(watched.log.append([record])) for record in records]
@@ -352,7 +350,7 @@ async def test_an_append_larger_than_a_batch_is_one_commit(watched: Watched) -> 
     assert await watched.commits() == [1, len(records), 1]
 
 
-async def test_closing_flushes_what_waits_and_refuses_what_comes(watched: Watched) -> None:
+async def test_closing_flushes_waiting_appends_and_refuses_new_ones(watched: Watched) -> None:
     pending = asyncio.create_task(watched.log.append([decision()]))
     await asyncio.sleep(0)
     closing = asyncio.create_task(watched.log.close())
@@ -365,7 +363,7 @@ async def test_closing_flushes_what_waits_and_refuses_what_comes(watched: Watche
     assert len(await watched.written()) == 1
 
 
-async def test_closing_waits_for_a_stuck_flush_no_longer_than_its_patience(watched: Watched) -> None:
+async def test_closing_waits_for_a_stuck_flush_only_for_its_patience(watched: Watched) -> None:
     log = Log(watched.database, patience=0.5)
     lock = await blocked(watched)
     stuck = asyncio.create_task(log.append([decision()]))

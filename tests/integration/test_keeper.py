@@ -1,4 +1,4 @@
-"""The keeper as it is composed: it seals, signs and publishes, and does not start without what signing needs."""
+"""The whole keeper: it seals, signs and publishes, and does not start if it cannot sign."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def settings(log_database: LogDatabase, redis_url: str, tmp_path: Path, **change
     return Settings(**wanted)
 
 
-async def test_what_is_written_is_sealed_signed_anchored_and_told_of(
+async def test_records_are_sealed_signed_anchored_and_published(
     log_database: LogDatabase, redis_url: str, tmp_path: Path
 ) -> None:
     signer, stop = make_key(tmp_path / "key", ORIGIN), asyncio.Event()
@@ -76,7 +76,7 @@ async def test_what_is_written_is_sealed_signed_anchored_and_told_of(
         ({"log_key_file": "/nowhere/key"}, "cannot be read"),
     ],
 )
-async def test_a_keeper_that_could_not_sign_does_not_start(
+async def test_a_keeper_that_cannot_sign_does_not_start(
     log_database: LogDatabase, redis_url: str, tmp_path: Path, changes: dict[str, str], told: str
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)

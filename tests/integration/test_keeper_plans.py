@@ -1,4 +1,4 @@
-"""What the keeper does at every tick reads as few pages of a long log as of a short one."""
+"""A tick of the keeper reads no more pages of a long log than of a short one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from service.database import Database
 from service.log import feed, sealing
 from service.log.keeper_status import BEHIND
-from tests.integration.log_database import copied
+from tests.integration.log_database import copy_database
 from tests.integration.test_log_plans import blocks
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def test_a_tick_reads_as_few_pages_of_a_long_log_as_of_a_short_one(
 ) -> None:
     read = {}
     for size in (SHORT, LONG):
-        async with copied(postgres, superuser, log_template) as database:
+        async with copy_database(postgres, superuser, log_template) as database:
             connection = await asyncpg.connect(postgres.superuser_database_url(database.name))
             read[size] = await pages(connection, size, analyzed=analyzed)
             await connection.close()

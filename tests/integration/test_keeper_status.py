@@ -1,4 +1,4 @@
-"""Whether the keeper's work is done is judged from the log: real keeper processes that are frozen, or whose volume
+"""The status of the keeper is decided from the log: real keeper processes that are frozen, or whose volume
 hangs, and processes that say `ready` while they do nothing."""
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def settings(log_database: LogDatabase, redis_url: str, folder: Path) -> dict[st
 
 @asynccontextmanager
 async def keeping(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process of `timewarden keep`."""
+    """A `timewarden keep` process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "keep"), cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
     )
@@ -61,7 +61,7 @@ async def keeping(environment: dict[str, str]) -> AsyncIterator[asyncio.subproce
 
 
 async def health(environment: dict[str, str], *options: str) -> tuple[int, str]:
-    """Exit code and words of `timewarden health --keeper`."""
+    """Exit code and output of `timewarden health --keeper`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "health", "--keeper", *options),
         cwd=ROOT,
@@ -86,11 +86,11 @@ async def says(log_database: LogDatabase, part: str, words: str, *, ready: bool)
     return status if status and status.ready is ready and words in status.detail else None
 
 
-async def test_a_frozen_keeper_that_holds_the_anchor_is_named_by_the_one_that_waits(
+async def test_a_frozen_keeper_is_named_by_the_waiting_one(
     log_database: LogDatabase, redis_url: str, tmp_path: Path
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)
-    # Whoever opens it waits for a writer, as on a volume that hangs.
+    # Opening a FIFO waits for a writer, like a hanging volume.
     os.mkfifo(tmp_path / "anchor")
     environment = settings(log_database, redis_url, tmp_path)
     log = Log(await log_database.open("app"))
@@ -118,7 +118,7 @@ async def test_a_frozen_keeper_that_holds_the_anchor_is_named_by_the_one_that_wa
         found: dict[str, Any] = json.loads(told)
         assert (code, found["ready"]) == (1, False)
         assert {process["pid"] for process in found["processes"] if not process["ready"]} == {frozen.pid}
-        # The process that waits is well itself.
+        # The waiting process itself is healthy.
         assert await health(environment, "--here") == (0, "ready\n")
 
         (tmp_path / "anchor").unlink()
@@ -127,7 +127,7 @@ async def test_a_frozen_keeper_that_holds_the_anchor_is_named_by_the_one_that_wa
         assert await health(environment) == (0, "ready\n")
 
 
-async def test_a_volume_that_hangs_stops_the_signing_and_nothing_else(
+async def test_a_hanging_volume_stops_only_the_signer(
     log_database: LogDatabase, redis_url: str, tmp_path: Path
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)
@@ -161,7 +161,7 @@ async def test_a_volume_that_hangs_stops_the_signing_and_nothing_else(
         ("signer", "2 sealed records have no signed checkpoint, the oldest for 30"),
     ],
 )
-async def test_who_says_ready_and_does_nothing_is_not_believed(log_database: LogDatabase, part: str, told: str) -> None:
+async def test_a_false_report_of_ready_does_not_count(log_database: LogDatabase, part: str, told: str) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await seal_all(keeper)
     await Log(app).append([decision()])
@@ -169,7 +169,7 @@ async def test_who_says_ready_and_does_nothing_is_not_believed(log_database: Log
         await Sealer(keeper).seal()
     statuses = {"sealer": KeeperStatus(keeper, "sealer"), "signer": KeeperStatus(keeper, "signer")}
     await statuses[part].report(ready=True, detail="at work")
-    # A moment is no delay.
+    # A short delay is no lag.
     assert (await status_of(log_database, part)) == PartStatus(part, ready=True, detail="at work")
     await as_superuser(log_database, FIVE_MINUTES)
     status = await status_of(log_database, part)
@@ -178,7 +178,7 @@ async def test_who_says_ready_and_does_nothing_is_not_believed(log_database: Log
     assert told in status.detail
 
 
-async def test_of_two_processes_one_that_works_is_enough_and_the_other_is_told_of(log_database: LogDatabase) -> None:
+async def test_one_working_process_is_enough_and_the_other_is_listed(log_database: LogDatabase) -> None:
     keeper = await log_database.open("keeper")
     await KeeperStatus(keeper, "relay").report(ready=True, detail="published nothing")
     await as_superuser(

@@ -1,4 +1,4 @@
-"""The anchor file: only ever appended to, flushed before anything is signed, and never signed over when it is lost."""
+"""The anchor file: append-only, flushed before anything is signed, and never ignored when it is lost."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogData
     assert file.read_text().startswith(held)
 
 
-async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_nothing_is_signed_if_the_anchor_cannot_be_written(log_database: LogDatabase, tmp_path: Path) -> None:
     keeper = await log_database.open("keeper")
     await seal_all(keeper)
     for path in (tmp_path / "nowhere" / "anchor", tmp_path):
@@ -58,7 +56,7 @@ async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
     assert await checkpoints(log_database) == []
 
 
-async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
+async def test_an_anchor_line_that_was_never_flushed_does_not_count(
     log_database: LogDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper = await log_database.open("keeper")
@@ -70,7 +68,7 @@ async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", broken)
-        # The second time the line stands there, in memory: only a disk that took it makes it an anchor.
+        # The second time the line is in the page cache: it counts only once it is flushed to disk.
         for _ in range(2):
             with pytest.raises(Misconfigured, match="Input/output error"):
                 await signing.sign()
@@ -79,13 +77,13 @@ async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
     assert len((tmp_path / "anchor").read_text().splitlines()) == 1
 
 
-def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
+def test_a_full_anchor_file_is_rotated(tmp_path: Path) -> None:
     anchor = Anchor(tmp_path / "anchor", max_bytes=1000)
     for size in range(1, 40):
         checkpoint = Checkpoint(ORIGIN, size, merkle.EMPTY)
         anchor.append(checkpoint)
         assert anchor.last() == checkpoint
-    # Nothing is ever lost: each file begins with the line that the one before ended with.
+    # No line is lost: each file begins with the last line of the one before.
     files = sorted((path for path in tmp_path.glob("anchor.*[0-9]")), key=lambda path: int(path.suffix[1:]))
     kept = [line.split()[2] for path in [*files, tmp_path / "anchor"] for line in path.read_text().splitlines()]
     assert (tmp_path / "anchor").stat().st_size < 1200
@@ -93,7 +91,7 @@ def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
     assert len(files) > 2
 
 
-def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_anchor_file_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags, real = list[int](), os.open
 
     def watched(path: str | Path, how: int, *rest: int) -> int:
@@ -105,7 +103,7 @@ def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.Monke
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "open", watched)
-    # As where only additions are taken (`chattr +a`): nothing is renamed, linked or cut.
+    # As with `chattr +a`: no file is renamed, linked or truncated.
     for name in ("link", "truncate", "ftruncate", "replace", "rename"):
         monkeypatch.setattr(os, name, forbidden)
     anchor = Anchor(tmp_path / "anchor", max_bytes=1000)
@@ -122,8 +120,8 @@ def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(how & os.O_APPEND and not how & os.O_TRUNC for how in flags)
 
 
-def test_void_lines_hide_no_anchored_checkpoint(tmp_path: Path) -> None:
-    """A full disk may cut off many before one fits."""
+def test_void_lines_do_not_hide_an_anchored_checkpoint(tmp_path: Path) -> None:
+    """A full disk may cut off many lines before one fits."""
     anchor, checkpoint = Anchor(tmp_path / "anchor"), Checkpoint(ORIGIN, 7, merkle.EMPTY)
     anchor.append(checkpoint)
     with (tmp_path / "anchor").open("ab") as file:

@@ -1,4 +1,4 @@
-"""Appending: what is durable when, and that nothing is lost silently."""
+"""Appending: when records are durable, and that none is lost silently."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_log_with_records_but_no_head_is_refused(log_database: LogDataba
         await open_log(owner)
 
 
-async def test_a_record_alone_is_durable_when_append_returns(log_database: LogDatabase) -> None:
+async def test_a_single_record_is_durable_when_append_returns(log_database: LogDatabase) -> None:
     log = Log(await log_database.open("app"))
     record = decision(reason="rule")
     receipts = await log.append([record])
@@ -69,7 +69,7 @@ async def test_a_connection_outside_a_transaction_is_refused(log_database: LogDa
             await Log(app).append([decision()], connection)
 
 
-async def test_texts_lie_beside_the_log_and_match_their_commitments(log_database: LogDatabase) -> None:
+async def test_texts_are_stored_beside_records_and_match_their_commitments(log_database: LogDatabase) -> None:
     log = Log(await log_database.open("app"))
     record = Record.make(Kind.DECISION, {"decided_at": "2026-03-02T09:30:00.000000Z"}, {"reason": "Überstunden? nein"})
     await log.append([record])
@@ -81,15 +81,15 @@ async def test_texts_lie_beside_the_log_and_match_their_commitments(log_database
     assert "Überstunden".encode() not in record.body
 
 
-async def test_a_database_that_is_away_means_that_the_log_is_unavailable(log_database: LogDatabase) -> None:
+async def test_without_a_database_the_log_is_unavailable(log_database: LogDatabase) -> None:
     with pytest.raises(LogUnavailable):
         await Log(Database(log_database.url("app"), size=1)).append([decision()])
 
 
-async def test_a_refused_row_means_that_the_log_is_unavailable_and_nothing_of_the_batch_is_kept(
+async def test_a_refused_row_raises_and_nothing_of_the_append_is_stored(
     log_database: LogDatabase,
 ) -> None:
-    """The auditor may not insert: the refusal surfaces, it is not swallowed."""
+    """The auditor may not insert; the error is raised."""
     log = Log(await log_database.open("auditor"))
     with pytest.raises(LogUnavailable) as refused:
         await log.append([decision(), decision()])
@@ -97,7 +97,7 @@ async def test_a_refused_row_means_that_the_log_is_unavailable_and_nothing_of_th
 
 
 @pytest.mark.parametrize("role", ["app", "keeper", "auditor"])
-async def test_the_working_roles_pass_the_check_of_rights(log_database: LogDatabase, role: str) -> None:
+async def test_the_roles_of_api_and_keeper_pass_the_check_of_rights(log_database: LogDatabase, role: str) -> None:
     await check_rights(await log_database.connect(role))
 
 
@@ -121,7 +121,7 @@ async def test_an_owner_or_superuser_does_not_pass_the_check_of_rights(log_datab
         ("TRIGGER ON audit_record_0", "has TRIGGER on audit_record_0"),
     ],
 )
-async def test_one_right_too_many_is_found(log_database: LogDatabase, grant: str, sentence: str) -> None:
+async def test_each_excessive_right_is_found(log_database: LogDatabase, grant: str, sentence: str) -> None:
     owner = await log_database.connect("owner")
     await owner.execute(f"GRANT {grant} TO timewarden_app")
     with pytest.raises(Misconfigured, match=sentence):

@@ -1,4 +1,4 @@
-"""The log's failures as callers and operators see them: 503 with Retry-After, and a replica that is not ready."""
+"""Failures of the log for callers and operators: 503 with Retry-After, and a replica that is not ready."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 
-async def test_a_log_that_cannot_be_written_is_503_with_retry_after_and_makes_the_replica_unready(
-    house: House, issuer: str
-) -> None:
+async def test_a_log_that_cannot_be_written_is_a_503_and_not_ready(house: House, issuer: str) -> None:
     async with api(house, issuer, database_timeout=4.0, lock_timeout=2.0) as service:
         token = service.token()
         assert (await service.send("GET", "/v1/me", token)).status_code == 200

@@ -1,4 +1,4 @@
-"""Every question of an auditor is answered from an index, however rare what it asks for, and reads few pages."""
+"""Every query of an auditor uses an index and reads few pages, however rare the value is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.audit import known_values
 from service.audit.search import page_statement, search_records
 from service.log.keeper_status import BEHIND
 from tests.generated_log import generate
-from tests.integration.log_database import copied
-from tests.log_queries import Asked, questions
+from tests.integration.log_database import copy_database
+from tests.log_queries import ExampleQuery, example_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,13 +30,13 @@ TOTAL = 100_000
 async def year(
     postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
 ) -> AsyncIterator[str]:
-    async with copied(postgres, superuser, log_template) as database:
+    async with copy_database(postgres, superuser, log_template) as database:
         await generate(await database.connect("owner"), TOTAL)
         yield database.url("app")
 
 
-@pytest.mark.parametrize("asked", questions(), ids=lambda query: query.words)
-async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) -> None:
+@pytest.mark.parametrize("asked", example_queries(), ids=lambda query: query.words)
+async def test_a_query_reads_an_index_and_few_pages(year: str, asked: ExampleQuery) -> None:
     connection = await asyncpg.connect(year)
     try:
         first = await search_records(connection, asked.filters, kinds=asked.kinds, limit=50)
@@ -54,7 +54,7 @@ async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) 
         await connection.close()
 
 
-async def test_how_far_the_keeper_is_behind_reads_few_pages_however_far_it_is(year: str) -> None:
+async def test_the_keepers_lag_reads_few_pages(year: str) -> None:
     connection = await asyncpg.connect(year)
     try:
         plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {BEHIND}"))
@@ -73,9 +73,7 @@ UNKNOWN: dict[str, tuple[str, list[UUID | str | int]]] = {
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("what", UNKNOWN)
-async def test_whether_somebody_or_something_is_known_is_told_by_a_few_entries_of_an_index(
-    year: str, what: str, mode: str
-) -> None:
+async def test_known_values_are_found_in_a_few_index_entries(year: str, what: str, mode: str) -> None:
     statement, values = UNKNOWN[what]
     types = {UUID: "uuid", str: "text", int: "integer"}
     declared, given = ", ".join(types[type(value)] for value in values), ", ".join(f"'{value}'" for value in values)

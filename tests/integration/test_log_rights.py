@@ -1,4 +1,4 @@
-"""Each role tries to rewrite, forge or empty the log."""
+"""Each role tries to rewrite, forge or empty the log and is refused."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ REFUSALS = {"42501", "428C9", "23514"}
 
 
 async def unrefused(log_database: LogDatabase, role: str, statements: list[str]) -> list[str]:
-    """The statements that were not refused; each is tried by itself and rolled back."""
+    """The statements that were not refused. Each is run by itself and rolled back."""
     app = Log(await log_database.open("app"))
     await app.append([decision(), change()])
     await Sealer(await log_database.open("keeper")).seal()
@@ -96,7 +96,7 @@ async def unrefused(log_database: LogDatabase, role: str, statements: list[str])
     return passed
 
 
-async def test_the_app_can_neither_rewrite_nor_forge_nor_keep_the_log(log_database: LogDatabase) -> None:
+async def test_the_app_can_neither_rewrite_forge_nor_seal(log_database: LogDatabase) -> None:
     assert await unrefused(log_database, "app", REWRITING + FORGING + UNDERMINING + KEEPING + OTHERS) == []
 
 
@@ -109,16 +109,16 @@ async def test_the_auditor_can_only_read(log_database: LogDatabase) -> None:
     assert await unrefused(log_database, "auditor", everything) == []
 
 
-async def test_even_the_owner_is_told_that_the_log_is_append_only(log_database: LogDatabase) -> None:
-    """The owner could take the triggers away; that is what signed checkpoints are for."""
+async def test_triggers_refuse_changes_even_by_the_owner(log_database: LogDatabase) -> None:
+    """The owner could drop the triggers; signed checkpoints reveal that."""
     assert await unrefused(log_database, "owner", REWRITING) == []
 
 
-async def test_functions_with_the_owners_rights_look_into_nobodys_temporary_schema_first(
+async def test_security_definer_functions_search_the_temporary_schema_last(
     log_database: LogDatabase,
 ) -> None:
     owner = await log_database.connect("owner")
-    # Functions of ours that run as their owner, and where they look names up.
+    # SECURITY DEFINER functions and their search_path.
     rows = await owner.fetch("SELECT proname, proconfig FROM pg_proc WHERE prosecdef")
     paths = {
         row["proname"]: [setting for setting in row["proconfig"] or [] if setting.startswith("search_path=")]

@@ -1,4 +1,4 @@
-"""Sealing: every committed record gets one place, without a gap, whatever runs and dies meanwhile."""
+"""Sealing: every committed record gets one position, without gaps, even if processes are killed meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
-# Every committed record with its place, by place.
+# Every committed record with its position, in order.
 SEALED = "SELECT p.position, r.id, r.uid, r.body FROM audit_record r LEFT JOIN audit_position p ON p.record_id = r.id"
 
 SEALER_PROCESS = """
@@ -49,7 +49,8 @@ asyncio.run(main())
 
 
 async def assert_whole(log_database: LogDatabase) -> int:
-    """Everything committed is sealed, gapless from 0, and the head knows; returns how many there are."""
+    """Check that all committed records are sealed, gapless from 0, and counted in log_head. Returns how many there
+    are."""
     auditor = await log_database.connect("auditor")
     rows = await auditor.fetch(SEALED)
     assert sorted(row["position"] for row in rows) == list(range(len(rows)))
@@ -63,7 +64,7 @@ async def seal_all(sealer: Sealer) -> None:
         pass
 
 
-async def test_the_opening_record_gets_position_nought(log_database: LogDatabase) -> None:
+async def test_the_opening_record_gets_position_0(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision()])
     assert await Sealer(keeper).seal() == 2
@@ -73,7 +74,7 @@ async def test_the_opening_record_gets_position_nought(log_database: LogDatabase
     assert read_body(row["body"])["event"] == "log.opened"
 
 
-async def test_a_step_that_leaves_records_behind_finds_them_in_the_next(log_database: LogDatabase) -> None:
+async def test_records_left_by_a_step_are_sealed_by_the_next(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     for _ in range(9):
         await Log(app).append([decision()])
@@ -82,7 +83,7 @@ async def test_a_step_that_leaves_records_behind_finds_them_in_the_next(log_data
     assert await assert_whole(log_database) == 10
 
 
-async def test_an_open_transaction_is_sealed_when_it_commits_and_holds_nobody_up(log_database: LogDatabase) -> None:
+async def test_an_open_transaction_is_sealed_after_commit_and_blocks_nothing(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     log, sealer = Log(app), Sealer(keeper)
     async with app.transaction() as slow:
@@ -95,7 +96,7 @@ async def test_an_open_transaction_is_sealed_when_it_commits_and_holds_nobody_up
     assert await assert_whole(log_database) == 5
 
 
-async def test_changes_of_one_sheet_keep_their_order_whatever_was_touched_first(log_database: LogDatabase) -> None:
+async def test_changes_of_a_sheet_keep_their_order(log_database: LogDatabase) -> None:
     """A gets its xid first, by another row; B changes the sheet and commits; then A changes it: 8 to 9, 9 to 10."""
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     log, sealer = Log(app), Sealer(keeper)
@@ -125,7 +126,7 @@ async def test_concurrent_writers_and_sealers_leave_no_gap_no_duplicate_and_no_i
     await assert_nothing_lost(log_database, keeper, acknowledged, sheets)
 
 
-async def test_sealers_killed_at_any_moment_leave_the_log_whole(log_database: LogDatabase) -> None:
+async def test_killed_sealers_leave_the_log_complete(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app", size=6), await log_database.open("keeper")
     log, sheets = Log(app), [uuid4()]
     await make_counters(log_database, sheets)
@@ -145,7 +146,7 @@ async def test_sealers_killed_at_any_moment_leave_the_log_whole(log_database: Lo
     await assert_nothing_lost(log_database, keeper, acknowledged, sheets)
 
 
-async def test_the_feed_knows_the_change_before_even_across_many_decisions(log_database: LogDatabase) -> None:
+async def test_the_feed_finds_the_previous_change_across_many_decisions(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     log, feed = Log(app), ChangeFeed(keeper)
     await log.append([change(version=1), *(decision() for _ in range(20)), change(version=2), decision()])
@@ -162,11 +163,11 @@ async def test_the_feed_knows_the_change_before_even_across_many_decisions(log_d
     assert [change.position for change in await feed.read_changes(-1, 2)] == [1, 22]
 
 
-async def test_a_backlog_that_takes_longer_to_look_at_than_a_statement_may_is_sealed_without_help(
+async def test_a_backlog_beyond_the_statement_timeout_is_sealed(
     log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await Log(await log_database.open("app")).append([decision() for _ in range(9)])
-    # What millions of unsealed records do.
+    # As slow as with millions of unsealed records.
     monkeypatch.setattr(sealing, "CLAIM", sealing.CLAIM + ", pg_sleep(1.5)")
     hurried = Database(log_database.url("keeper"), size=2, timeout=1.0, name="hurried")
     await hurried.open()
@@ -184,7 +185,7 @@ async def test_a_backlog_that_takes_longer_to_look_at_than_a_statement_may_is_se
     assert await assert_whole(log_database) == 10
 
 
-async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
+async def test_the_sealer_reports_its_status(log_database: LogDatabase) -> None:
     keeper = await log_database.open("keeper")
     stop = asyncio.Event()
     running = asyncio.create_task(Sealer(keeper).run(stop, 0.01))
@@ -204,7 +205,7 @@ async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
 
 async def test_a_new_record_is_sealed_long_before_the_next_interval(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    # The record that opened the log.
+    # The opening record.
     assert await Sealer(keeper).seal() == 1
     stop, sealed = asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(Sealer(keeper, sealed=sealed).run(stop, 3_600))
@@ -222,10 +223,10 @@ async def test_a_new_record_is_sealed_long_before_the_next_interval(log_database
     ("cluster", "bound", "batch"),
     [("cluster", 1_000_000, 20_000), ("1", 1_000_000, 4), ("1", 3, 3), ("NULL", 3, 20_000)],
 )
-async def test_a_dump_that_was_restored_into_another_cluster_is_sealed_to_the_last_record(
+async def test_a_dump_restored_into_another_cluster_is_sealed(
     log_database: LogDatabase, cluster: str, bound: int, batch: int
 ) -> None:
-    """There the next transactions have smaller numbers than those that are stored."""
+    """There, new transactions have smaller ids than those that are stored."""
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     log, sealer = Log(app), Sealer(keeper, batch=batch)
     await log.append([decision() for _ in range(5)])
@@ -245,14 +246,14 @@ async def test_a_dump_that_was_restored_into_another_cluster_is_sealed_to_the_la
         "SELECT low_xid::text::bigint AS low, cluster, settled FROM log_head"
     )
     assert head is not None
-    # From now on only what is new is looked at.
+    # From now on only new records are scanned.
     assert head["settled"] == (last + 1 if bound > 3 else 0)
     assert head["low"] < 1_000_000
     assert head["cluster"] == await (await log_database.connect("owner")).fetchval("SELECT this_cluster()")
 
 
 async def make_counters(log_database: LogDatabase, sheets: list[UUID]) -> None:
-    """A row to lock for each sheet, as the real sheets have."""
+    """A row to lock for each sheet, like real sheets."""
     owner = await log_database.connect("owner")
     await owner.execute("CREATE TABLE counter (sheet uuid PRIMARY KEY, version integer NOT NULL)")
     await owner.execute("GRANT SELECT, UPDATE ON counter TO timewarden_app")
@@ -260,7 +261,7 @@ async def make_counters(log_database: LogDatabase, sheets: list[UUID]) -> None:
 
 
 async def write(app: Database, log: Log, sheets: list[UUID], seed: int, rounds: int = 25) -> list[UUID]:
-    """Reads, denials, changes, rollbacks and stalls, in any order; returns the uids that were acknowledged."""
+    """Write reads, denials, changes, rollbacks and stalls in random order. Returns the acknowledged uids."""
     chance = random.Random(seed)  # noqa: S311 - the same mixture every time
     acknowledged = []
     for _ in range(rounds):

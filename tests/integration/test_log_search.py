@@ -75,9 +75,7 @@ def full(**members: object) -> Record:
         ),
     ],
 )
-async def test_each_filter_finds_its_decision_and_not_the_others(
-    log_database: LogDatabase, filters: RecordFilters
-) -> None:
+async def test_each_filter_finds_only_its_decision(log_database: LogDatabase, filters: RecordFilters) -> None:
     app = await log_database.open("app")
     wanted = full()
     other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
@@ -112,7 +110,7 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     app = await log_database.open("app")
     log = Log(app)
     auditor = await log_database.connect("auditor")
-    # Some share a moment; then the id tells.
+    # Some have the same time; then the id decides.
     made = [decision(decided_at=MARCH + timedelta(seconds=n // 3)) for n in range(23)]
     await log.append(made)
     seen: list[UUID] = []
@@ -127,14 +125,14 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     assert seen == [record.uid for record in (made if oldest_first else reversed(made))]
 
 
-async def test_nobody_known_finds_nothing(log_database: LogDatabase) -> None:
+async def test_an_empty_set_of_persons_finds_nothing(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     await Log(app).append([full(), decision()])
     async with app.connection() as connection:
         assert await search_records(connection, RecordFilters(persons=()), kinds=DECISIONS) == []
 
 
-async def test_changes_after_an_approval_are_told_from_those_before_it(log_database: LogDatabase) -> None:
+async def test_changes_after_an_approval_are_found(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     other = uuid4()
     made = [
@@ -170,7 +168,7 @@ async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -
     assert (denied.total, denied.facets["outcome"]) == (4, {"deny": 4})
 
 
-async def test_one_decision_shows_its_body_texts_leaf_and_place(log_database: LogDatabase) -> None:
+async def test_a_decision_has_its_body_texts_leaf_and_position(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     record = Record.make(Kind.DECISION, {"decided_at": MARCH, "reason": "rule"}, {"reason": "hours are missing"})
     other = change()
@@ -190,7 +188,7 @@ async def test_one_decision_shows_its_body_texts_leaf_and_place(log_database: Lo
     assert await load_decision(auditor, uuid4()) is None
 
 
-async def test_a_record_that_was_given_the_id_of_another_is_not_shown_or_proved_in_its_place(
+async def test_a_forged_record_with_the_uid_of_another_is_never_returned(
     log_database: LogDatabase, tmp_path: Path
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
@@ -198,7 +196,7 @@ async def test_a_record_that_was_given_the_id_of_another_is_not_shown_or_proved_
     forged = Record.make(Kind.DECISION, {"decided_at": MARCH, "outcome": "allow"}, uid=genuine.uid)
     await Log(app).append([genuine])
     await seal_all(keeper)
-    # Before the very first record, as no writer of ours could.
+    # With an id before the first record, which no writer of the service can draw.
     await as_superuser(
         log_database,
         "INSERT INTO audit_record (id, uid, kind, body, decided_at) OVERRIDING SYSTEM VALUE"

@@ -1,4 +1,4 @@
-"""Whose signatures stand under a checkpoint: old and new keys, keepers that compete, witnesses; and whose do not."""
+"""The signatures of a checkpoint: old and new keys, concurrent keepers, witnesses, and invalid ones."""
 
 from __future__ import annotations
 
@@ -34,14 +34,12 @@ async def newest(log_database: LogDatabase) -> Note:
     return Note.parse(await (await log_database.connect("auditor")).fetchval(NEWEST))
 
 
-async def test_a_new_key_signs_beside_the_old_one_at_once_and_then_alone(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_new_key_signs_beside_the_old_one_and_then_alone(log_database: LogDatabase, tmp_path: Path) -> None:
     keeper, anchor, new = await log_database.open("keeper"), Anchor(tmp_path / "anchor"), Signer(ORIGIN, b"2" * 32)
     app = await log_database.open("app")
     await seal_all(keeper)
     await CheckpointSigner(keeper, [SIGNER], anchor).sign()
-    # Nothing was logged meanwhile: still the new key's signature is put beside.
+    # The new key signs even without new records.
     assert await CheckpointSigner(keeper, [SIGNER, new], anchor).sign() is not None
     auditor = await log_database.connect("auditor")
     newest = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
@@ -64,14 +62,14 @@ async def test_keepers_with_different_keys_sign_beside_one_another(log_database:
     old, new = CheckpointSigner(keeper, [SIGNER], anchor), CheckpointSigner(keeper, [NEW], anchor)
     assert await old.sign() is not None
     assert await new.sign() is not None
-    # Neither takes the other's signature away, so neither signs again and again.
+    # Neither removes the other's signature, so they do not sign over and over.
     assert await old.sign() is None
     assert await new.sign() is None
     note = str(await newest(log_database))
     assert len(notes.verify(note, [SIGNER.verifier, NEW.verifier]).signatures) == 2
 
 
-async def test_a_keeper_with_an_anchor_of_its_own_signs_nothing(log_database: LogDatabase, tmp_path: Path) -> None:
+async def test_a_keeper_with_another_anchor_file_signs_nothing(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     first, second = Anchor(tmp_path / "anchor"), Anchor(tmp_path / "another")
     await seal_all(keeper)
@@ -85,9 +83,7 @@ async def test_a_keeper_with_an_anchor_of_its_own_signs_nothing(log_database: Lo
         await CheckpointSigner(keeper, [NEW], second).sign()
 
 
-async def test_a_signature_that_somebody_put_in_our_place_is_made_good(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_forged_signature_is_replaced(log_database: LogDatabase, tmp_path: Path) -> None:
     keeper, anchor = await log_database.open("keeper"), Anchor(tmp_path / "anchor")
     await seal_all(keeper)
     await CheckpointSigner(keeper, [SIGNER], anchor).sign()
@@ -98,9 +94,7 @@ async def test_a_signature_that_somebody_put_in_our_place_is_made_good(
     assert await newest(log_database) == good
 
 
-async def test_a_checkpoint_beyond_the_end_of_the_log_is_served_to_nobody_and_stops_nothing(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_checkpoint_beyond_the_end_of_the_log_is_ignored(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     anchor = Anchor(tmp_path / "anchor")
     await seal_all(keeper)
@@ -118,7 +112,7 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_served_to_nobody_and_st
 
 
 class Witnessed:
-    """A witness as C2SP tlog-witness describes it, in memory; `cosigner` is what we know of it."""
+    """An in-memory witness by C2SP tlog-witness; `cosigner` is its public key."""
 
     def __init__(self, fails: Exception | None = None, says: str | None = None) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
@@ -147,7 +141,7 @@ class Witnessed:
         return [Signature(self.cosigner.name, self.cosigner.key_id, value).line]
 
 
-async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_nothing_up(
+async def test_witnesses_get_consistency_proofs_and_a_failing_one_blocks_nothing(
     log_database: LogDatabase, tmp_path: Path
 ) -> None:
     app, keeper, good = await log_database.open("app"), await log_database.open("keeper"), Witnessed()
@@ -159,7 +153,7 @@ async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_no
         await seal_all(keeper)
         await signing.sign()
     assert good.asked == [0, 8, 15]
-    # Another keeper, or one that began anew, does not know what the witness knows, and is told.
+    # A restarted keeper does not know the witness's size; the witness replies with it.
     await Log(app).append([decision()])
     await seal_all(keeper)
     await CheckpointSigner(keeper, [SIGNER], anchor, witnesses=[good]).sign()
@@ -170,14 +164,14 @@ async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_no
     assert good.cosigner.verifies(note.text, note.signatures[1])
 
 
-async def test_only_cosignatures_that_hold_are_kept(log_database: LogDatabase, tmp_path: Path) -> None:
+async def test_only_valid_cosignatures_are_kept(log_database: LogDatabase, tmp_path: Path) -> None:
     keeper, witness, anchor = await log_database.open("keeper"), Witnessed(), Anchor(tmp_path / "anchor")
     witness.forge = True
     await seal_all(keeper)
     await CheckpointSigner(keeper, [SIGNER], anchor, witnesses=[witness]).sign()
     assert [signature.name for signature in (await newest(log_database)).signatures] == [ORIGIN]
     witness.forge, witness.seen = False, None
-    # A note that is signed anew keeps the cosignature that holds, also when the witness is away by then.
+    # A note that is signed again keeps a valid cosignature, even if the witness is unavailable then.
     await CheckpointSigner(keeper, [SIGNER, NEW], anchor, witnesses=[witness]).sign()
     third = Signer(ORIGIN, b"3" * 32)
     away = Witnessed(TimeoutError())

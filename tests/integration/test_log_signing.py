@@ -1,4 +1,4 @@
-"""Checkpoints: signed after commit and anchor, never against what was signed before; keys, witnesses, silence."""
+"""Checkpoints are signed after commit and anchor, and never contradict earlier ones; new epochs and heartbeats."""
 
 from __future__ import annotations
 
@@ -43,28 +43,24 @@ from tests.integration.log_trees import (
 pytest_plugins = ["tests.integration.log_fixtures"]
 
 
-async def test_a_crash_between_commit_and_signature_or_anchor_and_signature_is_made_good(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_crash_before_the_signature_is_recovered(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     anchor = Anchor(tmp_path / "anchor")
     await Log(app).append([decision()])
     await seal_all(keeper)
-    # Sealed, then killed: the next keeper signs. Anchored, then killed: it signs the same.
+    # Killed after sealing: the next keeper signs. Killed after the anchor: it signs the same checkpoint.
     async with keeper.connection() as connection:
         root = await connection.fetchval("SELECT root FROM log_head")
     anchor.append(Checkpoint(ORIGIN, 2, root))
     assert await CheckpointSigner(keeper, [SIGNER], anchor).sign() == Checkpoint(ORIGIN, 2, root)
     (first,) = await checkpoints(log_database)
-    # A note that was lost is made again, byte for byte.
+    # A lost note is signed again, byte for byte the same.
     await as_superuser(log_database, "DELETE FROM checkpoint")
     await CheckpointSigner(keeper, [SIGNER], anchor).sign()
     assert await checkpoints(log_database) == [first]
 
 
-async def test_keepers_killed_at_any_moment_sign_only_what_extends_what_they_signed(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_killed_keepers_sign_only_extensions(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     stop = asyncio.Event()
 
@@ -102,8 +98,8 @@ async def test_keepers_killed_at_any_moment_sign_only_what_extends_what_they_sig
     assert anchored == sorted(anchored, key=int)
 
 
-async def put_back(log_database: LogDatabase, size: int) -> None:
-    """As a backup of an earlier moment would: everything beyond `size` is gone."""
+async def restore(log_database: LogDatabase, size: int) -> None:
+    """Restore an earlier state: delete everything beyond `size`."""
     held = (await leaves(log_database))[:size]
     edge = merkle.Edge()
     for leaf in held:
@@ -120,19 +116,17 @@ async def put_back(log_database: LogDatabase, size: int) -> None:
     )
 
 
-async def test_a_database_that_was_put_back_is_not_signed_even_when_it_has_grown_again(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_restored_database_is_not_signed_even_after_it_grew(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     for _ in range(3):
         await Log(app).append([decision() for _ in range(10)])
         await seal_all(keeper)
         await signing.sign()
-    await put_back(log_database, 11)
+    await restore(log_database, 11)
     with pytest.raises(LogDamaged, match="has 11 records, but a checkpoint of 31 was signed"):
         await signing.sign()
-    # Other records take the lost ones' places: the sizes agree, the roots cannot.
+    # Other records get the lost positions: sizes agree, roots differ.
     await Log(app).append([decision() for _ in range(40)])
     await seal_all(keeper)
     with pytest.raises(LogDamaged, match="first 31 records of the log are not those"):
@@ -147,15 +141,13 @@ async def test_a_database_that_was_put_back_is_not_signed_even_when_it_has_grown
     assert "docs/runbook-restored-log.md" in status.detail
 
 
-async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_new_epoch_begins_with_a_record_of_the_loss(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision() for _ in range(30)])
     await seal_all(keeper)
     lost = await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     assert lost is not None
-    await put_back(log_database, 11)
+    await restore(log_database, 11)
     owner = await log_database.connect("owner")
     for origin, told in (
         (ORIGIN, "a new epoch needs a new origin"),
@@ -181,7 +173,7 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
         await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     signed = await CheckpointSigner(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
     assert signed == Checkpoint(new.name, 13, merkle.root_hash(await leaves(log_database)))
-    # Nor may a third one bear the first one's name.
+    # A third epoch may not reuse the first origin either.
     with pytest.raises(Misconfigured, match="a new epoch needs a new origin"):
         await begin_epoch(owner, Checkpoint("timesheets.example.com/audit/other", 1, bytes(32)), new.name)
     body = read_body((await owner.fetch(BODIES))[11]["body"])
@@ -194,9 +186,7 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
     }
 
 
-async def test_records_that_were_sealed_after_a_restore_do_not_count_as_kept(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_records_sealed_after_a_restore_do_not_count_as_kept(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     await Log(app).append([decision() for _ in range(10)])
@@ -206,8 +196,8 @@ async def test_records_that_were_sealed_after_a_restore_do_not_count_as_kept(
     await seal_all(keeper)
     lost = await signing.sign()
     assert lost is not None
-    await put_back(log_database, 11)
-    # The service went on meanwhile, and the sealer with it; only nothing was signed.
+    await restore(log_database, 11)
+    # Service and sealer went on meanwhile; only signing had stopped.
     await Log(app).append([decision() for _ in range(7)])
     await seal_all(keeper)
     owner = await log_database.connect("owner")
@@ -217,7 +207,7 @@ async def test_records_that_were_sealed_after_a_restore_do_not_count_as_kept(
     assert (body["event"], body["kept"]) == ("log.epoch", 11)
 
 
-async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDatabase) -> None:
+async def test_a_silent_log_gets_one_heartbeat(log_database: LogDatabase) -> None:
     keeper = await log_database.open("keeper", size=4)
     assert not await Heartbeat(keeper, 3600).beat()
     await asyncio.sleep(1.05)
@@ -232,6 +222,6 @@ async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDat
     row = await auditor.fetchrow("SELECT * FROM audit_record ORDER BY id DESC LIMIT 1")
     assert row is not None
     assert (str(row["uid"]), row["kind"]) == (held["uid"], held["kind"])
-    # What people search by says what the bytes say, though Postgres wrote both.
+    # The search columns match the bytes, although Postgres wrote both.
     copies = search_columns(held)
     assert {name: row[name] for name in copies} == dict(copies)

@@ -1,4 +1,4 @@
-"""The log over HTTP: what any tlog client reads without a token, what an auditor reads, and what nobody does."""
+"""The log over HTTP: public reads of a tlog client, reads of an auditor, and what no caller may read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def auditor(served: InProcess) -> str:
 
 
 async def grow(house: House, keeper: Database, tmp_path: Path, count: int) -> None:
-    """More records, sealed and signed."""
+    """Append records, seal and sign."""
     await Log(house.requests).append([decision() for _ in range(count)])
     await seal_all(keeper)
     await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
@@ -94,7 +94,7 @@ async def test_a_client_rebuilds_the_root_from_tiles_and_from_records(
     assert [leaf_of(entry) for entry in entries] == leaves
 
 
-async def test_reading_records_needs_a_token_and_is_recorded_with_what_was_given_out(
+async def test_reading_records_needs_a_token_and_is_recorded(
     served: InProcess, house: House, keeper: Database, tmp_path: Path
 ) -> None:
     await grow(house, keeper, tmp_path, 260)
@@ -111,13 +111,13 @@ async def test_reading_records_needs_a_token_and_is_recorded_with_what_was_given
     assert len(row["returned"]) == 256
 
 
-async def test_only_what_a_signed_checkpoint_covers_is_given_out(
+async def test_only_what_a_signed_checkpoint_covers_is_returned(
     served: InProcess, house: House, keeper: Database, tmp_path: Path
 ) -> None:
     early = await served.send("GET", "/v1/log/checkpoint")
     assert (early.status_code, early.json()["type"]) == (503, f"{PROBLEM}not-sealed")
     assert early.headers["Retry-After"] == "2"
-    # Nothing was given out, but the log was asked.
+    # Nothing was returned, but the access is recorded.
     bundle = await served.send("GET", "/v1/audit/bundle", auditor(served))
     assert (bundle.status_code, bundle.json()["type"]) == (503, f"{PROBLEM}not-sealed")
     assert await house.count(f"audit_record WHERE uid = '{bundle.headers['Decision-Id']}' AND kind = 'access'") == 1
@@ -156,7 +156,7 @@ async def test_a_proof_file_proves_the_record_of_an_answer(
     assert not inclusion_holds(hashlib.sha256(leaf).digest(), int(index[6:]), size, path, root)
 
 
-async def test_the_log_of_today_extends_every_earlier_one(
+async def test_the_log_extends_every_earlier_checkpoint(
     served: InProcess, house: House, keeper: Database, tmp_path: Path
 ) -> None:
     from service.audit import published_log
@@ -210,7 +210,7 @@ async def test_bad_input_is_explained(
     assert (answer.status_code, answer.json()["type"]) == (status, PROBLEM + told), answer.text
 
 
-async def test_a_page_of_any_origin_may_read_checkpoint_and_hashes_and_nothing_else(
+async def test_cors_allows_checkpoint_and_hashes_only(
     house: House, issuer: str, keeper: Database, tmp_path: Path
 ) -> None:
     await grow(house, keeper, tmp_path, 1)
@@ -224,14 +224,12 @@ async def test_a_page_of_any_origin_may_read_checkpoint_and_hashes_and_nothing_e
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-async def test_strangers_who_read_the_log_have_a_limit(
-    house: House, issuer: str, keeper: Database, tmp_path: Path
-) -> None:
+async def test_public_reads_of_the_log_are_limited(house: House, issuer: str, keeper: Database, tmp_path: Path) -> None:
     await grow(house, keeper, tmp_path, 1)
     async with api(house, issuer, address_rate=3) as limited:
         found = [(await limited.send("GET", "/v1/log/checkpoint")).status_code for _ in range(4)]
         assert found == [200, 200, 200, 429]
-        # A verification reads many tiles, whatever else its address did.
+        # A verification reads many tiles, independent of other requests from its address.
         path = "/v1/log/tile/0/000.p/1"
         answers = await asyncio.gather(*(limited.send("GET", path) for _ in range(63)))
         assert sorted(answer.status_code for answer in answers) == [200] * 60 + [429] * 3

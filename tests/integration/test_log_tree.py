@@ -1,4 +1,4 @@
-"""The tree grows with the positions, is caught up where it was missing, and never grows over what was tampered with."""
+"""The stored tree grows with the positions, is completed where it was missing, and never grows once damaged."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ async def test_a_tree_grown_in_random_steps_is_the_tree_of_the_records(
     ]
 
 
-async def test_a_log_that_was_sealed_without_a_tree_is_caught_up_before_it_goes_on(log_database: LogDatabase) -> None:
+async def test_a_log_sealed_without_a_tree_gets_its_tree_first(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision() for _ in range(700)])
     await seal_all(keeper)
-    # As the release before left it.
+    # As an older release left it.
     await as_superuser(log_database, "DELETE FROM tile", "UPDATE log_head SET tree_size = 0, edge = '{}', root = NULL")
     await Log(app).append([decision()])
     sealer = Sealer(keeper, batch=300)
@@ -70,10 +70,10 @@ async def test_a_log_that_was_sealed_without_a_tree_is_caught_up_before_it_goes_
         assert await connection.fetchval("SELECT root FROM log_head") == merkle.root_hash(await leaves(log_database))
 
 
-async def test_steps_that_the_database_has_no_time_for_become_smaller(log_database: LogDatabase) -> None:
+async def test_steps_become_smaller_after_a_timeout(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     await Log(app).append([decision() for _ in range(600)])
-    # A disk on which each place takes two milliseconds.
+    # A slow disk: two milliseconds for each position.
     await as_superuser(
         log_database,
         "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
@@ -111,7 +111,7 @@ async def test_steps_that_the_database_has_no_time_for_become_smaller(log_databa
         ("INSERT INTO audit_position VALUES (301, 9999)", "Postgres refuses the next step"),
     ],
 )
-async def test_a_tree_that_was_tampered_with_is_not_grown(log_database: LogDatabase, damage: str, told: str) -> None:
+async def test_a_damaged_tree_is_not_grown(log_database: LogDatabase, damage: str, told: str) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision() for _ in range(300)])
     await seal_all(keeper)
@@ -141,7 +141,7 @@ async def test_a_tree_that_was_tampered_with_is_not_grown(log_database: LogDatab
         ("UPDATE audit_record SET body = 'other bytes' WHERE id = 2", "position 1 does not have its leaf hash"),
     ],
 )
-async def test_a_record_that_is_not_what_its_leaf_says_gets_into_no_tree(
+async def test_a_record_with_a_wrong_leaf_is_not_added_to_the_tree(
     log_database: LogDatabase, damage: str, told: str
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
@@ -150,7 +150,7 @@ async def test_a_record_that_is_not_what_its_leaf_says_gets_into_no_tree(
     await as_superuser(
         log_database,
         FORGET_TREE,
-        # Postgres computes the leaf; bits that rot on the disk do not ask it.
+        # Postgres computes the leaf, but corruption on disk bypasses it.
         "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
         damage,
     )
@@ -158,7 +158,7 @@ async def test_a_record_that_is_not_what_its_leaf_says_gets_into_no_tree(
         await Sealer(keeper).seal()
 
 
-async def test_a_tile_that_stands_where_the_tree_has_not_grown_to_is_noticed(log_database: LogDatabase) -> None:
+async def test_a_tile_beyond_the_end_of_the_tree_is_noticed(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await seal_all(keeper)
     await Log(app).append([decision() for _ in range(300)])

@@ -1,4 +1,4 @@
-"""How Postgres answers what sealing, signing and serving ask of large tables: by index, whatever their length."""
+"""Statements of sealing, signing and serving use an index, however long the tables are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
-# A long log: its records, places, tiles and checkpoints, without regard to what they say.
+# A long log: records, positions, tiles and checkpoints with arbitrary contents.
 FILL = """
     SET session_replication_role = replica;
     INSERT INTO audit_record (uid, kind, body)
@@ -40,7 +40,7 @@ async def long_log(log_database: LogDatabase) -> AsyncIterator[asyncpg.Connectio
     await connection.close()
 
 
-async def test_no_question_of_the_tree_reads_a_table_from_its_beginning(
+async def test_no_statement_about_the_tree_scans_a_table(
     long_log: asyncpg.Connection[asyncpg.Record],
 ) -> None:
     asked: list[tuple[str, list[object]]] = [
@@ -56,7 +56,7 @@ async def test_no_question_of_the_tree_reads_a_table_from_its_beginning(
     for statement, values in asked:
         plan = "\n".join(row[0] for row in await long_log.fetch(f"EXPLAIN {statement}", *values))
         assert not [table for table in LARGE if f"Seq Scan on {table} " in f"{plan} "], f"{statement}\n{plan}"
-    # A heartbeat looks at the newest record alone, inside its function.
+    # A heartbeat reads only the newest record, inside its function.
     before = await long_log.fetchval(
         "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname = $1", LARGE[0]
     )

@@ -1,4 +1,4 @@
-"""Paging over many partitions: the same records in the same order as if there were one, and few are looked at."""
+"""Paging over many partitions gives the same records in the same order as over one, and reads few partitions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MONTHS, EACH = 7, 12
 
 
 async def half_a_year(log_database: LogDatabase) -> list[Record]:
-    """Records of seven months; around each cut some were decided before others that lie in an older partition."""
+    """Records of seven months. Around each cut some were decided before records of an older partition."""
     chance = Random(5)  # noqa: S311 - no secret
     log, owner = Log(await log_database.open("app")), await log_database.connect("owner")
     made = []
@@ -63,7 +63,7 @@ async def paged(
 
 @pytest.mark.parametrize("oldest_first", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 50])
-async def test_pages_over_partitions_are_those_of_one_table(
+async def test_pages_over_partitions_equal_those_of_one_table(
     log_database: LogDatabase, *, size: int, oldest_first: bool
 ) -> None:
     made = await half_a_year(log_database)
@@ -74,7 +74,7 @@ async def test_pages_over_partitions_are_those_of_one_table(
         RecordFilters(since=JANUARY + timedelta(days=61), until=JANUARY + timedelta(days=95)),
     ):
         since, until = filters.since or JANUARY - timedelta(days=30), filters.until or JANUARY + timedelta(days=300)
-        # Records of one moment go by their ids, which follow the order of appending.
+        # Records with the same time are ordered by id, which is the order of appending.
         wanted = [
             record.uid
             for _, record in sorted(enumerate(made), key=lambda pair: (moment(pair[1]), pair[0]))
@@ -85,7 +85,7 @@ async def test_pages_over_partitions_are_those_of_one_table(
         assert found
 
 
-async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_database: LogDatabase) -> None:
+async def test_only_partitions_of_the_period_are_read(log_database: LogDatabase) -> None:
     await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=85)
@@ -97,7 +97,7 @@ async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_d
     assert plan.count("audit_record_y2026") == plan.count("audit_record_y2026m02") > 0
 
 
-async def test_counts_over_partitions_are_those_of_one_table(log_database: LogDatabase) -> None:
+async def test_counts_over_partitions_equal_those_of_one_table(log_database: LogDatabase) -> None:
     made = await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=130)

@@ -1,4 +1,4 @@
-"""What somebody with superuser rights does to the stored log, with every trigger off, the verifier catches and names.
+"""The verifier catches and names every change that a superuser makes to the stored log, with triggers disabled.
 
 Each mutation is made in a database of its own; the bundle is built from what is stored afterwards.
 """
@@ -11,7 +11,7 @@ import pytest
 
 from service.log.log import Log
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED
-from tests.bundle_forge import judged
+from tests.bundle_forge import verify_bundle
 from tests.integration.mutated_log import (
     FIRST,
     RECORD,
@@ -20,7 +20,7 @@ from tests.integration.mutated_log import (
     VICTIM,
     VKEY,
     WHOLE,
-    Stored,
+    StoredLog,
     assert_named,
     record,
 )
@@ -28,7 +28,7 @@ from tests.integration.mutated_log import (
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.mutated_log_fixtures"]
 
 
-async def test_a_log_that_nobody_touched_is_intact_from_anywhere_to_anywhere(stored: Stored) -> None:
+async def test_every_range_of_an_untouched_log_is_intact(stored: StoredLog) -> None:
     for start, end in (
         (0, None),
         (0, 1),
@@ -38,32 +38,32 @@ async def test_a_log_that_nobody_touched_is_intact_from_anywhere_to_anywhere(sto
         (FIRST + 1, WHOLE - 1),
         (WHOLE - 1, None),
     ):
-        report = await stored.judged(start, end, FIRST)
+        report = await stored.verify(start, end, FIRST)
         assert (report.verdict, report.findings) == (INTACT, [])
         assert report.checked["records"] == (end or WHOLE) - start
         assert "erased" not in report.checked
 
 
-async def test_a_bundle_shows_that_the_log_extends_any_checkpoint_that_is_asked_for(stored: Stored) -> None:
+async def test_a_bundle_proves_extension_of_any_checkpoint(stored: StoredLog) -> None:
     late = await stored.bundle(FIRST + 100, seen=FIRST)
-    assert judged(late, seen=stored.kept, key=VKEY).verdict == INTACT
+    assert verify_bundle(late, seen=stored.kept, key=VKEY).verdict == INTACT
     early = await stored.bundle(0, 10, seen=FIRST)
-    assert judged(early, seen=stored.kept, key=VKEY).verdict == INTACT
-    assert judged(await stored.bundle(0, 10), seen=stored.kept, key=VKEY).verdict == INCOMPLETE
+    assert verify_bundle(early, seen=stored.kept, key=VKEY).verdict == INTACT
+    assert verify_bundle(await stored.bundle(0, 10), seen=stored.kept, key=VKEY).verdict == INCOMPLETE
 
 
 BODY = "body: the bytes do not have the hash that was sealed here"
 
 
-async def test_a_flipped_byte_of_a_body(stored: Stored) -> None:
+async def test_a_flipped_byte_of_a_body(stored: StoredLog) -> None:
     await stored.alter(f"UPDATE audit_record SET body = set_byte(body, 30, get_byte(body, 30) # 1) WHERE id = {RECORD}")
-    assert_named(await stored.judged(), BODY)
+    assert_named(await stored.verify(), BODY)
 
 
-async def test_another_outcome_in_body_and_column(stored: Stored) -> None:
+async def test_a_changed_outcome_in_body_and_column(stored: StoredLog) -> None:
     other = "convert_to(replace(convert_from(body, 'UTF8'), '\"outcome\":\"allow\"', '\"outcome\":\"deny\"'), 'UTF8')"
     await stored.alter(f"UPDATE audit_record SET body = {other}, outcome = 'deny' WHERE id = {RECORD}")
-    assert_named(await stored.judged(), BODY)
+    assert_named(await stored.verify(), BODY)
 
 
 COLUMNS = {
@@ -86,8 +86,8 @@ COLUMNS = {
 }
 
 
-async def test_columns_that_no_longer_say_what_the_bytes_say(stored: Stored) -> None:
-    # Every fifth record is a change, which leaves most columns empty.
+async def test_columns_that_differ_from_the_bytes(stored: StoredLog) -> None:
+    # Every fifth record is a change, which has few columns.
     places = [place for place in range(VICTIM, FIRST) if place % 5]
     columns = dict(zip(places, [*COLUMNS, "uid"], strict=False))
     for position, column in columns.items():
@@ -95,151 +95,151 @@ async def test_columns_that_no_longer_say_what_the_bytes_say(stored: Stored) -> 
         await stored.alter(
             f"UPDATE audit_record SET {column} = {COLUMNS.get(column, 'gen_random_uuid()')} WHERE {where}"
         )
-    report = await stored.judged()
-    # The text beside the record whose uid is another now is not found any more; that is told too.
+    report = await stored.verify()
+    # The text of the record whose uid was changed is not found any more; that is a finding too.
     told = [finding for finding in report.findings if "no erasure is recorded" not in finding["what"]]
     assert len(told) == len(columns) == len(COLUMNS) + 1
     for position, column in columns.items():
         assert_named(report, "uid: " if column == "uid" else f"column {column}: ", position)
 
 
-async def test_another_leaf_hash_beside_the_record(stored: Stored) -> None:
+async def test_a_changed_leaf_column(stored: StoredLog) -> None:
     await stored.alter(
         "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
         f"UPDATE audit_record SET leaf = sha256('other') WHERE id = {RECORD}",
     )
-    assert_named(await stored.judged(), "leaf: the leaf column is not the hash of the bytes")
+    assert_named(await stored.verify(), "leaf: the leaf column is not the hash of the bytes")
 
 
-async def test_another_text_and_another_salt(stored: Stored) -> None:
+async def test_a_changed_text_and_a_changed_salt(stored: StoredLog) -> None:
     uid = f"(SELECT uid FROM audit_record WHERE id = {RECORD})"
     await stored.alter(f"UPDATE audit_text SET value = 'another' WHERE record_uid = {uid}")
-    assert_named(await stored.judged(), "text note: not the text")
+    assert_named(await stored.verify(), "text note: not the text")
     salted = "value = 'text 7', salt = substr(sha256('x'), 1, 16)"
     await stored.alter(f"UPDATE audit_text SET {salted} WHERE record_uid = {uid}")
-    assert_named(await stored.judged(), "text note: not the text")
+    assert_named(await stored.verify(), "text note: not the text")
 
 
-async def test_a_text_that_was_never_said(stored: Stored) -> None:
+async def test_an_added_text(stored: StoredLog) -> None:
     await stored.alter(
         "INSERT INTO audit_text SELECT uid, 'confession', substr(sha256('x'), 1, 16), 'I did it' FROM audit_record "
         f"WHERE id = {RECORD}"
     )
-    assert_named(await stored.judged(), "text confession: the bytes commit to no such text")
+    assert_named(await stored.verify(), "text confession: the bytes commit to no such text")
 
 
-async def test_a_removed_record(stored: Stored) -> None:
+async def test_a_removed_record(stored: StoredLog) -> None:
     await stored.alter(f"DELETE FROM audit_record WHERE id = {RECORD}")
-    assert_named(await stored.judged(), "the record was removed")
+    assert_named(await stored.verify(), "the record was removed")
 
 
-async def test_a_removed_position(stored: Stored) -> None:
+async def test_a_removed_position(stored: StoredLog) -> None:
     await stored.alter(f"DELETE FROM audit_position WHERE position = {VICTIM}")
-    assert_named(await stored.judged(), "the record was removed")
+    assert_named(await stored.verify(), "the record was removed")
 
 
-async def test_a_removed_record_whose_place_the_next_ones_took(stored: Stored) -> None:
+async def test_a_removed_record_with_later_ones_moved_up(stored: StoredLog) -> None:
     await stored.alter(
         f"DELETE FROM audit_position WHERE position = {VICTIM}",
         f"UPDATE audit_position SET position = position + 1000000 WHERE position > {VICTIM}",
         "UPDATE audit_position SET position = position - 1000001 WHERE position > 1000000",
     )
-    report = await stored.judged()
+    report = await stored.verify()
     assert_named(report, BODY)
     assert_named(report, f"the record of this position is at {VICTIM + 1}", VICTIM + 2)
 
 
-async def test_two_records_that_changed_places(stored: Stored) -> None:
+async def test_two_swapped_records(stored: StoredLog) -> None:
     await stored.alter(
         f"CREATE TABLE pair AS SELECT * FROM audit_position WHERE position IN ({VICTIM}, 400)",
         f"DELETE FROM audit_position WHERE position IN ({VICTIM}, 400)",
         f"INSERT INTO audit_position SELECT {VICTIM} + 400 - position, record_id FROM pair",
     )
-    report = await stored.judged()
+    report = await stored.verify()
     assert_named(report, "the record of this position is at 400")
     assert_named(report, f"the record of this position is at {VICTIM}", 400)
 
 
-async def test_a_record_that_stands_twice(stored: Stored) -> None:
+async def test_a_duplicated_record(stored: StoredLog) -> None:
     await stored.alter(
         "ALTER TABLE audit_position DROP CONSTRAINT audit_position_record_id_key",
         f"UPDATE audit_position SET record_id = (SELECT record_id FROM audit_position WHERE position = 8) "
         f"WHERE position = {VICTIM}",
     )
-    assert_named(await stored.judged(), BODY)
+    assert_named(await stored.verify(), BODY)
 
 
-async def test_an_inserted_record(stored: Stored) -> None:
+async def test_an_inserted_record(stored: StoredLog) -> None:
     await Log(stored.app).append([record(1)])
     await stored.alter(
         f"UPDATE audit_position SET position = position + 1000000 WHERE position >= {VICTIM}",
         "UPDATE audit_position SET position = position - 999999 WHERE position >= 1000000",
         f"INSERT INTO audit_position SELECT {VICTIM}, max(id) FROM audit_record",
     )
-    report = await stored.judged()
+    report = await stored.verify()
     assert_named(report, f"the record of this position is at {VICTIM + 1}")
 
 
-async def test_a_flipped_byte_of_a_tile(stored: Stored) -> None:
+async def test_a_flipped_byte_of_a_tile(stored: StoredLog) -> None:
     flipped = f"set_byte(hashes, {VICTIM * 32}, get_byte(hashes, {VICTIM * 32}) # 1)"
     await stored.alter(f"UPDATE tile SET hashes = {flipped} WHERE level = 0 AND index = 0")
-    report = await stored.judged()
+    report = await stored.verify()
     assert_named(report, BODY)
     assert_named(report, "the records are those that were signed; the log's stored hashes were altered", None)
 
 
-async def test_a_flipped_byte_of_a_tile_further_up(stored: Stored) -> None:
+async def test_a_flipped_byte_of_a_tile_further_up(stored: StoredLog) -> None:
     flipped = "set_byte(hashes, 3, get_byte(hashes, 3) # 1)"
     await stored.alter(f"UPDATE tile SET hashes = {flipped} WHERE level = 1 AND index = 0")
-    assert_named(await stored.judged(256), "root: ", None)
+    assert_named(await stored.verify(256), "root: ", None)
 
 
 @pytest.mark.parametrize(("level", "start"), [(0, 0), (1, 256)])
-async def test_a_lost_tile(stored: Stored, level: int, start: int) -> None:
+async def test_a_lost_tile(stored: StoredLog, level: int, start: int) -> None:
     await stored.alter(f"DELETE FROM tile WHERE level = {level} AND index = 0")
     named = {
         0: "the log lost the hash that was sealed here",
         1: "the log lost the hash of its subtree at level 8, index 0",
     }
-    assert_named(await stored.judged(start), named[level], 0 if level == 0 else None)
+    assert_named(await stored.verify(start), named[level], 0 if level == 0 else None)
 
 
-async def test_a_body_and_the_whole_tree_over_it(stored: Stored) -> None:
+async def test_a_changed_body_with_a_recomputed_tree(stored: StoredLog) -> None:
     await stored.alter(f"UPDATE audit_record SET body = set_byte(body, 30, get_byte(body, 30) # 1) WHERE id = {RECORD}")
     await stored.regrow()
-    assert_named(await stored.judged(), "root: ", None)
+    assert_named(await stored.verify(), "root: ", None)
 
 
-async def test_a_forgery_down_to_a_signature_of_ones_own(stored: Stored) -> None:
+async def test_a_forgery_with_another_signing_key(stored: StoredLog) -> None:
     await stored.alter(f"UPDATE audit_record SET body = set_byte(body, 30, get_byte(body, 30) # 1) WHERE id = {RECORD}")
     await stored.regrow()
     await stored.sign_anew(STRANGER)
-    assert_named(await stored.judged(), "no key that you trust has signed", None, UNTRUSTED)
+    assert_named(await stored.verify(), "no key that you trust has signed", None, UNTRUSTED)
 
 
-async def test_a_fork_signed_with_the_real_key(stored: Stored) -> None:
+async def test_a_fork_signed_with_the_real_key(stored: StoredLog) -> None:
     other = "convert_to(replace(convert_from(body, 'UTF8'), '\"outcome\":\"allow\"', '\"outcome\":\"deny\"'), 'UTF8')"
     await stored.alter(f"UPDATE audit_record SET body = {other}, outcome = 'deny' WHERE id = {RECORD}")
     await stored.regrow()
     await stored.sign_anew(SIGNER)
-    assert_named(await stored.judged(), f"fork: the first {FIRST} records are not those", None)
-    # Whoever kept nothing cannot know: this is what the anchor and the auditors' own checkpoints are for.
+    assert_named(await stored.verify(), f"fork: the first {FIRST} records are not those", None)
+    # Without an earlier checkpoint it is not found: the anchor and the auditors' checkpoints exist for this.
     bundle = await stored.bundle(400)
-    report = judged(bundle, key=VKEY)
+    report = verify_bundle(bundle, key=VKEY)
     assert_named(report, f"fork: the log of size {WHOLE} does not extend its checkpoint of size {FIRST}", None)
 
 
-async def test_a_note_with_another_byte(stored: Stored) -> None:
+async def test_a_note_with_a_changed_byte(stored: StoredLog) -> None:
     note = await (await stored.log_database.connect("auditor")).fetchval(
         "SELECT note FROM checkpoint WHERE size = $1", WHOLE
     )
     for place in range(0, len(note), 7):
         other = note[:place] + ("A" if note[place] != "A" else "B") + note[place + 1 :]
         await stored.alter(f"UPDATE checkpoint SET note = '{other}' WHERE size = {WHOLE}")
-        assert (await stored.judged(500, 505)).verdict in {TAMPERED, UNTRUSTED}
+        assert (await stored.verify(500, 505)).verdict in {TAMPERED, UNTRUSTED}
 
 
-async def test_a_log_that_was_rolled_back(stored: Stored) -> None:
+async def test_a_log_that_was_rolled_back(stored: StoredLog) -> None:
     bundle = await stored.bundle()
     newest = json.loads(bundle.split(b"\n")[0])["checkpoint"]
     await stored.alter(
@@ -250,5 +250,5 @@ async def test_a_log_that_was_rolled_back(stored: Stored) -> None:
         f"UPDATE log_head SET size = {FIRST}, tree_size = 0, edge = '{{}}', root = NULL",
     )
     await stored.regrow()
-    report = judged(await stored.bundle(), seen=newest, key=VKEY)
+    report = verify_bundle(await stored.bundle(), seen=newest, key=VKEY)
     assert_named(report, "or the log was rolled back", None, INCOMPLETE)

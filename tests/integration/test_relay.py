@@ -1,4 +1,4 @@
-"""The relay: every sealed change once, in order, whatever is killed, flushed or restored."""
+"""The relay publishes every sealed change once and in order, even after kills, flushes and restores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ asyncio.run(main())
 """
 
 
-async def test_changes_are_published_once_and_in_order_and_decisions_are_not(event_stream: EventStream) -> None:
+async def test_only_changes_are_published_once_and_in_order(event_stream: EventStream) -> None:
     relay = event_stream.relay()
     assert await relay.step() == 0
     await event_stream.change(8)
@@ -61,7 +61,7 @@ async def test_changes_are_published_once_and_in_order_and_decisions_are_not(eve
     assert len(await event_stream.held()) == 9
 
 
-async def test_reading_goes_on_behind_a_position(event_stream: EventStream) -> None:
+async def test_reading_starts_after_a_position(event_stream: EventStream) -> None:
     made = await event_stream.change(5)
     await publish_all(event_stream.relay())
     first = await read(event_stream.redis, event_stream.stream, count=2)
@@ -92,7 +92,7 @@ async def test_a_sealed_change_is_published_long_before_the_next_interval(event_
     await event_stream.assert_published()
 
 
-async def test_a_flushed_redis_is_filled_again_from_the_log_also_in_mid_run(event_stream: EventStream) -> None:
+async def test_a_flushed_redis_is_filled_again_from_the_log(event_stream: EventStream) -> None:
     relay = event_stream.relay()
     await event_stream.change(5)
     await publish_all(relay)
@@ -102,7 +102,7 @@ async def test_a_flushed_redis_is_filled_again_from_the_log_also_in_mid_run(even
     await event_stream.assert_published()
 
 
-async def test_a_flush_is_noticed_although_nothing_new_happens(event_stream: EventStream) -> None:
+async def test_a_flush_is_noticed_without_a_new_change(event_stream: EventStream) -> None:
     await event_stream.change(5)
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay(compare_every=0.05).run(stop, 0.01))
@@ -115,7 +115,7 @@ async def test_a_flush_is_noticed_although_nothing_new_happens(event_stream: Eve
 
 
 async def test_a_redis_that_lost_its_newest_events_gets_them_again(event_stream: EventStream) -> None:
-    """A fail-over to a stale replica: the stream ends earlier than the relay remembers."""
+    """Failover to a stale replica: the stream ends before the relay's last event."""
     relay = event_stream.relay()
     await event_stream.change(4)
     await publish_all(relay)
@@ -128,7 +128,7 @@ async def test_a_redis_that_lost_its_newest_events_gets_them_again(event_stream:
     await event_stream.assert_published()
 
 
-async def test_a_trimmed_stream_is_gone_on_with_behind_what_was_trimmed(event_stream: EventStream) -> None:
+async def test_a_trimmed_stream_is_continued(event_stream: EventStream) -> None:
     await event_stream.change(4)
     await publish_all(event_stream.relay())
     await event_stream.redis.xtrim(event_stream.stream, maxlen=0, approximate=False)
@@ -138,7 +138,7 @@ async def test_a_trimmed_stream_is_gone_on_with_behind_what_was_trimmed(event_st
 
 
 @pytest.mark.parametrize("grown_again", [False, True])
-async def test_an_older_postgres_stops_the_relay_which_says_what_to_do(
+async def test_a_restored_postgres_stops_the_relay_with_instructions(
     event_stream: EventStream,
     grown_again: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
@@ -163,7 +163,7 @@ async def test_an_older_postgres_stops_the_relay_which_says_what_to_do(
     assert await event_stream.held() == before
 
 
-async def test_a_running_relay_does_not_publish_behind_what_the_log_has_lost(event_stream: EventStream) -> None:
+async def test_a_running_relay_stops_when_the_log_lost_records(event_stream: EventStream) -> None:
     relay = event_stream.relay()
     await event_stream.change(4)
     await publish_all(relay)
@@ -175,7 +175,7 @@ async def test_a_running_relay_does_not_publish_behind_what_the_log_has_lost(eve
     assert await event_stream.held() == before
 
 
-async def test_renaming_the_stream_heals_what_was_restored(event_stream: EventStream) -> None:
+async def test_renaming_the_stream_recovers_from_a_restore(event_stream: EventStream) -> None:
     relay = event_stream.relay()
     await event_stream.change(4)
     await publish_all(relay)
@@ -188,7 +188,7 @@ async def test_renaming_the_stream_heals_what_was_restored(event_stream: EventSt
 
 
 @pytest.mark.parametrize("entry_id", ["1-1", "1700000000000-0"])
-async def test_a_stream_that_somebody_else_wrote_to_stops_the_relay(event_stream: EventStream, entry_id: str) -> None:
+async def test_foreign_entries_in_the_stream_stop_the_relay(event_stream: EventStream, entry_id: str) -> None:
     await event_stream.change(2)
     await event_stream.redis.xadd(event_stream.stream, {"ce": "{}"}, id=entry_id)
     with pytest.raises(DivergedError):
@@ -197,7 +197,7 @@ async def test_a_stream_that_somebody_else_wrote_to_stops_the_relay(event_stream
 
 
 async def test_dying_at_any_point_between_two_steps_loses_and_repeats_nothing(event_stream: EventStream) -> None:
-    """The relay dies before and after each of its calls in turn, and another one goes on."""
+    """The relay dies before and after each of its calls in turn, and another one takes over."""
     await event_stream.change(7)
     for fatal in itertools.count():
         calls = itertools.count()
@@ -240,7 +240,7 @@ async def test_a_killed_process_loses_and_repeats_nothing(event_stream: EventStr
     await event_stream.assert_published()
 
 
-async def test_a_redis_that_is_away_makes_the_relay_unready_until_it_is_back(event_stream: EventStream) -> None:
+async def test_without_redis_the_relay_is_not_ready(event_stream: EventStream) -> None:
     away = open_redis("redis://127.0.0.1:9/0", timeout=0.2)
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay(redis=away).run(stop, 0.001))
@@ -270,7 +270,7 @@ async def caught_up(event_stream: EventStream) -> bool:
     return event_stream.reports[-1][0]
 
 
-async def test_a_relay_goes_on_after_redis_was_away(event_stream: EventStream) -> None:
+async def test_a_relay_continues_after_redis_was_unavailable(event_stream: EventStream) -> None:
     await event_stream.change(5)
     stop, calls = asyncio.Event(), itertools.count()
 
@@ -287,11 +287,11 @@ async def test_a_relay_goes_on_after_redis_was_away(event_stream: EventStream) -
 
 
 class DiedError(Exception):
-    """The process ended here."""
+    """Simulates the end of the process."""
 
 
 class DyingRedis:
-    """The real client; its scripts die before or after their `fatal`th call, which was made or not."""
+    """The real client, whose scripts raise before or after call number `fatal`."""
 
     error: type[Exception] = DiedError
 

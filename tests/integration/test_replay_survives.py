@@ -16,7 +16,7 @@ from service.administration.replay.replays import Replays
 from service.administration.replay.tally import ReplayOutcome
 from service.log.key_files import make_key
 from service.log.recorded_decisions import DecisionSelection
-from tests.integration.log_traffic import auditor, multiplied, traffic
+from tests.integration.log_traffic import auditor, multiply_records, traffic
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def alive(pid: int) -> bool:
 
 async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keepers: Keepers) -> None:
     await traffic(house)
-    await multiplied(house, 40_000)
+    await multiply_records(house, 40_000)
     asked = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value
 
     async def job() -> Job:

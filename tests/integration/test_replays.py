@@ -25,7 +25,7 @@ from service.log import recorded_decisions
 from service.log.record_query import DECISIONS
 from service.log.recorded_decisions import DecisionSelection
 from service.timesheets.listing import Filters
-from tests.integration.log_traffic import COLUMNS, auditor, author, multiplied, traffic
+from tests.integration.log_traffic import COLUMNS, auditor, author, multiply_records, traffic
 from tests.policy_forge import shipped
 from tests.until import PATIENCE_SECONDS, until
 
@@ -291,7 +291,7 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    await multiplied(house, 1_000)
+    await multiply_records(house, 1_000)
     replays = Replays(house.gate, house.requests)
     job = (await replays.start(author(house), DecisionSelection(), 1)).value
     monkeypatch.setattr(worker, "tally_here", unhurriedly)
@@ -436,7 +436,7 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
 
 async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:
     await traffic(house)
-    await multiplied(house, 20_000)
+    await multiply_records(house, 20_000)
     await house.owner.execute("ANALYZE audit_record")
     kinds = [decision.value for decision in DECISIONS]
     lines = await house.owner.fetch(

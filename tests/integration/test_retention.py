@@ -1,4 +1,4 @@
-"""Partitions and retention: a cut loses nothing, old bodies go, hashes stay, and a legal hold stops it."""
+"""Partitions and retention: new partitions lose nothing; pruning deletes old bodies, keeps hashes and obeys holds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SOON = timedelta(hours=1)
 
 
 async def two_months(log_database: LogDatabase, app: Database) -> list[Record]:
-    """Three sealed records of each of two months, the first of them with a text."""
+    """Three sealed records in each of two months; the first has a text."""
     owner = await log_database.connect("owner")
     text = Record.make(Kind.DECISION, {"decided_at": datetime.now(UTC), "outcome": "allow"}, {"reason": "a text"})
     made = [text, decision(), change()]
@@ -51,7 +51,7 @@ async def two_months(log_database: LogDatabase, app: Database) -> list[Record]:
     return [*made, *later]
 
 
-async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_database: LogDatabase) -> None:
+async def test_a_new_partition_takes_new_records_and_moves_none(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     made = await two_months(log_database, app)
     owner = await log_database.connect("owner")
@@ -68,7 +68,7 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
     assert len(found) == len(made) + 2
 
 
-async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_release_is_mended(
+async def test_the_newest_partition_has_no_end_even_after_an_older_release(
     log_database: LogDatabase,
 ) -> None:
     app, owner = await log_database.open("app"), await log_database.connect("owner")
@@ -90,7 +90,7 @@ async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_releas
     assert (await prune(owner, datetime.now(UTC) + SOON, "0d")).partitions == 2
 
 
-async def test_what_lies_in_a_cut_partition_is_as_safe_as_before(log_database: LogDatabase) -> None:
+async def test_records_in_a_closed_partition_cannot_be_changed(log_database: LogDatabase) -> None:
     await two_months(log_database, await log_database.open("app"))
     for role in ("app", "keeper", "owner"):
         connection = await log_database.connect(role)
@@ -100,7 +100,7 @@ async def test_what_lies_in_a_cut_partition_is_as_safe_as_before(log_database: L
                     await connection.execute(statement)
 
 
-async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) -> None:
+async def test_pruning_deletes_bodies_and_keeps_hashes(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     made = await two_months(log_database, app)
     owner = await log_database.connect("owner")
@@ -124,9 +124,7 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
     assert [record.uid for record in whole] == [made[4].uid]
 
 
-async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
+async def test_a_pruned_record_can_still_be_proved(log_database: LogDatabase, tmp_path: Path) -> None:
     made = await two_months(log_database, await log_database.open("app"))
     keeper, owner = await log_database.open("keeper"), await log_database.connect("owner")
     signer = Signer("timesheets.example/audit/kept", b"4" * 32)
@@ -143,9 +141,7 @@ async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
     "change_of",
     ["DELETE FROM audit_record WHERE uid = $1", "UPDATE audit_record SET body = body || ' ' WHERE uid = $1"],
 )
-async def test_what_was_altered_is_not_dropped_before_somebody_looked(
-    log_database: LogDatabase, change_of: str
-) -> None:
+async def test_an_altered_record_is_not_pruned(log_database: LogDatabase, change_of: str) -> None:
     made = await two_months(log_database, await log_database.open("app"))
     superuser = await asyncpg.connect(log_database.postgres.superuser_database_url(log_database.name))
     await superuser.execute("SET session_replication_role = replica")
@@ -158,7 +154,7 @@ async def test_what_was_altered_is_not_dropped_before_somebody_looked(
     assert await owner.fetchval("SELECT count(*) FROM audit_pruned") == 0
 
 
-async def test_events_go_on_behind_one_whose_record_was_dropped(log_database: LogDatabase) -> None:
+async def test_events_continue_after_a_pruned_record(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     made = await two_months(log_database, app)
     keeper, owner = await log_database.open("keeper"), await log_database.connect("owner")
@@ -171,7 +167,7 @@ async def test_events_go_on_behind_one_whose_record_was_dropped(log_database: Lo
     assert [(change.position, change.previous) for change in await ChangeFeed(keeper).read_changes(3, 10)] == [(5, 3)]
 
 
-async def test_the_log_says_which_positions_went_and_under_which_policy(log_database: LogDatabase) -> None:
+async def test_pruning_is_recorded_with_positions_and_policy(log_database: LogDatabase) -> None:
     await two_months(log_database, await log_database.open("app"))
     owner = await log_database.connect("owner")
     before = datetime.now(UTC) + SOON
@@ -183,7 +179,7 @@ async def test_the_log_says_which_positions_went_and_under_which_policy(log_data
     assert await Sealer(await log_database.open("keeper")).seal() == 1
 
 
-async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_database: LogDatabase) -> None:
+async def test_the_newest_partition_and_young_or_unsealed_records_stay(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     owner = await log_database.connect("owner")
     await Log(app).append([decision()])
@@ -191,7 +187,7 @@ async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_data
     await add_partition(owner, NOVEMBER)
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
     await Sealer(await log_database.open("keeper")).seal()
-    # One time that somebody moved back makes no record old.
+    # Moving one of its times back does not make a record old.
     for altered in ("at = '2000-01-01'", "at = now(), decided_at = '-infinity'"):
         await as_superuser(log_database, f"UPDATE audit_record SET {altered}")
         assert (await prune(owner, datetime.now(UTC) - SOON, "1d")).partitions == 0
@@ -199,7 +195,7 @@ async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_data
 
 
 @pytest.mark.parametrize(("what", "about"), [("all", None), ("resource", SHEET), ("person", SHEET)])
-async def test_a_legal_hold_stops_it(log_database: LogDatabase, what: str, about: object) -> None:
+async def test_a_legal_hold_stops_pruning(log_database: LogDatabase, what: str, about: object) -> None:
     await two_months(log_database, await log_database.open("app"))
     owner = await log_database.connect("owner")
     hold = uuid4()
@@ -217,5 +213,5 @@ async def test_a_legal_hold_stops_it(log_database: LogDatabase, what: str, about
 
 
 @pytest.mark.parametrize(("age", "days"), [("90d", 90), ("36mo", 1116), ("10y", 3660)])
-def test_an_age_is_counted_long_rather_than_short(age: str, days: int) -> None:
+def test_an_age_in_months_is_rounded_up(age: str, days: int) -> None:
     assert days_of(age) == days

@@ -1,4 +1,4 @@
-"""The log as it is served: real HTTP, tiles of a forged log, and what a server does that forgets, forks or hides."""
+"""The verifier against a served log over HTTP: rollbacks, forks, missing tiles and hidden records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from service.log import merkle, tiles
 from service.standalone.verify.command import main
-from tests.bundle_forge import STRANGER, VKEY, signed, uid_at
+from tests.bundle_forge import STRANGER, VKEY, sign_checkpoint, uid_at
 from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ LEAVES = [*(record.leaf for record in LOG), *(merkle.leaf_hash(str(number).encod
 
 
 class Served:
-    """What the server answers, by path."""
+    """A server with a response for each path."""
 
     def __init__(self) -> None:
         self.paths: dict[str, bytes] = {}
-        # How often a path is refused for now, with what.
+        # How often a path is refused first, and with which response.
         self.refusals: list[tuple[int, str | None]] = []
         self.asked = 0
-        # Of the records themselves, for this token.
+        # The token for entry bundles.
         self.token = "auditor"
         self.url = ""
 
@@ -48,7 +48,7 @@ class Served:
 
     def log(self, leaves: Sequence[bytes], note: str | None = None) -> None:
         """Serve this log as C2SP tiles."""
-        self.paths = {"/checkpoint": (note or signed(leaves)).encode()}
+        self.paths = {"/checkpoint": (note or sign_checkpoint(leaves)).encode()}
         edges: dict[int, list[bytes]] = {}
         for tile in tiles.append_leaves(0, edges, leaves):
             self.paths[f"/tile/{tile.path}"] = b"".join(edges[tile.level])
@@ -100,28 +100,26 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict
     return ended.value.code, json.loads(capsys.readouterr().out)
 
 
-def test_a_log_that_grows_extends_what_was_seen(
-    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_growing_log_extends_the_state(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = ("--state", str(tmp_path / "seen"))
     for size in (1, 2, 255, 256, 300, 300, 512, 723):
         served.log(LEAVES[:size])
         code, report = told(capsys, "live", served.url, *state)
         assert (code, report["checkpoint"]["size"]) == (0, size)
-        assert json.loads((tmp_path / "seen").read_text())["checkpoint"] == signed(LEAVES, size)
+        assert json.loads((tmp_path / "seen").read_text())["checkpoint"] == sign_checkpoint(LEAVES, size)
 
 
 @pytest.mark.parametrize("size", [10, 256, 299, 300, 600])
-def test_a_log_that_forgets_or_forks_is_caught_and_the_state_kept(
+def test_a_rollback_or_fork_is_caught_and_the_state_kept(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int
 ) -> None:
     seen = tmp_path / "seen"
-    seen.write_text(signed(LEAVES, 300))
+    seen.write_text(sign_checkpoint(LEAVES, 300))
     served.log([merkle.leaf_hash(b"other"), *LEAVES[1:size]])
     code, report = told(capsys, "live", served.url, "--state", str(seen))
     wanted = "rolled back" if size < 300 else "fork"
     assert (code, wanted in report["findings"][0]["what"]) == (1, True)
-    assert seen.read_text() == signed(LEAVES, 300)
+    assert seen.read_text() == sign_checkpoint(LEAVES, 300)
 
 
 def test_altered_and_lost_tiles_are_named(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,15 +131,15 @@ def test_altered_and_lost_tiles_are_named(served: Served, capsys: pytest.Capture
     served.paths[path] = kept[::-1]
     code, report = told(capsys, "live", served.url)
     assert (code, "do not lead to the root" in report["findings"][0]["what"]) == (1, True)
-    # A partial tile may be replaced by the full one once there is one.
+    # The full tile may replace a partial one.
     served.paths |= {path: b"", "/tile/1/000": kept + bytes(32)}
     del served.paths[path]
     assert told(capsys, "live", served.url)[0] == 0
 
 
-def test_nobody_nothing_and_strangers(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_empty_and_untrusted_logs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys, "live", served.url)[0] == 2
-    served.log(LEAVES, signed(LEAVES, signer=STRANGER))
+    served.log(LEAVES, sign_checkpoint(LEAVES, signer=STRANGER))
     assert told(capsys, "live", served.url)[0] == 3
     assert told(capsys, "live", "http://127.0.0.1:1")[0] == 2
     assert told(capsys, "live", "file:///etc/passwd")[0] == 4
@@ -158,13 +156,13 @@ def test_an_answer_is_found_in_the_tiles(served: Served, capsys: pytest.CaptureF
     assert told(capsys, *answer, LEAVES[1].hex())[0] == 1
 
 
-def test_an_answer_that_no_record_has_was_left_out_or_is_not_sealed_yet(
+def test_an_answer_without_a_record_was_left_out_or_is_not_sealed_yet(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.log(LEAVES)
     code, report = told(capsys, "answer", "--decision-id", OLD, "--live", served.url, "--leaf", "00" * 32)
     assert (code, "left out" in report["findings"][0]["what"], report["checked"]["leaves"]) == (1, True, 723)
-    # The keeper may stand still: of a younger one nobody can say it who does not know when the newest was sealed.
+    # The keeper may be stopped: without the time of the newest record, a recent answer may just not be sealed yet.
     now = datetime.now(UTC)
     for age in (timedelta(0), timedelta(hours=2), timedelta(days=20)):
         young = ("answer", "--decision-id", uid_at(now - age), "--live", served.url, "--leaf", "00" * 32)
@@ -186,7 +184,7 @@ def test_an_answer_that_no_record_has_was_left_out_or_is_not_sealed_yet(
     assert told(capsys, *random)[0] == 4
 
 
-def test_who_is_asked_to_come_again_comes_again(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retry_after_is_obeyed(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     served.log(LEAVES)
     served.refusals = [(429, "0"), (503, "0"), (429, "Fri, 31 Dec 1999 23:59:59 GMT")]
     assert told(capsys, "live", served.url)[0] == 0
@@ -194,7 +192,7 @@ def test_who_is_asked_to_come_again_comes_again(served: Served, capsys: pytest.C
 
 
 @pytest.mark.parametrize("pause", ["86400", None, "soon", "Fri, 31 Dec 2999 23:59:59 GMT"])
-def test_nobody_waits_for_ever(served: Served, capsys: pytest.CaptureFixture[str], pause: str | None) -> None:
+def test_waiting_is_bounded(served: Served, capsys: pytest.CaptureFixture[str], pause: str | None) -> None:
     served.log(LEAVES)
     served.refusals = [(429, pause)]
     code, report = told(capsys, "live", served.url)
@@ -202,7 +200,7 @@ def test_nobody_waits_for_ever(served: Served, capsys: pytest.CaptureFixture[str
     assert served.asked == 1
 
 
-def test_live_marks_when_the_newest_record_was_decided(
+def test_live_stores_the_time_of_the_newest_record(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "token").write_text("auditor\n")
@@ -214,7 +212,7 @@ def test_live_marks_when_the_newest_record_was_decided(
 
 
 @pytest.mark.parametrize("arguments", [[], ["bundle"], ["live", "x"], ["answer", "--key", VKEY], ["prove"]])
-def test_a_wrong_call_has_a_code_of_its_own(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_has_its_own_exit_code(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 4

@@ -1,4 +1,5 @@
-"""A small C2SP tlog-tiles client for tests: reads a log over HTTP, rebuilds its root. No code of the service."""
+"""A small C2SP tlog-tiles client for tests: reads a log over HTTP and rebuilds its root, without code of the
+service."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read_note(note: str, vkey: str) -> tuple[int, bytes]:
-    """Size and root of a checkpoint that the key has signed."""
+    """Verify a checkpoint; returns its size and root."""
     name, key_id, encoded = vkey.split("+", 2)
     text, _, lines = note.rpartition("\n\n")
     for line in lines.splitlines():
@@ -36,7 +37,7 @@ def path_of(index: int) -> str:
 
 
 def tiles_of(level: int, size: int) -> list[str]:
-    """The paths of a level's tiles, the partial one last."""
+    """The paths of the tiles of a level, the partial one last."""
     count = size // 256**level
     full, rest = divmod(count, 256)
     return [path_of(index) for index in range(full)] + ([f"{path_of(full)}.p/{rest}"] if rest else [])

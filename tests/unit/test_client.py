@@ -1,4 +1,4 @@
-"""The client beside a server that is busy, breaks off, or forgets tokens: what it sends again, and what it tells."""
+"""The client against a server that is busy, breaks off or refuses tokens: retries and errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 
 class Server:
-    """Answers each request with the next of what it was given, and remembers what it was sent."""
+    """Answers each request with the next prepared response and records the requests."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
@@ -88,7 +88,7 @@ def token(name: str, **more: object) -> httpx.Response:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the client waited; nobody waits here."""
+    """The waits of the client, which are skipped."""
     found: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -102,14 +102,14 @@ async def read(api: Timewarden) -> Timesheet:
     return await api.timesheet("s1")
 
 
-async def test_an_answer_has_its_receipt_and_ignores_members_that_are_new() -> None:
+async def test_a_response_has_its_receipt_and_ignores_unknown_members() -> None:
     found = await read(Timewarden(URL, "t", http=Server(sheet()).http))
 
     assert (found.version, found.period_start) == (7, date(2026, 11, 23))
     assert (found.receipt.decision, found.receipt.leaf, found.receipt.request_id) == ("d1", "aa", "r1")
 
 
-async def test_a_change_is_made_to_the_version_that_was_read() -> None:
+async def test_a_change_sends_the_version_that_was_read() -> None:
     server = Server(sheet(), sheet(version=8), sheet(version=9, state="submitted"))
     api = Timewarden(URL, "t", http=server.http)
     added = await api.add_entry(await read(api), date(2026, 11, 23), "ATLAS", 60)
@@ -132,9 +132,7 @@ async def test_a_change_is_made_to_the_version_that_was_read() -> None:
         httpx.Response(504, text="<html>gateway timeout"),
     ],
 )
-async def test_a_change_is_sent_again_under_one_key_and_never_sooner_than_told(
-    waits: list[float], failure: Answer
-) -> None:
+async def test_a_change_is_retried_with_the_same_key_after_retry_after(waits: list[float], failure: Answer) -> None:
     server = Server(failure, sheet(), sheet())
     api = Timewarden(URL, "t", http=server.http)
     await api.open_week(date(2026, 11, 23))
@@ -147,7 +145,7 @@ async def test_a_change_is_sent_again_under_one_key_and_never_sooner_than_told(
         assert 2 <= waits[0] < 3
 
 
-async def test_it_gives_up_after_its_attempts_and_says_what_was_said(waits: list[float]) -> None:
+async def test_it_gives_up_after_its_attempts_with_the_last_problem(waits: list[float]) -> None:
     server = Server(*[problem(503, "log-unavailable")] * 4)
     with pytest.raises(Busy, match="503 log-unavailable: why"):
         await read(Timewarden(URL, "t", http=server.http))
@@ -155,7 +153,7 @@ async def test_it_gives_up_after_its_attempts_and_says_what_was_said(waits: list
     assert (len(server.seen), len(waits)) == (4, 3)
 
 
-async def test_a_broken_connection_is_told_in_the_end(waits: list[float]) -> None:
+async def test_a_broken_connection_is_raised_after_all_attempts(waits: list[float]) -> None:
     server = Server(httpx.ConnectError("no"), httpx.ConnectError("no"))
     with pytest.raises(httpx.ConnectError):
         await read(Timewarden(URL, "t", http=server.http, attempts=2))
@@ -172,7 +170,7 @@ async def test_a_broken_connection_is_told_in_the_end(waits: list[float]) -> Non
         (problem(503, "log-unavailable"), 2),
     ],
 )
-async def test_a_change_of_the_policy_has_no_key_and_is_not_sent_again_when_it_may_have_arrived(
+async def test_a_policy_change_has_no_key_and_is_not_retried_if_it_may_have_arrived(
     waits: list[float], failure: Answer, sent: int
 ) -> None:
     server = Server(failure, problem(409, "stale-expectation"))
@@ -183,7 +181,7 @@ async def test_a_change_of_the_policy_has_no_key_and_is_not_sent_again_when_it_m
     assert not any("Idempotency-Key" in request.headers for request in server.seen)
 
 
-async def test_the_answer_of_an_attempt_that_is_still_at_work_is_waited_for(waits: list[float]) -> None:
+async def test_it_waits_for_an_earlier_attempt_that_is_still_running(waits: list[float]) -> None:
     server = Server(httpx.ReadTimeout("late"), problem(409, "idempotency-key-in-use"), sheet())
     opened = await Timewarden(URL, "t", http=server.http).open_week(date(2026, 11, 23))
 
@@ -191,7 +189,7 @@ async def test_the_answer_of_an_attempt_that_is_still_at_work_is_waited_for(wait
     assert len({request.headers["Idempotency-Key"] for request in server.seen}) == 1
 
 
-async def test_it_does_not_wait_for_longer_than_anybody_would(waits: list[float]) -> None:
+async def test_it_does_not_wait_longer_than_the_limit(waits: list[float]) -> None:
     server = Server(problem(429, "too-many-requests", {"Retry-After": "3600"}))
     with pytest.raises(Busy):
         await read(Timewarden(URL, "t", http=server.http))
@@ -219,7 +217,7 @@ async def test_it_does_not_wait_for_longer_than_anybody_would(waits: list[float]
         (httpx.Response(500, text="[" * 100_000), Problem),
     ],
 )
-async def test_a_refusal_is_typed_and_is_not_sent_again(answer: httpx.Response, kind: type[Problem]) -> None:
+async def test_a_refusal_is_typed_and_not_retried(answer: httpx.Response, kind: type[Problem]) -> None:
     server = Server(answer)
     with pytest.raises(Problem) as raised:
         await read(Timewarden(URL, "t", http=server.http))
@@ -236,7 +234,7 @@ async def test_a_refusal_is_typed_and_is_not_sent_again(answer: httpx.Response, 
         assert raised.value.members["state"] == "submitted"
 
 
-async def test_pages_are_asked_for_when_they_are_wanted() -> None:
+async def test_pages_are_fetched_when_needed() -> None:
     first = httpx.Response(200, json={"items": [MADE, MADE | {"id": "s2"}], "next_cursor": "c2"})
     last = httpx.Response(200, json={"items": [MADE | {"id": "s3"}], "next_cursor": None})
     server = Server(first, last)
@@ -253,7 +251,7 @@ async def test_pages_are_asked_for_when_they_are_wanted() -> None:
     }
 
 
-async def test_filters_are_written_as_the_service_reads_them() -> None:
+async def test_filters_are_encoded_as_the_service_parses_them() -> None:
     server = Server(httpx.Response(200, json={"items": [], "next_cursor": None}))
     since = datetime(2026, 11, 23, 9, tzinfo=UTC)
     found = Timewarden(URL, "t", http=server.http).decisions(since=since, outcome="deny", rule=None)
@@ -262,7 +260,7 @@ async def test_filters_are_written_as_the_service_reads_them() -> None:
     assert dict(server.seen[0].url.params) == {"since": "2026-11-23T09:00:00+00:00", "outcome": "deny", "limit": "200"}
 
 
-async def test_a_token_is_shared_until_shortly_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_is_shared_until_shortly_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("service.standalone.client_tokens.time.monotonic", lambda: now[0])
     server = Server(token("a"), token("b"))
@@ -279,13 +277,13 @@ async def test_a_token_is_shared_until_shortly_before_it_ends(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("lasts", ["abc", None, True, -5, [], "1e3", "NaN", 10**400])
-async def test_a_lifetime_that_is_none_is_not_believed(lasts: object) -> None:
+async def test_an_invalid_lifetime_is_ignored(lasts: object) -> None:
     server = Server(token("a", expires_in=lasts))
     tokens = client_credentials(TOKENS, "job", "s", http=server.http)
     assert [await tokens(), await tokens()] == ["a", "a"]
 
 
-async def test_a_lifetime_that_is_written_as_a_text_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lifetime_as_a_string_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("service.standalone.client_tokens.time.monotonic", lambda: now[0])
     tokens = client_credentials(TOKENS, "job", "s", http=Server(token("a", expires_in="3600"), token("b")).http)
@@ -294,7 +292,7 @@ async def test_a_lifetime_that_is_written_as_a_text_counts(monkeypatch: pytest.M
     assert await tokens() == "b"
 
 
-async def test_a_step_up_says_what_sign_in_is_wanted() -> None:
+async def test_a_step_up_names_the_required_sign_in() -> None:
     challenge = {"WWW-Authenticate": 'Bearer realm="t", error="x", acr_values="mfa gold", max_age="300"'}
     server = Server(problem(401, "step-up-needed", challenge), problem(401, "step-up-needed"))
     api = Timewarden(URL, "t", http=server.http)
@@ -317,7 +315,9 @@ async def test_a_step_up_says_what_sign_in_is_wanted() -> None:
         (problem(503, "try-later"), 2),
     ],
 )
-async def test_a_file_is_not_sent_again_while_it_may_be_at_work(waits: list[float], failure: Answer, sent: int) -> None:
+async def test_a_file_is_not_sent_again_while_it_may_be_processed(
+    waits: list[float], failure: Answer, sent: int
+) -> None:
     server = Server(failure, httpx.Response(200, json={"rows": [], "decisions": ["d1"]}))
     api = Timewarden(URL, "t", http=server.http)
     with suppress(httpx.TransportError, Problem):
@@ -327,7 +327,7 @@ async def test_a_file_is_not_sent_again_while_it_may_be_at_work(waits: list[floa
     assert not any("Idempotency-Key" in request.headers for request in server.seen)
 
 
-async def test_rows_carry_a_key_where_the_service_keeps_one() -> None:
+async def test_rows_have_a_key_if_the_service_stores_the_response() -> None:
     answer = httpx.Response(200, json={"rows": [], "decisions": ["d1"]})
     server = Server(answer, answer, answer)
     api = Timewarden(URL, "t", http=server.http)
@@ -337,7 +337,7 @@ async def test_rows_carry_a_key_where_the_service_keeps_one() -> None:
     assert ["Idempotency-Key" in request.headers for request in server.seen] == [True, False, False]
 
 
-async def test_reports_access_delegates_and_reminders_are_asked_for_by_name() -> None:
+async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     total = {"key": "ATLAS", "name": None, "minutes": 60, "sheets": 1}
     report = {
         "by": "project",
@@ -376,7 +376,7 @@ def versioned(version: int, **body: object) -> httpx.Response:
     return httpx.Response(200, json=body, headers={"ETag": f'"{version}"'})
 
 
-async def test_people_teams_and_projects_are_changed_as_they_were_read() -> None:
+async def test_people_teams_and_projects_send_the_version_that_was_read() -> None:
     person: dict[str, object] = {"id": "p1", "display_name": "Ana", "email": None, "merged_into": None}
     team: dict[str, object] = {"id": "t1", "name": "Atlas", "parent": None}
     project: dict[str, object] = {"code": "A.1", "name": "Atlas", "active": True}
@@ -405,7 +405,7 @@ async def test_people_teams_and_projects_are_changed_as_they_were_read() -> None
 @pytest.mark.parametrize(
     ("etag", "version"), [('"3"', 3), ('W/"3"', 3), (None, None), ('"x"', None), ('"²"', None), ('""', None)]
 )
-async def test_a_version_is_read_from_an_etag_of_ours_alone(etag: str | None, version: int | None) -> None:
+async def test_only_an_etag_of_the_service_gives_a_version(etag: str | None, version: int | None) -> None:
     body = {"id": "p1", "display_name": "Ana", "email": None}
     headers = [(b"ETag", etag.encode())] if etag else []
     server = Server(httpx.Response(200, json=body, headers=headers), problem(428, "precondition-required"))
@@ -417,7 +417,7 @@ async def test_a_version_is_read_from_an_etag_of_ours_alone(etag: str | None, ve
     assert server.seen[1].headers.get("If-Match") == (f'"{version}"' if version else None)
 
 
-async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
+async def test_merges_roles_locks_and_replays_have_methods() -> None:
     person = {"id": "p2", "display_name": None, "email": None, "merged_into": None}
     role = {"person": "p2", "role": "auditor", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     replay = {
@@ -453,7 +453,7 @@ async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
     ]
 
 
-async def test_a_refused_token_is_renewed_once_for_all_who_had_it() -> None:
+async def test_a_refused_token_is_renewed_once_for_all_tasks() -> None:
     signed_in = Server(token("old"), token("new"))
     tokens = client_credentials(TOKENS, "job", "s", http=signed_in.http)
 
@@ -468,7 +468,7 @@ async def test_a_refused_token_is_renewed_once_for_all_who_had_it() -> None:
 
 
 @pytest.mark.parametrize("slug", ["invalid-token", "step-up-needed"])
-async def test_a_token_that_stays_refused_is_told(slug: str) -> None:
+async def test_a_token_that_stays_refused_is_raised(slug: str) -> None:
     server = Server(problem(401, slug), problem(401, slug))
     tokens = client_credentials(TOKENS, "job", "s", http=Server(token("a"), token("b")).http)
     with pytest.raises(Problem, match=f"401 {slug}"):
@@ -477,7 +477,7 @@ async def test_a_token_that_stays_refused_is_told(slug: str) -> None:
     assert len(server.seen) == (2 if slug == "invalid-token" else 1)
 
 
-async def test_a_refresh_token_that_changes_is_kept_and_used_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rotated_refresh_token_is_stored_and_used_next(monkeypatch: pytest.MonkeyPatch) -> None:
     server, kept = Server(token("a", refresh_token="r2"), token("b")), list[str]()
     tokens = refreshing(TOKENS, "app", "r1", keep=kept.append, http=server.http)
 
@@ -499,7 +499,7 @@ async def test_a_refresh_token_that_changes_is_kept_and_used_next(monkeypatch: p
         (httpx.Response(401, text="null"), "401"),
     ],
 )
-async def test_a_sign_in_that_fails_is_told_without_any_secret(answer: httpx.Response, error: str) -> None:
+async def test_a_failed_sign_in_reveals_no_secret(answer: httpx.Response, error: str) -> None:
     with pytest.raises(TokenRefused) as raised:
         await client_credentials(TOKENS, "job", "hush", http=Server(answer).http)()
 
@@ -507,14 +507,14 @@ async def test_a_sign_in_that_fails_is_told_without_any_secret(answer: httpx.Res
 
 
 @pytest.mark.parametrize("url", ["http://api.example", "ftp://api.example", "http://127.0.0.1.example", "api.example"])
-def test_tokens_are_sent_over_https_alone_or_to_this_machine(url: str) -> None:
+def test_tokens_are_sent_over_https_only_or_to_this_machine(url: str) -> None:
     with pytest.raises(ValueError, match="https only"):
         Timewarden(url, "t")
     with pytest.raises(ValueError, match="https only"):
         client_credentials(url, "job", "s")
 
 
-async def test_an_upload_leaves_out_what_it_was_not_given() -> None:
+async def test_an_upload_omits_members_that_are_not_set() -> None:
     server = Server(httpx.Response(200, json={"rows": [], "decisions": ["d1"]}))
     row = UploadRow(owner="p", day=date(2026, 11, 23), project="ATLAS", minutes=60, external_ref="1")
     await Timewarden(URL, "t", http=server.http).upload([row], key="job-7")
@@ -529,8 +529,8 @@ async def test_an_upload_leaves_out_what_it_was_not_given() -> None:
     assert server.seen[0].headers["Idempotency-Key"] == '"job-7"'
 
 
-def test_the_client_runs_where_there_is_no_service(tmp_path: Path) -> None:
-    """Copied into another project, and with every import of ours forbidden."""
+def test_the_client_runs_without_the_service(tmp_path: Path) -> None:
+    """Copied into another project, with all imports of this project forbidden."""
     package = tmp_path / "copied"
     package.mkdir()
     for name in ["__init__.py", *(path.name for path in STANDALONE.glob("client*.py"))]:

@@ -1,4 +1,4 @@
-"""The envelope: every event type is as its golden file, its schema and the AsyncAPI document say."""
+"""The envelope: every event type matches its golden file, its schema and the AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def validator(name: str) -> Any:
     )
 
 
-def test_the_golden_files_are_what_the_envelope_writes() -> None:
-    """After a change that is meant, rewrite them with `make golden` and read the difference."""
+def test_events_match_their_golden_files() -> None:
+    """After an intended change, rewrite them with `make golden` and review the diff."""
     assert {path.name: path.read_text() for path in GOLDEN.glob("*.json")} == files()
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_every_event_fits_its_schema_and_no_other_type_s(type_: str) -> None:
+def test_every_event_is_valid_under_its_own_schema_only(type_: str) -> None:
     written = json.loads(serialize(BY_TYPE[type_], SOURCE))
     validator(f"{type_}.json").validate(written)
     for other in TYPES:
@@ -52,7 +52,7 @@ def test_the_schema_refuses_an_event_with_a_wrong_member(member: str, value: obj
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_what_is_written_reads_back_the_same(type_: str) -> None:
+def test_an_event_parses_back(type_: str) -> None:
     assert parse(serialize(BY_TYPE[type_], SOURCE)) == BY_TYPE[type_]
 
 
@@ -76,12 +76,12 @@ def test_the_first_event_has_no_previous_and_sequences_sort_as_text() -> None:
         b"[" * 9000,
     ],
 )
-def test_what_is_no_event_is_refused_with_one_kind_of_error(raw: bytes) -> None:
+def test_malformed_events_raise_value_error(raw: bytes) -> None:
     with pytest.raises(ValueError, match="not an event"):
         parse(raw)
 
 
-def test_the_id_of_a_position_is_never_nought_and_reads_back() -> None:
+def test_an_entry_id_is_never_zero_and_parses_back() -> None:
     assert (id_of(None), id_of(BEFORE_ALL), id_of(0), id_of(41)) == ("0-0", "0-0", "1-0", "42-0")
     assert [position_of(id_of(number)) for number in (BEFORE_ALL, 0, 41)] == [BEFORE_ALL, 0, 41]
     for strange in ("5-1", "x-0", "1700000000000-3", ""):
@@ -101,7 +101,7 @@ def test_the_asyncapi_document_has_a_message_for_every_type_and_no_other() -> No
         assert schema["properties"]["type"]["const"] == message["name"]
 
 
-def test_every_local_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+def test_every_local_reference_of_the_asyncapi_document_resolves() -> None:
     document = yaml.safe_load((HERE / "asyncapi.yaml").read_text())
     found = list(references(document))
     assert len(found) > 2 * len(TYPES)
@@ -123,7 +123,7 @@ def references(node: object) -> list[str]:
     return own + [reference for item in node.values() for reference in references(item)]
 
 
-def test_an_event_names_nobody() -> None:
-    """Ids and words of ours: no member could hold a name, an address or a free text."""
+def test_an_event_holds_no_names() -> None:
+    """Only ids and fixed words: no member can hold a name, an address or free text."""
     change: PublishedChange = BY_TYPE["timesheet.rejected"]
     assert set(change.data) == {"resource", "from", "to", "by", "decision"}

@@ -1,4 +1,4 @@
-"""`timewarden audit export` and `audit search` against a server that refuses, breaks off, or tells strange things."""
+"""`timewarden audit export` and `audit search` against a server that refuses, breaks off or returns damaged records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINE = b'{"position":0,"leaf":"","record":{}}\n'
 
 
 class Server(BaseHTTPRequestHandler):
-    """Refuses exports from position 9 on; of others, the connection ends in the middle."""
+    """Refuses exports from position 9 on; closes the connection in the middle of others."""
 
     asked: ClassVar[list[str]] = []
 
@@ -66,20 +66,20 @@ def test_a_refused_export_leaves_no_file(address: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refused_resumption_keeps_what_was_there(address: str, tmp_path: Path) -> None:
+def test_a_refused_resumption_keeps_the_file(address: str, tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(LINE.replace(b":0", b":8"))
     assert exported(address, tmp_path / "out", "--resume").exit_code == 1
     assert (tmp_path / "out").read_bytes() == LINE.replace(b":0", b":8")
 
 
-def test_an_export_that_broke_off_can_be_gone_on_with_where_that_is_possible(address: str, tmp_path: Path) -> None:
+def test_an_interrupted_export_can_be_resumed_if_the_format_allows(address: str, tmp_path: Path) -> None:
     assert "say --resume to go on" in exported(address, tmp_path / "out").output
     assert (tmp_path / "out").read_bytes() == LINE
     assert "begin again" in exported(address, tmp_path / "table", "--format", "parquet").output
     assert not (tmp_path / "table").exists()
 
 
-def test_a_bundle_of_a_period_is_gone_on_with_by_its_positions(address: str, tmp_path: Path) -> None:
+def test_an_interrupted_bundle_of_a_period_resumes_by_position(address: str, tmp_path: Path) -> None:
     period = ("--bundle", "--since", "2026-03-01T00:00:00Z")
     exported(address, tmp_path / "out", *period)
     assert "/v1/audit/bundle?since=2026-03-01" in Server.asked[-1]
@@ -88,7 +88,7 @@ def test_a_bundle_of_a_period_is_gone_on_with_by_its_positions(address: str, tmp
     assert Server.asked[-1] == "/v1/audit/bundle?from=6&to=8"
 
 
-def test_positions_are_told_as_the_verifier_tells_them() -> None:
+def test_positions_are_shown_as_the_verifier_shows_them() -> None:
     assert [_span(item) for item in ("0-168", "7-8", "9-9")] == [
         "positions 0 to 167",
         "positions 7 to 7",
@@ -97,13 +97,13 @@ def test_positions_are_told_as_the_verifier_tells_them() -> None:
 
 
 @pytest.mark.parametrize("age", ["9999y", "101y", "0d", "1", "-3mo"])
-def test_an_age_that_no_record_has_is_refused_before_anything_is_asked(age: str) -> None:
+def test_an_impossible_age_is_refused_before_any_request(age: str) -> None:
     told = CliRunner().invoke(retain, ["--older-than", age, "--dry-run"])
     assert told.exit_code == 2
     assert "say for example" in told.output
 
 
-def test_what_happened_within_a_state_is_told_by_its_version() -> None:
+def test_changes_within_a_state_show_their_version() -> None:
     before, after = {"state": "draft", "version": 2}, {"state": "draft", "version": 3}
     assert _step({"from": before, "to": after}) == "draft, version 3"
     assert _step({"from": before, "to": {"state": "submitted"}}) == "draft → submitted"
@@ -111,13 +111,13 @@ def test_what_happened_within_a_state_is_told_by_its_version() -> None:
     assert _step({}) == ""
 
 
-def test_a_time_that_is_none_is_told_as_it_is() -> None:
+def test_an_invalid_time_is_shown_as_stored() -> None:
     assert when("2026-03-01T00:00:00.000000Z") == "2026-03-01 00:00:00Z"
     assert (when("infinity"), when(None)) == ("infinity", "")
 
 
 @pytest.mark.parametrize(("terminal", "lines"), [(True, 7), (False, 5)])
-def test_ids_stay_whole_however_narrow_the_terminal(
+def test_ids_are_not_cut_in_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, terminal: bool, lines: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")

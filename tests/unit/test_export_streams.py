@@ -1,4 +1,4 @@
-"""Exports take a place each, before anything is awaited, and give it back however they end."""
+"""Each export reserves a place at once and gives it back however it ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stream(streams: Streams, *, broken: bool = False) -> AsyncIterator[bytes]:
 
 
 def all_free(streams: Streams) -> bool:
-    """Whether just all places are free: they can be taken, and then no more."""
+    """Whether all places are free: exactly that many can be reserved."""
     with ExitStack() as taken:
         for _ in range(MAX_STREAMS):
             taken.enter_context(streams.reserve())
@@ -36,7 +36,7 @@ def all_free(streams: Streams) -> bool:
     return True
 
 
-async def test_no_more_streams_begin_than_there_are_places() -> None:
+async def test_streams_are_limited() -> None:
     streams = Streams()
     begun = [stream(streams) for _ in range(MAX_STREAMS)]
     with pytest.raises(TryLater):
@@ -47,7 +47,7 @@ async def test_no_more_streams_begin_than_there_are_places() -> None:
         stream(streams)
 
 
-async def test_a_place_comes_back_however_its_stream_ends() -> None:
+async def test_a_stream_gives_its_place_back_however_it_ends() -> None:
     streams = Streams()
     with pytest.raises(ValueError, match="refused"), streams.reserve():
         raise ValueError("refused before there was a stream")

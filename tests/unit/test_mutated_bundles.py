@@ -1,4 +1,4 @@
-"""Bundles that somebody changed: every kind of change, alone, is caught and named."""
+"""Changed bundles: every kind of change is caught and named."""
 
 from __future__ import annotations
 
@@ -9,123 +9,123 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE
-from tests.bundle_forge import STRANGER, b64, forged, judged, signed
+from tests.bundle_forge import STRANGER, b64, forge_bundle, sign_checkpoint, verify_bundle
 from tests.example_count import example_count
 from tests.unit.test_verifier import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.bundle_forge import Forged
+    from tests.bundle_forge import ForgedBundle
 
-BUNDLE = forged(LOG, 3, 20, 22, 2).content
+BUNDLE = forge_bundle(LOG, 3, 20, 22, 2).content
 LEAVES = [record.leaf for record in LOG]
 
 
 @settings(max_examples=example_count(400))
 @given(st.integers(0, len(BUNDLE) - 1), st.integers(1, 255))
-def test_no_byte_of_a_bundle_can_be_another(place: int, change: int) -> None:
+def test_any_changed_byte_of_a_bundle_is_found(place: int, change: int) -> None:
     other = BUNDLE[:place] + bytes([BUNDLE[place] ^ change]) + BUNDLE[place + 1 :]
-    report = judged(other)
-    # An older checkpoint that nobody knows to be signed is told, and proves nothing.
+    report = verify_bundle(other)
+    # An older checkpoint without a known signature is noted and proves nothing.
     unknown = any("signed the older checkpoint" in note for note in report.notes)
     assert report.verdict != INTACT or unknown, other[place - 20 : place + 20]
 
 
 @settings(max_examples=example_count(100))
 @given(st.integers(0, len(BUNDLE) - 1))
-def test_a_bundle_that_was_cut_is_never_intact(length: int) -> None:
-    assert judged(BUNDLE[:length]).verdict in {INCOMPLETE, TAMPERED, UNTRUSTED}
+def test_a_truncated_bundle_is_never_intact(length: int) -> None:
+    assert verify_bundle(BUNDLE[:length]).verdict in {INCOMPLETE, TAMPERED, UNTRUSTED}
 
 
-def swapped(bundle: Forged) -> None:
+def swapped(bundle: ForgedBundle) -> None:
     bundle.lines[4], bundle.lines[5] = bundle.lines[5], bundle.lines[4]
 
 
-def swapped_and_numbered(bundle: Forged) -> None:
+def swapped_and_numbered(bundle: ForgedBundle) -> None:
     swapped(bundle)
     bundle.lines[4]["position"], bundle.lines[5]["position"] = 4, 5
 
 
-def swapped_records(bundle: Forged) -> None:
+def swapped_records(bundle: ForgedBundle) -> None:
     swapped_and_numbered(bundle)
     for position in (4, 5):
         bundle.lines[position]["sealed"] = LEAVES[position].hex()
 
 
-def dropped(bundle: Forged) -> None:
+def dropped(bundle: ForgedBundle) -> None:
     del bundle.lines[4]
 
 
-def dropped_and_numbered(bundle: Forged) -> None:
+def dropped_and_numbered(bundle: ForgedBundle) -> None:
     del bundle.lines[4]
     for place, line in enumerate(bundle.lines):
         line["position"] = place
     bundle.header["to"] = len(bundle.lines)
 
 
-def doubled(bundle: Forged) -> None:
+def doubled(bundle: ForgedBundle) -> None:
     bundle.lines.insert(4, bundle.lines[4])
 
 
-def inserted(bundle: Forged) -> None:
+def inserted(bundle: ForgedBundle) -> None:
     bundle.lines.insert(4, {**bundle.lines[9], "position": 4})
     for place, line in enumerate(bundle.lines):
         line["position"] = place
     bundle.header["to"] = len(bundle.lines)
 
 
-def extended(bundle: Forged) -> None:
+def extended(bundle: ForgedBundle) -> None:
     bundle.lines.append({**bundle.lines[-1], "position": len(bundle.lines)})
 
 
-def without_body(bundle: Forged) -> None:
+def without_body(bundle: ForgedBundle) -> None:
     for member in ("uid", "leaf", "body", "columns", "texts"):
         bundle.lines[4][member] = None
 
 
-def said_of_nothing(bundle: Forged) -> None:
+def said_of_nothing(bundle: ForgedBundle) -> None:
     bundle.lines[4]["body"] = None
 
 
-def another_zero(bundle: Forged) -> None:
+def another_zero(bundle: ForgedBundle) -> None:
     bundle.lines[0]["position"] = False
 
 
-def without_hash(bundle: Forged) -> None:
+def without_hash(bundle: ForgedBundle) -> None:
     bundle.lines[4]["sealed"] = None
 
 
-def another_body(bundle: Forged) -> None:
+def another_body(bundle: ForgedBundle) -> None:
     body = LOG[4].body.replace(b'"allow"', b'"deny!"')
     bundle.lines[4]["body"] = b64(body)
 
 
-def another_sealed(bundle: Forged) -> None:
+def another_sealed(bundle: ForgedBundle) -> None:
     bundle.lines[4]["sealed"] = bytes(32).hex()
 
 
-def another_leaf(bundle: Forged) -> None:
+def another_leaf(bundle: ForgedBundle) -> None:
     bundle.lines[4]["leaf"] = bytes(32).hex()
 
 
-def another_text(bundle: Forged) -> None:
+def another_text(bundle: ForgedBundle) -> None:
     bundle.lines[3]["texts"]["note"]["value"] = "another"
 
 
-def another_salt(bundle: Forged) -> None:
+def another_salt(bundle: ForgedBundle) -> None:
     bundle.lines[3]["texts"]["note"]["salt"] = bytes(16).hex()
 
 
-def a_text_more(bundle: Forged) -> None:
+def a_text_more(bundle: ForgedBundle) -> None:
     bundle.lines[4]["texts"]["note"] = {"salt": bytes(16).hex(), "value": "never said"}
 
 
-def a_text_less(bundle: Forged) -> None:
+def a_text_less(bundle: ForgedBundle) -> None:
     bundle.lines[3]["texts"] = {}
 
 
-MUTATIONS: list[tuple[Callable[[Forged], None], str, int | None]] = [
+MUTATIONS: list[tuple[Callable[[ForgedBundle], None], str, int | None]] = [
     (swapped, "position 5 instead of 4", 4),
     (swapped_and_numbered, "root: ", None),
     (swapped_records, "the record of this position is at 5", 4),
@@ -149,76 +149,76 @@ MUTATIONS: list[tuple[Callable[[Forged], None], str, int | None]] = [
 
 
 @pytest.mark.parametrize(("change", "what", "position"), MUTATIONS)
-def test_every_change_is_named(change: Callable[[Forged], None], what: str, position: int | None) -> None:
-    bundle = forged(LOG)
+def test_every_change_is_named(change: Callable[[ForgedBundle], None], what: str, position: int | None) -> None:
+    bundle = forge_bundle(LOG)
     change(bundle)
-    report = judged(bundle.content)
+    report = verify_bundle(bundle.content)
     assert report.verdict == TAMPERED
     assert [
         finding for finding in report.findings if what in finding["what"] and finding.get("position") == position
     ], report.findings
 
 
-@pytest.mark.parametrize("column", sorted(forged(LOG).lines[4]["columns"]))
-def test_every_column_is_held_against_the_bytes(column: str) -> None:
-    bundle = forged(LOG)
+@pytest.mark.parametrize("column", sorted(forge_bundle(LOG).lines[4]["columns"]))
+def test_every_column_is_compared_with_the_bytes(column: str) -> None:
+    bundle = forge_bundle(LOG)
     columns = bundle.lines[4]["columns"]
     kind = type(columns[column])
     columns[column] = {bool: False, int: 99, list: []}.get(kind, "another")
-    (finding,) = judged(bundle.content).findings
+    (finding,) = verify_bundle(bundle.content).findings
     assert (finding["position"], finding["what"].split(":")[0]) == (4, f"column {column}")
     del columns[column]
-    (finding,) = judged(bundle.content).findings
+    (finding,) = verify_bundle(bundle.content).findings
     assert finding["what"] == f"column {column}: missing"
 
 
-def test_the_uid_is_held_against_the_bytes() -> None:
-    bundle = forged(LOG)
+def test_the_uid_is_compared_with_the_bytes() -> None:
+    bundle = forge_bundle(LOG)
     bundle.lines[4]["uid"] = bundle.lines[5]["uid"]
-    (finding,) = judged(bundle.content).findings
+    (finding,) = verify_bundle(bundle.content).findings
     assert finding["what"].startswith("uid: ")
 
 
-def test_a_fork_signed_with_the_real_key_contradicts_the_checkpoint_that_was_kept() -> None:
-    fork = forged([LOG[1], *LOG[1:]])
-    assert judged(fork.content).verdict == INTACT
+def test_a_fork_signed_with_the_real_key_contradicts_the_state() -> None:
+    fork = forge_bundle([LOG[1], *LOG[1:]])
+    assert verify_bundle(fork.content).verdict == INTACT
     for size in (1, 7, len(LOG)):
-        report = judged(fork.content, seen=signed(LEAVES, size))
+        report = verify_bundle(fork.content, seen=sign_checkpoint(LEAVES, size))
         assert (report.verdict, "fork" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
-def test_a_log_that_was_rolled_back_cannot_show_what_was_kept() -> None:
-    report = judged(forged(LOG[:10]).content, seen=signed(LEAVES))
+def test_a_rolled_back_log_does_not_extend_the_state() -> None:
+    report = verify_bundle(forge_bundle(LOG[:10]).content, seen=sign_checkpoint(LEAVES))
     assert (report.verdict, "rolled back" in report.findings[0]["what"]) == (INCOMPLETE, True)
 
 
-def test_a_checkpoint_of_somebody_else_is_not_trusted() -> None:
-    bundle = forged(LOG)
-    bundle.header["checkpoint"] = signed(LEAVES, signer=STRANGER)
-    assert judged(bundle.content).verdict == UNTRUSTED
+def test_a_checkpoint_of_another_log_is_not_trusted() -> None:
+    bundle = forge_bundle(LOG)
+    bundle.header["checkpoint"] = sign_checkpoint(LEAVES, signer=STRANGER)
+    assert verify_bundle(bundle.content).verdict == UNTRUSTED
 
 
 @pytest.mark.parametrize("member", ["left", "right"])
-def test_hashes_of_the_header_lead_to_the_root_or_are_missed(member: str) -> None:
-    bundle = forged(LOG, 3, 20)
+def test_wrong_and_missing_hashes_in_the_header_are_found(member: str) -> None:
+    bundle = forge_bundle(LOG, 3, 20)
     kept = bundle.header[member]
     bundle.header[member] = [b64(bytes(32)), *kept[1:]]
-    assert "root: " in judged(bundle.content).findings[-1]["what"]
+    assert "root: " in verify_bundle(bundle.content).findings[-1]["what"]
     bundle.header[member] = [None, *kept[1:]]
-    assert "lost the hash of its subtree" in judged(bundle.content).findings[0]["what"]
+    assert "lost the hash of its subtree" in verify_bundle(bundle.content).findings[0]["what"]
     bundle.header[member] = kept[1:]
-    assert "takes" in judged(bundle.content).findings[0]["what"]
+    assert "takes" in verify_bundle(bundle.content).findings[0]["what"]
 
 
-def test_of_very_many_findings_a_hundred_are_shown_and_all_are_counted() -> None:
+def test_a_hundred_findings_are_listed_and_all_are_counted() -> None:
     many = [LOG[0]] * 150
-    bundle = forged(many)
+    bundle = forge_bundle(many)
     for line in bundle.lines:
         line["leaf"] = None
-    report = judged(bundle.content)
+    report = verify_bundle(bundle.content)
     assert (len(report.findings), report.omitted) == (100, 50)
 
 
-def test_a_line_without_end_is_not_read_into_memory() -> None:
-    assert judged(b'{"format":"' + b"x" * (5 << 20)).verdict == USAGE
-    assert judged(b'{"format":"timewarden-bundle/1' + b"x" * (5 << 20)).verdict == TAMPERED
+def test_an_endless_line_is_not_read_into_memory() -> None:
+    assert verify_bundle(b'{"format":"' + b"x" * (5 << 20)).verdict == USAGE
+    assert verify_bundle(b'{"format":"timewarden-bundle/1' + b"x" * (5 << 20)).verdict == TAMPERED

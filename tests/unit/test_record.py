@@ -1,4 +1,4 @@
-"""Records: what the log takes, the bytes that it keeps, and the columns derived from them."""
+"""Records: accepted bodies, canonical bytes and search columns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(**members: object) -> Record:
 
 
 @given(JSON)
-def test_any_json_value_is_kept_in_canonical_bytes_whose_columns_can_be_recomputed(value: Any) -> None:
+def test_any_json_value_has_canonical_bytes_that_give_its_columns(value: Any) -> None:
     record = make(facts=value)
     held = read_body(record.body)
     assert rfc8785.dumps(cast("Any", held)) == record.body
@@ -48,23 +48,23 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 
 
 @given(st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=4), max_size=6))
-def test_the_fast_canonical_bytes_are_those_of_rfc_8785(value: dict[str, Any]) -> None:
+def test_the_fast_encoder_agrees_with_rfc_8785(value: dict[str, Any]) -> None:
     assert canonical_json(value) == rfc8785.dumps(value)
 
 
 @pytest.mark.parametrize("character", [chr(code) for code in (*range(1, 0x100), 0x2028, 0xE000, 0xFFFF, 0x10000)])
-def test_every_character_that_some_encoder_escapes_is_written_as_rfc_8785_wants(character: str) -> None:
+def test_escaped_characters_follow_rfc_8785(character: str) -> None:
     assert canonical_json({"a": character}) == rfc8785.dumps({"a": character})
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 10**30])
-def test_an_integer_that_json_would_round_is_refused(number: int) -> None:
+def test_an_integer_that_json_readers_would_round_is_refused(number: int) -> None:
     with pytest.raises(LogUnavailable):
         make(facts={"n": number})
 
 
 @given(st.text())
-def test_any_text_is_taken_or_refused_but_never_reaches_postgres_broken(text: str) -> None:
+def test_any_text_is_either_refused_or_valid_in_postgres(text: str) -> None:
     try:
         record = make(reason=text)
     except LogUnavailable:
@@ -93,7 +93,7 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def test_the_columns_are_those_that_the_insert_statement_names() -> None:
+def test_search_columns_match_the_insert_statement() -> None:
     assert set(make().columns) == set(COLUMNS)
 
 
@@ -139,7 +139,7 @@ def test_times_are_written_in_utc_with_microseconds() -> None:
     assert read_body(make(decided_at=later).body)["decided_at"] == "2026-03-02T09:30:00.000005Z"
 
 
-def test_two_records_of_the_same_never_have_the_same_leaf() -> None:
+def test_records_with_the_same_body_have_different_leaves() -> None:
     uid = make().uid
     first, second = (Record.make(Kind.DECISION, {"decided_at": NOW}, uid=uid) for _ in range(2))
     assert first.leaf != second.leaf
@@ -184,13 +184,13 @@ def test_a_text_is_committed_to_and_not_contained() -> None:
         ({"facts": ["x" * 70_000]}, "bytes are more than 65535"),
     ],
 )
-def test_what_the_log_could_not_keep_is_refused_before_it_joins_others(members: dict[str, object], cause: str) -> None:
+def test_a_body_that_the_log_cannot_store_is_refused(members: dict[str, object], cause: str) -> None:
     with pytest.raises(LogUnavailable) as refused:
         make(**members)
     assert cause in str(refused.value.cause)
 
 
-def test_what_lies_too_deep_is_refused() -> None:
+def test_a_body_nested_too_deep_is_refused() -> None:
     deep: object = 1
     for _ in range(2_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""What stands alone imports nothing of the service, and the client nothing but its two libraries."""
+"""Standalone modules import nothing of the service, and the client only its two libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = {"httpx", "msgspec"}
 
 
 def imported(path: Path) -> set[str]:
-    """Everything that a module imports, neighbours as `.name`."""
+    """All imports of a module, neighbours as `.name`."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -25,7 +25,7 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
-def test_what_stands_alone_imports_nothing_of_the_service(path: Path) -> None:
+def test_standalone_modules_import_nothing_of_the_service(path: Path) -> None:
     neighbours = {f".{module.stem}" for module in FOLDER.glob(f"{path.stem.partition('_')[0]}*.py")}
     foreign = imported(path) - set(sys.stdlib_module_names) - neighbours
     assert not foreign & {"service", "events", "tests"}
@@ -34,5 +34,5 @@ def test_what_stands_alone_imports_nothing_of_the_service(path: Path) -> None:
         assert foreign <= LIBRARIES
 
 
-def test_there_is_a_client_to_be_judged() -> None:
+def test_the_client_imports_its_neighbours() -> None:
     assert {".client_transport", ".client_tokens", ".client_shapes"} <= imported(FOLDER / "client.py")

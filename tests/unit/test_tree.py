@@ -1,4 +1,4 @@
-"""Laws of the tree: whatever the builder makes by definition, the iterative algorithms of RFC 9162 accept; no other."""
+"""Laws of the tree: the iterative algorithms of RFC 9162 accept exactly what the recursive definitions generate."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_consistency_path_verifies_up_to_130_leaves() -> None:
 
 @settings(max_examples=example_count(50))
 @given(some.data())
-def test_no_other_leaf_place_or_root_verifies(data: some.DataObject) -> None:
+def test_a_wrong_leaf_position_or_root_does_not_verify(data: some.DataObject) -> None:
     size = data.draw(some.integers(2, MOST))
     index, other = data.draw(some.permutations(range(size)))[:2]
     path = merkle.inclusion_path(index, size, hash_at)
@@ -70,7 +70,7 @@ def test_the_edge_is_the_compact_range_at_every_size() -> None:
 
 
 @pytest.mark.parametrize(("size", "hashes"), [(3, [LEAVES[0]]), (0, [LEAVES[0]]), (1, [b"short"])])
-def test_an_edge_that_cannot_be_one_is_refused(size: int, hashes: list[bytes]) -> None:
+def test_an_edge_with_a_wrong_number_of_hashes_is_refused(size: int, hashes: list[bytes]) -> None:
     with pytest.raises(ValueError, match="edge"):
         merkle.Edge(size, hashes)
 
@@ -85,7 +85,7 @@ def test_paths_outside_the_tree_are_refused() -> None:
 
 
 @given(some.integers(-1, 63), some.integers(0, tiles.MAX_INDEX), some.integers(1, 256))
-def test_a_tile_is_read_back_from_its_path(level: int, index: int, width: int) -> None:
+def test_a_tile_path_parses_back(level: int, index: int, width: int) -> None:
     tile = Tile(level, index, width)
     assert tiles.parse_path(tile.path) == tile
 
@@ -99,15 +99,13 @@ def test_a_tile_is_read_back_from_its_path(level: int, index: int, width: int) -
         "0/" + "x999/" * 2000 + "999",
     ],
 )  # fmt: skip
-def test_there_is_one_spelling_of_a_tile(path: str) -> None:
+def test_a_tile_path_has_one_spelling(path: str) -> None:
     assert tiles.parse_path(path) is None
 
 
 @settings(max_examples=example_count(25))
 @given(some.integers(0, 600), some.integers(0, 70_000), some.integers(0, 3), some.integers(0, 300))
-def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
-    size: int, more: int, level: int, index: int
-) -> None:
+def test_a_tile_is_covered_once_the_tree_has_its_last_item(size: int, more: int, level: int, index: int) -> None:
     width = tiles.width_at(level, index, size + more)
     assert all(
         tiles.is_covered(Tile(level, index, number), size + more) for number in (1, width) if 0 < number <= width
@@ -117,7 +115,7 @@ def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
 
 @settings(max_examples=example_count(25))
 @given(some.lists(some.integers(0, 700), min_size=1, max_size=5))
-def test_tiles_grown_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
+def test_tiles_appended_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
     leaves = [merkle.leaf_hash(n.to_bytes(4, "big")) for n in range(sum(steps))]
     edges: dict[int, list[bytes]] = {}
     full: dict[tuple[int, int], list[bytes]] = {}
@@ -137,7 +135,7 @@ def test_tiles_grown_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
     assert merkle.root_at(size, at) == merkle.root_hash(leaves)
 
 
-def test_an_entry_bundle_has_lengths_of_two_bytes() -> None:
+def test_an_entry_bundle_prefixes_entries_with_two_byte_lengths() -> None:
     assert tiles.encode_bundle([b"ab", b"", b"c" * 258]) == b"\0\2ab\0\0\1\2" + b"c" * 258
     assert len(tiles.encode_bundle([b"x" * 65_535])) == 65_537
     with pytest.raises(ValueError, match="65535"):
@@ -146,7 +144,7 @@ def test_an_entry_bundle_has_lengths_of_two_bytes() -> None:
 
 @settings(max_examples=example_count(20))
 @given(SEEDS, SEEDS)
-def test_a_note_of_two_keys_is_taken_by_whoever_knows_either(old: bytes, new: bytes) -> None:
+def test_a_note_of_two_keys_verifies_with_either(old: bytes, new: bytes) -> None:
     signers = [Signer(CHECKPOINT.origin, seed) for seed in (old, new)]
     note = checkpoint.sign(CHECKPOINT.text, signers)
     assert checkpoint.sign(CHECKPOINT.text, signers) == note
@@ -157,7 +155,7 @@ def test_a_note_of_two_keys_is_taken_by_whoever_knows_either(old: bytes, new: by
         checkpoint.verify(note, [Signer("somebody.example", old).verifier])
 
 
-def test_a_bad_signature_of_a_known_key_refuses_the_note_whoever_else_signed() -> None:
+def test_a_wrong_signature_of_a_known_key_refuses_the_note() -> None:
     good, bad = Signer(CHECKPOINT.origin, b"g" * 32), Signer(CHECKPOINT.origin, b"b" * 32)
     forged = Note(CHECKPOINT.text, (good.sign(CHECKPOINT.text), bad.sign("another text\n")))
     with pytest.raises(BadNote, match="is wrong"):
@@ -172,7 +170,7 @@ def test_a_bad_signature_of_a_known_key_refuses_the_note_whoever_else_signed() -
         CHECKPOINT.text + "\n", CHECKPOINT.text[:-1], CHECKPOINT.text.replace("=", ""),
     ],
 )  # fmt: skip
-def test_what_is_no_checkpoint_is_refused(text: str) -> None:
+def test_a_malformed_checkpoint_is_refused(text: str) -> None:
     with pytest.raises(BadNote):
         Checkpoint.parse(text)
 
@@ -182,13 +180,13 @@ def test_extension_lines_of_a_checkpoint_are_allowed() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u2003b", "a\nb", "a\x00b"])
-def test_names_that_no_note_can_hold_are_refused(name: str) -> None:
+def test_key_names_that_notes_cannot_hold_are_refused(name: str) -> None:
     with pytest.raises(BadNote):
         Signer(name, b"s" * 32)
 
 
 @pytest.mark.parametrize("key", ["", "PRIVATE+KEY+a", "PUBLIC+KEY+a+00000000+AAAA", "PRIVATE+KEY+a+00000000+AAAA"])
-def test_what_is_no_key_file_is_refused_and_never_quoted(key: str) -> None:
+def test_a_malformed_key_file_is_refused_and_never_quoted(key: str) -> None:
     with pytest.raises(BadNote) as caught:
         Signer.parse(key + "secret")
     assert "secret" not in str(caught.value)

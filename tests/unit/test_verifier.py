@@ -1,4 +1,4 @@
-"""timewarden-verify alone: trees against the recursive definitions, notes against the published vector, and bundles."""
+"""timewarden-verify: trees against the recursive definitions, notes against the published vector, and bundles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.standalone.verify.bundle import SoughtAnswer
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault
 from service.standalone.verify.notes import read_checkpoint, read_keys
 from service.standalone.verify.tree import Fold, subtrees, verify_consistency, verify_inclusion
-from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forged, hash_at, judged, signed
+from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forge_bundle, hash_at, sign_checkpoint, verify_bundle
 from tests.example_count import example_count
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ LOG = [record(number, {"note": f"text {number}"} if number % 3 == 0 else None) f
 
 @settings(max_examples=example_count(60))
 @given(st.data())
-def test_every_proof_that_the_recursion_makes_is_taken_and_no_other(data: st.DataObject) -> None:
+def test_exactly_the_generated_proofs_verify(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, len(LEAVES)))
     index = data.draw(st.integers(0, size - 1))
     old = data.draw(st.integers(1, size))
@@ -79,8 +79,8 @@ def test_ranges_of_subtrees_fold_to_the_root(start: int, size: int) -> None:
     assert tree.root() == merkle.root_hash(LEAVES[:size])
 
 
-def test_the_published_note_is_taken_and_its_neighbours_are_not() -> None:
-    # C2SP signed-note.md; that text is no checkpoint, so only what is said of its signature counts here.
+def test_the_published_note_verifies_and_changed_ones_do_not() -> None:
+    # From C2SP signed-note.md. The text is not a checkpoint, so only the verdict on its signature counts.
     vkey = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
     assert list(read_keys([vkey])) == [("example.com/foo", bytes.fromhex("530d903a"))]
     for wrong in (
@@ -96,14 +96,14 @@ def test_the_published_note_is_taken_and_its_neighbours_are_not() -> None:
         assert caught.value.verdict == USAGE
 
 
-def test_a_checkpoint_is_trusted_by_the_key_of_its_log_alone() -> None:
-    keys, note = read_keys([VKEY]), signed(LEAVES)
+def test_a_checkpoint_needs_a_signature_by_the_key_of_its_log() -> None:
+    keys, note = read_keys([VKEY]), sign_checkpoint(LEAVES)
     assert read_checkpoint(note, keys).size == len(LEAVES)
     both = notes.sign(notes.Checkpoint(ORIGIN, 1, LEAVES[0]).text, [STRANGER, SIGNER])
     assert read_checkpoint(both, keys).size == 1
     other = notes.Signer("other.example/log", bytes(32))
     foreign = notes.sign(notes.Checkpoint(ORIGIN, 1, LEAVES[0]).text, [other])
-    for stranger in (signed(LEAVES, signer=STRANGER), foreign):
+    for stranger in (sign_checkpoint(LEAVES, signer=STRANGER), foreign):
         with pytest.raises(Fault) as caught:
             read_checkpoint(stranger, {**keys, **read_keys([other.verifier.vkey])})
         assert caught.value.verdict == UNTRUSTED
@@ -112,7 +112,7 @@ def test_a_checkpoint_is_trusted_by_the_key_of_its_log_alone() -> None:
 @settings(max_examples=example_count(300))
 @given(st.data())
 def test_a_checkpoint_with_any_other_byte_is_refused(data: st.DataObject) -> None:
-    note = signed(LEAVES)
+    note = sign_checkpoint(LEAVES)
     place = data.draw(st.integers(0, len(note) - 1))
     letter = data.draw(st.sampled_from([item for item in "\n\x00 +09AZaz=\u2014\u00e9" if item != note[place]]))
     with pytest.raises(Fault):
@@ -127,7 +127,9 @@ def test_every_range_of_a_log_is_intact_and_counts_its_texts(data: st.DataObject
     end = data.draw(st.integers(start + 1, size))
     old = data.draw(st.integers(0, size))
     seen = data.draw(st.sampled_from(sorted({size, *range(max(1, start), end + 1), *([old] if old else [])})))
-    report = judged(forged(LOG, start, end, size, old).content, seen=signed([record.leaf for record in LOG], seen))
+    report = verify_bundle(
+        forge_bundle(LOG, start, end, size, old).content, seen=sign_checkpoint([record.leaf for record in LOG], seen)
+    )
     assert (report.verdict, report.findings) == (INTACT, [])
     assert report.checked["records"] == end - start
     assert report.checked.get("texts", 0) == sum(len(record.texts) for record in LOG[start:end])
@@ -148,27 +150,27 @@ def test_bytes_that_are_not_plain_json_are_refused(body: bytes) -> None:
         verified.read_object(body)
 
 
-def test_what_was_seen_before_is_held_against_the_bundle() -> None:
+def test_a_bundle_is_compared_with_the_checkpoint_seen_before() -> None:
     leaves = [record.leaf for record in LOG]
-    ours = forged(LOG, 5, 10, 20, 3).content
+    ours = forge_bundle(LOG, 5, 10, 20, 3).content
     for size in (3, 5, 7, 10, 20):
-        assert judged(ours, seen=signed(leaves, size)).verdict == INTACT
+        assert verify_bundle(ours, seen=sign_checkpoint(leaves, size)).verdict == INTACT
         fork = [merkle.leaf_hash(b"other"), *leaves[1:]]
-        report = judged(ours, seen=signed(fork, size))
+        report = verify_bundle(ours, seen=sign_checkpoint(fork, size))
         assert (report.verdict, "fork" in report.findings[0]["what"]) == (TAMPERED, True)
     for size in (4, 12, 22):
-        assert judged(ours, seen=signed(leaves, size)).verdict == INCOMPLETE
+        assert verify_bundle(ours, seen=sign_checkpoint(leaves, size)).verdict == INCOMPLETE
     other = notes.Signer("other.example/log", bytes(32))
-    report = judged(ours, key=other.verifier.vkey)
+    report = verify_bundle(ours, key=other.verifier.vkey)
     assert report.verdict == UNTRUSTED
 
 
-def test_an_answers_record_is_found_by_its_leaf_and_its_absence_told() -> None:
-    bundle = forged(LOG).content
+def test_the_record_of_an_answer_is_found_by_leaf_or_reported_missing() -> None:
+    bundle = forge_bundle(LOG).content
     there, gone = SoughtAnswer(LOG[4].uid, LOG[4].leaf), SoughtAnswer(uuid4(), merkle.leaf_hash(b"answered"))
-    assert judged(bundle, sought=there).verdict == INTACT
+    assert verify_bundle(bundle, sought=there).verdict == INTACT
     assert there.position == 4
-    judged(bundle, sought=gone)
+    verify_bundle(bundle, sought=gone)
     assert gone.position is None
     other = SoughtAnswer(LOG[4].uid, merkle.leaf_hash(b"answered"))
-    assert (judged(bundle, sought=other).verdict, other.contradicted) == (TAMPERED, True)
+    assert (verify_bundle(bundle, sought=other).verdict, other.contradicted) == (TAMPERED, True)

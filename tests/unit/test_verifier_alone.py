@@ -1,4 +1,4 @@
-"""The verifier runs alone: copied away as a folder or as one file, with nothing of the service within reach."""
+"""The verifier runs standalone, copied as a folder or as a single file, without the service."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from service.standalone import verify
-from tests.bundle_forge import VKEY, forged
+from tests.bundle_forge import VKEY, forge_bundle
 from tests.unit.test_verifier import LOG
 
 PACKAGE = Path(verify.__file__).parent
 STANDARD = frozenset(sys.stdlib_module_names) | {"__future__"}
 
 
-def test_it_imports_the_standard_library_and_cryptography_and_itself_alone() -> None:
+def test_the_verifier_imports_only_the_standard_library_and_cryptography() -> None:
     strangers = []
     for path in PACKAGE.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -36,7 +36,7 @@ def test_it_imports_the_standard_library_and_cryptography_and_itself_alone() -> 
     assert strangers == []
 
 
-def test_nothing_of_the_service_imports_it() -> None:
+def test_the_service_does_not_import_the_verifier() -> None:
     for path in PACKAGE.parents[1].rglob("*.py"):
         if PACKAGE not in path.parents and "standalone.verify" in path.read_text(encoding="utf-8"):
             assert path.parts[-2:] == ("commands", "audit_verify.py"), path
@@ -44,7 +44,7 @@ def test_nothing_of_the_service_imports_it() -> None:
 
 @pytest.fixture(params=["folder", "file"])
 def alone(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
-    """How the copy is called."""
+    """The command that runs the copy."""
     if request.param == "folder":
         shutil.copytree(PACKAGE, tmp_path / "verify", ignore=shutil.ignore_patterns("__pycache__"))
         return [sys.executable, "-m", "verify"]
@@ -64,8 +64,8 @@ def run(
     return subprocess.run([*alone, *arguments], cwd=tmp_path, env=clean, input=stdin, capture_output=True, check=False)
 
 
-def test_a_copy_of_it_tells_intact_from_tampered(alone: list[str], tmp_path: Path) -> None:
-    bundle = forged(LOG).content
+def test_a_copy_of_the_verifier_works(alone: list[str], tmp_path: Path) -> None:
+    bundle = forge_bundle(LOG).content
     (tmp_path / "march.jsonl").write_bytes(bundle)
     good = run(alone, tmp_path, "bundle", "march.jsonl", "--key", VKEY, "--state", "seen")
     assert (good.returncode, good.stderr, good.stdout.split()[0]) == (0, b"", b"intact")
@@ -76,8 +76,8 @@ def test_a_copy_of_it_tells_intact_from_tampered(alone: list[str], tmp_path: Pat
     assert run(alone, tmp_path, "bundle", "march.jsonl", "--key", "k").returncode == 4
 
 
-def test_whoever_stops_reading_gets_the_verdict_and_no_traceback(alone: list[str], tmp_path: Path) -> None:
-    bundle = forged(LOG)
+def test_a_closed_pipe_keeps_the_exit_code_without_a_traceback(alone: list[str], tmp_path: Path) -> None:
+    bundle = forge_bundle(LOG)
     bundle.lines[3]["uid"] = "\u00fcber \u2014"
     (tmp_path / "bundle").write_bytes(bundle.content)
     command = [*alone, "bundle", "bundle", "--key", VKEY]
@@ -95,8 +95,8 @@ def test_whoever_stops_reading_gets_the_verdict_and_no_traceback(alone: list[str
     assert (done.returncode, done.stderr, b"\\xfcber" in done.stdout) == (1, b"", True)
 
 
-def test_a_bundle_may_be_packed_and_a_cut_one_is_incomplete(alone: list[str], tmp_path: Path) -> None:
-    packed = gzip.compress(forged(LOG).content)
+def test_a_gzipped_bundle_is_read_and_a_truncated_one_is_incomplete(alone: list[str], tmp_path: Path) -> None:
+    packed = gzip.compress(forge_bundle(LOG).content)
     (tmp_path / "march.jsonl.gz").write_bytes(packed)
     assert run(alone, tmp_path, "bundle", "march.jsonl.gz", "--key", VKEY).returncode == 0
     assert run(alone, tmp_path, "bundle", "-", "--key", VKEY, stdin=packed[: len(packed) // 2]).returncode == 2

@@ -1,4 +1,4 @@
-"""The verifier's command beside its checks: what a proof does to the state, what bad files and quotes come out as."""
+"""The verifier's command line: proofs and the state file, malformed files, and quoting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ from service.log import merkle
 from service.standalone.verify.bundle import MAX_LINE_BYTES
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
-from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, b64, forged, hash_at, judged, signed, uid_at
+from tests.bundle_forge import (
+    ORIGIN,
+    SIGNER,
+    STRANGER,
+    VKEY,
+    b64,
+    forge_bundle,
+    hash_at,
+    sign_checkpoint,
+    uid_at,
+    verify_bundle,
+)
 from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
@@ -32,28 +43,28 @@ def run(*arguments: str) -> int:
 
 
 def proved(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...]:
-    """The arguments that check a proof of our record there, in a log of these leaves."""
+    """Write a proof of a record at this position, in a log of these leaves; returns the arguments that check it."""
     path = merkle.inclusion_path(position, len(leaves), hash_at(leaves))
     hashes = [b64(value) for value in path]
-    lines = ["c2sp.org/tlog-proof@v1", f"index {position}", *hashes, "", signed(leaves)]
+    lines = ["c2sp.org/tlog-proof@v1", f"index {position}", *hashes, "", sign_checkpoint(leaves)]
     (tmp_path / "proof").write_text("\n".join(lines))
     (tmp_path / "record").write_bytes(LOG[position].body)
     return "proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")
 
 
 def grown(tmp_path: Path, leaves: list[bytes], old: int, size: int | None = None) -> str:
-    """The file of what /v1/audit/consistency answers."""
+    """A file with a response of /v1/audit/consistency."""
     size = len(leaves) if size is None else size
     hashes = [b64(value) for value in merkle.consistency_path(old, size, hash_at(leaves[:size]))]
-    said = {"from": old, "to": size, "hashes": hashes, "checkpoint": signed(leaves)}
+    said = {"from": old, "to": size, "hashes": hashes, "checkpoint": sign_checkpoint(leaves)}
     (tmp_path / "grown").write_text(json.dumps(said))
     return str(tmp_path / "grown")
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """What an auditor saw: the log of size 5, as an earlier release kept it."""
-    (tmp_path / "seen").write_text(signed(LEAVES, 5))
+    """A state file of an earlier release, with the log of size 5."""
+    (tmp_path / "seen").write_text(sign_checkpoint(LEAVES, 5))
     return tmp_path / "seen"
 
 
@@ -63,7 +74,7 @@ def kept(state: Path) -> str:
     return note
 
 
-def test_a_proof_of_another_size_than_the_one_seen_says_that_it_shows_nothing_of_it(
+def test_a_proof_of_another_size_than_the_state_is_incomplete(
     tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for leaves in (LEAVES, FORK):
@@ -72,28 +83,28 @@ def test_a_proof_of_another_size_than_the_one_seen_says_that_it_shows_nothing_of
             "use --consistency with the output of `timewarden audit consistency --from 5 --to 23`"
             in capsys.readouterr().out
         )
-        assert state.read_text() == signed(LEAVES, 5)
+        assert state.read_text() == sign_checkpoint(LEAVES, 5)
 
 
-def test_a_proof_with_a_consistency_proof_is_held_against_what_was_seen(tmp_path: Path, state: Path) -> None:
+def test_a_proof_with_a_consistency_proof_is_compared_with_the_state(tmp_path: Path, state: Path) -> None:
     proof = (*proved(tmp_path, LEAVES, 7), "--state", str(state), "--consistency")
     assert run(*proof, grown(tmp_path, LEAVES, 5)) == INTACT
     assert run(*proof, grown(tmp_path, FORK, 5)) == TAMPERED
     assert run(*proof, grown(tmp_path, LEAVES, 6)) == INCOMPLETE
     fork = (*proved(tmp_path, FORK, 7), "--state", str(state), "--consistency")
     assert run(*fork, grown(tmp_path, FORK, 5)) == TAMPERED
-    # A proof never takes the place of what was seen; and an older one than that is as good.
-    assert kept(state) == signed(LEAVES, 5)
-    state.write_text(signed(LEAVES))
+    # A proof never replaces the state; an older proof verifies too.
+    assert kept(state) == sign_checkpoint(LEAVES, 5)
+    state.write_text(sign_checkpoint(LEAVES))
     assert (
         run(*proved(tmp_path, LEAVES[:9], 7), "--state", str(state), "--consistency", grown(tmp_path, LEAVES, 9)) == 0
     )
 
 
-def test_the_first_proof_is_what_was_seen(tmp_path: Path) -> None:
+def test_the_first_proof_becomes_the_state(tmp_path: Path) -> None:
     state = tmp_path / "first"
     assert run(*proved(tmp_path, LEAVES, 7), "--state", str(state)) == INTACT
-    assert kept(state) == signed(LEAVES)
+    assert kept(state) == sign_checkpoint(LEAVES)
     assert run(*proved(tmp_path, FORK, 7), "--state", str(state)) == TAMPERED
 
 
@@ -101,34 +112,32 @@ def test_a_consistency_proof_shows_that_a_checkpoint_extends_an_older_one(tmp_pa
     held = ("--state", str(state))
     assert run("consistency", grown(tmp_path, FORK, 5), *held) == TAMPERED
     assert run("consistency", grown(tmp_path, LEAVES, 6), *held) == INCOMPLETE
-    # The newest checkpoint beside it is larger than what it leads to.
+    # The checkpoint in it is newer than the size that it proves.
     assert run("consistency", grown(tmp_path, LEAVES, 5, 20), *held) == INCOMPLETE
-    assert state.read_text() == signed(LEAVES, 5)
+    assert state.read_text() == sign_checkpoint(LEAVES, 5)
     assert run("consistency", grown(tmp_path, LEAVES, 5), *held) == INTACT
-    assert kept(state) == signed(LEAVES)
-    (tmp_path / "old").write_text(signed(LEAVES, 6))
+    assert kept(state) == sign_checkpoint(LEAVES)
+    (tmp_path / "old").write_text(sign_checkpoint(LEAVES, 6))
     old = ("--old", str(tmp_path / "old"))
     assert run("consistency", grown(tmp_path, LEAVES, 6), *old) == INTACT
     assert run("consistency", grown(tmp_path, LEAVES, 6), *old, *held) == USAGE
     assert run("consistency", grown(tmp_path, LEAVES, 6)) == USAGE
-    # The same checkpoint with one more signature is no other.
+    # The same checkpoint with another signature counts as the same.
     both = notes.sign(notes.Checkpoint(ORIGIN, 23, merkle.root_hash(LEAVES)).text, [SIGNER, STRANGER])
     (tmp_path / "old").write_text(both)
     more = [*LEAVES, merkle.leaf_hash(b"more")]
     assert run("consistency", grown(tmp_path, more, 23), *old, *held) == INTACT
 
 
-def test_an_intact_bundle_says_of_which_time_it_is_and_what_it_cannot_show(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_intact_bundle_states_its_period_and_its_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spring, autumn = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 10))
     late = [record(1, at=spring), record(2, at=autumn), record(3, at=autumn + timedelta(hours=1))]
-    (tmp_path / "bundle").write_bytes(forged(late).content)
+    (tmp_path / "bundle").write_bytes(forge_bundle(late).content)
     assert run("bundle", str(tmp_path / "bundle"), "--json") == INTACT
     said = json.loads(capsys.readouterr().out)
     assert said["checked"]["first_decided"] == "2026-03-01T00:00:00.000000Z"
     assert said["checked"]["last_decided"] == "2026-10-01T01:00:00.000000Z"
-    # Records of another time may have moved the edge of a period: the silence before them gives them away.
+    # Records with a false time may shift a period; the silence before them reveals that.
     assert said["notes"] == ["position 1: nothing was recorded for 214.0 days before it, not even a heartbeat"]
     assert any("can add records" in sentence for sentence in said["not_shown"])
 
@@ -137,7 +146,7 @@ def test_an_intact_bundle_says_of_which_time_it_is_and_what_it_cannot_show(
     ("content", "verdict"),
     [(b"c2sp.org/tlog-proof@v1", INCOMPLETE), (b"\xff\xfe", USAGE), (b"", USAGE), (b"{}", USAGE)],
 )
-def test_a_file_that_is_no_proof_is_told_and_is_no_forgery(
+def test_a_file_of_another_kind_is_not_a_forgery(
     tmp_path: Path, content: bytes, verdict: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "proof").write_bytes(content)
@@ -148,7 +157,7 @@ def test_a_file_that_is_no_proof_is_told_and_is_no_forgery(
 
 
 def saved_otherwise(body: bytes) -> dict[str, bytes]:
-    """What people's programs make of a record, by the words with which the verifier names it."""
+    """The forms in which programs save a record, by the verifier's words for them."""
     said = json.loads(body)
     return {
         "without its trailing newline": body + b"\n",
@@ -162,7 +171,7 @@ def saved_otherwise(body: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("how", saved_otherwise(b'{"uid":"x"}'))
-def test_a_record_that_was_saved_otherwise_is_a_wrong_file_and_not_tampered_with(
+def test_a_record_saved_differently_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     proof = proved(tmp_path, LEAVES, 7)
@@ -170,7 +179,7 @@ def test_a_record_that_was_saved_otherwise_is_a_wrong_file_and_not_tampered_with
     for body, verdict in ((LOG[7].body, USAGE), (LOG[7].body.replace(b'"outcome":"', b'"outcome":"x'), TAMPERED)):
         (tmp_path / "record").write_bytes(saved_otherwise(body)[how])
         capsys.readouterr()
-        # The same done to a record that was altered is no reason to take it for a good one.
+        # An altered record in the same form is still tampered.
         assert run(*proof) == verdict
         told = capsys.readouterr().out
         assert (f"the record verifies {how.strip()};" in told) is (verdict == USAGE), told
@@ -178,7 +187,7 @@ def test_a_record_that_was_saved_otherwise_is_a_wrong_file_and_not_tampered_with
         assert "shown:" not in told.replace("not shown:", "")
 
 
-def test_a_file_that_holds_no_record_or_that_of_another_proof_is_told(
+def test_a_file_without_a_record_or_with_another_record_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     proved(tmp_path, LEAVES, 7)
@@ -200,7 +209,7 @@ def test_a_file_that_holds_no_record_or_that_of_another_proof_is_told(
         assert words in told, told
 
 
-def test_a_proof_that_was_saved_otherwise_is_a_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_proof_saved_differently_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     proof = proved(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_bytes()
     for other in (text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text):
@@ -209,7 +218,7 @@ def test_a_proof_that_was_saved_otherwise_is_a_wrong_file(tmp_path: Path, capsys
         assert "was saved with different line ends or a byte order mark" in capsys.readouterr().out
 
 
-def test_a_proof_that_was_cut_or_damaged_is_no_forgery(tmp_path: Path) -> None:
+def test_a_truncated_or_damaged_proof_is_not_a_forgery(tmp_path: Path) -> None:
     proof = proved(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_text()
     for other in (text[:-20], text.partition("\n\n")[0], text.replace("index 7", "index 07"), text.replace("=", "", 1)):
@@ -217,36 +226,36 @@ def test_a_proof_that_was_cut_or_damaged_is_no_forgery(tmp_path: Path) -> None:
         assert run(*proof) == INCOMPLETE
 
 
-def test_files_of_another_kind_are_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_another_kind_are_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "some").write_text("position,uid\n1,2\n")
     assert run("bundle", str(tmp_path / "some")) == USAGE
     assert "not a proof bundle" in capsys.readouterr().out
-    (tmp_path / "bundle").write_bytes(forged(LOG).content)
-    for content in ("", "{}", "position", signed(LEAVES)[:40]):
+    (tmp_path / "bundle").write_bytes(forge_bundle(LOG).content)
+    for content in ("", "{}", "position", sign_checkpoint(LEAVES)[:40]):
         (tmp_path / "some").write_text(content)
         assert run("bundle", str(tmp_path / "bundle"), "--state", str(tmp_path / "some")) == USAGE
         assert (tmp_path / "some").read_text() == content
     assert run("bundle", str(tmp_path)) == USAGE
 
 
-def test_a_header_that_was_cut_is_an_early_end(tmp_path: Path) -> None:
-    content = forged(LOG).content
+def test_a_truncated_header_is_incomplete(tmp_path: Path) -> None:
+    content = forge_bundle(LOG).content
     for length in (0, 5, 60, content.index(b"\n")):
         (tmp_path / "bundle").write_bytes(content[:length])
         assert run("bundle", str(tmp_path / "bundle")) == INCOMPLETE
 
 
-def test_a_state_file_in_another_key_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "seen").write_text(signed(LEAVES, 5, STRANGER))
-    (tmp_path / "bundle").write_bytes(forged(LOG).content)
+def test_a_state_file_signed_with_another_key_is_untrusted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "seen").write_text(sign_checkpoint(LEAVES, 5, STRANGER))
+    (tmp_path / "bundle").write_bytes(forge_bundle(LOG).content)
     assert run("bundle", str(tmp_path / "bundle"), "--state", str(tmp_path / "seen")) == UNTRUSTED
     assert "also give the key that you trusted then" in capsys.readouterr().out
 
 
-def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
+def test_an_intact_verdict_lists_what_it_shows_and_does_not_show(
     tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bundle").write_bytes(forged(LOG, 2, 20).content)
+    (tmp_path / "bundle").write_bytes(forge_bundle(LOG, 2, 20).content)
     assert run("bundle", str(tmp_path / "bundle")) == INTACT
     said = capsys.readouterr().out
     assert "shown: positions 2 to 19 of timesheets.example/audit/2026 hold what was sealed and signed" in said
@@ -256,7 +265,7 @@ def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
     report = json.loads(capsys.readouterr().out)
     assert "the log extends the 5 records that you saw before" in report["shown"]
     assert not any("others see" in sentence for sentence in report["not_shown"])
-    bundle = forged(LOG, 2, 20)
+    bundle = forge_bundle(LOG, 2, 20)
     bundle.lines[3]["leaf"] = None
     (tmp_path / "bundle").write_bytes(bundle.content)
     assert run("bundle", str(tmp_path / "bundle"), "--json") == TAMPERED
@@ -273,18 +282,20 @@ def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
         (600, 3, INCOMPLETE, "fetch a bundle that ends after the answer"),
     ],
 )
-def test_an_answer_that_is_not_in_a_bundle_was_left_out_only_if_it_belongs_there(
+def test_a_missing_answer_was_left_out_only_if_it_belongs_in_the_bundle(
     tmp_path: Path, minutes: int, start: int, verdict: int, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bundle").write_bytes(forged(LOG, start).content)
+    (tmp_path / "bundle").write_bytes(forge_bundle(LOG, start).content)
     uid = uid_at(datetime(2026, 3, 2, 9, tzinfo=UTC) + timedelta(minutes=minutes))
     code = run("answer", "--decision-id", uid, "--leaf", "00" * 32, "--bundle", str(tmp_path / "bundle"))
     assert (code, what in capsys.readouterr().out) == (verdict, True)
 
 
-def test_a_clock_that_was_far_ahead_accuses_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A record of the year 2999 is no proof that what was answered now is sealed."""
-    (tmp_path / "bundle").write_bytes(forged([*LOG, record(1, at=datetime(2999, 1, 1, tzinfo=UTC))]).content)
+def test_a_record_dated_in_the_future_is_not_evidence_of_omission(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record of the year 2999 does not prove that later answers are sealed."""
+    (tmp_path / "bundle").write_bytes(forge_bundle([*LOG, record(1, at=datetime(2999, 1, 1, tzinfo=UTC))]).content)
     answer = ("answer", "--decision-id", uid_at(datetime.now(UTC)), "--leaf", "00" * 32)
     state = ("--state", str(tmp_path / "seen"))
     assert run(*answer, "--bundle", str(tmp_path / "bundle"), *state) == INCOMPLETE
@@ -293,14 +304,14 @@ def test_a_clock_that_was_far_ahead_accuses_nobody(tmp_path: Path, capsys: pytes
     assert datetime.fromisoformat(mark) < datetime.now(UTC)
 
 
-def test_the_version_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"timewarden-verify {version('timewarden')}\n")
 
 
-def test_what_is_quoted_from_a_bundle_moves_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = forged(LOG)
+def test_quotes_from_a_bundle_have_no_control_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = forge_bundle(LOG)
     bundle.lines[3]["uid"] = "\x1b[2J\x1b[Hintact\nLONE"
     (tmp_path / "bundle").write_bytes(bundle.content.replace(b"LONE", b"\\ud800"))
     code = run("bundle", str(tmp_path / "bundle"))
@@ -308,14 +319,14 @@ def test_what_is_quoted_from_a_bundle_moves_no_terminal(tmp_path: Path, capsys: 
     assert (code, said.isascii(), "\x1b" in said, "\nintact" in said) == (TAMPERED, True, False, False)
 
 
-def test_a_line_longer_than_any_record_is_no_early_end() -> None:
-    bundle = forged(LOG)
+def test_a_line_that_is_too_long_is_tampered() -> None:
+    bundle = forge_bundle(LOG)
     bundle.lines[2]["uid"] = "x" * MAX_LINE_BYTES
-    assert judged(bundle.content).verdict == TAMPERED
+    assert verify_bundle(bundle.content).verdict == TAMPERED
 
 
-def test_a_stranger_signs_no_proof(tmp_path: Path) -> None:
+def test_a_proof_signed_by_an_unknown_key_is_untrusted(tmp_path: Path) -> None:
     proved(tmp_path, LEAVES, 7)
-    text = (tmp_path / "proof").read_text().replace(signed(LEAVES), signed(LEAVES, signer=STRANGER))
+    text = (tmp_path / "proof").read_text().replace(sign_checkpoint(LEAVES), sign_checkpoint(LEAVES, signer=STRANGER))
     (tmp_path / "proof").write_text(text)
     assert run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")) == UNTRUSTED

@@ -1,4 +1,4 @@
-"""Auditors' questions over HTTP: who is meant, names beside the bytes, stories of sheets, pages, and their records."""
+"""Queries of the log over HTTP: people, names, histories of sheets, pages, and the records of accesses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def ids(running: InProcess, path: str) -> list[str]:
     return [item["id"] for item in (await asked(running, path))["items"]]
 
 
-async def test_a_person_is_found_by_id_by_issuer_and_subject_and_by_address(house: House, running: InProcess) -> None:
+async def test_a_person_is_found_by_id_subject_or_address(house: House, running: InProcess) -> None:
     person = (
         await house.directory.add_person(
             house.administrator(), "Eve", "Eve@example.com", [Link(running.issuer, "auth0|eve")]
@@ -67,7 +67,7 @@ NOBODY = "018f0000-0000-7000-8000-00000000000a"
         ("policy_version=7", "query.policy_version", "is not a version; the newest is 1"),
     ],
 )
-async def test_a_filter_that_names_nobody_and_nothing_is_told_instead_of_finding_nothing(
+async def test_a_filter_with_an_unknown_value_is_refused(
     house: House, running: InProcess, query: str, field: str, hint: str
 ) -> None:
     eve = [Link(running.issuer, "auth0|eve")]
@@ -78,16 +78,14 @@ async def test_a_filter_that_names_nobody_and_nothing_is_told_instead_of_finding
         problem = await asked(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
         assert [item["field"] for item in problem["fields"]] == [field]
         assert problem["fields"][0]["message"].startswith(hint)
-        # Who may not read the log is not told who is known.
+        # Callers who may not read the log do not learn who is known.
         stranger = running.token(sub="auth0|eve", scope="read:audit")
         answer = await running.send("GET", f"/v1/{path}?{quote(query, safe='=&')}", stranger)
         assert answer.status_code == (422 if "must be a UUID" in hint else 403)
         assert "did you mean" not in answer.text
 
 
-async def test_who_did_nothing_yet_and_what_never_applied_yet_are_known_all_the_same(
-    house: House, running: InProcess
-) -> None:
+async def test_people_rules_and_clients_without_records_are_known(house: House, running: InProcess) -> None:
     person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com")).value.id
     await house.owner.execute(
         "INSERT INTO importer_grant (id, client_id, team_id, valid_from)"
@@ -100,12 +98,12 @@ async def test_who_did_nothing_yet_and_what_never_applied_yet_are_known_all_the_
     assert await ids(running, f"/v1/decisions?person={person}") == []
 
 
-async def test_no_address_and_no_subject_gets_into_the_log_by_being_asked_for(house: House, running: InProcess) -> None:
+async def test_addresses_and_subjects_in_queries_are_not_recorded(house: House, running: InProcess) -> None:
     link = [Link(running.issuer, "auth0|eve")]
     person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com", link)).value
     await asked(running, "/v1/decisions?email=eve@example.com")
     await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|eve")
-    # Nor do those of nobody, of whom nothing was answered.
+    # Neither are addresses and subjects that no person has.
     await asked(running, "/v1/decisions?email=evee@example.com", 422)
     await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|evee", 422)
     bodies = [row["body"] for row in await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'access'")]
@@ -115,9 +113,7 @@ async def test_no_address_and_no_subject_gets_into_the_log_by_being_asked_for(ho
     assert len(found["items"]) == 2
 
 
-async def test_the_question_stands_in_the_record_of_its_search_and_typed_words_beside_it(
-    house: House, running: InProcess
-) -> None:
+async def test_a_search_records_its_query_and_commits_to_free_text(house: House, running: InProcess) -> None:
     ana = str(house.people["ana"])
     described = {"display_name": "Ana", "email": "ana@example.com"}
     await house.directory.amend_person(house.administrator(), house.people["ana"], described)
@@ -145,14 +141,14 @@ async def test_the_question_stands_in_the_record_of_its_search_and_typed_words_b
         ("action=xyzzy", "query.action", "is not an action"),
     ],
 )
-async def test_a_misspelt_word_is_told_instead_of_finding_nothing(
+async def test_a_misspelt_word_is_refused_with_a_suggestion(
     running: InProcess, query: str, field: str, hint: str
 ) -> None:
     (found,) = (await asked(running, f"/v1/audit/records?{query}", 422))["fields"]
     assert (found["field"], found["message"]) == (field, hint)
 
 
-async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: InProcess) -> None:
+async def test_the_history_of_a_deleted_sheet_is_kept(house: House, running: InProcess) -> None:
     ana, mia = house.caller("ana"), house.caller("mia")
     sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value.id
     edited = (await house.timesheets.add_entry(ana, sheet, at(1), EIGHT_HOURS)).value.sheet
@@ -178,19 +174,19 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
     assert [item["record"]["request"]["route"] for item in seen] == ["/v1/timesheets/{timesheet_id}/history"] * 3
 
 
-async def test_a_story_that_no_record_tells_is_not_told_as_an_empty_one(house: House, running: InProcess) -> None:
+async def test_a_history_without_records_is_not_found(house: House, running: InProcess) -> None:
     sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value.id
     assert len(await ids(running, f"/v1/timesheets/{sheet}/history?kind=change")) == 1
     problem = await asked(running, f"/v1/timesheets/{NOBODY}/history", 404)
     assert problem["detail"].startswith("No record of this timesheet")
-    # Once somebody has asked for it, there is that to tell, and no change of it.
+    # After the first request the log has a record of that access, but no change of the sheet.
     with pytest.raises(NotFound):
         await house.timesheets.read(house.caller("ana"), UUID(NOBODY))
     assert len(await ids(running, f"/v1/timesheets/{NOBODY}/history")) == 1
     assert await ids(running, f"/v1/timesheets/{NOBODY}/history?kind=change") == []
 
 
-async def test_pages_go_on_where_the_last_one_ended(house: House, running: InProcess) -> None:
+async def test_pages_continue_where_the_last_one_ended(house: House, running: InProcess) -> None:
     wanted = await ids(running, "/v1/audit/records?kind=directory&limit=200")
     found: list[str] = []
     following: str | None = ""
@@ -228,13 +224,13 @@ async def test_pages_go_on_where_the_last_one_ended(house: House, running: InPro
         ("audit/records/7", "path.record_id"),
     ],
 )
-async def test_a_question_that_cannot_be_put_is_told_which_field(running: InProcess, query: str, field: str) -> None:
+async def test_an_invalid_query_names_the_field(running: InProcess, query: str, field: str) -> None:
     problem = await asked(running, f"/v1/{query}", 422)
     assert problem["type"] == "urn:timewarden:problem:invalid-field"
     assert [item["field"] for item in problem["fields"]] == [field]
 
 
-async def test_a_cursor_belongs_to_its_question(running: InProcess) -> None:
+async def test_a_cursor_belongs_to_its_query(running: InProcess) -> None:
     cursor = (await asked(running, "/v1/audit/records?limit=1"))["next_cursor"]
     forged = cursor[:-2] + ("AA" if cursor[-2:] != "AA" else "BB")
     for path in (
@@ -247,7 +243,7 @@ async def test_a_cursor_belongs_to_its_question(running: InProcess) -> None:
         assert [field["field"] for field in problem["fields"]] == ["query.cursor"]
 
 
-async def test_counting_is_recorded_like_every_other_access(house: House, running: InProcess) -> None:
+async def test_counting_is_recorded_as_an_access(house: House, running: InProcess) -> None:
     await running.send("GET", "/v1/me", running.token())
     since = quote((datetime.now(UTC) - timedelta(hours=1)).isoformat())
     before = await house.count("audit_record WHERE kind = 'access'")
@@ -259,13 +255,13 @@ async def test_counting_is_recorded_like_every_other_access(house: House, runnin
     assert missing["decision_id"]
 
 
-async def test_nothing_was_decided_before_the_first_day(running: InProcess) -> None:
+async def test_a_period_before_the_year_1_is_refused(running: InProcess) -> None:
     assert (await asked(running, "/v1/decisions/summary?until=0001-01-02T00:00:00Z"))["total"] == 0
 
 
-async def test_a_question_that_would_take_too_long_says_how_to_narrow_it(house: House, issuer: str) -> None:
+async def test_a_query_that_takes_too_long_says_how_to_narrow_it(house: House, issuer: str) -> None:
     async with api(house, issuer, database_timeout=1.5) as hurried, house.owner.transaction():
-        # Whatever reads the log waits behind this lock until the statement's time is up.
+        # Reads of the log wait for this lock until the statement timeout.
         await house.owner.execute("LOCK TABLE audit_position IN ACCESS EXCLUSIVE MODE")
         token = hurried.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
         answer = await hurried.send("GET", "/v1/decisions", token)
