@@ -248,7 +248,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             *decision_routes(gate, cursors),
             *audit_record_routes(gate, cursors),
             *audit_export_routes(gate, parts.requests),
-            decision_explanation_route(gate, policies.built),
+            decision_explanation_route(gate, policies.load),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
             *policy_routes(administration, cursors),
             *policy_diff_routes(PolicyComparison(administration, check_worker.compare)),

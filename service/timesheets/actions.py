@@ -107,7 +107,7 @@ class Timesheets:
         """As `read`, with the allowed actions."""
         async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
             sheet = store.sheet_of_row(reading.permit, reading.found)
-            actions = allowed_actions.of_read(reading.permit, actions_from(sheet.state))
+            actions = allowed_actions.of_row(reading.permit, actions_from(sheet.state))
             reading.returned = [str(sheet_id)]
         return reading.answer(SheetWithActions(sheet, actions))
 

@@ -84,8 +84,8 @@ class Approvals:
             )
             items = []
             for sheet, row in found.items:
-                hint = allowed_actions.by_what(listing.visibility, row)
-                items.append(Approval(sheet, row["updated_at"], names.get(sheet.owner), hint.relations, hint.rules))
+                ground = allowed_actions.explain_listed_row(listing.visibility, row)
+                items.append(Approval(sheet, row["updated_at"], names.get(sheet.owner), ground.relations, ground.rules))
             listing.returned = [str(item.sheet.id) for item in items]
             step_up = None
             if (stronger := listing.after_step_up()) is not None:

@@ -378,7 +378,7 @@ async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: U
 
 async def current(house: House) -> Snapshot:
     """The version that is active now."""
-    return await house.versions.built(await house.owner.fetchval("SELECT active FROM policy_head"))
+    return await house.versions.load(await house.owner.fetchval("SELECT active FROM policy_head"))
 
 
 # --- who is recognised

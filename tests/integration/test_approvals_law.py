@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.allowed_actions import by_what
+from service.authorization.enforcement.allowed_actions import explain_listed_row
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import PrincipalKind
@@ -104,7 +104,7 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
                 page = await approvals_store.list_pending(shown, world.connection, after=after, limit=4)
                 for one, row in page.items:
                     found.append((one.updated_at, one.id))
-                    assert by_what(shown, row).rules, "in the list, and by no rule"
+                    assert explain_listed_row(shown, row).rules, "in the list, and by no rule"
                     same = world.organisation.same
                     assert asker.person is None or not any(same(asker.person, by) for by in {one.owner, *one.editors})
                     assert asker.person is not None or asker.client not in one.uploaders

@@ -224,6 +224,6 @@ async def test_the_refusal_is_recorded_with_its_cause_and_can_be_decided_again(d
     record: dict[str, Any] = json.loads(body)
     assert (record["outcome"], record["reason"], record["applied"]) == ("deny", "law", False)
     assert record["four_eyes_of"] == [four_eyes]
-    recorded, first = read(body), await desk.house.versions.built(1)
+    recorded, first = read(body), await desk.house.versions.load(1)
     assert decide_again(first, recorded) == recorded.verdict
     assert "going back does not lift four eyes" in explained(first, recorded).because

@@ -92,7 +92,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
 
     async def at_once(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
         # As a request would that begins as soon as this is committed.
-        assert await house.versions.built(number) is snapshot
+        assert await house.versions.load(number) is snapshot
         return await moved(change, snapshot, back=back)
 
     monkeypatch.setattr(administration, "_moved", at_once)

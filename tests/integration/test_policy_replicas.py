@@ -241,14 +241,14 @@ async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_
         # Nobody reads a version's texts while this lasts.
         await lock.execute("LOCK TABLE policy_version IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(PolicyUnavailable):
-            await versions.at(number)
+            await versions.switch_to(number)
         assert versions.current().number == 1
         assert versions.trouble is not None
 
     async def learned() -> bool:
         # On a busy machine the bound may pass once more.
         with suppress(PolicyUnavailable):
-            return (await versions.at(number)).number == number
+            return (await versions.switch_to(number)).number == number
         return False
 
     await until(learned)
@@ -271,7 +271,7 @@ async def test_what_nobody_expected_of_a_version_refuses_and_does_not_stop_the_h
         number = await activated(house, with_rows())
         assert await trouble(versions) == f"version {number} is active and cannot be loaded here"
         with pytest.raises(PolicyUnavailable):
-            await versions.at(number)
+            await versions.switch_to(number)
         broken.clear()
         assert await soon(versions, number)
         assert versions.trouble is None
@@ -301,9 +301,9 @@ async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_wai
     versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=30)
     # As many other threads as the process has may be busy with whatever they like.
     others = [asyncio.get_running_loop().run_in_executor(None, release.wait, 60) for _ in range(64)]
-    asked = [asyncio.create_task(versions.built(number)) for number in numbers[:-1]]
+    asked = [asyncio.create_task(versions.load(number)) for number in numbers[:-1]]
     try:
-        assert (await versions.at(7)).number == 7
+        assert (await versions.switch_to(7)).number == 7
         assert not any(one.done() for one in asked)
         assert not any(other.done() for other in others)
     finally:

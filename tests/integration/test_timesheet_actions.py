@@ -263,7 +263,7 @@ async def test_a_refusal_by_a_law_in_code_is_recorded_as_what_the_caller_is_told
         rows("p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team")
     )
     house.versions.keep(Snapshot.build(lenient, 1))
-    await house.versions.at(1)
+    await house.versions.switch_to(1)
     monkeypatch.setattr(laws, "law_forbids", lambda _: False)
     with pytest.raises(Forbidden) as refused:
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))

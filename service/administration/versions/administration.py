@@ -105,7 +105,7 @@ class PolicyAdministration:
     async def replicas(self, caller: Caller) -> Answer[Sequence[Replica]]:
         """The API processes, and by which version each decides."""
         async with self._gate.read(caller, KIND, "read") as reading:
-            found = await replicas.listed(reading.connection)
+            found = await replicas.list_replicas(reading.connection)
         return reading.answer(found)
 
     async def admit(self, caller: Caller) -> None:
@@ -171,7 +171,7 @@ class PolicyAdministration:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             version = await _moved(change, snapshot, back=back)
         self._tell(number)
-        await self._versions.at(number)
+        await self._versions.switch_to(number)
         return change.answer(version)
 
     async def _checked(self, number: int) -> Snapshot:
@@ -183,13 +183,13 @@ class PolicyAdministration:
         if report.complaints:
             raise PolicyRejected(report.complaints)
         # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
-        return await self._versions.prepared(number)
+        return await self._versions.prepare(number)
 
     async def _left_behind(self, caller: Caller, number: int) -> dict[int, Snapshot]:
         """The versions that still have a say when the asker activates what they proposed; mostly none."""
         async with self._versions.connection() as connection:
             numbers = await version_store.left_behind(connection, number, caller.principal)
-        return {one: await self._versions.built(one) for one in numbers}
+        return {one: await self._versions.load(one) for one in numbers}
 
 
 async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersion:
@@ -220,7 +220,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
             raise StaleExpectation
     if number == expected:
         raise Conflict(f"Version {number} is active already")
-    await replicas.check_words(change.connection, snapshot.vocabulary)
+    await replicas.require_words(change.connection, snapshot.vocabulary)
     _keep_a_way_back(change, snapshot)
     by = Activator(principal.person, principal.client, change.decision.uid)
     if not await version_store.move_head(change.connection, number, expected=expected, by=by, back=back):

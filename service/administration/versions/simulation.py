@@ -79,7 +79,7 @@ class Simulation:
         # Before any connection is held, and only for those who may: building a version takes a while.
         if asked.version is not None and await self._gate.would_allow(caller, KIND, ACTION):
             try:
-                chosen = await self._versions.built(asked.version)
+                chosen = await self._versions.load(asked.version)
             except PolicyUnavailable as error:
                 if not isinstance(error.__cause__, NotFound):
                     raise

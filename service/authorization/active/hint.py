@@ -1,7 +1,7 @@
-"""The hint that the policy changed, through Redis: it makes the other processes load a version early, and no more.
+"""A hint through Redis that the active policy version changed, so that other processes load it early.
 
-Redis owns nothing here. A hint may be lost, late or false: whoever hears one looks into Postgres, and each decision
-learns the active version with its own facts. So nothing waits for Redis, and nothing fails with it.
+Redis owns nothing here. A hint may be lost, late or false: a process that receives it reads the active version from
+Postgres, and every decision learns it with its facts anyway. So nothing waits for Redis, and nothing fails with it.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
 
-MAX_WAITING: Final = 16
+MAX_HINTS_IN_FLIGHT: Final = 16
 SILENCE_SECONDS: Final = 15.0
 LONGEST_PAUSE: Final = 30.0
 _log = structlog.get_logger(__name__)
 
 
 class PolicyHint:
-    """`channel` is the same for all processes of an installation; `timeout`, in seconds, bounds the telling."""
+    """`channel` is the same for all processes of an installation. `timeout`, in seconds, limits publishing."""
 
     def __init__(self, redis: Redis, channel: str, *, timeout: float = 1.0) -> None:
         self._redis = redis
         self._channel = channel
         self._timeout = timeout
-        self._telling: set[asyncio.Task[None]] = set()
+        self._publishing: set[asyncio.Task[None]] = set()
 
     def tell(self, number: int) -> None:
-        """Say that a version became active, beside the answer and not before it."""
-        if len(self._telling) >= MAX_WAITING:
+        """Publish that a version became active, in the background: the response does not wait for it."""
+        if len(self._publishing) >= MAX_HINTS_IN_FLIGHT:
             return
         task = asyncio.create_task(self._publish(number), name=f"hint of policy {number}")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
     async def listen(self, heard: Callable[[], object]) -> NoReturn:
-        """Call `heard` for each hint, until cancelled; connects again whenever the connection is lost. It is called
-        after each connecting too: a hint may have gone by meanwhile."""
+        """Call `heard` for each hint until cancelled, and after each connecting, because a hint may have been missed.
+        Reconnects when the connection is lost."""
         pause = 0.0
         while True:
             await asyncio.sleep(pause)
@@ -52,14 +52,14 @@ class PolicyHint:
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
                     heard()
-                    while await self._spoken(subscription):
+                    while await self._received_hint(subscription):
                         pause = 0.0
                         heard()
             except (RedisError, OSError, TimeoutError) as error:
                 _log.warning("policy_hint_lost", problem=type(error).__name__)
 
-    async def _spoken(self, subscription: PubSub) -> bool:
-        """Wait for a hint. False when the connection is dead: a ping was not answered."""
+    async def _received_hint(self, subscription: PubSub) -> bool:
+        """Wait for a hint. False if the connection is dead: a ping was not answered."""
         for _ in range(2):
             while (message := await subscription.get_message(timeout=SILENCE_SECONDS)) is not None:
                 if message["type"] == "message":
@@ -68,8 +68,8 @@ class PolicyHint:
         return False
 
     async def close(self) -> None:
-        """Let go of the connections; what was not told yet is dropped."""
-        for task in tuple(self._telling):
+        """Close the connections and drop hints that were not published."""
+        for task in tuple(self._publishing):
             task.cancel()
         await self._redis.aclose()
 

@@ -1,7 +1,7 @@
-"""Which API processes live, which words their code knows, and by which version each decides. Postgres owns the rows.
+"""The registry of API processes: the policy words that their code knows, and the version that each decides by.
 
-A row says what a process said of itself: nothing is decided by it, but that a version with words that a live process
-does not know is not activated. A process that stopped without a word is left out soon, and its row is swept later.
+Postgres owns the rows; each process writes its own. A version with a word that a live process does not know is not
+activated. A process that stops without saying so soon counts as dead, and its row is deleted later.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from service.policy.access_request import Vocabulary
 
 HEARTBEAT: Final = 5.0
-# Three heartbeats: one may be lost, and one may wait behind a slow database.
+# Three heartbeats: one may be lost, and another may wait for a slow database.
 ALIVE_SECONDS: Final = 3 * HEARTBEAT
-SWEPT_SECONDS: Final = 3600.0
-MAX_LISTED: Final = 500
+DELETED_AFTER_SECONDS: Final = 3600.0
+MAX_REPLICAS_LISTED: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """An API process as it last spoke. `policy_version` is None while it starts."""
+    """An API process as of its last heartbeat. `policy_version` is None while it starts."""
 
     id: UUID
     policy_version: int | None
@@ -44,9 +44,9 @@ class Replica:
 
 
 def words_of_code() -> frozenset[str]:
-    """Every word that this code can supply, as `dimension kind.word`."""
+    """Every word that this code supports, as `dimension kind.word`."""
     return frozenset(
-        _spelled(
+        _spell_words(
             known_words.ACTIONS,
             known_words.STATES,
             known_words.RELATIONS,
@@ -57,23 +57,24 @@ def words_of_code() -> frozenset[str]:
 
 
 def words_of(vocabulary: Vocabulary) -> frozenset[str]:
-    """Every word of a vocabulary that code must supply: a fact with a `max_age` and a scope need none."""
+    """Every word of a vocabulary that code must support; a scope and a fact with a `max_age` need no code."""
     asked = vocabulary.request_facts - vocabulary.thresholds.keys()
     tables = (vocabulary.actions, vocabulary.states, vocabulary.relations, vocabulary.facts)
-    return frozenset(_spelled(*tables, asked))
+    return frozenset(_spell_words(*tables, asked))
 
 
 async def register(connection: Connection, replica: UUID) -> None:
-    """Be known from now on, before any policy is loaded: an activation either sees these words, or is over when the
-    policy is loaded. Raises Misconfigured when the database's schema is older than this code."""
+    """Register a process before it loads a policy: an activation either sees its words, or ends before the policy is
+    loaded. Raises Misconfigured if the database's schema is older than this code."""
     async with connection.transaction():
         await hold_active_version(connection)
         try:
-            # Processes that died long ago.
+            # Processes that stopped long ago.
             await connection.execute(
-                "DELETE FROM api_replica WHERE seen_at < clock_timestamp() - make_interval(secs => $1)", SWEPT_SECONDS
+                "DELETE FROM api_replica WHERE seen_at < clock_timestamp() - make_interval(secs => $1)",
+                DELETED_AFTER_SECONDS,
             )
-            # This process, with what its code knows.
+            # This process, with the words of its code.
             await connection.execute(
                 "INSERT INTO api_replica (id, words) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
                 replica,
@@ -86,7 +87,8 @@ async def register(connection: Connection, replica: UUID) -> None:
 
 
 async def beat(connection: Connection, replica: UUID, version: int) -> int | None:
-    """Say that this process lives and decides by `version`; the version that is active. None when its row was swept."""
+    """Record a heartbeat of a process that decides by `version`. Returns the active version, or None if the row was
+    deleted meanwhile."""
     # The row of this process by its primary key.
     active: int | None = await connection.fetchval(
         "UPDATE api_replica SET policy_version = $2, seen_at = clock_timestamp() WHERE id = $1"
@@ -98,27 +100,27 @@ async def beat(connection: Connection, replica: UUID, version: int) -> int | Non
 
 
 async def leave(connection: Connection, replica: UUID) -> None:
-    """Be known no longer."""
+    """Remove a process that stops."""
     # The row of this process by its primary key.
     await connection.execute("DELETE FROM api_replica WHERE id = $1", replica)
 
 
-async def listed(connection: Connection) -> list[Replica]:
-    """The processes that spoke within the last hour, the newest first, some hundreds at most."""
-    # A small table: a row for each API process that runs or ran within the hour.
+async def list_replicas(connection: Connection) -> list[Replica]:
+    """The processes with a heartbeat in the last hour, newest first, up to MAX_REPLICAS_LISTED."""
+    # A small table: a row for each API process of the last hour.
     rows = await connection.fetch(
         "SELECT id, policy_version, started_at, seen_at,"
         " seen_at > clock_timestamp() - make_interval(secs => $1) AS alive"
         " FROM api_replica ORDER BY started_at DESC, id LIMIT $2",
         ALIVE_SECONDS,
-        MAX_LISTED,
+        MAX_REPLICAS_LISTED,
     )
     return [Replica(**dict(row)) for row in rows]
 
 
-async def check_words(connection: Connection, vocabulary: Vocabulary) -> None:
-    """Raise PolicyRejected when a live process does not know a word of this vocabulary: it could not decide by it."""
-    # Each word that some live process lacks, with how many lack it.
+async def require_words(connection: Connection, vocabulary: Vocabulary) -> None:
+    """Raise PolicyRejected if a live process does not know a word of this vocabulary: it could not decide by it."""
+    # Each word that a live process does not know, with the number of such processes.
     rows = await connection.fetch(
         "SELECT word, count(*) AS lacking FROM unnest($1::text[]) AS wanted (word)"
         " JOIN api_replica ON seen_at > clock_timestamp() - make_interval(secs => $2) AND NOT word = ANY (words)"
@@ -135,7 +137,7 @@ async def check_words(connection: Connection, vocabulary: Vocabulary) -> None:
         raise PolicyRejected(complaints)
 
 
-def _spelled(
+def _spell_words(
     actions: Mapping[str, AbstractSet[str]],
     states: Mapping[str, AbstractSet[str]],
     relations: Mapping[str, AbstractSet[str]],

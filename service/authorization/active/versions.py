@@ -1,8 +1,8 @@
-"""Policy versions: immutable rows in Postgres, and the snapshots that this process has built from them.
+"""The policy version that decides in this process, and the snapshots that it has built of versions.
 
-Postgres owns which version is active; a process holds a few built snapshots, and learns the active number with the
-facts of every decision. The loader has a Database and threads of its own, so that no request waits for a connection
-while holding one, and nothing else that takes long keeps the active version waiting.
+Versions are immutable rows in Postgres, which owns the number of the active one; a process learns that number with the
+facts of every decision. Loading has its own Database and threads: a request that holds a connection does not wait for
+another, and the active version does not wait for other slow work.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection, Database
 
-KEPT = 4
-# Versions that are built at once: one that is only asked about, and all others that are active or just were.
+MAX_SNAPSHOTS_KEPT = 4
+# Versions that are built at once: one that a request only asks about; the others are for active versions.
 THREADS = 3
-# Seconds that whoever activates a version waits for it.
+# Seconds that an activation waits for its version.
 LONGEST_PREPARATION = 60.0
-# Mutations hold this advisory lock shared, activation takes it exclusively: nothing commits under a replaced version.
+# Changes hold this advisory lock shared, an activation exclusively: no change commits under a replaced version.
 POLICY_LOCK = 0x74770001
-# Proposals take this one in turn.
+# Proposals hold this lock one after the other.
 PROPOSAL_LOCK = POLICY_LOCK + 1
 _log = structlog.get_logger(__name__)
 
 
 class PolicyVersions:
-    """`build` turns texts and a number into a Snapshot (it may take a second and runs in a thread); `timeout`, in
-    seconds, bounds how long a request may wait for a version to be loaded."""
+    """`build` makes a Snapshot of texts and a number; it may take a second and runs in a thread. A request waits up to
+    `timeout` seconds for a version."""
 
     def __init__(
         self, database: Database, build: Callable[[PolicyText, int], Snapshot], *, timeout: float = 5.0
@@ -50,53 +50,51 @@ class PolicyVersions:
         self._timeout = timeout
         self._built: OrderedDict[int, Snapshot] = OrderedDict()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="policy")
-        self._only_asked_about = asyncio.Lock()
+        self._inactive_turn = asyncio.Lock()
         self._loading: dict[tuple[int, bool], asyncio.Task[Snapshot]] = {}
         self._current: Snapshot | None = None
-        # Why the version that was last seen to be active could not be loaded; None while all is well.
+        # Why the newest active version could not be loaded; None if it was.
         self.trouble: str | None = None
 
     async def start(self) -> Snapshot:
-        """Load the active version. Raises PolicyUnavailable when there is none: no policy, no start."""
+        """Load the active version. Raises PolicyUnavailable if there is none."""
         async with self._database.connection() as connection:
             # Which version is active.
             active = await connection.fetchval("SELECT active FROM policy_head")
         if active is None:
             raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
-        # No request waits yet, so a version may take the time that it takes: a bound would make every start fail alike.
+        # Without a time limit: no request waits yet, and a slow version would make every start fail.
         self._current = await self._load(active, active=True)
         return self._current
 
     def current(self) -> Snapshot:
-        """The newest active version that this process has learned of. It may be behind: see `enforcement`."""
+        """The newest active version that this process knows. It may be behind; the gate finds out and switches."""
         if self._current is None:
             raise PolicyUnavailable(cause="no version was loaded yet")
         return self._current
 
-    async def at(self, number: int) -> Snapshot:
-        """The snapshot of the version that was just seen to be active; it becomes the current one.
-
-        Any number of callers share one load. Raises PolicyUnavailable when it does not end within the bound.
-        """
+    async def switch_to(self, number: int) -> Snapshot:
+        """Make the active version the current one, and return its snapshot. Concurrent calls share one load. Raises
+        PolicyUnavailable if the version cannot be loaded in time."""
         try:
-            snapshot = await self._in_time(number, active=True)
+            snapshot = await self._load_in_time(number, active=True)
         except PolicyUnavailable as error:
             self.trouble = f"version {number} is active and cannot be loaded here"
             raise PolicyUnavailable(cause=error.cause) from error
         self._current, self.trouble = snapshot, None
         return snapshot
 
-    async def built(self, number: int) -> Snapshot:
-        """The snapshot of any version, built if need be, without making it the current one. One at a time is built for
-        those who only ask about it. Raises PolicyUnavailable, from NotFound when there is no such version."""
-        return await self._in_time(number, active=False)
+    async def load(self, number: int) -> Snapshot:
+        """The snapshot of any version, which does not become the current one. Such versions are built one at a time.
+        Raises PolicyUnavailable, caused by NotFound for an unknown version."""
+        return await self._load_in_time(number, active=False)
 
-    async def prepared(self, number: int) -> Snapshot:
-        """As `built`, for a version that is about to be activated: whoever does that may wait longer than a request. It
-        is built as if it were active, so that nobody waits for it twice."""
-        return await self._in_time(number, active=True, seconds=LONGEST_PREPARATION)
+    async def prepare(self, number: int) -> Snapshot:
+        """As `load`, for a version that is about to be activated: it is built like an active one, and the activation
+        waits longer than other requests."""
+        return await self._load_in_time(number, active=True, seconds=LONGEST_PREPARATION)
 
-    async def _in_time(self, number: int, *, active: bool, seconds: float | None = None) -> Snapshot:
+    async def _load_in_time(self, number: int, *, active: bool, seconds: float | None = None) -> Snapshot:
         if (known := self._built.get(number)) is not None:
             self._built.move_to_end(number)
             return known
@@ -112,12 +110,12 @@ class PolicyVersions:
             raise _unavailable(number, "was not loaded in time") from error
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
-        """One of the loader's own connections, for reading versions outside any request's transaction."""
+        """A connection of the loader, for reading versions outside a request's transaction."""
         return self._database.connection()
 
     async def _load(self, number: int, *, active: bool) -> Snapshot:
         try:
-            async with nullcontext() if active else self._only_asked_about:
+            async with nullcontext() if active else self._inactive_turn:
                 async with self.connection() as connection:
                     text = await load_texts(connection, number)
                 loop = asyncio.get_running_loop()
@@ -125,16 +123,16 @@ class PolicyVersions:
         except (TryLater, NotFound, PolicyRejected) as error:
             raise _unavailable(number, str(error)) from error
         except Exception as error:
-            # Whatever is wrong with a version or with us, those who wait for it must be refused, and be told so.
+            # Whatever the fault is, the requests that wait for the version must be refused.
             _log.exception("policy_not_loaded", version=number, problem=type(error).__name__)
             raise _unavailable(number, type(error).__name__) from error
         self.keep(snapshot)
         return snapshot
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Remember a built snapshot; the least recently used one goes when there are too many."""
+        """Cache a snapshot. The least recently used snapshots are dropped."""
         self._built[snapshot.number] = snapshot
-        while len(self._built) > KEPT:
+        while len(self._built) > MAX_SNAPSHOTS_KEPT:
             self._built.popitem(last=False)
 
 
@@ -144,10 +142,10 @@ def _unavailable(number: int, why: str) -> PolicyUnavailable:
 
 
 async def hold_active_version(connection: Connection, *, exclusively: bool = False) -> None:
-    """Keep the active version from changing until this transaction ends, or, exclusively, keep everybody else from
-    committing under it. Waits no longer than the connection's lock time-out."""
+    """Keep the active version from changing until this transaction ends. `exclusively`: also keep all others from
+    committing changes. Waits up to the connection's lock timeout."""
     name = "pg_advisory_xact_lock" if exclusively else "pg_advisory_xact_lock_shared"
-    # The lock is given back when the transaction ends, however it ends.
+    # The lock ends with the transaction.
     await connection.execute(f"SELECT {name}($1)", POLICY_LOCK)
 
 

@@ -1,7 +1,7 @@
-"""Keeps one API process known to the others and up to date with the policy, beside the requests.
+"""Registers an API process among the replicas and keeps its policy up to date in the background.
 
-Owns the process's row in the registry, from its start to its end, and two tasks: a heartbeat, which also looks which
-version is active, and an ear for hints, which makes it look at once. Neither decides anything.
+Owns the process's row in the registry and two tasks: a heartbeat, which also reads the active version, and a listener
+for hints, which makes the heartbeat come at once.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     Listen = Callable[[Callable[[], object]], Awaitable[object]]
 
-# However many hints come, the database is looked at no more often than this, in seconds.
+# Seconds between two heartbeats, at least, however many hints come.
 SHORTEST = 0.1
-# Before it listens again after what nobody expected.
+# Seconds before listening again after an unexpected error.
 LONGEST_SILENCE = 5.0
 _log = structlog.get_logger(__name__)
 
 
 class PolicyWatch:
-    """`database`: a connection that requests do not wait for. `listen` calls back for each hint, without end."""
+    """`database` has a connection of its own, for which requests do not wait. `listen` calls back for each hint."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class PolicyWatch:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Register, load the policy, and keep watch inside this block. Raises PolicyUnavailable when no policy can be
-        loaded, Misconfigured when the database is too old."""
+        """Register, load the policy, and run the tasks inside this block. Raises PolicyUnavailable if no policy can be
+        loaded, Misconfigured if the database is too old."""
         async with self._database.connection() as connection:
             await replicas.register(connection, self.id)
         tasks: list[asyncio.Task[object]] = []
@@ -62,7 +62,7 @@ class PolicyWatch:
             await self._policies.start()
             tasks.append(asyncio.create_task(self._beat(), name="heartbeat"))
             if self._listen is not None:
-                tasks.append(asyncio.create_task(_forever(self._listen, self._look.set), name="policy hints"))
+                tasks.append(asyncio.create_task(_listen_forever(self._listen, self._look.set), name="policy hints"))
             yield
         finally:
             for task in tasks:
@@ -78,8 +78,8 @@ class PolicyWatch:
                 await self.look()
             except (TimewardenError, asyncpg.PostgresError) as error:
                 _log.warning("heartbeat_missed", problem=type(error).__name__)
-            except Exception as error:  # noqa: BLE001 — told, and the next beat comes
-                # Until a beat succeeds, this process counts as not ready.
+            except Exception as error:  # noqa: BLE001 — logged, and the next beat comes
+                # Until a beat succeeds, this process is not ready.
                 self._policies.trouble = f"the heartbeat fails ({type(error).__name__})"
                 _log.exception("heartbeat_failed", problem=type(error).__name__)
             await asyncio.sleep(SHORTEST)
@@ -89,22 +89,22 @@ class PolicyWatch:
             self._look.clear()
 
     async def look(self) -> None:
-        """Say that this process lives, learn which version is active, and load it. Raises TryLater."""
+        """Send a heartbeat, read the active version and load it if it is another one. Raises TryLater."""
         async with self._database.connection() as connection:
             active = await replicas.beat(connection, self.id, self._policies.current().number)
             if active is None:
                 await replicas.register(connection, self.id)
                 return
         if active != self._policies.current().number or self._policies.trouble is not None:
-            await self._policies.at(active)
+            await self._policies.switch_to(active)
             self._look.set()
 
 
-async def _forever(listen: Listen, heard: Callable[[], object]) -> None:
+async def _listen_forever(listen: Listen, heard: Callable[[], object]) -> None:
     while True:
         try:
             await listen(heard)
-        except Exception as error:  # noqa: BLE001 — told, and listened to again
-            # Without hints the heartbeat learns of a version all the same, only later.
+        except Exception as error:  # noqa: BLE001 — logged, and listened again
+            # Without hints the heartbeat learns of a version later.
             _log.exception("policy_hints_failed", problem=type(error).__name__)
         await asyncio.sleep(LONGEST_SILENCE)

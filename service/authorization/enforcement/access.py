@@ -1,7 +1,7 @@
-"""Who can: what it takes somebody to do something to one thing, and by which rule. Pure: owns no state.
+"""Who may do something to a resource: by which rule, with which scope, after which sign-in. Pure: owns no state.
 
-For each rule that would allow, the engine is asked with a token that holds the rule's scope and nothing else, and with
-as few facts about the sign-in as will do. So every way that is told has been decided, denies and laws included.
+For each allow rule the engine evaluates a request whose token holds only the rule's scope, with as few facts about the
+sign-in as possible. So each reported way was evaluated, with deny rules and laws.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from service.policy.access_request import Rule
     from service.policy.request_space import Budget
 
-# Of the facts about the sign-in that a rule does not ask for itself, so many are tried; the others stay unknown.
+# How many facts about the sign-in are tried, beside those that the rule asks for; the others stay unknown.
 MAX_OPEN_FACTS: Final = 5
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A rule that allows, the scope that the token must hold (None: any token will do), and what must be known of the
-    sign-in: words as `mfa` or `not mfa`."""
+    """An allow rule, the scope that the token needs (None: any token), and the required facts of the sign-in, such as
+    `mfa` or `not mfa`."""
 
     rule: str
     scope: str | None
@@ -38,13 +38,13 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Whom rules on these actions name: directory roles (with those that include them), persons, clients that act for
-    themselves; and `whoever`, the words that a token alone can bring."""
+    """The who-words of rules: directory roles with the roles that include them, persons, clients that act for
+    themselves; `of_token` are the words that a token alone can bring."""
 
     roles: frozenset[str]
     persons: frozenset[str]
     clients: frozenset[str]
-    whoever: tuple[str, ...]
+    of_token: tuple[str, ...]
 
 
 def ways(
@@ -55,8 +55,8 @@ def ways(
     facts: Mapping[str, bool | None],
     budget: Budget,
 ) -> tuple[Way, ...]:
-    """Every way in which somebody who answers to `who` may do it to a `thing` (kind, state) with these facts; fewer
-    when the `budget` is exhausted. It is work for a thread."""
+    """Every way in which a caller with the words `who` may do it to a `thing` (kind, state) with these facts; fewer if
+    the `budget` is exhausted. Slow: run it in a thread."""
     words, found = snapshot.close(who), list[Way]()
     rules = snapshot.index_of(thing[0], action).near(words)
     if not budget.spend(len(rules)):
@@ -70,21 +70,21 @@ def ways(
 
 
 def named(snapshot: Snapshot, kind: str, actions: tuple[str, ...]) -> Named:
-    """Whom the rules that allow these actions name beside relations."""
-    return snapshot.memoize("named", (kind, actions), lambda: _named(snapshot, kind, actions))
+    """The who-words, other than relations, of the rules that allow these actions."""
+    return snapshot.memoize("named", (kind, actions), lambda: _collect_named(snapshot, kind, actions))
 
 
-def _named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Named:
+def _collect_named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Named:
     rules = [rule for action in actions for rule in snapshot.rules_of(kind, action) if rule.effect is Effect.ALLOW]
     words = dict.fromkeys(rule.who for rule in rules)
     roles = {word for word in words if word.startswith(ROLE)}
     roles |= {role for role, _ in snapshot.policy.role_links if not roles.isdisjoint(snapshot.close([role]))}
 
-    def after(prefix: str, among: Iterable[str]) -> frozenset[str]:
+    def without_prefix(prefix: str, among: Iterable[str]) -> frozenset[str]:
         return frozenset(word.removeprefix(prefix) for word in among if word.startswith(prefix))
 
-    whoever = tuple(word for word in words if word == ANYONE or word.startswith((ROLE, VIA)))
-    return Named(after(ROLE, roles), after(PERSON, words), after(CLIENT, words), whoever)
+    of_token = tuple(word for word in words if word == ANYONE or word.startswith((ROLE, VIA)))
+    return Named(without_prefix(ROLE, roles), without_prefix(PERSON, words), without_prefix(CLIENT, words), of_token)
 
 
 def _way(
@@ -95,7 +95,7 @@ def _way(
     facts: Mapping[str, bool | None],
     budget: Budget,
 ) -> Way | None:
-    """The way by one rule that takes the fewest facts about the sign-in."""
+    """The way by this rule with the fewest facts about the sign-in; None if it never allows."""
     index = snapshot.index_of(thing[0], rule.action)
     lookup = {name: (value,) for name, value in facts.items() if name in index.words.facts}
     own = {condition.fact for condition in rule.when}

@@ -1,7 +1,7 @@
-"""Hints: which actions the asker may do to a row now, with this token, for clients that show buttons. Pure.
+"""Allowed actions: what the caller may do to a row now, with this token, for clients that show buttons. Pure.
 
-The same engine decides on the same facts as the request itself would have; a hint is no decision and is not recorded,
-because nothing follows from it: whoever presses the button is decided anew.
+The engine evaluates each action on the facts of the read. This is not a decision and not recorded: a client that then
+sends the request gets a decision of its own.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
 
 
-def of_read(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
-    """Those of `actions` that whoever was permitted to read the row may do to it, in their order."""
-    asked = permit.decision.request
-    return _allowed(permit.snapshot, asked.principal, asked.resource.kind, asked.lookup, actions)
+def of_row(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
+    """Those of `actions` that are allowed on the row that was read, in their order."""
+    request = permit.decision.request
+    return _filter_allowed(permit.snapshot, request.principal, request.resource.kind, request.lookup, actions)
 
 
 def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable[str]) -> tuple[str, ...]:
-    """The same for a row of a list that was read with its relations, in the snapshot that the list was seen in."""
+    """The same for a row of a list that was read with `fact_columns`."""
     lookup = look_at_listed_row(visibility.lookup, row, visibility.facts)
-    return _allowed(visibility.snapshot, visibility.principal, visibility.kind, lookup, actions)
+    return _filter_allowed(visibility.snapshot, visibility.principal, visibility.kind, lookup, actions)
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """By what somebody may do something to a row: the relations to it, and the rules that allow."""
+    """Why an action on a row is allowed: the caller's relations to it, and the rules."""
 
     relations: tuple[str, ...]
     rules: tuple[str, ...]
 
 
-def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
-    """Why a row is in a list that was read with its relations: asked of the engine, as a single request would be."""
+def explain_listed_row(visibility: Visibility, row: asyncpg.Record) -> Ground:
+    """Why a row is in a list that was read with `fact_columns`. Evaluated like a single request for the row."""
     lookup = look_at_listed_row(visibility.lookup, row, visibility.facts)
     resource = resource_of(visibility.kind, lookup, None)
     names = evaluate(visibility.snapshot, visibility.principal, visibility.action, resource, lookup).verdict.rules
@@ -53,7 +53,7 @@ def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
     return Ground(tuple(dict.fromkeys(rule.who for rule in rules)), names)
 
 
-def _allowed(
+def _filter_allowed(
     snapshot: Snapshot, principal: Principal, kind: str, lookup: FactLookup, actions: Iterable[str]
 ) -> tuple[str, ...]:
     resource, known = resource_of(kind, lookup, None), snapshot.vocabulary.actions.get(kind, frozenset())

@@ -1,7 +1,8 @@
-"""What a caller may do at all, for each kind and action: computed by the engine that decides, not by a second reading.
+"""Capabilities: what a caller may do at all, for each kind and action. Computed by the engine that decides. Pure.
 
-Pure. More words of an caller only make more rules match, and an unknown fact matches no allow and every deny: so the
-poorest and the richest question bound all others, and each allow rule's own question shows whether it can ever help.
+More words of a caller only make more rules match, and an unknown fact matches no allow and every deny. So the request
+with the fewest words and the one with the most bound all others, and the smallest request that each allow rule matches
+shows whether the rule can ever help.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ CAPABILITIES: Final = "capabilities"
 
 
 class Availability(StrEnum):
-    """ALWAYS: whatever the resource. DEPENDS: on what one is to it, or on its state. SCOPE and SIGN_IN: not with this
-    token, but with another scope or another sign-in. NEVER: not as the policy stands."""
+    """ALWAYS: on every resource. DEPENDS: on the caller's relation to it, or on its state. SCOPE and SIGN_IN: not with
+    this token, but with another scope or another sign-in. NEVER: not under this policy."""
 
     ALWAYS = "always"
     DEPENDS = "depends"
@@ -40,8 +41,8 @@ class Availability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What may come of one action. `as_`: relations that help, of which the caller needs one. `states`: in which the
-    resource must be, empty for any. `scopes`: which of them would help, for SCOPE."""
+    """Whether an action is available. `as_`: relations of which the caller needs one. `states`: the states that the
+    resource must have; empty for any. `scopes`: for SCOPE, the scopes of which one would help."""
 
     kind: str
     action: str
@@ -52,20 +53,20 @@ class Capability:
 
 
 def list_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability]:
-    """One for each kind and action of the vocabulary. `seen` is what holds without any row. For thousands of rules it
-    is work for a thread; it is done once for callers who are alike to the rules."""
+    """A capability for each kind and action of the vocabulary; `lookup` is one without a row. Slow for thousands of
+    rules: run it in a thread. Cached for callers who differ in no word that a rule names."""
     caller = _caller(snapshot, principal, lookup)
     return snapshot.memoize(CAPABILITIES, caller.key(), lambda: _all(caller))
 
 
 def recall_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability] | None:
-    """As `list_capabilities`, if they were worked out before."""
+    """As `list_capabilities`, if they are cached; otherwise None."""
     found: Sequence[Capability] | None = snapshot.recall(CAPABILITIES, _caller(snapshot, principal, lookup).key())
     return found
 
 
 def _caller(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> _Caller:
-    """Of an caller's words and scopes, those that any rule could see."""
+    """The caller's words and scopes that any rule names."""
     visible = snapshot.words
     return _Caller(
         snapshot,

@@ -316,7 +316,7 @@ class Gate:
                     stack.push_async_exit(attempt.pop_all())
                     return result
             except _Behind as behind:
-                snapshot = await self._policies.at(behind.active)
+                snapshot = await self._policies.switch_to(behind.active)
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
     @asynccontextmanager
