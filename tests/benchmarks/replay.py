@@ -21,8 +21,8 @@ from uuid_utils.compat import uuid7
 
 from service.administration.checks import examination
 from service.administration.replay.batches import Versions, tally
-from service.administration.replay.recorded_request import read
-from service.administration.replay.reevaluation import decide_again
+from service.administration.replay.recorded_request import parse_request
+from service.administration.replay.reevaluation import reevaluate
 from service.administration.replay.worker import ReplayWorker
 from service.administration.versions.bootstrap import bootstrap
 from service.authorization.enforcement.changes import Caller
@@ -61,9 +61,9 @@ def main() -> None:
     print(
         f"{len(bodies):,} different records of {sum(map(len, bodies)) // len(bodies)} bytes in the mean; one process:"
     )
-    requests = [read(body) for body in bodies]
-    rate("read", bodies, lambda: [read(body) for body in bodies])
-    rate("decide again", bodies, lambda: [decide_again(version, request, version) for request in requests])
+    requests = [parse_request(body) for body in bodies]
+    rate("read", bodies, lambda: [parse_request(body) for body in bodies])
+    rate("decide again", bodies, lambda: [reevaluate(version, request, version) for request in requests])
     with tempfile.TemporaryDirectory() as folder:
         versions = Versions(Path(folder))
         versions.put(1, policy_forge.shipped())

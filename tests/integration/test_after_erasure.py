@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from service.administration.replay import recorded_request
-from service.administration.replay.reevaluation import FORMER_IDS, Undecidable, decide_again
+from service.administration.replay.reevaluation import FORMER_IDS, Undecidable, reevaluate
 from service.administration.versions import version_store
 from service.administration.versions.simulated_request import SimulatedRequest, SimulatedResource, Subject
 from service.administration.versions.simulation import Simulation
@@ -320,8 +320,8 @@ async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_an
     told = read_body(body)
     assert told["rules"] == ["never-max"]
     assert told["principal"]["former"] == {"named": [str(house.people["max"])], "others": 0}  # type: ignore[index]
-    recorded = recorded_request.read(body)
-    assert decide_again(house.versions.current(), recorded) == recorded.verdict
+    recorded = recorded_request.parse_request(body)
+    assert reevaluate(house.versions.current(), recorded) == recorded.verdict
     assert (await Approvals(house.gate).list_pending(house.caller(name))).value.items == ()
 
 
@@ -336,12 +336,12 @@ async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_g
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
     assert read_body(body)["principal"]["former"] == {"named": [], "others": 1}  # type: ignore[index]
     assert str(house.people["max"]).encode() not in body
-    recorded, before = recorded_request.read(body), house.versions.current()
-    assert decide_again(before, recorded) == recorded.verdict
+    recorded, before = recorded_request.parse_request(body), house.versions.current()
+    assert reevaluate(before, recorded) == recorded.verdict
     for person in ("max", "carl"):
         row = f"p, deny, person:{house.people[person]}, approve, any, timesheet, any, always, never-{person}"
         await activate(house, row)
-        assert decide_again(await current(house), recorded) == Undecidable(FORMER_IDS)
+        assert reevaluate(await current(house), recorded) == Undecidable(FORMER_IDS)
 
 
 async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_not_guess_for_a_rule_that_does(
@@ -354,10 +354,10 @@ async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_
     of_stranger = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", stranger.receipt.uid)
     assert told["relations"] == {**read_body(of_stranger)["relations"], "manager": True}  # type: ignore[dict-item]
     assert told["facts"] == read_body(of_stranger)["facts"]
-    recorded, before = recorded_request.read(body), house.versions.current()
-    assert decide_again(before, recorded) == recorded.verdict
+    recorded, before = recorded_request.parse_request(body), house.versions.current()
+    assert reevaluate(before, recorded) == recorded.verdict
     await activate(house, "p, deny, owner, read, any, timesheet, any, always, never-own")
-    assert decide_again(await current(house), recorded, before) == Undecidable(FORMER_IDS)
+    assert reevaluate(await current(house), recorded, before) == Undecidable(FORMER_IDS)
 
 
 async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: UUID) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.administration.replay.recorded_explanation import explained
-from service.administration.replay.recorded_request import read
-from service.administration.replay.reevaluation import decide_again
+from service.administration.replay.recorded_explanation import explain_record
+from service.administration.replay.recorded_request import parse_request
+from service.administration.replay.reevaluation import reevaluate
 from service.administration.versions.administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
@@ -224,6 +224,6 @@ async def test_the_refusal_is_recorded_with_its_cause_and_can_be_decided_again(d
     record: dict[str, Any] = json.loads(body)
     assert (record["outcome"], record["reason"], record["applied"]) == ("deny", "law", False)
     assert record["four_eyes_of"] == [four_eyes]
-    recorded, first = read(body), await desk.house.versions.load(1)
-    assert decide_again(first, recorded) == recorded.verdict
-    assert "going back does not lift four eyes" in explained(first, recorded).because
+    recorded, first = parse_request(body), await desk.house.versions.load(1)
+    assert reevaluate(first, recorded) == recorded.verdict
+    assert "going back does not lift four eyes" in explain_record(first, recorded).because

@@ -247,7 +247,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     told = read_body(body)
     assert told["principal"]["also"] == [str(night)]  # type: ignore[index]  # it is an object
     assert told["rules"] == ["never-mia"]
-    again = recorded_request.read(body).request
+    again = recorded_request.parse_request(body).request
     assert f"person:{night}" in who_words(again.principal, again.lookup)
 
 

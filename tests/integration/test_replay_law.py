@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.administration.replay.recorded_request import RecordedRequest, read
-from service.administration.replay.reevaluation import NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
+from service.administration.replay.recorded_request import RecordedRequest, parse_request
+from service.administration.replay.reevaluation import NOT_LOOKED, OTHER_ROWS, Undecidable, reevaluate
 from service.authorization.engine.engine import Snapshot
 from service.errors import TimewardenError
 from service.policy import policy_file
@@ -177,7 +177,7 @@ async def recorded_behind(house: House, place: int) -> list[tuple[RecordedReques
     found = await house.owner.fetch(
         "SELECT body FROM audit_record WHERE id > $1 AND kind IN ('decision', 'access') ORDER BY id", place
     )
-    return [(read(row["body"]), json.loads(row["body"])["returned"]) for row in found]
+    return [(parse_request(row["body"]), json.loads(row["body"])["returned"]) for row in found]
 
 
 async def last(house: House) -> int:
@@ -199,7 +199,7 @@ async def test_the_version_that_decided_decides_every_record_alike(
     assert found
     for one, _ in found:
         assert one.version == version.number
-        assert decide_again(version, one, version) == one.verdict
+        assert reevaluate(version, one, version) == one.verdict
 
 
 @settings(max_examples=example_count(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -221,7 +221,7 @@ async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
         versions.append(draft)
 
     for (was, was_returned), (live, returned) in zip(*verdicts, strict=True):
-        again = decide_again(versions[1], was, versions[0])
+        again = reevaluate(versions[1], was, versions[0])
         if isinstance(again, Undecidable) and was.listed:
             assert again.cause.startswith(OTHER_ROWS)
         elif isinstance(again, Undecidable):

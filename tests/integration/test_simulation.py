@@ -272,6 +272,6 @@ async def test_the_record_of_a_simulation_is_decided_again_as_the_request_to_sim
     body = await house.owner.fetchval(
         "SELECT body FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"])
     )
-    again = recorded_request.read(body)
+    again = recorded_request.parse_request(body)
     asked = (again.request.resource.kind, again.request.action, again.verdict.rules)
     assert asked == ("policy", "simulate", ("policy-simulate",))

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from service.administration.replay.recorded_explanation import BECAUSE, LAWS, LISTED, explained
-from service.administration.replay.recorded_request import read
+from service.administration.replay.recorded_explanation import BECAUSE, LAWS, LISTED, explain_record
+from service.administration.replay.recorded_request import parse_request
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.decision_record import of_decision
@@ -59,7 +59,7 @@ def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = T
 
 def why(version: Snapshot, decision: Decision) -> RecordedExplanation:
     caller = Caller(decision.request.principal, "r", "POST", "/v1/test")
-    return explained(version, read(of_decision(caller, decision, applied=None).body))
+    return explain_record(version, parse_request(of_decision(caller, decision, applied=None).body))
 
 
 def test_an_allow_names_its_row_with_line_and_text() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from service.administration.replay.recorded_request import NotARequest, read
+from service.administration.replay.recorded_request import NotARequest, parse_request
 from service.administration.replay.reevaluation import (
     FORMER_IDS,
     NO_KIND,
@@ -23,7 +23,7 @@ from service.administration.replay.reevaluation import (
     OTHER_ROWS,
     STATE_NOT_RECORDED,
     Undecidable,
-    decide_again,
+    reevaluate,
 )
 from service.audit.export_ocsf import READ, UPDATE, event
 from service.audit.sealed_rows import SealedRow
@@ -197,11 +197,11 @@ def worlds(draw: st.DrawFn) -> World:
 @settings(max_examples=example_count(100))
 @given(version=policies(), world=worlds())
 def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(version: Snapshot, world: World) -> None:
-    recorded = read(world.record(version))
+    recorded = parse_request(world.record(version))
 
-    assert decide_again(version, recorded, version) == world.decide(version).verdict
+    assert reevaluate(version, recorded, version) == world.decide(version).verdict
     # Built once more, as in another process, it is the same version all the same.
-    assert decide_again(Snapshot.build(version.policy, 2), recorded, version) == world.decide(version).verdict
+    assert reevaluate(Snapshot.build(version.policy, 2), recorded, version) == world.decide(version).verdict
 
 
 @settings(max_examples=example_count(100, uncut=150))
@@ -209,8 +209,8 @@ def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(versio
 def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
     version: Snapshot, draft: Snapshot, world: World
 ) -> None:
-    recorded = read(world.record(version))
-    again = decide_again(draft, recorded, version)
+    recorded = parse_request(world.record(version))
+    again = reevaluate(draft, recorded, version)
     live = world.decide(draft).verdict
 
     if isinstance(again, Undecidable) and recorded.listed:
@@ -239,7 +239,7 @@ def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
 ) -> None:
     listing = replace(world, about=About.LIST, action="read")
     body = listing.record(version)
-    if not (read(body).listed and listing.decide(draft).allowed):
+    if not (parse_request(body).listed and listing.decide(draft).allowed):
         return
     rows = [
         replace(listing, about=About.ROW, exists=True, state=state, relations=frozenset(relations), acted=acted)
@@ -250,7 +250,7 @@ def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
     ]
     reads = [(row.decide(version).allowed, row.decide(draft).allowed) for row in rows]
 
-    again = decide_again(draft, read(edited(body, returned=[str(ANA)])), version)
+    again = reevaluate(draft, parse_request(edited(body, returned=[str(ANA)])), version)
 
     if isinstance(again, Verdict) and again.allowed:
         assert all(was == now for was, now in reads)
@@ -306,7 +306,7 @@ OF_OLD: Final = {
 @settings(max_examples=example_count(60))
 @given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
 def test_records_of_the_first_release_are_decided_again_alike(version: Snapshot, world: World) -> None:
-    again = decide_again(version, read(before(replace(world, recorded_as=None).record(version))), version)
+    again = reevaluate(version, parse_request(before(replace(world, recorded_as=None).record(version))), version)
 
     assert isinstance(again, Undecidable) or again == world.decide(version).verdict
 
@@ -316,8 +316,8 @@ def test_a_relation_that_no_record_evaluated_is_not_guessed() -> None:
     older = edited(body, relations={"owner": False, "manager": True})
     draft = snapshot("p, allow, importer, approve, any, timesheet, approve:timesheets, always, by-importer")
 
-    assert decide_again(draft, read(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
-    assert decide_again(draft, read(older)) == Undecidable("relation importer was not evaluated")
+    assert reevaluate(draft, parse_request(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
+    assert reevaluate(draft, parse_request(older)) == Undecidable("relation importer was not evaluated")
 
 
 def test_a_relation_under_its_old_name_counts_as_not_evaluated() -> None:
@@ -325,21 +325,21 @@ def test_a_relation_under_its_old_name_counts_as_not_evaluated() -> None:
     older = edited(body, relations={"owner": False, "manager": False, "deputy": True})
     version = snapshot(APPROVING.replace("manager", "delegate"))
 
-    assert decide_again(version, read(older)) == Undecidable("relation delegate was not evaluated")
+    assert reevaluate(version, parse_request(older)) == Undecidable("relation delegate was not evaluated")
 
 
 def test_a_kind_that_this_release_lacks_is_not_guessed() -> None:
     resource = {"kind": "deputy", "id": None, "owner": None, "state": None, "version": None}
     older = edited(OWN.record(snapshot(APPROVING)), resource=resource, action="grant")
 
-    assert decide_again(snapshot(APPROVING), read(older)) == Undecidable(NO_KIND.format(kind="deputy"))
+    assert reevaluate(snapshot(APPROVING), parse_request(older)) == Undecidable(NO_KIND.format(kind="deputy"))
 
 
 def test_a_fact_that_no_record_evaluated_is_not_guessed() -> None:
     older = edited(OWN.record(snapshot(APPROVING)), facts={"mfa": None})
     draft = snapshot(APPROVING.replace("always", "not acted_for_owner"))
 
-    assert decide_again(draft, read(older)) == Undecidable("fact acted_for_owner was not evaluated")
+    assert reevaluate(draft, parse_request(older)) == Undecidable("fact acted_for_owner was not evaluated")
 
 
 def test_what_is_the_same_for_every_value_is_decided() -> None:
@@ -349,7 +349,7 @@ def test_what_is_the_same_for_every_value_is_decided() -> None:
         "p, allow, anyone, submit, any, timesheet, approve:timesheets, always, by-anyone",
     )
 
-    assert decide_again(draft, read(edited(older, action="submit"))) == Verdict(
+    assert reevaluate(draft, parse_request(edited(older, action="submit"))) == Verdict(
         allowed=True, reason=Reason.ALLOWED, rules=("by-anyone",)
     )
 
@@ -359,15 +359,15 @@ def test_facts_that_nobody_read_for_want_of_a_scope_are_not_guessed() -> None:
     body = stranger.record(snapshot(APPROVING))
     draft = snapshot(APPROVING.replace("approve:timesheets", "read:timesheets"))
 
-    assert read(body).verdict.reason is Reason.INSUFFICIENT_SCOPE
-    assert decide_again(draft, read(body)) == Undecidable(NOT_LOOKED)
+    assert parse_request(body).verdict.reason is Reason.INSUFFICIENT_SCOPE
+    assert reevaluate(draft, parse_request(body)) == Undecidable(NOT_LOOKED)
 
 
 def test_an_unknown_resource_stays_unknown() -> None:
     nowhere = replace(OWN, exists=False)
     body = nowhere.record(snapshot(APPROVING))
 
-    assert decide_again(snapshot(APPROVING.replace("manager", "anyone")), read(body)) == NO_ROW
+    assert reevaluate(snapshot(APPROVING.replace("manager", "anyone")), parse_request(body)) == NO_ROW
 
 
 def test_a_threshold_of_the_draft_is_judged_by_the_recorded_age() -> None:
@@ -380,15 +380,17 @@ def test_a_threshold_of_the_draft_is_judged_by_the_recorded_age() -> None:
         words = text.vocabulary.replace("[request.facts]", "[request.facts]\n" + fresh.format(seconds))
         return Snapshot.build(policy_file.parse(replace(text, vocabulary=words)), 2)
 
-    assert decide_again(draft(301), read(body)) == Verdict(allowed=True, reason=Reason.ALLOWED, rules=("approve-team",))
-    assert decide_again(draft(299), read(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
+    assert reevaluate(draft(301), parse_request(body)) == Verdict(
+        allowed=True, reason=Reason.ALLOWED, rules=("approve-team",)
+    )
+    assert reevaluate(draft(299), parse_request(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
 
 
 def test_what_a_law_in_code_refused_stays_refused() -> None:
     body = edited(OWN.record(snapshot(APPROVING)), outcome="deny", reason="law", rules=[])
 
-    assert decide_again(snapshot(APPROVING), read(body)) == BY_LAW
-    assert decide_again(snapshot(APPROVING.replace("manager", "owner")), read(body)) == Verdict(
+    assert reevaluate(snapshot(APPROVING), parse_request(body)) == BY_LAW
+    assert reevaluate(snapshot(APPROVING.replace("manager", "owner")), parse_request(body)) == Verdict(
         allowed=False, reason=Reason.NO_RULE
     )
 
@@ -397,13 +399,13 @@ def test_a_list_of_approvals_is_decided_again_by_the_rules_for_approving_and_kee
     listing = replace(OWN, about=About.LIST, action="approve", recorded_as=LIST_APPROVALS)
     version = snapshot(TEAM_ROWS.replace("read", "approve"))
     body = listing.record(version)
-    recorded = read(body)
+    recorded = parse_request(body)
     assert json.loads(body)["action"] == recorded.action == LIST_APPROVALS
     assert recorded.request.action == "approve"
-    assert decide_again(version, recorded, version) == listing.decide(version).verdict
-    older = read(replace(listing, recorded_as=None).record(version))
+    assert reevaluate(version, recorded, version) == listing.decide(version).verdict
+    older = parse_request(replace(listing, recorded_as=None).record(version))
     assert (older.action, older.request.action) == ("approve", "approve")
-    assert decide_again(version, older, version) == decide_again(version, recorded, version)
+    assert reevaluate(version, older, version) == reevaluate(version, recorded, version)
 
 
 @pytest.mark.parametrize("recorded_as", [LIST_APPROVALS, None])
@@ -420,7 +422,7 @@ def test_an_action_that_the_version_did_not_know_is_refused_again() -> None:
     asked = replace(OWN, action="frobnicate")
     version = snapshot(APPROVING)
 
-    assert decide_again(version, read(asked.record(version))) == asked.decide(version).verdict
+    assert reevaluate(version, parse_request(asked.record(version))) == asked.decide(version).verdict
 
 
 LISTING = replace(
@@ -448,7 +450,7 @@ GOT = snapshot(OWN_ROWS, TEAM_ROWS)
 def test_a_list_that_other_rules_would_fill_is_not_taken_for_the_same(rules: list[str], cause: str) -> None:
     body = edited(LISTING.record(GOT), returned=[str(ANA)])
 
-    assert decide_again(snapshot(*rules), read(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
+    assert reevaluate(snapshot(*rules), parse_request(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
 
 
 @pytest.mark.parametrize(
@@ -472,7 +474,7 @@ def test_a_list_that_other_rules_would_fill_is_not_taken_for_the_same(rules: lis
 )
 def test_a_list_that_would_show_the_same_rows_is_allowed_again(rules: list[str], names: tuple[str, ...] | None) -> None:
     signed_in = replace(LISTING, principal=replace(LISTING.principal, methods=frozenset({"pwd"})))
-    again = decide_again(snapshot(*rules), read(signed_in.record(GOT)), GOT)
+    again = reevaluate(snapshot(*rules), parse_request(signed_in.record(GOT)), GOT)
 
     assert again == Verdict(allowed=True, reason=Reason.ALLOWED, rules=names or ("read-own", "read-team"))
 
@@ -481,28 +483,28 @@ def test_a_list_that_would_lose_all_that_it_returned_counts_as_denied() -> None:
     nobody = snapshot(OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, always, nobody-reads")
     full = edited(LISTING.record(GOT), returned=[str(ANA)])
 
-    assert decide_again(nobody, read(full), GOT) == Verdict(
+    assert reevaluate(nobody, parse_request(full), GOT) == Verdict(
         allowed=False, reason=Reason.DENY_RULE, rules=("nobody-reads",)
     )
     # What returned nothing by name may have shown something all the same.
-    assert decide_again(nobody, read(LISTING.record(GOT)), GOT) == Undecidable(f"{OTHER_ROWS}: nobody-reads")
+    assert reevaluate(nobody, parse_request(LISTING.record(GOT)), GOT) == Undecidable(f"{OTHER_ROWS}: nobody-reads")
 
 
 def test_a_list_of_a_version_that_is_not_there_is_not_guessed() -> None:
-    assert decide_again(GOT, read(LISTING.record(GOT))) == Undecidable(NO_VERSION)
+    assert reevaluate(GOT, parse_request(LISTING.record(GOT))) == Undecidable(NO_VERSION)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"uid": "x"}'])
 def test_bytes_that_are_no_request_are_said_to_be_none(body: bytes) -> None:
     with pytest.raises(NotARequest):
-        read(body)
+        parse_request(body)
 
 
 def test_a_change_is_no_request() -> None:
     body = Record.make(Kind.SYSTEM, {"decided_at": NOW, "event": "x"}, uid=uuid7()).body
 
     with pytest.raises(NotARequest):
-        read(body)
+        parse_request(body)
 
 
 def test_a_row_that_may_have_been_there_is_not_taken_for_a_new_one() -> None:
@@ -514,5 +516,7 @@ def test_a_row_that_may_have_been_there_is_not_taken_for_a_new_one() -> None:
     draft = snapshot("p, allow, anyone, create, draft, timesheet, any, always, create-drafts")
     any_state = snapshot("p, allow, anyone, create, any, timesheet, any, always, create-any")
 
-    assert decide_again(draft, read(body)) == Undecidable(NOT_LOOKED)
-    assert decide_again(any_state, read(body)) == Verdict(allowed=True, reason=Reason.ALLOWED, rules=("create-any",))
+    assert reevaluate(draft, parse_request(body)) == Undecidable(NOT_LOOKED)
+    assert reevaluate(any_state, parse_request(body)) == Verdict(
+        allowed=True, reason=Reason.ALLOWED, rules=("create-any",)
+    )

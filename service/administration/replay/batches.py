@@ -1,7 +1,7 @@
-"""One batch of records decided again: what a worker process of a replay does. Pure but for the versions' texts, which
-lie in a directory of the job's own.
+"""Evaluates a batch of records again, in a worker process of a replay. Reads the texts of versions from a directory of
+the job.
 
-A process keeps the versions that it has built; nothing else outlives a batch.
+A process caches the versions that it has built; nothing else outlives a batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 import structlog
 
 from service.administration.checks import examination
-from service.administration.replay.recorded_request import NotARequest, read
-from service.administration.replay.reevaluation import Undecidable, decide_again
+from service.administration.replay.recorded_request import NotARequest, parse_request
+from service.administration.replay.reevaluation import Undecidable, reevaluate
 from service.administration.replay.tally import Tally
 from service.errors import PolicyRejected
 from service.parent import end_with_parent
@@ -29,27 +29,28 @@ if TYPE_CHECKING:
 
     from service.authorization.engine.engine import Snapshot
 
-MAX_BUILT: Final = 16
-POLITE: Final = 10
+MAX_VERSIONS_KEPT: Final = 16
+# Worker processes leave CPU time to the sealer and to requests.
+NICENESS: Final = 10
 _NAMES: Final = ("model", "rules", "vocabulary")
 
 
 class Versions:
-    """The versions whose texts lie in `directory`, built when they are first needed."""
+    """The versions whose texts are in `directory`, built when they are first needed."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._built: OrderedDict[int, Snapshot | None] = OrderedDict()
 
     def put(self, number: int, text: PolicyText) -> None:
-        """Lay a version's texts down for every process of the job."""
+        """Write a version's texts for all processes of the job."""
         members = {**{name: getattr(text, name) for name in _NAMES}, "cases": {}}
         made = self._directory / f"{number}.new"
         made.write_bytes(msgspec.json.encode(members))
         made.rename(self._directory / f"{number}.json")
 
     def get(self, number: int) -> Snapshot | None:
-        """A version, or None when there is none or this code cannot read it."""
+        """A version, or None if it is unknown or this code cannot read it."""
         if number in self._built:
             self._built.move_to_end(number)
             return self._built[number]
@@ -59,17 +60,17 @@ class Versions:
         except (OSError, PolicyRejected):
             snapshot = None
         self._built[number] = snapshot
-        while len(self._built) > MAX_BUILT:
+        while len(self._built) > MAX_VERSIONS_KEPT:
             self._built.popitem(last=False)
         return snapshot
 
 
 def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tally:
-    """Decide a batch again, under one version or, with None, each record under the version that decided it."""
+    """Evaluate a batch again, under one version or, with None, each record under the version that decided it."""
     found = Tally()
     for body in bodies:
         try:
-            recorded = read(body)
+            recorded = parse_request(body)
         except NotARequest:
             found.note_unreadable("the record does not hold a whole request")
             continue
@@ -78,20 +79,20 @@ def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tal
         if snapshot is None:
             found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
         else:
-            # What the version that decided asked for matters for a list, and where the record tells no more than that.
-            before = versions.get(recorded.version) if recorded.listed or recorded.former_untold else None
-            found.note(recorded, decide_again(snapshot, recorded, before))
+            # A list, and a record that holds only what its rules asked for, need the version that decided as well.
+            before = versions.get(recorded.version) if recorded.listed or recorded.former_hidden else None
+            found.note(recorded, reevaluate(snapshot, recorded, before))
     return found
 
 
-# What a worker process has for as long as it lives; set once by `begin`.
+# The versions of this worker process, set by `begin`.
 _versions: list[Versions] = []
 
 
 def begin(directory: Path) -> None:
-    """Make this process a worker: it ends with its parent, however that ends, leaves Ctrl-C to it, and takes only the
-    time that the sealer and requests leave."""
-    os.nice(POLITE)
+    """Make this process a worker: it ends when its parent ends, leaves Ctrl-C to the parent, and runs with low
+    priority."""
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     end_with_parent()
@@ -99,5 +100,5 @@ def begin(directory: Path) -> None:
 
 
 def tally_here(under: int | None, bodies: Sequence[bytes]) -> Tally:
-    """`tally`, in a process that has begun."""
+    """`tally` with the versions of this worker process."""
     return tally(_versions[0], under, bodies)

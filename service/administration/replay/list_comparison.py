@@ -1,7 +1,7 @@
-"""Would two versions show one asker the same rows of a list? Pure: owns no state.
+"""Whether two versions show the same caller the same rows of a list. Pure: owns no state.
 
-A record of a list holds which rows it returned, and not what the asker was to them or to all the others. So what two
-versions leave of their rules is compared for every row that there could be.
+The record of a list holds the rows that it returned, but not the caller's relations to these and all other rows. So the
+conditions of the two versions are compared for every possible row.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from service.policy.request_space import KNOWN_OR_NOT, Budget, RequestSpace
 if TYPE_CHECKING:
     from service.authorization.engine.row_conditions import ListRules, RowCondition
 
-MAX_TOLD: Final = 3
+MAX_RULES_NAMED: Final = 3
 
 
 class ShownRows(Enum):
-    """The rows that are shown now: the SAME as before, NONE any more, or OTHERS."""
+    """The rows that are shown now: the SAME as before, NONE, or OTHERS."""
 
     SAME = auto()
     NONE = auto()
     OTHERS = auto()
 
 
-def compared(before: ListRules, now: ListRules) -> ShownRows:
-    """How the rows differ that a list could show."""
-    had, has = _Left.of(before), _Left.of(now)
+def compare_rows(before: ListRules, now: ListRules) -> ShownRows:
+    """Compare the rows that the list shows under two versions."""
+    had, has = _Conditions.of(before), _Conditions.of(now)
     if had == has:
         return ShownRows.SAME
     rows = _possible_rows(had, has)
@@ -44,38 +44,42 @@ def compared(before: ListRules, now: ListRules) -> ShownRows:
     return ShownRows.NONE if shown <= {(True, False), (False, False)} else ShownRows.OTHERS
 
 
-def differing(before: ListRules, now: ListRules) -> tuple[str, ...]:
+def differing_rules(before: ListRules, now: ListRules) -> tuple[str, ...]:
     """The names of the first rules that only one of the two has, or has with other conditions."""
-    one, other = (dict.fromkeys((rule.name, left) for rule, left in (*had.shown, *had.hidden)) for had in (now, before))
-    names = (name for name, left in chain(one, other) if ((name, left) in one) != ((name, left) in other))
-    return tuple(dict.fromkeys(names))[:MAX_TOLD]
+    rules_now, rules_before = (
+        dict.fromkeys((rule.name, condition) for rule, condition in (*rules.shown, *rules.hidden))
+        for rules in (now, before)
+    )
+    names = (rule[0] for rule in chain(rules_now, rules_before) if (rule in rules_now) != (rule in rules_before))
+    return tuple(dict.fromkeys(names))[:MAX_RULES_NAMED]
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
-    """The conditions of a version without the names of its rules: several rules may ask for the same."""
+class _Conditions:
+    """The conditions of a version without rule names: several rules may have the same condition."""
 
     shown: frozenset[RowCondition]
     hidden: frozenset[RowCondition]
     states: frozenset[str]
 
     @classmethod
-    def of(cls, left: ListRules) -> _Left:
-        return cls(frozenset(one for _, one in left.shown), frozenset(one for _, one in left.hidden), left.states)
+    def of(cls, left: ListRules) -> _Conditions:
+        shown = frozenset(condition for _, condition in left.shown)
+        return cls(shown, frozenset(condition for _, condition in left.hidden), left.states)
 
     @property
     def conditions(self) -> frozenset[RowCondition]:
         return self.shown | self.hidden
 
     def shows(self, row: AccessRequest) -> bool:
-        """As `visibility` writes it: one condition shows the row, none hides it, and its state is known."""
+        """As in `visibility`: some condition shows the row, none hides it, and its state is known."""
         if self.states and row.state not in self.states:
             return False
-        shown = any(row_matches(one, Effect.ALLOW, row) for one in self.shown)
-        return shown and not any(row_matches(one, Effect.DENY, row) for one in self.hidden)
+        shown = any(row_matches(condition, Effect.ALLOW, row) for condition in self.shown)
+        return shown and not any(row_matches(condition, Effect.DENY, row) for condition in self.hidden)
 
 
-def _possible_rows(had: _Left, has: _Left) -> RequestSpace:
+def _possible_rows(had: _Conditions, has: _Conditions) -> RequestSpace:
     """Every row that the rules can tell apart: a relation holds, held before an erasure, or does not hold; a fact is
     true, false or unknown."""
     left = had.conditions | has.conditions

@@ -1,6 +1,6 @@
-"""Why a recorded decision is what it is: the rules that allowed or denied with their rows, or each near miss. Pure.
+"""Explains a recorded decision: the rules that allowed or denied, with their rows, or the near misses. Pure.
 
-For auditors, from the record and the version that decided, so it says everything that the rules say, also of others.
+For auditors, from the record and the version that decided. It mentions other people where the rules do.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import Rule
 
-MAX_NEAR: Final = 50
+MAX_NEAR_MISSES: Final = 50
 BECAUSE: Final = {
     Reason.ALLOWED: "A rule of the policy allowed this, and none denied it",
-    Reason.DENY_RULE: "A rule of the policy denied this, whatever others allowed",
+    Reason.DENY_RULE: "A rule of the policy denied this, even if others allowed it",
     Reason.NO_RULE: "No rule of the policy allowed this",
     Reason.INSUFFICIENT_SCOPE: "No rule could allow this with the scopes of the token, so nothing was looked up",
-    Reason.UNKNOWN_RESOURCE: "There was no such thing; or no rule could allow this, so it was not looked up",
+    Reason.UNKNOWN_RESOURCE: "There was no such resource, or no rule could allow this, so it was not looked up",
     Reason.LAW: "The rules allowed this, but a law in code forbids it",
-    Reason.POLICY_ERROR: "The policy could not decide this question, so it was refused",
+    Reason.POLICY_ERROR: "The policy could not evaluate this request, so it was refused",
 }
 LAWS: Final = {
-    "approve": "nobody approves hours that are their own, or that they entered or submitted",
+    "approve": "nobody approves their own hours, or hours that they entered or submitted",
     "unlock": "nobody unlocks what they locked",
-    "activate": "going back does not lift four eyes, and a version that was left denies this to its proposer",
+    "activate": "going back does not lift four eyes, and an earlier version denies this to its proposer",
 }
-LISTED: Final = "A list: these rules could show rows to the caller; rows that a rule denied were left out"
+LISTED: Final = "A list: these rules could show rows to the caller, without the rows that a rule denies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RuleRow:
 
 @dataclass(frozen=True, slots=True)
 class NearRow:
-    """A row that would have allowed but for `missing`."""
+    """A row that would have allowed, except for the `missing` conditions."""
 
     row: RuleRow
     missing: tuple[ConditionInWords, ...]
@@ -58,8 +58,8 @@ class NearRow:
 
 @dataclass(frozen=True, slots=True)
 class RecordedExplanation:
-    """`because` in a sentence; `rows` that allowed or denied; for a denial without a rule, `near` misses, nearest
-    first, and the `scopes` of which one would help."""
+    """`because` is a sentence, `rows` allowed or denied. A denial without a rule has the `near` misses, nearest first,
+    and the `scopes` of which one would help."""
 
     because: str
     rows: tuple[RuleRow, ...]
@@ -67,8 +67,8 @@ class RecordedExplanation:
     scopes: tuple[str, ...] = ()
 
 
-def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False) -> RecordedExplanation:
-    """The why of a decision under the version that made it, said `to_caller` or to somebody else about the caller."""
+def explain_record(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False) -> RecordedExplanation:
+    """Explain a decision under the version that made it, in sentences to the caller (`to_caller`) or about them."""
     request, verdict = recorded.request, recorded.verdict
     kind, action, about = request.resource.kind, request.action, request.lookup.about
     rules = {rule.name: rule for rule in snapshot.rules_of(kind, action)}
@@ -82,30 +82,32 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool 
     why = explain(rules.values(), access_request)
     found = nearest(why, access_request, snapshot.vocabulary, of_others=True, to_caller=to_caller)
     if not request.lookup.looked:
-        found = _only(found, lambda one: one.condition == "scope")
+        found = _keep_conditions(found, lambda condition: condition.condition == "scope")
     elif about is About.LIST:
         relations = snapshot.vocabulary.relations.get(kind, frozenset())
         facts = snapshot.vocabulary.facts.get(kind, frozenset())
-        # Of a list, these are asked of each row: no row was missing them.
-        found = _only(
+        # These belong to single rows: the list as a whole was not missing them.
+        found = _keep_conditions(
             found,
-            lambda one: (
-                one.condition != "state"
-                and one.wanted not in relations
-                and one.wanted.removeprefix("not ") not in facts
+            lambda condition: (
+                condition.condition != "state"
+                and condition.wanted not in relations
+                and condition.wanted.removeprefix("not ") not in facts
             ),
         )
-    near = tuple(NearRow(_row(snapshot, rules[one.rule]), one.missing) for one in found[:MAX_NEAR])
+    near = tuple(NearRow(_row(snapshot, rules[miss.rule]), miss.missing) for miss in found[:MAX_NEAR_MISSES])
     scopes = snapshot.scopes_for(kind, action) if verdict.reason is Reason.INSUFFICIENT_SCOPE else ()
     if scopes:
         because = f"{because}; it needs {' or '.join(scopes)}"
     return RecordedExplanation(because, rows, near, scopes)
 
 
-def _only(found: Iterable[NearRuleInWords], told: Callable[[ConditionInWords], bool]) -> tuple[NearRuleInWords, ...]:
-    """The near misses with nothing but these conditions, nearest first."""
-    kept = [NearRuleInWords(one.rule, tuple(lack for lack in one.missing if told(lack))) for one in found]
-    return tuple(sorted(kept, key=lambda one: len(one.missing)))
+def _keep_conditions(
+    found: Iterable[NearRuleInWords], keep: Callable[[ConditionInWords], bool]
+) -> tuple[NearRuleInWords, ...]:
+    """The near misses with only the conditions to keep, nearest first."""
+    kept = [NearRuleInWords(miss.rule, tuple(filter(keep, miss.missing))) for miss in found]
+    return tuple(sorted(kept, key=lambda miss: len(miss.missing)))
 
 
 def _row(snapshot: Snapshot, rule: Rule) -> RuleRow:

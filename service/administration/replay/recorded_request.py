@@ -1,7 +1,7 @@
-"""From the stored bytes of a decision back to what was asked, what was seen and what was answered. Pure: owns no state.
+"""Parses the stored bytes of a decision into its request, facts and verdict. Pure: owns no state.
 
-Records of every age are read: what an older one does not tell is told from the rest of it, or marked as not told.
-An erased text is never asked for.
+Records of every release are read. What an older record does not hold follows from the rest of it, or is marked as not
+recorded. Erased texts are never needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import NO_STATE, Reason, Verdict
 from service.policy.matching import former_word
 
-# What a record that does not tell what was asked about can have been about: other kinds had no lists and no relations.
+# For records without `asked`: the kinds that had lists, and the relations and facts of their rows.
 EARLY_LISTS: Final = frozenset({"timesheet", "token", "directory"})
 EARLY_RELATIONS: Final = {"timesheet": ("owner", "manager", "importer")}
 EARLY_FACTS: Final = {"timesheet": ("acted_for_owner",)}
@@ -29,16 +29,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 class NotARequest(BadInput):
     slug = "not-a-request"
-    summary = "The record is not a decision that can be asked again"
+    summary = "The record is not a decision that can be evaluated again"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What was asked and seen, and the verdict that it got under `version`. `action` is what the record calls it; the
-    request has the action whose rules decided, which is another one for a list of approvals. `found`: there was such
-    a row. `told_state`: the record says in which state the thing was, if it has any. `returned`: it says which
-    rows a list returned; when it does not, there may have been some. `former_untold`: the person had ids before an
-    erasure, of which the record tells only what rules asked for."""
+    """A recorded request with its facts, and its verdict under `version`.
+
+    `action` is the record's; the request has the action whose rules decided, which differs for lists of approvals.
+    `found`: the row existed. `state_recorded`: the record holds the state of the resource. `returned`: it holds the
+    rows that a list returned; otherwise there may have been some. `former_hidden`: the person had ids before an
+    erasure, of which the record holds only those that rules asked for.
+    """
 
     uid: str
     action: str
@@ -47,32 +49,32 @@ class RecordedRequest:
     version: int
     age: int | None
     found: bool
-    told_state: bool
+    state_recorded: bool
     returned: bool = False
-    former_untold: bool = False
+    former_hidden: bool = False
 
     @property
     def listed(self) -> bool:
-        """Whether it was a list that somebody got: its rows were not decided one by one."""
+        """Whether it was an allowed list: its rows were not decided one by one."""
         return self.verdict.allowed and self.request.lookup.about is About.LIST
 
     @property
     def subject(self) -> str:
-        """The person's id, or the client that acted for itself."""
+        """The person's id, or `client:` and the client that acted for itself."""
         principal = self.request.principal
         return str(principal.person) if principal.person else f"client:{principal.client}"
 
 
-def read(body: bytes) -> RecordedRequest:
+def parse_request(body: bytes) -> RecordedRequest:
     """The request in a record's bytes. Raises NotARequest."""
     try:
-        return _request(_DECODER.decode(body))
+        return _to_request(_DECODER.decode(body))
     except (msgspec.MsgspecError, ValueError) as error:
         raise NotARequest(cause=type(error).__name__) from None
 
 
-class _Recorded(msgspec.Struct):
-    """The members of a record that a verdict can rest on."""
+class _RecordBody(msgspec.Struct):
+    """The members of a record that a verdict can depend on."""
 
     uid: str
     outcome: Literal["allow", "deny"]
@@ -124,16 +126,16 @@ class _Asked(msgspec.Struct):
     action: str | None = None
 
 
-_DECODER: Final = msgspec.json.Decoder(_Recorded)
+_DECODER: Final = msgspec.json.Decoder(_RecordBody)
 
 
-def _request(one: _Recorded) -> RecordedRequest:
-    thing, who = one.resource, one.principal
+def _to_request(record: _RecordBody) -> RecordedRequest:
+    thing, who = record.resource, record.principal
     former = who.former or _Former([], 0)
-    verdict = Verdict(one.outcome == "allow", Reason(one.reason), tuple(one.rules))
-    asked = one.asked or _early(one, verdict.reason)
-    relations, facts = one.relations, one.facts
-    if one.asked is None and asked.looked and not relations:
+    verdict = Verdict(record.outcome == "allow", Reason(record.reason), tuple(record.rules))
+    asked = record.asked or _infer_asked(record, verdict.reason)
+    relations, facts = record.relations, record.facts
+    if record.asked is None and asked.looked and not relations:
         relations = dict.fromkeys(EARLY_RELATIONS.get(thing.kind, ()), False)
         facts = {**dict.fromkeys(EARLY_FACTS.get(thing.kind, ())), **facts}
     principal = Principal(
@@ -152,7 +154,7 @@ def _request(one: _Recorded) -> RecordedRequest:
         person=None if who.person is None else UUID(who.person),
     )
     lookup = FactLookup(
-        one.policy.version,
+        record.policy.version,
         0,
         _EPOCH,
         frozenset(),
@@ -162,30 +164,39 @@ def _request(one: _Recorded) -> RecordedRequest:
         evaluated=frozenset(relations),
         about=asked.about,
         looked=asked.looked,
-        ids=frozenset(UUID(one) for one in who.also),
-        former_ids=frozenset(UUID(one) for one in former.named),
+        ids=frozenset(UUID(person) for person in who.also),
+        former_ids=frozenset(UUID(person) for person in former.named),
     )
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
-    decided = asked.action or one.action
+    decided = asked.action or record.action
     request = EvaluationRequest(principal=principal, action=decided, resource=resource, lookup=lookup, facts=facts)
-    told = one.asked is not None or thing.state is not None or thing.id is None
-    version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
+    state_recorded = record.asked is not None or thing.state is not None or thing.id is None
+    version, age, returned = record.policy.version, who.auth_age, bool(record.returned)
     return RecordedRequest(
-        one.uid, one.action, request, verdict, version, age, asked.found, told, returned, who.former is not None
+        record.uid,
+        record.action,
+        request,
+        verdict,
+        version,
+        age,
+        asked.found,
+        state_recorded,
+        returned,
+        who.former is not None,
     )
 
 
-def _early(one: _Recorded, reason: Reason) -> _Asked:
-    """What a record that does not say it was asked about."""
-    thing = one.resource
+def _infer_asked(record: _RecordBody, reason: Reason) -> _Asked:
+    """What the request was about, for a record that does not say so."""
+    thing = record.resource
     if reason is Reason.UNKNOWN_RESOURCE:
         return _Asked(About.ROW, looked=True, found=False)
-    if thing.kind in EARLY_LISTS and thing.id is None and thing.owner is None and one.action == "read":
+    if thing.kind in EARLY_LISTS and thing.id is None and thing.owner is None and record.action == "read":
         return _Asked(About.LIST, looked=True, found=False)
     looked = reason is not Reason.INSUFFICIENT_SCOPE
     if thing.kind != "timesheet" or (thing.id is None and thing.owner is None):
         return _Asked(About.KIND, looked=True, found=False)
-    if one.action in {"create", "upload"}:
+    if record.action in {"create", "upload"}:
         return _Asked(About.NEW, looked, found=thing.id is not None)
     return _Asked(About.ROW, looked, found=looked)

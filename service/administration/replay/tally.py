@@ -1,6 +1,7 @@
-"""What comes of deciding many records again: counts, groups and examples, bounded however many records there are. Pure.
+"""The result of a replay: counts, groups and examples, of bounded size for any number of records. Pure.
 
-A tally is made for a batch, travels between processes, and is merged in the order of the log; a job keeps it as JSON.
+Each batch has a tally, which a worker process returns. Tallies are merged in the order of the log; a job stores its
+tally as JSON.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from service.administration.replay.recorded_request import RecordedRequest
-    from service.administration.replay.reevaluation import Again
+    from service.administration.replay.reevaluation import Reevaluation
     from service.policy.access_request import Verdict
 
-MAX_WORDS: Final = 200
+MAX_WORDS_PER_GROUP: Final = 200
 MAX_EXAMPLES: Final = 10
 OTHERS: Final = "(others)"
 Group: TypeAlias = Literal["rule", "action", "subject", "cause"]
 
 
 class ReplayOutcome(StrEnum):
-    """How the new verdict differs from the recorded one; OTHER_RULES only by the names of the rules."""
+    """How the new verdict differs from the recorded one; OTHER_RULES: by the names of the rules alone."""
 
     SAME = "same"
     ALLOW_TO_DENY = "allow_to_deny"
@@ -37,7 +38,7 @@ class ReplayOutcome(StrEnum):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """One record: `decision` is its id, `was` and `now` a reason with its rules, or the cause why it is undecidable."""
+    """A record, by its id `decision`. `was` and `now` are verdicts; `now` may be the cause of being undecidable."""
 
     decision: str
     subject: str
@@ -56,11 +57,11 @@ class Tally(msgspec.Struct):
 
     @property
     def records(self) -> int:
-        """All that were looked at."""
+        """How many records were counted."""
         return sum(self.counts.values())
 
-    def note(self, recorded: RecordedRequest, again: Again) -> None:
-        """Count one record."""
+    def note(self, recorded: RecordedRequest, again: Reevaluation) -> None:
+        """Count a record."""
         outcome = outcome_of(recorded.verdict, again)
         self.counts[outcome] = self.counts.get(outcome, 0) + 1
         if outcome is ReplayOutcome.SAME:
@@ -71,7 +72,7 @@ class Tally(msgspec.Struct):
             now = again.cause
         else:
             self._group(outcome, "rule", _rules(recorded.verdict, again))
-            now = told(again)
+            now = describe_verdict(again)
         self._group(outcome, "action", [f"{recorded.action} {request.resource.kind}"])
         self._group(outcome, "subject", [recorded.subject])
         examples = self.examples.setdefault(outcome, [])
@@ -82,18 +83,18 @@ class Tally(msgspec.Struct):
                     recorded.subject,
                     recorded.action,
                     request.resource.kind,
-                    told(recorded.verdict),
+                    describe_verdict(recorded.verdict),
                     now,
                 )
             )
 
     def note_unreadable(self, cause: str) -> None:
-        """Count a record whose bytes are no request."""
+        """Count a record that does not hold a request."""
         self.counts[ReplayOutcome.UNDECIDABLE] = self.counts.get(ReplayOutcome.UNDECIDABLE, 0) + 1
         self._group(ReplayOutcome.UNDECIDABLE, "cause", [cause])
 
     def merge(self, later: Tally) -> None:
-        """Add what was found behind this in the log."""
+        """Add the tally of a later part of the log."""
         for outcome, count in later.counts.items():
             self.counts[outcome] = self.counts.get(outcome, 0) + count
         for outcome, groups in later.groups.items():
@@ -101,7 +102,7 @@ class Tally(msgspec.Struct):
                 mine = self.groups.setdefault(outcome, {}).setdefault(name, {})
                 for word, count in words.items():
                     mine[word] = mine.get(word, 0) + count
-                _bound(mine)
+                _limit(mine)
         for outcome, examples in later.examples.items():
             kept = self.examples.setdefault(outcome, [])
             kept += examples[: MAX_EXAMPLES - len(kept)]
@@ -112,7 +113,7 @@ class Tally(msgspec.Struct):
             mine[word] = mine.get(word, 0) + 1
 
 
-def outcome_of(was: Verdict, again: Again) -> ReplayOutcome:
+def outcome_of(was: Verdict, again: Reevaluation) -> ReplayOutcome:
     """How two verdicts differ."""
     if isinstance(again, Undecidable):
         return ReplayOutcome.UNDECIDABLE
@@ -123,8 +124,8 @@ def outcome_of(was: Verdict, again: Again) -> ReplayOutcome:
     return ReplayOutcome.SAME if was.rules == again.rules else ReplayOutcome.OTHER_RULES
 
 
-def told(verdict: Verdict) -> str:
-    """A verdict in a few words: `allowed by read-own`, `no-rule`."""
+def describe_verdict(verdict: Verdict) -> str:
+    """A verdict in short, such as `allowed by read-own` or `no-rule`."""
     rules = ", ".join(verdict.rules)
     if verdict.allowed:
         return f"allowed by {rules}" if rules else "allowed"
@@ -132,18 +133,18 @@ def told(verdict: Verdict) -> str:
 
 
 def _rules(was: Verdict, again: Verdict) -> tuple[str, ...]:
-    """The rules that made the difference: those that decide now, or else those that decided then."""
+    """The rules that made the difference: those that decide only now, or else those that decided only then."""
     changed = tuple(name for name in again.rules if name not in was.rules)
     return changed or tuple(name for name in was.rules if name not in again.rules) or ("(no rule)",)
 
 
-def _bound(words: dict[str, int]) -> None:
-    """Keep the largest counts by name; the rest are one number."""
-    if len(words) <= 2 * MAX_WORDS:
+def _limit(words: dict[str, int]) -> None:
+    """Keep the words with the largest counts; the others become one sum."""
+    if len(words) <= 2 * MAX_WORDS_PER_GROUP:
         return
     rest = words.pop(OTHERS, 0)
     largest = sorted(words.items(), key=lambda item: (-item[1], item[0]))
-    rest += sum(count for _, count in largest[MAX_WORDS:])
+    rest += sum(count for _, count in largest[MAX_WORDS_PER_GROUP:])
     words.clear()
-    words.update(largest[:MAX_WORDS])
+    words.update(largest[:MAX_WORDS_PER_GROUP])
     words[OTHERS] = rest

@@ -1,7 +1,7 @@
-"""Does replay jobs: streams the log, decides it in parallel processes, and keeps what was found with the cursor.
+"""Runs replay jobs in the keeper: streams the log, evaluates it in parallel processes, stores the tally and cursor.
 
-Owns the worker processes of the job under way, and the directory with its versions' texts. What is durable lies in the
-job's row; whatever is killed, another keeper goes on from there.
+Owns the worker processes of the running job, and the directory with the texts of its versions. The job's row is the
+only durable state: after a crash another keeper continues from its cursor.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from service.database import Database
 
 BATCH: Final = 1_000
-# Seconds between two commits of progress, between two looks for a job, and for those who write to the log.
+# Seconds between two commits of progress, between two looks for a job, and between two looks at writers of the log.
 COMMIT_EVERY: Final = 0.5
 LOOK_EVERY: Final = 1.0
 WRITERS_EVERY: Final = 0.05
@@ -43,11 +43,11 @@ log = structlog.get_logger("replay")
 
 
 class _Lost(Exception):
-    """The job was cancelled, or another keeper has it now."""
+    """The job was cancelled, or another keeper has claimed it."""
 
 
 class ReplayWorker:
-    """One job at a time, in `processes` worker processes. `database` is its own: two connections are enough."""
+    """Runs one job at a time in `processes` worker processes. `database` needs two connections."""
 
     def __init__(self, database: Database, *, processes: int = 2, batch: int = BATCH) -> None:
         self._database = database
@@ -56,16 +56,16 @@ class ReplayWorker:
         self._me = uuid7()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Do jobs until `stop`; a database that is away is waited for."""
+        """Run jobs until `stop`. If the database is away, waits for it."""
         while not stop.is_set():
             done = False
             try:
                 done = await self.once(stop)
             except TryLater as error:
-                # The database is busy or away: the next look, or another keeper, goes on behind the cursor.
+                # The database is busy or away: the next look, or another keeper, continues after the cursor.
                 log.warning("a replay waits for the database", cause=error.cause)
             except Exception as error:
-                # The claim counted as an attempt here too.
+                # The claim counts as an attempt.
                 log.exception("a replay went wrong", problem=type(error).__name__)
             if not done:
                 with suppress(TimeoutError):
@@ -73,7 +73,7 @@ class ReplayWorker:
                         await stop.wait()
 
     async def once(self, stop: asyncio.Event) -> bool:
-        """Do the next job, if there is one, up to its end or to `stop`; False when there is none."""
+        """Run the next job until its end or `stop`. False if no job is waiting."""
         async with self._database.connection() as connection:
             job = await jobs.claim(connection, self._me)
         if job is None:
@@ -81,9 +81,9 @@ class ReplayWorker:
         log.info("replay begins", job=str(job.id), version=job.version, cursor=job.cursor)
         problem = None
         try:
-            ended = await self._through(job, stop)
+            ended = await self._run_job(job, stop)
         except BrokenProcessPool:
-            # The claim counts as an attempt, so a record that kills every process does not do so for ever.
+            # The claim counts as an attempt, so a record that kills its process does not do so for ever.
             log.warning("a replay's process died", job=str(job.id))
             return False
         except _Lost:
@@ -97,43 +97,43 @@ class ReplayWorker:
             log.info("replay ended", job=str(job.id), problem=problem)
         return True
 
-    async def _through(self, job: Job, stop: asyncio.Event) -> bool:
-        """Go through the log behind the job's cursor; False when told to stop before the end."""
-        span = await self._span(job, stop)
+    async def _run_job(self, job: Job, stop: asyncio.Event) -> bool:
+        """Evaluate the log after the job's cursor. False if stopped before the end."""
+        span = await self._find_span(job, stop)
         if span is None:
             return False
         first, last, cursor = span
         with tempfile.TemporaryDirectory(prefix="timewarden-replay-") as name:
             texts = _Texts(self._database, Versions(Path(name)))
             if job.version is not None:
-                await texts.lay(job.version)
+                await texts.write(job.version)
             pool = ProcessPoolExecutor(
                 self._processes, multiprocessing.get_context("spawn"), initializer=begin, initargs=(Path(name),)
             )
             try:
                 return await self._stream(job, pool, texts, max(first, cursor), last, stop)
             finally:
-                # In a thread: a batch under way may take seconds, in which the sealer must go on.
+                # In a thread: a running batch may take seconds, and the sealer in this process must not wait.
                 await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
-    async def _span(self, job: Job, stop: asyncio.Event) -> tuple[int, int, int] | None:
-        """From where to where, and how far it is; None when told to stop before that was known."""
+    async def _find_span(self, job: Job, stop: asyncio.Event) -> tuple[int, int, int] | None:
+        """The first and last id of the log, and the cursor; None if stopped before they are known."""
         if job.first_id is not None and job.last_id is not None and job.cursor is not None:
             return job.first_id, job.last_id, job.cursor
         async with self._database.connection() as connection:
             first, last = await recorded_decisions.find_span(connection, job.wanted)
-            # In a later statement: whoever has an id up to the last, and is not done, is among them.
+            # In a later statement: a writer that has an id up to the last and has not committed is among them.
             writing = await recorded_decisions.list_writers(connection)
-        if not await self._done_writing(job, writing, stop):
+        if not await self._wait_for_writers(job, writing, stop):
             return None
         async with self._database.connection() as connection:
             if not await jobs.set_span(connection, self._me, job.id, first, last):
                 raise _Lost
         return first, last, first
 
-    async def _done_writing(self, job: Job, writing: frozenset[str], stop: asyncio.Event) -> bool:
-        """Wait for these, or a decision that is committed later would be missed: no longer than a transaction of a
-        request may take. False when told to stop."""
+    async def _wait_for_writers(self, job: Job, writing: frozenset[str], stop: asyncio.Event) -> bool:
+        """Wait for these writers, because a decision that they commit later would be missed. They take no longer than a
+        request's transaction may. False if stopped."""
         renewed = time.monotonic()
         while writing and not stop.is_set():
             with suppress(TimeoutError):
@@ -150,7 +150,8 @@ class ReplayWorker:
     async def _stream(
         self, job: Job, pool: ProcessPoolExecutor, texts: _Texts, after: int, last: int, stop: asyncio.Event
     ) -> bool:
-        """Batches are made ahead of the processes and counted in the order of the log, so that one cursor tells all."""
+        """Read batches ahead of the processes and merge their tallies in the order of the log, so that the cursor says
+        which records are counted."""
         totals, committed = job.totals, time.monotonic()
         waiting: deque[tuple[int, Future[Tally] | None]] = deque()
         while after < last or waiting:
@@ -161,11 +162,11 @@ class ReplayWorker:
                     )
                 after = found.until
                 bodies = [body for _, body in found.decisions]
-                await texts.lay_all([number for number, _ in found.decisions])
+                await texts.write_all([number for number, _ in found.decisions])
                 waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:
-                totals.merge(await self._tallied(job, future))
+                totals.merge(await self._wait_for_tally(job, future))
             ends = cursor >= last or stop.is_set()
             if ends or time.monotonic() - committed >= COMMIT_EVERY:
                 async with self._database.connection() as connection:
@@ -176,8 +177,8 @@ class ReplayWorker:
                 return cursor >= last
         return True
 
-    async def _tallied(self, job: Job, future: Future[Tally]) -> Tally:
-        """What a batch came to, however long it takes: the claim is renewed meanwhile."""
+    async def _wait_for_tally(self, job: Job, future: Future[Tally]) -> Tally:
+        """The tally of a batch. The claim is renewed while it runs."""
         batch = asyncio.wrap_future(future)
         while True:
             await asyncio.wait([batch], timeout=jobs.LEASE / 3)
@@ -189,22 +190,22 @@ class ReplayWorker:
 
 
 class _Texts:
-    """Lays down the texts of versions as they turn up."""
+    """Writes the texts of versions for the worker processes."""
 
     def __init__(self, database: Database, versions: Versions) -> None:
         self._database = database
         self._versions = versions
-        self._laid: set[int] = set()
+        self._written: set[int] = set()
 
-    async def lay(self, number: int) -> None:
+    async def write(self, number: int) -> None:
         """Raises NotFound."""
         async with self._database.connection() as connection:
             self._versions.put(number, await load_texts(connection, number))
-        self._laid.add(number)
+        self._written.add(number)
 
-    async def lay_all(self, numbers: Sequence[int]) -> None:
-        """As `lay`; a version that is not there stays away, and its records are undecidable."""
-        for number in sorted(set(numbers) - self._laid):
+    async def write_all(self, numbers: Sequence[int]) -> None:
+        """As `write`. The records of an unknown version are undecidable."""
+        for number in sorted(set(numbers) - self._written):
             with suppress(NotFound):
-                await self.lay(number)
-            self._laid.add(number)
+                await self.write(number)
+            self._written.add(number)

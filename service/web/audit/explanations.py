@@ -10,8 +10,8 @@ from litestar import Response, get
 from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.administration.replay.recorded_explanation import explained
-from service.administration.replay.recorded_request import NotARequest, read
+from service.administration.replay.recorded_explanation import explain_record
+from service.administration.replay.recorded_request import NotARequest, parse_request
 from service.audit import search
 from service.authorization.enforcement.changes import refused_under
 from service.errors import NotFound
@@ -79,7 +79,7 @@ class ExplanationBody(msgspec.Struct):
         str,
         Meta(
             description="The reason, as a sentence",
-            examples=["A rule of the policy denied this, whatever others allowed"],
+            examples=["A rule of the policy denied this, even if others allowed it"],
         ),
     ]
     rules: Annotated[
@@ -110,7 +110,7 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
             snapshot = await version(recorded.version)
         # In a thread, as every rule is evaluated.
         own = _is_own(recorded.request.principal, caller.principal, reading.lookup.ids)
-        why = await asyncio.to_thread(explained, snapshot, recorded, to_caller=own)
+        why = await asyncio.to_thread(explain_record, snapshot, recorded, to_caller=own)
         return make_response(_body(recorded, why), reading.receipt)
 
     return explain_decision
@@ -121,7 +121,7 @@ async def _load_request(connection: Connection, uid: UUID) -> Found:
     if found is None:
         return None, []
     try:
-        return read(msgspec.json.encode(found.body)), [str(uid)]
+        return parse_request(msgspec.json.encode(found.body)), [str(uid)]
     except NotARequest:
         return None, [str(uid)]
 
