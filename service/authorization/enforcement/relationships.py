@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement import merged_people
@@ -156,9 +157,8 @@ class Relationships:
     async def ambient(self, connection: Connection, principal: Principal) -> FactLookup:
         """The facts without a row. Raises PolicyUnavailable if no policy was ever activated."""
         person, client = fact_parameters(principal)
-        # The ambient facts alone.
         row = await connection.fetchrow(
-            f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}",
+            _AMBIENT_STATEMENT,
             person,
             client,
             None,
@@ -170,10 +170,8 @@ class Relationships:
         """The facts of a row; `row` is None if it is missing."""
         facts = self.of(kind)
         person, client = fact_parameters(principal)
-        # The row, the caller's relations to it, its facts and the ambient facts, in one snapshot.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {facts.row}, {fact_columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
-            f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true",
+            _row_statement(facts),
             person,
             client,
             row_id,
@@ -185,10 +183,8 @@ class Relationships:
         """The facts of a new row that `owner` would start; `row` is None."""
         facts = self.of(kind)
         person, client = fact_parameters(principal)
-        # The caller's relations to the new row, its facts and the ambient facts, in one snapshot.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {fact_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
-            " WHERE $2::text IS NULL OR true",
+            _imagined_statement(facts),
             person,
             client,
             owner,
@@ -209,6 +205,30 @@ class Relationships:
         )
 
 
+# The ambient facts alone.
+_AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}"
+
+
+@cache
+def _row_statement(facts: KindFacts) -> str:
+    """The row, the caller's relations to it, its facts and the ambient facts, in one snapshot. It has 9 kB, so it is
+    put together once for each kind."""
+    return (
+        f"SELECT {AMBIENT}, {facts.row}, {fact_columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
+        f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true"
+    )
+
+
+@cache
+def _imagined_statement(facts: KindFacts) -> str:
+    """The caller's relations to a new row, its facts and the ambient facts, in one snapshot."""
+    return (
+        f"SELECT {AMBIENT}, {fact_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
+        " WHERE $2::text IS NULL OR true"
+    )
+
+
+@cache
 def fact_columns(facts: KindFacts) -> str:
     """The relations and facts of a row `r` as columns, which `look_at_listed_row` reads."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
