@@ -14,32 +14,32 @@ ROOT = Path(__file__).resolve().parents[2]
 TITLE = "The rooms of the service and the imports between them"
 
 PLACES = {
-    "web/timesheets": Box(32, 98, 104, 38),
-    "web/uploads": Box(146, 98, 104, 38),
-    "web/directory": Box(260, 98, 104, 38),
-    "web/identity": Box(374, 98, 104, 38),
-    "web/policy": Box(488, 98, 104, 38),
-    "web/audit": Box(602, 98, 104, 38),
-    "web/openapi": Box(750, 98, 104, 38),
-    "web/http": Box(864, 98, 104, 38),
-    "timesheets": Box(20, 200, 216, 50),
-    "directory": Box(250, 200, 196, 50),
-    "administration/replay": Box(472, 200, 78, 38),
-    "administration/versions": Box(576, 200, 86, 38),
-    "administration/checks": Box(688, 200, 82, 38),
-    "audit": Box(816, 200, 164, 50),
-    "authorization/enforcement": Box(32, 318, 424, 46),
-    "authorization/active": Box(500, 318, 114, 46),
-    "authorization/engine": Box(656, 318, 114, 46),
-    "policy": Box(500, 418, 270, 46),
+    "web/http": Box(32, 98, 80, 38),
+    "web/openapi": Box(122, 98, 84, 38),
+    "web/timesheets": Box(232, 98, 100, 38),
+    "web/uploads": Box(342, 98, 90, 38),
+    "web/directory": Box(442, 98, 100, 38),
+    "web/identity": Box(552, 98, 90, 38),
+    "web/policy": Box(652, 98, 90, 38),
+    "web/audit": Box(932, 98, 116, 38),
+    "timesheets": Box(140, 200, 250, 50),
+    "directory": Box(404, 200, 200, 50),
+    "administration/replay": Box(630, 200, 76, 38),
+    "administration/versions": Box(748, 200, 80, 38),
+    "administration/checks": Box(848, 200, 60, 38),
+    "audit": Box(932, 200, 128, 50),
+    "authorization/enforcement": Box(32, 318, 560, 46),
+    "authorization/active": Box(632, 318, 114, 46),
+    "authorization/engine": Box(792, 318, 114, 46),
+    "policy": Box(632, 418, 274, 46),
     "identity": Box(20, 500, 340, 46),
-    "log": Box(400, 500, 580, 46),
-    "events": Box(20, 582, 960, 46),
+    "log": Box(420, 500, 640, 46),
+    "events": Box(20, 582, 1040, 46),
 }
 FRAMES = {
-    "web": Box(20, 74, 960, 84),
-    "administration": Box(460, 188, 322, 74),
-    "authorization": Box(20, 306, 762, 80),
+    "web": Box(20, 74, 1040, 84),
+    "administration": Box(618, 188, 300, 74),
+    "authorization": Box(20, 306, 898, 80),
 }
 # All rooms of routes import this one, with one arrow.
 SHARED = "web/http"
@@ -60,16 +60,19 @@ NOTES = {
 
 def draw_rooms(palette: str) -> str:
     """The picture as SVG; raises KeyError for a room that has no place yet."""
-    drawing = Drawing(1000, 700, TITLE, PALETTES[palette])
+    drawing = Drawing(1080, 700, TITLE, PALETTES[palette])
     _draw_bar(
-        drawing, Box(20, 16, 960, 40), "commands · app · keeper", "put the rooms together, so they import from all"
+        drawing,
+        Box(20, 16, 1040, 40),
+        "commands · app · keeper",
+        "put the rooms together, so they import from all of them",
     )
     for name, frame in FRAMES.items():
         drawing.box(frame, fill="page")
         drawing.text(frame.x + 12, frame.bottom - 8, f"{name}/", size=12, ink="faint")
     arrows = shortest_imports()
     sharing = sorted(room for room, other in arrows if other == SHARED)
-    _draw_shared(drawing, [PLACES[room] for room in sorted(sharing, key=lambda room: PLACES[room].x)], PLACES[SHARED])
+    _draw_shared(drawing, [PLACES[room] for room in sharing], PLACES[SHARED])
     for room, other in sorted(arrows):
         if other != SHARED:
             _draw_import(drawing, PLACES[room], PLACES[other])
@@ -77,7 +80,7 @@ def draw_rooms(palette: str) -> str:
         drawing.box(box)
         _label(drawing, box, room.split("/")[-1], NOTES.get(room, ""))
     _draw_bar(
-        drawing, Box(20, 644, 960, 40), "errors · settings · database · …", "small modules that every floor may import"
+        drawing, Box(20, 644, 1040, 40), "errors · settings · database · …", "small modules that every floor may import"
     )
     return drawing.svg()
 
@@ -133,9 +136,11 @@ def _draw_import(drawing: Drawing, room: Box, other: Box) -> None:
 def _draw_shared(drawing: Drawing, rooms: list[Box], other: Box) -> None:
     """One arrow for several rooms of a floor that import the same other room of it."""
     height = other.y - 12
-    for room in rooms:
-        drawing.arrow((room.middle[0], room.y), (room.middle[0], height), head=False)
-    drawing.arrow((rooms[0].middle[0], height), (other.middle[0], height), (other.middle[0], other.y))
+    middles = [room.middle[0] for room in rooms]
+    for middle in middles:
+        drawing.arrow((middle, height), (middle, other.y), head=False)
+    drawing.arrow((min(*middles, other.middle[0]), height), (max(*middles, other.middle[0]), height), head=False)
+    drawing.arrow((other.middle[0], height), (other.middle[0], other.y))
 
 
 def _label(drawing: Drawing, box: Box, name: str, note: str) -> None:
