@@ -33,7 +33,7 @@ KEYS = (
 REQUIRED = ("case", "who", "action", "kind", "verdict")
 _ANSWERS = {"true": True, "false": False, "unknown": None}
 _DIMENSIONS = ("who", "state", "scope", "fact")
-_REASONS = tuple(one.value for one in (Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE))
+_REASONS = tuple(reason.value for reason in (Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ _OWNERS = frozenset({OWNER, former_word(OWNER)})
 
 
 @dataclass(frozen=True, slots=True)
-class _Never:
+class _Prohibition:
     """A law: no caller with `words` may approve when `acted_for_owner` has one of the values `acted`."""
 
     sentence: str
@@ -35,13 +35,13 @@ class _Never:
     remedy: str
 
 
-NEVER_OWN = _Never(
+NEVER_OWN = _Prohibition(
     "Nobody may approve their own hours",
     frozenset({ANYONE, OWNER}),
     (True, False),
     "keep a row like: p, deny, owner, approve, any, timesheet, any, always, never-own-hours",
 )
-NEVER_FOR_OWNER = _Never(
+NEVER_FOR_OWNER = _Prohibition(
     "Nobody may approve hours that they may have entered or submitted on the owner's behalf",
     frozenset({ANYONE}),
     (True, None),
@@ -71,9 +71,8 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
     """A complaint for each law that the version breaks, by exact enumeration. `decide` must follow role links.
     A law with too many rules and facts to enumerate counts as broken.
 
-    The smallest requests of each allow rule are asked (see `request_space`), together with the words that the law is
-    about. Before that, these words are asked alone: a deny that matches them matches every larger request, so no rule
-    needs to be asked.
+    It decides the smallest requests of each allow rule (see `request_space`), with the words of the law added. Before
+    that, it decides the words of the law alone: a deny that matches them matches every larger request.
     """
     complaints = []
     for law in (NEVER_OWN, NEVER_FOR_OWNER):
@@ -83,15 +82,15 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
         ("policy", "activate", "activate a policy version"),
         ("log", "read", "read the decision log"),
     ):
-        # A version is activated out of a state of its life; the other two are asked about nothing in particular.
+        # A version is activated from one of its states. The other two actions are decided without a resource.
         states = (vocabulary.states.get(kind, frozenset()) - {"active"}) if action == "activate" else frozenset[str]()
-        sentence = f"Somebody must be able to {what}"
+        sentence = f"Some caller must be able to {what}"
         complaints += _check_somebody(rules, states or {NO_STATE}, decide, (kind, action), sentence)
     return complaints
 
 
 def _check_nobody(
-    rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Never
+    rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Prohibition
 ) -> list[Complaint]:
     """A complaint if a caller whom the law is about may approve."""
     own = _rules_about(rules, APPROVE)
@@ -148,7 +147,7 @@ def _complain_unproved(sentence: str) -> Complaint:
     return Complaint(FILE, 0, 0, message, "a deny row for everyone proves it at once")
 
 
-def _complain_broken(law: _Never, rule: Rule, request: AccessRequest) -> Complaint:
+def _complain_broken(law: _Prohibition, rule: Rule, request: AccessRequest) -> Complaint:
     facts = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(request.facts)) or "no fact known"
     who = " and ".join(sorted(request.who - {ANYONE})) or ANYONE
     state = request.state or "none"

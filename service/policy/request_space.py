@@ -1,12 +1,12 @@
-"""The access requests that matter for a set of rules: a few that stand for all. Pure: owns no state.
+"""Enumerates the access requests that matter for a set of rules: a few that stand for all. Pure: owns no state.
 
-Laws, diffs, capabilities, "who can" and replays enumerate access requests here, with one closure of roles, and count
-their work in a `Budget` that says when it gave up.
+Laws, diffs, capabilities, "who can" and replays use it. They count their work in a `Budget`, and say so when it is
+exhausted.
 
-Why a few stand for all: rules only add up. Another who-word or scope makes more rules match, never fewer, and an
-unknown fact fulfils every deny and no allow. So if any request is allowed, an allow rule matches it, and among the
-smallest requests that this rule matches there is one that is allowed as well: the rule still matches, and no other
-deny begins to.
+Why a few stand for all: a further who-word or scope makes more rules match, never fewer, and an unknown fact meets
+every deny and no allow. If a request is allowed, an allow rule matches it. Take away every word, scope and fact that
+neither this rule nor a deny needs: the rule still matches, and no other deny begins to. So one of the smallest requests
+that the rule matches is allowed as well.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from service.policy.access_request import Rule
 
-# What one enumeration may read, in rows that casbin walks: about a second of work, at 4 microseconds a row. A rule that
-# our own code reads costs less, so many of them count as one row.
+# The rows that casbin may walk for an enumeration: about a second of work, at 4 microseconds a row. Our own code reads
+# a rule faster, so 20 rules count as a row.
 MAX_CASBIN_ROWS: Final = 250_000
 RULES_PER_CASBIN_ROW: Final = 20
 MAX_RULES_READ: Final = MAX_CASBIN_ROWS * RULES_PER_CASBIN_ROW
@@ -36,7 +36,7 @@ KNOWN_OR_NOT: Final[tuple[bool | None, ...]] = (True, False, None)
 
 @dataclass(slots=True)
 class Budget:
-    """What one enumeration may read. Once it is `exhausted`, its result is incomplete and must say so."""
+    """How many rules an enumeration may read. Once it is `exhausted`, the result is incomplete and must say so."""
 
     limit: int = MAX_RULES_READ
     spent: int = 0
@@ -54,8 +54,8 @@ class Budget:
         """Count rows that casbin is about to walk. False when they are too many."""
         return self.spend(rows * RULES_PER_CASBIN_ROW)
 
-    def split(self, parts: int) -> Budget:
-        """An equal part of what is left."""
+    def take_share(self, parts: int) -> Budget:
+        """A budget of an equal part of the rest."""
         return Budget(max(0, self.limit - self.spent) // parts)
 
 
@@ -92,10 +92,10 @@ def _reachable(role: str, direct: Mapping[str, Sequence[str]]) -> frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class RequestSpace:
-    """Every access request that is `base` but for what is left open.
+    """Every access request that equals `base` apart from what is open.
 
-    `states`: the states of the resource, None for that of `base`. `facts`: each open fact with its values, None for
-    unknown. `words`: groups of who-words; the caller answers to one of each group, or to none where a group has None.
+    `states`: the possible states, None for the state of `base`. `facts`: each open fact with its possible values, None
+    for unknown. `words`: groups of who-words; the caller gets a word of each group, or none where the group has None.
     """
 
     base: AccessRequest

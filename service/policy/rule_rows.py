@@ -131,7 +131,7 @@ def _read_p_row(
 ) -> None:
     before = len(rows.complaints)
     _, effect, who, action, state, kind, scope, when, name = fields
-    _check_known(rows, effect, {one.value for one in Effect}, "effect")
+    _check_known(rows, effect, {effect.value for effect in Effect}, "effect")
     if not _check_known(rows, kind, vocabulary.actions.keys(), "kind"):
         return
     _check_known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
@@ -233,7 +233,7 @@ def _check_cycles(rows: PolicyRows, links: dict[tuple[str, str], Field]) -> None
     """
     left = dict(links)
     while True:
-        including, included = {one for one, _ in left}, {other for _, other in left}
+        including, included = {role for role, _ in left}, {other for _, other in left}
         kept = {link: at for link, at in left.items() if link[0] in included and link[1] in including}
         if len(kept) == len(left):
             break

@@ -102,7 +102,7 @@ def test_a_rule_that_wants_another_value_matches_nothing(values: tuple[bool | No
 def test_a_budget_says_when_it_is_exhausted_and_stays_so() -> None:
     budget = Budget(100)
     assert budget.spend(60)
-    assert budget.split(2).limit == 20
+    assert budget.take_share(2).limit == 20
     assert budget.spend_on_casbin(2)
     assert not budget.spend_on_casbin(1)
-    assert (budget.spent, budget.split(3).limit, budget.exhausted) == (60 + 3 * RULES_PER_CASBIN_ROW, 0, True)
+    assert (budget.spent, budget.take_share(3).limit, budget.exhausted) == (60 + 3 * RULES_PER_CASBIN_ROW, 0, True)

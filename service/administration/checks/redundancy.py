@@ -61,15 +61,15 @@ def find_redundancy(policy: Policy) -> Findings:
             )
             break
         if never := why_unsatisfiable(rule, policy.vocabulary):
-            found.complaints.append(_at(rule, *never))
+            found.complaints.append(_complain(rule, *never))
             continue
         own = actions[rule.kind, rule.action]
         if rule.effect is Effect.ALLOW and (deny := own.broader(rule, Effect.DENY, roles, budget)):
-            _forbidden(rule, deny, found)
+            _report_denied(rule, deny, found)
         elif other := own.broader(rule, rule.effect, roles, budget):
             verb = "allows" if rule.effect is Effect.ALLOW else "denies"
             found.warnings.append(
-                _at(rule, f"This row is shadowed: {_name(other)} already {verb} everything that it {verb}")
+                _complain(rule, f"This row is shadowed: {_name(other)} already {verb} everything that it {verb}")
             )
     named = {rule.who for rule in policy.rules}
     for role, included in policy.role_links[:MAX_FOUND]:
@@ -83,15 +83,15 @@ def find_redundancy(policy: Policy) -> Findings:
     return found
 
 
-def _forbidden(rule: Rule, deny: Rule, found: Findings) -> None:
+def _report_denied(rule: Rule, deny: Rule, found: Findings) -> None:
     """An allow and a deny with the same conditions conflict. A broader deny only gets a warning."""
     if _conditions(rule) == _conditions(deny):
         late, early = max((rule, deny), key=_line), min((rule, deny), key=_line)
         message = f"This row conflicts with {_name(early)}: one allows exactly what the other denies"
-        found.complaints.append(_at(late, message, "the deny always wins: remove one of them"))
+        found.complaints.append(_complain(late, message, "the deny always wins: remove one of them"))
     else:
         found.warnings.append(
-            _at(rule, f"This row allows nothing at present: {_name(deny)} denies everything that it allows")
+            _complain(rule, f"This row allows nothing at present: {_name(deny)} denies everything that it allows")
         )
 
 
@@ -107,7 +107,7 @@ def _name(rule: Rule) -> str:
     return f"'{rule.name}' in line {rule.line}"
 
 
-def _at(rule: Rule, message: str, suggestion: str | None = None) -> Complaint:
+def _complain(rule: Rule, message: str, suggestion: str | None = None) -> Complaint:
     return Complaint(FILE, rule.line, 1, f"{message} (rule '{rule.name}')", suggestion)
 
 

@@ -1,4 +1,4 @@
-"""Merges cells, each the smallest request of its kind, into few boxes that say the same. Pure."""
+"""Merges cells, each about a single request, into a few boxes about many requests. Pure: owns no state."""
 
 from __future__ import annotations
 

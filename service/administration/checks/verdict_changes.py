@@ -75,7 +75,7 @@ def verdict_changes(before: Policy, after: Policy) -> VerdictChanges:
     reads, cells = Budget(), Budget(MAX_CELLS)
     for place, half in enumerate(halves):
         left = len(halves) - place
-        own_reads, own_cells = reads.split(left), cells.split(left)
+        own_reads, own_cells = reads.take_share(left), cells.take_share(left)
         half.compare(own_reads, own_cells)
         reads.spend(min(own_reads.spent, own_reads.limit))
         cells.spend(min(own_cells.spent, own_cells.limit))
@@ -145,7 +145,9 @@ class _Half:
                     own = sorted(word for word in words_for(deny) if not word.startswith(FORMER))
                     words.append([word for each in own for word in _words_that_match(each, denies, allows)])
                 base = AccessRequest(self.kind, self.action, NO_STATE, frozenset(), scopes, frozenset())
-                fitting = [state for state in states if all(not one.states or state in one.states for one in pair)]
+                fitting = [
+                    state for state in states if all(not matched.states or state in matched.states for matched in pair)
+                ]
                 # A client acts for itself or for a user, never both at once. The rules do not know that.
                 yield from RequestSpace(base, fitting, words=words)
 
