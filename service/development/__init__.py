@@ -1,4 +1,4 @@
-"""What `timewarden up` and the tests need beside the service: real local servers and a small authorization server.
+"""Tools for development and tests: real local servers, an authorization server, the demo.
 
-Nothing here is in the production image, and only the command line and the tests import it.
+Not part of the production image. Only the command line and the tests import it.
 """

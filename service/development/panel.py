@@ -1,4 +1,4 @@
-"""The panel that `timewarden up` prints: where things are, who can sign in, and three lines to paste. Owns no state."""
+"""The panel that `timewarden up` prints: addresses, accounts, and three commands to paste. Owns no state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def panel(api: str, issuer: str, state: Path, version: int, *, differs: bool) -> None:
-    """Print it. `version` of the policy decides, and the files here may differ from it. The three lines are printed
-    outside any frame, so that they can be pasted whole."""
+def print_panel(api: str, issuer: str, state: Path, version: int, *, differs: bool) -> None:
+    """Print the panel. `version`: the active policy version; `differs`: whether the files in policies/ differ from it.
+    The commands are printed outside the frame, so that they can be pasted."""
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("API", api, f"documentation: {api}/docs")

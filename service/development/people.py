@@ -1,7 +1,7 @@
-"""The demo people, their roles and the demo clients, as data. Pure: owns no state and imports nothing of the service.
+"""The demo people, their roles and the demo clients, as data. Pure: imports nothing of the service.
 
-The development authorization server signs these people in, the demo data puts them into teams, and the command line
-prints them. Their passwords are public on purpose: they open nothing but a server that listens on loopback alone.
+The development authorization server signs these people in, the demo data assigns them to teams, and the command line
+prints them. Their passwords are public: they only work at a server that listens on loopback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DemoPerson:
-    """Somebody who can sign in. `subject` becomes the token's `sub`, `roles` its `roles` claim."""
+    """A person who can sign in. `subject` becomes the token's `sub`, `roles` its `roles` claim."""
 
     login: str
     name: str
@@ -28,7 +28,7 @@ class DemoPerson:
 @dataclass(frozen=True, slots=True)
 class DemoClient:
     """An OAuth client. Without a secret it is public (RFC 6749 section 2.1). A redirect URI on a loopback address
-    without a port stands for every port (RFC 8252 section 7.3). One that `introspects` is a resource server.
+    without a port matches every port (RFC 8252 section 7.3). A client that `introspects` is a resource server.
     """
 
     client_id: str
@@ -42,7 +42,7 @@ class DemoClient:
     introspects: bool = False
 
 
-# What each scope lets an app do, in the words of the consent page, and in its order.
+# The meaning of each scope, in the words and order of the consent page.
 SCOPE_MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         "read:timesheets": "See timesheets that you may see",
@@ -73,14 +73,14 @@ ROLE_SCOPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def scopes_of(person: DemoPerson) -> frozenset[str]:
-    """Every scope that this person's roles let them grant; an app never gets more than this."""
+    """The scopes that this person can grant, by their roles."""
     return frozenset(scope for role in person.roles for scope in ROLE_SCOPES[role])
 
 
-def in_reading_order(scopes: Iterable[str]) -> tuple[str, ...]:
-    """The known ones among these scopes, each once, in the order of the consent page."""
-    wanted = frozenset(scopes)
-    return tuple(scope for scope in SCOPE_MEANINGS if scope in wanted)
+def sort_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """The known scopes among these, each once, in the order of the consent page."""
+    chosen = frozenset(scopes)
+    return tuple(scope for scope in SCOPE_MEANINGS if scope in chosen)
 
 
 def _person(login: str, name: str, *roles: str) -> DemoPerson:

@@ -1,7 +1,7 @@
-"""Starting, finding and ending local server processes. Owns nothing but the processes that it starts.
+"""Starts, finds and ends local server processes. Owns the processes that it starts.
 
-Processes of an earlier life are recognised by a mark on their command line, never by a number alone: after a kill -9
-that number may be a stranger's.
+Processes of an earlier start are recognized by a mark in their command line, never by their number alone: after a
+kill -9 the number may belong to another program.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class LocalServerFailed(TimewardenError):
 
 @dataclass(frozen=True)
 class Account:
-    """Under whose name a server runs: a command in front of it, or a user to become; empty means ourselves."""
+    """The account of a server: a command prefix, or a user to become. Empty: our own account."""
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
     gid: int | None = None
 
     def arguments(self) -> dict[str, object]:
-        """What `subprocess` needs to become that user."""
+        """The arguments of `subprocess` for that user."""
         if self.uid is None:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def silent(_sentence: str) -> None:
-    """Say nothing: the default where nobody reads along."""
+    """Print nothing: the default of `say`."""
 
 
 def spawn(
@@ -64,8 +64,8 @@ def spawn(
     standard_input: bytes = b"",
     inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a server whose output goes to `log`, in a session of its own, so that Ctrl-C reaches only us. It gets the
-    file descriptors `inherited`."""
+    """Start a server that writes to `log`, in its own session, so that Ctrl-C reaches only this process. It inherits
+    the file descriptors `inherited`."""
     account = account or Account()
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > ROTATE_LOG_AT_BYTES:
@@ -90,8 +90,9 @@ def spawn(
 
 
 def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs before its program, so that the kernel signals it when we die; None where that cannot be."""
-    # The kernel watches the thread that forked, not the process; only the main thread lives as long as we do.
+    """A function that a child runs before its program, so that the kernel signals it when this process dies. None if
+    that is not possible."""
+    # The kernel watches the thread that forked, and only the main thread lives as long as the process.
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -106,7 +107,7 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll every 10 ms; true as soon as the condition holds, false when the time is up."""
+    """Poll every 10 ms. Returns True when the condition holds, False when the time is up."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -116,14 +117,14 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def last_words(log: Path, since: int) -> str:
-    """The last lines that a server wrote after byte `since` of its log, in one line."""
+    """The last lines that a server wrote after byte `since` of its log, joined in one line."""
     with log.open("rb") as file:
         file.seek(min(since, log.stat().st_size))
         return " / ".join(file.read().decode(errors="replace").splitlines()[-10:])
 
 
-def came_up(process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a server is ready. False if it ended, or was not ready in time and has been ended."""
+def wait_for_start(process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a server is ready. Returns False if it ended; a server that is not ready in time is ended."""
     try:
         if wait_until(lambda: process.poll() is not None or ready(), seconds) and process.poll() is None:
             return True
@@ -135,62 +136,62 @@ def came_up(process: subprocess.Popen[bytes], ready: Callable[[], bool], seconds
 
 
 def end(process: subprocess.Popen[bytes], ladder: Sequence[tuple[signal.Signals, float]]) -> None:
-    """Send each signal in turn, waiting its seconds for the process to end; the last resort is SIGKILL."""
-    for how, patience in (*ladder, (signal.SIGKILL, 10.0)):
+    """Send each signal of the ladder and wait its seconds for the process to end; last, SIGKILL."""
+    for number, seconds in (*ladder, (signal.SIGKILL, 10.0)):
         if process.poll() is not None:
             return
-        process.send_signal(how)
+        process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            process.wait(seconds)
 
 
 def end_leftovers(mark: str, leader_mark: str, ladder: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """End processes of an earlier life: the leader politely, then whatever remains. True if there were any."""
-    if not carrying(mark):
+    """End processes of an earlier start: the leader by the ladder, then the rest. Returns whether there were any."""
+    if not processes_with_mark(mark):
         return False
-    for how, patience in ladder:
-        for pid in carrying(leader_mark):
-            _kill(pid, how)
-        if wait_until(lambda: not carrying(mark), patience):
+    for number, seconds in ladder:
+        for pid in processes_with_mark(leader_mark):
+            _kill(pid, number)
+        if wait_until(lambda: not processes_with_mark(mark), seconds):
             return True
     kill_all(mark)
     return True
 
 
 def kill_all(mark: str) -> None:
-    """SIGKILL everything that carries the mark and wait until it is gone."""
+    """SIGKILL every process with the mark and wait until all have ended."""
 
-    def gone() -> bool:
-        pids = carrying(mark)
+    def have_ended() -> bool:
+        pids = processes_with_mark(mark)
         for pid in pids:
             _kill(pid, signal.SIGKILL)
         return not pids
 
-    if not wait_until(gone, 15.0):
-        raise LocalServerFailed(f"Processes {carrying(mark)} of an earlier start do not end.")
+    if not wait_until(have_ended, 15.0):
+        raise LocalServerFailed(f"Processes {processes_with_mark(mark)} of an earlier start do not end.")
 
 
-def carrying(mark: str) -> list[int]:
-    """The processes whose command line or title holds the mark. Zombies have neither."""
-    return [pid for pid, line in _command_lines() if mark in line and pid != os.getpid()]
+def processes_with_mark(mark: str) -> list[int]:
+    """The processes with the mark in their command line or title. Zombies have neither."""
+    return [pid for pid, line in _read_command_lines() if mark in line and pid != os.getpid()]
 
 
-def _command_lines() -> Iterator[tuple[int, str]]:
+def _read_command_lines() -> Iterator[tuple[int, str]]:
     processes = Path("/proc")
     if not (processes / "self" / "cmdline").exists():
-        yield from _command_lines_by_ps()
+        yield from _read_command_lines_by_ps()
     for folder in processes.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
-def _command_lines_by_ps() -> Iterator[tuple[int, str]]:
+def _read_command_lines_by_ps() -> Iterator[tuple[int, str]]:
     listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True, check=True)
     for line in listing.stdout.splitlines():
         pid, _, command = line.strip().partition(" ")
         yield int(pid), command
 
 
-def _kill(pid: int, how: signal.Signals) -> None:
+def _kill(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, how)
+        os.kill(pid, number)

@@ -1,6 +1,6 @@
-"""The small files that belong to local servers, in their state directory (`.local`, or a test's own).
+"""The small files of local servers in their state directory (`.local`, or one of a test).
 
-`ports/` remembers where a server listened, `secrets/` its password (mode 0600), `locks/` says who owns it now.
+`ports/` has the last port of each server, `secrets/` its password (mode 0600), `locks/` its current owner.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 def free_port(preferred: int) -> int:
-    """The preferred port of 127.0.0.1, or the next one that nobody listens on. 0 lets the system choose.
+    """The preferred port of 127.0.0.1, or the next free one. 0 lets the system choose.
 
-    Only for servers of others that open their port themselves and say when it was taken meanwhile. What serves for us
-    takes a socket: `held_port`.
+    Only for foreign servers that open the port themselves and report when it was taken meanwhile. Our own servers use
+    the socket of `held_port`.
     """
     with held_port(preferred) as held:
         return int(held.getsockname()[1])
 
 
 def held_port(preferred: int) -> socket.socket:
-    """A socket that listens on the preferred port of 127.0.0.1, or on the next one that is free; 0 lets the system
-    choose. Nobody else can take the port until the socket is closed by all who have it."""
+    """A socket that listens on the preferred port of 127.0.0.1, or on the next free one. 0 lets the system choose. The
+    port stays taken until every process has closed the socket."""
     for port in range(preferred, min(preferred + 500, 65536)):
         with contextlib.suppress(Misconfigured):
             return listen("127.0.0.1", port)
@@ -41,25 +41,25 @@ def held_port(preferred: int) -> socket.socket:
 
 
 def remembered_port(state: Path, name: str, preferred: int) -> int:
-    """The port of the last start if it is still free, else the next free one."""
+    """The port of the last start, or the next free one."""
     return free_port(last_port(state, name, preferred))
 
 
 def last_port(state: Path, name: str, preferred: int) -> int:
-    """The port of the last start, free or not; without one the preferred port."""
+    """The port of the last start, free or not; the preferred port before the first start."""
     with contextlib.suppress(OSError, ValueError):
         return int((state / "ports" / name).read_text())
     return preferred
 
 
 def remember_port(state: Path, name: str, port: int) -> None:
-    """Keep the port for the next start."""
+    """Store the port for the next start."""
     (state / "ports").mkdir(parents=True, exist_ok=True)
     (state / "ports" / name).write_text(f"{port}\n")
 
 
 def secret(state: Path, name: str) -> str:
-    """The password kept in `secrets/` with mode 0600, made at first use; whole or absent, whenever we are killed."""
+    """The password in `secrets/`, created at first use with mode 0600. A kill never leaves a partial file."""
     folder = state / "secrets"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / name
@@ -75,7 +75,7 @@ def secret(state: Path, name: str) -> str:
 
 @contextlib.contextmanager
 def readable_failures(state: Path) -> Iterator[None]:
-    """Turn "permission denied" inside a state directory into a sentence that says what to do."""
+    """Turn a PermissionError in a state directory into a LocalServerFailed that says what to do."""
     try:
         yield
     except PermissionError as error:
@@ -85,17 +85,17 @@ def readable_failures(state: Path) -> Iterator[None]:
 
 
 class DirectoryLock:
-    """One owner per server directory. The system lets go of it when the owner dies, however it dies."""
+    """The lock of a server directory, which has one owner. The system releases it when the owner dies."""
 
     def __init__(self, state: Path, name: str) -> None:
         self.path = state / "locks" / name
         self._file: IO[str] | None = None
 
     def acquire(self, patience_seconds: float = 3.0) -> None:
-        """Take it, waiting a little for an owner that is just ending; LocalServerFailed names one that stays."""
+        """Take the lock, waiting briefly for an owner that is ending. Raises LocalServerFailed that names the owner."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("a+")
-        if not wait_until(lambda: _locked(file), patience_seconds):
+        if not wait_until(lambda: _try_lock(file), patience_seconds):
             file.close()
             place = self.path.parent.parent
             raise LocalServerFailed(f"{place} is in use by process {owner_of(self.path)}; stop that one first.")
@@ -109,15 +109,15 @@ class DirectoryLock:
             self._file.close()
             self._file = None
 
-    def held_by_another(self) -> bool:
-        """Whether somebody owns the directory now; nobody owns one that was never used."""
+    def is_held_by_another(self) -> bool:
+        """Whether another process owns the directory."""
         if not self.path.exists():
             return False
         with self.path.open("a+") as file:
-            return not _locked(file)
+            return not _try_lock(file)
 
 
-def _locked(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

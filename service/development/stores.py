@@ -1,6 +1,6 @@
-"""The stores of a development machine: embedded, or those that TIMEWARDEN_DATABASE_URL and _REDIS_URL name.
+"""Postgres and Redis of a development machine: embedded, or those of TIMEWARDEN_DATABASE_URL and _REDIS_URL.
 
-Owns the embedded servers while the block runs. Roles and database are made with the same script as in production.
+Owns the embedded servers while the block runs. Roles and database are created by the same script as in production.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Stores:
 
 @contextlib.contextmanager
 def open_stores(state: Path, say: Callable[[str], None]) -> Iterator[Stores]:
-    """Start what is not given, make roles and database, and stop what was started at the end.
+    """Start the servers that are not configured, create roles and database, and stop the servers at the end.
 
-    A given TIMEWARDEN_DATABASE_URL must be of a role that may create roles and databases.
+    The role of TIMEWARDEN_DATABASE_URL must be allowed to create roles and databases.
     """
     with contextlib.ExitStack() as servers:
         admin_url = os.environ.get("TIMEWARDEN_DATABASE_URL", "")
@@ -51,7 +51,7 @@ def open_stores(state: Path, say: Callable[[str], None]) -> Iterator[Stores]:
 
 
 def prepare(state: Path, admin_url: str, database: str = DATABASE) -> tuple[str, str, str, str]:
-    """Make roles and database at the server of `admin_url`; returns the URL of each role, in the order of NAMES."""
+    """Create roles and database at the server of `admin_url`. Returns the URL of each role, in the order of NAMES."""
     passwords = {name: secret(state, f"postgres-{name}") for name in NAMES}
     variables = {f"TIMEWARDEN_{name.upper()}_PASSWORD": value for name, value in passwords.items()}
     run_psql_script(admin_url, ROLES, {**variables, "TIMEWARDEN_DATABASE": database})

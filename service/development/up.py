@@ -1,7 +1,7 @@
-"""Runs the whole house on one machine: servers, sign-in, API and keeper, each a real process of its own.
+"""Runs everything on one machine: Postgres, Redis, sign-in, API and keeper, each a real process.
 
-This process owns the children and stops them; what is durable lies in the state directory (`.local`): Postgres and
-Redis data, secrets, the ports used last. After kill -9 of everything the next start finds it all again.
+This process owns the children and stops them. Durable state is in the state directory (`.local`): the data of Postgres
+and Redis, secrets, the last ports. After a kill -9 of everything the next start finds all of it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from service.commands.database import migrated
 from service.commands.policy_files import differ
 from service.commands.running import DEVELOPMENT_KEY, Running, announce, state_directory, withdraw
 from service.database import Database
-from service.development.authorization_server.serving import running as authorization_server
+from service.development.authorization_server.application import running as authorization_server
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.demo_directory import fill
 from service.development.issuer_file import write_issuer_file
-from service.development.panel import panel
+from service.development.panel import print_panel
 from service.development.processes import die_with_parent
 from service.development.server_directory import (
     DirectoryLock,
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 ORIGIN = "timewarden.example/audit/development"
 AUDIENCE = "https://timewarden.example/timesheets"
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+READY_SECONDS = 60.0
 
 
 def say(sentence: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(f"  {sentence}", flush=True)
 
 
@@ -64,22 +64,22 @@ async def run(preferred_port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     state = state_directory()
     state.mkdir(mode=0o700, exist_ok=True)
-    with _alone(state), open_stores(state, say) as stores:
+    with _own_directory(state), open_stores(state, say) as stores:
         say("bringing the schema up to date")
         await migrated(stores.owner_url)
-        policy = await _first_policy(stores)
-        # Each port is held from now on, so that nobody else can answer where we look for our own.
-        with _kept_port(state, "api", preferred_port) as api, _kept_port(state, "management", 8081) as management:
-            sign_in = _kept_port(state, "sign-in", 8090)
+        policy = await _load_policy(stores)
+        # Each port is held from now on, so that no other server can answer at our addresses.
+        with _hold_port(state, "api", preferred_port) as api, _hold_port(state, "management", 8081) as management:
+            sign_in = _hold_port(state, "sign-in", 8090)
             issuer = _address(sign_in)
             async with authorization_server(issuer, AUDIENCE, state / "authorization-server", listener=sign_in):
                 await _serve(state, stores, (api, management), issuer, policy, stop)
-    print("stopped; the data stay in", state)
+    print("stopped; the data remain in", state)
 
 
 @contextlib.contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Own the state directory, also where no server of ours runs in it. Raises LocalServerFailed."""
+def _own_directory(state: Path) -> Iterator[None]:
+    """Own the state directory, even if no server runs in it. Raises LocalServerFailed."""
     lock = DirectoryLock(state, "up")
     with readable_failures(state):
         lock.acquire()
@@ -111,36 +111,36 @@ async def _serve(
         "TIMEWARDEN_ERASURE_KEYS": secret(state, "erasure-key"),
         "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
         "TIMEWARDEN_REDIS_URL": stores.redis_url,
-        # Everybody comes from one address here, tests and load included.
+        # All callers have one address here, also in tests and under load.
         "TIMEWARDEN_ADDRESS_RATE": "1000000",
         "TIMEWARDEN_CLIENT_RATE": "1000000",
     }
-    with _logs(state) as log:
+    with _open_log(state) as log:
         children = {
             "serve": await start_child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log, sockets),
             "keep": await start_child(
                 "keep", {**shared, **log_key(state), "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log
             ),
         }
-        # `serve` holds them now, and alone: when it ends, callers are refused and do not wait in vain.
-        for one in sockets:
-            one.close()
+        # Now only `serve` holds them, so that callers are refused when it ends, and do not wait in vain.
+        for listener in sockets:
+            listener.close()
         try:
             await wait_ready(management, instance, children, stop, state)
             if stop.is_set():
                 return
             await fill(api, issuer, state, say)
-            stream = await _stream(stores)
+            stream = await _find_stream(stores)
             announce(Running(os.getpid(), api, management, issuer, AUDIENCE, stores.redis_url, stream))
-            panel(api, issuer, state, policy[0], differs=policy[1])
-            await _until_stopped(children, stop, state)
+            print_panel(api, issuer, state, policy[0], differs=policy[1])
+            await _wait_for_stop(children, stop, state)
         finally:
             withdraw()
             await _end(children)
 
 
 def log_key(state: Path) -> dict[str, str]:
-    """What the keeper signs with: a key in the state directory, made at the first start, and its anchor."""
+    """The keeper's settings for signing: a key in the state directory, made at the first start, and its anchor."""
     key = state / DEVELOPMENT_KEY
     if not key.exists():
         make_key(key, ORIGIN)
@@ -154,10 +154,10 @@ def log_key(state: Path) -> dict[str, str]:
 async def start_child(
     command: str, variables: Mapping[str, str], log: int, sockets: Sequence[socket.socket] = ()
 ) -> asyncio.subprocess.Process:
-    """One of our own processes, `serve` or `keep`, in a session of its own, so that Ctrl-C reaches only this one. It
-    sees no setting but `variables`; its output goes to the open file `log`. `sockets`: those of `serve`, already
-    listening, for the API and for management."""
-    numbers = [one.fileno() for one in sockets]
+    """Start `serve` or `keep` in its own session, so that Ctrl-C reaches only this process. Its only settings are
+    `variables`, and its output goes to the open file `log`. `sockets`: the listening sockets of `serve`, for the API
+    and for management."""
+    numbers = [listener.fileno() for listener in sockets]
     options = [f"--{name}={number}" for name, number in zip(("fd", "management-fd"), numbers, strict=False)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     return await asyncio.create_subprocess_exec(
@@ -180,35 +180,35 @@ async def start_child(
 async def wait_ready(
     management: str, instance: str, children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path
 ) -> None:
-    """Wait until the API that we started, and no other one, can decide and record. Raises Misconfigured when a child
-    ends, or none of it in time."""
+    """Wait until the API that we started can decide and record. Raises Misconfigured if a child ends, or when the time
+    is up."""
     async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
-        for _ in range(int(PATIENCE / 0.1)):
+        for _ in range(int(READY_SECONDS / 0.1)):
             if stop.is_set():
                 return
-            _complain_of_ended(children, state)
+            _check_running(children, state)
             with contextlib.suppress(httpx.HTTPError):
                 answer = await http.get(f"{management}/health/ready")
                 if answer.status_code == httpx.codes.OK and answer.json()["instance"] == instance:
                     return
             await asyncio.sleep(0.1)
-    raise Misconfigured(f"The API is not ready after {PATIENCE:.0f} s; see {state / 'logs' / 'service.log'}")
+    raise Misconfigured(f"The API is not ready after {READY_SECONDS:.0f} s; see {state / 'logs' / 'service.log'}")
 
 
-async def _until_stopped(children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path) -> None:
-    waiting = [asyncio.create_task(child.wait()) for child in children.values()]
-    told = asyncio.create_task(stop.wait())
-    await asyncio.wait([*waiting, told], return_when=asyncio.FIRST_COMPLETED)
-    for task in (*waiting, told):
+async def _wait_for_stop(children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path) -> None:
+    ends = [asyncio.create_task(child.wait()) for child in children.values()]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([*ends, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in (*ends, stopped):
         task.cancel()
     if not stop.is_set():
-        _complain_of_ended(children, state)
+        _check_running(children, state)
 
 
-def _complain_of_ended(children: Mapping[str, asyncio.subprocess.Process], state: Path) -> None:
+def _check_running(children: Mapping[str, asyncio.subprocess.Process], state: Path) -> None:
     for name, child in children.items():
         if child.returncode is not None:
-            raise Misconfigured(f"`timewarden {name}` ended by itself; see {state / 'logs' / 'service.log'}")
+            raise Misconfigured(f"`timewarden {name}` ended unexpectedly; see {state / 'logs' / 'service.log'}")
 
 
 async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
@@ -220,27 +220,26 @@ async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
             async with asyncio.timeout(10):
                 await child.wait()
         except TimeoutError:
-            say(f"process {child.pid} does not end by itself")
-        # Its session is its own: whatever is left of it, such as a worker whose leader was killed, ends here.
+            say(f"process {child.pid} does not end")
+        # Kill what remains of its session, such as a worker whose leader was killed.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
 
 
-async def _first_policy(stores: Stores) -> tuple[int, bool]:
-    """The version that decides, and whether policies/ differs from it. They become version 1 when there is none: from
-    then on the API is the only way."""
+async def _load_policy(stores: Stores) -> tuple[int, bool]:
+    """The active version, and whether policies/ differs from it. If there is no version, policies/ becomes version 1;
+    later versions come only through the API."""
     database = Database(stores.owner_url, size=1, name="up", enforced=False)
     await database.open()
     try:
         async with database.connection() as connection:
-            # The version that decides, if there is one.
             known = await connection.fetchrow(
                 "SELECT number, digest FROM policy_version WHERE number = (SELECT active FROM policy_head)"
             )
     finally:
         await database.close()
     if known is None:
-        from service.commands.policy import bootstrapped  # noqa: PLC0415 — slow to load, and needed once
+        from service.commands.policy import bootstrapped  # noqa: PLC0415 — slow to load, needed once
 
         version = await bootstrapped(stores.owner_url, ROOT / "policies")
         say(f"policies/ became version {version}")
@@ -248,7 +247,7 @@ async def _first_policy(stores: Stores) -> tuple[int, bool]:
     return known["number"], differ(ROOT / "policies", known["digest"])
 
 
-async def _stream(stores: Stores) -> str:
+async def _find_stream(stores: Stores) -> str:
     database = Database(stores.keeper_url, size=1, name="up")
     await database.open()
     try:
@@ -257,8 +256,8 @@ async def _stream(stores: Stores) -> str:
         await database.close()
 
 
-def _kept_port(state: Path, name: str, preferred: int) -> socket.socket:
-    """A socket on the port used last, if it is still free: addresses in tokens and bookmarks then stay true."""
+def _hold_port(state: Path, name: str, preferred: int) -> socket.socket:
+    """A socket on the last port if it is free, so that addresses in tokens and bookmarks stay valid."""
     held = held_port(last_port(state, name, preferred))
     remember_port(state, name, held.getsockname()[1])
     return held
@@ -269,8 +268,8 @@ def _address(held: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _logs(state: Path) -> Iterator[int]:
-    """The file that the children write to; it grows until `make clean`, or is cut here when it is large."""
+def _open_log(state: Path) -> Iterator[int]:
+    """The log file of the children. It grows until `make clean`; a large one is rotated here."""
     file = state / "logs" / "service.log"
     file.parent.mkdir(exist_ok=True)
     if file.exists() and file.stat().st_size > 50_000_000:  # noqa: PLR2004 — bytes

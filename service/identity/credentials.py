@@ -1,4 +1,4 @@
-"""What a request presents to authenticate its caller, and the interface of checks of a bound key. Pure: owns no state.
+"""The credentials of a request, and the interface of checks of a bound key. Pure: owns no state.
 
 The verifier checks the token alone. A SenderCheck then checks whether this sender may use it (RFC 9449, RFC 8705).
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from service.development.demo.cast import NotAsTold
+from service.development.demo.cast import DemoFailed
 from service.development.demo.story import play
 from service.development.demo.transcript import Transcript
 from tests.acceptance.running_service import ROOT, RunningService
@@ -41,7 +41,7 @@ class Disturbed(Transcript):
 
 
 def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`timewarden demo`, as somebody would call it beside the service of this state directory."""
+    """Run `timewarden demo` with the service of this state directory."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     return subprocess.run(
         [sys.executable, "-m", "service", "demo", *arguments],
@@ -61,33 +61,33 @@ def active_version(service: RunningService) -> int:
 
 def requests(transcript: Transcript) -> list[str]:
     """The request lines of a transcript so far."""
-    told: list[Any] = [one for step in transcript.steps for one in step.told]
-    return [one["request"][0] for one in told if "request" in one]
+    entries: list[Any] = [entry for step in transcript.steps for entry in step.entries]
+    return [entry["request"][0] for entry in entries if "request" in entry]
 
 
-def test_the_demo_can_be_told_twice(service: RunningService) -> None:
+def test_the_demo_can_be_played_twice(service: RunningService) -> None:
     for _ in range(2):
-        told = demo(service.state)
-        assert told.returncode == 0, told.stdout[-3000:] + told.stderr
-        assert f"Everything went as told: {STEPS} steps" in told.stdout
-        assert max(len(line.rstrip()) for line in told.stdout.splitlines()) <= 80
+        run = demo(service.state)
+        assert run.returncode == 0, run.stdout[-3000:] + run.stderr
+        assert f"All {STEPS} steps succeeded" in run.stdout
+        assert max(len(line.rstrip()) for line in run.stdout.splitlines()) <= 80
 
 
-def test_the_demo_can_be_told_to_machines(service: RunningService) -> None:
-    told = json.loads(demo(service.state, "--json").stdout)
-    assert told["ok"] is True
-    assert told["failed"] is None
-    assert len(told["steps"]) == STEPS
-    assert told["seconds"] < 15
+def test_the_demo_can_report_as_json(service: RunningService) -> None:
+    report = json.loads(demo(service.state, "--json").stdout)
+    assert report["ok"] is True
+    assert report["failed"] is None
+    assert len(report["steps"]) == STEPS
+    assert report["seconds"] < 15
 
 
-def test_the_policy_of_before_decides_after_the_demo(service: RunningService) -> None:
+def test_the_earlier_policy_is_active_after_the_demo(service: RunningService) -> None:
     before = active_version(service)
     assert demo(service.state).returncode == 0
     assert active_version(service) == before
 
 
-async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningService, callers: Callers) -> None:
+async def test_the_demo_fails_at_the_step_that_another_caller_spoils(service: RunningService, callers: Callers) -> None:
     mia = await callers("mia")
 
     def reject() -> None:
@@ -99,7 +99,7 @@ async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningS
         assert answer.status_code == 200, answer.text
 
     transcript = Disturbed("Mia leads Ana's team", reject)
-    with pytest.raises(NotAsTold, match=r"Step 7, “Mia leads Ana's team.*answered 4(09|12), not success"):
+    with pytest.raises(DemoFailed, match=r"Step 7, “Mia leads Ana's team.*answered 4(09|12), not success"):
         await play(service.addresses, service.state, transcript)
 
 
@@ -108,25 +108,25 @@ async def test_a_policy_left_behind_by_a_killed_demo_is_rolled_back_by_the_next(
         raise InterruptedError
 
     before = active_version(service)
-    with pytest.raises(NotAsTold, match=r"Step 14, “Paula rolls back.*InterruptedError"):
+    with pytest.raises(DemoFailed, match=r"Step 14, “Paula rolls back.*InterruptedError"):
         await play(service.addresses, service.state, Disturbed("Paula rolls back", die))
     assert active_version(service) > before
-    told = demo(service.state)
-    assert told.returncode == 0, told.stdout[-3000:] + told.stderr
+    run = demo(service.state)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr
     assert active_version(service) == before
 
 
 async def test_the_demo_starts_what_it_needs_stops_it_and_fails_when_the_service_dies(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    told = demo(state)
-    assert told.returncode == 0, told.stdout[-3000:] + told.stderr
+    run = demo(state)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr
     assert not (state / "running.json").exists()
 
     service = RunningService(state)
     service.start()
     try:
         transcript = Disturbed("Mia is a manager", service.kill)
-        with pytest.raises(NotAsTold, match=r"Step 6, “Mia is a manager.*ConnectError"):
+        with pytest.raises(DemoFailed, match=r"Step 6, “Mia is a manager.*ConnectError"):
             await play(service.addresses, state, transcript)
     finally:
         # Whatever else went wrong, it must not outlive this test.

@@ -13,7 +13,7 @@ from joserfc.jwk import RSAKey
 
 from service.development.authorization_server import sign_in
 from service.development.authorization_server.proof_keys import ProofKey
-from service.development.authorization_server.signing_keys import load_or_make
+from service.development.authorization_server.signing_keys import load_or_create
 from service.development.people import PEOPLE
 from tests.token_forge import FAULTS, claims, forge
 
@@ -48,7 +48,7 @@ async def test_a_person_is_the_same_with_every_kind_of_token(service: RunningSer
         await me(http, (await ana(service, mfa=True)).access_token),
         await me(http, (await ana(service, dpop=key)).access_token, key),
         await me(http, (await ana(service, dpop=key, opaque=True)).access_token, key),
-        await me(http, (await sign_in.refreshed_token(issuer, CLIENT, plain.refresh_token or "")).access_token),
+        await me(http, (await sign_in.refresh_token_grant(issuer, CLIENT, plain.refresh_token or "")).access_token),
         await me(http, (await sign_in.device_token(issuer, "ana", PEOPLE["ana"].password, CLIENT)).access_token),
     ]
     assert [answer.status_code for answer in answers] == [200] * len(answers)
@@ -88,7 +88,7 @@ async def test_an_opaque_token_that_its_issuer_revoked_is_refused(
 async def test_a_forged_token_is_refused_and_the_answer_does_not_repeat_it(
     service: RunningService, http: httpx.AsyncClient, fault: str
 ) -> None:
-    key = load_or_make(service.state / "authorization-server").signing_key("RS256")
+    key = load_or_create(service.state / "authorization-server").signing_key("RS256")
     assert isinstance(key, RSAKey)
     assert key.private_key is not None
     now = int(time.time())

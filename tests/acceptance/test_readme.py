@@ -109,7 +109,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         # Ctrl-C reaches make and what it called.
         os.killpg(run.pid, signal.SIGINT)
         run.wait(60)
-    assert "stopped; the data stay in" in log.read_text(encoding="utf-8")
+    assert "stopped; the data remain in" in log.read_text(encoding="utf-8")
     assert not (state / FILE).exists()
 
 

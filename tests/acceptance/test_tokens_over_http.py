@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.development.authorization_server.access_tokens import signed
-from service.development.authorization_server.signing_keys import load_or_make
+from service.development.authorization_server.access_tokens import sign
+from service.development.authorization_server.signing_keys import load_or_create
 from tests.acceptance.caller import SHEETS, draft, problem, submitted
 from tests.acceptance.policy_author import activate, active, proposed
 from tests.policy_forge import without_rule
@@ -54,12 +54,12 @@ class Mint:
             "scope": "read:timesheets",
             **changes,
         }
-        return signed({name: value for name, value in claims.items() if value is not None}, self.key, typ)
+        return sign({name: value for name, value in claims.items() if value is not None}, self.key, typ)
 
 
 @pytest.fixture(scope="module")
 def mint(service: RunningService) -> Mint:
-    key = load_or_make(service.state / "authorization-server").signing_key("RS256")
+    key = load_or_create(service.state / "authorization-server").signing_key("RS256")
     return Mint(key, service.addresses.issuer, service.addresses.audience)
 
 

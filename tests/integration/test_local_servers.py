@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.development.local_postgres import mark_of, stop_leftover_postgres
+from service.development.local_postgres import mark_of, postgres_binaries, stop_leftover_postgres
 from service.development.local_servers import (
     LocalPostgres,
     LocalServerFailed,
@@ -28,9 +28,8 @@ from service.development.local_servers import (
     start_redis,
     stop_everything,
 )
-from service.development.postgres_programs import postgres_binaries
-from service.development.processes import carrying, wait_until
-from service.development.server_user import NAMESPACE, namespaces_work
+from service.development.processes import processes_with_mark, wait_until
+from service.development.server_user import NAMESPACE, can_make_namespaces
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def test_a_killed_owner_leaves_nothing_that_hinders_the_next_start(tmp_path: Pat
     with start(tmp_path) as postgres, start_redis(tmp_path, preferred_port=0) as redis:
         assert postgres.pid not in pids
         assert redis.pid not in pids
-        assert len(carrying(f"cluster_name={mark_of(tmp_path / 'postgres')}")) == 1
+        assert len(processes_with_mark(f"cluster_name={mark_of(tmp_path / 'postgres')}")) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
@@ -132,7 +131,7 @@ def orphan(tmp_path: Path) -> Iterator[int]:
     with start(tmp_path):
         pass
     home = tmp_path / "postgres"
-    prefix = NAMESPACE if os.geteuid() == 0 and namespaces_work() else ()
+    prefix = NAMESPACE if os.geteuid() == 0 and can_make_namespaces() else ()
     options = [
         "-c",
         f"cluster_name={mark_of(home)}",
@@ -147,7 +146,7 @@ def orphan(tmp_path: Path) -> Iterator[int]:
         start_new_session=True,
     )
     try:
-        assert wait_until(lambda: len(carrying(mark_of(home))) > 4, PATIENCE_SECONDS)
+        assert wait_until(lambda: len(processes_with_mark(mark_of(home))) > 4, PATIENCE_SECONDS)
         yield process.pid
     finally:
         process.kill()
@@ -167,8 +166,8 @@ def test_an_orphaned_server_is_stopped_before_a_new_one_starts(tmp_path: Path, o
     said: list[str] = []
     with start(tmp_path, say=said.append) as server:
         assert server.pid != orphan
-    assert "stopped a PostgreSQL that an earlier start had left behind" in said
-    assert not carrying(mark_of(tmp_path / "postgres"))
+    assert "stopped a PostgreSQL that an earlier start left behind" in said
+    assert not processes_with_mark(mark_of(tmp_path / "postgres"))
 
 
 def test_backends_left_behind_by_a_killed_server_are_waited_for(tmp_path: Path, orphan: int) -> None:
@@ -199,7 +198,7 @@ def test_cleaning_stops_the_owner_and_its_servers(tmp_path: Path) -> None:
     with owner_process(tmp_path) as (owner, pids):
         assert stop_everything(tmp_path) == ["the owner of postgres"]
         assert owner.wait(20) == 0
-    assert not set(pids) & set(carrying("timewarden-"))
+    assert not set(pids) & set(processes_with_mark("timewarden-"))
     assert not stop_leftover_postgres(tmp_path / "postgres")
 
 
@@ -274,7 +273,7 @@ def test_a_folder_that_only_its_owner_may_enter_is_fine(tmp_path: Path) -> None:
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.skipif(not namespaces_work(), reason="becomes another user by a user namespace")
+@pytest.mark.skipif(not can_make_namespaces(), reason="becomes another user by a user namespace")
 @pytest.mark.parametrize("uid", [1, 4242], ids=["with an account", "without an account"])
 def test_an_ordinary_user_starts_them_too(tmp_path: Path, uid: int) -> None:
     another_user = ("unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--")

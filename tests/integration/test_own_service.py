@@ -66,5 +66,5 @@ async def test_a_stranger_does_not_hide_that_our_own_service_ended(tmp_path: Pat
     child = await asyncio.create_subprocess_exec("true")
     await child.wait()
     async with Stranger("another start").running() as address:
-        with pytest.raises(Misconfigured, match="`timewarden serve` ended by itself"):
+        with pytest.raises(Misconfigured, match="`timewarden serve` ended unexpectedly"):
             await wait_ready(address, "this start", {"serve": child}, asyncio.Event(), tmp_path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.development.authorization_server.serving import running
+from service.development.authorization_server.application import running
 from service.development.authorization_server.sign_in import authorization_code_token, client_credentials_token
 from service.development.people import PEOPLE
 from service.errors import InvalidToken

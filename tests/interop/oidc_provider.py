@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from events.stream import open_redis
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.local_servers import free_port
 from service.errors import InvalidProof, InvalidToken

@@ -14,7 +14,7 @@ from service.development.authorization_server.application import loopback_addres
 from service.development.authorization_server.clients import find
 from service.development.authorization_server.demo import demo_page, describe_token
 from service.development.authorization_server.expiring import ExpiringStore
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.pages import (
     consent_page,
     error_page,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.commands.policy_files import differ, other_files
-from service.development.panel import panel
+from service.development.panel import print_panel
 from tests import policy_forge
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def test_the_panel_says_which_version_decides_and_whether_the_files_differ(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    panel("http://api", "http://sign-in", tmp_path, 7, differs=True)
+    print_panel("http://api", "http://sign-in", tmp_path, 7, differs=True)
     told = capsys.readouterr().out
     assert "version 7 decides" in told
     assert "policies/ differs: timewarden policy diff --as paula" in told
-    panel("http://api", "http://sign-in", tmp_path, 1, differs=False)
+    print_panel("http://api", "http://sign-in", tmp_path, 1, differs=False)
     assert "the same as policies/" in capsys.readouterr().out

@@ -1,6 +1,4 @@
-"""Access tokens as RFC 9068 profiles them: what they say, and the signature. Pure but for the clock: keys come from
-the caller.
-"""
+"""Access tokens by the profile of RFC 9068: their claims and their signature. Owns no state; keys are parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ LIFETIME_SECONDS = 3600
 def access_token_claims(
     issuer: str, audience: str, client_id: str, who: SignIn | None, scope: str, key_thumbprint: str | None
 ) -> dict[str, Any]:
-    """The claims of a new token: of a person, or, where `who` is None, of the client itself.
+    """The claims of a new token: of a person, or of the client itself if `who` is None.
 
     `key_thumbprint` binds the token to the client's DPoP key (RFC 9449 section 6.1).
     """
@@ -42,7 +40,7 @@ def access_token_claims(
     return claims | ({"cnf": {"jkt": key_thumbprint}} if key_thumbprint else {})
 
 
-def signed(claims: dict[str, Any], key: Key, typ: str = "at+jwt") -> str:
-    """The claims as a JWT, signed with this key and its own algorithm; `kid` names the key."""
+def sign(claims: dict[str, Any], key: Key, typ: str = "at+jwt") -> str:
+    """The claims as a JWT, signed with this key and its algorithm. `kid` is the key's id."""
     algorithm = str(key.alg)
     return jwt.encode({"alg": algorithm, "typ": typ, "kid": key.kid}, claims, key, algorithms=[algorithm])

@@ -1,7 +1,8 @@
-"""Puts the development authorization server together. Refuses every issuer that is not on this machine's loopback."""
+"""Builds the development authorization server and serves it. Refuses any issuer that is not on loopback."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 from typing import TYPE_CHECKING
@@ -24,11 +25,15 @@ from service.development.authorization_server import (
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import Sessions
 from service.errors import Misconfigured
+from service.listening import listen, serving
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-_LONGEST_BODY = 64 * 1024
+
+_MAX_BODY_BYTES = 64 * 1024
 
 
 def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
@@ -36,8 +41,8 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
     host = loopback_address(issuer)[0]
     # Authlib logs whole tokens at DEBUG.
     logging.getLogger("authlib").setLevel(logging.INFO)
-    keys = signing_keys.load_or_make(key_directory)
-    server = OAuthServer(issuer, audience, keys, client_keys.load_or_make(key_directory))
+    keys = signing_keys.load_or_create(key_directory)
+    server = OAuthServer(issuer, audience, keys, client_keys.load_or_create(key_directory))
     sessions = Sessions()
     document = metadata.describe(server)
     return Litestar(
@@ -63,16 +68,16 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
             "metadata": Provide(lambda: document, sync_to_thread=False),
             "keys": Provide(lambda: keys, sync_to_thread=False),
         },
-        # A page of another name that resolves to loopback (DNS rebinding) must not be able to speak to us.
+        # A page of another host name that resolves to loopback (DNS rebinding) must not reach this server.
         allowed_hosts=AllowedHostsConfig(allowed_hosts=[urlsplit(issuer).netloc, host]),
         openapi_config=None,
-        logging_config=None,  # the process that embeds us decides about logs
-        request_max_body_size=_LONGEST_BODY,
+        logging_config=None,  # the embedding process configures the logs
+        request_max_body_size=_MAX_BODY_BYTES,
     )
 
 
 def loopback_address(issuer: str) -> tuple[str, int]:
-    """The address and port to listen on for this issuer. Raises Misconfigured unless it is `http://` and loopback."""
+    """The address and port to listen on. Raises Misconfigured unless the issuer is `http://` on loopback."""
     try:
         parts = urlsplit(issuer)
         host, port = parts.hostname or "", parts.port or 80
@@ -82,7 +87,7 @@ def loopback_address(issuer: str) -> tuple[str, int]:
     if parts.scheme != "http" or parts.username is not None or not _is_loopback(address):
         raise Misconfigured("The development authorization server serves http:// on 127.0.0.1, localhost or [::1] only")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise Misconfigured("The development issuer has no path, query or fragment")
+        raise Misconfigured("The development issuer must have no path, query or fragment")
     return address, port
 
 
@@ -91,3 +96,17 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@contextlib.asynccontextmanager
+async def running(
+    issuer: str, audience: str, key_directory: Path, *, listener: socket.socket | None = None
+) -> AsyncIterator[None]:
+    """Serve inside this block at `issuer`. `listener`: a socket that holds the port of the issuer; it is closed.
+
+    Raises Misconfigured like `create`, and if the port is taken.
+    """
+    address, port = loopback_address(issuer)
+    with listener or listen(address, port) as held:
+        async with serving(create(issuer, audience, key_directory), held):
+            yield

@@ -1,7 +1,7 @@
-"""The key with which the demo resource server proves itself (`private_key_jwt`), and the check of what it signs.
+"""The key with which the demo resource server authenticates (`private_key_jwt`), and the check of its assertions.
 
-The key pair is made once and is durable in a private file of the key directory, for the service to read. The memory of
-assertions already used is owned here, bounded, and not durable.
+The key pair is created once, in a private file of the key directory that the service reads. Owns the used assertions,
+in memory and bounded.
 """
 
 from __future__ import annotations
@@ -26,32 +26,34 @@ if TYPE_CHECKING:
     from service.development.authorization_server.clients import RegisteredClient
     from service.development.authorization_server.requests import ProtocolRequest
 
-_LONGEST_LIFE = 600
-_LEEWAY = 60
+_MAX_LIFETIME_SECONDS = 600
+_LEEWAY_SECONDS = 60
 
 
-def load_or_make(directory: Path) -> dict[str, Key]:
-    """The private key of each client that may introspect, by client id, kept as PEM in `<client id>.pem`.
+def load_or_create(directory: Path) -> dict[str, Key]:
+    """The private key of each client that may introspect, by client id, stored as PEM in `<client id>.pem`.
 
-    Raises Misconfigured when a file cannot be read as one.
+    Raises Misconfigured if a file holds no such key.
     """
     return {
-        client.client_id: _key(directory / f"{client.client_id}.pem")
+        client.client_id: _load_key(directory / f"{client.client_id}.pem")
         for client in CLIENTS.values()
         if client.introspects
     }
 
 
 class ClientAssertion(JWTBearerClientAssertion):  # type: ignore[misc]  # Authlib ships no types
-    """RFC 7523 section 3: a short-lived JWT, good once, for one of our own addresses."""
+    """RFC 7523 section 3: a short-lived JWT for one of our addresses that can be used once."""
 
     CLIENT_AUTH_METHOD = "private_key_jwt"
 
     def __init__(self, keys: Mapping[str, Key], audiences: Sequence[str]) -> None:
-        super().__init__(leeway=_LEEWAY)
+        super().__init__(leeway=_LEEWAY_SECONDS)
         self._keys = keys
         self._audiences = list(audiences)
-        self._used: ExpiringStore[bool] = ExpiringStore(seconds=_LONGEST_LIFE + 2 * _LEEWAY, capacity=50_000)
+        self._used: ExpiringStore[bool] = ExpiringStore(
+            seconds=_MAX_LIFETIME_SECONDS + 2 * _LEEWAY_SECONDS, capacity=50_000
+        )
 
     def __call__(self, query_client: Callable[[str], RegisteredClient | None], request: ProtocolRequest) -> Any:
         try:
@@ -70,8 +72,8 @@ class ClientAssertion(JWTBearerClientAssertion):  # type: ignore[misc]  # Authli
         return key
 
     def validate_jti(self, claims: Mapping[str, Any], jti: object) -> bool:
-        """Whether the assertion is new. Raises InvalidClientError for one that we would forget before it expires."""
-        if claims["exp"] > time.time() + _LONGEST_LIFE:
+        """Whether the assertion is new. Raises InvalidClientError if it outlives our record of it."""
+        if claims["exp"] > time.time() + _MAX_LIFETIME_SECONDS:
             raise InvalidClientError(description="The assertion lives for more than ten minutes")
         if not isinstance(jti, str) or self._used.find(f"{claims['sub']} {jti}"):
             return False
@@ -79,15 +81,15 @@ class ClientAssertion(JWTBearerClientAssertion):  # type: ignore[misc]  # Authli
         return True
 
 
-def _key(path: Path) -> Key:
+def _load_key(path: Path) -> Key:
     if not path.exists():
-        made = ECKey.generate_key("P-256")
-        key_files.keep_first(path, made.as_pem(private=True).decode())
+        fresh = ECKey.generate_key("P-256")
+        key_files.write_new(path, fresh.as_pem(private=True).decode())
     path.chmod(0o600)
     try:
         key = ECKey.import_key(path.read_bytes())
     except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Misconfigured(f"{path} holds no readable key; delete it to have a new one made") from error
+        raise Misconfigured(f"{path} holds no valid key; delete it to create a new one") from error
     if not key.is_private:
-        raise Misconfigured(f"{path} holds no private key; delete it to have a new one made")
+        raise Misconfigured(f"{path} holds no private key; delete it to create a new one")
     return key

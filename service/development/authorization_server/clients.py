@@ -1,4 +1,4 @@
-"""What a registered client may do, answered to Authlib. Pure: the clients themselves are data in people.py."""
+"""Registered clients, in the interface that Authlib uses. Pure: the clients are data in people.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from authlib.oauth2.rfc6749 import ClientMixin
 
-from service.development.people import CLIENTS, in_reading_order
+from service.development.people import CLIENTS, sort_scopes
 
 if TYPE_CHECKING:
     from service.development.people import DemoClient
@@ -17,13 +17,13 @@ _LOOPBACK_WITHOUT_PORT = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(/.*)")
 
 
 def find(client_id: str) -> RegisteredClient | None:
-    """The client of this id, or None."""
+    """The client with this id, or None."""
     client = CLIENTS.get(client_id)
     return RegisteredClient(client) if client else None
 
 
 class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
-    """A demo client behind the questions that Authlib asks (RFC 6749 section 2)."""
+    """A demo client with Authlib's interface (RFC 6749 section 2)."""
 
     def __init__(self, client: DemoClient) -> None:
         self.demo = client
@@ -37,14 +37,14 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no t
         return self.demo.client_id
 
     def get_default_redirect_uri(self) -> None:
-        """None: every authorization request must name its redirect URI (RFC 9700 section 4.1)."""
+        """None: every authorization request must have a redirect URI (RFC 9700 section 4.1)."""
 
     def get_allowed_scope(self, scope: str | None) -> str | None:
-        """The scopes to go on with: all of the client's when none were asked for; None, which becomes
-        `invalid_scope`, when one was asked for that is not the client's.
+        """The requested scopes, or all of the client's if none are requested. None, which becomes `invalid_scope`, if
+        a requested scope is not the client's.
         """
         asked = frozenset((scope or "").split()) or frozenset(self.demo.scopes)
-        return " ".join(in_reading_order(asked)) if asked <= frozenset(self.demo.scopes) else None
+        return " ".join(sort_scopes(asked)) if asked <= frozenset(self.demo.scopes) else None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return any(_same_redirect(registered, redirect_uri) for registered in self.demo.redirect_uris)
@@ -67,8 +67,8 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no t
 
 
 def _same_redirect(registered: str, asked: str) -> bool:
-    """Equal character for character (RFC 9700 section 4.1.3), save the port of a loopback address (RFC 8252 section
-    7.3).
+    """Whether two redirect URIs are equal (RFC 9700 section 4.1.3), except for the port of a loopback address (RFC
+    8252 section 7.3).
     """
     loopback = _LOOPBACK_WITHOUT_PORT.fullmatch(registered)
     if loopback is None:

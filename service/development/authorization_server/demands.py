@@ -1,5 +1,5 @@
-"""What an authorization request demands of the sign-in: a second factor, an age, a new one (RFC 9470 section 4, OpenID
-Connect Core section 3.1.2.1). Pure.
+"""The demands of an authorization request on the sign-in: a second factor, a maximum age, a new sign-in (RFC 9470
+section 4, OpenID Connect Core section 3.1.2.1). Pure.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _PROMPTS = {"login", "consent", "select_account", "none"}
 
 
 class UnmetAuthentication(OAuth2Error):  # type: ignore[misc]  # Authlib ships no types
-    """RFC 9470 section 4: none of the `acr_values` can be had here."""
+    """RFC 9470 section 4: this server supports none of the `acr_values`."""
 
     error = "unmet_authentication_requirements"
-    description = "None of the acr_values is known here"
+    description = "None of the acr_values is supported"
 
 
 class InteractionRequired(OAuth2Error):  # type: ignore[misc]  # Authlib ships no types
-    """OpenID Connect Core section 3.1.2.6, for `prompt=none`: our consent page is always shown."""
+    """OpenID Connect Core section 3.1.2.6, for `prompt=none`: the consent page is always shown."""
 
     error = "interaction_required"
-    description = "Nothing is granted here without asking the person"
+    description = "The consent page is always shown"
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """`max_age` in seconds; `anew` whether even a sign-in of just now is not enough."""
+    """`max_age` in seconds; `anew`: even a recent sign-in is not enough."""
 
     second_factor: bool = False
     max_age: int | None = None
     anew: bool = False
 
-    def lacks(self, sign_in: SignIn | None, request: str) -> str:
-        """`password` or `second-factor`, which is to be asked for next, or nothing.
+    def next_step(self, sign_in: SignIn | None, request: str) -> str:
+        """The next step of the sign-in: `password`, `second-factor`, or empty if none is needed.
 
-        A sign-in that was made for exactly this request is young enough for it.
+        A sign-in that was made for this request is recent enough.
         """
         if sign_in is None:
             return "password"
@@ -56,11 +56,11 @@ class Demand:
         return "second-factor" if self.second_factor and "mfa" not in sign_in.methods else ""
 
 
-def demand(asked: Mapping[str, str]) -> Demand:
-    """Read from the parameters of the request. Raises OAuth2Error for what we cannot do."""
+def read_demand(asked: Mapping[str, str]) -> Demand:
+    """Read the demand from the parameters of a request. Raises OAuth2Error for unsupported values."""
     prompts = set(asked.get("prompt", "").split())
     if not prompts <= _PROMPTS or ("none" in prompts and len(prompts) > 1):
-        raise InvalidRequestError("The prompt must be of login, consent, select_account; or none, alone")
+        raise InvalidRequestError("The prompt must be login, consent or select_account, or only none")
     if "none" in prompts:
         raise InteractionRequired
     levels = asked.get("acr_values", "").split()

@@ -1,5 +1,6 @@
-"""The device flow over HTTP: the endpoint that a device asks, and the pages where a person says yes (RFC 8628 sections
-3.1 and 3.3). Own no state.
+"""The device flow over HTTP: the endpoint for devices, and the pages for people (RFC 8628 sections 3.1 and 3.3).
+
+Owns no state.
 """
 
 from typing import Any
@@ -11,15 +12,14 @@ from litestar import Response, get, post
 from service.development.authorization_server import html_answers
 from service.development.authorization_server.authorize import HttpRequest, TheServer, TheSessions
 from service.development.authorization_server.demands import Demand
-from service.development.authorization_server.device_grant import VERIFICATION_PATH
-from service.development.authorization_server.device_requests import DeviceRequest
+from service.development.authorization_server.device_grant import VERIFICATION_PATH, DeviceRequest
 from service.development.authorization_server.oauth_server import OAuthServer, Reply
 from service.development.authorization_server.pages import device_done_page, error_page, user_code_page
 from service.development.authorization_server.requests import form_pairs
 from service.development.authorization_server.sessions import Sessions
 from service.development.authorization_server.token_endpoint import protocol_request
 from service.development.authorization_server.visit import Approval, Visit
-from service.development.people import CLIENTS, in_reading_order, scopes_of
+from service.development.people import CLIENTS, scopes_of, sort_scopes
 
 AUTHORIZATION_PATH = "/device_authorization"
 DONE_PATH = f"{VERIFICATION_PATH}/done"
@@ -27,7 +27,7 @@ DONE_PATH = f"{VERIFICATION_PATH}/done"
 
 @post(AUTHORIZATION_PATH, status_code=200)
 async def authorize_device(request: HttpRequest, server: TheServer) -> Response[Any]:
-    """The codes of a device that begins (section 3.2), or an error."""
+    """The codes for a device (section 3.2), or an error."""
     try:
         asked = protocol_request(AUTHORIZATION_PATH, await request.body(), request, server)
         reply: Reply = server.create_endpoint_response("device_authorization", asked)
@@ -38,28 +38,28 @@ async def authorize_device(request: HttpRequest, server: TheServer) -> Response[
 
 @get(VERIFICATION_PATH)
 async def show_device(request: HttpRequest, server: TheServer, sessions: TheSessions) -> Response[str]:
-    """Asks for the code; with the code of a waiting device, leads on to sign-in and consent."""
+    """Ask for the user code; with the code of a waiting device, show sign-in and consent."""
     typed = request.query_params.get("user_code", "")
-    waiting = server.devices.of_person(typed)
+    waiting = server.devices.find_by_user_code(typed)
     if waiting is not None:
         return _visit(waiting, request, server, sessions).show()
-    problem = "No device waits with this code. Look at it again, or begin again on the device." if typed else ""
+    problem = "No device waits with this code. Check it, or start again on the device." if typed else ""
     return html_answers.page(user_code_page(VERIFICATION_PATH, problem=problem), 404 if typed else 200)
 
 
 @post(VERIFICATION_PATH, status_code=200)
 async def answer_device(request: HttpRequest, server: TheServer, sessions: TheSessions) -> Response[str]:
-    """What the person sent from one of the pages."""
-    waiting = server.devices.of_person(request.query_params.get("user_code", ""))
+    """Handle the form of a page."""
+    waiting = server.devices.find_by_user_code(request.query_params.get("user_code", ""))
     if waiting is None:
-        return html_answers.page(user_code_page(VERIFICATION_PATH, problem="This device does not wait any more."), 404)
+        return html_answers.page(user_code_page(VERIFICATION_PATH, problem="This device no longer waits."), 404)
     try:
-        said = _visit(waiting, request, server, sessions).take(form_pairs(await request.body()))
+        result = _visit(waiting, request, server, sessions).handle_form(form_pairs(await request.body()))
     except OAuth2Error as error:
         return html_answers.page(error_page(error.error, error.get_error_description()), 400)
-    if isinstance(said, Response):
-        return said
-    _decide(waiting, said if isinstance(said, Approval) else None)
+    if isinstance(result, Response):
+        return result
+    _decide(waiting, result if isinstance(result, Approval) else None)
     return html_answers.redirect(DONE_PATH)
 
 
@@ -69,12 +69,12 @@ async def device_done() -> Response[str]:
 
 
 def _decide(waiting: DeviceRequest, approval: Approval | None) -> None:
-    """Of the scopes that were asked for, those that were ticked and are the person's; a yes to none of them is a no."""
+    """Record the decision. Granted are the requested scopes that the person ticked and may grant; none is a refusal."""
     waiting.decided = True
     if approval is None:
         return
     granted = frozenset(waiting.scope.split()) & approval.ticked & scopes_of(approval.sign_in.person)
-    waiting.scope = " ".join(in_reading_order(granted))
+    waiting.scope = " ".join(sort_scopes(granted))
     waiting.sign_in = approval.sign_in if granted else None
 
 

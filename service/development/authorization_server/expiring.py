@@ -1,5 +1,5 @@
-"""A small store in memory whose entries expire and whose size is bounded. Its owner decides what it holds; nothing of
-it is durable, and it is meant for one event loop: no method awaits, so `take` gives an entry to one caller only.
+"""A bounded in-memory store whose entries expire. For one event loop: no method awaits, so `take` returns an entry to
+one caller only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ExpiringStore(Generic[T]):
-    """Entries live `seconds`; when more than `capacity` are held, the oldest go first."""
+    """Entries expire after `seconds`. Beyond `capacity` entries the oldest are dropped."""
 
     def __init__(self, *, seconds: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -31,12 +31,12 @@ class ExpiringStore(Generic[T]):
             self._entries.popitem(last=False)
 
     def find(self, key: str) -> T | None:
-        """The entry, or None if it never was, was taken, or has expired."""
+        """The entry; None if it is unknown, taken or expired."""
         entry = self._entries.get(key)
         return entry[1] if entry is not None and entry[0] > self._clock() else None
 
     def take(self, key: str) -> T | None:
-        """The entry, which is gone afterwards."""
+        """Remove and return the entry."""
         value = self.find(key)
         self._entries.pop(key, None)
         return value
@@ -45,7 +45,7 @@ class ExpiringStore(Generic[T]):
         return len(self._entries)
 
     def _drop_expired(self) -> None:
-        # Every entry lives equally long, so the order of insertion is the order of expiry.
+        # All entries have the same lifetime, so the order of insertion is the order of expiry.
         now = self._clock()
         while self._entries and next(iter(self._entries.values()))[0] <= now:
             self._entries.popitem(last=False)

@@ -1,7 +1,8 @@
-"""Two of the grants this server knows, on Authlib's: the authorization code with PKCE, and client credentials.
+"""The grants of this server, on Authlib's: the authorization code with PKCE, client credentials, and refresh tokens.
 
-Codes belong to the server object that is handed in; each lives a minute in memory and is spent by its first
-presentation. A second one revokes what the first one got (RFC 6749 section 4.1.2).
+Owns no state: codes belong to the server object. A code lives for a minute in memory and can be used once; a second use
+revokes what the first one got (RFC 6749 section 4.1.2). A refresh token can be used once too; a second use, which means
+that it was copied, revokes its whole family (RFC 9700 section 4.14.2).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from authlib.oauth2.rfc6749 import AccessDeniedError, InvalidGrantError, Invalid
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from service.development.authorization_server.issuing import Issuing
-from service.development.people import in_reading_order, scopes_of
+from service.development.people import scopes_of, sort_scopes
 
 if TYPE_CHECKING:
     from service.development.authorization_server.clients import RegisteredClient
+    from service.development.authorization_server.issued_tokens import RefreshToken
     from service.development.authorization_server.requests import ProtocolRequest
     from service.development.authorization_server.sessions import SignIn
     from service.development.authorization_server.visit import Approval
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IssuedCode:
-    """What an authorization code stands for."""
+    """The data of an authorization code."""
 
     client_id: str
     redirect_uri: str
@@ -49,10 +51,9 @@ class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  
     TOKEN_ENDPOINT_AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 
     def save_authorization_code(self, code: str, request: ProtocolRequest) -> None:
-        """Keep the code with the scopes that were asked for, ticked, and are the person's to give: the least of the
-        three.
+        """Store the code with the scopes that were requested, that the person ticked, and that the person may grant.
 
-        Raises AccessDeniedError when nothing is left.
+        Raises AccessDeniedError if no scope remains.
         """
         approval: Approval = request.user
         granted = frozenset(request.scope.split()) & approval.ticked & scopes_of(approval.sign_in.person)
@@ -61,7 +62,7 @@ class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  
         issued = IssuedCode(
             client_id=request.client.get_client_id(),
             redirect_uri=request.payload.redirect_uri,
-            scope=" ".join(in_reading_order(granted)),
+            scope=" ".join(sort_scopes(granted)),
             sign_in=approval.sign_in,
             code_challenge=request.payload.data["code_challenge"],
             code_challenge_method=request.payload.data["code_challenge_method"],
@@ -70,10 +71,10 @@ class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  
         self.server.codes.put(code, issued)
 
     def query_authorization_code(self, code: str, client: RegisteredClient) -> IssuedCode | None:
-        """The code if it is this client's. It is spent here: whatever fails afterwards, it cannot be tried again."""
+        """The code if it is this client's. It is used up here, even if the request fails afterwards."""
         issued: IssuedCode | None = self.server.codes.find(code)
         if issued is None:
-            self._revoke_what_came_of(code)
+            self._revoke_tokens_of(code)
             return None
         if issued.client_id != client.get_client_id():
             return None
@@ -84,27 +85,27 @@ class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  
         self.request.family = issued.family
         return issued
 
-    def _revoke_what_came_of(self, code: str) -> None:
+    def _revoke_tokens_of(self, code: str) -> None:
         spent: IssuedCode | None = self.server.spent_codes.find(code)
         if spent is not None:
             self.server.issued.revoke_family(spent.family)
 
     def delete_authorization_code(self, authorization_code: IssuedCode) -> None:
-        """Nothing: it was taken when it was presented."""
+        """Does nothing: the code was removed when it was presented."""
 
     def authenticate_user(self, authorization_code: IssuedCode) -> SignIn:
         return authorization_code.sign_in
 
 
 class MachineGrant(Issuing, grants.ClientCredentialsGrant):  # type: ignore[misc]  # Authlib ships no types
-    """RFC 6749 section 4.4: a client acts for itself."""
+    """RFC 6749 section 4.4: a client that acts for itself."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
 
 class S256Only(CodeChallenge):  # type: ignore[misc]  # Authlib ships no types
-    """PKCE for every client with S256 alone: Authlib also takes `plain`, takes it for granted when no method is
-    named, and lets a request without a challenge pass (RFC 7636 section 4.4.1, RFC 9700 section 2.1.1).
+    """PKCE for every client, only with S256. Authlib also accepts `plain`, uses it as the default, and accepts requests
+    without a challenge (RFC 7636 section 4.4.1, RFC 9700 section 2.1.1).
     """
 
     DEFAULT_CODE_CHALLENGE_METHOD = "S256"
@@ -120,15 +121,15 @@ class S256Only(CodeChallenge):  # type: ignore[misc]  # Authlib ships no types
 
 
 class InvalidTargetError(OAuth2Error):  # type: ignore[misc]  # Authlib ships no types
-    """RFC 8707 section 2: tokens for that resource are not made here."""
+    """RFC 8707 section 2: this server issues no tokens for that resource."""
 
     error = "invalid_target"
-    description = "This server makes tokens for one resource only, and it is another one"
+    description = "This server issues tokens only for another resource"
 
 
 class OneAudience:
-    """Refuses `resource` (RFC 8707) and Auth0's `audience` when they name anything but our audience; Authlib knows
-    neither.
+    """Refuses `resource` (RFC 8707) and Auth0's `audience` if they name another audience than ours. Authlib ignores
+    both.
     """
 
     def __init__(self, audience: str) -> None:
@@ -147,3 +148,37 @@ class OneAudience:
         named = (*asked.get("resource", ()), *asked.get("audience", ()))
         if any(name != self._audience for name in named):
             raise InvalidTargetError
+
+
+class RefreshGrant(Issuing, grants.RefreshTokenGrant):  # type: ignore[misc]  # Authlib ships no types
+    """RFC 6749 section 6. The new access token may have fewer scopes than were granted."""
+
+    INCLUDE_NEW_REFRESH_TOKEN = True
+    TOKEN_ENDPOINT_AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+
+    def _validate_request_token(self, client: RegisteredClient) -> RefreshToken:
+        found: RefreshToken = super()._validate_request_token(client)
+        if found.spent:
+            self.server.issued.revoke_family(found.family)
+            raise InvalidGrantError("This refresh token was used before; all tokens of its grant are revoked")
+        if found.key_thumbprint is not None and found.key_thumbprint != self.request.key_thumbprint:
+            raise InvalidGrantError("This refresh token is bound to a key that the request does not prove")
+        return found
+
+    def authenticate_refresh_token(self, refresh_token: str) -> RefreshToken | None:
+        found: RefreshToken | None = self.server.issued.refresh(refresh_token)
+        return found
+
+    def authenticate_user(self, refresh_token: RefreshToken) -> SignIn:
+        return refresh_token.sign_in
+
+    def issue_token(self, user: SignIn, refresh_token: RefreshToken) -> dict[str, Any]:
+        self.request.family = refresh_token.family
+        self.request.inherited_format = refresh_token.token_format
+        self.request.whole_scope = refresh_token.scope
+        issued: dict[str, Any] = super().issue_token(user, refresh_token)
+        return issued
+
+    def revoke_old_credential(self, refresh_token: RefreshToken) -> None:
+        """Mark it as used and keep it, to detect a second use."""
+        refresh_token.spent = True

@@ -1,4 +1,4 @@
-"""Pages, redirects and the browser's cookie as HTTP answers, with the headers that keep them private. Owns no state."""
+"""Pages, redirects and the browser's cookie as HTTP answers with security headers. Owns no state."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ _PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Co
 
 
 def page(html: str, status: int = 200, cookie: Cookie | None = None, form_target: str = "'self'") -> Response[str]:
-    """A page without scripts, in no frame, whose forms lead to `form_target` alone."""
+    """A page without scripts and frames. Its forms can only be sent to `form_target`."""
     rules = (
         "default-src 'none'",
         f"style-src '{STYLE_HASH}'",
@@ -26,7 +26,7 @@ def page(html: str, status: int = 200, cookie: Cookie | None = None, form_target
 
 
 def redirect(location: str, cookie: Cookie | None = None) -> Response[str]:
-    """To another address by GET, so that reloading does not send a form again."""
+    """Redirect by GET, so that reloading does not send the form again."""
     headers = {"Location": location, **_PRIVATE}
     cookies = [cookie] if cookie else None
     return Response("", status_code=303, media_type=MediaType.TEXT, headers=headers, cookies=cookies)
@@ -37,13 +37,13 @@ def browser_cookie(issuer: str, browser: str) -> Cookie:
 
 
 def cookie_name(issuer: str) -> str:
-    # Browsers share cookies between the ports of one host, and two clones may run side by side.
+    # Browsers share cookies between the ports of one host, and two servers may run on it.
     return f"timewarden_sign_in_{urlsplit(issuer).port or 80}"
 
 
 def form_target(redirect_uri: str) -> str:
-    """What a page's forms may lead to. Browsers apply `form-action` to the redirect after a form too, and the
-    policy's grammar has no IPv6 addresses.
+    """The `form-action` of a page. Browsers apply it to the redirect after the form too, and its grammar has no IPv6
+    addresses.
     """
     parts = urlsplit(redirect_uri)
     return f"'self' {parts.scheme}:" if "[" in parts.netloc else f"'self' {parts.scheme}://{parts.netloc}"

@@ -1,7 +1,7 @@
-"""Remembers which tokens were issued, so that they can be introspected, refreshed and revoked.
+"""The table of issued tokens, for introspection, refresh and revocation.
 
-Owns that table: in memory, bounded, by the SHA-256 of the token, each entry until it expires. A restart forgets it:
-refresh tokens and opaque tokens of before are worth nothing then, while JWTs go on being verified by their signature.
+Owns the table: in memory, bounded, by the SHA-256 of the token, each entry until it expires. After a restart earlier
+refresh tokens and opaque tokens are invalid, while JWTs are still verified by their signature.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from service.development.authorization_server.sessions import SignIn
 
 _REFRESH_SECONDS = 8 * 3600
-_CAPACITY = 10_000
+_MAX_TOKENS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What an access token says, and the family it belongs to: all that came of one grant."""
+    """The claims of an access token, and its family: all tokens of one grant."""
 
     claims: Mapping[str, Any]
     family: str
@@ -37,7 +37,7 @@ class AccessToken:
 
 @dataclass(slots=True)
 class RefreshToken:
-    """What a refresh token stands for. `key_thumbprint` is the DPoP key it is bound to; `spent` once it was used."""
+    """The data of a refresh token. `key_thumbprint`: the DPoP key that it is bound to. `spent`: whether it was used."""
 
     family: str
     client_id: str
@@ -51,7 +51,7 @@ class RefreshToken:
         return self.client_id == client_id
 
     def check_client(self, client: Any) -> bool:
-        """Authlib's question."""
+        """Part of Authlib's interface."""
         return self.belongs_to(client.get_client_id())
 
     def get_scope(self) -> str:
@@ -59,12 +59,12 @@ class RefreshToken:
 
 
 class IssuedTokens:
-    """The table. A family is revoked as a whole, whatever of it was issued before or is issued later."""
+    """The table. Revoking a family includes tokens that are issued later."""
 
     def __init__(self) -> None:
-        self._access: ExpiringStore[AccessToken] = ExpiringStore(seconds=LIFETIME_SECONDS, capacity=_CAPACITY)
-        self._refresh: ExpiringStore[RefreshToken] = ExpiringStore(seconds=_REFRESH_SECONDS, capacity=_CAPACITY)
-        self._revoked: ExpiringStore[bool] = ExpiringStore(seconds=_REFRESH_SECONDS * 2, capacity=_CAPACITY)
+        self._access: ExpiringStore[AccessToken] = ExpiringStore(seconds=LIFETIME_SECONDS, capacity=_MAX_TOKENS)
+        self._refresh: ExpiringStore[RefreshToken] = ExpiringStore(seconds=_REFRESH_SECONDS, capacity=_MAX_TOKENS)
+        self._revoked: ExpiringStore[bool] = ExpiringStore(seconds=_REFRESH_SECONDS * 2, capacity=_MAX_TOKENS)
 
     def keep_access(self, token: str, claims: Mapping[str, Any], family: str) -> None:
         self._access.put(_digest(token), AccessToken(claims, family))
@@ -76,19 +76,19 @@ class IssuedTokens:
         return token
 
     def access(self, token: str) -> AccessToken | None:
-        """The access token if it is one of ours that still holds."""
+        """The access token if it is known and valid."""
         found = self._access.find(_digest(token))
         if found is None or found.claims["exp"] <= time.time() or self.is_revoked(found.family):
             return None
         return found
 
     def refresh(self, token: str) -> RefreshToken | None:
-        """The refresh token, used before or not, if its family still holds."""
+        """The refresh token, used or not, if its family is not revoked."""
         found = self._refresh.find(_digest(token))
         return None if found is None or self.is_revoked(found.family) else found
 
     def revoke(self, token: str) -> None:
-        """An access token by itself; a refresh token with its family."""
+        """Revoke an access token alone, or a refresh token with its family."""
         digest = _digest(token)
         self._access.take(digest)
         found = self._refresh.find(digest)
@@ -96,7 +96,7 @@ class IssuedTokens:
             self.revoke_family(found.family)
 
     def revoke_family(self, family: str) -> None:
-        """Everything that came of one grant: its refresh tokens and its access tokens."""
+        """Revoke all tokens of one grant."""
         self._revoked.put(family, value=True)
 
     def is_revoked(self, family: str) -> bool:

@@ -1,7 +1,7 @@
 """Makes the tokens of one answer: an access token, JWT or opaque, bound to a key or not, and a refresh token.
 
-Owns no state: what was issued is kept by IssuedTokens. Authlib's own token generators are not used, because they see
-neither the request nor the family.
+Owns no state: IssuedTokens stores the tokens. Authlib's own token generators are not used, because they know neither
+the request nor the family.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError
 
-from service.development.authorization_server.access_tokens import LIFETIME_SECONDS, access_token_claims, signed
+from service.development.authorization_server.access_tokens import LIFETIME_SECONDS, access_token_claims, sign
 from service.development.authorization_server.issued_tokens import IssuedTokens, RefreshToken
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FORMATS = ("jwt", "opaque")
 
 
 class Issuing:
-    """Mixed into Authlib's grants, before them: their tokens are made here."""
+    """A mixin before Authlib's grants that makes their tokens."""
 
     server: Any
     request: ProtocolRequest
@@ -43,7 +43,7 @@ class Issuing:
 
 
 class TokenIssuer:
-    """`issuer` and `audience` as the tokens will name them."""
+    """`issuer` and `audience`: those of the tokens."""
 
     def __init__(self, issuer: str, audience: str, keys: SigningKeys, issued: IssuedTokens) -> None:
         self._issuer = issuer
@@ -54,10 +54,10 @@ class TokenIssuer:
     def issue(
         self, asked: ProtocolRequest, who: SignIn | None, scope: str | None, *, with_refresh: bool
     ) -> dict[str, Any]:
-        """The answer's members (RFC 6749 section 5.1, RFC 9449 section 5).
+        """The members of the answer (RFC 6749 section 5.1, RFC 9449 section 5).
 
-        The request says `token_format`: `jwt` or `opaque`; a refreshed token keeps the format of the first.
-        Raises InvalidRequestError for another one, InvalidScopeError for scopes that are not the client's.
+        The request may have `token_format`: `jwt` or `opaque`; a refreshed token keeps the format of the first one.
+        Raises InvalidRequestError for another format, InvalidScopeError for scopes that are not the client's.
         """
         client_id = asked.client.get_client_id()
         allowed = asked.client.get_allowed_scope(scope)
@@ -72,7 +72,7 @@ class TokenIssuer:
         token = (
             secrets.token_urlsafe(32)
             if token_format == "opaque"  # noqa: S105  # a format, no secret
-            else signed(claims, self._keys.signing_key(asked.client.signing_algorithm))
+            else sign(claims, self._keys.signing_key(asked.client.signing_algorithm))
         )
         self._issued.keep_access(token, claims, family)
         answer = {

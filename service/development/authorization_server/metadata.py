@@ -1,4 +1,4 @@
-"""What this server publishes about itself: its metadata (RFC 8414) and its public keys (RFC 7517). Owns no state."""
+"""The server's metadata (RFC 8414) and its public keys (RFC 7517). Owns no state."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ Keys = NamedDependency[SkipValidation[SigningKeys]]
 
 @get(["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"])
 async def discovery(metadata: Metadata) -> Response[dict[str, Any]]:
-    """The same document under both names: many clients know the second one alone."""
+    """The same document at both addresses, because many clients know only the second."""
     return Response(metadata, headers=_CACHEABLE)
 
 
 @get(JWKS_PATH)
 async def jwks(keys: Keys) -> Response[dict[str, Any]]:
-    return Response(keys.published(), headers=_CACHEABLE)
+    return Response(keys.public_jwks(), headers=_CACHEABLE)
 
 
 def describe(server: OAuthServer) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Authlib's authorization server, told who our clients are, which grants there are and how tokens are made.
+"""Authlib's authorization server, configured with our clients, grants and token issuer.
 
-Owns the authorization codes, the waiting devices and the table of issued tokens, in memory. Knows nothing of
-HTTP frameworks: a request comes in as ProtocolRequest, the answer goes out as Reply.
+Owns the authorization codes, the waiting devices and the table of issued tokens, in memory. Independent of HTTP
+frameworks: it takes a ProtocolRequest and returns a Reply.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from authlib.oauth2.rfc6749 import AuthorizationServer
 
 from service.development.authorization_server import clients
 from service.development.authorization_server.client_keys import ClientAssertion
-from service.development.authorization_server.device_grant import DeviceAuthorization, DeviceGrant
-from service.development.authorization_server.device_requests import DeviceRequests
+from service.development.authorization_server.device_grant import DeviceAuthorization, DeviceGrant, DeviceRequests
 from service.development.authorization_server.dpop_proof import ProofCheck
 from service.development.authorization_server.expiring import ExpiringStore
-from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, S256Only
+from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, RefreshGrant, S256Only
 from service.development.authorization_server.issued_tokens import IssuedTokens
 from service.development.authorization_server.issuing import TokenIssuer
-from service.development.authorization_server.refreshing import RefreshGrant
 from service.development.authorization_server.token_status import Introspection, Revocation
 from service.development.people import SCOPE_MEANINGS
 
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of the protocol: JSON, or a redirect when `location` is set."""
+    """An answer of the protocol: JSON, or a redirect if `location` is set."""
 
     status: int
     body: dict[str, Any] | None
@@ -46,7 +44,7 @@ class Reply:
 
 
 class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no types
-    """`issuer` is exactly what tokens and metadata say; `audience` is the one resource that tokens are made for."""
+    """`issuer`: exactly as in tokens and metadata. `audience`: the one resource that tokens are for."""
 
     def __init__(self, issuer: str, audience: str, keys: SigningKeys, client_keys: Mapping[str, Key]) -> None:
         super().__init__(scopes_supported=list(SCOPE_MEANINGS))
@@ -70,24 +68,24 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         self.register_client_auth_method("private_key_jwt", ClientAssertion(client_keys, audiences))
 
     def endpoint(self, path: str) -> str:
-        """The public address of one of our paths."""
+        """The public address of a path."""
         return self.issuer.rstrip("/") + path
 
     def query_client(self, client_id: str) -> clients.RegisteredClient | None:
         return clients.find(client_id)
 
     def save_token(self, token: dict[str, Any], request: ProtocolRequest) -> None:
-        """Nothing: tokens are kept where they are made."""
+        """Does nothing: TokenIssuer stores the tokens."""
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Nothing listens."""
+        """Does nothing: there are no listeners."""
 
     def create_oauth2_request(self, request: ProtocolRequest) -> ProtocolRequest:
         return request
 
     def handle_response(self, status: int, body: Any, headers: Sequence[tuple[str, str]]) -> Reply:
-        """Every redirect of Authlib's is an authorization response, so it names us (RFC 9207 section 2), and it is a
-        303: the browser must not post the password again (RFC 9700 section 4.12).
+        """Convert Authlib's answer. Every redirect is an authorization response, so it has our `iss` (RFC 9207 section
+        2), and it is a 303, because the browser must not post the password again (RFC 9700 section 4.12).
         """
         rest = {name: value for name, value in headers if name.lower() != "location"}
         location = next((value for name, value in headers if name.lower() == "location"), None)

@@ -1,7 +1,7 @@
-"""The pages people see: sign in, second factor, consent, device, and errors that must not redirect. Pure.
+"""The pages for people: sign-in, second factor, consent, device, and errors that must not redirect. Pure.
 
-Self-contained (no script, image or font from anywhere), readable on a phone and by a screen reader. Everything that
-came from outside passes through `escape`.
+Self-contained (no scripts, images or fonts), and readable on a phone and with a screen reader. All outside text passes
+through `escape`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest
 
 
 def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str = "", problem: str = "") -> str:
-    """Asks for login and password; `problem` says why it is shown again."""
+    """Ask for login and password. `problem`: why the page is shown again."""
     return page(
         "Sign in",
-        f"""<p>to go on to <strong>{escape(client.name)}</strong></p>
+        f"""<p>to continue to <strong>{escape(client.name)}</strong></p>
 {alert(problem)}
 <form method="post" action="{escape(action)}">
-{_hidden(form_token, "sign-in")}
+{_hidden_fields(form_token, "sign-in")}
 <label for="login">Name</label>
 <input id="login" name="login" type="text" value="{escape(login)}" autocomplete="username" autocapitalize="none"
   spellcheck="false" required autofocus>
@@ -71,39 +71,39 @@ def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str
 
 
 def second_factor_page(person: DemoPerson, action: str, form_token: str, demo_code: str, *, problem: str = "") -> str:
-    """Asks for the second factor, and shows what a telephone would."""
+    """Ask for the second factor, and show the code that a phone would show."""
     return page(
         "Second factor",
-        f"""<p>The app asks that you, <strong>{escape(person.name)}</strong>, prove who you are once more.</p>
+        f"""<p>The app asks you, <strong>{escape(person.name)}</strong>, for a second factor.</p>
 {alert(problem)}
 <form method="post" action="{escape(action)}">
-{_hidden(form_token, "second-factor")}
-<label for="second_factor">Code of your telephone</label>
+{_hidden_fields(form_token, "second-factor")}
+<label for="second_factor">Code on your phone</label>
 <input id="second_factor" name="second_factor" type="text" inputmode="numeric" autocomplete="one-time-code" required
   autofocus>
-<button class="main" type="submit">Go on</button>
+<button class="main" type="submit">Continue</button>
 </form>
-<p><small>This is a development server, and the telephone is imaginary. It would show <code>{escape(demo_code)}</code>
-for this half minute.</small></p>""",
+<p><small>This is a development server without a real phone. The code for this half minute is
+<code>{escape(demo_code)}</code>.</small></p>""",
     )
 
 
 def user_code_page(action: str, *, problem: str = "") -> str:
-    """Asks for the code that a device shows (RFC 8628 section 3.3)."""
+    """Ask for the code that a device shows (RFC 8628 section 3.3)."""
     return page(
         "Connect a device",
         f"""{alert(problem)}
 <form method="get" action="{escape(action)}">
-<label for="user_code">Code that your device shows</label>
+<label for="user_code">Code on your device</label>
 <input id="user_code" name="user_code" type="text" autocomplete="off" autocapitalize="characters" spellcheck="false"
   required autofocus>
-<button class="main" type="submit">Go on</button>
+<button class="main" type="submit">Continue</button>
 </form>""",
     )
 
 
 def device_done_page() -> str:
-    """After the decision about a device, whatever it was."""
+    """The page after the decision about a device."""
     return page("Done", "<p>Your device has its answer. You can close this page.</p>")
 
 
@@ -118,60 +118,58 @@ def consent_page(
     redirect_uri: str,
     user_code: str = "",
 ) -> str:
-    """One box for each scope that was asked for and is the person's to give; the others are named below.
+    """A box for each requested scope that the person may grant; the others are listed below.
 
-    `tokens` are the form tokens of the consent form and of the form that changes the account. With a `user_code` it
-    is a device that waits, which the person must know for their own (RFC 8628 section 5.4).
+    `tokens`: the form tokens of the consent form and of the form that changes the account. `user_code`: that of a
+    waiting device, which the person must recognize (RFC 8628 section 5.4).
     """
     boxes = "".join(_box(scope) for scope in asked if scope in allowed)
     beyond = "".join(_line(scope) for scope in asked if scope not in allowed)
-    origin = "" if client.first_party else "<p>This app is made by somebody else. It gets only what you tick.</p>"
+    origin = "" if client.first_party else "<p>This is a third-party app. It gets only what you tick.</p>"
     choice = (
         f"<fieldset><legend>It asks for these permissions</legend>{boxes}</fieldset>"
-        '<button class="main" type="submit" name="decision" value="allow">Allow what is ticked</button>'
+        '<button class="main" type="submit" name="decision" value="allow">Allow</button>'
         if boxes
-        else "<p>It asks for nothing that is yours to give.</p>"
+        else "<p>It asks for no permission that you can grant.</p>"
     )
     device = (
-        f"<p>A device waits with the code <strong>{escape(user_code)}</strong>. Allow it only if it is yours and shows "
-        "this code now.</p>"
+        f"<p>A device waits with the code <strong>{escape(user_code)}</strong>. Allow it only if it is your device and "
+        "shows this code.</p>"
         if user_code
         else ""
     )
-    after = "" if user_code else f"<p><small>Either way you go back to {escape(redirect_uri)}</small></p>"
+    after = "" if user_code else f"<p><small>You then return to {escape(redirect_uri)}</small></p>"
     return page(
         f"{client.name} wants to act for you",
         f"""<p>You are signed in as <strong>{escape(person.name)}</strong> ({escape(person.login)}).</p>
 {origin}{device}
 <form method="post" action="{escape(action)}">
-{_hidden(tokens[0], "consent")}
+{_hidden_fields(tokens[0], "consent")}
 {choice}
 <button type="submit" name="decision" value="deny">Refuse</button>
 </form>
-{f"<p>Not yours to give, so it will not get:</p><ul>{beyond}</ul>" if beyond else ""}
+{f"<p>You cannot grant these:</p><ul>{beyond}</ul>" if beyond else ""}
 {after}
 <form method="post" action="{escape(action)}">
-{_hidden(tokens[1], "switch")}
-<button class="quiet" type="submit">Sign in as somebody else</button>
+{_hidden_fields(tokens[1], "switch")}
+<button class="quiet" type="submit">Use another account</button>
 </form>""",
     )
 
 
 def error_page(error: str, description: str) -> str:
-    """For errors that must not be sent to a redirect URI, because that URI cannot be trusted (RFC 6749 section
-    4.1.2.1).
-    """
+    """The page for errors when the redirect URI cannot be trusted (RFC 6749 section 4.1.2.1)."""
     return page(
-        "This request cannot go on",
+        "This request is not valid",
         f"""{alert(description or "The request is not valid.")}
-<p>The app that sent you here made a mistake, so you were not sent back to it. Close this page and start again from the
-app.</p>
+<p>The app that sent you here made an error, so you cannot return to it from here. Close this page and start again in
+the app.</p>
 <p><code>{escape(error)}</code></p>""",
     )
 
 
 def page(title: str, content: str) -> str:
-    """One of our pages around this content."""
+    """A whole page around this content."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -190,7 +188,7 @@ def page(title: str, content: str) -> str:
 """
 
 
-def _hidden(form_token: str, step: str) -> str:
+def _hidden_fields(form_token: str, step: str) -> str:
     return (
         f'<input type="hidden" name="step" value="{escape(step)}">'
         f'<input type="hidden" name="form_token" value="{escape(form_token)}">'
@@ -198,7 +196,7 @@ def _hidden(form_token: str, step: str) -> str:
 
 
 def alert(problem: str) -> str:
-    """What went wrong, told to screen readers too; nothing when nothing did."""
+    """The problem as an alert for screen readers too; empty without a problem."""
     return f'<p role="alert">{escape(problem)}</p>' if problem else ""
 
 

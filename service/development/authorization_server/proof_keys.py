@@ -1,4 +1,4 @@
-"""A client's DPoP key and the proofs it makes (RFC 9449 section 4.2). Each object owns its key, in memory alone."""
+"""A client's DPoP key, which makes proofs (RFC 9449 section 4.2). Each object owns its key, in memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from joserfc.jwk import ECKey
 
 
 class ProofKey:
-    """A new P-256 key; `thumbprint` (RFC 7638) is what tokens are bound to."""
+    """A new P-256 key. Tokens are bound to its `thumbprint` (RFC 7638)."""
 
     def __init__(self) -> None:
         self._key = ECKey.generate_key("P-256", auto_kid=False)
         self.thumbprint: str = self._key.thumbprint()
 
     def proof(self, method: str, url: str, token: str | None = None, nonce: str | None = None) -> str:
-        """The value of one DPoP header, for one request. `token` is the access token that goes with it, if one does."""
+        """The value of the DPoP header of one request. `token`: the access token that the request sends, if any."""
         claims: dict[str, str | int] = {
             "jti": str(uuid.uuid4()),
             "htm": method,

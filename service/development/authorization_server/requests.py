@@ -1,6 +1,4 @@
-"""OAuth requests as Authlib wants to read them: parameters checked first for what neither HTTP nor RFC 6749 allows.
-Pure: owns no state.
-"""
+"""OAuth requests in Authlib's interface, after a check of what HTTP and RFC 6749 do not allow. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -16,18 +14,18 @@ if TYPE_CHECKING:
 Parameters = tuple[tuple[str, str], ...]
 
 _MAX_PARAMETERS = 40
-_LONGEST = 16_384
+_MAX_FORM_BYTES = 16_384
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")  # RFC 6749 appendix A: every parameter is at most VSCHAR
 _FIT_FOR_DESCRIPTIONS = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]*")  # RFC 6749 section 4.1.2.1
 _QUOTED_BY_AUTHLIB = ("response_type", "redirect_uri", "grant_type")
 
 
 def form_pairs(raw: bytes) -> Parameters:
-    """The pairs of a URL-encoded form in UTF-8; pairs without a value are dropped, as RFC 6749 section 3.1 says.
+    """The pairs of a URL-encoded form in UTF-8, without pairs that have no value (RFC 6749 section 3.1).
 
-    Raises InvalidRequestError when the bytes are no such form, or too many.
+    Raises InvalidRequestError if the bytes are no such form, or too many.
     """
-    if len(raw) > _LONGEST:
+    if len(raw) > _MAX_FORM_BYTES:
         raise InvalidRequestError("The request is too long")
     try:
         pairs = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=_MAX_PARAMETERS)
@@ -37,17 +35,17 @@ def form_pairs(raw: bytes) -> Parameters:
 
 
 def oauth_parameters(raw: bytes) -> Parameters:
-    """Like `form_pairs`, for the parameters of the protocol: printable ASCII, none twice but `resource` (RFC 8707).
+    """Like `form_pairs`, for the parameters of the protocol: printable ASCII, only `resource` may repeat (RFC 8707).
 
-    Raises InvalidRequestError, whose description never repeats what was sent.
+    Raises InvalidRequestError; its description never repeats the input.
     """
     pairs = form_pairs(raw)
     if not all(_PRINTABLE.fullmatch(part) for pair in pairs for part in pair):
-        raise InvalidRequestError("A parameter holds a character that is not printable ASCII")
+        raise InvalidRequestError("A parameter has a character that is not printable ASCII")
     for name, value in pairs:
         # Authlib repeats these in error descriptions and raises ValueError where a character is not allowed there.
         if name in _QUOTED_BY_AUTHLIB and not _FIT_FOR_DESCRIPTIONS.fullmatch(value):
-            raise InvalidRequestError(f"The parameter {name} holds a character that is not allowed there")
+            raise InvalidRequestError(f"The parameter {name} has a character that is not allowed")
     names = [name for name, _ in pairs if name != "resource"]
     if len(names) != len(set(names)):
         raise InvalidRequestError("A parameter is repeated")
@@ -55,8 +53,8 @@ def oauth_parameters(raw: bytes) -> Parameters:
 
 
 class ProtocolRequest(OAuth2Request):  # type: ignore[misc]  # Authlib ships no types
-    """One request of the protocol. Its parameters come from one place: the query of the authorization endpoint, the
-    body of the token endpoint. `uri` is built from the configured issuer, never from the Host header.
+    """One request of the protocol. Its parameters are those of the authorization endpoint's query, or of the token
+    endpoint's body. `uri` is built from the configured issuer, never from the Host header.
     """
 
     def __init__(self, method: str, uri: str, parameters: Sequence[tuple[str, str]], authorization: str | None) -> None:
@@ -64,7 +62,7 @@ class ProtocolRequest(OAuth2Request):  # type: ignore[misc]  # Authlib ships no 
         super().__init__(method, uri, headers={"Authorization": authorization} if authorization else {})
         self.payload = _Payload(parameters)
         self.pairs = tuple(parameters)
-        # What our grants tell the token issuer: the DPoP key that was proven, and what goes on from an earlier grant.
+        # From our grants to the token issuer: the proven DPoP key, and the data of an earlier grant.
         self.key_thumbprint: str | None = None
         self.family: str | None = None
         self.inherited_format = "jwt"

@@ -1,5 +1,6 @@
-"""The demo second factor: one-time codes (RFC 6238) of secrets that anybody can compute, so that the page can show the
-code which a telephone would. It protects nothing; it makes `amr` and `acr` true. Pure but for the clock.
+"""The demo second factor: one-time codes (RFC 6238) of public secrets, so that the page itself can show the code.
+
+It protects nothing, but makes `amr` and `acr` true. Owns no state.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _DIGITS = 6
 
 
 def demo_code(login: str, at: float | None = None) -> str:
-    """The six digits of this demo person at that time, now by default."""
+    """The six digits of this demo person at this time; now by default."""
     counter = int((time.time() if at is None else at) // _STEP_SECONDS)
     digest = hmac.new(_secret(login), struct.pack(">Q", counter), hashlib.sha1).digest()
     offset = digest[-1] & 0xF
@@ -23,7 +24,7 @@ def demo_code(login: str, at: float | None = None) -> str:
 
 
 def is_demo_code(login: str, code: str) -> bool:
-    """Whether it is the code of this half minute or of the one before."""
+    """Whether it is the code of this half minute or of the previous one."""
     now = time.time()
     given = "".join(code.split())
     return any(hmac.compare_digest(demo_code(login, at).encode(), given.encode()) for at in (now, now - _STEP_SECONDS))

@@ -1,6 +1,6 @@
-"""Who has signed in at this server's pages, and the tokens that tie a form to the browser it was shown in.
+"""The sign-ins of browsers, and the form tokens that bind a form to a browser.
 
-Sessions live in memory, bounded, for eight hours, under a random cookie; a restart signs everybody out.
+Sessions are in memory, bounded, for eight hours, under a random cookie. A restart signs everybody out.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A person, when they proved who they are, in seconds since 1970 (the token's `auth_time`), and how (`amr`).
+    """A sign-in: the person, the time in Unix seconds (`auth_time`), and how they authenticated (`amr`).
 
-    `made_for` is the request that the password was asked for, until it is decided.
+    `made_for`: the request that asked for the password, until it is decided.
     """
 
     person: DemoPerson
@@ -39,12 +39,12 @@ class SignIn:
 
     @property
     def acr(self) -> str | None:
-        """The token's `acr`; a password alone has no name."""
+        """The token's `acr`; None for a password alone."""
         return ACR_MFA if "mfa" in self.methods else None
 
 
 def check_password(login: str, password: str) -> SignIn | None:
-    """A fresh sign-in if the password is this person's, else None; unknown logins take as long as wrong passwords."""
+    """A new sign-in if the password is right, else None. An unknown login takes as long as a wrong password."""
     person = PEOPLE.get(login.strip().lower())
     expected = person.password if person else secrets.token_hex(8)
     right = hmac.compare_digest(expected.encode(), password.encode())
@@ -52,8 +52,8 @@ def check_password(login: str, password: str) -> SignIn | None:
 
 
 class Sessions:
-    """Sign-ins by browser. A browser gets its cookie with the first page, and another one when it signs in, so that a
-    cookie planted beforehand is worth nothing.
+    """Sign-ins by browser. A browser gets a cookie with the first page and another one when it signs in, so that a
+    cookie that an attacker planted is useless.
     """
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ class Sessions:
         self._sign_ins: ExpiringStore[SignIn] = ExpiringStore(seconds=_EIGHT_HOURS, capacity=1000)
 
     def known_browser(self, cookie: str) -> str:
-        """The cookie if it has the shape of ours, else a new one."""
+        """The cookie if it is well formed, else a new one."""
         return cookie if _COOKIE.fullmatch(cookie) else secrets.token_urlsafe(32)
 
     def sign_in(self, who: SignIn) -> str:
-        """The new cookie of the browser that has signed in."""
+        """Store a sign-in under a new cookie and return the cookie."""
         browser = secrets.token_urlsafe(32)
         self._sign_ins.put(browser, who)
         return browser
@@ -74,7 +74,7 @@ class Sessions:
         return self._sign_ins.find(browser)
 
     def change(self, browser: str, who: SignIn) -> None:
-        """The same sign-in in the same browser, with something noted."""
+        """Replace the sign-in of a browser."""
         if self.find(browser) is not None:
             self._sign_ins.put(browser, who)
 
@@ -82,7 +82,7 @@ class Sessions:
         self._sign_ins.take(browser)
 
     def form_token(self, browser: str, step: str, action: str) -> str:
-        """The anti-forgery token of one form: good for this browser, this step and this request alone."""
+        """The anti-forgery token of one form, valid only for this browser, step and request."""
         message = f"{browser}\n{step}\n{action}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
 

@@ -1,6 +1,6 @@
-"""Gets tokens as an app would: walks the browser flow over HTTP, or asks with a client's own credentials.
+"""Gets tokens like an app: walks the browser flow over HTTP, or uses a client's own credentials.
 
-For the command line, the demo and tests. Owns no state; nothing is kept but the token that is returned.
+For the command line, the demo and tests. Owns no state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from service.development.authorization_server.page_walk import Account, SignInRefused, code_in, walk
+from service.development.authorization_server.page_walk import Account, SignInRefused, read_code, walk
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.people import CLIENTS
 
@@ -30,7 +30,7 @@ __all__ = [
     "authorization_code_token",
     "client_credentials_token",
     "device_token",
-    "refreshed_token",
+    "refresh_token_grant",
     "revoke",
 ]
 
@@ -39,8 +39,8 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
-    """What the token endpoint answered (RFC 6749 section 5.1). `scope` is what was granted, `expires_in` in seconds,
-    `token_type` Bearer, or DPoP for a token that is bound to a key.
+    """The answer of the token endpoint (RFC 6749 section 5.1). `scope`: the granted scopes. `expires_in`: seconds.
+    `token_type`: Bearer, or DPoP for a token that is bound to a key.
     """
 
     access_token: str = field(repr=False)
@@ -68,11 +68,11 @@ async def authorization_code_token(
     """A person's token for this client, by the authorization code flow with PKCE: signs in and ticks boxes on the
     real pages.
 
-    `scopes`: what the app asks for, none meaning all that it may; `granted`: the boxes that are left ticked, None
-    meaning all that are offered. Boxes are offered for what the person's roles allow, so `scope` of the answer may be
-    less. `mfa`: with a second factor (RFC 9470); `max_age`: seconds since the password was given; `opaque`: no JWT;
-    `dpop`: the key that the token is bound to. Raises SignInRefused; ValueError when a scope is to be granted that is
-    not asked for; httpx.HTTPError when there is no server.
+    `scopes`: the requested scopes; none: all that the client may request. `granted`: the boxes to leave ticked; None:
+    all that are offered. Only scopes that the person's roles allow are offered, so the answer's `scope` may be smaller.
+    `mfa`: with a second factor (RFC 9470). `max_age`: maximum seconds since the password was given. `opaque`: no JWT.
+    `dpop`: the key that the token is bound to. Raises SignInRefused, ValueError if `granted` has a scope that is not
+    requested, and httpx.HTTPError if the server does not answer.
     """
     account = Account.of(login, password, granted)
     _refuse_ungranted(account, scopes)
@@ -94,7 +94,7 @@ async def authorization_code_token(
     async with _browser() as http:
         server = await _discover(http, issuer_url)
         location = await walk(http, httpx.URL(server["authorization_endpoint"], params=asked), account, back)
-        code = code_in(location, state, server["issuer"])
+        code = read_code(location, state, server["issuer"])
         form = {"grant_type": "authorization_code", "client_id": client_id, "redirect_uri": back, "code": code}
         return await _ask(http, server, form | {"code_verifier": verifier}, opaque=opaque, dpop=dpop)
 
@@ -108,14 +108,15 @@ async def client_credentials_token(
     opaque: bool = False,
     dpop: ProofKey | None = None,
 ) -> TokenAnswer:
-    """A client's token for itself (RFC 6749 section 4.4). No scopes means all it may have. Raises SignInRefused."""
+    """A client's own token (RFC 6749 section 4.4). Without scopes it has all that the client may have. Raises
+    SignInRefused."""
     form = {"grant_type": "client_credentials"} | ({"scope": " ".join(scopes)} if scopes else {})
     async with _browser() as http:
         server = await _discover(http, issuer_url)
         return await _ask(http, server, form, opaque=opaque, dpop=dpop, auth=httpx.BasicAuth(client_id, secret))
 
 
-async def refreshed_token(
+async def refresh_token_grant(
     issuer_url: str,
     client_id: str,
     refresh_token: str,
@@ -123,9 +124,9 @@ async def refreshed_token(
     *,
     dpop: ProofKey | None = None,
 ) -> TokenAnswer:
-    """A new access token of a public client, and the refresh token to use next time: the old one is spent.
+    """A new access token of a public client, and its next refresh token; the old one is used up.
 
-    `scopes` may be fewer than were granted; `dpop` is the key of the first time. Raises SignInRefused.
+    `scopes` may be a subset of the granted ones. `dpop`: the key of the first token. Raises SignInRefused.
     """
     form = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": refresh_token}
     form |= {"scope": " ".join(scopes)} if scopes else {}
@@ -144,7 +145,7 @@ async def device_token(
     opaque: bool = False,
     dpop: ProofKey | None = None,
 ) -> TokenAnswer:
-    """A person's token by the device flow (RFC 8628): the app asks and polls, the person says yes in a browser.
+    """A person's token by the device flow (RFC 8628): the app polls, and the person consents in a browser.
 
     Parameters as for `authorization_code_token`. Raises SignInRefused.
     """
@@ -153,7 +154,7 @@ async def device_token(
     asked = {"client_id": client_id} | ({"scope": " ".join(scopes)} if scopes else {})
     async with _browser() as device, _browser() as person:
         server = await _discover(device, issuer_url)
-        given = _checked(await device.post(server["device_authorization_endpoint"], data=asked))
+        given = _check(await device.post(server["device_authorization_endpoint"], data=asked))
         first = httpx.URL(given["verification_uri_complete"])
         await walk(person, first, account, f"{given['verification_uri']}/done")
         form = {"grant_type": DEVICE_GRANT, "client_id": client_id, "device_code": given["device_code"]}
@@ -165,33 +166,33 @@ async def device_token(
                 if refused.error not in ("authorization_pending", "slow_down"):
                     raise
             await asyncio.sleep(given["interval"])
-    raise SignInRefused("expired_token", "Nobody said yes in time")
+    raise SignInRefused("expired_token", "Nobody consented in time")
 
 
 async def revoke(issuer_url: str, client_id: str, token: str) -> None:
     """Revoke an access token or a refresh token of this public client (RFC 7009). Raises SignInRefused."""
     async with _browser() as http:
         server = await _discover(http, issuer_url)
-        _checked(await http.post(server["revocation_endpoint"], data={"client_id": client_id, "token": token}))
+        _check(await http.post(server["revocation_endpoint"], data={"client_id": client_id, "token": token}))
 
 
 def _refuse_ungranted(account: Account, scopes: Sequence[str]) -> None:
     if account.ticked is not None and scopes and not account.ticked <= frozenset(scopes):
-        raise ValueError("A scope cannot be granted that is not asked for")
+        raise ValueError("Only requested scopes can be granted")
 
 
 def _browser() -> httpx.AsyncClient:
-    # The server is on loopback: a proxy named in the environment has no part in this.
+    # The server is on loopback, so the environment's proxies are not used.
     return httpx.AsyncClient(timeout=10, follow_redirects=False, trust_env=False)
 
 
 async def _discover(http: httpx.AsyncClient, issuer_url: str) -> dict[str, Any]:
-    """The server's metadata; its issuer must be the one that was asked for (RFC 8414 section 3.3)."""
+    """The server's metadata. Its issuer must be `issuer_url` (RFC 8414 section 3.3)."""
     answer = await http.get(f"{issuer_url.rstrip('/')}/.well-known/oauth-authorization-server")
     answer.raise_for_status()
     document: dict[str, Any] = answer.json()
     if document.get("issuer") != issuer_url:
-        raise SignInRefused("wrong_issuer", "The server at this address calls itself by another name")
+        raise SignInRefused("wrong_issuer", "The server at this address is another issuer")
     return document
 
 
@@ -207,7 +208,7 @@ async def _ask(
     endpoint = server["token_endpoint"]
     headers = {"DPoP": dpop.proof("POST", endpoint)} if dpop else {}
     data = form | ({"token_format": "opaque"} if opaque else {})
-    given = _checked(await http.post(endpoint, data=data, headers=headers, auth=auth or httpx.Auth()))
+    given = _check(await http.post(endpoint, data=data, headers=headers, auth=auth or httpx.Auth()))
     return TokenAnswer(
         given["access_token"],
         given.get("scope", ""),
@@ -217,7 +218,7 @@ async def _ask(
     )
 
 
-def _checked(answer: httpx.Response) -> dict[str, Any]:
+def _check(answer: httpx.Response) -> dict[str, Any]:
     given: dict[str, Any] = answer.json()
     if answer.status_code != httpx.codes.OK:
         raise SignInRefused(given.get("error", "sign_in_failed"), given.get("error_description", ""))

@@ -1,6 +1,4 @@
-"""The token endpoint (RFC 6749 section 3.2): a code or a client's own credentials become an access token. Owns no
-state.
-"""
+"""The token endpoint (RFC 6749 section 3.2). Owns no state."""
 
 import base64
 import binascii
@@ -18,7 +16,7 @@ PATH = "/token"
 
 @post(PATH, status_code=200)
 async def issue(request: HttpRequest, server: TheServer) -> Response[Any]:
-    """An access token (section 5.1) or an error (section 5.2), as JSON that nobody may store."""
+    """An access token (section 5.1) or an error (section 5.2), as JSON that must not be cached."""
     reply = _reply(await request.body(), request, server)
     return Response(reply.body, status_code=reply.status, headers=reply.headers)
 
@@ -43,18 +41,18 @@ def _read(body: bytes, request: HttpRequest, server: OAuthServer) -> ProtocolReq
 
 
 def protocol_request(path: str, body: bytes, request: HttpRequest, server: OAuthServer) -> ProtocolRequest:
-    """The form that a client posted to one of our endpoints, with its credentials. Raises InvalidRequestError."""
+    """Read the form and the credentials of a client. Raises InvalidRequestError."""
     if request.content_type[0] != "application/x-www-form-urlencoded":
         raise InvalidRequestError("The body must be application/x-www-form-urlencoded")
     asked = ProtocolRequest("POST", server.endpoint(path), oauth_parameters(body), _basic_credentials(request))
     ways = [asked.headers, "client_secret" in asked.form, "client_assertion" in asked.form]
     if sum(map(bool, ways)) > 1:
-        raise InvalidRequestError("A client authenticates in one way only")  # RFC 6749 section 2.3
+        raise InvalidRequestError("A client must use only one authentication method")  # RFC 6749 section 2.3
     return asked
 
 
 def _basic_credentials(request: HttpRequest) -> str | None:
-    """The Authorization header if it can be read; Authlib raises UnicodeDecodeError for bytes that are no UTF-8."""
+    """The Authorization header if it can be decoded; Authlib raises UnicodeDecodeError for bytes that are not UTF-8."""
     header = request.headers.get("authorization", "")
     try:
         base64.b64decode(header.partition(" ")[2]).decode()

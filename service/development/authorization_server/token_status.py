@@ -1,5 +1,6 @@
-"""Introspection (RFC 7662) and revocation (RFC 7009) on Authlib's endpoints. Own no state: they read and change the
-server's table of issued tokens.
+"""Introspection (RFC 7662) and revocation (RFC 7009), on Authlib's endpoints.
+
+Own no state: they read and change the server's table of issued tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from authlib.oauth2.rfc6749 import InvalidRequestError
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
-from service.development.authorization_server.access_tokens import signed
+from service.development.authorization_server.access_tokens import sign
 
 if TYPE_CHECKING:
     from service.development.authorization_server.clients import RegisteredClient
@@ -24,12 +25,12 @@ ANSWER_ALGORITHM = "RS256"
 
 
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]  # Authlib ships no types
-    """For resource servers, about access tokens alone. Of what does not hold nothing is told but `active: false`."""
+    """For resource servers, only about access tokens. For an invalid token the answer is only `active: false`."""
 
     CLIENT_AUTH_METHODS = CLIENT_METHODS
 
     def check_params(self, request: ProtocolRequest, client: RegisteredClient) -> None:  # noqa: ARG002
-        _need_token(request)
+        _check_has_token(request)
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> AccessToken | None:  # noqa: ARG002
         found: AccessToken | None = self.server.issued.access(token_string)
@@ -46,26 +47,26 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]  # Authlib shi
 
 
 class Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib ships no types
-    """A client's own tokens: an access token by itself, a refresh token with all that came of its grant. Unknown tokens
-    are answered like revoked ones, and a wrong hint is passed over (section 2.1).
+    """Revokes a client's own tokens: an access token alone, or a refresh token with all tokens of its grant. Unknown
+    tokens get the same answer, and a wrong hint is ignored (section 2.1).
     """
 
     CLIENT_AUTH_METHODS = ("none", *CLIENT_METHODS)
 
     def check_params(self, request: ProtocolRequest, client: RegisteredClient) -> None:  # noqa: ARG002
-        _need_token(request)
+        _check_has_token(request)
 
-    def query_token(self, token_string: str, token_type_hint: str | None) -> _Own | None:  # noqa: ARG002
+    def query_token(self, token_string: str, token_type_hint: str | None) -> _OwnToken | None:  # noqa: ARG002
         issued = self.server.issued
         found: AccessToken | RefreshToken | None = issued.access(token_string) or issued.refresh(token_string)
-        return None if found is None else _Own(token_string, found)
+        return None if found is None else _OwnToken(token_string, found)
 
-    def revoke_token(self, token: _Own, request: ProtocolRequest) -> None:  # noqa: ARG002
+    def revoke_token(self, token: _OwnToken, request: ProtocolRequest) -> None:  # noqa: ARG002
         self.server.issued.revoke(token.text)
 
 
-class _Own:
-    """A token behind the one question that Authlib asks."""
+class _OwnToken:
+    """A token in Authlib's interface."""
 
     def __init__(self, text: str, found: AccessToken | RefreshToken) -> None:
         self.text = text
@@ -75,12 +76,12 @@ class _Own:
         return self._found.belongs_to(client.get_client_id())
 
 
-def signed_answer(server: Any, client_id: str, answer: dict[str, Any]) -> str:
-    """The answer as a JWT for this resource server alone (RFC 9701 section 5)."""
+def sign_answer(server: Any, client_id: str, answer: dict[str, Any]) -> str:
+    """The answer as a JWT for one resource server (RFC 9701 section 5)."""
     claims = {"iss": server.issuer, "aud": client_id, "iat": int(time.time()), "token_introspection": answer}
-    return signed(claims, server.keys.signing_key(ANSWER_ALGORITHM), "token-introspection+jwt")
+    return sign(claims, server.keys.signing_key(ANSWER_ALGORITHM), "token-introspection+jwt")
 
 
-def _need_token(request: ProtocolRequest) -> None:
+def _check_has_token(request: ProtocolRequest) -> None:
     if not request.form.get("token"):
         raise InvalidRequestError("Missing 'token' in request.")

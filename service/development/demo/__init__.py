@@ -1,4 +1,4 @@
-"""The story that `timewarden demo` plays: real people sign in, real requests are sent, every answer is checked.
+"""The story that `timewarden demo` plays: real sign-ins, real requests, and every answer is checked.
 
-`story` tells it from beginning to end; each other module holds the part that its name says.
+`story` plays all of it; each other module has one part.
 """

@@ -1,4 +1,4 @@
-"""The auditor's part of the story: every answer so far stands in the decision log, with who, through what, and why."""
+"""The auditor's part of the story: every answer so far is in the decision log, with person, client and reason."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ CLI = "timesheets-cli"
 
 
 async def audrey_looks(stage: Stage, since: datetime) -> None:
-    """List the decisions of the story so far, and hold them against what was answered."""
+    """List the decisions of the story so far, and compare them with the answers."""
     stage.transcript.step("Audrey, an auditor, lists the decisions just made")
     audrey = await stage.person("audrey", CLI)
     names = {person: PEOPLE[login].name for login, person in stage.people.items()}
     expected = dict(stage.decided)
     listed = await audrey.lists(audrey.api.decisions(since=since), tell=lambda found: f"{len(found)} decisions")
-    found = {one.id: one.record for one in listed}
+    found = {decision.id: decision.record for decision in listed}
     for decision, answer in expected.items():
         logged = _outcome(found[decision]) if decision in found else None
-        must(logged == _told(answer.status), f"The log was to hold {decision} of {answer.who} as answered", logged)
+        must(logged == _expected_outcome(answer.status), f"The log must have {decision} of {answer.who}", logged)
     mine = [record for record in reversed(found.values()) if record["uid"] in expected]
     writes = [record for record in mine if record["request"]["method"] != "GET"]
-    heads = ("person", "client", "action", "outcome", "because")
+    heads = ("person", "client app", "action", "outcome", "rule or reason")
     stage.transcript.table(heads, [_row(write, names) for write in writes])
     reads = len(mine) - len(writes)
     stage.transcript.say(f"And {reads} reads. Every answer of this story so far is in the log: {len(mine)}.")
-    one = next(record["uid"] for record in writes if record["rules"] == ["never-own-hours"])
-    await audrey.does(audrey.api.decision(one), tell=_sealed)
+    refusal = next(record["uid"] for record in writes if record["rules"] == ["never-own-hours"])
+    await audrey.does(audrey.api.decision(refusal), tell=_describe)
 
 
-def _told(status: int) -> str:
-    """What the log must say of an answer with this status."""
+def _expected_outcome(status: int) -> str:
+    """The outcome that the log must have for an answer with this status."""
     if status == httpx.codes.PRECONDITION_FAILED:
         return "not applied"
     return "deny" if status >= httpx.codes.BAD_REQUEST else "allow"
@@ -52,12 +52,12 @@ def _outcome(record: dict[str, Any]) -> str:
 
 def _row(record: dict[str, Any], names: dict[str, str]) -> tuple[str, ...]:
     principal = record["principal"]
-    who = names.get(principal["person"], principal["person"]) if principal["person"] else "(itself)"
-    because = ", ".join(record["rules"]) or record["reason"]
-    return who, principal["client"], record["action"], _outcome(record), because
+    who = names.get(principal["person"], principal["person"]) if principal["person"] else "none"
+    reason = ", ".join(record["rules"]) or record["reason"]
+    return who, principal["client"], record["action"], _outcome(record), reason
 
 
-def _sealed(decision: Decision) -> str:
+def _describe(decision: Decision) -> str:
     record = decision.record
     relations = ", ".join(name for name, holds in record["relations"].items() if holds)
     position = "not sealed yet" if decision.position is None else f"log position {decision.position}"

@@ -14,75 +14,75 @@ if TYPE_CHECKING:
     from service.standalone.client import Timesheet
 
 APP = "hours-app"
-A_WEEK = timedelta(days=7)
+WEEK = timedelta(days=7)
 
 
 async def ana_grants_little(stage: Stage) -> None:
-    """An app that may only read cannot create, whatever its user could do herself."""
+    """An app that may only read cannot create, although its user could."""
     stage.transcript.step("Ana lets a third-party app read her hours, and nothing else")
     stage.transcript.say(
-        "Hours App asks for all its scopes. On the consent page Ana unticks every box but read:timesheets."
+        "Hours App requests all its scopes. On the consent page Ana leaves only read:timesheets ticked."
     )
     ana = await stage.person("ana", APP, granted=["read:timesheets"])
-    stage.transcript.say(f"Her token says: {' '.join(ana.scopes)}")
+    stage.transcript.say(f"The scopes of her token: {' '.join(ana.scopes)}")
     refused = await ana.is_refused(403, ana.api.open_week(await free_week(ana)))
-    must(refused.required_scope == ["create:timesheets"], "The missing scope was to be named", refused)
+    must(refused.required_scope == ["create:timesheets"], "The problem must name the missing scope", refused)
 
 
-async def ana_hands_in_a_week(stage: Stage) -> tuple[Actor, Timesheet]:
-    """A draft, two entries, handed in."""
-    stage.transcript.step("Ana signs in again, grants more, and hands in a week")
+async def ana_submits_a_week(stage: Stage) -> tuple[Actor, Timesheet]:
+    """A draft, two entries, submitted."""
+    stage.transcript.step("Ana signs in again, grants more, and submits a week")
     ana = await stage.person("ana", APP)
-    stage.transcript.say(f"Her token says: {' '.join(ana.scopes)}")
-    return ana, await _handed_in(ana, (("ATLAS", 450, "Design"), ("ATLAS", 480, "Review")))
+    stage.transcript.say(f"The scopes of her token: {' '.join(ana.scopes)}")
+    return ana, await _submit_week(ana, (("ATLAS", 450, "Design"), ("ATLAS", 480, "Review")))
 
 
 async def the_wrong_people_do_not_approve(stage: Stage, ana: Actor, sheet: Timesheet) -> None:
-    """Neither a manager of another team, who does not even learn of it, nor the owner."""
-    stage.transcript.step("Max leads another team: for him there is no such week")
+    """A manager of another team, who does not even learn that it exists, and the owner."""
+    stage.transcript.step("Max leads another team and may not see this week")
     max_ = await stage.person("max", APP)
     unseen = await max_.is_refused(404, max_.api.approve(sheet))
-    must("reasons" not in unseen.members, "Max was to learn nothing", unseen)
+    must("reasons" not in unseen.members, "Max must learn nothing", unseen)
     stage.transcript.step("Ana does not approve her own week: her token lacks the scope")
     refused = await ana.is_refused(403, ana.api.approve(sheet))
-    must(refused.required_scope == ["approve:timesheets"], "The missing scope was to be named", refused)
+    must(refused.required_scope == ["approve:timesheets"], "The problem must name the missing scope", refused)
 
 
 async def mia_approves(stage: Stage, sheet: Timesheet) -> None:
-    """A manager approves her team's week, and never her own, although her token would do."""
-    stage.transcript.step("Mia is a manager and has the scope, yet nobody approves their own hours")
+    """A manager approves her team's week, but not her own, although her token has the scope."""
+    stage.transcript.step("Mia is a manager with the scope, but nobody approves their own hours")
     mia = await stage.person("mia", APP)
-    own = await _handed_in(mia, (("ATLAS", 420, "Planning"),))
+    own = await _submit_week(mia, (("ATLAS", 420, "Planning"),))
     refused = await mia.is_refused(403, mia.api.approve(own))
-    must(refused.rules == ["never-own-hours"], "never-own-hours was to refuse", refused)
-    stage.transcript.step("Mia leads Ana's team: she approves Ana's week, as she has seen it")
+    must(refused.rules == ["never-own-hours"], "never-own-hours must refuse", refused)
+    stage.transcript.step("Mia leads Ana's team and approves Ana's week, in the version that she has read")
     stale = await mia.is_refused(412, mia.api.approve(msgspec.structs.replace(sheet, version=1)))
-    must(stale.slug == "precondition-failed", "An old version was not to be approved", stale)
-    done = await mia.does(mia.api.approve(sheet), tell=_sheet)
-    must(done.state == "approved", "The week was to be approved", done)
+    must(stale.slug == "precondition-failed", "An old version must not be approved", stale)
+    done = await mia.does(mia.api.approve(sheet), tell=_describe)
+    must(done.state == "approved", "The week must be approved", done)
 
 
 async def free_week(person: Actor) -> date:
-    """The newest Monday, not after today, of a week that this person has no sheet for."""
-    taken = {one.period_start for one in await person.lists(person.api.timesheets(owner=person.id))}
+    """The newest Monday, not after today, of a week for which this person has no timesheet."""
+    taken = {sheet.period_start for sheet in await person.lists(person.api.timesheets(owner=person.id))}
     today = datetime.now(UTC).date()
     monday = today - timedelta(days=today.weekday())
     while monday in taken:
-        monday -= A_WEEK
+        monday -= WEEK
     return monday
 
 
-async def _handed_in(person: Actor, hours: tuple[tuple[str, int, str], ...]) -> Timesheet:
+async def _submit_week(person: Actor, hours: tuple[tuple[str, int, str], ...]) -> Timesheet:
     monday = await free_week(person)
-    sheet = await person.does(person.api.open_week(monday), tell=_sheet)
+    sheet = await person.does(person.api.open_week(monday), tell=_describe)
     for number, (project, minutes, note) in enumerate(hours):
         day = monday + timedelta(days=number)
-        sheet = await person.does(person.api.add_entry(sheet, day, project, minutes, note), tell=_sheet)
-        must(len(sheet.entries) == number + 1, "The entry was to be added", sheet)
-    done = await person.does(person.api.submit(sheet), tell=_sheet)
-    must(done.state == "submitted", "The week was to be handed in", done)
+        sheet = await person.does(person.api.add_entry(sheet, day, project, minutes, note), tell=_describe)
+        must(len(sheet.entries) == number + 1, "The entry must be added", sheet)
+    done = await person.does(person.api.submit(sheet), tell=_describe)
+    must(done.state == "submitted", "The week must be submitted", done)
     return done
 
 
-def _sheet(sheet: Timesheet) -> str:
+def _describe(sheet: Timesheet) -> str:
     return f"week of {sheet.period_start}: {sheet.state}, {sheet.minutes} minutes"

@@ -1,4 +1,4 @@
-"""The nightly job's part of the story: a client acts for itself, and doing it twice is doing it once."""
+"""The nightly job's part of the story: a client uploads hours for itself, and a repeated upload changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def payroll_uploads(stage: Stage) -> None:
-    """The same rows twice: first created, then unchanged. Rows for another team: none of them."""
+    """The same rows twice: first created, then unchanged. Rows that include another team: all are refused."""
     stage.transcript.step("A machine uploads a contractor's hours; sent again, nothing changes")
     carl = await stage.person("carl", APP)
     monday, job = await free_week(carl), str(uuid7())
@@ -30,11 +30,12 @@ async def payroll_uploads(stage: Stage) -> None:
     rows = [row(carl.id, 0), row(carl.id, 1)]
     for outcome in ("created", "unchanged"):
         done = await importer.does(importer.api.upload(rows), tell=_outcomes)
-        must([one.outcome for one in done.rows] == [outcome] * 2, f"Both rows were to be {outcome}", done)
-    stage.transcript.step("All or nothing: one row is for somebody outside the contractors' team")
+        must([row.outcome for row in done.rows] == [outcome] * 2, f"Both rows must be {outcome}", done)
+    stage.transcript.step("All or nothing: one row is for a person outside the contractors' team")
     await importer.is_refused(403, importer.api.upload([row(carl.id, 2), row(stage.people["ben"], 2)]))
-    week = next(one for one in await carl.lists(carl.api.timesheets(since=monday)) if one.period_start == monday)
-    must(week.minutes == 960, "Carl's week was to hold the two rows of before", week)  # noqa: PLR2004 — 2 x 480
+    sheets = await carl.lists(carl.api.timesheets(since=monday))
+    week = next(sheet for sheet in sheets if sheet.period_start == monday)
+    must(week.minutes == 960, "Carl's week must have only the first two rows", week)  # noqa: PLR2004 — 2 x 480
     stage.transcript.say(f"Carl's week still has {week.minutes} minutes.")
 
 

@@ -1,10 +1,10 @@
-"""The policy author's part of the story: one rule changes while all runs, the same request flips, and flips back."""
+"""The policy author's part of the story: one rule changes while the service runs, and with it one answer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.development.demo.cast import NotAsTold, must
+from service.development.demo.cast import DemoFailed, must
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -18,29 +18,29 @@ ROW = "\np, allow, role:auditor, read, any, timesheet, read:timesheets, always, 
 CASE = "an auditor reads no timesheets"
 
 
-async def undo_what_a_killed_demo_left(stage: Stage) -> None:
-    """If the active version is one of ours, its parent decides again."""
+async def undo_killed_demo(stage: Stage) -> None:
+    """Activate the parent version if a demo that was killed left its own version active."""
     paula = await stage.person("paula", CLI)
-    version = await _active(paula)
+    version = await _read_active(paula)
     if version.message == MESSAGE and version.parent is not None:
-        stage.transcript.say(f"An earlier demo was killed; version {version.parent} decides again.")
+        stage.transcript.say(f"An earlier demo was killed; version {version.parent} is active again.")
         await _activate(paula, version.parent, version.number, quietly=True)
 
 
 async def paula_changes_a_rule(stage: Stage, sheet: str) -> None:
-    """Audrey asks for Ana's week before, during and after a version that lets auditors read timesheets."""
-    stage.transcript.step("Audrey may not read timesheets: for her there is no such week")
+    """Audrey requests Ana's week before, during and after a version that lets auditors read timesheets."""
+    stage.transcript.step("Audrey may not read timesheets and does not see Ana's week")
     audrey = await stage.person("audrey", CLI)
     await audrey.is_refused(404, audrey.api.timesheet(sheet))
     stage.transcript.step("Paula proposes a version in which auditors read timesheets, and activates it")
     paula = await stage.person("paula", CLI)
-    before = await _active(paula)
-    proposed = await paula.does(_proposed(paula, before), tell=_version)
+    before = await _read_active(paula)
+    proposed = await paula.does(_propose(paula, before), tell=_describe)
     await _activate(paula, proposed.number, before.number)
     try:
-        stage.transcript.step("Nothing was restarted, and the same request of Audrey's is answered")
-        read = await audrey.does(audrey.api.timesheet(sheet), tell=lambda one: f"{one.state}, {one.minutes} minutes")
-        must(read.id == sheet, "Audrey was to read Ana's week", read)
+        stage.transcript.step("Without a restart Audrey's same request is answered")
+        read = await audrey.does(audrey.api.timesheet(sheet), tell=lambda week: f"{week.state}, {week.minutes} minutes")
+        must(read.id == sheet, "Audrey must read Ana's week", read)
     except BaseException:
         await _activate(paula, before.number, proposed.number, quietly=True)
         raise
@@ -49,27 +49,27 @@ async def paula_changes_a_rule(stage: Stage, sheet: str) -> None:
     await audrey.is_refused(404, audrey.api.timesheet(sheet))
 
 
-async def _active(paula: Actor) -> PolicyTexts:
+async def _read_active(paula: Actor) -> PolicyTexts:
     return await paula.does(paula.api.policy_version(), quietly=True)
 
 
 async def _activate(paula: Actor, number: int, expected: int, *, quietly: bool = False) -> None:
     activated = paula.api.activate_policy(number, instead_of=expected)
-    done = await paula.does(activated, tell=_version, quietly=quietly)
-    must(done.active, f"Version {number} was to be active", done)
+    done = await paula.does(activated, tell=_describe, quietly=quietly)
+    must(done.active, f"Version {number} must be active", done)
 
 
-def _proposed(paula: Actor, now: PolicyTexts) -> Awaitable[PolicyVersion]:
-    """The active texts with one row more, and the case that says the opposite turned round."""
-    cases = {name: _turned(one) for name, one in now.cases.items()}
+def _propose(paula: Actor, now: PolicyTexts) -> Awaitable[PolicyVersion]:
+    """Propose the active texts with one more rule, and with the case that contradicts it inverted."""
+    cases = {name: _invert_case(text) for name, text in now.cases.items()}
     if cases == now.cases:
-        raise NotAsTold(f"The active policy has no case {CASE!r}, so this story has no rule to change")
+        raise DemoFailed(f"The active policy has no case {CASE!r}, so the demo has no rule to change")
     return paula.api.propose_policy(
         MESSAGE, model=now.model, rules=now.rules + ROW, vocabulary=now.vocabulary, cases=cases
     )
 
 
-def _turned(cases: str) -> str:
+def _invert_case(cases: str) -> str:
     start = cases.find(f"- case: {CASE}\n")
     if start < 0:
         return cases
@@ -80,5 +80,5 @@ def _turned(cases: str) -> str:
     return cases[:start] + case + cases[end:]
 
 
-def _version(version: PolicyVersion) -> str:
+def _describe(version: PolicyVersion) -> str:
     return f"version {version.number}, {'active' if version.active else 'not active'}: {version.message}"

@@ -1,6 +1,7 @@
-"""The service that the story is told against: the one that runs here, or one that is started for it and stopped after.
+"""The service for the demo: the running one, or one that is started for the demo and stopped afterwards.
 
-What was started is a child of ours; it ends with us on Linux, even if we are killed. Its data stay where they are.
+A started service is a child of this process. On Linux it ends with this process even if that is killed. Its data
+remain.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 120.0
+START_SECONDS = 120.0
 SHUTDOWN = ((signal.SIGINT, 30.0), (signal.SIGTERM, 10.0))
 
 
 @contextlib.contextmanager
 def running_service() -> Iterator[Running]:
-    """The running service. Raises Misconfigured when it has to be started and does not come up."""
+    """The running service. Raises Misconfigured if it cannot be started."""
     try:
         yield running()
     except NotRunning:
@@ -38,19 +39,19 @@ def running_service() -> Iterator[Running]:
     state = state_directory()
     state.mkdir(mode=0o700, exist_ok=True)
     log = state / "logs" / "demo-up.log"
-    said = log.stat().st_size if log.exists() else 0
+    log_size = log.stat().st_size if log.exists() else 0
     command = [sys.executable, "-m", "service", "up"]
     child = spawn(command, log=log, directory=ROOT, environment=os.environ, death_signal=signal.SIGINT)
     try:
-        yield _up(child, log, said)
+        yield _wait_for_start(child, log, log_size)
     finally:
         end(child, SHUTDOWN)
 
 
-def _up(child: subprocess.Popen[bytes], log: Path, said: int) -> Running:
-    deadline = time.monotonic() + PATIENCE
+def _wait_for_start(child: subprocess.Popen[bytes], log: Path, log_size: int) -> Running:
+    deadline = time.monotonic() + START_SECONDS
     while child.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(NotRunning):
             return running()
         time.sleep(0.1)
-    raise Misconfigured(f"The service did not start; {log} says: {last_words(log, said)}")
+    raise Misconfigured(f"The service did not start; {log} says: {last_words(log, log_size)}")

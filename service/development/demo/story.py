@@ -1,6 +1,6 @@
-"""The story from beginning to end, over HTTP with real tokens. Owns nothing; what it leaves, the service keeps.
+"""The whole story, over HTTP with real tokens. Owns no state; its timesheets remain in the service.
 
-It may be told again and again: weeks are chosen that do not exist yet, and the policy is rolled back at the end.
+It can be played again and again: it uses weeks without timesheets, and rolls the policy back at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from service.development.demo import auditing, hours, imports, policy_change, published
-from service.development.demo.cast import NotAsTold, Stage
+from service.development.demo.cast import DemoFailed, Stage
 from service.errors import TimewardenError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def play(house: Running, state: Path, transcript: Transcript) -> None:
-    """Tell it against the running service. Raises NotAsTold, naming the step that did not do what it says."""
+    """Play the story against the running service. Raises DemoFailed that names the failed step."""
     started = time.monotonic()
     people = json.loads((state / "demo.json").read_text(encoding="utf-8"))["people"]
     async with httpx.AsyncClient(base_url=house.api, timeout=10, trust_env=False) as http:
@@ -32,9 +32,9 @@ async def play(house: Running, state: Path, transcript: Transcript) -> None:
             await _steps(Stage(house, transcript, http, people))
         except Exception as error:
             step = transcript.steps[-1]
-            sentence = f"Step {step.number}, “{step.title}”, did not go as told: {_why(error)}"
+            sentence = f"Step {step.number}, “{step.title}”, failed: {_describe(error)}"
             transcript.end(time.monotonic() - started, sentence)
-            raise NotAsTold(sentence) from error
+            raise DemoFailed(sentence) from error
     transcript.end(time.monotonic() - started)
 
 
@@ -42,19 +42,19 @@ async def _steps(stage: Stage) -> None:
     stage.transcript.step("The service runs")
     stage.transcript.say(f"API {stage.house.api}, sign-in {stage.house.issuer}")
     since, position = datetime.now(UTC), await published.last_position(stage)
-    await policy_change.undo_what_a_killed_demo_left(stage)
+    await policy_change.undo_killed_demo(stage)
     await hours.ana_grants_little(stage)
-    ana, sheet = await hours.ana_hands_in_a_week(stage)
+    ana, sheet = await hours.ana_submits_a_week(stage)
     await hours.the_wrong_people_do_not_approve(stage, ana, sheet)
     await hours.mia_approves(stage, sheet)
     await imports.payroll_uploads(stage)
     await auditing.audrey_looks(stage, since)
     await policy_change.paula_changes_a_rule(stage, sheet.id)
-    await published.the_events_came_out(stage, sheet.id, position)
+    await published.read_the_events(stage, sheet.id, position)
 
 
-def _why(error: Exception) -> str:
-    """One sentence for whatever went wrong: an answer, a refused sign-in, or a service that does not answer."""
+def _describe(error: Exception) -> str:
+    """The error in one sentence."""
     if isinstance(error, TimewardenError):
         return error.public
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,6 +1,6 @@
-"""What the demo tells: steps with exchanges, for people as text of 80 columns, for machines as JSON. Owns the telling.
+"""The transcript of the demo: steps with exchanges, as text of 80 columns or as JSON. Owns the steps so far.
 
-A terminal gets colours; anything else the same text without them.
+A terminal gets colours; other outputs get the same text without them.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDTH = 80
-FINE = 300
+FIRST_ERROR_STATUS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request (its line, then If-Match and body if any) and the telling part of its answer. `who` is the person or
-    client, `through` the app."""
+    """A request (its line, then If-Match and body if any) and the main parts of its answer. `who`: the person or
+    client. `through`: the app."""
 
     who: str
     through: str
     request: Sequence[str]
     status: int
     etag: str
-    told: Sequence[str]
+    lines: Sequence[str]
     decision: str | None
 
 
 @dataclass(slots=True)
 class Step:
-    """One step of the story, as it was told."""
+    """One step of the story."""
 
     number: int
     title: str
-    told: list[object] = field(default_factory=list)
+    entries: list[object] = field(default_factory=list)
 
 
 class Transcript:
-    """Prints each thing as it happens, or, `as_json`, everything at the end."""
+    """Prints each step as it happens, or with `as_json` everything at the end."""
 
     def __init__(self, console: Console | None = None, *, as_json: bool = False) -> None:
         self.steps: list[Step] = []
@@ -62,14 +62,14 @@ class Transcript:
         self._line(f"{len(self.steps):>2}. {title}", "bold", hanging=4)
 
     def say(self, sentence: str) -> None:
-        """A sentence between exchanges."""
-        self.steps[-1].told.append({"said": sentence})
+        """Print a sentence between exchanges."""
+        self.steps[-1].entries.append({"sentence": sentence})
         self._line(sentence, indent=4)
 
     def exchange(self, exchange: Exchange) -> None:
-        """A request, and below it what was answered."""
-        self.steps[-1].told.append(asdict(exchange))
-        who = f"{exchange.who}, through {exchange.through}" if exchange.through != exchange.who else exchange.who
+        """Print a request and its answer."""
+        self.steps[-1].entries.append(asdict(exchange))
+        who = f"{exchange.who}, with {exchange.through}" if exchange.through != exchange.who else exchange.who
         if who != self._speaker:
             self._line(who, "cyan", indent=4)
             self._speaker = who
@@ -81,13 +81,17 @@ class Transcript:
             f"ETag {exchange.etag}" * bool(exchange.etag),
             f"decision {exchange.decision}" * bool(exchange.decision),
         ]
-        self._line(f"< {', '.join(filter(None, answer))}", "green" if exchange.status < FINE else "yellow", indent=4)
-        for sentence in exchange.told:
+        self._line(
+            f"< {', '.join(filter(None, answer))}",
+            "green" if exchange.status < FIRST_ERROR_STATUS else "yellow",
+            indent=4,
+        )
+        for sentence in exchange.lines:
             self._line(sentence, indent=6)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under heads."""
-        self.steps[-1].told.append({"table": [dict(zip(heads, row, strict=True)) for row in rows]})
+        """Print a table."""
+        self.steps[-1].entries.append({"table": [dict(zip(heads, row, strict=True)) for row in rows]})
         if self._as_json:
             return
         table = Table(*heads, box=None, pad_edge=False)
@@ -96,13 +100,13 @@ class Transcript:
         self._console.print(Padding(table, (0, 0, 0, 4)), soft_wrap=False, width=WIDTH)
 
     def end(self, seconds: float, failed: str | None = None) -> None:
-        """The last words: all went as told, or (for machines only) which step did not and why."""
+        """End with success, or (only in JSON) with the failed step and its reason."""
         if self._as_json:
             steps = [asdict(step) for step in self.steps]
             print(json.dumps({"ok": failed is None, "failed": failed, "seconds": round(seconds, 1), "steps": steps}))
         elif failed is None:
             self._line("")
-            self._line(f"Everything went as told: {len(self.steps)} steps in {seconds:.1f} s.", "bold green")
+            self._line(f"All {len(self.steps)} steps succeeded in {seconds:.1f} s.", "bold green")
 
     def _line(self, text: str, style: str = "", indent: int = 0, hanging: int | None = None) -> None:
         if self._as_json:

@@ -200,7 +200,7 @@ def _from_validation(request: Request[Any, Any, Any], error: ValidationException
 
 
 def _describe_parameter(request: Request[Any, Any, Any], name: str) -> str | None:
-    """What a parameter of the handler or of its dependencies must be; None if there is no such parameter."""
+    """Describe the type of a parameter of the handler or its dependencies; None if there is no such parameter."""
     route = request.route_handler
     models = [route.signature_model, *(provide.signature_model for provide in route.resolve_dependencies().values())]
     for field in (field for model in models for field in msgspec.structs.fields(model)):

@@ -101,7 +101,7 @@ def me_route(gate: Gate) -> Any:
             scopes=sorted(principal.scopes),
             roles=sorted(role.removeprefix("role:") for role in roles),
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
-            may=[_may(one) for one in may],
+            may=[_may(capability) for capability in may],
             policy_version=reading.lookup.version,
         )
         return make_response(me, reading.receipt)
@@ -109,5 +109,5 @@ def me_route(gate: Gate) -> Any:
     return read_me
 
 
-def _may(one: Capability) -> May:
-    return May(one.kind, one.action, one.availability, list(one.as_), list(one.states), list(one.scopes))
+def _may(found: Capability) -> May:
+    return May(found.kind, found.action, found.availability, list(found.as_), list(found.states), list(found.scopes))

@@ -18,7 +18,7 @@ PATH = "/.well-known/oauth-protected-resource"
 
 
 class ResourceMetadata(msgspec.Struct):
-    """What a client needs to get a token for this API (RFC 9728 section 2). Members of unused features are left out."""
+    """The data that a client needs to get a token (RFC 9728 section 2). Members of unused features are left out."""
 
     resource: Annotated[
         str, Meta(description="The audience that tokens must carry", examples=["https://api.acme.com/timesheets"])

@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from service.development.local_servers import held_port
 from service.development.people import PEOPLE
 

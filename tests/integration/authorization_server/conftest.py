@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest_asyncio
 
-from service.development.authorization_server.serving import running
+from service.development.authorization_server.application import running
 from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
 
 if TYPE_CHECKING:

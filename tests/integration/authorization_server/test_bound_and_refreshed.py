@@ -18,7 +18,7 @@ from service.development.authorization_server.sign_in import (
     TokenAnswer,
     authorization_code_token,
     client_credentials_token,
-    refreshed_token,
+    refresh_token_grant,
 )
 from service.development.people import PEOPLE
 
@@ -139,7 +139,7 @@ async def test_a_refreshed_token_is_the_same_grant_with_new_tokens(issuer: str) 
     first = await ana(issuer, scopes=["read:timesheets", "create:timesheets"])
     assert first.refresh_token
     assert first.refresh_token not in repr(first)
-    second = await refreshed_token(issuer, "hours-app", first.refresh_token)
+    second = await refresh_token_grant(issuer, "hours-app", first.refresh_token)
     assert second.refresh_token not in (None, first.refresh_token)
     one, two = claims(first), claims(second)
     assert one["jti"] != two["jti"]
@@ -149,30 +149,30 @@ async def test_a_refreshed_token_is_the_same_grant_with_new_tokens(issuer: str) 
 
 async def test_fewer_scopes_may_be_asked_for_and_the_rest_is_not_lost(issuer: str) -> None:
     first = await ana(issuer, scopes=["read:timesheets", "create:timesheets"])
-    fewer = await refreshed_token(issuer, "hours-app", first.refresh_token or "", ["read:timesheets"])
+    fewer = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "", ["read:timesheets"])
     assert fewer.scope == "read:timesheets"
-    whole = await refreshed_token(issuer, "hours-app", fewer.refresh_token or "")
+    whole = await refresh_token_grant(issuer, "hours-app", fewer.refresh_token or "")
     assert whole.scope == "read:timesheets create:timesheets"
     with pytest.raises(SignInRefused) as refused:
-        await refreshed_token(issuer, "hours-app", whole.refresh_token or "", ["delete:timesheets"])
+        await refresh_token_grant(issuer, "hours-app", whole.refresh_token or "", ["delete:timesheets"])
     assert refused.value.error == "invalid_scope"
 
 
 async def test_a_refresh_token_used_twice_ends_its_whole_family(issuer: str) -> None:
     first, stranger = await ana(issuer), await ana(issuer)
-    second = await refreshed_token(issuer, "hours-app", first.refresh_token or "")
+    second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     for token in (first.refresh_token, second.refresh_token):
         with pytest.raises(SignInRefused) as refused:
-            await refreshed_token(issuer, "hours-app", token or "")
+            await refresh_token_grant(issuer, "hours-app", token or "")
         assert refused.value.error == "invalid_grant"
-    assert (await refreshed_token(issuer, "hours-app", stranger.refresh_token or "")).scope
+    assert (await refresh_token_grant(issuer, "hours-app", stranger.refresh_token or "")).scope
 
 
 async def test_a_refresh_token_is_its_clients_alone(issuer: str) -> None:
     first = await ana(issuer)
     for client, token in (("timesheets-cli", first.refresh_token or ""), ("hours-app", "guess")):
         with pytest.raises(SignInRefused) as refused:
-            await refreshed_token(issuer, client, token)
+            await refresh_token_grant(issuer, client, token)
         assert refused.value.error == "invalid_grant"
 
 
@@ -181,9 +181,9 @@ async def test_a_bound_refresh_token_needs_its_key(issuer: str) -> None:
     first = await ana(issuer, dpop=key)
     for other in (None, ProofKey()):
         with pytest.raises(SignInRefused) as refused:
-            await refreshed_token(issuer, "hours-app", first.refresh_token or "", dpop=other)
+            await refresh_token_grant(issuer, "hours-app", first.refresh_token or "", dpop=other)
         assert refused.value.error == "invalid_grant"
-    second = await refreshed_token(issuer, "hours-app", first.refresh_token or "", dpop=key)
+    second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "", dpop=key)
     assert claims(second)["cnf"] == {"jkt": key.thumbprint}
 
 
@@ -198,7 +198,7 @@ async def test_a_code_presented_twice_ends_what_it_bought(browser: httpx.AsyncCl
     bought = (await exchange(browser, code)).json()
     assert (await exchange(browser, code)).json()["error"] == "invalid_grant"
     with pytest.raises(SignInRefused) as refused:
-        await refreshed_token(issuer, "hours-app", bought["refresh_token"])
+        await refresh_token_grant(issuer, "hours-app", bought["refresh_token"])
     assert refused.value.error == "invalid_grant"
 
 

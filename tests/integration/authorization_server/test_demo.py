@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from service.development.authorization_server.access_tokens import LIFETIME_SECONDS
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.sign_in import client_credentials_token
-from service.development.authorization_server.signing_keys import PUBLISHED_BEFORE_USE, load_or_make
+from service.development.authorization_server.signing_keys import PUBLISH_AHEAD_SECONDS, load_or_create
 from service.errors import Conflict
 from service.identity.issuer import Issuer
 from service.identity.tokens import Tokens
@@ -87,30 +87,30 @@ class Clock:
 
 def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens_expire(tmp_path: Path) -> None:
     clock = Clock()
-    keys = load_or_make(tmp_path, clock)
+    keys = load_or_create(tmp_path, clock)
     first = keys.signing_key("RS256").kid
     keys.rotate()
-    published = {key["kid"] for key in keys.published()["keys"]}
+    published = {key["kid"] for key in keys.public_jwks()["keys"]}
     assert len(published) == 4
     assert keys.signing_key("RS256").kid == first
-    assert load_or_make(tmp_path, clock).published() == keys.published()
-    clock.now += PUBLISHED_BEFORE_USE
+    assert load_or_create(tmp_path, clock).public_jwks() == keys.public_jwks()
+    clock.now += PUBLISH_AHEAD_SECONDS
     second = keys.signing_key("RS256").kid
     assert second != first
-    assert load_or_make(tmp_path, clock).signing_key("RS256").kid == second
+    assert load_or_create(tmp_path, clock).signing_key("RS256").kid == second
     clock.now += LIFETIME_SECONDS
-    assert first in {key["kid"] for key in keys.published()["keys"]}
+    assert first in {key["kid"] for key in keys.public_jwks()["keys"]}
     clock.now += 600
-    assert {key["kid"] for key in keys.published()["keys"]} < published - {first}
-    assert len(keys.published()["keys"]) == 2
+    assert {key["kid"] for key in keys.public_jwks()["keys"]} < published - {first}
+    assert len(keys.public_jwks()["keys"]) == 2
     keys.rotate(0)
-    assert len(keys.published()["keys"]) == 4
+    assert len(keys.public_jwks()["keys"]) == 4
 
 
 def test_the_number_of_keys_is_bounded(tmp_path: Path) -> None:
-    keys = load_or_make(tmp_path, Clock())
+    keys = load_or_create(tmp_path, Clock())
     for _ in range(9):
         keys.rotate()
     with pytest.raises(Conflict):
         keys.rotate()
-    assert len(keys.published()["keys"]) == 20
+    assert len(keys.public_jwks()["keys"]) == 20

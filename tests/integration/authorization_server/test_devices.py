@@ -9,9 +9,14 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.proof_keys import ProofKey
-from service.development.authorization_server.sign_in import DEVICE_GRANT, SignInRefused, device_token, refreshed_token
+from service.development.authorization_server.sign_in import (
+    DEVICE_GRANT,
+    SignInRefused,
+    device_token,
+    refresh_token_grant,
+)
 from service.development.people import PEOPLE
 
 if TYPE_CHECKING:
@@ -60,7 +65,7 @@ async def test_a_person_signs_in_for_a_device_that_has_no_browser(issuer: str) -
     claims = jwt.decode(answer.access_token, options={"verify_signature": False})
     assert (claims["sub"], claims["client_id"], claims["scope"]) == ("dev|ana", CLIENT, "read:timesheets")
     assert claims["cnf"] == {"jkt": key.thumbprint}
-    assert (await refreshed_token(issuer, CLIENT, answer.refresh_token or "", dpop=key)).scope == "read:timesheets"
+    assert (await refresh_token_grant(issuer, CLIENT, answer.refresh_token or "", dpop=key)).scope == "read:timesheets"
 
 
 async def test_a_device_is_told_where_to_send_the_person(device: httpx.AsyncClient, issuer: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from tests.integration.authorization_server.browser import (
     BACK,
     asked,
@@ -97,7 +97,7 @@ async def test_where_the_redirect_uri_cannot_be_trusted_a_page_is_shown_instead(
     assert answer.status_code == 400
     assert "location" not in answer.headers
     assert answer.headers["content-type"].startswith("text/html")
-    assert "cannot go on" in answer.text
+    assert "This request is not valid" in answer.text
     assert "<script" not in answer.text
 
 
@@ -173,7 +173,7 @@ async def test_consent_offers_only_what_is_the_persons_to_give(browser: httpx.As
     page = await show_consent(browser)
     boxes = read_page(page.text).forms[0].values("scope")
     assert boxes == ["read:timesheets", "create:timesheets"]
-    assert "Not yours to give" in page.text
+    assert "You cannot grant these" in page.text
     forged = await decide(browser, page, scope=["approve:timesheets", "delete:timesheets", "read:timesheets"])
     code = parse_qs(urlsplit(forged.headers["location"]).query)["code"][0]
     assert (await exchange(browser, code)).json()["scope"] == "read:timesheets"

@@ -14,14 +14,14 @@ import pytest_asyncio
 from joserfc import jwt as jose
 from joserfc.jwk import ECKey
 
+from service.development.authorization_server.application import running
 from service.development.authorization_server.proof_keys import ProofKey
-from service.development.authorization_server.serving import running
 from service.development.authorization_server.sign_in import (
     SignInRefused,
     TokenAnswer,
     authorization_code_token,
     client_credentials_token,
-    refreshed_token,
+    refresh_token_grant,
     revoke,
 )
 from service.development.people import PEOPLE
@@ -78,7 +78,7 @@ async def test_an_opaque_token_says_nothing_by_itself_and_all_by_introspection(
     assert (said["client_id"], said["scope"], said["token_type"]) == ("hours-app", "read:timesheets", "Bearer")
     assert said["roles"] == ["employee"]
     assert said["exp"] - said["iat"] == 3600
-    again = await refreshed_token(issuer, "hours-app", answer.refresh_token or "")
+    again = await refresh_token_grant(issuer, "hours-app", answer.refresh_token or "")
     assert "." not in again.access_token
 
 
@@ -207,26 +207,26 @@ async def test_a_revoked_access_token_ends_alone(http: httpx.AsyncClient, issuer
     first = await ana(issuer)
     await revoke(issuer, "hours-app", first.access_token)
     assert await introspect(http, first.access_token) == {"active": False}
-    second = await refreshed_token(issuer, "hours-app", first.refresh_token or "")
+    second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     assert (await introspect(http, second.access_token))["active"] is True
 
 
 async def test_a_revoked_refresh_token_takes_its_family_along(http: httpx.AsyncClient, issuer: str) -> None:
     first, stranger = await ana(issuer), await ana(issuer)
-    second = await refreshed_token(issuer, "hours-app", first.refresh_token or "")
+    second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     await revoke(issuer, "hours-app", second.refresh_token or "")
     for answer in (first, second):
         assert await introspect(http, answer.access_token) == {"active": False}
     with pytest.raises(SignInRefused):
-        await refreshed_token(issuer, "hours-app", second.refresh_token or "")
+        await refresh_token_grant(issuer, "hours-app", second.refresh_token or "")
     assert (await introspect(http, stranger.access_token))["active"] is True
 
 
 async def test_a_copied_refresh_token_ends_the_access_tokens_too(http: httpx.AsyncClient, issuer: str) -> None:
     first = await ana(issuer)
-    second = await refreshed_token(issuer, "hours-app", first.refresh_token or "")
+    second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     with pytest.raises(SignInRefused):
-        await refreshed_token(issuer, "hours-app", first.refresh_token or "")
+        await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     assert await introspect(http, second.access_token) == {"active": False}
 
 

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
-from service.development.authorization_server.forms import read_page
+from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.second_factor import demo_code
 from service.development.authorization_server.sessions import ACR_MFA
-from service.development.authorization_server.sign_in import authorization_code_token, refreshed_token
+from service.development.authorization_server.sign_in import authorization_code_token, refresh_token_grant
 from service.development.people import PEOPLE
 from tests.integration.authorization_server.browser import (
     asked,
@@ -52,7 +52,7 @@ async def bought(browser: httpx.AsyncClient, page: httpx.Response) -> dict[str, 
 
 async def test_a_second_factor_is_in_the_token_and_stays_when_it_is_refreshed(issuer: str) -> None:
     answer = await authorization_code_token(issuer, "mia", PEOPLE["mia"].password, "hours-app", mfa=True)
-    for token in (answer, await refreshed_token(issuer, "hours-app", answer.refresh_token or "")):
+    for token in (answer, await refresh_token_grant(issuer, "hours-app", answer.refresh_token or "")):
         said = claims(token.access_token)
         assert (said["acr"], said["amr"]) == (ACR_MFA, ["pwd", "mfa"])
     plain = await authorization_code_token(issuer, "mia", PEOPLE["mia"].password, "hours-app")

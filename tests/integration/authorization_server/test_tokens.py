@@ -17,7 +17,7 @@ import jwt
 import pytest
 
 from service.development.authorization_server import create
-from service.development.authorization_server.serving import running
+from service.development.authorization_server.application import running
 from service.development.authorization_server.sign_in import (
     DEVICE_GRANT,
     SignInRefused,
@@ -157,7 +157,7 @@ async def test_a_sign_in_in_which_nothing_is_granted_gives_no_token(issuer: str)
 
 
 async def test_a_wrong_password_gives_no_token(issuer: str) -> None:
-    with pytest.raises(SignInRefused, match="do not belong together"):
+    with pytest.raises(SignInRefused, match="Wrong name or password"):
         await authorization_code_token(issuer, "ana", "wrong", "hours-app", ["read:timesheets"])
 
 
