@@ -63,12 +63,12 @@ def unlike(document: Mapping[str, Any], schema: Mapping[str, Any], example: Any,
     if "properties" in schema:
         yield from _of_object(document, schema, example, answer)
     elif isinstance(answer, list) and isinstance(example, list):
-        for one in answer if example else ():
-            yield from (f"[]{found}" for found in unlike(document, schema.get("items", {}), example[0], one))
+        for item in answer if example else ():
+            yield from (f"[]{found}" for found in unlike(document, schema.get("items", {}), example[0], item))
     elif isinstance(answer, dict) and isinstance(example, dict):
         inner = schema.get("additionalProperties") or {}
-        for one in answer.values() if example and isinstance(inner, dict) and inner else ():
-            yield from (f".*{found}" for found in unlike(document, inner, next(iter(example.values())), one))
+        for value in answer.values() if example and isinstance(inner, dict) and inner else ():
+            yield from (f".*{found}" for found in unlike(document, inner, next(iter(example.values())), value))
     elif _kind(example) != _kind(answer):
         yield f" is {answer!r}, and in the example {example!r}"
 
@@ -85,7 +85,9 @@ def _of_object(document: Mapping[str, Any], schema: Mapping[str, Any], example: 
 
 
 def _without_null(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    alternatives = [one for one in schema.get("oneOf") or schema.get("anyOf") or () if one.get("type") != "null"]
+    alternatives = [
+        option for option in schema.get("oneOf") or schema.get("anyOf") or () if option.get("type") != "null"
+    ]
     return resolve(document["components"]["schemas"], alternatives[0] if len(alternatives) == 1 else schema)
 
 

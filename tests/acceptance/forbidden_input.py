@@ -20,7 +20,9 @@ def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     while True:
         if "$ref" in schema:
             schema = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-        elif others := [one for one in schema.get("oneOf", schema.get("anyOf", ())) if one.get("type") != "null"]:
+        elif others := [
+            option for option in schema.get("oneOf", schema.get("anyOf", ())) if option.get("type") != "null"
+        ]:
             schema = others[0]
         else:
             return schema

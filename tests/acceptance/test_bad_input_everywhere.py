@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("nothing_unexpected", "undone")
 
-EVERY = [(method.upper(), path, one) for method, path, one in operations(DOCUMENT) if "security" in one]
+EVERY = [
+    (method.upper(), path, operation) for method, path, operation in operations(DOCUMENT) if "security" in operation
+]
 WHO = {
     "read:timesheets": "ana",
     "create:timesheets": "ana",
@@ -75,21 +77,21 @@ WRITTEN_WRONG = [
 ]
 
 
-def json_kind(one: Mapping[str, Any]) -> str | None:
+def json_kind(operation: Mapping[str, Any]) -> str | None:
     """The media type of a JSON body, if the operation takes one."""
-    kinds = one.get("requestBody", {}).get("content", {})
+    kinds = operation.get("requestBody", {}).get("content", {})
     return next((kind for kind in kinds if kind.endswith("json") and kind not in FILES), None)
 
 
-WITH_BODY = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if json_kind(one[2])]
-WITH_ANY_BODY = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if "requestBody" in one[2]]
+WITH_BODY = [pytest.param(*entry, id=f"{entry[0]} {entry[1]}") for entry in EVERY if json_kind(entry[2])]
+WITH_ANY_BODY = [pytest.param(*entry, id=f"{entry[0]} {entry[1]}") for entry in EVERY if "requestBody" in entry[2]]
 WITH_FILE = [
-    pytest.param(*one, kind, id=f"{one[0]} {one[1]} {kind}")
-    for one in EVERY
+    pytest.param(*entry, kind, id=f"{entry[0]} {entry[1]} {kind}")
+    for entry in EVERY
     for kind in FILES
-    if kind in one[2].get("requestBody", {}).get("content", {})
+    if kind in entry[2].get("requestBody", {}).get("content", {})
 ]
-WITH_PARAMETERS = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if one[2].get("parameters")]
+WITH_PARAMETERS = [pytest.param(*entry, id=f"{entry[0]} {entry[1]}") for entry in EVERY if entry[2].get("parameters")]
 
 
 def filled(path: str) -> str:
@@ -97,9 +99,9 @@ def filled(path: str) -> str:
     return re.sub(r"\{[a-z_]+\}", EXAMPLE_ID, concrete)
 
 
-async def somebody(callers: Callers, one: Mapping[str, Any]) -> Caller:
+async def somebody(callers: Callers, operation: Mapping[str, Any]) -> Caller:
     """Whose token holds the scope of the operation."""
-    scopes = one["security"][0]["oauth"]
+    scopes = operation["security"][0]["oauth"]
     return await callers(WHO[scopes[0]] if scopes else "ana")
 
 
@@ -119,12 +121,12 @@ def is_explained(answer: httpx.Response) -> None:
         assert answer.json()["detail"]
 
 
-@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
 async def test_every_field_of_every_body_refuses_what_the_document_forbids_by_its_name(
-    callers: Callers, method: str, path: str, one: dict[str, Any]
+    callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    caller, kind = await somebody(callers, one), str(json_kind(one))
-    schema = one["requestBody"]["content"][kind]["schema"]
+    caller, kind = await somebody(callers, operation), str(json_kind(operation))
+    schema = operation["requestBody"]["content"][kind]["schema"]
     example = resolved(schema)["examples"][0]
     tried = 0
     for field, keys, said in places(schema, example):
@@ -140,10 +142,12 @@ async def test_every_field_of_every_body_refuses_what_the_document_forbids_by_it
     assert tried or not resolved(schema)["properties"]
 
 
-@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
-async def test_no_text_of_any_body_is_our_fault(callers: Callers, method: str, path: str, one: dict[str, Any]) -> None:
-    caller, kind = await somebody(callers, one), str(json_kind(one))
-    schema = one["requestBody"]["content"][kind]["schema"]
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
+async def test_no_text_of_any_body_is_our_fault(
+    callers: Callers, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    caller, kind = await somebody(callers, operation), str(json_kind(operation))
+    schema = operation["requestBody"]["content"][kind]["schema"]
     example = resolved(schema)["examples"][0]
     for _, keys, said in places(schema, example):
         for value in (*NEVER, ODD):
@@ -153,12 +157,12 @@ async def test_no_text_of_any_body_is_our_fault(callers: Callers, method: str, p
                 assert value == ODD or answer.status_code >= 400, answer.text
 
 
-@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
 async def test_what_no_object_is_and_members_that_are_missing_or_unknown_are_explained(
-    callers: Callers, method: str, path: str, one: dict[str, Any]
+    callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    caller, kind = await somebody(callers, one), str(json_kind(one))
-    schema = resolved(one["requestBody"]["content"][kind]["schema"])
+    caller, kind = await somebody(callers, operation), str(json_kind(operation))
+    schema = resolved(operation["requestBody"]["content"][kind]["schema"])
     example = schema["examples"][0]
     for content in WRITTEN_WRONG:
         answer = await sent(caller, method, path, kind, content)
@@ -175,29 +179,31 @@ async def test_what_no_object_is_and_members_that_are_missing_or_unknown_are_exp
         assert named(await sent(caller, method, path, kind, twice.encode())) == [name]
 
 
-@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
 async def test_ten_megabytes_of_json_are_too_many(
-    callers: Callers, method: str, path: str, one: dict[str, Any]
+    callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    caller, kind = await somebody(callers, one), str(json_kind(one))
+    caller, kind = await somebody(callers, operation), str(json_kind(operation))
     content = b'{"a":"' + b"x" * MEGABYTES_10 + b'"}'
 
     problem(await sent(caller, method, path, kind, content), 413, "body-too-large")
 
 
-@pytest.mark.parametrize(("method", "path", "one"), WITH_ANY_BODY)
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_ANY_BODY)
 async def test_every_body_has_its_media_types_and_no_others(
-    callers: Callers, method: str, path: str, one: dict[str, Any]
+    callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    caller, taken = await somebody(callers, one), one["requestBody"]["content"]
+    caller, taken = await somebody(callers, operation), operation["requestBody"]["content"]
     for kind in {"application/json", "text/csv", "application/xml", "text/plain", "*/*", "json"} - set(taken):
         answer = await sent(caller, method, path, kind, b"{}")
         problem(answer, 415, "unsupported-media-type")
 
 
-@pytest.mark.parametrize(("method", "path", "one", "kind"), WITH_FILE)
-async def test_no_file_is_our_fault(callers: Callers, method: str, path: str, one: dict[str, Any], kind: str) -> None:
-    caller = await somebody(callers, one)
+@pytest.mark.parametrize(("method", "path", "operation", "kind"), WITH_FILE)
+async def test_no_file_is_our_fault(
+    callers: Callers, method: str, path: str, operation: dict[str, Any], kind: str
+) -> None:
+    caller = await somebody(callers, operation)
     rows: list[bytes] = [
         b"",
         b"\n" * 1000,
@@ -215,17 +221,17 @@ async def test_no_file_is_our_fault(callers: Callers, method: str, path: str, on
         assert answer.status_code >= 400, answer.text
 
 
-@pytest.mark.parametrize(("method", "path", "one"), WITH_PARAMETERS)
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_PARAMETERS)
 async def test_every_parameter_refuses_what_the_document_forbids_by_its_name(
-    callers: Callers, method: str, path: str, one: dict[str, Any]
+    callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    caller, kind = await somebody(callers, one), json_kind(one)
-    body = resolved(one["requestBody"]["content"][kind]["schema"])["examples"][0] if kind else None
+    caller, kind = await somebody(callers, operation), json_kind(operation)
+    body = resolved(operation["requestBody"]["content"][kind]["schema"])["examples"][0] if kind else None
     content = None if body is None else json.dumps(body).encode()
     headers = {} if kind is None else {"Content-Type": kind}
     texts = ["", "x" * 700, "7", "-1", "0", "1e3", "true", "null", "\u0000", "é\u202e", "2026-13-45", EXAMPLE_ID + "a"]
-    needed = {given["name"]: _something(given["schema"]) for given in one["parameters"] if _is_needed(given)}
-    for given in one["parameters"]:
+    needed = {given["name"]: _something(given["schema"]) for given in operation["parameters"] if _is_needed(given)}
+    for given in operation["parameters"]:
         for text in texts:
             where, query, seen = filled(path), dict(needed), '"1"'
             if given["in"] == "path":

@@ -27,7 +27,7 @@ OPERATIONS = [
     for method, operation in sorted(operations.items())
     if method in METHODS
 ]
-GUARDED = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in OPERATIONS if one[1] not in PUBLIC_ROUTES]
+GUARDED = [pytest.param(*entry, id=f"{entry[0]} {entry[1]}") for entry in OPERATIONS if entry[1] not in PUBLIC_ROUTES]
 # What of the log is public: hashes alone.
 LOG = {"/v1/log/checkpoint", "/v1/log/tile/{level}/{index}"}
 MONDAY, NOBODY = "2026-11-23", "0198c0de-0000-7000-8000-00000000dead"
@@ -80,15 +80,19 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
     body = operation.get("requestBody")
     schema = next(iter(body["content"].values()))["schema"] if body else {}
     shape = schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else None
-    needed = [one for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
-    needs_version = any(one.get("name") == "If-Match" for one in operation.get("parameters", []))
+    needed = [
+        parameter
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query" and parameter.get("required")
+    ]
+    needs_version = any(parameter.get("name") == "If-Match" for parameter in operation.get("parameters", []))
     return await caller.send(
         method,
         concrete,
         body=BODIES[shape] if shape else None,
         content=schema["examples"][0].encode() if schema and not shape else None,
         if_match='"1"' if needs_version else None,
-        params={one["name"]: QUERY[one["name"]] for one in needed},
+        params={parameter["name"]: QUERY[parameter["name"]] for parameter in needed},
         headers={"Content-Type": next(iter(body["content"]))} if body else None,
     )
 

@@ -68,7 +68,9 @@ OPERATIONS = [
     for method in sorted(operations)
     if method in METHODS and not path.startswith(NOT_DESCRIBED)
 ]
-DECIDED = [one for one in OPERATIONS if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC_ROUTES]
+DECIDED = [
+    case for case in OPERATIONS if str(case.values[1]).startswith("/v1/") and case.values[1] not in PUBLIC_ROUTES
+]
 EXAMPLES, FEW = example_count(6, uncut=10), example_count(1, uncut=2)
 BAD_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ."
 UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}

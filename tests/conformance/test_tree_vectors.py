@@ -23,7 +23,7 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-LEAVES = [merkle.leaf_hash(bytes.fromhex(item)) for item in INPUTS]
+LEAVES = [merkle.leaf_hash(bytes.fromhex(text)) for text in INPUTS]
 
 # C2SP signed-note.md, and the examples of Go's sumdb/note.
 NOTES = [
@@ -103,7 +103,7 @@ def test_the_key_file_is_the_one_of_go_and_signing_gives_the_published_note() ->
     assert checkpoint.sign(Note.parse(NOTES[1][1]).text, [signer]) == NOTES[1][1]
 
 
-def test_the_key_of_gos_checksum_database_parses() -> None:
+def test_the_key_of_gos_checksum_database_is_read() -> None:
     key = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
     assert Verifier.parse(key).vkey == key
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_has_the_three_lines_of_c2sp() -> None:
     assert (read, read.text) == (Checkpoint("example.com/behind-the-sofa", 20852163, root), text)
 
 
-def test_a_tree_of_seventy_thousand_has_the_tiles_of_the_specification() -> None:
+def test_the_tree_of_seventy_thousand_has_the_tiles_of_the_specification() -> None:
     """tlog-tiles.md: 273 full tiles and a partial of 112, then one full and a partial of 17, then a partial of 1."""
     widths = [[tiles.width_at(level, index, 70_000) for index in (0, 1, 272, 273, 274)] for level in range(4)]
     assert widths == [[256, 256, 256, 112, 0], [256, 17, 0, 0, 0], [1, 0, 0, 0, 0], [0] * 5]

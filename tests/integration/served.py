@@ -59,7 +59,7 @@ class Served:
             assert self.process.returncode is None, self.log.read_text()
             with contextlib.suppress(httpx.HTTPError):
                 found = await self.workers()
-                return found if sum(one["ready"] for one in found) >= workers else []
+                return found if sum(worker["ready"] for worker in found) >= workers else []
             return []
 
         return await until(enough, START_SECONDS)

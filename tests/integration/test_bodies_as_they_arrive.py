@@ -177,16 +177,16 @@ async def test_who_sends_slowly_keeps_nobody_else_out(house: House, running: InP
     slow = [
         sending(running, "/v1/uploads", NDJSON, stalling(row(house, number), end), **importer()) for number in range(3)
     ]
-    tasks = [asyncio.create_task(one.run()) for one in slow]
-    while sum(one.taken for one in slow) < 4:  # noqa: ASYNC110 — for the two that have turns to wait for more
+    tasks = [asyncio.create_task(upload.run()) for upload in slow]
+    while sum(upload.taken for upload in slow) < 4:  # noqa: ASYNC110 — for the two that have turns to wait for more
         await asyncio.sleep(0)
     other = sending(running, "/v1/uploads", NDJSON, of(row(house, 5)), **importer("other-import"))
     await other.run()
     assert other.status == 200, other.body
-    assert [one.taken for one in slow].count(0) == 1
+    assert [upload.taken for upload in slow].count(0) == 1
     end.set()
     await asyncio.gather(*tasks)
-    assert [one.status for one in slow] == [200] * 3
+    assert [upload.status for upload in slow] == [200] * 3
 
 
 async def test_no_client_has_every_turn_and_each_is_told_for_what_it_waits() -> None:

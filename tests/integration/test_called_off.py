@@ -39,8 +39,8 @@ class Kind:
     async def give(self, house: House, validity: Validity = ALWAYS) -> Any:
         return (await self._give(house, validity)).value
 
-    async def end(self, house: House, one: Any, at: datetime | None = None) -> Validity:
-        ended: Awaitable[Any] = self._end(house, one, at) if at else self._end(house, one)
+    async def end(self, house: House, item: Any, at: datetime | None = None) -> Validity:
+        ended: Awaitable[Any] = self._end(house, item, at) if at else self._end(house, item)
         validity: Validity = (await ended).value.validity
         return validity
 
@@ -51,33 +51,33 @@ KINDS = {
         lambda house, validity: house.directory.add_membership(
             house.administrator(), house.people["ana"], house.teams["west"], Part.LEAD, validity
         ),
-        lambda house, one, *at: house.directory.end_membership(house.administrator(), one.id, *at),
+        lambda house, item, *at: house.directory.end_membership(house.administrator(), item.id, *at),
     ),
     "a delegate": Kind(
         "delegation",
         lambda house, validity: house.delegations.grant(
             house.manager("mia"), house.people["mia"], house.people["ana"], validity
         ),
-        lambda house, one, *at: house.delegations.end(house.caller("mia"), one.id, *at),
+        lambda house, item, *at: house.delegations.end(house.caller("mia"), item.id, *at),
     ),
     "a fallback approver": Kind(
         "fallback_approver",
         lambda house, validity: house.fallbacks.name(house.administrator(), house.people["ana"], None, validity),
-        lambda house, one, *at: house.fallbacks.end(house.administrator(), one.id, *at),
+        lambda house, item, *at: house.fallbacks.end(house.administrator(), item.id, *at),
     ),
     "an importer": Kind(
         "importer_grant",
         lambda house, validity: house.directory.grant_importer(
             house.administrator(), "robot", house.teams["east"], validity
         ),
-        lambda house, one, *at: house.directory.end_importer_grant(house.administrator(), one.id, *at),
+        lambda house, item, *at: house.directory.end_importer_grant(house.administrator(), item.id, *at),
     ),
     "a role": Kind(
         "person_role",
         lambda house, validity: house.directory.give_role(
             house.administrator(), house.people["ana"], "auditor", validity
         ),
-        lambda house, one, *_: house.directory.take_role(house.administrator(), one.person, one.role),
+        lambda house, item, *_: house.directory.take_role(house.administrator(), item.person, item.role),
     ),
 }
 DATED = sorted(KINDS.keys() - {"a role"})
@@ -107,17 +107,17 @@ async def test_what_was_planned_is_called_off_and_stays_in_the_history_without_a
 @pytest.mark.parametrize("name", DATED)
 async def test_an_end_is_moved_nearer_only_and_not_into_the_past(house: House, name: str) -> None:
     kind, now = KINDS[name], datetime.now(UTC)
-    one = await kind.give(house)
-    assert (await kind.end(house, one, now + 3 * DAY)).valid_to == now + 3 * DAY
-    assert (await kind.end(house, one, now + 2 * DAY)).valid_to == now + 2 * DAY
+    item = await kind.give(house)
+    assert (await kind.end(house, item, now + 3 * DAY)).valid_to == now + 3 * DAY
+    assert (await kind.end(house, item, now + 2 * DAY)).valid_to == now + 2 * DAY
     for wrong in (now + 2 * DAY, now + 3 * DAY, now - DAY):
         with pytest.raises(Conflict):
-            await kind.end(house, one, wrong)
-    ended = await kind.end(house, one)
+            await kind.end(house, item, wrong)
+    ended = await kind.end(house, item)
     assert ended.valid_to is not None
     assert ended.valid_to < now + DAY
     with pytest.raises(Conflict):
-        await kind.end(house, one)
+        await kind.end(house, item)
 
 
 @pytest.mark.parametrize("name", DATED)
@@ -148,7 +148,7 @@ async def test_a_membership_that_was_called_off_is_nowhere_at_no_moment(house: H
     await house.directory.end_membership(admin, planned.id)
     for moment in (later - timedelta(microseconds=1), later, later + timedelta(microseconds=1)):
         found = (await house.directory.memberships(admin, MembershipFilter(person=ana, as_of=moment))).value.items
-        assert [one.team for one in found] == [house.teams["east"]]
+        assert [membership.team for membership in found] == [house.teams["east"]]
     # Ended ones are listed too, when no moment is asked for.
     assert planned.id in [
         item.id for item in (await house.directory.memberships(admin, MembershipFilter(person=ana))).value.items
@@ -158,7 +158,7 @@ async def test_a_membership_that_was_called_off_is_nowhere_at_no_moment(house: H
 async def test_an_import_does_not_see_what_was_called_off(house: House) -> None:
     admin, ana, later = house.administrator(), house.people["ana"], datetime(2027, 6, 1, tzinfo=UTC)
     await house.owner.execute("UPDATE person SET email = 'ana@example.com' WHERE id = $1", ana)
-    one = await house.directory.add_membership(admin, ana, house.teams["west"], Part.MEMBER, Validity(later, None))
-    await house.directory.end_membership(admin, one.value.id)
+    added = await house.directory.add_membership(admin, ana, house.teams["west"], Part.MEMBER, Validity(later, None))
+    await house.directory.end_membership(admin, added.value.id)
     raw = b"record,email,team,valid_from\nmember,ana@example.com,west,2027-05-01T00:00:00Z\n"
     assert [row.outcome for row in (await house.imports.load(admin, raw)).value] == ["created"]

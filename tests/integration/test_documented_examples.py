@@ -41,8 +41,8 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 def examples() -> list[tuple[str, str, str, Any]]:
     """Method, path, media type and example of each body."""
     found = []
-    for method, path, one in operations(DOCUMENT):
-        for kind, content in one.get("requestBody", {}).get("content", {}).items():
+    for method, path, operation in operations(DOCUMENT):
+        for kind, content in operation.get("requestBody", {}).get("content", {}).items():
             said = [each["value"] for each in content.get("examples", {}).values()]
             found += [
                 (method, path, kind, each)
@@ -57,9 +57,9 @@ def real(value: Any, house: House, name: str = "") -> Any:
     ids |= dict.fromkeys(("person", "owner", "about"), house.people["carl"])
     ids |= {"delegator": house.people["mia"], "into": house.people["ben"], "delegate": house.people["carl"]}
     if isinstance(value, dict):
-        return {member: real(one, house, member) for member, one in value.items()}
+        return {member: real(item, house, member) for member, item in value.items()}
     if isinstance(value, list):
-        return [real(one, house, name) for one in value]
+        return [real(item, house, name) for item in value]
     return str(ids[name]) if name in ids and isinstance(value, str) else value
 
 
@@ -97,9 +97,9 @@ async def test_every_documented_request_is_one_that_the_service_takes(house: Hou
 async def test_every_command_that_reads_gets_an_answer_as_it_stands_on_the_page(
     house: House, running: InProcess
 ) -> None:
-    for number, (method, path, one) in enumerate(operations(DOCUMENT)):
+    for number, (method, path, operation) in enumerate(operations(DOCUMENT)):
         if method == "get" and not path.startswith("/v1/log/"):
-            words = shlex.split(curl(DOCUMENT, method, path, one))
+            words = shlex.split(curl(DOCUMENT, method, path, operation))
             where = (
                 words[2].removeprefix("https://timewarden.example").replace("$NUMBER", "1").replace("$CODE", "apollo")
             )

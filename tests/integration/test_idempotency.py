@@ -274,8 +274,8 @@ async def test_of_two_at_once_one_is_done_and_the_other_told_to_come_back(house:
     answers = await asyncio.gather(*(add() for _ in range(5)))
     made = [answer for answer in answers if answer.status_code == 201]
     assert made
-    assert len({one.json()["id"] for one in made}) == 1
-    assert sum("Idempotent-Replayed" not in one.headers for one in made) == 1
+    assert len({answer.json()["id"] for answer in made}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in made) == 1
     for answer in answers:
         if answer.status_code != 201:
             assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
@@ -391,8 +391,8 @@ async def test_of_two_uploads_at_once_one_is_done_and_the_other_told_to_come_bac
     answers = await asyncio.gather(*(sent(running, CSV, file) for _ in range(4)))
     done = [answer for answer in answers if answer.status_code == 200]
     assert done
-    assert all(one.json()["counts"]["created"] == 40 for one in done)
-    assert sum("Idempotent-Replayed" not in one.headers for one in done) == 1
+    assert all(answer.json()["counts"]["created"] == 40 for answer in done)
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in done) == 1
     for answer in answers:
         if answer.status_code != 200:
             assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")

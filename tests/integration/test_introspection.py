@@ -88,7 +88,7 @@ async def test_a_private_key_proves_us_to_the_issuer_alone_and_once() -> None:
         assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         seen.append(jwt.decode(form["client_assertion"], rsa_key().public_key(), algorithms=["PS256"], audience=ISSUER))
         assert jwt.get_unverified_header(form["client_assertion"])["kid"] == "k"
-    assert {one["iss"] for one in seen} == {one["sub"] for one in seen} == {"us"}
+    assert {claims["iss"] for claims in seen} == {claims["sub"] for claims in seen} == {"us"}
     assert seen[0]["jti"] != seen[1]["jti"]
     assert seen[0]["exp"] - seen[0]["iat"] == 60
 

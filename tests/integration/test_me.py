@@ -50,7 +50,7 @@ async def test_a_lead_sees_the_teams_that_they_lead_by_name(house: House, runnin
 async def test_what_one_may_is_what_requests_are_answered(running: InProcess, roles: list[str], scope: str) -> None:
     token = running.token(roles=roles, scope=scope)
     me = (await running.send("GET", "/v1/me", token)).json()
-    may: dict[tuple[str, str], dict[str, Any]] = {(one["kind"], one["action"]): one for one in me["may"]}
+    may: dict[tuple[str, str], dict[str, Any]] = {(entry["kind"], entry["action"]): entry for entry in me["may"]}
     for asked, path in REQUESTS.items():
         answer = await running.send("GET", path, token)
         said = may[asked]["may"]
@@ -63,5 +63,5 @@ async def test_a_client_for_itself_leads_nobody_and_is_told_what_it_may(running:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
     found = (await running.send("GET", "/v1/me", token)).json()
     assert (found["kind"], found["person"], found["teams_led"]) == ("client", None, [])
-    upload = next(one for one in found["may"] if one["action"] == "upload")
+    upload = next(entry for entry in found["may"] if entry["action"] == "upload")
     assert (upload["may"], upload["as"], upload["states"]) == ("depends", ["importer"], [])

@@ -52,7 +52,7 @@ async def until_answered(tasks: list[asyncio.Task[httpx.Response]], count: int) 
     async with asyncio.timeout(20):
         while len(done := [task for task in tasks if task.done()]) < count:  # noqa: ASYNC110 — for tasks of any kind
             await asyncio.sleep(0.01)
-    return [one.result() for one in done]
+    return [task.result() for task in done]
 
 
 def refused_by_admission(answer: httpx.Response) -> bool:
@@ -82,7 +82,7 @@ async def test_while_the_database_is_slow_everybody_is_answered_and_what_was_adm
         assert {answer.headers["Retry-After"] for answer in answers} == {str(second) for second in RETRY_AFTER_SECONDS}
         # Later ones do not even wait.
         assert refused_by_admission(await small.send("GET", SHEETS, token))
-    found = [one.status_code for one in await asyncio.gather(*tasks)]
+    found = [answer.status_code for answer in await asyncio.gather(*tasks)]
     assert sorted(found) == [200] * READS + [503] * (60 - READS)
     assert await house.count("audit_record") == before + READS
     assert small.frame.load()[:2] == (0, 0)
@@ -115,9 +115,9 @@ async def test_changes_that_wait_for_a_lock_do_not_stop_reads(house: House, smal
         tasks = [
             asyncio.create_task(small.send("POST", f"{path}/submit", token, headers=mine)) for _ in range(CHANGES * 5)
         ]
-        assert all(refused_by_admission(one) for one in await until_answered(tasks, CHANGES * 4))
+        assert all(refused_by_admission(answer) for answer in await until_answered(tasks, CHANGES * 4))
         assert (await small.send("GET", path, token)).status_code == 200
-    assert all(one.status_code in {409, 412, 503} for one in await asyncio.gather(*tasks))
+    assert all(answer.status_code in {409, 412, 503} for answer in await asyncio.gather(*tasks))
 
 
 async def test_who_sends_a_body_slowly_holds_no_slot(small: InProcess) -> None:
@@ -135,14 +135,14 @@ async def test_who_sends_a_body_slowly_holds_no_slot(small: InProcess) -> None:
     }
     slow = [Exchange(small, SHEETS, parts(f"2026-{month:02}-02"), headers) for month in (2, 3, 11)]
     slow += [Exchange(small, SHEETS, parts(start), headers) for start in ("2026-01-05", "2026-06-01", "2027-02-01")]
-    tasks = [asyncio.create_task(one.run()) for one in slow]
-    while sum(one.taken for one in slow) < 2 * len(slow):  # noqa: ASYNC110 — each waits for the second part
+    tasks = [asyncio.create_task(request.run()) for request in slow]
+    while sum(request.taken for request in slow) < 2 * len(slow):  # noqa: ASYNC110 — each waits for the second part
         await asyncio.sleep(0.01)
     answer = await small.send("POST", SHEETS, small.token(), body={"period_start": MONDAY.isoformat()[:4] + "-11-23"})
     assert answer.status_code == 201
     end.set()
     await asyncio.gather(*tasks)
-    assert [one.status for one in slow] == [201] * len(slow)
+    assert [request.status for request in slow] == [201] * len(slow)
     assert small.frame.load()[:2] == (0, 0)
 
 
@@ -190,7 +190,7 @@ async def test_refusals_are_logged_with_their_number_and_not_one_by_one(house: H
             while sum(line["refused"] for line in lines if line["event"] == "overloaded") < 60 - READS:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     told = [line for line in lines if line["event"] == "overloaded"]
-    assert sum(one["refused"] for one in told) == 60 - READS
+    assert sum(line["refused"] for line in told) == 60 - READS
     assert len(told) <= 3
     assert len([line for line in lines if line["event"] == "request"]) == READS
 

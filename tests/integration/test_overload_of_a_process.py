@@ -60,7 +60,7 @@ async def test_every_connection_is_answered_and_kept_and_served_when_there_is_ti
             before = await house.count("audit_record")
             async with house.owner.transaction():
                 await house.owner.execute("LOCK TABLE timesheet IN ACCESS EXCLUSIVE MODE")
-                tasks = [asyncio.create_task(one.ask("/v1/timesheets")) for one in connections]
+                tasks = [asyncio.create_task(connection.ask("/v1/timesheets")) for connection in connections]
                 await lock_is_waited_for(house.owner)
                 async with asyncio.timeout(30):
                     while sum(task.done() for task in tasks) < CROWD - AT_ONCE:  # noqa: ASYNC110 — for any of them

@@ -162,14 +162,14 @@ async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
         assert [line["log_level"] for line in lines] == ["info"]
         replica = Counters(url)
         assert (await replica.spend(limit, "fresh")).remaining == 3
-        for one in (shared, counters, replica):
-            await one.close()
+        for each in (shared, counters, replica):
+            await each.close()
 
 
 def scope_of(address: str, *forwarded: str) -> dict[str, object]:
     return {
         "client": (address, 1) if address else None,
-        "headers": [(b"x-forwarded-for", one.encode()) for one in forwarded],
+        "headers": [(b"x-forwarded-for", address.encode()) for address in forwarded],
     }
 
 
@@ -238,8 +238,8 @@ async def test_made_up_opaque_tokens_are_counted_before_their_issuer_is_asked(
     async with opaque(house, tmp_path, redis_url) as (running, here):
         here.answers["/introspect"] = answer
         sent = [running.send("GET", "/v1/me", f"made-up-{number}") for number in range(60)]
-        answers = await asyncio.gather(*sent) if at_once else [await one for one in sent]
-        assert sorted(one.status_code for one in answers) == sorted([status] * 2 + [429] * 58)
+        answers = await asyncio.gather(*sent) if at_once else [await request for request in sent]
+        assert sorted(answer.status_code for answer in answers) == sorted([status] * 2 + [429] * 58)
         assert questions(here) == 2
         assert (await running.send("GET", "/v1/me", "made-up", address="192.0.2.2")).status_code == status
 

@@ -47,18 +47,18 @@ def request(proof: bytes) -> RequestCredentials:
 
 
 async def test_a_proof_that_one_replica_took_is_a_replay_at_the_other(redis_url: str) -> None:
-    async with replica(redis_url) as one, replica(redis_url) as two:
+    async with replica(redis_url) as first, replica(redis_url) as two:
         proof = KEY.proof("GET", URL, TOKEN)
-        await proofs(one).check(request(proof), TOKEN, KEY.thumbprint)
-        for store in (two, one):
+        await proofs(first).check(request(proof), TOKEN, KEY.thumbprint)
+        for store in (two, first):
             with pytest.raises(InvalidProof, match="used before"):
                 await proofs(store).check(request(proof), TOKEN, KEY.thumbprint)
         await proofs(two).check(request(KEY.proof("GET", URL, TOKEN)), TOKEN, KEY.thumbprint)
 
 
 async def test_of_many_uses_at_the_same_moment_one_is_the_first(redis_url: str) -> None:
-    async with replica(redis_url) as one, replica(redis_url) as two:
-        uses = [store.add(KEY.thumbprint, "proof-1", 60) for _ in range(25) for store in (one, two)]
+    async with replica(redis_url) as first, replica(redis_url) as two:
+        uses = [store.add(KEY.thumbprint, "proof-1", 60) for _ in range(25) for store in (first, two)]
         assert sorted(await asyncio.gather(*uses)) == [False] * 49 + [True]
 
 

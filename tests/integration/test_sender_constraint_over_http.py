@@ -99,12 +99,12 @@ async def test_a_nonce_and_a_used_proof_of_one_replica_are_known_to_the_other(
     house: House, issuer: str, redis_url: str
 ) -> None:
     options = {"redis_url": redis_url, "dpop_nonce": "required"}
-    async with api(house, issuer, **options) as one, api(house, issuer, **options) as two:
-        token = one.token(cnf=BY_KEY)
-        nonce = (await ask(one, token, KEY.proof("GET", ME, token))).headers["DPoP-Nonce"]
+    async with api(house, issuer, **options) as first, api(house, issuer, **options) as two:
+        token = first.token(cnf=BY_KEY)
+        nonce = (await ask(first, token, KEY.proof("GET", ME, token))).headers["DPoP-Nonce"]
         proof = KEY.proof("GET", ME, token, nonce=nonce)
         assert (await ask(two, token, proof)).status_code == 200
-        assert problem(await ask(one, token, proof)) == (401, "invalid-dpop-proof")
+        assert problem(await ask(first, token, proof)) == (401, "invalid-dpop-proof")
 
 
 async def test_a_stolen_token_is_worth_nothing(running: InProcess) -> None:

@@ -93,7 +93,7 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
         '[[issuer]]\nname = "one"\nissuer = "http://plain.example/"\naudience = "a"\nalgoritms = ["RS256"]\n'
     )
     told = said(ISSUERS_FILE=str(file))
-    assert told.startswith("timewarden: The issuers file cannot be used:\n")
+    assert told.startswith("timewarden: The issuers file is not valid:\n")
     assert "algoritms" in told
     assert "Traceback" not in told
 

@@ -160,14 +160,14 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
         for who in ("delegate", "fallback")
     ]
     await under(house, (READ, "mfa"), (own, "mfa"), *others)
-    one = await attempt(running, house, "read")
-    assert challenged(one)["acr_values"] == ACR
+    reading = await attempt(running, house, "read")
+    assert challenged(reading)["acr_values"] == ACR
     token = running.token(sub="auth0|lea", scope=SCOPES, jti="token-2")
     listed = await running.send("GET", "/v1/timesheets", token)
     assert challenged(listed)["acr_values"] == ACR
     assert await recorded(house, listed) == "deny"
     stranger = running.token(sub="auth0|new", scope=SCOPES, jti="token-3")
-    sheet = one.request.url.path
+    sheet = reading.request.url.path
     assert (await running.send("GET", sheet, stranger)).status_code == 404
 
 

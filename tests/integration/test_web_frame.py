@@ -178,7 +178,7 @@ async def test_a_head_is_the_answer_of_a_get_without_its_body(house: House, runn
     assert ("Decision-Id" in head.headers) == ("Decision-Id" in get.headers)
     if "Decision-Id" in get.headers:
         said = "SELECT action, outcome, resource_id, rules FROM audit_record WHERE uid = $1::text::uuid"
-        records = [await house.owner.fetchrow(said, one.headers["Decision-Id"]) for one in (get, head)]
+        records = [await house.owner.fetchrow(said, answer.headers["Decision-Id"]) for answer in (get, head)]
         assert records[0] == records[1]
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 DOCUMENT = document()
 EVERY = [pytest.param(*operation, id=f"{operation[0].upper()} {operation[1]}") for operation in operations(DOCUMENT)]
-DECIDED = [one for one in EVERY if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC_ROUTES]
+DECIDED = [case for case in EVERY if str(case.values[1]).startswith("/v1/") and case.values[1] not in PUBLIC_ROUTES]
 CLOSED: Mapping[str, Iterable[object]] = {
     "SheetBody.state": State,
     "ItemResult.state": State,
@@ -95,13 +95,13 @@ FREE = {
 }
 
 
-def successes(one: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    return ((status, found) for status, found in one["responses"].items() if status.startswith("2"))
+def successes(operation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((status, found) for status, found in operation["responses"].items() if status.startswith("2"))
 
 
-def problem_of(one: Mapping[str, Any], status: int) -> Mapping[str, Any]:
+def problem_of(operation: Mapping[str, Any], status: int) -> Mapping[str, Any]:
     """The description of a problem answer, which every operation takes from the shared ones."""
-    name = one["responses"][str(status)]["$ref"].removeprefix("#/components/responses/")
+    name = operation["responses"][str(status)]["$ref"].removeprefix("#/components/responses/")
     found: Mapping[str, Any] = DOCUMENT["components"]["responses"][name]
     return found
 
@@ -126,9 +126,9 @@ def shapes() -> Iterator[type[msgspec.Struct]]:
     known: dict[str, type[msgspec.Struct]] = {}
     waiting: list[type[msgspec.Struct]] = [msgspec.Struct]
     while waiting:
-        waiting += (one := waiting.pop()).__subclasses__()
-        if one.__module__.startswith("service.web."):
-            known[one.__name__] = one
+        waiting += (kind := waiting.pop()).__subclasses__()
+        if kind.__module__.startswith("service.web."):
+            known[kind.__name__] = kind
     assert known.keys() >= DOCUMENT["components"]["schemas"].keys()
     return (known[name] for name in DOCUMENT["components"]["schemas"])
 
@@ -141,38 +141,40 @@ def taken(shape: type[msgspec.Struct], body: object) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("method", "path", "one"), EVERY)
+@pytest.mark.parametrize(("method", "path", "operation"), EVERY)
 def test_every_operation_has_a_summary_a_description_and_a_group(
-    method: str, path: str, one: Mapping[str, Any]
+    method: str, path: str, operation: Mapping[str, Any]
 ) -> None:
-    assert re.fullmatch(r"[A-Z][^.]{3,79}", one["summary"])
-    assert one["description"].startswith(one["summary"])
-    assert len(one["tags"]) == 1
+    assert re.fullmatch(r"[A-Z][^.]{3,79}", operation["summary"])
+    assert operation["description"].startswith(operation["summary"])
+    assert len(operation["tags"]) == 1
 
 
-@pytest.mark.parametrize(("method", "path", "one"), DECIDED)
+@pytest.mark.parametrize(("method", "path", "operation"), DECIDED)
 def test_every_operation_says_which_one_scope_is_enough_or_that_any_token_will_do(
-    method: str, path: str, one: Mapping[str, Any]
+    method: str, path: str, operation: Mapping[str, Any]
 ) -> None:
-    for needs in one["security"]:
+    for needs in operation["security"]:
         ((scheme, scopes),) = needs.items()
         assert scheme in DOCUMENT["components"]["securitySchemes"]
         assert len(scopes) == 1 or path == "/v1/me"
 
 
-@pytest.mark.parametrize(("method", "path", "one"), EVERY)
-def test_every_body_has_an_example_that_fits(method: str, path: str, one: Mapping[str, Any]) -> None:
-    body = one.get("requestBody")
+@pytest.mark.parametrize(("method", "path", "operation"), EVERY)
+def test_every_body_has_an_example_that_fits(method: str, path: str, operation: Mapping[str, Any]) -> None:
+    body = operation.get("requestBody")
     for kind, content in (body["content"] if body else {}).items():
         found = examples(content)
         assert found, f"{kind} needs an example: say msgspec.Meta(examples=[...]) at each field that it needs"
         assert all(fits(content["schema"], example) for example in found)
 
 
-@pytest.mark.parametrize(("method", "path", "one"), EVERY)
-def test_every_success_has_an_example_that_fits_or_no_body(method: str, path: str, one: Mapping[str, Any]) -> None:
-    assert list(successes(one))
-    for status, answer in successes(one):
+@pytest.mark.parametrize(("method", "path", "operation"), EVERY)
+def test_every_success_has_an_example_that_fits_or_no_body(
+    method: str, path: str, operation: Mapping[str, Any]
+) -> None:
+    assert list(successes(operation))
+    for status, answer in successes(operation):
         contents = answer.get("content") or {}
         assert contents or status == "204"
         for kind, content in contents.items():
@@ -181,30 +183,30 @@ def test_every_success_has_an_example_that_fits_or_no_body(method: str, path: st
             assert all(fits(content["schema"], example) for example in found), found
 
 
-@pytest.mark.parametrize(("method", "path", "one"), DECIDED)
+@pytest.mark.parametrize(("method", "path", "operation"), DECIDED)
 def test_every_operation_tells_of_every_problem_that_it_may_answer_with(
-    method: str, path: str, one: Mapping[str, Any]
+    method: str, path: str, operation: Mapping[str, Any]
 ) -> None:
     due = {400, 401, 403, 422, 429, 431, 503}
-    due |= {413, 415} if "requestBody" in one else set()
+    due |= {413, 415} if "requestBody" in operation else set()
     due |= {404} if re.search(r"\{[a-z_]+_id\}", path) else set()
-    due |= {412, 428} if any(given["name"] == "If-Match" for given in one.get("parameters", ())) else set()
-    assert {str(status) for status in due} <= set(one["responses"])
-    for status in one["responses"]:
+    due |= {412, 428} if any(given["name"] == "If-Match" for given in operation.get("parameters", ())) else set()
+    assert {str(status) for status in due} <= set(operation["responses"])
+    for status in operation["responses"]:
         if not status.startswith(("2", "3")):
-            slugs = set(problem_of(one, int(status))["content"][PROBLEM_JSON]["examples"])
+            slugs = set(problem_of(operation, int(status))["content"][PROBLEM_JSON]["examples"])
             assert slugs
-            assert all(f"`{slug}`" in problem_of(one, int(status))["description"] for slug in slugs)
+            assert all(f"`{slug}`" in problem_of(operation, int(status))["description"] for slug in slugs)
 
 
 def test_every_problem_that_can_be_answered_is_in_the_document_with_its_status() -> None:
     answered: set[str] = set()
     waiting: list[type[errors.TimewardenError]] = [errors.TimewardenError]
     while waiting:
-        one = waiting.pop()
-        waiting += one.__subclasses__()
-        if one.__module__.startswith((errors.__name__, problems.__name__)) and one not in FAMILIES:
-            answered.add(one.slug)
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith((errors.__name__, problems.__name__)) and kind not in FAMILIES:
+            answered.add(kind.slug)
     assert answered == set(SLUGS)
     assert len(SLUGS) == len(set(SLUGS)) > 30
     shown = {
@@ -251,8 +253,8 @@ def words_of_the_code() -> set[str]:
     found: set[str] = set()
     waiting: list[type[StrEnum]] = [StrEnum]
     while waiting:
-        waiting += (one := waiting.pop()).__subclasses__()
-        found |= {str(word) for word in one} if one.__module__.startswith("service.") else set()
+        waiting += (kind := waiting.pop()).__subclasses__()
+        found |= {str(word) for word in kind} if kind.__module__.startswith("service.") else set()
     return found
 
 
@@ -267,8 +269,8 @@ def test_every_field_of_every_shape_has_a_type_and_a_description() -> None:
 def test_every_parameter_has_a_description() -> None:
     vague = [
         f"{method} {path}: {given['name']}"
-        for method, path, one in operations(DOCUMENT)
-        for given in one.get("parameters", ())
+        for method, path, operation in operations(DOCUMENT)
+        for given in operation.get("parameters", ())
         if not given.get("description")
     ]
     assert vague == []
@@ -349,7 +351,7 @@ def test_every_example_of_a_shape_fits_it() -> None:
         for example in schema.get("examples", []):
             parts = {**schema, "components": DOCUMENT["components"]}
             found = jsonschema_rs.validator_for(parts, validate_formats=True).iter_errors(example)
-            assert [f"{name}: {one.message}" for one in found] == []
+            assert [f"{name}: {complaint.message}" for complaint in found] == []
             closed = schema.get("type") == "object"
             assert not closed or example.keys() <= schema["properties"].keys(), name
 

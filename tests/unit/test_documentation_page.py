@@ -21,7 +21,8 @@ from litestar.params import QueryParameter
 
 from service import VERSION
 from service.web.http.authentication import PUBLIC_ROUTES
-from service.web.http.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
+from service.web.http.operations import COMMON, SCOPES, SECURITY_SCHEME
+from service.web.http.operations import operation as make_operation
 from service.web.http.problem_documents import kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, status_of
 from service.web.http.requests import RequestFrame
@@ -81,11 +82,11 @@ def shown(whole: dict[str, Any]) -> Links:
 
 
 def decided(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    return [one for one in operations(whole) if one[1].startswith("/v1/") and one[1] not in PUBLIC_ROUTES]
+    return [entry for entry in operations(whole) if entry[1].startswith("/v1/") and entry[1] not in PUBLIC_ROUTES]
 
 
-def answer(whole: Mapping[str, Any], one: Mapping[str, Any], status: int) -> Any:
-    found = one["responses"][str(status)]
+def answer(whole: Mapping[str, Any], operation: Mapping[str, Any], status: int) -> Any:
+    found = operation["responses"][str(status)]
     name = found.get("$ref", "").removeprefix("#/components/responses/")
     return whole["components"]["responses"][name] if name else found
 
@@ -120,17 +121,17 @@ def test_every_reference_in_the_document_leads_somewhere(whole: dict[str, Any]) 
 
 
 def test_every_operation_has_a_name_of_its_own_and_a_described_tag(whole: dict[str, Any]) -> None:
-    names = [one["operationId"] for _, _, one in operations(whole)]
+    names = [operation["operationId"] for _, _, operation in operations(whole)]
     assert len(names) == len(set(names)) > 20
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in names)
     described = {tag["name"] for tag in whole["tags"] if tag["description"]}
-    assert {tag for _, _, one in operations(whole) for tag in one["tags"]} <= described
+    assert {tag for _, _, operation in operations(whole) for tag in operation["tags"]} <= described
 
 
 def test_every_decided_operation_names_a_known_scope_or_takes_any_token(whole: dict[str, Any]) -> None:
-    for _, path, one in decided(whole):
-        words = one["description"]
-        for needs in one["security"]:
+    for _, path, operation in decided(whole):
+        words = operation["description"]
+        for needs in operation["security"]:
             assert list(needs) == [SECURITY_SCHEME], path
             assert set(needs[SECURITY_SCHEME]) <= set(SCOPES), path
             assert all(f"`{scope}`" in words for scope in needs[SECURITY_SCHEME])
@@ -138,34 +139,36 @@ def test_every_decided_operation_names_a_known_scope_or_takes_any_token(whole: d
 
 
 def test_every_decided_operation_tells_of_refusals_and_outages(whole: dict[str, Any]) -> None:
-    for _, path, one in decided(whole):
+    for _, path, operation in decided(whole):
         for status in (401, 403, 503):
-            assert PROBLEM_JSON in answer(whole, one, status)["content"], path
-        assert "WWW-Authenticate" in answer(whole, one, 401)["headers"]
-        assert "WWW-Authenticate" in answer(whole, one, 403)["headers"]
-        assert "Retry-After" in answer(whole, one, 503)["headers"]
+            assert PROBLEM_JSON in answer(whole, operation, status)["content"], path
+        assert "WWW-Authenticate" in answer(whole, operation, 401)["headers"]
+        assert "WWW-Authenticate" in answer(whole, operation, 403)["headers"]
+        assert "Retry-After" in answer(whole, operation, 503)["headers"]
 
 
 def test_every_decided_answer_names_its_decision(whole: dict[str, Any]) -> None:
-    for _, path, one in decided(whole):
-        for status in one["responses"]:
+    for _, path, operation in decided(whole):
+        for status in operation["responses"]:
             if status not in {"400", "401", "408", "413", "415", "429", "431"}:
-                assert {"Decision-Id", "Decision-Leaf"} <= set(answer(whole, one, int(status))["headers"]), path
+                assert {"Decision-Id", "Decision-Leaf"} <= set(answer(whole, operation, int(status))["headers"]), path
 
 
 def test_every_conditional_operation_needs_if_match_and_answers_with_an_etag(whole: dict[str, Any]) -> None:
-    conditional = [one for _, _, one in operations(whole) if "428" in one["responses"]]
+    conditional = [operation for _, _, operation in operations(whole) if "428" in operation["responses"]]
     assert len(conditional) >= 9
-    for one in conditional:
-        (found,) = [given for given in one["parameters"] if given["name"] == "If-Match"]
+    for operation in conditional:
+        (found,) = [given for given in operation["parameters"] if given["name"] == "If-Match"]
         assert found["in"] == "header"
         assert found["required"]
-        (success,) = [status for status in one["responses"] if status.startswith("2")]
-        assert success == "204" or "ETag" in one["responses"][success]["headers"]
+        (success,) = [status for status in operation["responses"] if status.startswith("2")]
+        assert success == "204" or "ETag" in operation["responses"][success]["headers"]
 
 
 def test_every_body_is_closed_and_has_an_example_that_fits_it(whole: dict[str, Any]) -> None:
-    bodies = [(path, one["requestBody"]) for _, path, one in operations(whole) if "requestBody" in one]
+    bodies = [
+        (path, operation["requestBody"]) for _, path, operation in operations(whole) if "requestBody" in operation
+    ]
     assert len(bodies) >= 10
     for path, body in bodies:
         for content in body["content"].values():
@@ -178,8 +181,8 @@ def test_every_body_is_closed_and_has_an_example_that_fits_it(whole: dict[str, A
 
 
 def test_no_parameter_may_be_null_and_ids_in_paths_are_uuids(whole: dict[str, Any]) -> None:
-    for _, path, one in operations(whole):
-        for given in one.get("parameters", []):
+    for _, path, operation in operations(whole):
+        for given in operation.get("parameters", []):
             assert re.fullmatch(r"[a-z_]+|If-Match|If-None-Match|Idempotency-Key", given["name"])
             assert "oneOf" not in given["schema"], (path, given["name"])
             if given["in"] == "path" and given["name"].endswith("_id"):
@@ -215,21 +218,21 @@ def test_the_document_has_the_version_of_the_project() -> None:
 
 def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], shown: Links) -> None:
     text = render_page(whole, STYLE)
-    for method, path, one in operations(whole):
-        assert one["operationId"] in shown.ids
-        article = text.split(f"<article id='{one['operationId']}'>", 1)[1].split("</article>", 1)[0]
+    for method, path, operation in operations(whole):
+        assert operation["operationId"] in shown.ids
+        article = text.split(f"<article id='{operation['operationId']}'>", 1)[1].split("</article>", 1)[0]
         assert method.upper() in article
         assert f"<code>{escape(path)}</code>" in article
-        for needs in one.get("security", []):
+        for needs in operation.get("security", []):
             assert all(f"<code>{scope}</code>" in article for scope in needs[SECURITY_SCHEME])
-        for given in one.get("parameters", []):
+        for given in operation.get("parameters", []):
             assert f"<code>{given['name']}</code>" in article
 
 
 def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: dict[str, Any]) -> None:
     text = render_page(whole, STYLE)
-    for method, path, one in operations(whole):
-        article = text.split(f"<article id='{one['operationId']}'>", 1)[1].split("</article>", 1)[0]
+    for method, path, operation in operations(whole):
+        article = text.split(f"<article id='{operation['operationId']}'>", 1)[1].split("</article>", 1)[0]
         command = unescape(article.split("<pre class=command>", 1)[1].split("</pre>", 1)[0])
         words = shlex.split(command)
         assert words[:2] == ["curl", "-s"]
@@ -237,15 +240,15 @@ def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: 
         (address,) = [word for word in words if word.startswith("https://timewarden.example/")]
         said = re.sub(r"\$([A-Z_]+)", lambda found: "{" + found[1].lower() + "}", address.partition("?")[0])
         assert said == f"https://timewarden.example{path}"
-        assert ("Authorization: Bearer $TOKEN" in given) == bool(one.get("security"))
-        conditional = any(other["name"] == "If-Match" for other in one.get("parameters", ()))
+        assert ("Authorization: Bearer $TOKEN" in given) == bool(operation.get("security"))
+        conditional = any(other["name"] == "If-Match" for other in operation.get("parameters", ()))
         assert any(re.fullmatch('If-Match: "[0-9]+"', other) for other in given) == conditional
         sent = words[words.index("-X") + 1] if "-X" in words else "POST" if "--data-binary" in words else "GET"
         assert sent == method.upper()
         if "--data-binary" in words:
             body = words[words.index("--data-binary") + 1]
             (kind,) = [other.removeprefix("Content-Type: ") for other in given if other.startswith("Content-Type")]
-            schema = one["requestBody"]["content"][kind]["schema"]
+            schema = operation["requestBody"]["content"][kind]["schema"]
             if kind.endswith("json"):
                 jsonschema_rs.validator_for(with_parts(whole, schema)).validate(json.loads(body))
 
@@ -276,7 +279,7 @@ def test_the_page_loads_nothing_and_every_link_on_it_leads_somewhere(shown: Link
 
 
 def test_whatever_stands_in_a_document_is_text_on_the_page() -> None:
-    @get("/v1/<b>/odd", **operation(HOSTILE, scope=None, problems=COMMON, tag="Me"))
+    @get("/v1/<b>/odd", **make_operation(HOSTILE, scope=None, problems=COMMON, tag="Me"))
     async def odd(asked: Annotated[str, QueryParameter(description=HOSTILE)] = HOSTILE) -> dict[str, str]:
         return {HOSTILE: asked}
 

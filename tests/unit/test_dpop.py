@@ -301,7 +301,7 @@ def test_a_nonce_is_new_every_minute_and_tells_nothing_but_the_time() -> None:
     start = 1_800_000_000
     seen = {Nonces(SECRET, clock=lambda at=at: float(start + at)).current() for at in range(0, 600, 10)}  # type: ignore[misc]  # as above
     assert len(seen) == 600 // STEP_SECONDS
-    assert all(one.isascii() and len(one) == 32 and SECRET not in one for one in seen)
+    assert all(nonce.isascii() and len(nonce) == 32 and SECRET not in nonce for nonce in seen)
 
 
 def test_a_nonce_changed_in_any_position_is_not_ours() -> None:

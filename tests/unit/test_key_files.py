@@ -1,4 +1,4 @@
-"""Key files: private, complete or absent, never overwritten and never quoted; and their commands."""
+"""Key files: readable by their owner alone, whole or absent, never overwritten and never quoted; and their commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.settings import Settings
 ORIGIN = "timesheets.example.com/audit/2026a"
 
 
-def test_a_key_file_is_private_and_reads_back(tmp_path: Path) -> None:
+def test_a_key_is_made_for_its_owner_alone_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "log.key"
     signer = make_key(path, ORIGIN)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -33,7 +33,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     held = path.read_bytes()
     with pytest.raises(Misconfigured, match="never overwritten"):
         make_key(path, ORIGIN)
-    assert (path.read_bytes(), [path.name for path in tmp_path.iterdir()]) == (held, ["log.key"])
+    assert (path.read_bytes(), [file.name for file in tmp_path.iterdir()]) == (held, ["log.key"])
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o620, 0o666])
@@ -46,7 +46,7 @@ def test_a_key_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: in
 
 
 @pytest.mark.parametrize("content", [b"", b"PRIVATE+KEY+x+1+secret", b"\xff\xfesecret", b"secret" * 1000])
-def test_a_malformed_key_is_refused_without_being_quoted(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_key_is_refused_without_a_word_of_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "log.key"
     path.touch(mode=0o600)
     path.write_bytes(content)
@@ -55,7 +55,7 @@ def test_a_malformed_key_is_refused_without_being_quoted(tmp_path: Path, content
     assert "secret" not in str(caught.value)
 
 
-def test_keys_of_another_log_and_missing_files_are_refused(tmp_path: Path) -> None:
+def test_keys_of_another_log_a_missing_file_and_no_file_are_refused(tmp_path: Path) -> None:
     make_key(tmp_path / "log.key", "another.example/log")
     for paths, told in (
         ([tmp_path / "log.key"], "named another"),
@@ -79,6 +79,6 @@ def test_the_commands_make_a_key_and_show_only_its_public_line(tmp_path: Path, m
     assert Path(path).read_text().strip().split("+", 4)[4] not in shown.output
 
 
-def test_a_keeper_without_a_key_does_not_start() -> None:
+def test_a_keeper_without_a_key_may_not_start() -> None:
     with pytest.raises(Misconfigured, match="TIMEWARDEN_LOG_KEY_FILE"):
         Settings(database_url="postgresql://x").need("database_url", "log_origin", "log_key_file", "log_anchor_file")

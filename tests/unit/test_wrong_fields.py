@@ -47,7 +47,7 @@ GOOD: dict[str, Any] = {"minutes": 60, "day": "2026-11-23", "part": "lead"}
 def told(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
     with pytest.raises(InvalidField) as error:
         read_body(raw, shape)
-    return [(one.field, one.message) for one in error.value.fields]
+    return [(field.field, field.message) for field in error.value.fields]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,9 @@ def test_what_is_no_json_is_malformed_though_a_field_before_it_is_wrong(raw: byt
 
 
 @given(
-    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda one: st.lists(one, max_size=3))
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda values: st.lists(values, max_size=3)
+    )
 )
 def test_whatever_does_not_fit_is_told_of_the_field_in_which_it_stands(value: object) -> None:
     for name in ("minutes", "several", "texts", "when"):
@@ -114,9 +116,9 @@ def test_whatever_does_not_fit_is_told_of_the_field_in_which_it_stands(value: ob
         try:
             read_body(raw, Outer)
         except InvalidField as error:
-            wrong = tuple(one.field for one in error.fields)
+            wrong = tuple(field.field for field in error.fields)
         assert wrong
-        assert all(one.startswith(name) for one in wrong)
+        assert all(field.startswith(name) for field in wrong)
 
 
 def test_a_byte_order_mark_before_json_is_called_one() -> None:

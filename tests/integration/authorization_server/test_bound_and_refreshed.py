@@ -79,7 +79,7 @@ def proof(url: str, *, header: dict[str, Any] | None = None, **changed: Any) -> 
 
 async def ask(browser: httpx.AsyncClient, *proofs: str) -> httpx.Response:
     return await browser.post(
-        "/token", data={"grant_type": "client_credentials"}, auth=MACHINE, headers=[("DPoP", one) for one in proofs]
+        "/token", data={"grant_type": "client_credentials"}, auth=MACHINE, headers=[("DPoP", proof) for proof in proofs]
     )
 
 

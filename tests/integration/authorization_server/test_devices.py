@@ -81,7 +81,7 @@ async def test_a_device_is_told_where_to_send_the_person(device: httpx.AsyncClie
 async def test_a_device_waits_until_somebody_decides_and_is_slowed_down(device: httpx.AsyncClient) -> None:
     code = (await begin(device)).json()["device_code"]
     told = [(await poll(device, code)) for _ in range(2)]
-    assert [(one.status_code, one.json()["error"]) for one in told] == [
+    assert [(answer.status_code, answer.json()["error"]) for answer in told] == [
         (400, "authorization_pending"),
         (400, "slow_down"),
     ]

@@ -111,7 +111,7 @@ async def test_a_signed_answer_is_for_the_resource_server_that_asked(http: httpx
         assert answer.headers["content-type"].partition(";")[0] == SIGNED
         header = jwt.get_unverified_header(answer.text)
         assert (header["typ"], header["alg"]) == ("token-introspection+jwt", "RS256")
-        (key,) = [one for one in published if one["kid"] == header["kid"]]
+        (key,) = [jwk for jwk in published if jwk["kid"] == header["kid"]]
         said = jwt.decode(answer.text, jwt.PyJWK(key), algorithms=["RS256"], audience=US[0], issuer=issuer)
         assert set(said) == {"iss", "aud", "iat", "token_introspection"}
         assert said["token_introspection"]["active"] is active

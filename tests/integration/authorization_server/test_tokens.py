@@ -44,7 +44,7 @@ async def _keys(issuer: str) -> dict[str, Any]:
 def _verified(token: str, keys: dict[str, Any], issuer: str, algorithm: str = "RS256") -> dict[str, Any]:
     header = jwt.get_unverified_header(token)
     assert header == {"alg": algorithm, "typ": "at+jwt", "kid": header["kid"]}
-    (key,) = [one for one in keys["keys"] if one["kid"] == header["kid"]]
+    (key,) = [jwk for jwk in keys["keys"] if jwk["kid"] == header["kid"]]
     claims: dict[str, Any] = jwt.decode(
         token,
         jwt.PyJWK(key),
@@ -58,16 +58,21 @@ def _verified(token: str, keys: dict[str, Any], issuer: str, algorithm: str = "R
 
 async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
-        one = (await http.get(f"{issuer}/.well-known/oauth-authorization-server")).json()
+        metadata = (await http.get(f"{issuer}/.well-known/oauth-authorization-server")).json()
         other = (await http.get(f"{issuer}/.well-known/openid-configuration")).json()
-    assert one == other
-    assert one["issuer"] == issuer
-    assert one["token_endpoint"] == f"{issuer}/token"
-    assert one["authorization_endpoint"] == f"{issuer}/authorize"
-    assert one["code_challenge_methods_supported"] == ["S256"]
-    assert one["response_types_supported"] == ["code"]
-    assert one["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token", DEVICE_GRANT]
-    assert one["scopes_supported"] == list(SCOPE_MEANINGS)
+    assert metadata == other
+    assert metadata["issuer"] == issuer
+    assert metadata["token_endpoint"] == f"{issuer}/token"
+    assert metadata["authorization_endpoint"] == f"{issuer}/authorize"
+    assert metadata["code_challenge_methods_supported"] == ["S256"]
+    assert metadata["response_types_supported"] == ["code"]
+    assert metadata["grant_types_supported"] == [
+        "authorization_code",
+        "client_credentials",
+        "refresh_token",
+        DEVICE_GRANT,
+    ]
+    assert metadata["scopes_supported"] == list(SCOPE_MEANINGS)
 
 
 async def test_published_keys_are_public_and_named_by_their_thumbprint(issuer: str) -> None:
