@@ -302,8 +302,8 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
     await house.owner.execute("UPDATE policy_head SET active = 1")
     await version_store.move_head(house.owner, 3, expected=1)
     await version_store.move_head(house.owner, 1, expected=3)
-    assert await version_store.left_behind(house.owner, made.number, principal) == [3]
-    assert await version_store.left_behind(house.owner, made.number, house.caller("ben").principal) == []
+    assert await version_store.find_left_behind(house.owner, made.number, principal) == [3]
+    assert await version_store.find_left_behind(house.owner, made.number, house.caller("ben").principal) == []
 
 
 async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_and_is_decided_again_alike(

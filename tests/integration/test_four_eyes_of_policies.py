@@ -90,7 +90,7 @@ async def test_going_back_first_does_not_let_the_proposer_activate_their_own(des
     await desk.refused("paula", own)
     assert await desk.activates("paula", 1) == 1
     refused = await desk.refused("paula", own)
-    assert f"the four eyes of version {four_eyes} still hold" in refused.reasons[0]
+    assert f"the four eyes of version {four_eyes} still apply" in refused.reasons[0]
 
 
 async def test_nor_does_proposing_the_same_again_after_going_back(desk: Desk) -> None:
@@ -132,7 +132,7 @@ async def test_nor_do_narrower_four_eyes_that_decided_before(desk: Desk) -> None
     just_signed_in = replace(desk.caller("paula").principal, authenticated_at=2_000_000_000)
     with pytest.raises(Forbidden) as refused:
         await desk.steps.activate(replace(desk.caller("paula"), principal=just_signed_in), own, expected=narrow)
-    assert "still hold" in refused.value.reasons[0]
+    assert "still apply" in refused.value.reasons[0]
 
 
 async def test_nobody_else_gains_by_it_either(desk: Desk) -> None:
@@ -202,10 +202,10 @@ async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_agai
     four_eyes, own = await desk.proposed("mia", ROW), await desk.proposed("paula")
 
     class Slow(PolicyAdministration):
-        async def _checked(self, number: int) -> Snapshot:
+        async def _check_stored(self, number: int) -> Snapshot:
             await desk.activates("mia", four_eyes)
             await desk.activates("mia", 1)
-            return await super()._checked(number)
+            return await super()._check_stored(number)
 
     slow = Slow(desk.house.gate, desk.house.versions, checked_here)
     with pytest.raises(StaleExpectation):

@@ -82,7 +82,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = await proposed(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
-    moved, build, built = administration._moved, house.versions._build, list[int]()
+    moved, build, built = administration._move_head, house.versions._build, list[int]()
 
     def noted(text: PolicyText, again: int) -> Snapshot:
         built.append(again)
@@ -95,7 +95,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
         assert await house.versions.load(number) is snapshot
         return await moved(change, snapshot, back=back)
 
-    monkeypatch.setattr(administration, "_moved", at_once)
+    monkeypatch.setattr(administration, "_move_head", at_once)
     await steps(house).activate(author(house), number, expected=1)
 
     assert house.versions.current().number == number
@@ -303,7 +303,7 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
         await owner.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
     await migrate(url)
     assert [tuple(row) for row in await owner.fetch(history)] == [tuple(one) for one in wanted]
-    assert await version_store.way_back(owner) == 3
+    assert await version_store.find_rollback_target(owner) == 3
     await owner.close()
 
 

@@ -126,7 +126,7 @@ async def test_nobody_can_activate_a_version_that_would_lock_them_out(house: Hou
         cases={},
     )
     proposed = await administration(house).propose(author(house), handed_over, "Hand it to nobody")
-    with pytest.raises(PolicyRejected, match="could not go back") as refused:
+    with pytest.raises(PolicyRejected, match="could not roll back") as refused:
         await administration(house).activate(author(house), proposed.value.version.number, expected=1)
     assert await recorded(house, refused.value) == ("allow", False)
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1

@@ -45,7 +45,7 @@ class Replays:
         """Queue a replay. Raises Denied, NotFound for an unknown version, Conflict when too many are waiting."""
         kind, target = LOG, Target()
         if version is not None:
-            find = partial(version_store.existing, number=version)
+            find = partial(version_store.find_number, number=version)
             kind, target = POLICY, Target(str(version), find, must_exist=True)
         async with self._gate.change(caller, kind, START[kind], target) as change:
             by = caller.principal

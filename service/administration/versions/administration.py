@@ -1,7 +1,7 @@
-"""Policy administration (PAP): propose, activate, roll back and read versions, each step decided and recorded.
+"""Policy administration (PAP): propose, activate, roll back and read versions; each step is decided and recorded.
 
-Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, one of a sort at a
-time, because they may take half a minute, and only for those who may do the step, so that nobody else can make us work.
+Owns no state: versions are in Postgres. Checks may take half a minute, so they run before the transaction, one of each
+sort at a time, and only for callers who may take the step.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ ATTEMPTS = 5
 # Seconds.
 LONGEST_WAIT = 10.0
 BUSY = "Another policy version is being checked; send this one again in a moment"
-LOCKED_OUT = Complaint("policy.csv", 0, 0, "you could not activate a version under this one, so you could not go back")
+LOCKED_OUT = Complaint(
+    "policy.csv", 0, 0, "under this version you may not activate a version, so you could not roll back"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionWithTexts:
-    """A version with everything that it was made of."""
+    """A version with its texts."""
 
     version: PolicyVersion
     text: PolicyText
@@ -53,8 +55,8 @@ class VersionWithTexts:
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """A version that was put forward, and what is to be said of it. `anew` is False when the newest version had the
-    same texts and nothing was activated since: there is no other then."""
+    """A proposed version with its report. `anew` is False if the newest version has the same texts and no version was
+    activated since: then no other version is stored."""
 
     version: PolicyVersion
     report: PolicyReport
@@ -62,8 +64,8 @@ class Proposed:
 
 
 class PolicyAdministration:
-    """`check` says what is to be said of a version, beside the one that decides, and does its work aside. `tell` is
-    called with the number of each version that has become active, and must return at once."""
+    """`check` reports on a version, also compared with the active one, in a check worker. `tell` is called with the
+    number of each version that has become active, and must return at once."""
 
     def __init__(
         self,
@@ -76,45 +78,45 @@ class PolicyAdministration:
         self._gate = gate
         self._versions = versions
         self._check = check
-        # One of each at a time: no proposal keeps anybody from going back.
+        # Separate turns, so that a proposal does not delay a rollback.
         self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
         self._tell = tell
 
     async def list(self, caller: Caller, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
-        """Versions, newest first: those that the asker may read."""
+        """The versions that the caller may read, newest first."""
         async with self._gate.list(caller, KIND, "read") as listing:
-            versions = await version_store.listed(listing.visibility, listing.connection, before=before, limit=limit)
+            versions = await version_store.load_page(listing.visibility, listing.connection, before=before, limit=limit)
         return listing.answer(versions)
 
     async def read(self, caller: Caller, number: int) -> Answer[VersionWithTexts]:
-        """One version with its texts. Raises NotFound."""
+        """A version with its texts. Raises NotFound."""
         async with self._gate.read(caller, KIND, "read", number) as reading:
-            version = await version_store.version_of(reading.connection, number)
+            version = await version_store.load_version(reading.connection, number)
             text = await load_texts(reading.connection, number)
         return reading.answer(VersionWithTexts(version, text))
 
     async def active(self, caller: Caller) -> Answer[VersionWithTexts]:
-        """The version that decides, with its texts."""
+        """The active version with its texts."""
         for _ in range(ATTEMPTS):
-            # What this process knows may be behind; a read that shows it has also brought the process up to date.
+            # This process may be behind; then the read has brought it up to date, and the next attempt succeeds.
             answer = await self.read(caller, self._versions.current().number)
             if answer.value.version.active:
                 return answer
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
     async def replicas(self, caller: Caller) -> Answer[Sequence[Replica]]:
-        """The API processes, and by which version each decides."""
+        """The API processes, and the version that each decides by."""
         async with self._gate.read(caller, KIND, "read") as reading:
             found = await replicas.list_replicas(reading.connection)
         return reading.answer(found)
 
     async def admit(self, caller: Caller) -> None:
-        """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
+        """Refuse callers who may not propose, before their policy is read. Raises Denied."""
         await admit(self._gate, caller, KIND, "propose")
 
     async def propose(self, caller: Caller, text: PolicyText, message: str) -> Answer[Proposed]:
-        """Store a checked proposal under the next number; it decides nothing until it is activated. What was proposed
-        last and not activated so far is not stored twice.
+        """Check a proposal and store it under the next number. It decides nothing until it is activated. The same
+        proposal is not stored twice in a row.
 
         Raises PolicyRejected, TryLater.
         """
@@ -125,41 +127,42 @@ class PolicyAdministration:
         async with self._gate.change(caller, KIND, "propose", Target()) as change:
             if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
-            # Who may propose is told what is wrong, and it is on record that they were allowed to ask.
+            # The complaints are for callers who may propose, and the record says that they were allowed to.
             if report.complaints:
                 raise PolicyRejected(report.complaints)
-            waiting = await version_store.waiting(change.connection, text)
+            waiting = await version_store.find_waiting(change.connection, text)
             version = waiting or await _insert(change, text, message)
         return change.answer(Proposed(version, report, anew=waiting is None))
 
     async def activate(self, caller: Caller, number: int, *, expected: int) -> Answer[PolicyVersion]:
-        """Make a version decide from now on, if `expected` is still the active one; an older one too.
+        """Make a version active, also an older one, if `expected` is still active.
 
-        Whoever asks after this returned is decided by it, and no change commits under the former: the policy's lock is
-        held exclusively until the commit. Raises StaleExpectation, NotFound, PolicyRejected, Conflict.
+        Every request that starts after this returns is decided by it, and no change commits under the previous version:
+        the policy lock is held exclusively until the commit. Raises StaleExpectation, NotFound, PolicyRejected,
+        Conflict.
         """
         return await self._switch(caller, number, expected=expected, back=False)
 
     async def roll_back(self, caller: Caller, *, expected: int) -> Answer[PolicyVersion]:
-        """As `activate`, for the version that was active before `expected`. Raises Conflict when there was none."""
+        """As `activate`, for the version that was active before `expected`. Raises Conflict if there was none."""
         async with self._versions.connection() as connection:
-            number = await version_store.way_back(connection)
-        # With nothing to go back to, the decision is about the version that decides.
+            number = await version_store.find_rollback_target(connection)
+        # Without a previous version, the decision is about the active one.
         return await self._switch(caller, number or self._versions.current().number, expected=expected, back=True)
 
     async def _switch(self, caller: Caller, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
         async def found(connection: Connection) -> int | None:
-            return await version_store.existing(connection, number)
+            return await version_store.find_number(connection, number)
 
         snapshot, refused = None, None
         left: dict[int, Snapshot] = {}
         if await self._gate.would_allow(caller, KIND, "activate", row_id=number):
-            left = await self._left_behind(caller, number)
+            left = await self._load_left_behind(caller, number)
             try:
-                snapshot = await self._checked(number)
+                snapshot = await self._check_stored(number)
             except (NotFound, PolicyRejected) as error:
                 refused = error
-        # Only what can take effect may keep all other changes waiting, or any token could stop them.
+        # The exclusive lock is only for activations that can succeed, or any token could block all changes.
         target = Target(str(number), found, must_exist=True)
         async with self._gate.change(caller, KIND, "activate", target, exclusively=snapshot is not None) as change:
             await _keep_four_eyes(change, number, left)
@@ -169,31 +172,31 @@ class PolicyAdministration:
                 raise refused
             if snapshot is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
-            version = await _moved(change, snapshot, back=back)
+            version = await _move_head(change, snapshot, back=back)
         self._tell(number)
         await self._versions.switch_to(number)
         return change.answer(version)
 
-    async def _checked(self, number: int) -> Snapshot:
-        """Check a stored version again: the code's laws may be newer than the proposal."""
+    async def _check_stored(self, number: int) -> Snapshot:
+        """Check a stored version again, because laws of the code may be newer, and prepare its snapshot."""
         async with self._versions.connection() as connection:
             text = await load_texts(connection, number)
         async with self._activating.one():
             report = await self._check(text, number, None)
         if report.complaints:
             raise PolicyRejected(report.complaints)
-        # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
+        # Built before it decides, so that the first requests after the commit do not wait.
         return await self._versions.prepare(number)
 
-    async def _left_behind(self, caller: Caller, number: int) -> dict[int, Snapshot]:
-        """The versions that still have a say when the asker activates what they proposed; mostly none."""
+    async def _load_left_behind(self, caller: Caller, number: int) -> dict[int, Snapshot]:
+        """The versions whose four eyes still apply when the caller activates their own proposal; mostly none."""
         async with self._versions.connection() as connection:
-            numbers = await version_store.left_behind(connection, number, caller.principal)
-        return {one: await self._versions.load(one) for one in numbers}
+            numbers = await version_store.find_left_behind(connection, number, caller.principal)
+        return {left: await self._versions.load(left) for left in numbers}
 
 
 async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersion:
-    """Store the text as the newest version and have that recorded."""
+    """Store the texts as the newest version and record that."""
     author = change.caller.principal
     version = await version_store.insert(
         change.connection, text, message=message, author_person=author.person, author_client=author.client
@@ -209,11 +212,11 @@ async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersi
     return version
 
 
-async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
-    """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
+async def _move_head(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
+    """Make the snapshot's version active under the policy lock, and record that."""
     number, expected, principal = snapshot.number, change.lookup.version, change.caller.principal
     if back:
-        before = await version_store.way_back(change.connection)
+        before = await version_store.find_rollback_target(change.connection)
         if before is None:
             raise Conflict("No version was active before")
         if before != number:
@@ -232,28 +235,27 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
         after={"active": number, "digest": snapshot.digest},
         kind=Kind.POLICY,
     )
-    return await version_store.version_of(change.connection, number)
+    return await version_store.load_version(change.connection, number)
 
 
 async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
     """Raise AbortChange with Forbidden if a version that was left, and that no newer one replaced, denies this to the
     proposer. Raises StaleExpectation if another version was left since `left` was read."""
-    numbers = await version_store.left_behind(change.connection, number, change.caller.principal)
+    numbers = await version_store.find_left_behind(change.connection, number, change.caller.principal)
     if not left.keys() >= set(numbers):
         raise StaleExpectation
-    forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)
-    if forbidding:
-        noted = {**change.decision.noted, "four_eyes_of": forbidding}
-        raise AbortChange(four_eyes.refusal(forbidding), replace(change.decision, noted=noted))
+    denying = four_eyes.find_denying([left[version] for version in numbers], change.decision.request)
+    if denying:
+        noted = {**change.decision.noted, "four_eyes_of": denying}
+        raise AbortChange(four_eyes.refusal(denying), replace(change.decision, noted=noted))
 
 
 def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
-    """Raise PolicyRejected unless whoever activates could go back again: the laws ask that somebody can, but whether
-    that somebody exists, only the one who is here proves.
+    """Raise PolicyRejected unless the caller could roll back afterwards. The laws require a rule that allows somebody a
+    rollback; the caller is the only person who is known to exist.
 
-    The question is about a version that decided before and that somebody else proposed: no relation, state retired.
-    Under four eyes that is exact, and nobody is kept from going back by having proposed this version and the one
-    before: the first version came from files, so nobody proposed it, and everybody who passes here could go back to it.
+    The request is about a retired version that another person proposed. Under four eyes, a caller who proposed both
+    this version and the one before can still go back to the first version: it came from files, without a proposer.
     """
     unrelated = replace(change.lookup, row=None, relations=frozenset())
     retired = Resource(KIND, state=RETIRED)

@@ -1,6 +1,6 @@
-"""The first version of the policy, from files, made by the owner of the database: before it nothing can be decided.
+"""Creates and activates the first policy version from files, as the owner of the database.
 
-Owns no state: the version and the head live in Postgres, written together with the record that tells of them.
+Owns no state: Postgres holds the version, which is written in one transaction with its record.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 async def bootstrap(
     connection: Connection, log: Log, text: PolicyText, check: Callable[[PolicyText, int], Snapshot], at: datetime
 ) -> PolicyVersion:
-    """Make the first version, checked and active, inside the caller's transaction, as the owner of the database.
+    """Check and activate the first version in the caller's transaction, as the owner of the database.
 
-    Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
+    Raises Conflict if there is a version already, because then the API is the only way; and PolicyRejected.
     """
-    if await version_store.existing(connection, 1):
+    if await version_store.find_number(connection, 1):
         raise Conflict("There is a policy already; propose a new version through the API")
     snapshot = check(text, 1)
     version = await version_store.insert(
         connection, text, message="First version, from files", author_person=None, author_client="system"
     )
-    await version_store.found_head(connection, version.number)
+    await version_store.create_head(connection, version.number)
     body = {
         "decided_at": at,
         "event": "policy.bootstrapped",

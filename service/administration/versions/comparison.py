@@ -1,6 +1,6 @@
-"""Compares two stored versions: each is read like any version, decided and recorded, then they are compared aside.
+"""Compares two stored versions. Each is read like any version, with a recorded decision. Owns no state.
 
-Owns no state. A comparison takes up to some seconds of CPU, so a process makes one at a time.
+A comparison takes up to some seconds of CPU in a check worker, so an API process runs one at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BUSY = "Other policy versions are being compared; ask again in a moment"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs in version `number` from version `against`."""
+    """The differences of version `number` from version `against`."""
 
     number: int
     against: int
@@ -36,22 +36,22 @@ class Comparison:
 
 
 class PolicyComparison:
-    """Compares versions that `administration` lets the asker read. `compare` tells what differs, and does it aside."""
+    """Compares versions that the caller may read. `compare` finds the differences in a check worker."""
 
     def __init__(self, administration: PolicyAdministration, compare: Compare) -> None:
         self._administration = administration
         self._compare = compare
-        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
+        self._turns = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     async def compare(self, caller: Caller, number: int, against: int | None) -> Answer[Comparison]:
-        """From `against`, or the version that decides, to `number`. The receipt is of the read of `number`; the other
-        read has a record of its own. Raises NotFound, TryLater, and PolicyRejected for a version that this code cannot
-        read."""
+        """The differences from `against`, or the active version, to `number`. The receipt is of the read of `number`;
+        the other read has its own record. Raises NotFound, TryLater, and PolicyRejected for a version that this code
+        cannot read."""
         after = await self._administration.read(caller, number)
         before = await (
             self._administration.active(caller) if against is None else self._administration.read(caller, against)
         )
         with refused_under(after.receipt):
-            async with self._one_at_a_time.one():
+            async with self._turns.one():
                 diff = await self._compare(before.value.text, after.value.text)
         return Answer(Comparison(number, before.value.version.number, diff), after.receipt)

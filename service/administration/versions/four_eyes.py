@@ -1,7 +1,7 @@
-"""Four eyes are not lifted by going back: what a version that was left still says of whoever proposed another. Pure.
+"""Four eyes survive a rollback: a version that was left still denies proposers the activation of their own. Pure.
 
-A person could otherwise leave the version that forbids them to activate their own, for any older one, and activate it
-then (docs/decisions/0017). `version_store.left_behind` tells which versions these are.
+Otherwise a proposer could roll back to an older version without the rule, and then activate their own version
+(docs/decisions/0017). `version_store.find_left_behind` finds the versions that still count.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
 
 
-def still_forbidding(left: Iterable[Snapshot], asked: EvaluationRequest) -> list[int]:
-    """The numbers of those versions that deny this activation to the asker as the proposer, whatever else they say."""
-    return [version.number for version in left if _denies(version, asked)]
+def find_denying(left: Iterable[Snapshot], request: EvaluationRequest) -> list[int]:
+    """The numbers of the versions with a rule that denies this activation to the proposer."""
+    return [version.number for version in left if _denies(version, request)]
 
 
 def refusal(numbers: Sequence[int]) -> Forbidden:
-    """What the proposer is told."""
+    """The error for the proposer."""
     named = " and ".join(str(number) for number in numbers)
-    told = f"you proposed this version, and the four eyes of version {named} still hold"
-    return Forbidden([f"{told}: going back did not lift them; somebody else may activate it"])
+    reason = f"you proposed this version, and the four eyes of version {named} still apply"
+    return Forbidden([f"{reason}: a rollback does not lift them; another person may activate it"])
 
 
-def _denies(version: Snapshot, asked: EvaluationRequest) -> bool:
+def _denies(version: Snapshot, request: EvaluationRequest) -> bool:
     access_request = access_request_of(
-        version, evaluation_request(version, asked.principal, asked.action, asked.resource, asked.lookup)
+        version, evaluation_request(version, request.principal, request.action, request.resource, request.lookup)
     )
     return any(
         rule.effect is Effect.DENY and rule.who == PROPOSER and matches(rule, access_request)
-        for rule in version.rules_of(asked.resource.kind, asked.action)
+        for rule in version.rules_of(request.resource.kind, request.action)
     )

@@ -1,7 +1,7 @@
-"""The life of policy versions in Postgres: proposed, active, retired; who made each step, and the way back.
+"""Policy versions in Postgres: their texts, which one is active, the history of activations, and rollbacks.
 
-Postgres owns all of it. A version's row never changes; that it was activated is a row of `policy_activation`, written
-by the statement that moves the head, so that the two cannot differ.
+Postgres owns all of it. The row of a version never changes. An activation is a row of `policy_activation`, written by
+the statement that changes the active version, so the two cannot differ.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ LAST = """
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A version without its texts. `author_person` is None when a client acted for itself. `activated_*` tell of the
-    last time that it became active, None when it never did; `activated_by` is None when a client did that for itself,
-    or, with the client `system`, the database's owner."""
+    """A version without its texts. `author_person` is None if a client proposed it for itself. `activated_*` are of the
+    last activation, None if there was none. `activated_by` is None if a client activated it for itself, or if the
+    database's owner did (client `system`)."""
 
     number: int
     digest: str
@@ -58,13 +58,13 @@ class PolicyVersion:
 
     @property
     def active(self) -> bool:
-        """Whether it decides."""
+        """Whether this is the active version."""
         return self.state == ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
 class Activator:
-    """Who makes a step: the person, or the client that acts for itself, under which decision."""
+    """Who activates a version: the person, or the client that acts for itself, and under which decision."""
 
     person: UUID | None
     client: str
@@ -74,21 +74,23 @@ class Activator:
 SYSTEM = Activator(None, "system")
 
 
-async def listed(visible: Visibility, connection: Connection, *, before: int | None, limit: int) -> list[PolicyVersion]:
-    """The versions that the rules show, newest first, with a number below `before`."""
+async def load_page(
+    visibility: Visibility, connection: Connection, *, before: int | None, limit: int
+) -> list[PolicyVersion]:
+    """The versions that the caller may read, newest first, with a number below `before`."""
     # A page of versions; the primary key gives the order.
     rows = await connection.fetch(
         f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
-        f" WHERE ({visible.condition}) AND ($3::integer IS NULL OR r.number < $3) ORDER BY r.number DESC LIMIT $4",
-        *visible.parameters,
+        f" WHERE ({visibility.condition}) AND ($3::integer IS NULL OR r.number < $3) ORDER BY r.number DESC LIMIT $4",
+        *visibility.parameters,
         before,
         limit,
     )
     return [PolicyVersion(**dict(row)) for row in rows]
 
 
-async def version_of(connection: Connection, number: int) -> PolicyVersion:
-    """One version as it is now. Raises NotFound."""
+async def load_version(connection: Connection, number: int) -> PolicyVersion:
+    """A version as it is now. Raises NotFound."""
     # One version by its primary key, with its last activation.
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST} WHERE r.number = $1", number)
     if row is None:
@@ -96,18 +98,19 @@ async def version_of(connection: Connection, number: int) -> PolicyVersion:
     return PolicyVersion(**dict(row))
 
 
-async def existing(connection: Connection, number: int) -> int | None:
-    """The number, if there is a version of it. There is nothing to lock: a version's row never changes."""
+async def find_number(connection: Connection, number: int) -> int | None:
+    """The number if the version exists, otherwise None. Nothing is locked: a version's row never changes."""
     # One version by its primary key.
     found: int | None = await connection.fetchval("SELECT number FROM policy_version WHERE number = $1", number)
     return found
 
 
-async def waiting(connection: Connection, text: PolicyText) -> PolicyVersion | None:
-    """The newest version, if it has these texts and nothing was activated since it was proposed: what is proposed after
-    that means more, to four eyes above all. One proposal at a time, from here to the end of the transaction."""
+async def find_waiting(connection: Connection, text: PolicyText) -> PolicyVersion | None:
+    """The newest version, if it has these texts and no version was activated since it was proposed. After an activation
+    the same texts are a new proposal, because four eyes apply to it. From here to the end of the transaction, other
+    proposals wait."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
-    # The newest version by the primary key; whoever looks now sees what was proposed before.
+    # The newest version by the primary key, read after the lock.
     row = await connection.fetchrow(
         f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
         " WHERE r.number = (SELECT max(number) FROM policy_version) AND r.digest = $1 AND r.state = $2"
@@ -121,8 +124,8 @@ async def waiting(connection: Connection, text: PolicyText) -> PolicyVersion | N
 async def insert(
     connection: Connection, text: PolicyText, *, message: str, author_person: UUID | None, author_client: str
 ) -> PolicyVersion:
-    """Store a proposal under the next number, its parent being the active version. The caller's transaction holds
-    `waiting`'s lock, so that numbers have no gaps."""
+    """Store a proposal under the next number, with the active version as parent. The transaction holds the lock of
+    `find_waiting`, so numbers have no gaps."""
     # The next number; the active version is the parent.
     row = await connection.fetchrow(
         "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"
@@ -138,15 +141,15 @@ async def insert(
         author_person,
         author_client,
     )
-    return _proposed(row)
+    return _parse_proposed(row)
 
 
 async def move_head(
     connection: Connection, number: int, *, expected: int, by: Activator = SYSTEM, back: bool = False
 ) -> bool:
-    """Make a version active if `expected` still is, and remember the step; False when it is not. `back`: it is the one
-    that `way_back` told of, and the next way back leads from there."""
-    # Compare and swap: the row changes only from the expected version, and with it the history grows by one step.
+    """Make a version active and add the activation to the history, if `expected` is still active; otherwise False.
+    `back`: a rollback to the version that `find_rollback_target` named; the next rollback continues from there."""
+    # Compare and swap: the row changes only from the expected version, and the history grows in the same statement.
     step = await connection.fetchval(
         "WITH moved AS (UPDATE policy_head SET active = $1, activated_at = clock_timestamp() WHERE active = $2"
         " RETURNING active), last AS (SELECT step, returns_to FROM policy_activation ORDER BY step DESC LIMIT 1)"
@@ -165,20 +168,20 @@ async def move_head(
     return step is not None
 
 
-async def found_head(connection: Connection, number: int) -> None:
-    """Make the first version active (bootstrap, as the owner of the database). Raises when there is an active one."""
-    # The one row that says which version decides.
+async def create_head(connection: Connection, number: int) -> None:
+    """Make the first version active (bootstrap, as the owner of the database). Fails if a version is active."""
+    # The single row that names the active version.
     await connection.execute("INSERT INTO policy_head (active) VALUES ($1)", number)
-    # The first step of the history.
+    # The first activation of the history.
     await connection.execute(
         "INSERT INTO policy_activation (step, number, way, by_client) VALUES (1, $1, 'first', 'system')", number
     )
 
 
-async def way_back(connection: Connection) -> int | None:
-    """The version that a rollback would make active: the one before, or None for the first. Two rollbacks lead back
-    twice."""
-    # The step that the last one returns to.
+async def find_rollback_target(connection: Connection) -> int | None:
+    """The version that a rollback would make active: the previous one, or None for the first. Two rollbacks go back two
+    versions."""
+    # The step that the last step returns to.
     found: int | None = await connection.fetchval(
         "SELECT below.number FROM policy_activation AS below"
         " WHERE below.step = (SELECT returns_to FROM policy_activation ORDER BY step DESC LIMIT 1)"
@@ -186,11 +189,11 @@ async def way_back(connection: Connection) -> int | None:
     return found
 
 
-async def left_behind(connection: Connection, number: int, principal: Principal) -> list[int]:
-    """Versions that were left and whose place no newer one took: every activation since was of a version that had been
-    proposed before they began to decide. Only of a `number` that the asker proposed, perhaps before an erasure, and
-    only those whose rows could speak of a proposer; the version that decides and `number` itself are not among them."""
-    # Each step of the history, with when the latest proposal that was activated after it had been made.
+async def find_left_behind(connection: Connection, number: int, principal: Principal) -> list[int]:
+    """The versions that were left without a newer version taking their place: every later activation was of a version
+    proposed before they became active. Empty unless the caller proposed `number`, perhaps before an erasure. Only
+    versions with a rule about proposers; without the active version and `number` itself."""
+    # Each step of the history, with the time of the newest proposal that was activated after it.
     rows = await connection.fetch(
         "SELECT DISTINCT step.number FROM (SELECT a.number, a.at, max(was.proposed_at) OVER (ORDER BY a.step DESC"
         "          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newest"
@@ -206,7 +209,7 @@ async def left_behind(connection: Connection, number: int, principal: Principal)
     return [row["number"] for row in rows]
 
 
-def _proposed(row: asyncpg.Record | None) -> PolicyVersion:
+def _parse_proposed(row: asyncpg.Record | None) -> PolicyVersion:
     if row is None:
         raise PolicyUnavailable(cause="an INSERT returned no row")
     return PolicyVersion(**dict(row), state=PROPOSED)
