@@ -81,7 +81,7 @@ async def test_what_was_not_said_is_unknown_and_helps_nobody(running: InProcess)
     found = (await simulate(running, author(running), subject=MANAGER, action="approve", resource=vague)).json()
     assert (found["verdict"], found["rules"]) == ("deny", ["never-for-owner"])
     assert found["denied_because"] == [{"rule": "never-for-owner", "conditions": [["fact", "acted_for_owner"]]}]
-    assert "unknown, because you did not say: acted_for_owner, locked_by_asker" in found["assumed"]
+    assert "these facts are unknown, because they are not given: acted_for_owner, locked_by_asker" in found["assumed"]
 
 
 async def test_a_role_that_no_rule_names_is_told_with_the_one_that_was_meant(running: InProcess) -> None:

@@ -1,4 +1,4 @@
-"""What a simulation asks: a subject, an action and a thing, checked word by word. Pure: owns no state."""
+"""The request of a simulation: a subject, an action and a resource, with every word checked. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 MAX_WORDS: Final = 100
 ROLE: Final = "role:"
 OLDEST: Final = 10 * 365 * 86_400
-# Roles, sign-in methods and clients are words of other places; they stand in the record, so they are words at all.
+# Roles, sign-in methods and clients come from elsewhere. They stand in the record, so they must be plain words.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
 
 
 class Wrong(Exception):
-    """The question has wrong fields."""
+    """Some fields of the request are wrong."""
 
     def __init__(self, *fields: FieldError) -> None:
         super().__init__(*fields)
@@ -35,8 +35,8 @@ class Wrong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who would ask: a user through a client, or a client for itself. `roles` are names without `role:`, as in a token;
-    `methods` (amr) and `auth_age` (seconds since the sign-in) are None when the token would not say."""
+    """The simulated caller: a user through a client, or a client for itself. `roles` are names without `role:`, as in a
+    token. `methods` (amr) and `auth_age` (seconds since the sign-in) are None if the token would not hold them."""
 
     client: str
     user: bool
@@ -49,7 +49,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedResource:
-    """What it would be done to: a real one by its `id`, or an imagined one of which everything is said here."""
+    """The simulated resource: a real one by its `id`, or an imagined one with its state, relations and facts."""
 
     kind: str
     id: UUID | None = None
@@ -60,7 +60,7 @@ class SimulatedResource:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRequest:
-    """A whole question; without a `version`, under the active one."""
+    """A simulation. Without a `version`, under the active one."""
 
     subject: Subject
     action: str
@@ -69,7 +69,7 @@ class SimulatedRequest:
 
 
 def wrong_words(asked: SimulatedRequest, vocabulary: Vocabulary) -> list[FieldError]:
-    """A complaint for each field whose words the version does not know, or that do not fit together."""
+    """An error for each field with words that the version does not know, or that contradict other fields."""
     kind, thing, subject = asked.resource.kind, asked.resource, asked.subject
     if kind not in vocabulary.actions:
         return [_unknown("resource.kind", vocabulary.actions)]
@@ -78,27 +78,27 @@ def wrong_words(asked: SimulatedRequest, vocabulary: Vocabulary) -> list[FieldEr
         found.append(_unknown("action", vocabulary.actions[kind]))
     if thing.state != NO_STATE and thing.state not in vocabulary.states.get(kind, ()):
         found.append(_unknown("resource.state", vocabulary.states.get(kind, ())))
-    found += _strangers("resource.relations", thing.relations, vocabulary.relations.get(kind, ()))
-    found += _strangers("resource.facts", thing.facts, vocabulary.facts.get(kind, ()))
-    found += _strangers("subject.scopes", subject.scopes, vocabulary.scopes)
+    found += _unknown_words("resource.relations", thing.relations, vocabulary.relations.get(kind, ()))
+    found += _unknown_words("resource.facts", thing.facts, vocabulary.facts.get(kind, ()))
+    found += _unknown_words("subject.scopes", subject.scopes, vocabulary.scopes)
     for name, words in (("roles", subject.roles), ("methods", subject.methods or ()), ("client", [subject.client])):
         if not all(_WORD.fullmatch(word) for word in words):
             found.append(FieldError(f"subject.{name}", "must be words of letters, digits and ._:@/-"))
     if subject.person is not None and not subject.user:
-        found.append(FieldError("subject.person", "does not go with a client that acts for itself"))
+        found.append(FieldError("subject.person", "must be left out for a client that acts for itself"))
     if thing.id is not None:
         found += [
-            FieldError(f"resource.{name}", "is read from the real one: leave it out where there is an id")
+            FieldError(f"resource.{name}", "must be left out with an id: it is read from the resource")
             for name in ("state", "relations", "facts")
             if getattr(thing, name)
         ]
         if subject.user and subject.person is None:
-            found.append(FieldError("subject.person", "is needed to say what somebody is to a real timesheet"))
+            found.append(FieldError("subject.person", "is required for a real timesheet"))
     return found
 
 
 def principal_of(subject: Subject, now: int) -> Principal:
-    """The subject as a verified token would make it, at this Unix second."""
+    """The principal of a verified token of the subject, at this Unix time."""
     return Principal(
         kind=PrincipalKind.USER if subject.user else PrincipalKind.CLIENT,
         issuer="",
@@ -116,20 +116,20 @@ def principal_of(subject: Subject, now: int) -> Principal:
 
 
 def assumptions(asked: SimulatedRequest, under: Snapshot) -> tuple[str, ...]:
-    """What the answer takes for granted, one sentence each."""
-    found = ["the token is valid and was not revoked"]
+    """The assumptions of the answer, as sentences."""
+    found = ["the token is valid and not revoked"]
     if asked.resource.id is not None:
-        found.append("relations, facts, state and directory roles are those of this moment")
+        found.append("relations, facts, state and directory roles are the current ones")
     else:
-        found.append("the thing is as you described it; relations that you did not name do not hold")
+        found.append("the resource is as described; relations that are not named do not hold")
         if asked.subject.person is not None:
-            found.append("the person has no roles but those that you named")
+            found.append("the person has only the named roles")
         if unknown := sorted(
             under.vocabulary.facts.get(asked.resource.kind, frozenset()) - asked.resource.facts.keys()
         ):
-            found.append(f"unknown, because you did not say: {', '.join(unknown)}")
-    roles, known = {one.removeprefix(ROLE) for one in asked.subject.roles}, _roles(under)
-    found += [_without_meaning(role, known) for role in sorted(roles - known)]
+            found.append(f"these facts are unknown, because they are not given: {', '.join(unknown)}")
+    roles, known = {role.removeprefix(ROLE) for role in asked.subject.roles}, _roles(under)
+    found += [_unused_role(role, known) for role in sorted(roles - known)]
     who = "the person" if asked.subject.user else "anybody"
     if asked.subject.methods is None:
         found.append(f"the token does not say how {who} signed in")
@@ -138,21 +138,21 @@ def assumptions(asked: SimulatedRequest, under: Snapshot) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _without_meaning(role: str, known: frozenset[str]) -> str:
-    """Roles are words of other places, so a misspelt one is no mistake to the policy: it only gives nothing."""
+def _unused_role(role: str, known: frozenset[str]) -> str:
+    """A role that no rule names is no error, because roles come from elsewhere; it may be misspelt."""
     close = nearest(role, known)
     return f"no rule names the role {role}, so it changes nothing" + (f" ({close})" if close else "")
 
 
 def _roles(under: Snapshot) -> frozenset[str]:
-    """Every role that the rows of the version name."""
+    """Every role that a row of the version names."""
     linked = (role for link in under.policy.role_links for role in link)
-    return frozenset(one.removeprefix(ROLE) for one in (*under.words.who, *linked) if one.startswith(ROLE))
+    return frozenset(word.removeprefix(ROLE) for word in (*under.words.who, *linked) if word.startswith(ROLE))
 
 
-def _strangers(name: str, words: Iterable[str], known: Iterable[str]) -> list[FieldError]:
+def _unknown_words(name: str, words: Iterable[str], known: Iterable[str]) -> list[FieldError]:
     return [] if set(words) <= set(known) else [_unknown(name, known)]
 
 
 def _unknown(name: str, known: Iterable[str]) -> FieldError:
-    return FieldError(name, f"is not known to this version; it knows {', '.join(sorted(known)) or 'none'}")
+    return FieldError(name, f"is unknown to this version, which knows {', '.join(sorted(known)) or 'none'}")

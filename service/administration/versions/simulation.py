@@ -1,8 +1,8 @@
-"""Simulation: what a policy version would decide, of a real or imagined subject and thing. Owns no state.
+"""Simulates a decision: what a policy version would decide on a real or imagined subject and resource.
 
-Asking is an action of its own (`simulate` on the policy), decided and recorded as such; what was asked and answered is
-noted in that record alone, so that no simulation is counted or replayed as a decision on the thing. About a real sheet
-it is an access to it: the record's `returned` holds its id, and whoever looks for accesses to the sheet finds it.
+Owns no state. The simulation itself is decided and recorded, as `simulate` on the policy. Its request and result stand
+in that record alone, so no simulation is counted or replayed as a decision on the resource. A simulation about a real
+timesheet is an access to it: `returned` holds its id, so a search for accesses to the timesheet finds it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     KnownPerson = Callable[[Connection, UUID], Awaitable[bool]]
 
 KIND, ACTION = "policy", "simulate"
-HIDDEN = FieldError("resource.id", "there is no such timesheet, or it is not for you to know")
+HIDDEN = FieldError("resource.id", "no such timesheet, or you may not see it")
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What would be decided, and why: `explanation` is whole, `sentences` are what the subject would be told.
-    `assumed` says what was taken for granted."""
+    """The simulated decision. `explanation` is complete; `sentences` are those that the subject would get; `assumed`
+    are the assumptions."""
 
     decision: Decision
     explanation: Explanation
@@ -69,14 +69,15 @@ class Simulation:
         self._known_person = known_person
 
     async def run(self, caller: Caller, asked: SimulatedRequest) -> Answer[Simulated]:
-        """Decide as if, under a version or the active one.
+        """Simulate a decision under a version, or under the active one.
 
-        Raises Denied; InvalidField that names the field, also for an unknown version, for an unknown person if the
-        caller may read the directory or the log, and for a real thing unless the caller may read it, or the log.
+        Raises Denied. Raises InvalidField for wrong words and for an unknown version; for an unknown person, if the
+        caller may read the directory or the log; and for a real resource that the caller may not read, unless they may
+        read the log.
         """
         chosen: Snapshot | None = None
         unknown = False
-        # Before any connection is held, and only for those who may: building a version takes a while.
+        # Before a connection is held, and only if the caller may simulate: building a version takes a while.
         if asked.version is not None and await self._gate.would_allow(caller, KIND, ACTION):
             try:
                 chosen = await self._versions.load(asked.version)
@@ -91,21 +92,19 @@ class Simulation:
             try:
                 if unknown:
                     raise Wrong(FieldError("version", "there is no such policy version"))
-                decision = await self._decided(
-                    caller, asked, under, permit.snapshot, reading.lookup, reading.connection
-                )
+                decision = await self._decide(caller, asked, under, permit.snapshot, reading.lookup, reading.connection)
             except Wrong as wrong:
                 decision = InvalidField(*wrong.fields)
             else:
-                permit.note(simulation=_noted(asked, decision))
+                permit.note(simulation=_to_record(asked, decision))
                 reading.returned = [str(asked.resource.id)] if asked.resource.id else []
         if isinstance(decision, InvalidField):
             with refused_under(reading.receipt):
                 raise decision
-        # When no connection is held, and beside the other requests: each rule is looked at.
-        return reading.answer(await asyncio.to_thread(_explained, asked, decision, under))
+        # Without a connection and in a thread, because it looks at every rule.
+        return reading.answer(await asyncio.to_thread(_explain, asked, decision, under))
 
-    async def _decided(
+    async def _decide(
         self,
         caller: Caller,
         asked: SimulatedRequest,
@@ -133,7 +132,7 @@ class Simulation:
             )
             resource = Resource(kind, state=asked.resource.state)
         else:
-            await self._may_know(caller, active, kind, asked.resource.id, lookup, connection)
+            await self._check_readable(caller, active, kind, asked.resource.id, lookup, connection)
             known = without_former_ids(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
             resource = resource_of(kind, known, str(asked.resource.id))
         return decide(under, principal, asked.action, resource, known)
@@ -141,8 +140,8 @@ class Simulation:
     async def _check_person(
         self, caller: Caller, asked: SimulatedRequest, active: Snapshot, lookup: FactLookup, connection: Connection
     ) -> None:
-        """Raise Wrong for an unknown person, to a caller who may read the directory or the log, which tell as much. For
-        anybody else an unknown person is one without relations: the answer must not tell which ids exist."""
+        """Raise Wrong for an unknown person if the caller may read the directory or the log. For other callers an
+        unknown person is a person without relations, so that the answer does not tell which ids exist."""
         person = asked.subject.person
         if person is None or not any(
             decide(active, caller.principal, "read", Resource(kind), lookup).allowed for kind in ("directory", "log")
@@ -151,12 +150,12 @@ class Simulation:
         if not await self._known_person(connection, person):
             raise Wrong(FieldError("subject.person", "there is no such person"))
 
-    async def _may_know(
+    async def _check_readable(
         self, caller: Caller, active: Snapshot, kind: str, row_id: UUID, lookup: FactLookup, connection: Connection
     ) -> None:
-        """Raise Wrong unless the asker may read the thing or the log, which tells as much: an unknown one alike."""
+        """Raise Wrong unless the caller may read the resource or the log. An unknown resource gets the same error."""
         if not self._relationships.of(kind).imagined:
-            raise Wrong(FieldError("resource.id", f"a {kind} cannot be named here; say what it is like instead"))
+            raise Wrong(FieldError("resource.id", f"a {kind} cannot be named by its id; describe it instead"))
         theirs = await self._relationships.of_row(connection, caller.principal, kind, row_id)
         if theirs.row is None:
             raise Wrong(HIDDEN)
@@ -165,14 +164,14 @@ class Simulation:
             raise Wrong(HIDDEN)
 
 
-def _explained(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Simulated:
+def _explain(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Simulated:
     why = explain(under.rules_of(asked.resource.kind, asked.action), decision.access_request)
-    told = () if decision.allowed else sentences_for_caller(why, decision.access_request, under.vocabulary)
-    return Simulated(decision, why, told, assumptions(asked, under))
+    sentences = () if decision.allowed else sentences_for_caller(why, decision.access_request, under.vocabulary)
+    return Simulated(decision, why, sentences, assumptions(asked, under))
 
 
-def _noted(asked: SimulatedRequest, decision: Decision) -> dict[str, object]:
-    """What the record of the simulation holds of it: ids, words and numbers, all of them checked."""
+def _to_record(asked: SimulatedRequest, decision: Decision) -> dict[str, object]:
+    """The simulation as its record holds it: ids, words and numbers, all of them checked."""
     subject, verdict, resource = asked.subject, decision.verdict, decision.request.resource
     return {
         "policy": {"version": decision.version, "digest": decision.digest},

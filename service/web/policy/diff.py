@@ -1,4 +1,4 @@
-"""/v1/policies/versions/{number}/diff: which rows differ from another version, and whose verdicts change."""
+"""/v1/policies/versions/{number}/diff: the rows that differ from another version, and the verdicts that change."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from service.administration.versions.comparison import PolicyComparison
 
 TAG = "Policy"
-Change = Annotated[Literal["added", "removed", "changed"], Meta(description="What became of it", examples=["added"])]
+Change = Annotated[Literal["added", "removed", "changed"], Meta(description="How it differs", examples=["added"])]
 Against = Annotated[
     int | None,
-    Parameter(ge=1, le=MAX_INTEGER, description="The version to compare with; without it, the one that decides"),
+    Parameter(ge=1, le=MAX_INTEGER, description="The version to compare with; by default the active version"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/policies/simulate: would this subject be allowed this action on this thing, under this version, and why?"""
+"""POST /v1/policies/simulate: what a policy version would decide on a subject, an action and a resource, and why."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Id = Annotated[str, Meta(max_length=64)]
 
 
 class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
-    """Who would ask, as a token would say it."""
+    """The simulated caller, as a token would describe them."""
 
     client: Annotated[
         str, Meta(description="The OAuth client's id", min_length=1, max_length=128, examples=["hours-app"])
@@ -53,27 +53,27 @@ class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
     )
     methods: Annotated[
         Words | None,
-        Meta(description="How they signed in (`amr`); null: the token does not say", examples=[["pwd", "mfa"]]),
+        Meta(description="The sign-in methods (`amr`); null: the token does not hold them", examples=[["pwd", "mfa"]]),
     ] = None
     auth_age: Annotated[
         Annotated[int, Meta(ge=0, le=OLDEST)] | None,
-        Meta(description="Seconds since the sign-in; null: the token does not say", examples=[60]),
+        Meta(description="Seconds since the sign-in; null: the token does not hold it", examples=[60]),
     ] = None
 
 
 class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
-    """What it would be done to: a real timesheet by its `id`, or an imagined resource."""
+    """The resource: a real timesheet by its `id`, or an imagined resource."""
 
     kind: Annotated[Word, Meta(description="The kind of resource", examples=["timesheet"])]
     id: Annotated[Id | None, Meta(description="The id of a real timesheet")] = None
-    state: Annotated[Word | None, Meta(description="The state of an imagined one", examples=["submitted"])] = None
-    relations: Annotated[Words, Meta(description="What the subject is to an imagined one", examples=[["manager"]])] = (
-        msgspec.field(default_factory=list)
-    )
+    state: Annotated[Word | None, Meta(description="The state of an imagined resource", examples=["submitted"])] = None
+    relations: Annotated[
+        Words, Meta(description="The subject's relations to an imagined resource", examples=[["manager"]])
+    ] = msgspec.field(default_factory=list)
     facts: Annotated[
         Facts,
         Meta(
-            description="Facts about an imagined one: true, false, or null for unknown. What is left out is unknown",
+            description="Facts about an imagined resource: true, false, or null for unknown; unknown if left out",
             examples=[{"acted_for_owner": False}],
         ),
     ] = msgspec.field(default_factory=dict)
@@ -82,12 +82,12 @@ class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
 class SimulatedQuestion(msgspec.Struct, forbid_unknown_fields=True):
     """An access request to decide without effect."""
 
-    subject: Annotated[SimulatedSubject, Meta(description="Who would ask")]
-    action: Annotated[Word, Meta(description="What they would do", examples=["approve"])]
-    resource: Annotated[SimulatedThing, Meta(description="What they would do it to")]
+    subject: Annotated[SimulatedSubject, Meta(description="The simulated caller")]
+    action: Annotated[Word, Meta(description="The action", examples=["approve"])]
+    resource: Annotated[SimulatedThing, Meta(description="The resource")]
     version: Annotated[
         Annotated[int, Meta(ge=1, le=2_147_483_647)] | None,
-        Meta(description="The policy version to ask; left out, the active one", examples=[1]),
+        Meta(description="The policy version; if left out, the active version", examples=[1]),
     ] = None
 
 
@@ -102,7 +102,7 @@ class RuleConditions(msgspec.Struct):
 
 
 class SimulationBody(msgspec.Struct):
-    """What would be decided, and why."""
+    """The simulated decision, with its reasons."""
 
     verdict: Annotated[Effect, Meta(description="Whether it would be allowed", examples=["deny"])]
     reason: Annotated[Reason, Meta(description="Why", examples=["no-rule"])]
@@ -113,29 +113,31 @@ class SimulationBody(msgspec.Struct):
     ]
     more_near_misses: Annotated[int, Meta(description="How many more near misses there are", ge=0, examples=[0])]
     denied_because: Annotated[
-        list[RuleConditions], Meta(description="What each rule that denies asks for", examples=[[]])
+        list[RuleConditions], Meta(description="The conditions of each rule that denies", examples=[[]])
     ]
     told: Annotated[
         list[str],
-        Meta(description="What the subject would be told", examples=[["you do not lead this person's team"]]),
+        Meta(description="The sentences that the subject would get", examples=[["you do not lead this person's team"]]),
     ]
-    version: Annotated[int, Meta(description="The policy version that was asked", ge=1, examples=[1])]
+    version: Annotated[int, Meta(description="The policy version", ge=1, examples=[1])]
     digest: Annotated[Hex, Meta(description="Its SHA-256")]
     state: Annotated[
         str | None,
         Meta(description="The resource's state; null for a kind without states", examples=["submitted"]),
     ]
-    relations: Annotated[list[str], Meta(description="What the subject is to the resource", examples=[["colleague"]])]
+    relations: Annotated[
+        list[str], Meta(description="The subject's relations to the resource", examples=[["colleague"]])
+    ]
     facts: Annotated[
         dict[str, bool | None],
         Meta(
-            description="The facts that were decided on; null: unknown",
+            description="The facts; null: unknown",
             examples=[{"mfa": False, "recent_sign_in": None}],
         ),
     ]
     assumed: Annotated[
         list[str],
-        Meta(description="What was taken for granted", examples=[["the token is valid and was not revoked"]]),
+        Meta(description="The assumptions of the simulation", examples=[["the token is valid and not revoked"]]),
     ]
 
 
@@ -148,13 +150,13 @@ def simulation_route(simulation: Simulation) -> Any:
         **operation("Simulate a decision", scope="read:policies", problems=(*COMMON, *BODY), tag="Policy"),
     )
     async def simulate(caller: CurrentCaller, data: JSONBody[SimulatedQuestion]) -> Response[SimulationBody]:
-        answer = await simulation.run(caller, _asked(data))
+        answer = await simulation.run(caller, _to_request(data))
         return make_response(_body(answer.value), answer.receipt)
 
     return simulate
 
 
-def _asked(data: SimulatedQuestion) -> SimulatedRequest:
+def _to_request(data: SimulatedQuestion) -> SimulatedRequest:
     subject, thing = data.subject, data.resource
     return SimulatedRequest(
         subject=Subject(

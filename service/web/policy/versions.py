@@ -1,4 +1,4 @@
-"""/v1/policies: read versions, propose one, activate one, go back, all while the service runs."""
+"""/v1/policies: list, read, propose, activate and roll back versions while the service runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LISTING = "policy versions"
 # A whole policy, in bytes of JSON: more than other bodies may have.
 MAX_BYTES = 2_000_000
-LONGEST_MESSAGE = 500
+MAX_MESSAGE_CHARS = 500
 TAG = "Policy"
 
 
@@ -37,7 +37,7 @@ class Proposal(msgspec.Struct, forbid_unknown_fields=True):
 
     message: Annotated[
         str,
-        Meta(description="Why, on one line", min_length=1, max_length=LONGEST_MESSAGE, examples=["Leads may reopen"]),
+        Meta(description="Why, on one line", min_length=1, max_length=MAX_MESSAGE_CHARS, examples=["Leads may reopen"]),
     ]
     model: Annotated[
         str, Meta(description="The text of model.conf", max_length=20_000, examples=["[request_definition] ..."])
@@ -52,12 +52,12 @@ class Proposal(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Activation(msgspec.Struct, forbid_unknown_fields=True):
-    """A step that holds only if the active version is the one that you expect."""
+    """An activation or rollback that is made only if the expected version is active."""
 
     expected_active: Annotated[
         int,
         Meta(
-            description="The version that you believe to be active: another one is answered with 409",
+            description="The version that you expect to be active; 409 if another version is",
             ge=1,
             le=2_147_483_647,
             examples=[1],
@@ -90,17 +90,17 @@ class VersionBody(msgspec.Struct):
     ]
     activated_by: Annotated[
         PersonId | None,
-        Meta(description="Who activated it; null: nobody, or a client for itself", examples=[None]),
+        Meta(description="Who activated it; null: nobody, or a client that acted for itself", examples=[None]),
     ]
     activated_by_client: Annotated[str | None, Meta(description="Through which client; null: never", examples=[None])]
 
 
 class ProposedVersion(VersionBody):
-    """A version that was proposed. Of warnings and untried rules a hundred are told, and how many more there are."""
+    """A proposed version. Up to a hundred warnings and untested rules are listed, with the number of the others."""
 
     warnings: Annotated[
         list[PolicyComplaint],
-        Meta(description="What is odd and refuses nothing, such as a row that a broader one makes useless"),
+        Meta(description="Warnings that do not reject the proposal, such as a row that a broader row shadows"),
     ]
     untried: Annotated[
         list[PolicyComplaint],
@@ -124,16 +124,16 @@ class VersionTexts(VersionBody):
 
 
 class ReplicaBody(msgspec.Struct):
-    """An API process. One that is behind catches up before its next decision."""
+    """An API process. A process that is behind loads the active version before its next decision."""
 
     id: Annotated[Id, Meta(description="The process's id")]
     policy_version: Annotated[
         int | None,
-        Meta(description="The version that it decided by when it was seen; null while it started", examples=[7]),
+        Meta(description="The version that it decided by at its last heartbeat; null while it started", examples=[7]),
     ]
     started_at: Annotated[TimeText, Meta(description="When it started")]
-    seen_at: Annotated[TimeText, Meta(description="When it gave its last sign of life")]
-    alive: Annotated[bool, Meta(description="Whether it still lives", examples=[True])]
+    seen_at: Annotated[TimeText, Meta(description="When its last heartbeat was")]
+    alive: Annotated[bool, Meta(description="Whether it is alive", examples=[True])]
 
 
 class Replicas(msgspec.Struct):
@@ -162,7 +162,9 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         answer = await administration.list(caller, before=int(after[0]) if after else None, limit=limit + 1)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
-        return make_response(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
+        return make_response(
+            VersionPage([VersionBody(**_members(version)) for version in page], following), answer.receipt
+        )
 
     @get(
         "/v1/policies/versions/{number:str}",
@@ -170,25 +172,31 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     )
     async def read_version(caller: CurrentCaller, number: Number) -> Response[VersionTexts]:
         answer = await administration.read(caller, parse_number(number, "path.number"))
-        return make_response(_texts(answer.value), answer.receipt)
+        return make_response(_version_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/active",
-        **operation("Read the version that decides", scope="read:policies", problems=ROW, tag=TAG),
+        **operation("Read the active version", scope="read:policies", problems=ROW, tag=TAG),
     )
     async def read_active(caller: CurrentCaller) -> Response[VersionTexts]:
         answer = await administration.active(caller)
-        return make_response(_texts(answer.value), answer.receipt)
+        return make_response(_version_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/replicas",
-        **operation("See which replica decides by which version", scope="read:policies", problems=COMMON, tag=TAG),
+        **operation("List replicas with their versions", scope="read:policies", problems=COMMON, tag=TAG),
     )
     async def list_replicas(caller: CurrentCaller) -> Response[Replicas]:
         answer = await administration.replicas(caller)
         items = [
-            ReplicaBody(str(one.id), one.policy_version, one.started_at.isoformat(), one.seen_at.isoformat(), one.alive)
-            for one in answer.value
+            ReplicaBody(
+                str(replica.id),
+                replica.policy_version,
+                replica.started_at.isoformat(),
+                replica.seen_at.isoformat(),
+                replica.alive,
+            )
+            for replica in answer.value
         ]
         return make_response(Replicas(items), answer.receipt)
 
@@ -196,7 +204,9 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
     )
     proposing["responses"][200] = ResponseSpec(
-        ProposedVersion, generate_examples=False, description="The newest version has these texts, and waits already"
+        ProposedVersion,
+        generate_examples=False,
+        description="The newest version has these texts and is not activated yet",
     )
 
     @post(
@@ -215,11 +225,11 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             model=parse_text(data.model, "model"),
             rules=parse_text(data.rules, "rules"),
             vocabulary=parse_text(data.vocabulary, "vocabulary"),
-            cases={parse_text(name, "cases"): parse_text(one, f"cases.{name}") for name, one in data.cases.items()},
+            cases={parse_text(name, "cases"): parse_text(text, f"cases.{name}") for name, text in data.cases.items()},
         )
         answer = await administration.propose(caller, text, _message(data.message))
         return make_response(
-            _proposed(answer.value),
+            _proposed_version(answer.value),
             answer.receipt,
             status=201 if answer.value.anew else 200,
             location=f"/v1/policies/versions/{answer.value.version.number}",
@@ -239,7 +249,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @post(
         "/v1/policies/rollback",
         status_code=200,
-        **operation("Go back to the version before", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Roll back to the previous version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def roll_back(caller: CurrentCaller, data: JSONBody[Activation]) -> Response[VersionBody]:
         answer = await administration.roll_back(caller, expected=data.expected_active)
@@ -249,16 +259,16 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
 
 def _message(text: str) -> str:
-    """It is shown on terminals and stands in lists, for as long as the version does."""
+    """The message as plain text on one line: it is shown on terminals and in lists."""
     fields = Fields()
-    fields.text("message", text, LONGEST_MESSAGE)
+    fields.text("message", text, MAX_MESSAGE_CHARS)
     if not text.strip():
         fields.wrong("message", "must say why")
     fields.refuse()
     return text
 
 
-def _proposed(proposed: Proposed) -> ProposedVersion:
+def _proposed_version(proposed: Proposed) -> ProposedVersion:
     warnings, untried = (
         [PolicyComplaint(**asdict(complaint)) for complaint in complaints]
         for complaints in (proposed.report.warnings, proposed.report.untried)
@@ -266,10 +276,10 @@ def _proposed(proposed: Proposed) -> ProposedVersion:
     return ProposedVersion(**_members(proposed.version), warnings=warnings, untried=untried)
 
 
-def _texts(texts: VersionWithTexts) -> VersionTexts:
-    text = texts.text
+def _version_texts(found: VersionWithTexts) -> VersionTexts:
+    text = found.text
     return VersionTexts(
-        **_members(texts.version),
+        **_members(found.version),
         model=text.model,
         rules=text.rules,
         vocabulary=text.vocabulary,
@@ -277,18 +287,18 @@ def _texts(texts: VersionWithTexts) -> VersionTexts:
     )
 
 
-def _members(one: PolicyVersion) -> dict[str, Any]:
+def _members(version: PolicyVersion) -> dict[str, Any]:
     return {
-        "number": one.number,
-        "digest": one.digest,
-        "parent": one.parent,
-        "message": one.message,
-        "author": str(one.author_person) if one.author_person else None,
-        "author_client": one.author_client,
-        "proposed_at": one.proposed_at.isoformat(),
-        "state": one.state,
-        "active": one.active,
-        "activated_at": one.activated_at.isoformat() if one.activated_at else None,
-        "activated_by": str(one.activated_by) if one.activated_by else None,
-        "activated_by_client": one.activated_by_client,
+        "number": version.number,
+        "digest": version.digest,
+        "parent": version.parent,
+        "message": version.message,
+        "author": str(version.author_person) if version.author_person else None,
+        "author_client": version.author_client,
+        "proposed_at": version.proposed_at.isoformat(),
+        "state": version.state,
+        "active": version.active,
+        "activated_at": version.activated_at.isoformat() if version.activated_at else None,
+        "activated_by": str(version.activated_by) if version.activated_by else None,
+        "activated_by_client": version.activated_by_client,
     }
