@@ -94,7 +94,7 @@ class Consumer:
         pending = await self._redis.xpending_range(
             self._stream, self._group, min="-", max="+", count=self._count, idle=self._stale
         )
-        counts = {cast("bytes", one["message_id"]): int(one["times_delivered"]) for one in pending}
+        counts = {cast("bytes", entry["message_id"]): int(entry["times_delivered"]) for entry in pending}
         if not counts:
             return 0
         claimed = await self._redis.xclaim(self._stream, self._group, self._name, self._stale, list(counts))

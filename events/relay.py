@@ -160,7 +160,7 @@ class Relay:
             # If the newest entries were trimmed away, their position is all that can be compared.
             self._last = await self._read_change(position)
             if self._last is None:
-                raise self._diverged(f"events up to position {position}")
+                raise self._divergence(f"events up to position {position}")
         self._compared_at = time.monotonic()
 
     async def _check_entry(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
@@ -168,10 +168,10 @@ class Relay:
         try:
             held = parse(fields.get(FIELD, b""))
         except ValueError as error:
-            raise self._diverged(f"an entry that is not an event at {entry_id.decode()}") from error
+            raise self._divergence(f"an entry that is not an event at {entry_id.decode()}") from error
         known = await self._read_change(position)
         if known is None or known.same_record != held.same_record:
-            raise self._diverged(f"another event at position {position}")
+            raise self._divergence(f"another event at position {position}")
 
     async def _check_still_there(self) -> None:
         """Check that the log still has the last published change: if it was restored, publishing would mix two
@@ -180,9 +180,9 @@ class Relay:
             return
         known = await self._read_change(self._last.position)
         if known is None or known.same_record != self._last.same_record:
-            raise self._diverged(f"events up to position {self._last.position}")
+            raise self._divergence(f"events up to position {self._last.position}")
 
-    def _diverged(self, what: str) -> DivergedError:
+    def _divergence(self, what: str) -> DivergedError:
         return DivergedError(
             f"Redis stream {self._stream} holds {what} that this log does not have: Postgres or Redis was restored, or"
             " is the wrong one. Nothing is published. Connect or restore the right Postgres; or, if this log is right,"

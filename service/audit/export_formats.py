@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from service.audit.export_ocsf import Ocsf
+from service.audit import export_ocsf
 from service.audit.export_parquet import Parquet
 from service.audit.sealed_rows import MISSING
 from service.csv_cells import harmless
@@ -37,18 +37,18 @@ class Writer(Protocol):
 
 
 class JsonLines:
-    """`{"position", "leaf", "record"}`: `record` is the exact bytes; the SHA-256 of a zero byte and these is the leaf.
-
-    Altered bytes that are not a record any more are in `bytes`, as base64, and `record` is null: they could contain
-    anything, even line ends. A missing record has the leaf that was sealed."""
+    """JSON Lines; `encode` writes the line of a row."""
 
     media_type = "application/x-ndjson"
+
+    def __init__(self, encode: Callable[[SealedRow], bytes]) -> None:
+        self._encode = encode
 
     def start(self) -> bytes:
         return b""
 
     def rows(self, rows: Sequence[SealedRow]) -> bytes:
-        return b"".join(_encode_line(row) for row in rows)
+        return b"".join(map(self._encode, rows))
 
     def end(self) -> bytes:
         return b""
@@ -82,7 +82,12 @@ class Csv:
         return b""
 
 
-FORMATS: Mapping[str, Callable[[], Writer]] = {"jsonl": JsonLines, "csv": Csv, "ocsf": Ocsf, "parquet": Parquet}
+FORMATS: Mapping[str, Callable[[], Writer]] = {
+    "jsonl": lambda: JsonLines(_encode_line),
+    "csv": Csv,
+    "ocsf": lambda: JsonLines(export_ocsf.encode_line),
+    "parquet": Parquet,
+}
 FILE_NAMES: Mapping[str, str] = {
     "jsonl": "audit.jsonl",
     "csv": "audit.csv",
@@ -92,6 +97,11 @@ FILE_NAMES: Mapping[str, str] = {
 
 
 def _encode_line(row: SealedRow) -> bytes:
+    """`{"position", "leaf", "record"}`: `record` is the exact bytes; the SHA-256 of a zero byte and these is the leaf.
+
+    Altered bytes that are not a record any more are in `bytes`, as base64, and `record` is null: they could contain
+    anything, even line ends. A missing record has the leaf that was sealed.
+    """
     if row.body is not None and _is_record(row.body):
         return b'{"position":%d,"leaf":"%s","record":%s}\n' % (row.position, (row.leaf or b"").hex().encode(), row.body)
     leaf = row.sealed if row.missing else row.leaf

@@ -20,8 +20,6 @@ from service.log.record import DAMAGED, read_body
 from service.log.sql_times import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from service.audit.sealed_rows import SealedRow
 
 OCSF_VERSION = "1.7.0"
@@ -37,22 +35,8 @@ PRODUCT = "timewarden"
 MISSING_RECORD = "The record of this position is missing; a proof bundle shows what was sealed"
 
 
-class Ocsf:
-    """JSON Lines, one event a line."""
-
-    media_type = "application/x-ndjson"
-
-    def start(self) -> bytes:
-        return b""
-
-    def rows(self, rows: Sequence[SealedRow]) -> bytes:
-        return b"".join(_encode_line(row) for row in rows)
-
-    def end(self) -> bytes:
-        return b""
-
-
-def _encode_line(row: SealedRow) -> bytes:
+def encode_line(row: SealedRow) -> bytes:
+    """An export row as a line of JSON."""
     if row.missing:
         return msgspec.json.encode(_placeholder(row, MISSING_RECORD, MISSING)) + b"\n"
     try:
@@ -75,7 +59,7 @@ def event(row: SealedRow) -> dict[str, Any]:
     body: dict[str, Any] = read_body(row.body or b"{}")
     action, client = body.get("action"), _member(body, "principal", "client")
     activity = OTHER if action is None else ACTIVITIES.get(action, UPDATE)
-    # A list is a read, whatever action its rules are for.
+    # A list is a read, even if its rules are for another action.
     activity = READ if _member(body, "asked", "about") == "list" else activity
     denied = body.get("outcome") == "deny"
     request = _member(body, "request", "id")

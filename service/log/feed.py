@@ -56,7 +56,7 @@ LAST = f"""
     ORDER BY p.position DESC LIMIT 1
 """
 
-# What is left of a pruned record.
+# The remaining columns of a pruned record.
 PRUNED = f"SELECT position, uid, leaf, {time_or_null('at')} AS at FROM audit_pruned WHERE position = $1"
 
 

@@ -61,7 +61,7 @@ class _Group:
     done: asyncio.Future[None]
     deadline: float
 
-    def succeed(self) -> None:
+    def resolve(self) -> None:
         # The waiter may have been cancelled meanwhile.
         if not self.done.done():
             self.done.set_result(None)
@@ -208,4 +208,4 @@ async def _commit(connection: Connection, groups: Sequence[_Group]) -> None:
         await _commit(connection, groups[half:])
     else:
         for group in groups:
-            group.succeed()
+            group.resolve()

@@ -45,7 +45,7 @@ class Log:
         """Write `records`, in their order, together or not at all.
 
         With `connection`, which must be inside a transaction, they commit with it. Without, they are durable when this
-        returns. Raises LogUnavailable when they cannot be written, whatever the reason.
+        returns. Raises LogUnavailable when they cannot be written for any reason.
         """
         if connection is None:
             await self._commits.commit(records)

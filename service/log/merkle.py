@@ -34,7 +34,7 @@ def root_hash(leaves: Sequence[bytes]) -> bytes:
         return EMPTY
     if len(leaves) == 1:
         return leaves[0]
-    half = _split(len(leaves))
+    half = _split_point(len(leaves))
     return node_hash(root_hash(leaves[:half]), root_hash(leaves[half:]))
 
 
@@ -121,7 +121,7 @@ class Edge:
         return joined
 
 
-def _split(size: int) -> int:
+def _split_point(size: int) -> int:
     """The largest power of two smaller than `size`, the k of RFC 9162 §2.1.1."""
     return 1 << ((size - 1).bit_length() - 1)
 
@@ -132,7 +132,7 @@ def _range(start: int, end: int, hash_at: HashAt) -> bytes:
     if size & (size - 1) == 0:
         level = size.bit_length() - 1
         return hash_at(level, start >> level)
-    half = start + _split(size)
+    half = start + _split_point(size)
     return node_hash(_range(start, half, hash_at), _range(half, end, hash_at))
 
 
@@ -140,7 +140,7 @@ def _inclusion(index: int, start: int, end: int, hash_at: HashAt) -> Iterator[by
     """PATH(m, D[start:end]) of RFC 9162 §2.1.3.1."""
     if end - start == 1:
         return
-    half = start + _split(end - start)
+    half = start + _split_point(end - start)
     if index < half:
         yield from _inclusion(index, start, half, hash_at)
         yield _range(half, end, hash_at)
@@ -155,7 +155,7 @@ def _consistency(old: int, start: int, end: int, hash_at: HashAt, *, whole: bool
         if not whole:
             yield _range(start, end, hash_at)
         return
-    half = start + _split(end - start)
+    half = start + _split_point(end - start)
     if old <= half:
         yield from _consistency(old, start, half, hash_at, whole=whole)
         yield _range(half, end, hash_at)

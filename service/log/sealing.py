@@ -201,7 +201,7 @@ class Sealer:
         self._doing = "sealing"
 
     async def _settle(self, connection: Connection, head: asyncpg.Record, most: int) -> int:
-        """Seal the records of a restored dump, whatever their transaction ids."""
+        """Seal the records of a restored dump, regardless of their transaction ids."""
         patience = self._scan_seconds or MAX_SCAN_SECONDS
         claim = await _claim(connection, 0, most, patience)
         if claim.ids:

@@ -185,7 +185,7 @@ class CheckpointSigner:
         async with self._database.connection() as connection:
             others, cosigned = self._stored_signatures(await connection.fetchval(STORED, found.size), found)
         cosigned += await self._witnesses.cosign(ours, found.size, proof)
-        by_key = {(one.name, one.key_id): one for one in cosigned}
+        by_key = {(signature.name, signature.key_id): signature for signature in cosigned}
         note = Note(found.text, (*ours.signatures, *others, *by_key.values()))
         async with self._database.connection() as connection:
             if await connection.fetchval(SAVE_NOTE, found.size, found.root, str(note)) is None:
@@ -203,7 +203,7 @@ class CheckpointSigner:
         others = [
             signature for signature in note.signatures if signature.name == self.origin and signature.key_id not in ours
         ]
-        return others[:MAX_OTHER_SIGNATURES], self._witnesses.verified(note)
+        return others[:MAX_OTHER_SIGNATURES], self._witnesses.verify_cosignatures(note)
 
 
 def _parse_newest(stored: str | None) -> tuple[Note, Checkpoint] | None:

@@ -76,7 +76,7 @@ class Witnesses:
         self._witnesses = tuple(witnesses)
         self._known_sizes: dict[bytes, int] = {}
 
-    def verified(self, note: Note) -> list[Signature]:
+    def verify_cosignatures(self, note: Note) -> list[Signature]:
         """The valid cosignatures of these witnesses in a note."""
         cosigners = [witness.cosigner for witness in self._witnesses]
         return [

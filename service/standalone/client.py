@@ -197,7 +197,7 @@ class Timewarden(DirectoryApi):
         return await self.call(HoursReport, "GET", "/v1/reports/hours", query=query)
 
     async def access(self, sheet: Timesheet) -> Access:
-        """Who may do what with a sheet, by which rule."""
+        """The people and clients who may act on a sheet, and by which rules."""
         path = f"{SHEETS}/{sheet.id}/access"
         access = await self.call(Access, "GET", path)
         while access.next_cursor is not None:

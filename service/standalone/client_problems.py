@@ -92,7 +92,7 @@ def _list(value: object) -> list[Any]:
 
 
 def _texts(value: object) -> list[str]:
-    return [str(one) for one in _list(value)]
+    return [str(item) for item in _list(value)]
 
 
 def _text(value: object, otherwise: str) -> str:

@@ -194,7 +194,7 @@ class AccessHolder(msgspec.Struct):
 
 
 class Access(ApiResult, kw_only=True):
-    """Who may do what with a sheet in its `state`, under the policy `version`. `whoever` is by a word that a token may
+    """The access to a sheet in its `state`, under the policy `version`. `whoever` is by a word that a token may
     have, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
 
     timesheet: str

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from service.commands.running import Running
 
 
-async def published(addresses: Running) -> list[dict[str, Any]]:
+async def read_events(addresses: Running) -> list[dict[str, Any]]:
     """The CloudEvents, each with the position of its stream id as `at`."""
     redis = open_redis(addresses.redis_url)
     try:

@@ -16,7 +16,7 @@ import pytest
 
 from service.development.processes import wait_until
 from tests.acceptance.caller import SHEETS, Caller, Callers, draft, fresh_week, problem, submitted
-from tests.acceptance.published import published
+from tests.acceptance.published import read_events
 from tests.acceptance.running_service import (
     KEEP,
     POSTGRES,
@@ -122,7 +122,7 @@ async def check_events(callers: Callers, told: Told) -> None:
     missing = dict(told.versions)
     events: list[dict[str, Any]] = []
     for _ in range(200):
-        events = await published(callers.addresses)
+        events = await read_events(callers.addresses)
         counted = Counter(event["subject"] for event in events)
         missing = {sheet: version for sheet, version in told.versions.items() if counted[sheet] < version}
         if not missing:

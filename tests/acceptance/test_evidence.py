@@ -32,7 +32,7 @@ async def program(service: RunningService, name: str, *arguments: str, token: st
     return done.stdout
 
 
-async def verified(service: RunningService, *arguments: str, code: int = 0) -> dict[str, Any]:
+async def run_verifier(service: RunningService, *arguments: str, code: int = 0) -> dict[str, Any]:
     """The verifier's report."""
     said = await program(service, "timewarden-verify", *arguments, "--json", code=code)
     report: dict[str, Any] = json.loads(said)
@@ -54,13 +54,13 @@ async def test_an_auditor_verifies_the_log_without_the_operator(
     uid, leaf = answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]
     trusting = ("--key", vkey, "--state", str(tmp_path / "seen"))
 
-    async def sealed() -> bool:
-        return "position" in (await _answer(service, uid, leaf, "--live", log, "--key", vkey))["checked"]
+    async def is_sealed() -> bool:
+        return "position" in (await _verify_answer(service, uid, leaf, "--live", log, "--key", vkey))["checked"]
 
-    await _until(sealed)
-    report = await _answer(service, uid, leaf, "--live", log, "--key", vkey)
+    await _until(is_sealed)
+    report = await _verify_answer(service, uid, leaf, "--live", log, "--key", vkey)
     position = report["checked"]["position"]
-    first = await verified(service, "live", log, *trusting)
+    first = await run_verifier(service, "live", log, *trusting)
     assert first["verdict"] == "intact"
 
     token = str(audrey.token)
@@ -68,24 +68,26 @@ async def test_an_auditor_verifies_the_log_without_the_operator(
     fetch = ("audit", "export", "--bundle", "--output", str(bundle))
     await program(service, "timewarden", *fetch, token=token)
     seen = ("--key", vkey)
-    whole = await verified(service, "bundle", str(bundle), *seen)
+    whole = await run_verifier(service, "bundle", str(bundle), *seen)
     assert (whole["verdict"], whole["checked"]["records"] > position) == ("intact", True)
-    found = await _answer(service, uid, leaf, "--bundle", str(bundle), "--key", vkey)
+    found = await _verify_answer(service, uid, leaf, "--bundle", str(bundle), "--key", vkey)
     assert found["checked"]["position"] == position
 
     # The download broke off in the middle of a line and is resumed.
     content = bundle.read_bytes()
     bundle.write_bytes(content[: len(content) // 2])
-    assert (await verified(service, "bundle", str(bundle), *seen, code=2))["verdict"] == "incomplete"
+    assert (await run_verifier(service, "bundle", str(bundle), *seen, code=2))["verdict"] == "incomplete"
     await program(service, "timewarden", *fetch, "--resume", token=token)
     assert bundle.read_bytes() == content
     assert (await program(service, "timewarden", *fetch, "--resume", token=token)).endswith("is complete.\n")
 
     # All these accesses are recorded: the log has grown and extends the state.
-    async def grown() -> bool:
-        return bool((await verified(service, "live", log, *seen))["checkpoint"]["size"] > first["checkpoint"]["size"])
+    async def has_grown() -> bool:
+        return bool(
+            (await run_verifier(service, "live", log, *seen))["checkpoint"]["size"] > first["checkpoint"]["size"]
+        )
 
-    await _until(grown)
+    await _until(has_grown)
     # The same from a file: the fetched proof extends the state and replaces it.
     size, seen_too = first["checkpoint"]["size"], tmp_path / "seen too"
     seen_too.write_bytes((tmp_path / "seen").read_bytes())
@@ -93,19 +95,19 @@ async def test_an_auditor_verifies_the_log_without_the_operator(
     await program(
         service, "timewarden", "audit", "consistency", "--from", str(size), "--output", str(file), token=token
     )
-    shown = await verified(service, "consistency", str(file), "--key", vkey, "--state", str(seen_too))
+    shown = await run_verifier(service, "consistency", str(file), "--key", vkey, "--state", str(seen_too))
     assert (shown["checked"]["extends"], shown["checkpoint"]["size"] > size) == (size, True)
-    again = await verified(service, "live", log, *trusting)
+    again = await run_verifier(service, "live", log, *trusting)
     assert again["checked"]["extends"] >= first["checkpoint"]["size"]
 
-    invented = await _answer(service, uid, "00" * 32, "--bundle", str(bundle), "--key", vkey, code=1)
+    invented = await _verify_answer(service, uid, "00" * 32, "--bundle", str(bundle), "--key", vkey, code=1)
     assert "its hash is not the one in the answer" in invented["findings"][0]["what"]
     old = "0198c0de-0000-7000-8000-000000000000"
     (tmp_path / "token").write_text(token)
     with_token = ("--live", log, "--token-file", str(tmp_path / "token"), "--key", vkey)
-    gone = await _answer(service, uid_at(datetime.now(UTC) - timedelta(hours=2)), "00" * 32, *with_token, code=1)
+    gone = await _verify_answer(service, uid_at(datetime.now(UTC) - timedelta(hours=2)), "00" * 32, *with_token, code=1)
     assert "left out of the log, whose newest" in gone["findings"][0]["what"]
-    gone = await _answer(service, old, "00" * 32, "--live", log, "--key", vkey, code=1)
+    gone = await _verify_answer(service, old, "00" * 32, "--live", log, "--key", vkey, code=1)
     assert "left out" in gone["findings"][0]["what"]
 
 
@@ -114,10 +116,10 @@ async def test_a_proof_shows_where_a_record_is(service: RunningService, callers:
     uid = (await submitted(ana)).headers["Decision-Id"]
     path = f"/v1/audit/records/{uid}/proof"
 
-    async def sealed() -> bool:
+    async def is_sealed() -> bool:
         return (await audrey.get(path)).status_code == 200
 
-    await _until(sealed)
+    await _until(is_sealed)
     proof = await audrey.get(path)
     lines = tmp_path / "records.jsonl"
     await program(service, "timewarden", "audit", "export", "--output", str(lines), token=str(audrey.token))
@@ -126,11 +128,13 @@ async def test_a_proof_shows_where_a_record_is(service: RunningService, callers:
     (tmp_path / "other").write_bytes(line.partition(b'"record":')[2])
     (tmp_path / "proof").write_bytes(proof.content)
     check = ("proof", str(tmp_path / "proof"), "--key", await public_key(service), "--record")
-    assert (await verified(service, *check, str(tmp_path / "record")))["verdict"] == "intact"
-    assert (await verified(service, *check, str(tmp_path / "other"), code=1))["verdict"] == "tampered"
+    assert (await run_verifier(service, *check, str(tmp_path / "record")))["verdict"] == "intact"
+    assert (await run_verifier(service, *check, str(tmp_path / "other"), code=1))["verdict"] == "tampered"
 
 
-async def _answer(service: RunningService, uid: str, leaf: str, *where: str, code: int | None = None) -> dict[str, Any]:
+async def _verify_answer(
+    service: RunningService, uid: str, leaf: str, *where: str, code: int | None = None
+) -> dict[str, Any]:
     """The verifier's report on an answer; intact or incomplete, unless `code` is given."""
     arguments = ("answer", "--decision-id", uid, "--leaf", leaf, *where, "--json")
     done = await asyncio.to_thread(_run, [str(BESIDE / "timewarden-verify"), *arguments], dict(os.environ))

@@ -13,7 +13,7 @@ import pytest
 from events.envelope import PREFIX
 from service.development.people import PEOPLE
 from tests.acceptance.caller import SHEETS, draft, problem, submitted
-from tests.acceptance.published import published
+from tests.acceptance.published import read_events
 
 if TYPE_CHECKING:
     from tests.acceptance.caller import Caller, Callers
@@ -24,7 +24,7 @@ DECISIONS = "/v1/decisions"
 PRIVATE = ("a secret errand", "Friday is missing", "dev|ana", "Ana Lima", "Mia Novak", "@hours.example")
 
 
-async def found(audrey: Caller, **filters: str) -> list[dict[str, Any]]:
+async def search_decisions(audrey: Caller, **filters: str) -> list[dict[str, Any]]:
     """The first page of a search."""
     answer = await audrey.get(DECISIONS, limit=200, **filters)
     assert answer.status_code == 200, answer.text
@@ -32,16 +32,16 @@ async def found(audrey: Caller, **filters: str) -> list[dict[str, Any]]:
     return items
 
 
-def address() -> str:
+def new_address() -> str:
     """A new e-mail address, unique to these tests."""
     return f"{uuid4()}@hours.example"
 
 
-async def events_of(service: RunningService, subject: str, count: int) -> list[dict[str, Any]]:
+async def wait_for_events(service: RunningService, subject: str, count: int) -> list[dict[str, Any]]:
     """The events of a subject in the order of the stream, once there are this many."""
     about: list[dict[str, Any]] = []
     for _ in range(100):
-        about = [item for item in await published(service.addresses) if item["subject"] == subject]
+        about = [item for item in await read_events(service.addresses) if item["subject"] == subject]
         if len(about) >= count:
             return about
         await asyncio.sleep(0.05)
@@ -60,26 +60,28 @@ async def test_decisions_are_found_by_each_filter(callers: Callers) -> None:
     until = datetime.now(UTC)
 
     span = {"since": since.isoformat(), "until": until.isoformat()}
-    about = await found(audrey, resource=sheet)
+    about = await search_decisions(audrey, resource=sheet)
     ids = [item["id"] for item in about]
     # Newest first; the list that returned the sheet is among them.
     assert ids[:4] == [answer.headers["Decision-Id"] for answer in (approved, listed, refused, handed)]
     assert sheet in about[1]["record"]["returned"]
-    by_person = await found(audrey, person=mias, **span)
+    by_person = await search_decisions(audrey, person=mias, **span)
     assert {item["id"] for item in by_person} == {listed.headers["Decision-Id"], approved.headers["Decision-Id"]}
-    denied = await found(audrey, outcome="deny", person=anas, **span)
+    denied = await search_decisions(audrey, outcome="deny", person=anas, **span)
     assert [item["id"] for item in denied] == [refused.headers["Decision-Id"]]
-    assert [record["id"] for record in await found(audrey, action="approve", outcome="allow", **span)] == [
+    assert [record["id"] for record in await search_decisions(audrey, action="approve", outcome="allow", **span)] == [
         approved.headers["Decision-Id"]
     ]
-    assert {record["record"]["action"] for record in await found(audrey, action="submit")} == {"submit"}
-    assert approved.headers["Decision-Id"] in {record["id"] for record in await found(audrey, rule="approve-team")}
-    assert {record["record"]["principal"]["client"] for record in await found(audrey, client="timesheets-cli")} == {
-        "timesheets-cli"
+    assert {record["record"]["action"] for record in await search_decisions(audrey, action="submit")} == {"submit"}
+    assert approved.headers["Decision-Id"] in {
+        record["id"] for record in await search_decisions(audrey, rule="approve-team")
     }
-    assert await found(audrey, since=until.isoformat(), person=anas) == []
+    assert {
+        record["record"]["principal"]["client"] for record in await search_decisions(audrey, client="timesheets-cli")
+    } == {"timesheets-cli"}
+    assert await search_decisions(audrey, since=until.isoformat(), person=anas) == []
     problem(await audrey.get(DECISIONS, policy_version="2147483647"), 422, "invalid-field")
-    assert await found(audrey, resource="no-such-thing") == []
+    assert await search_decisions(audrey, resource="no-such-thing") == []
 
 
 async def test_pages_of_the_log_are_complete(callers: Callers) -> None:
@@ -156,7 +158,7 @@ async def test_the_events_of_a_sheet_are_in_order(callers: Callers, service: Run
     await mia.post(f"{path}/reopen", {"reason": "wrong project"}, if_match='"6"')
     assert (await ana.delete(path, if_match='"7"')).status_code == 204
 
-    told = await events_of(service, sheet, 8)
+    told = await wait_for_events(service, sheet, 8)
     assert [event["type"].removeprefix(f"{PREFIX}timesheet.") for event in told] == [
         "created",
         "edited",
@@ -175,9 +177,9 @@ async def test_the_events_of_a_sheet_are_in_order(callers: Callers, service: Run
 
 async def test_events_of_the_policy_and_the_directory_are_published(callers: Callers, service: RunningService) -> None:
     adam = await callers("adam")
-    person = (await adam.post("/v1/people", {"display_name": "Ana Lima", "email": address()})).json()["id"]
+    person = (await adam.post("/v1/people", {"display_name": "Ana Lima", "email": new_address()})).json()["id"]
 
-    told = await events_of(service, person, 1)
+    told = await wait_for_events(service, person, 1)
     assert told[0]["type"] == f"{PREFIX}directory.changed"
 
 
@@ -185,12 +187,12 @@ async def test_records_and_events_hold_ids_and_no_free_text(callers: Callers, se
     ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
     sheet = (await submitted(ana)).json()["id"]
     await mia.post(f"{SHEETS}/{sheet}/reject", {"reason": "Friday is missing"}, if_match='"3"')
-    joined = await (await callers("adam")).post("/v1/people", {"display_name": "Ana Lima", "email": address()})
+    joined = await (await callers("adam")).post("/v1/people", {"display_name": "Ana Lima", "email": new_address()})
     assert joined.status_code == 201, joined.text
-    await events_of(service, sheet, 4)
+    await wait_for_events(service, sheet, 4)
 
-    stream = json.dumps(await published(service.addresses), ensure_ascii=False)
-    records = json.dumps([record["record"] for record in await found(audrey)], ensure_ascii=False)
+    stream = json.dumps(await read_events(service.addresses), ensure_ascii=False)
+    records = json.dumps([record["record"] for record in await search_decisions(audrey)], ensure_ascii=False)
     private = (*PRIVATE, *(person.subject for person in PEOPLE.values()), *(person.name for person in PEOPLE.values()))
     for text in private:
         assert text not in stream, text

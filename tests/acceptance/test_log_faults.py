@@ -79,11 +79,11 @@ async def test_while_postgres_hangs_answers_are_503(traffic: Traffic) -> None:
         async with traffic.estate.hanging_postgres():
             before = traffic.told.statuses[503]
 
-            async def refused() -> bool:
+            async def is_refused() -> bool:
                 return traffic.told.statuses[503] > before + 5
 
             # They come while Postgres hangs, so they do not wait for it.
-            await until(refused)
+            await until(is_refused)
 
     await for_seconds(traffic, 3, damage)
     await verdict(traffic)

@@ -62,7 +62,7 @@ class EventStream:
     async def report(self, ready: bool, detail: str) -> None:  # noqa: FBT001 - the relay's callback
         self.reports.append((ready, detail))
 
-    async def held(self) -> list[UUID]:
+    async def list_uids(self) -> list[UUID]:
         return [item.uid for item in await read(self.redis, self.stream, count=10_000)]
 
     async def assert_published(self) -> None:

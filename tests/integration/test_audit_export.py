@@ -55,14 +55,14 @@ async def running(house: House, issuer: str, tmp_path: Path) -> AsyncIterator[In
         yield started
 
 
-async def fetched(running: InProcess, path: str, status: int = 200) -> httpx.Response:
+async def fetch(running: InProcess, path: str, status: int = 200) -> httpx.Response:
     token = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
     answer = await running.send("GET", path, token)
     assert answer.status_code == status, answer.text
     return answer
 
 
-async def sealed(house: House) -> int:
+async def count_sealed(house: House) -> int:
     found: int = await house.owner.fetchval("SELECT size FROM log_head")
     return found
 
@@ -74,43 +74,43 @@ async def last_access(house: House) -> dict[str, Any]:
 
 
 async def test_json_lines_hold_the_exact_bytes_of_every_record(house: House, running: InProcess) -> None:
-    answer = await fetched(running, "/v1/audit/export")
+    answer = await fetch(running, "/v1/audit/export")
     lines = answer.text.splitlines()
-    assert [json.loads(line)["position"] for line in lines] == list(range(await sealed(house)))
+    assert [json.loads(line)["position"] for line in lines] == list(range(await count_sealed(house)))
     for line in lines:
         body = line.partition('"record":')[2][:-1].encode()
         assert hashlib.sha256(b"\x00" + body).hexdigest() == json.loads(line)["leaf"]
     access = await last_access(house)
-    size = await sealed(house)
+    size = await count_sealed(house)
     assert access["uid"] == answer.headers["Decision-Id"]
     assert access["positions"] == {"from": 0, "to": size, "format": "jsonl", "since": None, "until": None}
     assert answer.headers["Audit-Positions"] == f"0-{size}"
 
 
 async def test_an_export_can_be_resumed(house: House, running: InProcess) -> None:
-    whole = (await fetched(running, "/v1/audit/export")).text.splitlines()
-    rest = (await fetched(running, "/v1/audit/export?from=290")).text.splitlines()
+    whole = (await fetch(running, "/v1/audit/export")).text.splitlines()
+    rest = (await fetch(running, "/v1/audit/export?from=290")).text.splitlines()
     assert whole[290:] == rest
-    assert (await fetched(running, "/v1/audit/export?from=5&to=8")).text.splitlines() == whole[5:8]
-    assert (await fetched(running, f"/v1/audit/export?from={await sealed(house)}")).text == ""
+    assert (await fetch(running, "/v1/audit/export?from=5&to=8")).text.splitlines() == whole[5:8]
+    assert (await fetch(running, f"/v1/audit/export?from={await count_sealed(house)}")).text == ""
 
 
 async def test_an_export_of_a_period_is_exact(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
-    lines = [json.loads(line) for line in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
+    lines = [json.loads(line) for line in (await fetch(running, f"/v1/audit/export?{period}")).text.splitlines()]
     assert [line["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)]
     positions = (await last_access(house))["positions"]
     assert positions["since"] == f"{first:%Y-%m-%dT%H:%M:%S}.000000Z"
     # Only the period and an hour around it were read.
     assert positions["to"] - positions["from"] <= len(lines) + 2
-    recent = await fetched(
+    recent = await fetch(
         running, f"/v1/audit/export?until={datetime.now(UTC) + timedelta(seconds=2):%Y-%m-%dT%H:%M:%SZ}"
     )
     assert ATTACK in recent.text
     assert '"299"' not in recent.text
     later = datetime.now(UTC) + timedelta(days=400)
-    assert (await fetched(running, f"/v1/audit/export?since={later:%Y-%m-%dT%H:%M:%SZ}")).text == ""
+    assert (await fetch(running, f"/v1/audit/export?since={later:%Y-%m-%dT%H:%M:%SZ}")).text == ""
 
 
 async def test_an_altered_column_does_not_hide_a_record_from_a_period(house: House, running: InProcess) -> None:
@@ -125,9 +125,9 @@ async def test_an_altered_column_does_not_hide_a_record_from_a_period(house: Hou
         f"decided_at = NULL WHERE {within}",
     ):
         await as_superuser(house.log_database, f"UPDATE audit_record SET {altered}")
-        lines = [json.loads(line) for line in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
+        lines = [json.loads(line) for line in (await fetch(running, f"/v1/audit/export?{period}")).text.splitlines()]
         assert [line["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)], altered
-    report = verify_bundle((await fetched(running, "/v1/audit/bundle")).content, key=VKEY)
+    report = verify_bundle((await fetch(running, "/v1/audit/bundle")).content, key=VKEY)
     named = [finding for finding in report.findings if "column decided_at" in finding["what"]]
     assert (report.verdict, len(named)) == (TAMPERED, 28)
 
@@ -140,7 +140,7 @@ async def test_a_false_audit_pruned_row_hides_no_record(house: House, running: I
         "INSERT INTO audit_pruned SELECT p.position, r.id, r.uid, r.leaf, r.at FROM audit_record r"
         " JOIN audit_position p ON p.record_id = r.id",
     )
-    lines = (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()
+    lines = (await fetch(running, f"/v1/audit/export?{period}")).text.splitlines()
     assert [json.loads(line)["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)]
 
 
@@ -149,35 +149,35 @@ async def test_a_missing_record_in_a_period_is_reported(house: House, running: I
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     await as_superuser(house.log_database, "DELETE FROM audit_record WHERE request_id IN ('31', '40', '58')")
     for form, told in (("jsonl", '"missing":true'), ("csv", ",missing,"), ("ocsf", "is missing")):
-        lines = (await fetched(running, f"/v1/audit/export?{period}&format={form}")).text.splitlines()
+        lines = (await fetch(running, f"/v1/audit/export?{period}&format={form}")).text.splitlines()
         assert len([line for line in lines if told in line]) == 3
-    content = (await fetched(running, f"/v1/audit/export?{period}&format=parquet")).content
+    content = (await fetch(running, f"/v1/audit/export?{period}&format=parquet")).content
     assert pq.read_table(io.BytesIO(content))["kind"].to_pylist().count("missing") == 3
 
 
 async def test_the_longest_period_is_the_whole_log(running: InProcess) -> None:
     period = "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z"
-    everything = (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()
+    everything = (await fetch(running, f"/v1/audit/export?{period}")).text.splitlines()
     assert len(everything) >= 300
-    assert everything == (await fetched(running, f"/v1/audit/export?to={len(everything)}")).text.splitlines()
+    assert everything == (await fetch(running, f"/v1/audit/export?to={len(everything)}")).text.splitlines()
 
 
 async def test_csv_opens_in_a_spreadsheet_and_executes_nothing(house: House, running: InProcess) -> None:
-    answer = await fetched(running, "/v1/audit/export?format=csv")
+    answer = await fetch(running, "/v1/audit/export?format=csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     content = answer.content
     assert content.startswith(b"\xef\xbb\xbfposition,uid,kind,")
     assert b"\n" not in content.replace(b"\r\n", b"")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-    assert len(rows) == await sealed(house)
+    assert len(rows) == await count_sealed(house)
     assert [row["client_id"] for row in rows if "HYPERLINK" in row["client_id"]] == [f"'{ATTACK}"]
 
 
 async def test_every_event_is_valid_ocsf(house: House, running: InProcess) -> None:
     schema = json.loads(OCSF.read_text(encoding="utf-8"))
     validator = jsonschema_rs.validator_for(schema)
-    events = [json.loads(line) for line in (await fetched(running, "/v1/audit/export?format=ocsf")).text.splitlines()]
-    assert [event["metadata"]["sequence"] for event in events] == list(range(await sealed(house)))
+    events = [json.loads(line) for line in (await fetch(running, "/v1/audit/export?format=ocsf")).text.splitlines()]
+    assert [event["metadata"]["sequence"] for event in events] == list(range(await count_sealed(house)))
     for event in events:
         validator.validate(event)
     with pytest.raises(jsonschema_rs.ValidationError):
@@ -188,9 +188,9 @@ async def test_every_event_is_valid_ocsf(house: House, running: InProcess) -> No
 
 
 async def test_parquet_reads_back(house: House, running: InProcess) -> None:
-    content = (await fetched(running, "/v1/audit/export?format=parquet")).content
+    content = (await fetch(running, "/v1/audit/export?format=parquet")).content
     table = pq.read_table(io.BytesIO(content))
-    assert table.num_rows == await sealed(house)
+    assert table.num_rows == await count_sealed(house)
     assert table["position"].to_pylist() == list(range(table.num_rows))
     first = table.slice(table.num_rows - 300, 1).to_pylist()[0]
     assert datetime.now(UTC) < first["decided_at"] < datetime.now(UTC) + timedelta(days=1)
@@ -198,26 +198,26 @@ async def test_parquet_reads_back(house: House, running: InProcess) -> None:
 
 
 async def test_a_bundle_is_intact_under_the_public_key(house: House, running: InProcess) -> None:
-    size = await sealed(house)
-    bundle = await fetched(running, "/v1/audit/bundle")
+    size = await count_sealed(house)
+    bundle = await fetch(running, "/v1/audit/bundle")
     report = verify_bundle(bundle.content, key=VKEY)
     assert (report.verdict, report.findings, report.checked["records"]) == (INTACT, [], size)
-    part = await fetched(running, f"/v1/audit/bundle?from=10&to=300&seen={size}")
+    part = await fetch(running, f"/v1/audit/bundle?from=10&to=300&seen={size}")
     assert verify_bundle(part.content, key=VKEY).verdict == INTACT
     assert (await last_access(house))["positions"] == {
         "from": 10, "to": 300, "format": "bundle", "since": None, "until": None,
     }  # fmt: skip
     # By time: the positions of the period and of an hour around it.
     day = (datetime.now(UTC) + timedelta(days=100)).isoformat(timespec="seconds").replace("+00:00", "Z")
-    timed = await fetched(running, f"/v1/audit/bundle?until={day}")
+    timed = await fetch(running, f"/v1/audit/bundle?until={day}")
     assert verify_bundle(timed.content, key=VKEY).verdict == INTACT
     header = json.loads(timed.content.splitlines()[0])
     assert (header["from"], 0 < header["to"] < size) == (0, True)
     assert timed.headers["Audit-Positions"] == f"0-{header['to']}"
-    told = await fetched(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
+    told = await fetch(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
     assert "query.since: bounds a period without signed records" in told.json()["detail"]
     # Resumed at position 200: the header and lines of the first part, then the lines of the second.
-    rest = await fetched(running, "/v1/audit/bundle?from=200&to=300")
+    rest = await fetch(running, "/v1/audit/bundle?from=200&to=300")
     joined = part.content.splitlines(keepends=True)[:191] + rest.content.splitlines(keepends=True)[1:]
     assert verify_bundle(b"".join(joined), key=VKEY).verdict == INTACT
 
@@ -242,7 +242,7 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
     ],
 )
 async def test_an_impossible_range_is_explained(running: InProcess, query: str, field: str) -> None:
-    answer = await fetched(running, f"/v1/audit/{query}", 422)
+    answer = await fetch(running, f"/v1/audit/{query}", 422)
     assert [item["field"] for item in answer.json()["fields"]] == [field]
 
 

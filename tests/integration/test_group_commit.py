@@ -28,7 +28,7 @@ pytest_plugins = ["tests.integration.log_fixtures"]
 WRITTEN = "SELECT uid, xid::text AS xid FROM audit_record WHERE kind <> 'system' ORDER BY id"
 
 
-class Watched:
+class WatchedLog:
     """A log and its stored rows; `flusher` is the server process of its connection."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Watched:
         self.database = database
         self.log = Log(database)
 
-    async def written(self) -> list[UUID]:
+    async def list_uids(self) -> list[UUID]:
         return [row["uid"] for row in await self.auditor.fetch(WRITTEN)]
 
     async def commits(self) -> list[int]:
@@ -58,10 +58,10 @@ class Watched:
         connection = self.connection
         await killer.execute("SELECT pg_terminate_backend($1, 5000)", await self.flusher())
 
-        async def closed() -> bool:
+        async def is_closed() -> bool:
             return connection.is_closed()
 
-        await until(closed)
+        await until(is_closed)
 
     @property
     def connection(self) -> asyncpg.Connection[asyncpg.Record]:
@@ -75,13 +75,13 @@ class Watched:
 
 
 @pytest.fixture
-async def watched(log_database: LogDatabase) -> Watched:
-    found = Watched(log_database, await log_database.open("app"), await log_database.connect("auditor"))
+async def watched_log(log_database: LogDatabase) -> WatchedLog:
+    found = WatchedLog(log_database, await log_database.open("app"), await log_database.connect("auditor"))
     log_database.stack.push_async_callback(found.log.close)
     return found
 
 
-async def appended(log: Log, records: Sequence[Record]) -> list[str]:
+async def append_each(log: Log, records: Sequence[Record]) -> list[str]:
     """Append each record by itself. Returns for each `kept`, or the cause of the refusal."""
 
     async def append(record: Record) -> str:
@@ -94,21 +94,21 @@ async def appended(log: Log, records: Sequence[Record]) -> list[str]:
     return list(await asyncio.gather(*(append(record) for record in records)))
 
 
-def bad() -> Record:
+def bad_record() -> Record:
     """A record that Postgres refuses."""
     made = decision()
     return replace(made, columns={**made.columns, "outcome": "perhaps"})
 
 
-def unreadable() -> Record:
+def unencodable_record() -> Record:
     """A record that asyncpg cannot encode."""
     made = decision()
     return replace(made, columns={**made.columns, "policy_version": "seven"})
 
 
-async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
+async def block_writes(watched_log: WatchedLog) -> asyncpg.transaction.Transaction:
     """Block writes to the log until this transaction ends."""
-    owner = await watched.log_database.connect("owner")
+    owner = await watched_log.log_database.connect("owner")
     transaction = owner.transaction()
     await transaction.start()
     await owner.execute("LOCK TABLE audit_record IN SHARE MODE")
@@ -116,14 +116,14 @@ async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
 
 
 @pytest.mark.parametrize("count", [1, 2, insert.MIN_ROWS_FOR_COPY - 1, insert.MIN_ROWS_FOR_COPY, 200])
-async def test_concurrent_appends_share_one_commit_in_order(watched: Watched, count: int) -> None:
+async def test_concurrent_appends_share_one_commit_in_order(watched_log: WatchedLog, count: int) -> None:
     records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
-    assert await appended(watched.log, records) == ["kept"] * count
-    assert await watched.written() == [record.uid for record in records]
-    assert await watched.commits() == [count]
+    assert await append_each(watched_log.log, records) == ["kept"] * count
+    assert await watched_log.list_uids() == [record.uid for record in records]
+    assert await watched_log.commits() == [count]
 
 
-async def test_a_copied_row_is_the_same_as_an_inserted_one(watched: Watched) -> None:
+async def test_a_copied_row_is_the_same_as_an_inserted_one(watched_log: WatchedLog) -> None:
     record = decision(
         decision=uuid4(),
         principal={"kind": "user", "person": uuid4(), "client": "web"},
@@ -135,115 +135,119 @@ async def test_a_copied_row_is_the_same_as_an_inserted_one(watched: Watched) -> 
         request={"id": str(uuid4())},
         returned=[uuid4(), uuid4()],
     )
-    await watched.log.append([record])
+    await watched_log.log.append([record])
     twins = [replace(record, uid=uuid4()) for _ in range(insert.MIN_ROWS_FOR_COPY)]
-    await watched.log.append(twins)
+    await watched_log.log.append(twins)
     columns = ", ".join(name for name in insert.RECORD if name != "uid")
-    rows = await watched.auditor.fetch(f"SELECT {columns}, leaf FROM audit_record WHERE kind <> 'system'")
+    rows = await watched_log.auditor.fetch(f"SELECT {columns}, leaf FROM audit_record WHERE kind <> 'system'")
     assert len(rows) == 1 + len(twins)
     assert {tuple(row.values()).__repr__() for row in rows} == {tuple(rows[0].values()).__repr__()}
     assert dict(rows[0]) == {**record.columns, "kind": "decision", "body": record.body, "leaf": record.leaf}
 
 
 @pytest.mark.parametrize("column", ["id", "xid", "at"])
-async def test_copy_cannot_set_columns_of_the_database(watched: Watched, column: str) -> None:
-    await watched.log.append([decision()])
+async def test_copy_cannot_set_columns_of_the_database(watched_log: WatchedLog, column: str) -> None:
+    await watched_log.log.append([decision()])
     with pytest.raises(asyncpg.PostgresError) as refused:
-        await watched.connection.copy_records_to_table(
+        await watched_log.connection.copy_records_to_table(
             "audit_record", records=[(uuid4(), "decision", b"{}", None)], columns=["uid", "kind", "body", column]
         )
     assert refused.value.sqlstate in {"42501", "428C9", "23502"}
-    assert len(await watched.written()) == 1
+    assert len(await watched_log.list_uids()) == 1
 
 
-async def test_records_appended_during_a_flush_are_the_next_batch(watched: Watched) -> None:
-    lock = await blocked(watched)
-    first = asyncio.create_task(watched.log.append([decision()]))
-    await lock_is_waited_for(watched.auditor)
-    rest = [asyncio.create_task(watched.log.append([decision(), decision()])) for _ in range(10)]
+async def test_records_appended_during_a_flush_are_the_next_batch(watched_log: WatchedLog) -> None:
+    lock = await block_writes(watched_log)
+    first = asyncio.create_task(watched_log.log.append([decision()]))
+    await lock_is_waited_for(watched_log.auditor)
+    rest = [asyncio.create_task(watched_log.log.append([decision(), decision()])) for _ in range(10)]
     await asyncio.sleep(0)
-    assert watched.log.state().waiting == 20
+    assert watched_log.log.state().waiting == 20
     await lock.rollback()
     await asyncio.gather(first, *rest)
-    assert await watched.commits() == [1, 20]
+    assert await watched_log.commits() == [1, 20]
 
 
-async def test_texts_are_committed_with_their_records(watched: Watched) -> None:
+async def test_texts_are_committed_with_their_records(watched_log: WatchedLog) -> None:
     records = [
         Record.make(Kind.DECISION, {"decided_at": "2026-03-02T09:30:00.000000Z"}, {"reason": f"why {number}"})
         for number in range(20)
     ]
-    assert await appended(watched.log, records) == ["kept"] * 20
-    assert await watched.commits() == [20]
-    kept = await watched.auditor.fetch("SELECT record_uid, value FROM audit_text")
+    assert await append_each(watched_log.log, records) == ["kept"] * 20
+    assert await watched_log.commits() == [20]
+    kept = await watched_log.auditor.fetch("SELECT record_uid, value FROM audit_text")
     assert {(row["record_uid"], row["value"]) for row in kept} == {
         (record.uid, record.texts[0].value) for record in records
     }
 
 
-@pytest.mark.parametrize("make", [bad, unreadable])
-async def test_a_bad_record_is_refused_and_the_next_is_stored(watched: Watched, make: Callable[[], Record]) -> None:
-    assert (await appended(watched.log, [make()]))[0].startswith("append: ")
-    assert await appended(watched.log, [decision()]) == ["kept"]
-    assert len(await watched.written()) == 1
-    assert watched.log.state().failing is None
+@pytest.mark.parametrize("make", [bad_record, unencodable_record])
+async def test_a_bad_record_is_refused_and_the_next_is_stored(
+    watched_log: WatchedLog, make: Callable[[], Record]
+) -> None:
+    assert (await append_each(watched_log.log, [make()]))[0].startswith("append: ")
+    assert await append_each(watched_log.log, [decision()]) == ["kept"]
+    assert len(await watched_log.list_uids()) == 1
+    assert watched_log.log.state().failing is None
 
 
-@pytest.mark.parametrize("make", [bad, unreadable])
+@pytest.mark.parametrize("make", [bad_record, unencodable_record])
 @pytest.mark.parametrize("count", [5, 60])
-async def test_bad_records_among_many_fail_alone(watched: Watched, make: Callable[[], Record], count: int) -> None:
+async def test_bad_records_among_many_fail_alone(
+    watched_log: WatchedLog, make: Callable[[], Record], count: int
+) -> None:
     records = [decision() for _ in range(count)]
     for place in (0, 3, count - 1):
         records[place] = make()
-    outcomes = await appended(watched.log, records)
+    outcomes = await append_each(watched_log.log, records)
     assert [place for place, told in enumerate(outcomes) if told != "kept"] == [0, 3, count - 1]
-    assert await watched.written() == [
+    assert await watched_log.list_uids() == [
         record.uid for record, told in zip(records, outcomes, strict=True) if told == "kept"
     ]
 
 
-async def test_a_bad_record_fails_only_its_own_append(watched: Watched) -> None:
+async def test_a_bad_record_fails_only_its_own_append(watched_log: WatchedLog) -> None:
     before, after = decision(), decision()
     results = await asyncio.gather(
-        watched.log.append([before]),
-        watched.log.append([decision(), bad(), decision()]),
-        watched.log.append([after]),
+        watched_log.log.append([before]),
+        watched_log.log.append([decision(), bad_record(), decision()]),
+        watched_log.log.append([after]),
         return_exceptions=True,
     )
     assert [isinstance(result, LogUnavailable) for result in results] == [False, True, False]
-    assert await watched.written() == [before.uid, after.uid]
+    assert await watched_log.list_uids() == [before.uid, after.uid]
 
 
-async def test_a_connection_killed_while_idle_is_replaced(watched: Watched) -> None:
-    await watched.log.append([decision()])
-    killer = await watched.superuser()
-    await watched.end_flusher(killer)
-    assert await appended(watched.log, [decision() for _ in range(20)]) == ["kept"] * 20
+async def test_a_connection_killed_while_idle_is_replaced(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    killer = await watched_log.superuser()
+    await watched_log.end_flusher(killer)
+    assert await append_each(watched_log.log, [decision() for _ in range(20)]) == ["kept"] * 20
 
 
-async def test_a_connection_killed_during_a_flush_fails_only_that_batch(watched: Watched) -> None:
-    await watched.log.append([decision()])
-    pid = await watched.flusher()
-    lock = await blocked(watched)
-    first = [asyncio.create_task(watched.log.append([decision()])) for _ in range(3)]
-    await lock_is_waited_for(watched.auditor)
-    later = asyncio.create_task(watched.log.append([decision()]))
-    await (await watched.superuser()).execute("SELECT pg_terminate_backend($1)", pid)
+async def test_a_connection_killed_during_a_flush_fails_only_that_batch(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    pid = await watched_log.flusher()
+    lock = await block_writes(watched_log)
+    first = [asyncio.create_task(watched_log.log.append([decision()])) for _ in range(3)]
+    await lock_is_waited_for(watched_log.auditor)
+    later = asyncio.create_task(watched_log.log.append([decision()]))
+    await (await watched_log.superuser()).execute("SELECT pg_terminate_backend($1)", pid)
     lost = await asyncio.gather(*first, return_exceptions=True)
     assert [type(error) for error in lost] == [LogUnavailable] * 3
-    state = watched.log.state()
+    state = watched_log.log.state()
     assert state.failing is not None
     assert state.age < 5
     await lock.rollback()
     receipts = await later
-    assert (await watched.written())[1:] == [receipts[0].uid]
-    assert watched.log.state().failing is None
+    assert (await watched_log.list_uids())[1:] == [receipts[0].uid]
+    assert watched_log.log.state().failing is None
 
 
-async def test_a_connection_lost_after_the_commit_raises_although_records_are_stored(watched: Watched) -> None:
+async def test_a_connection_lost_after_the_commit_raises_although_records_are_stored(watched_log: WatchedLog) -> None:
     """The connection breaks after the server committed and before it replied."""
-    await watched.log.append([decision()])
-    owner = await watched.log_database.connect("owner")
+    await watched_log.log.append([decision()])
+    owner = await watched_log.log_database.connect("owner")
     # A deferred trigger runs inside COMMIT; it waits for a lock, so that the connection can be cut in the middle.
     await owner.execute(
         "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
@@ -255,38 +259,38 @@ async def test_a_connection_lost_after_the_commit_raises_although_records_are_st
     )
     await owner.execute("SELECT pg_advisory_lock(77)")
     record = decision()
-    doubted = asyncio.create_task(watched.log.append([record]))
-    await lock_is_waited_for(watched.auditor)
-    watched.connection.terminate()
+    doubted = asyncio.create_task(watched_log.log.append([record]))
+    await lock_is_waited_for(watched_log.auditor)
+    watched_log.connection.terminate()
     with pytest.raises(LogUnavailable):
         await doubted
     await owner.execute("SELECT pg_advisory_unlock(77)")
-    assert await appended(watched.log, [decision()]) == ["kept"]
+    assert await append_each(watched_log.log, [decision()]) == ["kept"]
     for _ in range(200):
-        if record.uid in await watched.written():
+        if record.uid in await watched_log.list_uids():
             return
         await asyncio.sleep(0.01)
     raise AssertionError("the server had committed it")
 
 
-async def test_appends_fail_fast_without_a_database_and_recover(watched: Watched) -> None:
-    killer = await watched.superuser()
-    await watched.log.append([decision()])
+async def test_appends_fail_fast_without_a_database_and_recover(watched_log: WatchedLog) -> None:
+    killer = await watched_log.superuser()
+    await watched_log.log.append([decision()])
     await killer.execute("ALTER ROLE timewarden_app NOLOGIN")
     try:
-        await watched.end_flusher(killer)
-        told = await appended(watched.log, [decision() for _ in range(5)])
+        await watched_log.end_flusher(killer)
+        told = await append_each(watched_log.log, [decision() for _ in range(5)])
         assert told == ["append: InvalidAuthorizationSpecificationError"] * 5
     finally:
         await killer.execute("ALTER ROLE timewarden_app LOGIN")
-    assert await appended(watched.log, [decision()]) == ["kept"]
+    assert await append_each(watched_log.log, [decision()]) == ["kept"]
 
 
-async def test_a_full_inbox_refuses_at_once(watched: Watched) -> None:
-    log = Log(watched.database, inbox=10)
-    lock = await blocked(watched)
+async def test_a_full_inbox_refuses_at_once(watched_log: WatchedLog) -> None:
+    log = Log(watched_log.database, inbox=10)
+    lock = await block_writes(watched_log)
     flushed = asyncio.create_task(log.append([decision()]))
-    await lock_is_waited_for(watched.auditor)
+    await lock_is_waited_for(watched_log.auditor)
     held = [asyncio.create_task(log.append([decision()])) for _ in range(10)]
     await asyncio.sleep(0)
     with pytest.raises(LogUnavailable) as refused:
@@ -295,79 +299,79 @@ async def test_a_full_inbox_refuses_at_once(watched: Watched) -> None:
     assert refused.value.retry_after >= 1
     await lock.rollback()
     await asyncio.gather(flushed, *held)
-    assert len(await watched.written()) == 11
+    assert len(await watched_log.list_uids()) == 11
     await log.append([decision() for _ in range(11)])
     await log.close()
 
 
-async def test_many_bytes_fill_the_inbox_too(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_bytes_fill_the_inbox_too(watched_log: WatchedLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "MAX_INBOX_BYTES", 1_000)
     record = decision(note="x" * 900)
-    results = await asyncio.gather(*(watched.log.append([record]) for _ in range(3)), return_exceptions=True)
+    results = await asyncio.gather(*(watched_log.log.append([record]) for _ in range(3)), return_exceptions=True)
     assert [isinstance(result, LogUnavailable) for result in results] == [False, True, True]
 
 
-async def test_a_slow_flush_is_given_up_in_time(watched: Watched) -> None:
-    log = Log(watched.database, patience=2.0)
-    lock = await blocked(watched)
+async def test_a_slow_flush_is_given_up_in_time(watched_log: WatchedLog) -> None:
+    log = Log(watched_log.database, patience=2.0)
+    lock = await block_writes(watched_log)
     # The lock is held throughout, so only the timeout ends this.
     async with asyncio.timeout(PATIENCE_SECONDS):
-        told = await appended(log, [decision() for _ in range(3)])
+        told = await append_each(log, [decision() for _ in range(3)])
     assert all(outcome != "kept" for outcome in told)
     await lock.rollback()
     await asyncio.sleep(0.2)
-    assert await watched.written() == []
-    assert await appended(log, [decision()]) == ["kept"]
+    assert await watched_log.list_uids() == []
+    assert await append_each(log, [decision()]) == ["kept"]
     await log.close()
 
 
-async def test_a_cancelled_waiter_does_not_stop_a_flush(watched: Watched) -> None:
-    lock = await blocked(watched)
+async def test_a_cancelled_waiter_does_not_stop_a_flush(watched_log: WatchedLog) -> None:
+    lock = await block_writes(watched_log)
     records = [decision() for _ in range(3)]
-    tasks = [asyncio.create_task(watched.log.append([record])) for record in records]
-    await lock_is_waited_for(watched.auditor)
-    queued = [asyncio.create_task(watched.log.append([decision()])) for _ in range(2)]
+    tasks = [asyncio.create_task(watched_log.log.append([record])) for record in records]
+    await lock_is_waited_for(watched_log.auditor)
+    queued = [asyncio.create_task(watched_log.log.append([decision()])) for _ in range(2)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     queued[0].cancel()
     await lock.rollback()
     results = await asyncio.gather(*tasks, *queued, return_exceptions=True)
     assert [isinstance(result, asyncio.CancelledError) for result in results] == [False, True, False, True, False]
-    assert len(await watched.written()) == 5
+    assert len(await watched_log.list_uids()) == 5
 
 
-async def test_records_of_one_append_stay_together_and_in_order_among_many(watched: Watched) -> None:
+async def test_records_of_one_append_stay_together_and_in_order_among_many(watched_log: WatchedLog) -> None:
     groups = [[decision() for _ in range(size % 5 + 1)] for size in range(60)]
-    await asyncio.gather(*(watched.log.append(group) for group in groups))
-    assert await watched.written() == [record.uid for group in groups for record in group]
+    await asyncio.gather(*(watched_log.log.append(group) for group in groups))
+    assert await watched_log.list_uids() == [record.uid for group in groups for record in group]
 
 
-async def test_an_append_larger_than_a_batch_is_one_commit(watched: Watched) -> None:
+async def test_an_append_larger_than_a_batch_is_one_commit(watched_log: WatchedLog) -> None:
     records = [decision() for _ in range(group_commit.MAX_RECORDS_PER_BATCH + 500)]
     await asyncio.gather(
-        watched.log.append([decision()]), watched.log.append(records), watched.log.append([decision()])
+        watched_log.log.append([decision()]), watched_log.log.append(records), watched_log.log.append([decision()])
     )
-    assert await watched.commits() == [1, len(records), 1]
+    assert await watched_log.commits() == [1, len(records), 1]
 
 
-async def test_closing_flushes_waiting_appends_and_refuses_new_ones(watched: Watched) -> None:
-    pending = asyncio.create_task(watched.log.append([decision()]))
+async def test_closing_flushes_waiting_appends_and_refuses_new_ones(watched_log: WatchedLog) -> None:
+    pending = asyncio.create_task(watched_log.log.append([decision()]))
     await asyncio.sleep(0)
-    closing = asyncio.create_task(watched.log.close())
+    closing = asyncio.create_task(watched_log.log.close())
     await asyncio.sleep(0)
     with pytest.raises(LogUnavailable) as refused:
-        await watched.log.append([decision()])
+        await watched_log.log.append([decision()])
     assert refused.value.cause == "append: the log is closed"
     await closing
     await pending
-    assert len(await watched.written()) == 1
+    assert len(await watched_log.list_uids()) == 1
 
 
-async def test_closing_waits_for_a_stuck_flush_only_for_its_patience(watched: Watched) -> None:
-    log = Log(watched.database, patience=0.5)
-    lock = await blocked(watched)
+async def test_closing_waits_for_a_stuck_flush_only_for_its_patience(watched_log: WatchedLog) -> None:
+    log = Log(watched_log.database, patience=0.5)
+    lock = await block_writes(watched_log)
     stuck = asyncio.create_task(log.append([decision()]))
-    await lock_is_waited_for(watched.auditor)
+    await lock_is_waited_for(watched_log.auditor)
     queued = asyncio.create_task(log.append([decision()]))
     await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE_SECONDS):

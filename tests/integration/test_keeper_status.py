@@ -81,7 +81,7 @@ async def status_of(log_database: LogDatabase, part: str) -> PartStatus | None:
         await auditor.close()
 
 
-async def says(log_database: LogDatabase, part: str, words: str, *, ready: bool) -> PartStatus | None:
+async def has_status(log_database: LogDatabase, part: str, words: str, *, ready: bool) -> PartStatus | None:
     status = await status_of(log_database, part)
     return status if status and status.ready is ready and words in status.detail else None
 
@@ -97,18 +97,20 @@ async def test_a_frozen_keeper_is_named_by_the_waiting_one(
     host = socket.gethostname()
     async with AsyncExitStack() as stack:
         frozen = await stack.enter_async_context(keeping(environment))
-        await until(partial(says, log_database, "signer", "anchor file has not answered", ready=False), 60)
+        await until(partial(has_status, log_database, "signer", "anchor file has not answered", ready=False), 60)
         frozen.send_signal(signal.SIGSTOP)
         await stack.enter_async_context(keeping(environment))
         await log.append([decision()])
         waits = f"waiting: process {frozen.pid} on {host} signs"
-        await until(partial(says, log_database, "signer", waits, ready=True), 60)
+        await until(partial(has_status, log_database, "signer", waits, ready=True), 60)
 
         await as_superuser(log_database, FIVE_MINUTES)
-        behind = partial(says, log_database, "signer", "have no signed checkpoint, the oldest for 30", ready=False)
+        behind = partial(
+            has_status, log_database, "signer", "have no signed checkpoint, the oldest for 30", ready=False
+        )
         assert waits in (await until(behind)).detail  # type: ignore[union-attr]  # until gives what is true
         silent = partial(
-            says, log_database, "signer", f"process {frozen.pid} on {host} has not reported for", ready=False
+            has_status, log_database, "signer", f"process {frozen.pid} on {host} has not reported for", ready=False
         )
         await until(silent, 60)
         code, told = await health(environment)
@@ -123,7 +125,7 @@ async def test_a_frozen_keeper_is_named_by_the_waiting_one(
 
         (tmp_path / "anchor").unlink()
         frozen.kill()
-        await until(partial(says, log_database, "signer", f"signing as {ORIGIN}", ready=True), 60)
+        await until(partial(has_status, log_database, "signer", f"signing as {ORIGIN}", ready=True), 60)
         assert await health(environment) == (0, "ready\n")
 
 
@@ -134,14 +136,14 @@ async def test_a_hanging_volume_stops_only_the_signer(
     os.mkfifo(tmp_path / "anchor")
     environment = settings(log_database, redis_url, tmp_path)
     async with keeping(environment) as process:
-        await until(partial(says, log_database, "signer", "anchor file has not answered", ready=False), 60)
+        await until(partial(has_status, log_database, "signer", "anchor file has not answered", ready=False), 60)
         await Log(await log_database.open("app")).append([decision()])
         auditor = await log_database.connect("auditor")
 
-        async def sealed() -> bool:
+        async def is_sealed() -> bool:
             return bool(await auditor.fetchval("SELECT size = 2 FROM log_head"))
 
-        await until(sealed)
+        await until(is_sealed)
         code, told = await health(environment, "--here")
         assert code == 1
         assert f"process {process.pid} on {socket.gethostname()}: its signer is not ready" in told

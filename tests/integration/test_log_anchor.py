@@ -94,7 +94,7 @@ def test_a_full_anchor_file_is_rotated(tmp_path: Path) -> None:
 def test_an_anchor_file_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags, real = list[int](), os.open
 
-    def watched(path: str | Path, how: int, *rest: int) -> int:
+    def open_and_record(path: str | Path, how: int, *rest: int) -> int:
         if str(path).endswith("anchor"):
             flags.append(how)
         return real(path, how, *rest)
@@ -102,7 +102,7 @@ def test_an_anchor_file_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.
     def forbidden(*_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "open", watched)
+    monkeypatch.setattr(os, "open", open_and_record)
     # As with `chattr +a`: no file is renamed, linked or truncated.
     for name in ("link", "truncate", "ftruncate", "replace", "rename"):
         monkeypatch.setattr(os, name, forbidden)

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 
-async def asked(running: InProcess, path: str, status: int = 200) -> Any:
+async def get_json(running: InProcess, path: str, status: int = 200) -> Any:
     token = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
     answer = await running.send("GET", path, token)
     assert answer.status_code == status, answer.text
     return answer.json()
 
 
-async def ids(running: InProcess, path: str) -> list[str]:
-    return [item["id"] for item in (await asked(running, path))["items"]]
+async def get_ids(running: InProcess, path: str) -> list[str]:
+    return [item["id"] for item in (await get_json(running, path))["items"]]
 
 
 async def test_a_person_is_found_by_id_subject_or_address(house: House, running: InProcess) -> None:
@@ -39,12 +39,12 @@ async def test_a_person_is_found_by_id_subject_or_address(house: House, running:
         )
     ).value
     await running.send("GET", "/v1/me", running.token(sub="auth0|eve"))
-    wanted = await ids(running, f"/v1/decisions?person={person.id}")
+    wanted = await get_ids(running, f"/v1/decisions?person={person.id}")
     assert len(wanted) == 1
     link = f"issuer={quote(running.issuer)}&subject={quote('auth0|eve')}"
-    assert await ids(running, f"/v1/decisions?{link}") == wanted
-    assert await ids(running, "/v1/decisions?email=eve@example.COM") == wanted
-    (found,) = (await asked(running, f"/v1/decisions?person={person.id}"))["items"]
+    assert await get_ids(running, f"/v1/decisions?{link}") == wanted
+    assert await get_ids(running, "/v1/decisions?email=eve@example.COM") == wanted
+    (found,) = (await get_json(running, f"/v1/decisions?person={person.id}"))["items"]
     assert found["names"] == {str(person.id): "Eve"}
 
 
@@ -75,7 +75,7 @@ async def test_a_filter_with_an_unknown_value_is_refused(
     await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
     query, hint = query.format(issuer=running.issuer), hint.format(issuer=running.issuer)
     for path in ("decisions", "audit/records", "decisions/summary"):
-        problem = await asked(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
+        problem = await get_json(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
         assert [item["field"] for item in problem["fields"]] == [field]
         assert problem["fields"][0]["message"].startswith(hint)
         # Callers who may not read the log do not learn who is known.
@@ -93,23 +93,23 @@ async def test_people_rules_and_clients_without_records_are_known(house: House, 
         house.teams["west"],
     )
     for query in (f"person={person}", "email=eve@example.com", "rule=unlock-payroll", "client=new-job"):
-        assert await ids(running, f"/v1/decisions?{query}") == []
+        assert await get_ids(running, f"/v1/decisions?{query}") == []
     await house.erasure.erase(house.administrator(), person)
-    assert await ids(running, f"/v1/decisions?person={person}") == []
+    assert await get_ids(running, f"/v1/decisions?person={person}") == []
 
 
 async def test_addresses_and_subjects_in_queries_are_not_recorded(house: House, running: InProcess) -> None:
     link = [Link(running.issuer, "auth0|eve")]
     person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com", link)).value
-    await asked(running, "/v1/decisions?email=eve@example.com")
-    await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|eve")
+    await get_json(running, "/v1/decisions?email=eve@example.com")
+    await get_json(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|eve")
     # Neither are addresses and subjects that no person has.
-    await asked(running, "/v1/decisions?email=evee@example.com", 422)
-    await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|evee", 422)
+    await get_json(running, "/v1/decisions?email=evee@example.com", 422)
+    await get_json(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|evee", 422)
     bodies = [row["body"] for row in await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'access'")]
     assert len(bodies) == 4
     assert not any(b"eve" in body for body in bodies)
-    found = await asked(running, f"/v1/audit/records?resource={person.id}&kind=access")
+    found = await get_json(running, f"/v1/audit/records?resource={person.id}&kind=access")
     assert len(found["items"]) == 2
 
 
@@ -117,17 +117,17 @@ async def test_a_search_records_its_query_and_commits_to_free_text(house: House,
     ana = str(house.people["ana"])
     described = {"display_name": "Ana", "email": "ana@example.com"}
     await house.directory.amend_person(house.administrator(), house.people["ana"], described)
-    await asked(
+    await get_json(
         running, f"/v1/audit/records?person={ana}&action=approve&request_id=Ana+Lima&kind=decision&applied=true"
     )
-    await asked(running, "/v1/decisions/summary?email=ana@example.com&outcome=deny")
+    await get_json(running, "/v1/decisions/summary?email=ana@example.com&outcome=deny")
     rows = await house.owner.fetch("SELECT uid, body FROM audit_record WHERE kind = 'access' ORDER BY id")
     first, second = (json.loads(row["body"]) for row in rows)
     assert first["question"] == {"person": ana, "action": "approve", "applied": True, "kinds": ["decision"]}
     assert second["question"].items() >= {"person_by": "email", "outcome": "deny"}.items()
     assert set(second["question"]) == {"person_by", "outcome", "kinds", "since", "until"}
     assert not any(word in row["body"] for row in rows for word in (b"Lima", b"example.com"))
-    shown = await asked(running, f"/v1/audit/records/{rows[0]['uid']}")
+    shown = await get_json(running, f"/v1/audit/records/{rows[0]['uid']}")
     assert shown["texts"] == {"request_id": "Ana Lima"}
 
 
@@ -144,7 +144,7 @@ async def test_a_search_records_its_query_and_commits_to_free_text(house: House,
 async def test_a_misspelt_word_is_refused_with_a_suggestion(
     running: InProcess, query: str, field: str, hint: str
 ) -> None:
-    (found,) = (await asked(running, f"/v1/audit/records?{query}", 422))["fields"]
+    (found,) = (await get_json(running, f"/v1/audit/records?{query}", 422))["fields"]
     assert (found["field"], found["message"]) == (field, hint)
 
 
@@ -156,7 +156,7 @@ async def test_the_history_of_a_deleted_sheet_is_kept(house: House, running: InP
     await house.timesheets.reject(mia, sheet, at(3), "Friday is missing")
     await house.timesheets.delete(ana, sheet, at(4))
     path = f"/v1/timesheets/{sheet}/history"
-    story = (await asked(running, path))["items"]
+    story = (await get_json(running, path))["items"]
     changes = [record for record in story if record["kind"] == "change"]
     actions = [change["record"]["action"] for change in changes]
     assert actions == ["create", "edit", "submit", "reject", "delete"]
@@ -166,32 +166,32 @@ async def test_the_history_of_a_deleted_sheet_is_kept(house: House, running: InP
         "draft",
         "submitted",
     )
-    backwards = await ids(running, f"{path}?order=newest")
+    backwards = await get_ids(running, f"{path}?order=newest")
     assert backwards == [record["id"] for record in reversed(story)]
-    only = (await asked(running, f"{path}?kind=change&limit=2"))["items"]
+    only = (await get_json(running, f"{path}?kind=change&limit=2"))["items"]
     assert [record["id"] for record in only] == [change["id"] for change in changes[:2]]
-    seen = (await asked(running, f"/v1/audit/records?resource={sheet}&kind=access"))["items"]
+    seen = (await get_json(running, f"/v1/audit/records?resource={sheet}&kind=access"))["items"]
     assert [item["record"]["request"]["route"] for item in seen] == ["/v1/timesheets/{timesheet_id}/history"] * 3
 
 
 async def test_a_history_without_records_is_not_found(house: House, running: InProcess) -> None:
     sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value.id
-    assert len(await ids(running, f"/v1/timesheets/{sheet}/history?kind=change")) == 1
-    problem = await asked(running, f"/v1/timesheets/{NOBODY}/history", 404)
+    assert len(await get_ids(running, f"/v1/timesheets/{sheet}/history?kind=change")) == 1
+    problem = await get_json(running, f"/v1/timesheets/{NOBODY}/history", 404)
     assert problem["detail"].startswith("No record of this timesheet")
     # After the first request the log has a record of that access, but no change of the sheet.
     with pytest.raises(NotFound):
         await house.timesheets.read(house.caller("ana"), UUID(NOBODY))
-    assert len(await ids(running, f"/v1/timesheets/{NOBODY}/history")) == 1
-    assert await ids(running, f"/v1/timesheets/{NOBODY}/history?kind=change") == []
+    assert len(await get_ids(running, f"/v1/timesheets/{NOBODY}/history")) == 1
+    assert await get_ids(running, f"/v1/timesheets/{NOBODY}/history?kind=change") == []
 
 
 async def test_pages_continue_where_the_last_one_ended(house: House, running: InProcess) -> None:
-    wanted = await ids(running, "/v1/audit/records?kind=directory&limit=200")
+    wanted = await get_ids(running, "/v1/audit/records?kind=directory&limit=200")
     found: list[str] = []
     following: str | None = ""
     while following is not None:
-        page = await asked(running, f"/v1/audit/records?kind=directory&limit=4{following and '&cursor='}{following}")
+        page = await get_json(running, f"/v1/audit/records?kind=directory&limit=4{following and '&cursor='}{following}")
         found += [item["id"] for item in page["items"]]
         following = page["next_cursor"]
     assert found == wanted
@@ -225,13 +225,13 @@ async def test_pages_continue_where_the_last_one_ended(house: House, running: In
     ],
 )
 async def test_an_invalid_query_names_the_field(running: InProcess, query: str, field: str) -> None:
-    problem = await asked(running, f"/v1/{query}", 422)
+    problem = await get_json(running, f"/v1/{query}", 422)
     assert problem["type"] == "urn:timewarden:problem:invalid-field"
     assert [item["field"] for item in problem["fields"]] == [field]
 
 
 async def test_a_cursor_belongs_to_its_query(running: InProcess) -> None:
-    cursor = (await asked(running, "/v1/audit/records?limit=1"))["next_cursor"]
+    cursor = (await get_json(running, "/v1/audit/records?limit=1"))["next_cursor"]
     forged = cursor[:-2] + ("AA" if cursor[-2:] != "AA" else "BB")
     for path in (
         f"/v1/audit/records?limit=1&kind=access&cursor={cursor}",
@@ -239,7 +239,7 @@ async def test_a_cursor_belongs_to_its_query(running: InProcess) -> None:
         f"/v1/decisions?limit=1&cursor={cursor}",
         f"/v1/audit/records?limit=1&cursor={forged}",
     ):
-        problem = await asked(running, path, 422)
+        problem = await get_json(running, path, 422)
         assert [field["field"] for field in problem["fields"]] == ["query.cursor"]
 
 
@@ -247,16 +247,16 @@ async def test_counting_is_recorded_as_an_access(house: House, running: InProces
     await running.send("GET", "/v1/me", running.token())
     since = quote((datetime.now(UTC) - timedelta(hours=1)).isoformat())
     before = await house.count("audit_record WHERE kind = 'access'")
-    counted = await asked(running, f"/v1/decisions/summary?since={since}")
+    counted = await get_json(running, f"/v1/decisions/summary?since={since}")
     assert counted["total"] == sum(counted["outcome"].values()) > 0
     assert await house.count("audit_record WHERE kind = 'access'") == before + 1
-    missing = await asked(running, f"/v1/audit/records/{house.people['ana']}", 404)
+    missing = await get_json(running, f"/v1/audit/records/{house.people['ana']}", 404)
     assert await house.count("audit_record WHERE kind = 'access'") == before + 2
     assert missing["decision_id"]
 
 
 async def test_a_period_before_the_year_1_is_refused(running: InProcess) -> None:
-    assert (await asked(running, "/v1/decisions/summary?until=0001-01-02T00:00:00Z"))["total"] == 0
+    assert (await get_json(running, "/v1/decisions/summary?until=0001-01-02T00:00:00Z"))["total"] == 0
 
 
 async def test_a_query_that_takes_too_long_says_how_to_narrow_it(house: House, issuer: str) -> None:

@@ -75,7 +75,7 @@ OTHERS = [
 REFUSALS = {"42501", "428C9", "23514"}
 
 
-async def unrefused(log_database: LogDatabase, role: str, statements: list[str]) -> list[str]:
+async def find_accepted(log_database: LogDatabase, role: str, statements: list[str]) -> list[str]:
     """The statements that were not refused. Each is run by itself and rolled back."""
     app = Log(await log_database.open("app"))
     await app.append([decision(), change()])
@@ -97,21 +97,21 @@ async def unrefused(log_database: LogDatabase, role: str, statements: list[str])
 
 
 async def test_the_app_can_neither_rewrite_forge_nor_seal(log_database: LogDatabase) -> None:
-    assert await unrefused(log_database, "app", REWRITING + FORGING + UNDERMINING + KEEPING + OTHERS) == []
+    assert await find_accepted(log_database, "app", REWRITING + FORGING + UNDERMINING + KEEPING + OTHERS) == []
 
 
 async def test_the_keeper_can_neither_rewrite_nor_write_records(log_database: LogDatabase) -> None:
-    assert await unrefused(log_database, "keeper", REWRITING + FORGING + UNDERMINING + WRITING + OTHERS) == []
+    assert await find_accepted(log_database, "keeper", REWRITING + FORGING + UNDERMINING + WRITING + OTHERS) == []
 
 
 async def test_the_auditor_can_only_read(log_database: LogDatabase) -> None:
     everything = REWRITING + FORGING + UNDERMINING + KEEPING + WRITING + OTHERS
-    assert await unrefused(log_database, "auditor", everything) == []
+    assert await find_accepted(log_database, "auditor", everything) == []
 
 
 async def test_triggers_refuse_changes_even_by_the_owner(log_database: LogDatabase) -> None:
     """The owner could drop the triggers; signed checkpoints reveal that."""
-    assert await unrefused(log_database, "owner", REWRITING) == []
+    assert await find_accepted(log_database, "owner", REWRITING) == []
 
 
 async def test_security_definer_functions_search_the_temporary_schema_last(

@@ -88,10 +88,10 @@ async def test_steps_become_smaller_after_a_timeout(log_database: LogDatabase) -
     running = asyncio.create_task(Sealer(impatient, longest_pause=0.01).run(stop, 0.01))
     auditor = await log_database.connect("auditor")
 
-    async def grown() -> bool:
+    async def has_grown() -> bool:
         return bool(await auditor.fetchval("SELECT size FROM log_head") == 601)
 
-    await until(grown)
+    await until(has_grown)
     stop.set()
     await running
     assert await auditor.fetchval("SELECT root FROM log_head") == merkle.root_hash(await leaves(log_database))
@@ -122,11 +122,11 @@ async def test_a_damaged_tree_is_not_grown(log_database: LogDatabase, damage: st
     stop = asyncio.Event()
     running = asyncio.create_task(Sealer(keeper).run(stop, 0.01))
 
-    async def said() -> list[PartStatus]:
+    async def load_status() -> list[PartStatus]:
         async with keeper.connection() as connection:
             return await read_status(connection)
 
-    (status,) = await until(said)
+    (status,) = await until(load_status)
     stop.set()
     await running
     async with keeper.connection() as connection:

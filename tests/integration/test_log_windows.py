@@ -50,7 +50,7 @@ def moment(record: Record) -> datetime:
     return found
 
 
-async def paged(
+async def read_all_pages(
     connection: asyncpg.Connection[asyncpg.Record], filters: RecordFilters, *, size: int, oldest_first: bool
 ) -> list[UUID]:
     seen: list[UUID] = []
@@ -80,7 +80,7 @@ async def test_pages_over_partitions_equal_those_of_one_table(
             for _, record in sorted(enumerate(made), key=lambda pair: (moment(pair[1]), pair[0]))
             if since <= moment(record) < until and filters.action in {None, record.columns["action"]}
         ]
-        found = await paged(auditor, filters, size=size, oldest_first=oldest_first)
+        found = await read_all_pages(auditor, filters, size=size, oldest_first=oldest_first)
         assert found == (wanted if oldest_first else wanted[::-1])
         assert found
 

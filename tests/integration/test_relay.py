@@ -58,7 +58,7 @@ async def test_only_changes_are_published_once_and_in_order(event_stream: EventS
     await publish_all(relay)
     await publish_all(event_stream.relay())
     await event_stream.assert_published()
-    assert len(await event_stream.held()) == 9
+    assert len(await event_stream.list_uids()) == 9
 
 
 async def test_reading_starts_after_a_position(event_stream: EventStream) -> None:
@@ -74,7 +74,7 @@ async def test_two_relays_at_once_publish_nothing_twice(event_stream: EventStrea
     relays = [asyncio.create_task(event_stream.relay().run(stop, 0.001)) for _ in range(2)]
     for _ in range(10):
         await event_stream.change(3)
-    await until(lambda: published(event_stream, 30))
+    await until(lambda: has_published(event_stream, 30))
     stop.set()
     await asyncio.gather(*relays)
     await event_stream.assert_published()
@@ -86,7 +86,7 @@ async def test_a_sealed_change_is_published_long_before_the_next_interval(event_
     for count in range(1, 4):
         await event_stream.change(1)
         sealed.set()
-        await until(lambda: published(event_stream, count))  # noqa: B023 - awaited within the loop
+        await until(lambda: has_published(event_stream, count))  # noqa: B023 - awaited within the loop
     stop.set()
     await running
     await event_stream.assert_published()
@@ -106,9 +106,9 @@ async def test_a_flush_is_noticed_without_a_new_change(event_stream: EventStream
     await event_stream.change(5)
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay(compare_every=0.05).run(stop, 0.01))
-    await until(lambda: published(event_stream, 5))
+    await until(lambda: has_published(event_stream, 5))
     await event_stream.redis.flushdb()
-    await until(lambda: published(event_stream, 5))
+    await until(lambda: has_published(event_stream, 5))
     stop.set()
     await running
     await event_stream.assert_published()
@@ -134,7 +134,7 @@ async def test_a_trimmed_stream_is_continued(event_stream: EventStream) -> None:
     await event_stream.redis.xtrim(event_stream.stream, maxlen=0, approximate=False)
     new = await event_stream.change(2)
     await publish_all(event_stream.relay())
-    assert await event_stream.held() == new
+    assert await event_stream.list_uids() == new
 
 
 @pytest.mark.parametrize("grown_again", [False, True])
@@ -145,7 +145,7 @@ async def test_a_restored_postgres_stops_the_relay_with_instructions(
     relay = event_stream.relay()
     await event_stream.change(4)
     await publish_all(relay)
-    before = await event_stream.held()
+    before = await event_stream.list_uids()
     await event_stream.restore_postgres(4)
     if grown_again:
         await event_stream.change(4)
@@ -154,25 +154,25 @@ async def test_a_restored_postgres_stops_the_relay_with_instructions(
             await each.step()
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay().run(stop, 0.001))
-    await until(lambda: reported(event_stream))
+    await until(lambda: has_reported(event_stream))
     stop.set()
     await running
     ready, detail = event_stream.reports[-1]
     assert not ready
     assert "restore the right Postgres" in detail
-    assert await event_stream.held() == before
+    assert await event_stream.list_uids() == before
 
 
 async def test_a_running_relay_stops_when_the_log_lost_records(event_stream: EventStream) -> None:
     relay = event_stream.relay()
     await event_stream.change(4)
     await publish_all(relay)
-    before = await event_stream.held()
+    before = await event_stream.list_uids()
     await event_stream.restore_postgres(4)
     await event_stream.change(6)
     with pytest.raises(DivergedError):
         await relay.step()
-    assert await event_stream.held() == before
+    assert await event_stream.list_uids() == before
 
 
 async def test_renaming_the_stream_recovers_from_a_restore(event_stream: EventStream) -> None:
@@ -210,7 +210,7 @@ async def test_dying_at_any_point_between_two_steps_loses_and_repeats_nothing(ev
             await publish_all(dying)
         except DiedError:
             sealed = [change.uid for change in await ChangeFeed(event_stream.keeper).read_changes(-1, 100)]
-            held = await event_stream.held()
+            held = await event_stream.list_uids()
             assert held == sealed[: len(held)]
             await event_stream.change(1)
         else:
@@ -244,7 +244,7 @@ async def test_without_redis_the_relay_is_not_ready(event_stream: EventStream) -
     away = open_redis("redis://127.0.0.1:9/0", timeout=0.2)
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay(redis=away).run(stop, 0.001))
-    await until(lambda: reported(event_stream))
+    await until(lambda: has_reported(event_stream))
     stop.set()
     await running
     await away.aclose()
@@ -257,8 +257,8 @@ async def test_a_relay_that_publishes_but_is_not_up_to_date_is_not_ready(event_s
     await event_stream.change(5)
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay(batch=1, max_lag=0).run(stop, 0.001))
-    await until(lambda: published(event_stream, 5))
-    await until(lambda: caught_up(event_stream))
+    await until(lambda: has_published(event_stream, 5))
+    await until(lambda: is_caught_up(event_stream))
     stop.set()
     await running
     behind = [detail for ready, detail in event_stream.reports if not ready]
@@ -266,7 +266,7 @@ async def test_a_relay_that_publishes_but_is_not_up_to_date_is_not_ready(event_s
     assert all("; not up to date for" in detail for detail in behind)
 
 
-async def caught_up(event_stream: EventStream) -> bool:
+async def is_caught_up(event_stream: EventStream) -> bool:
     return event_stream.reports[-1][0]
 
 
@@ -278,7 +278,7 @@ async def test_a_relay_continues_after_redis_was_unavailable(event_stream: Event
         error = RedisConnectionError
 
     running = asyncio.create_task(event_stream.relay(redis=Flaky(event_stream.redis, calls, 2)).run(stop, 0.001))
-    await until(lambda: published(event_stream, 5))
+    await until(lambda: has_published(event_stream, 5))
     stop.set()
     await running
     assert {ready for ready, _ in event_stream.reports} == {True, False}
@@ -307,7 +307,7 @@ class DyingRedis:
 def mortal(
     call: Callable[..., Awaitable[Any]], calls: itertools.count[int], fatal: int, error: type[Exception] = DiedError
 ) -> Callable[..., Awaitable[Any]]:
-    async def called(*args: Any, **named: Any) -> Any:
+    async def call_or_die(*args: Any, **named: Any) -> Any:
         if next(calls) == fatal:
             raise error
         answer = await call(*args, **named)
@@ -315,12 +315,12 @@ def mortal(
             raise error
         return answer
 
-    return called
+    return call_or_die
 
 
-async def published(event_stream: EventStream, count: int) -> bool:
+async def has_published(event_stream: EventStream, count: int) -> bool:
     return await event_stream.redis.xlen(event_stream.stream) == count
 
 
-async def reported(event_stream: EventStream) -> bool:
+async def has_reported(event_stream: EventStream) -> bool:
     return bool(event_stream.reports)

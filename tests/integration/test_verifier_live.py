@@ -26,7 +26,7 @@ OLD = "0198c0de-0000-7000-8000-000000000000"
 LEAVES = [*(record.leaf for record in LOG), *(merkle.leaf_hash(str(number).encode()) for number in range(700))]
 
 
-class Served:
+class LogServer:
     """A server with a response for each path."""
 
     def __init__(self) -> None:
@@ -59,8 +59,8 @@ class Served:
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    found = Served()
+def log_server() -> Iterator[LogServer]:
+    found = LogServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -93,120 +93,126 @@ def served() -> Iterator[Served]:
     server.server_close()
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+def run_verifier(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--key", VKEY, "--json"])
     assert isinstance(ended.value.code, int)
     return ended.value.code, json.loads(capsys.readouterr().out)
 
 
-def test_a_growing_log_extends_the_state(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_growing_log_extends_the_state(
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = ("--state", str(tmp_path / "seen"))
     for size in (1, 2, 255, 256, 300, 300, 512, 723):
-        served.log(LEAVES[:size])
-        code, report = told(capsys, "live", served.url, *state)
+        log_server.log(LEAVES[:size])
+        code, report = run_verifier(capsys, "live", log_server.url, *state)
         assert (code, report["checkpoint"]["size"]) == (0, size)
         assert json.loads((tmp_path / "seen").read_text())["checkpoint"] == sign_checkpoint(LEAVES, size)
 
 
 @pytest.mark.parametrize("size", [10, 256, 299, 300, 600])
 def test_a_rollback_or_fork_is_caught_and_the_state_kept(
-    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int
 ) -> None:
     seen = tmp_path / "seen"
     seen.write_text(sign_checkpoint(LEAVES, 300))
-    served.log([merkle.leaf_hash(b"other"), *LEAVES[1:size]])
-    code, report = told(capsys, "live", served.url, "--state", str(seen))
+    log_server.log([merkle.leaf_hash(b"other"), *LEAVES[1:size]])
+    code, report = run_verifier(capsys, "live", log_server.url, "--state", str(seen))
     wanted = "rolled back" if size < 300 else "fork"
     assert (code, wanted in report["findings"][0]["what"]) == (1, True)
     assert seen.read_text() == sign_checkpoint(LEAVES, 300)
 
 
-def test_altered_and_lost_tiles_are_named(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    served.log(LEAVES)
+def test_altered_and_lost_tiles_are_named(log_server: LogServer, capsys: pytest.CaptureFixture[str]) -> None:
+    log_server.log(LEAVES)
     path = "/tile/1/000.p/2"
-    kept = served.paths.pop(path)
-    code, report = told(capsys, "live", served.url)
+    kept = log_server.paths.pop(path)
+    code, report = run_verifier(capsys, "live", log_server.url)
     assert (code, "tile/1/000.p/2 of the signed tree is not served" in report["findings"][0]["what"]) == (1, True)
-    served.paths[path] = kept[::-1]
-    code, report = told(capsys, "live", served.url)
+    log_server.paths[path] = kept[::-1]
+    code, report = run_verifier(capsys, "live", log_server.url)
     assert (code, "do not lead to the root" in report["findings"][0]["what"]) == (1, True)
     # The full tile may replace a partial one.
-    served.paths |= {path: b"", "/tile/1/000": kept + bytes(32)}
-    del served.paths[path]
-    assert told(capsys, "live", served.url)[0] == 0
+    log_server.paths |= {path: b"", "/tile/1/000": kept + bytes(32)}
+    del log_server.paths[path]
+    assert run_verifier(capsys, "live", log_server.url)[0] == 0
 
 
-def test_unreachable_empty_and_untrusted_logs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, "live", served.url)[0] == 2
-    served.log(LEAVES, sign_checkpoint(LEAVES, signer=STRANGER))
-    assert told(capsys, "live", served.url)[0] == 3
-    assert told(capsys, "live", "http://127.0.0.1:1")[0] == 2
-    assert told(capsys, "live", "file:///etc/passwd")[0] == 4
+def test_unreachable_empty_and_untrusted_logs(log_server: LogServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_verifier(capsys, "live", log_server.url)[0] == 2
+    log_server.log(LEAVES, sign_checkpoint(LEAVES, signer=STRANGER))
+    assert run_verifier(capsys, "live", log_server.url)[0] == 3
+    assert run_verifier(capsys, "live", "http://127.0.0.1:1")[0] == 2
+    assert run_verifier(capsys, "live", "file:///etc/passwd")[0] == 4
 
 
 @pytest.mark.parametrize("position", [722, 512, 511, 3, 0])
-def test_an_answer_is_found_in_the_tiles(served: Served, capsys: pytest.CaptureFixture[str], position: int) -> None:
-    served.log(LEAVES)
-    answer = ("answer", "--decision-id", OLD, "--live", served.url, "--leaf")
-    code, report = told(capsys, *answer, LEAVES[position].hex())
+def test_an_answer_is_found_in_the_tiles(
+    log_server: LogServer, capsys: pytest.CaptureFixture[str], position: int
+) -> None:
+    log_server.log(LEAVES)
+    answer = ("answer", "--decision-id", OLD, "--live", log_server.url, "--leaf")
+    code, report = run_verifier(capsys, *answer, LEAVES[position].hex())
     assert (code, report["checked"]["position"]) == (0, position)
-    for path in [item for item in served.paths if item.startswith("/tile/0/")]:
-        served.paths[path] = served.paths[path][:-32] + bytes(32)
-    assert told(capsys, *answer, LEAVES[1].hex())[0] == 1
+    for path in [item for item in log_server.paths if item.startswith("/tile/0/")]:
+        log_server.paths[path] = log_server.paths[path][:-32] + bytes(32)
+    assert run_verifier(capsys, *answer, LEAVES[1].hex())[0] == 1
 
 
 def test_an_answer_without_a_record_was_left_out_or_is_not_sealed_yet(
-    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    served.log(LEAVES)
-    code, report = told(capsys, "answer", "--decision-id", OLD, "--live", served.url, "--leaf", "00" * 32)
+    log_server.log(LEAVES)
+    code, report = run_verifier(capsys, "answer", "--decision-id", OLD, "--live", log_server.url, "--leaf", "00" * 32)
     assert (code, "left out" in report["findings"][0]["what"], report["checked"]["leaves"]) == (1, True, 723)
     # The keeper may be stopped: without the time of the newest record, a recent answer may just not be sealed yet.
     now = datetime.now(UTC)
     for age in (timedelta(0), timedelta(hours=2), timedelta(days=20)):
-        young = ("answer", "--decision-id", uid_at(now - age), "--live", served.url, "--leaf", "00" * 32)
-        code, report = told(capsys, *young)
+        young = ("answer", "--decision-id", uid_at(now - age), "--live", log_server.url, "--leaf", "00" * 32)
+        code, report = run_verifier(capsys, *young)
         assert (code, "not sealed yet, or left out" in report["findings"][0]["what"]) == (2, True)
     (tmp_path / "token").write_text("auditor\n")
-    young = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--live", served.url, "--leaf", "00" * 32)
+    young = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--live", log_server.url, "--leaf", "00" * 32)
     with_token = (*young, "--token-file", str(tmp_path / "token"))
-    served.records([*LOG, record(1, at=now - timedelta(hours=3))])
-    code, report = told(capsys, *with_token)
+    log_server.records([*LOG, record(1, at=now - timedelta(hours=3))])
+    code, report = run_verifier(capsys, *with_token)
     assert (code, "not sealed yet" in report["findings"][0]["what"]) == (2, True)
-    served.records([*LOG, record(1, at=now - timedelta(hours=1))])
-    code, report = told(capsys, *with_token)
+    log_server.records([*LOG, record(1, at=now - timedelta(hours=1))])
+    code, report = run_verifier(capsys, *with_token)
     assert (code, "left out of the log, whose newest" in report["findings"][0]["what"]) == (1, True)
-    served.token = "another"
-    code, report = told(capsys, *with_token)
+    log_server.token = "another"
+    code, report = run_verifier(capsys, *with_token)
     assert (code, "answers 401" in report["findings"][0]["what"]) == (2, True)
-    random = ("answer", "--decision-id", str(uuid4()), "--live", served.url, "--leaf", "00" * 32)
-    assert told(capsys, *random)[0] == 4
+    random = ("answer", "--decision-id", str(uuid4()), "--live", log_server.url, "--leaf", "00" * 32)
+    assert run_verifier(capsys, *random)[0] == 4
 
 
-def test_retry_after_is_obeyed(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    served.log(LEAVES)
-    served.refusals = [(429, "0"), (503, "0"), (429, "Fri, 31 Dec 1999 23:59:59 GMT")]
-    assert told(capsys, "live", served.url)[0] == 0
-    assert served.refusals == []
+def test_retry_after_is_obeyed(log_server: LogServer, capsys: pytest.CaptureFixture[str]) -> None:
+    log_server.log(LEAVES)
+    log_server.refusals = [(429, "0"), (503, "0"), (429, "Fri, 31 Dec 1999 23:59:59 GMT")]
+    assert run_verifier(capsys, "live", log_server.url)[0] == 0
+    assert log_server.refusals == []
 
 
 @pytest.mark.parametrize("pause", ["86400", None, "soon", "Fri, 31 Dec 2999 23:59:59 GMT"])
-def test_waiting_is_bounded(served: Served, capsys: pytest.CaptureFixture[str], pause: str | None) -> None:
-    served.log(LEAVES)
-    served.refusals = [(429, pause)]
-    code, report = told(capsys, "live", served.url)
+def test_waiting_is_bounded(log_server: LogServer, capsys: pytest.CaptureFixture[str], pause: str | None) -> None:
+    log_server.log(LEAVES)
+    log_server.refusals = [(429, pause)]
+    code, report = run_verifier(capsys, "live", log_server.url)
     assert (code, "checkpoint answers 429" in report["findings"][0]["what"]) == (2, True)
-    assert served.asked == 1
+    assert log_server.asked == 1
 
 
 def test_live_stores_the_time_of_the_newest_record(
-    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "token").write_text("auditor\n")
     state = tmp_path / "seen"
-    served.records(LOG)
-    code, report = told(capsys, "live", served.url, "--state", str(state), "--token-file", str(tmp_path / "token"))
+    log_server.records(LOG)
+    code, report = run_verifier(
+        capsys, "live", log_server.url, "--state", str(state), "--token-file", str(tmp_path / "token")
+    )
     assert (code, report["checked"]["newest"]) == (0, "2026-03-02T09:22:00.000000Z")
     assert json.loads(state.read_text())["beyond"] == [[23, "2026-03-02T08:22:00.000000Z"]]
 

@@ -98,12 +98,12 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-async def read(api: Timewarden) -> Timesheet:
+async def read_sheet(api: Timewarden) -> Timesheet:
     return await api.timesheet("s1")
 
 
 async def test_a_response_has_its_receipt_and_ignores_unknown_members() -> None:
-    found = await read(Timewarden(URL, "t", http=Server(sheet()).http))
+    found = await read_sheet(Timewarden(URL, "t", http=Server(sheet()).http))
 
     assert (found.version, found.period_start) == (7, date(2026, 11, 23))
     assert (found.receipt.decision, found.receipt.leaf, found.receipt.request_id) == ("d1", "aa", "r1")
@@ -112,7 +112,7 @@ async def test_a_response_has_its_receipt_and_ignores_unknown_members() -> None:
 async def test_a_change_sends_the_version_that_was_read() -> None:
     server = Server(sheet(), sheet(version=8), sheet(version=9, state="submitted"))
     api = Timewarden(URL, "t", http=server.http)
-    added = await api.add_entry(await read(api), date(2026, 11, 23), "ATLAS", 60)
+    added = await api.add_entry(await read_sheet(api), date(2026, 11, 23), "ATLAS", 60)
     await api.submit(added)
 
     assert [request.headers.get("If-Match") for request in server.seen] == [None, '"7"', '"8"']
@@ -148,7 +148,7 @@ async def test_a_change_is_retried_with_the_same_key_after_retry_after(waits: li
 async def test_it_gives_up_after_its_attempts_with_the_last_problem(waits: list[float]) -> None:
     server = Server(*[problem(503, "log-unavailable")] * 4)
     with pytest.raises(Busy, match="503 log-unavailable: why"):
-        await read(Timewarden(URL, "t", http=server.http))
+        await read_sheet(Timewarden(URL, "t", http=server.http))
 
     assert (len(server.seen), len(waits)) == (4, 3)
 
@@ -156,7 +156,7 @@ async def test_it_gives_up_after_its_attempts_with_the_last_problem(waits: list[
 async def test_a_broken_connection_is_raised_after_all_attempts(waits: list[float]) -> None:
     server = Server(httpx.ConnectError("no"), httpx.ConnectError("no"))
     with pytest.raises(httpx.ConnectError):
-        await read(Timewarden(URL, "t", http=server.http, attempts=2))
+        await read_sheet(Timewarden(URL, "t", http=server.http, attempts=2))
 
     assert len(waits) == 1
 
@@ -192,7 +192,7 @@ async def test_it_waits_for_an_earlier_attempt_that_is_still_running(waits: list
 async def test_it_does_not_wait_longer_than_the_limit(waits: list[float]) -> None:
     server = Server(problem(429, "too-many-requests", {"Retry-After": "3600"}))
     with pytest.raises(Busy):
-        await read(Timewarden(URL, "t", http=server.http))
+        await read_sheet(Timewarden(URL, "t", http=server.http))
 
     assert waits == []
 
@@ -220,7 +220,7 @@ async def test_it_does_not_wait_longer_than_the_limit(waits: list[float]) -> Non
 async def test_a_refusal_is_typed_and_not_retried(answer: httpx.Response, kind: type[Problem]) -> None:
     server = Server(answer)
     with pytest.raises(Problem) as raised:
-        await read(Timewarden(URL, "t", http=server.http))
+        await read_sheet(Timewarden(URL, "t", http=server.http))
 
     assert type(raised.value) is kind
     assert len(server.seen) == 1
@@ -299,7 +299,7 @@ async def test_a_step_up_names_the_required_sign_in() -> None:
     found = []
     for _ in range(2):
         with pytest.raises(Unauthenticated) as raised:
-            await read(api)
+            await read_sheet(api)
         found.append((raised.value.max_age, raised.value.acr_values))
     assert found == [(300, ["mfa", "gold"]), (None, [])]
 
@@ -358,7 +358,7 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
 
     found = await api.hours("project", date(2026, 11, 23), date(2026, 11, 29))
     assert [(item.key, item.minutes) for item in found.items] == [("ATLAS", 60)]
-    told = await api.access(await read(api))
+    told = await api.access(await read_sheet(api))
     assert [item.may["read"][0].rule for item in told.items] == ["read-own", "read-own"]
     assert (await api.grant_delegation("p2", valid_to=datetime(2026, 12, 1, tzinfo=UTC))).delegate == "p2"
     await api.end_delegation("g1")
@@ -372,7 +372,7 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     ]
 
 
-def versioned(version: int, **body: object) -> httpx.Response:
+def with_etag(version: int, **body: object) -> httpx.Response:
     return httpx.Response(200, json=body, headers={"ETag": f'"{version}"'})
 
 
@@ -381,7 +381,7 @@ async def test_people_teams_and_projects_send_the_version_that_was_read() -> Non
     team: dict[str, object] = {"id": "t1", "name": "Atlas", "parent": None}
     project: dict[str, object] = {"code": "A.1", "name": "Atlas", "active": True}
     asked = (person, person | {"email": "a@example.com"}, team, team, project, project)
-    server = Server(*(versioned(place + 3, **call) for place, call in enumerate(asked)))
+    server = Server(*(with_etag(place + 3, **call) for place, call in enumerate(asked)))
     api = Timewarden(URL, "t", http=server.http)
 
     ana = await api.person("p1")
@@ -463,7 +463,7 @@ async def test_a_refused_token_is_renewed_once_for_all_tasks() -> None:
 
     server = Server(*[api] * 6)
     caller = Timewarden(URL, tokens, http=server.http)
-    assert [sheet.id for sheet in await asyncio.gather(*(read(caller) for _ in range(3)))] == ["s1"] * 3
+    assert [sheet.id for sheet in await asyncio.gather(*(read_sheet(caller) for _ in range(3)))] == ["s1"] * 3
     assert len(signed_in.seen) == 2
 
 
@@ -472,7 +472,7 @@ async def test_a_token_that_stays_refused_is_raised(slug: str) -> None:
     server = Server(problem(401, slug), problem(401, slug))
     tokens = client_credentials(TOKENS, "job", "s", http=Server(token("a"), token("b")).http)
     with pytest.raises(Problem, match=f"401 {slug}"):
-        await read(Timewarden(URL, tokens, http=server.http))
+        await read_sheet(Timewarden(URL, tokens, http=server.http))
 
     assert len(server.seen) == (2 if slug == "invalid-token" else 1)
 

@@ -54,13 +54,13 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def exported(address: str, output: Path, *more: str) -> Result:
+def run_export(address: str, output: Path, *more: str) -> Result:
     environment = {"TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "t"}
     return CliRunner().invoke(export, ["--output", str(output), *more], env=environment)
 
 
 def test_a_refused_export_leaves_no_file(address: str, tmp_path: Path) -> None:
-    told = exported(address, tmp_path / "out", "--from", "9")
+    told = run_export(address, tmp_path / "out", "--from", "9")
     assert told.exit_code == 1
     assert "must be at most 5" in told.output
     assert list(tmp_path.iterdir()) == []
@@ -68,23 +68,23 @@ def test_a_refused_export_leaves_no_file(address: str, tmp_path: Path) -> None:
 
 def test_a_refused_resumption_keeps_the_file(address: str, tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(LINE.replace(b":0", b":8"))
-    assert exported(address, tmp_path / "out", "--resume").exit_code == 1
+    assert run_export(address, tmp_path / "out", "--resume").exit_code == 1
     assert (tmp_path / "out").read_bytes() == LINE.replace(b":0", b":8")
 
 
 def test_an_interrupted_export_can_be_resumed_if_the_format_allows(address: str, tmp_path: Path) -> None:
-    assert "say --resume to go on" in exported(address, tmp_path / "out").output
+    assert "say --resume to go on" in run_export(address, tmp_path / "out").output
     assert (tmp_path / "out").read_bytes() == LINE
-    assert "begin again" in exported(address, tmp_path / "table", "--format", "parquet").output
+    assert "begin again" in run_export(address, tmp_path / "table", "--format", "parquet").output
     assert not (tmp_path / "table").exists()
 
 
 def test_an_interrupted_bundle_of_a_period_resumes_by_position(address: str, tmp_path: Path) -> None:
     period = ("--bundle", "--since", "2026-03-01T00:00:00Z")
-    exported(address, tmp_path / "out", *period)
+    run_export(address, tmp_path / "out", *period)
     assert "/v1/audit/bundle?since=2026-03-01" in Server.asked[-1]
     (tmp_path / "out").write_bytes(b'{"from":5,"to":8}\n' + LINE.replace(b":0", b":5"))
-    exported(address, tmp_path / "out", *period, "--resume")
+    run_export(address, tmp_path / "out", *period, "--resume")
     assert Server.asked[-1] == "/v1/audit/bundle?from=6&to=8"
 
 

@@ -38,113 +38,113 @@ def test_a_truncated_bundle_is_never_intact(length: int) -> None:
     assert verify_bundle(BUNDLE[:length]).verdict in {INCOMPLETE, TAMPERED, UNTRUSTED}
 
 
-def swapped(bundle: ForgedBundle) -> None:
+def swap_lines(bundle: ForgedBundle) -> None:
     bundle.lines[4], bundle.lines[5] = bundle.lines[5], bundle.lines[4]
 
 
-def swapped_and_numbered(bundle: ForgedBundle) -> None:
-    swapped(bundle)
+def swap_and_renumber(bundle: ForgedBundle) -> None:
+    swap_lines(bundle)
     bundle.lines[4]["position"], bundle.lines[5]["position"] = 4, 5
 
 
-def swapped_records(bundle: ForgedBundle) -> None:
-    swapped_and_numbered(bundle)
+def swap_records(bundle: ForgedBundle) -> None:
+    swap_and_renumber(bundle)
     for position in (4, 5):
         bundle.lines[position]["sealed"] = LEAVES[position].hex()
 
 
-def dropped(bundle: ForgedBundle) -> None:
+def drop_line(bundle: ForgedBundle) -> None:
     del bundle.lines[4]
 
 
-def dropped_and_numbered(bundle: ForgedBundle) -> None:
+def drop_and_renumber(bundle: ForgedBundle) -> None:
     del bundle.lines[4]
     for place, line in enumerate(bundle.lines):
         line["position"] = place
     bundle.header["to"] = len(bundle.lines)
 
 
-def doubled(bundle: ForgedBundle) -> None:
+def duplicate_line(bundle: ForgedBundle) -> None:
     bundle.lines.insert(4, bundle.lines[4])
 
 
-def inserted(bundle: ForgedBundle) -> None:
+def insert_line(bundle: ForgedBundle) -> None:
     bundle.lines.insert(4, {**bundle.lines[9], "position": 4})
     for place, line in enumerate(bundle.lines):
         line["position"] = place
     bundle.header["to"] = len(bundle.lines)
 
 
-def extended(bundle: ForgedBundle) -> None:
+def append_line(bundle: ForgedBundle) -> None:
     bundle.lines.append({**bundle.lines[-1], "position": len(bundle.lines)})
 
 
-def without_body(bundle: ForgedBundle) -> None:
+def remove_body(bundle: ForgedBundle) -> None:
     for member in ("uid", "leaf", "body", "columns", "texts"):
         bundle.lines[4][member] = None
 
 
-def said_of_nothing(bundle: ForgedBundle) -> None:
+def keep_members_without_body(bundle: ForgedBundle) -> None:
     bundle.lines[4]["body"] = None
 
 
-def another_zero(bundle: ForgedBundle) -> None:
+def float_position(bundle: ForgedBundle) -> None:
     bundle.lines[0]["position"] = False
 
 
-def without_hash(bundle: ForgedBundle) -> None:
+def remove_sealed_hash(bundle: ForgedBundle) -> None:
     bundle.lines[4]["sealed"] = None
 
 
-def another_body(bundle: ForgedBundle) -> None:
+def change_body(bundle: ForgedBundle) -> None:
     body = LOG[4].body.replace(b'"allow"', b'"deny!"')
     bundle.lines[4]["body"] = b64(body)
 
 
-def another_sealed(bundle: ForgedBundle) -> None:
+def change_sealed_hash(bundle: ForgedBundle) -> None:
     bundle.lines[4]["sealed"] = bytes(32).hex()
 
 
-def another_leaf(bundle: ForgedBundle) -> None:
+def change_leaf(bundle: ForgedBundle) -> None:
     bundle.lines[4]["leaf"] = bytes(32).hex()
 
 
-def another_text(bundle: ForgedBundle) -> None:
+def change_text(bundle: ForgedBundle) -> None:
     bundle.lines[3]["texts"]["note"]["value"] = "another"
 
 
-def another_salt(bundle: ForgedBundle) -> None:
+def change_salt(bundle: ForgedBundle) -> None:
     bundle.lines[3]["texts"]["note"]["salt"] = bytes(16).hex()
 
 
-def a_text_more(bundle: ForgedBundle) -> None:
+def add_text(bundle: ForgedBundle) -> None:
     bundle.lines[4]["texts"]["note"] = {"salt": bytes(16).hex(), "value": "never said"}
 
 
-def a_text_less(bundle: ForgedBundle) -> None:
+def remove_text(bundle: ForgedBundle) -> None:
     bundle.lines[3]["texts"] = {}
 
 
 MUTATIONS: list[tuple[Callable[[ForgedBundle], None], str, int | None]] = [
-    (swapped, "position 5 instead of 4", 4),
-    (swapped_and_numbered, "root: ", None),
-    (swapped_records, "the record of this position is at 5", 4),
-    (dropped, "position 5 instead of 4", 4),
-    (dropped_and_numbered, "header: ", None),
-    (doubled, "position 4 instead of 5", 5),
-    (inserted, "header: ", None),
-    (extended, "there is data after the last record", None),
-    (without_body, "the record was removed", 4),
-    (said_of_nothing, "a record without a body has other members", 4),
-    (another_zero, "its position is not an integer", 0),
-    (without_hash, "the log lost the hash that was sealed here", 4),
-    (another_body, "body: the bytes do not have the hash that was sealed here", 4),
-    (another_sealed, "the records are those that were signed; the log's stored hashes were altered", None),
-    (another_leaf, "leaf: the leaf column is not the hash of the bytes", 4),
-    (another_text, "text note: not the text that the bytes commit to", 3),
-    (another_salt, "text note: not the text that the bytes commit to", 3),
-    (a_text_more, "text note: the bytes commit to no such text", 4),
-    (a_text_less, "text note: missing", 3),
+    (swap_lines, "position 5 instead of 4", 4),
+    (swap_and_renumber, "root: ", None),
+    (swap_records, "the record of this position is at 5", 4),
+    (drop_line, "position 5 instead of 4", 4),
+    (drop_and_renumber, "header: ", None),
+    (duplicate_line, "position 4 instead of 5", 5),
+    (insert_line, "header: ", None),
+    (append_line, "there is data after the last record", None),
+    (remove_body, "the record was removed", 4),
+    (keep_members_without_body, "a record without a body has other members", 4),
+    (float_position, "its position is not an integer", 0),
+    (remove_sealed_hash, "the log lost the hash that was sealed here", 4),
+    (change_body, "body: the bytes do not have the hash that was sealed here", 4),
+    (change_sealed_hash, "the records are those that were signed; the log's stored hashes were altered", None),
+    (change_leaf, "leaf: the leaf column is not the hash of the bytes", 4),
+    (change_text, "text note: not the text that the bytes commit to", 3),
+    (change_salt, "text note: not the text that the bytes commit to", 3),
+    (add_text, "text note: the bytes commit to no such text", 4),
+    (remove_text, "text note: missing", 3),
 ]
 
 

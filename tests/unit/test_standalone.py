@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "service" / "standalone"
 LIBRARIES = {"httpx", "msgspec"}
 
 
-def imported(path: Path) -> set[str]:
+def list_imports(path: Path) -> set[str]:
     """All imports of a module, neighbours as `.name`."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -27,7 +27,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
 def test_standalone_modules_import_nothing_of_the_service(path: Path) -> None:
     neighbours = {f".{module.stem}" for module in FOLDER.glob(f"{path.stem.partition('_')[0]}*.py")}
-    foreign = imported(path) - set(sys.stdlib_module_names) - neighbours
+    foreign = list_imports(path) - set(sys.stdlib_module_names) - neighbours
     assert not foreign & {"service", "events", "tests"}
     assert not {module for module in foreign if module.startswith(".")}
     if path.stem.startswith("client"):
@@ -35,4 +35,4 @@ def test_standalone_modules_import_nothing_of_the_service(path: Path) -> None:
 
 
 def test_the_client_imports_its_neighbours() -> None:
-    assert {".client_transport", ".client_tokens", ".client_shapes"} <= imported(FOLDER / "client.py")
+    assert {".client_transport", ".client_tokens", ".client_shapes"} <= list_imports(FOLDER / "client.py")

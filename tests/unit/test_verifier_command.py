@@ -42,7 +42,7 @@ def run(*arguments: str) -> int:
     return ended.value.code
 
 
-def proved(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...]:
+def write_proof(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...]:
     """Write a proof of a record at this position, in a log of these leaves; returns the arguments that check it."""
     path = merkle.inclusion_path(position, len(leaves), hash_at(leaves))
     hashes = [b64(value) for value in path]
@@ -52,7 +52,7 @@ def proved(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...
     return "proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")
 
 
-def grown(tmp_path: Path, leaves: list[bytes], old: int, size: int | None = None) -> str:
+def write_consistency(tmp_path: Path, leaves: list[bytes], old: int, size: int | None = None) -> str:
     """A file with a response of /v1/audit/consistency."""
     size = len(leaves) if size is None else size
     hashes = [b64(value) for value in merkle.consistency_path(old, size, hash_at(leaves[:size]))]
@@ -68,7 +68,7 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "seen"
 
 
-def kept(state: Path) -> str:
+def read_state_note(state: Path) -> str:
     """The checkpoint in a state file."""
     note: str = json.loads(state.read_text())["checkpoint"]
     return note
@@ -78,7 +78,7 @@ def test_a_proof_of_another_size_than_the_state_is_incomplete(
     tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for leaves in (LEAVES, FORK):
-        assert run(*proved(tmp_path, leaves, 7), "--state", str(state)) == INCOMPLETE
+        assert run(*write_proof(tmp_path, leaves, 7), "--state", str(state)) == INCOMPLETE
         assert (
             "use --consistency with the output of `timewarden audit consistency --from 5 --to 23`"
             in capsys.readouterr().out
@@ -87,46 +87,53 @@ def test_a_proof_of_another_size_than_the_state_is_incomplete(
 
 
 def test_a_proof_with_a_consistency_proof_is_compared_with_the_state(tmp_path: Path, state: Path) -> None:
-    proof = (*proved(tmp_path, LEAVES, 7), "--state", str(state), "--consistency")
-    assert run(*proof, grown(tmp_path, LEAVES, 5)) == INTACT
-    assert run(*proof, grown(tmp_path, FORK, 5)) == TAMPERED
-    assert run(*proof, grown(tmp_path, LEAVES, 6)) == INCOMPLETE
-    fork = (*proved(tmp_path, FORK, 7), "--state", str(state), "--consistency")
-    assert run(*fork, grown(tmp_path, FORK, 5)) == TAMPERED
+    proof = (*write_proof(tmp_path, LEAVES, 7), "--state", str(state), "--consistency")
+    assert run(*proof, write_consistency(tmp_path, LEAVES, 5)) == INTACT
+    assert run(*proof, write_consistency(tmp_path, FORK, 5)) == TAMPERED
+    assert run(*proof, write_consistency(tmp_path, LEAVES, 6)) == INCOMPLETE
+    fork = (*write_proof(tmp_path, FORK, 7), "--state", str(state), "--consistency")
+    assert run(*fork, write_consistency(tmp_path, FORK, 5)) == TAMPERED
     # A proof never replaces the state; an older proof verifies too.
-    assert kept(state) == sign_checkpoint(LEAVES, 5)
+    assert read_state_note(state) == sign_checkpoint(LEAVES, 5)
     state.write_text(sign_checkpoint(LEAVES))
     assert (
-        run(*proved(tmp_path, LEAVES[:9], 7), "--state", str(state), "--consistency", grown(tmp_path, LEAVES, 9)) == 0
+        run(
+            *write_proof(tmp_path, LEAVES[:9], 7),
+            "--state",
+            str(state),
+            "--consistency",
+            write_consistency(tmp_path, LEAVES, 9),
+        )
+        == 0
     )
 
 
 def test_the_first_proof_becomes_the_state(tmp_path: Path) -> None:
     state = tmp_path / "first"
-    assert run(*proved(tmp_path, LEAVES, 7), "--state", str(state)) == INTACT
-    assert kept(state) == sign_checkpoint(LEAVES)
-    assert run(*proved(tmp_path, FORK, 7), "--state", str(state)) == TAMPERED
+    assert run(*write_proof(tmp_path, LEAVES, 7), "--state", str(state)) == INTACT
+    assert read_state_note(state) == sign_checkpoint(LEAVES)
+    assert run(*write_proof(tmp_path, FORK, 7), "--state", str(state)) == TAMPERED
 
 
 def test_a_consistency_proof_shows_that_a_checkpoint_extends_an_older_one(tmp_path: Path, state: Path) -> None:
     held = ("--state", str(state))
-    assert run("consistency", grown(tmp_path, FORK, 5), *held) == TAMPERED
-    assert run("consistency", grown(tmp_path, LEAVES, 6), *held) == INCOMPLETE
+    assert run("consistency", write_consistency(tmp_path, FORK, 5), *held) == TAMPERED
+    assert run("consistency", write_consistency(tmp_path, LEAVES, 6), *held) == INCOMPLETE
     # The checkpoint in it is newer than the size that it proves.
-    assert run("consistency", grown(tmp_path, LEAVES, 5, 20), *held) == INCOMPLETE
+    assert run("consistency", write_consistency(tmp_path, LEAVES, 5, 20), *held) == INCOMPLETE
     assert state.read_text() == sign_checkpoint(LEAVES, 5)
-    assert run("consistency", grown(tmp_path, LEAVES, 5), *held) == INTACT
-    assert kept(state) == sign_checkpoint(LEAVES)
+    assert run("consistency", write_consistency(tmp_path, LEAVES, 5), *held) == INTACT
+    assert read_state_note(state) == sign_checkpoint(LEAVES)
     (tmp_path / "old").write_text(sign_checkpoint(LEAVES, 6))
     old = ("--old", str(tmp_path / "old"))
-    assert run("consistency", grown(tmp_path, LEAVES, 6), *old) == INTACT
-    assert run("consistency", grown(tmp_path, LEAVES, 6), *old, *held) == USAGE
-    assert run("consistency", grown(tmp_path, LEAVES, 6)) == USAGE
+    assert run("consistency", write_consistency(tmp_path, LEAVES, 6), *old) == INTACT
+    assert run("consistency", write_consistency(tmp_path, LEAVES, 6), *old, *held) == USAGE
+    assert run("consistency", write_consistency(tmp_path, LEAVES, 6)) == USAGE
     # The same checkpoint with another signature counts as the same.
     both = notes.sign(notes.Checkpoint(ORIGIN, 23, merkle.root_hash(LEAVES)).text, [SIGNER, STRANGER])
     (tmp_path / "old").write_text(both)
     more = [*LEAVES, merkle.leaf_hash(b"more")]
-    assert run("consistency", grown(tmp_path, more, 23), *old, *held) == INTACT
+    assert run("consistency", write_consistency(tmp_path, more, 23), *old, *held) == INTACT
 
 
 def test_an_intact_bundle_states_its_period_and_its_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +181,7 @@ def saved_otherwise(body: bytes) -> dict[str, bytes]:
 def test_a_record_saved_differently_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
-    proof = proved(tmp_path, LEAVES, 7)
+    proof = write_proof(tmp_path, LEAVES, 7)
     assert run(*proof) == INTACT
     for body, verdict in ((LOG[7].body, USAGE), (LOG[7].body.replace(b'"outcome":"', b'"outcome":"x'), TAMPERED)):
         (tmp_path / "record").write_bytes(saved_otherwise(body)[how])
@@ -190,7 +197,7 @@ def test_a_record_saved_differently_is_a_usage_error(
 def test_a_file_without_a_record_or_with_another_record_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    proved(tmp_path, LEAVES, 7)
+    write_proof(tmp_path, LEAVES, 7)
     named = tmp_path / f"{json.loads(LOG[7].body)['uid']}.tlog-proof"
     named.write_bytes((tmp_path / "proof").read_bytes())
     uid = json.loads(LOG[8].body)["uid"]
@@ -210,7 +217,7 @@ def test_a_file_without_a_record_or_with_another_record_is_explained(
 
 
 def test_a_proof_saved_differently_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    proof = proved(tmp_path, LEAVES, 7)
+    proof = write_proof(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_bytes()
     for other in (text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text):
         (tmp_path / "proof").write_bytes(other)
@@ -219,7 +226,7 @@ def test_a_proof_saved_differently_is_a_usage_error(tmp_path: Path, capsys: pyte
 
 
 def test_a_truncated_or_damaged_proof_is_not_a_forgery(tmp_path: Path) -> None:
-    proof = proved(tmp_path, LEAVES, 7)
+    proof = write_proof(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_text()
     for other in (text[:-20], text.partition("\n\n")[0], text.replace("index 7", "index 07"), text.replace("=", "", 1)):
         (tmp_path / "proof").write_text(other)
@@ -326,7 +333,7 @@ def test_a_line_that_is_too_long_is_tampered() -> None:
 
 
 def test_a_proof_signed_by_an_unknown_key_is_untrusted(tmp_path: Path) -> None:
-    proved(tmp_path, LEAVES, 7)
+    write_proof(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_text().replace(sign_checkpoint(LEAVES), sign_checkpoint(LEAVES, signer=STRANGER))
     (tmp_path / "proof").write_text(text)
     assert run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")) == UNTRUSTED

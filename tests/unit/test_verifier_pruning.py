@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 DAYS = [record(number, at=START + number * DAY) for number in range(92)]
 
 
-def told(**changed: Any) -> Record:
+def pruning_record(**changed: Any) -> Record:
     """A record that the first ten days were pruned, which were older than 80 days then."""
     said = {
         "decided_at": LATER,
@@ -44,7 +44,7 @@ def told(**changed: Any) -> Record:
     return Record.make(Kind.SYSTEM, said | changed)
 
 
-def pruned(
+def prune_bundle(
     pruning: Record, log: Sequence[Record] = DAYS, *, to: int = 10, gone: int | None = None, end: int | None = None
 ) -> ForgedBundle:
     """A bundle of the log up to `end`: the days, the record of pruning, which the header names, and another record."""
@@ -62,7 +62,7 @@ def pruned(
 
 
 def test_pruning_by_the_policy_is_reported_and_intact() -> None:
-    report = verify_bundle(pruned(told()).content, retention="80d")
+    report = verify_bundle(prune_bundle(pruning_record()).content, retention="80d")
     assert (report.verdict, report.findings) == (INTACT, [])
     assert (report.checked["pruned"], report.checked["records"]) == (10, len(DAYS) + 2)
     (note,) = report.notes
@@ -70,7 +70,7 @@ def test_pruning_by_the_policy_is_reported_and_intact() -> None:
 
 
 def test_pruning_without_a_known_policy_is_incomplete() -> None:
-    report = verify_bundle(pruned(told()).content)
+    report = verify_bundle(prune_bundle(pruning_record()).content)
     assert (report.verdict, "--retention" in report.findings[0]["what"]) == (INCOMPLETE, True)
     assert "the age that your law requires" in report.unshown[0]
 
@@ -99,21 +99,21 @@ LIES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changed", "what"), LIES)
 def test_a_false_record_of_pruning_is_found(changed: dict[str, Any], what: str) -> None:
-    report = verify_bundle(pruned(told(**changed)).content, retention="80d")
+    report = verify_bundle(prune_bundle(pruning_record(**changed)).content, retention="80d")
     assert report.verdict == TAMPERED
     assert any(what in finding["what"] for finding in report.findings), report.findings
 
 
 def test_pruned_young_records_are_found_by_the_records_left() -> None:
     """All but the last day is deleted, and the log says that only old records were pruned."""
-    lie = told(pruned_to=90, records=90)
-    bundle = pruned(lie, to=90)
+    lie = pruning_record(pruned_to=90, records=90)
+    bundle = prune_bundle(lie, to=90)
     report = verify_bundle(bundle.content, retention="80d")
     assert (report.verdict, "those between were removed" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
 def test_a_gap_of_days_after_pruned_records_is_incomplete() -> None:
-    report = verify_bundle(pruned(told(older_than=START + 2 * DAY)).content, retention="80d")
+    report = verify_bundle(prune_bundle(pruning_record(older_than=START + 2 * DAY)).content, retention="80d")
     assert (report.verdict, "unless the service was not running" in report.findings[0]["what"]) == (INCOMPLETE, True)
 
 
@@ -122,8 +122,10 @@ def test_marks_in_the_state_reveal_pruned_young_records() -> None:
     state = State(None, read_keys([VKEY]))
     assert verify_bundle(forge_bundle(DAYS).content, state=state).verdict == INTACT
     made_up = [record(number, at=START - 300 * DAY + number * 20 * DAY) for number in range(20)]
-    lie = told(pruned_to=len(DAYS), records=len(DAYS), older_than=START - 300 * DAY, retention="365d", decided_at=LATER)
-    bundle = pruned(lie, [*DAYS, *made_up], to=len(DAYS))
+    lie = pruning_record(
+        pruned_to=len(DAYS), records=len(DAYS), older_than=START - 300 * DAY, retention="365d", decided_at=LATER
+    )
+    bundle = prune_bundle(lie, [*DAYS, *made_up], to=len(DAYS))
     assert verify_bundle(bundle.content, retention="365d").verdict == INTACT
     state.add_mark(len(DAYS) - 1, LATER - DAY)
     report = verify_bundle(bundle.content, retention="365d", state=state)
@@ -131,17 +133,17 @@ def test_marks_in_the_state_reveal_pruned_young_records() -> None:
 
 
 def test_a_removed_body_is_tampered_unless_it_was_pruned() -> None:
-    bundle = pruned(told())
+    bundle = prune_bundle(pruning_record())
     bundle.header["pruned"] = None
     assert [finding["position"] for finding in verify_bundle(bundle.content, retention="80d").findings] == list(
         range(10)
     )
-    bundle = pruned(told(), gone=11)
+    bundle = prune_bundle(pruning_record(), gone=11)
     assert [finding["position"] for finding in verify_bundle(bundle.content, retention="80d").findings] == [10]
 
 
 def test_a_record_cannot_be_pruned_before_older_ones() -> None:
-    bundle, whole = pruned(told()), forge_bundle(DAYS)
+    bundle, whole = prune_bundle(pruning_record()), forge_bundle(DAYS)
     bundle.lines[4:6] = whole.lines[4:6]
     report = verify_bundle(bundle.content, retention="80d")
     assert (report.verdict, [finding["position"] for finding in report.findings]) == (TAMPERED, [4, 5])
@@ -149,20 +151,20 @@ def test_a_record_cannot_be_pruned_before_older_ones() -> None:
 
 def test_a_record_of_pruning_cannot_include_later_records() -> None:
     beyond = len(DAYS) + 1
-    bundle = pruned(told(pruned_to=beyond, records=beyond), to=beyond, gone=0)
+    bundle = prune_bundle(pruning_record(pruned_to=beyond, records=beyond), to=beyond, gone=0)
     report = verify_bundle(bundle.content, retention="80d")
     assert (report.verdict, "or later ones" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
 def test_a_record_of_pruning_must_be_in_the_log() -> None:
-    bundle = pruned(told())
-    bundle.header["pruned"]["body"] = base64.b64encode(told(records=9).body).decode()
+    bundle = prune_bundle(pruning_record())
+    bundle.header["pruned"]["body"] = base64.b64encode(pruning_record(records=9).body).decode()
     report = verify_bundle(bundle.content, retention="80d")
     assert (report.verdict, "is not in the log" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
 def test_a_bundle_of_pruned_records_only_is_incomplete() -> None:
-    report = verify_bundle(pruned(told(), end=10).content, retention="80d")
+    report = verify_bundle(prune_bundle(pruning_record(), end=10).content, retention="80d")
     assert (report.verdict, "fetch one that goes beyond" in report.findings[0]["what"]) == (INCOMPLETE, True)
 
 

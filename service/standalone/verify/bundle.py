@@ -7,11 +7,11 @@ root shows which of the two was altered.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 from .continuity import Continuity
 from .erasures import Erasures
-from .findings import INCOMPLETE, MALFORMED, USAGE, Fault, Report, require
+from .findings import INCOMPLETE, MALFORMED, USAGE, Fault, Report, require, require_integer
 from .notes import decode_base64, read_checkpoint
 from .pruning import Pruning, read_pruned
 from .records import Line, Object, check_record, count_erased, read_line, read_object
@@ -65,7 +65,7 @@ class Bundle:
         header = _read_header(file)
         try:
             self.checkpoint = read_checkpoint(header["checkpoint"], keys)
-            self.start, self.end = _require_integer(header["from"]), _require_integer(header["to"])
+            self.start, self.end = require_integer(header["from"]), require_integer(header["to"])
             size = self.checkpoint.size
             require(
                 0 <= self.start < self.end <= size, f"header: [{self.start}, {self.end}) is not a range within {size}"
@@ -231,11 +231,6 @@ def _read_header(file: IO[bytes]) -> Object:
     require(kind.startswith(FORMAT.partition("/")[0]), f"not a proof bundle: it begins with {data[:QUOTED]!r}", USAGE)
     require(kind == FORMAT, f"the format is {kind}, but this verifier reads {FORMAT}", USAGE)
     return read_object(data, MEMBERS)
-
-
-def _require_integer(number: object) -> int:
-    require(type(number) is int, f"{number!r} is not an integer")
-    return cast("int", number)
 
 
 def _hashes(listed: list[Any], start: int, end: int) -> list[tuple[int, int, bytes | None]]:

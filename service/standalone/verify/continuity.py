@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from .findings import INCOMPLETE, UNTRUSTED, Fault, Report, require
+from .findings import INCOMPLETE, UNTRUSTED, Fault, Report, require, require_integer
 from .notes import claimed_checkpoint, decode_base64, read_checkpoint
 from .records import decode_hex
 from .tree import HASH_SIZE, verify_consistency
@@ -89,9 +89,9 @@ class Continuity:
         """Take note of a record that continues the log under a new name."""
         if record.get("kind") != "system" or record.get("event") != "log.epoch":
             return
-        said, kept, follower = record["previous"], _require_integer(record["kept"]), str(record["origin"])
+        said, kept, follower = record["previous"], require_integer(record["kept"]), str(record["origin"])
         epoch = Epoch(
-            position, follower, str(said["origin"]), _require_integer(said["size"]), decode_hex(said["root"]), kept
+            position, follower, str(said["origin"]), require_integer(said["size"]), decode_hex(said["root"]), kept
         )
         require(
             len(epoch.root) == HASH_SIZE and 0 <= kept <= position, "log.epoch: it cannot have kept so many records"
@@ -187,8 +187,3 @@ class Continuity:
                 )
                 self._report.add(Fault(what, INCOMPLETE), position=follow.position)
         return all(seen.size <= follow.kept for follow in follows)
-
-
-def _require_integer(number: object) -> int:
-    require(type(number) is int, f"{number!r} is not an integer")
-    return cast("int", number)

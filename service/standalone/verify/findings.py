@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 INTACT, TAMPERED, INCOMPLETE, UNTRUSTED, USAGE = range(5)
 WORDS = ("intact", "tampered", "incomplete", "untrusted", "usage")
@@ -31,6 +31,12 @@ def require(holds: object, what: str, verdict: int = TAMPERED) -> None:
         raise Fault(what, verdict)
 
 
+def require_integer(value: object) -> int:
+    """Return the value if it is an integer; raise a Fault otherwise."""
+    require(type(value) is int, f"{value!r} is not an integer")
+    return cast("int", value)
+
+
 class Report:
     """The verdict so far, the findings, and counts of what was checked."""
 
@@ -38,7 +44,7 @@ class Report:
         self.verdict = INTACT
         self.findings: list[dict[str, Any]] = []
         self.omitted = 0
-        # What a reader should know but does not change the verdict.
+        # Notes for the reader, which do not change the verdict.
         self.notes: list[str] = []
         self.checked: dict[str, Any] = {}
         # Sentences: what an intact verdict shows, and what it does not show.

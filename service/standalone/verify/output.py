@@ -70,5 +70,5 @@ def _format_lines(report: Report, checkpoint: Checkpoint | None) -> list[str]:
 
 
 def _list_shown(report: Report) -> list[str]:
-    """What the check shows; nothing, unless the verdict is intact."""
+    """The sentences that the check shows; none unless the verdict is intact."""
     return report.shown if report.verdict == INTACT else []

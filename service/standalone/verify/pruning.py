@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .findings import INCOMPLETE, Fault, Report, require
+from .findings import INCOMPLETE, Fault, Report, require, require_integer
 from .notes import decode_base64
 from .records import read_object
 from .times import LONG, SILENCE, format_days, format_time, parse_age, parse_time
@@ -147,7 +147,7 @@ def read_pruned(said: Object | None, checkpoint: Checkpoint, report: Report) -> 
         return None
     require(said.keys() == MEMBERS, "header: pruned has unexpected members")
     body, path = decode_base64(said["body"]), [decode_base64(sibling) for sibling in said["inclusion"]]
-    record, to, position = read_object(body), _require_integer(said["to"]), _require_integer(said["position"])
+    record, to, position = read_object(body), require_integer(said["to"]), require_integer(said["position"])
     if not verify_inclusion(leaf_hash(body), position, checkpoint.size, path, checkpoint.root):
         report.add(Fault("header: the record of the pruning is not in the log"))
         return None
@@ -158,13 +158,8 @@ def read_pruned(said: Object | None, checkpoint: Checkpoint, report: Report) -> 
     # Records after this one were written later, so they were not pruned then.
     require(to <= position, "header: the pruning includes its own record or later ones")
     policy: Any = record.get("retention")
-    records = _require_integer(record["records"])
+    records = require_integer(record["records"])
     require(0 < records <= to, f"header: the record says that {records} of {to} records were pruned")
     return PruningRecord(
         to, position, records, parse_time(record["decided_at"]), parse_time(record["older_than"]), str(policy)
     )
-
-
-def _require_integer(number: object) -> int:
-    require(type(number) is int, f"{number!r} is not an integer")
-    return cast("int", number)
