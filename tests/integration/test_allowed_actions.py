@@ -1,4 +1,4 @@
-"""?include=actions over HTTP: an action that is shown is decided with yes when really asked, any other with no."""
+"""?include=actions over HTTP: a shown action is allowed when it is requested, and any other is denied."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def sheets(house: House) -> list[UUID]:
 
 
 async def outcome(house: House, running: InProcess, token: str, sheet: UUID, action: str) -> str:
-    """How the real request was decided, whatever it was answered."""
+    """The decision on the real request, from the log."""
     method, path, body = REQUESTS[action]
     headers = {} if action == "read" else {"If-Match": '"999"'}
     answer = await running.send(method, f"/v1/timesheets/{sheet}{path}", token, headers=headers, body=body)
@@ -69,7 +69,7 @@ async def test_a_shown_action_is_allowed_and_one_that_is_not_shown_is_denied(
             assert (action in actions) is (decided == "allow"), (action, actions)
 
 
-async def test_hints_are_no_decisions_and_cost_no_further_statement(
+async def test_allowed_actions_are_not_recorded_and_cost_no_further_statement(
     house: House, running: InProcess, sheets: list[UUID]
 ) -> None:
     token = running.token(sub="mia", scope=ALL)
@@ -90,10 +90,10 @@ async def test_an_unknown_inclusion_is_refused_by_name(house: House, running: In
     assert answer.json()["fields"][0]["field"] == "query.include"
 
 
-async def test_no_button_is_shown_that_the_sheets_state_would_answer_with_409(
+async def test_no_action_is_shown_that_ends_in_409_in_the_state_of_the_sheet(
     house: House, running: InProcess, sheets: list[UUID]
 ) -> None:
-    """Also under a policy that allows an action in states from which it does not start."""
+    """Even under a policy that allows an action in states from which it cannot start."""
     text = shipped()
     more = text.rules + "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
     new = replace(text, rules=more, cases={})
@@ -109,7 +109,7 @@ async def test_no_button_is_shown_that_the_sheets_state_would_answer_with_409(
     assert tried.status_code == 409, tried.text
     assert shown["state"] == "approved"
     assert shown["actions"] == ["read"]
-    assert {one["state"]: "submit" in one["actions"] for one in listed} == {
+    assert {sheet["state"]: "submit" in sheet["actions"] for sheet in listed} == {
         "draft": True, "rejected": True, "submitted": False, "approved": False,
     }  # fmt: skip
     assert set(next(one["may"] for one in told if one["person"] == str(house.people["ana"]))) == {"read"}

@@ -1,5 +1,4 @@
-"""Work on whole policies is done in a process of its own: it says the same as here, ends with whoever asked, and keeps
-no other request waiting."""
+"""The check worker gives the same results as a check in this process, ends with its caller, and delays no request."""
 
 from __future__ import annotations
 
@@ -31,13 +30,13 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 ENDLESS = "import os, pathlib, time; pathlib.Path({path!r}).write_text(str(os.getpid())); time.sleep(600)"
 
 
-def instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Let another program stand in for the work."""
+def replace_worker(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Run another program in place of the worker."""
     monkeypatch.setattr(check_worker, "COMMAND", (sys.executable, "-I", "-c", program))
 
 
 async def started(path: Path) -> int:
-    """The id of the process that writes it there."""
+    """The process id that the program writes to the file."""
 
     async def written() -> str:
         return await asyncio.to_thread(lambda: path.read_text() if path.exists() else "")
@@ -59,21 +58,21 @@ async def gone(process: int) -> None:
 @pytest.mark.parametrize(
     "text", [shipped(), with_rows(EXTRA), with_rows("p, allow, owner"), replace(shipped(), model="no model")]
 )
-async def test_it_says_of_a_policy_what_is_said_here(text: PolicyText) -> None:
+async def test_it_reports_what_a_check_in_this_process_reports(text: PolicyText) -> None:
     found = await check_worker.check(text, examination.PROPOSAL, shipped())
     assert found == examination.report(text, examination.PROPOSAL, shipped())
 
 
-async def test_it_compares_as_is_compared_here_and_tells_what_cannot_be_read() -> None:
+async def test_it_compares_as_this_process_does_and_reports_texts_that_cannot_be_read() -> None:
     before, after = shipped(), with_rows(EXTRA)
     assert await check_worker.compare(before, after) == compare_policies(parse(before), parse(after))
     with pytest.raises(PolicyRejected, match="A p row has 9 fields"):
         await check_worker.compare(before, with_rows("p, allow, owner"))
 
 
-async def test_it_ends_with_whoever_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_it_ends_with_its_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "process"
-    instead(monkeypatch, ENDLESS.format(path=str(place)))
+    replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
     asked = asyncio.create_task(check_worker.check(shipped(), 1))
     process = await started(place)
     asked.cancel()
@@ -82,39 +81,39 @@ async def test_it_ends_with_whoever_asked(monkeypatch: pytest.MonkeyPatch, tmp_p
     await gone(process)
 
 
-async def test_it_ends_with_its_time_and_then_one_may_ask_again(
+async def test_it_ends_after_its_time_and_the_check_can_be_repeated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place = tmp_path / "process"
-    instead(monkeypatch, ENDLESS.format(path=str(place)))
+    replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
     monkeypatch.setattr(check_worker, "MAX_SECONDS", 1)
     with pytest.raises(TryLater, match="did not finish within 1 s"):
         await check_worker.check(shipped(), 1)
 
 
-async def test_a_policy_that_makes_it_fail_is_refused_and_one_that_was_killed_may_be_sent_again(
+async def test_a_policy_that_makes_it_fail_is_refused_and_a_killed_check_can_be_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    instead(monkeypatch, "import sys; sys.stdin.read(); raise MemoryError")
+    replace_worker(monkeypatch, "import sys; sys.stdin.read(); raise MemoryError")
     found = await check_worker.check(shipped(), 1)
     assert found.complaints == (check_worker.UNFINISHED,)
-    instead(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)")
+    replace_worker(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)")
     with pytest.raises(TryLater):
         await check_worker.check(shipped(), 1)
 
 
-async def test_it_learns_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_gets_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY", "a secret")
     program = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9 * any('TIMEWARDEN' in x for x in os.environ))"
-    instead(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
+    replace_worker(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
     assert await check_worker.check(shipped(), 1) == examination.PolicyReport()
 
 
-async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second_proposal_waits(
+async def test_while_a_proposal_is_checked_only_a_second_proposal_waits(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place, real = tmp_path / "process", check_worker.COMMAND
-    instead(monkeypatch, ENDLESS.format(path=str(place)))
+    replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
     monkeypatch.setattr(administration, "LONGEST_WAIT", 0.2)
     async with unshared_api(house, issuer) as running:
         first = asyncio.create_task(propose(running, with_rows(EXTRA)))

@@ -1,4 +1,4 @@
-"""What `timewarden policy` says on a terminal, and its exit codes: beside an API that answers as it is told to."""
+"""The output and exit codes of `timewarden policy`, with an API that gives prepared answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REFUSED = {
 
 @dataclass
 class Api:
-    """Answers by `METHOD path`, in turn where there are several; `seen` is what was asked."""
+    """Answers by `METHOD path`, in turn if there are several. `seen` holds the requests."""
 
     answers: dict[str, Any]
     seen: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ def run(api: Api, *words: str) -> Result:
     return CliRunner(env=environment).invoke(timewarden, ["policy", *words])
 
 
-def test_what_somebody_wrote_says_nothing_to_the_terminal() -> None:
+def test_text_of_others_cannot_control_the_terminal() -> None:
     nasty = {**VERSION, "message": NASTY}
     page = {"items": [nasty], "next_cursor": None}
     active = {**nasty, "activated_at": "2026-11-01T00:00:00Z"}
@@ -117,7 +117,7 @@ def test_what_somebody_wrote_says_nothing_to_the_terminal() -> None:
         assert SHOWN in run(api, "propose", "-m", "why").output
 
 
-def test_a_proposal_is_told_what_is_odd_and_a_refused_one_what_was_meant() -> None:
+def test_a_proposal_shows_warnings_and_a_refused_one_shows_suggestions() -> None:
     odd = {"file": "cases", "line": 0, "column": 0, "message": "There are fewer", "suggestion": None}
     proposed = (201, {**VERSION, "warnings": [odd], "untried": [odd]})
     with served({"POST /v1/policies/versions": proposed}) as api:
@@ -126,20 +126,20 @@ def test_a_proposal_is_told_what_is_odd_and_a_refused_one_what_was_meant() -> No
         0, ["untried: policies/cases: There are fewer", "warning: policies/cases: There are fewer"],
     )  # fmt: skip
     assert "Proposed as version 2" in told.output
-    # With whatever message: a pipeline that runs again proposes nothing.
+    # With any message: a pipeline that runs again proposes nothing.
     with served({"POST /v1/policies/versions": VERSION}) as api:
         assert "These files wait already as version 2" in run(api, "propose", "-m", "why").output
     with served({"POST /v1/policies/versions": (422, REFUSED)}) as api:
         told = run(api, "propose", "-m", "why")
     assert told.exit_code == 2
-    # Whole lines, however narrow the terminal: they are found by tools.
+    # Whole lines even on a narrow terminal, so that tools find them.
     assert told.stderr.splitlines() == [
         "timewarden: 422: This policy cannot become active",
         "  policy.csv:3:10: 'ownr' is not a known relation (did you mean 'owner'?)",
     ]
 
 
-def test_exit_code_1_says_that_something_differs_and_2_that_something_went_wrong() -> None:
+def test_exit_code_1_means_a_difference_and_2_an_error() -> None:
     with served(
         {"GET /v1/policies/versions/2/diff": DIFF, "GET /v1/policies/versions/1/diff": {**DIFF, "same": True}}
     ) as api:
@@ -160,13 +160,13 @@ def test_exit_code_1_says_that_something_differs_and_2_that_something_went_wrong
         ("http://127.0.0.1:1", "a\nb", "TIMEWARDEN_TOKEN holds characters that no access token has"),
     ],
 )
-def test_an_address_or_a_token_that_is_none_is_told_in_words(api: str, token: str, says: str) -> None:
+def test_a_malformed_address_or_token_is_explained(api: str, token: str, says: str) -> None:
     environment = {"TIMEWARDEN_API": api, "TIMEWARDEN_TOKEN": token}
     told = CliRunner(env=environment).invoke(timewarden, ["policy", "list"])
     assert (told.exit_code, says in told.stderr) == (2, True), told.output
 
 
-def test_what_another_server_answers_is_told_in_words() -> None:
+def test_an_answer_of_another_server_is_explained() -> None:
     class Html(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -184,7 +184,7 @@ def test_what_another_server_answers_is_told_in_words() -> None:
     assert (told.exit_code, "answers, but not as this API does" in told.stderr) == (2, True), told.output
 
 
-def test_files_that_cannot_be_read_are_an_error_and_no_difference(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_an_error_and_not_a_difference(tmp_path: Path) -> None:
     active = {**VERSION, "model": "", "rules": "", "vocabulary": "", "cases": {}}
     with served({"GET /v1/policies/active": active}) as api:
         done = subprocess.run(
@@ -199,7 +199,7 @@ def test_files_that_cannot_be_read_are_an_error_and_no_difference(tmp_path: Path
     assert (done.returncode, "The file cannot be read" in done.stderr) == (2, True), done.stderr
 
 
-def test_a_difference_tells_of_cases_and_of_what_was_not_compared_to_the_end() -> None:
+def test_a_diff_shows_cases_and_what_was_not_compared_to_the_end() -> None:
     with served({"GET /v1/policies/versions/2/diff": DIFF}) as api:
         told = run(api, "diff", "2").output
     assert "case removed: owners read (cases/a.yaml:3)" in told
@@ -207,8 +207,8 @@ def test_a_difference_tells_of_cases_and_of_what_was_not_compared_to_the_end() -
     assert "Not compared to the end, there is too much, so more may change: read of the kind log" in told
 
 
-def test_a_client_without_a_person_activates_and_goes_back() -> None:
-    """`/v1/me` is for people; which version decides is asked of the policy."""
+def test_a_client_without_a_person_activates_and_rolls_back() -> None:
+    """`/v1/me` is for people. The active version comes from the list of versions."""
     with served({
         "GET /v1/policies/active": VERSION,
         "POST /v1/policies/versions/7/activate": {**VERSION, "number": 7},
@@ -217,7 +217,7 @@ def test_a_client_without_a_person_activates_and_goes_back() -> None:
         assert run(api, "activate", "7").output == "Version 7 decides now; before it was 2.\n"
         assert json.loads(run(api, "activate", "7", "--json").output)["number"] == 7
         assert run(api, "rollback").output == "Version 1 decides again; before it was 2.\n"
-    assert not any("/v1/me" in one for one in api.seen)
+    assert not any("/v1/me" in request for request in api.seen)
 
 
 PAULA = "0198c0de-0000-7000-8000-0000000000aa"
@@ -234,7 +234,7 @@ def activating(newest: dict[str, Any], me: object = None) -> dict[str, Any]:
     }
 
 
-def test_the_latest_version_is_ones_own_newest_proposal_and_is_told_first() -> None:
+def test_latest_is_the_newest_proposal_of_the_caller_and_is_shown_first() -> None:
     with served(activating(MINE)) as api:
         told = run(api, "activate", "latest")
         assert told.exit_code == 0
@@ -253,14 +253,14 @@ def test_the_latest_version_is_ones_own_newest_proposal_and_is_told_first() -> N
         ({**MINE, "parent": 1}, ME, "proposed while version 1 decided, and version 2 decides now"),
     ],
 )
-def test_a_latest_version_of_somebody_else_or_beside_another_is_not_activated_unasked(
+def test_a_latest_version_of_another_author_is_not_activated_without_confirmation(
     newest: dict[str, Any], me: object, says: str
 ) -> None:
     with served(activating(newest, me)) as api:
         told = run(api, "activate", "latest")
         assert (told.exit_code, says in told.output) == (2, True), told.output
         assert "Nothing was activated; say --yes, or the number: policy activate 7" in told.output
-        assert not any(one.startswith("POST") for one in api.seen)
+        assert not any(request.startswith("POST") for request in api.seen)
         assert run(api, "activate", "latest", "--yes").exit_code == 0
         assert "POST /v1/policies/versions/7/activate" in api.seen
 
@@ -272,11 +272,11 @@ def test_a_latest_version_of_somebody_else_or_beside_another_is_not_activated_un
         ({**MINE, "state": "active", "active": True}, "The newest version, 7, decides already (why)"),
     ],
 )
-def test_what_decided_before_is_not_the_latest_proposal(newest: dict[str, Any], says: str) -> None:
+def test_a_version_that_was_active_is_not_the_latest_proposal(newest: dict[str, Any], says: str) -> None:
     with served(activating(newest)) as api:
         told = run(api, "activate", "latest", "--yes")
         assert (told.exit_code, says in told.output) == (2, True), told.output
-        assert not any(one.startswith("POST") for one in api.seen)
+        assert not any(request.startswith("POST") for request in api.seen)
 
 
 def test_a_client_that_proposed_for_itself_activates_its_own() -> None:
@@ -285,14 +285,14 @@ def test_a_client_that_proposed_for_itself_activates_its_own() -> None:
         assert run(api, "activate", "latest").output.startswith("Version 7, proposed by you at ")
 
 
-def test_what_is_no_version_is_told_what_a_version_is() -> None:
+def test_a_malformed_version_is_explained() -> None:
     with served({}) as api:
         told = run(api, "activate", "newest")
     assert told.exit_code == 2
     assert "'newest' is no version: give its number, or latest" in " ".join(told.output.split())
 
 
-def test_the_latest_version_is_compared_and_tried_too() -> None:
+def test_the_latest_version_can_be_compared_and_simulated() -> None:
     with served({
         **activating(MINE), "GET /v1/policies/versions/7/diff": DIFF, "POST /v1/policies/simulate": SIMULATED,
     }) as api:  # fmt: skip
@@ -305,8 +305,8 @@ def test_the_latest_version_is_compared_and_tried_too() -> None:
 def test_all_versions_are_listed_page_by_page() -> None:
     pages = [{"items": [{**VERSION, "number": n}], "next_cursor": c} for n, c in ((3, "more"), (2, None), (3, "more"))]
     with served({"GET /v1/policies/versions": pages}) as api:
-        assert [one["number"] for one in json.loads(run(api, "list", "--all", "--json").output)] == [3, 2]
-        assert [one["number"] for one in json.loads(run(api, "list", "--json").output)] == [3]
+        assert [version["number"] for version in json.loads(run(api, "list", "--all", "--json").output)] == [3, 2]
+        assert [version["number"] for version in json.loads(run(api, "list", "--json").output)] == [3]
     assert api.seen[1].endswith("cursor=more")
 
 
@@ -319,12 +319,12 @@ def test_all_versions_are_listed_page_by_page() -> None:
         ("x", "is neither"),
     ],
 )
-def test_a_time_that_is_none_is_told_in_words(since: str, says: str) -> None:
+def test_a_malformed_time_is_explained(since: str, says: str) -> None:
     told = run(Api({}), "replay", "2", "--since", since)
     assert (told.exit_code, says in told.output.replace("\n", " ")) == (2, True), told.output
 
 
-def test_what_takes_long_is_said_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_request_shows_that_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     release = Event()
 
     def said(_seconds: float, say: Any) -> Any:
@@ -343,7 +343,7 @@ def test_what_takes_long_is_said_to_be_waited_for(monkeypatch: pytest.MonkeyPatc
 
 @dataclass
 class Announced:
-    """A timer whose time has come at once."""
+    """A timer that fires at once."""
 
     thread: Thread
     daemon: bool = False
@@ -362,7 +362,7 @@ SIMULATED = {
 }  # fmt: skip
 
 
-def test_a_simulation_does_not_say_that_a_rule_would_allow_what_another_denies() -> None:
+def test_a_simulation_shows_no_near_miss_when_a_rule_denies() -> None:
     with served({"POST /v1/policies/simulate": SIMULATED}) as api:
         denied = run(api, "simulate", "approve").output
     assert "never denies it to everybody" in denied
@@ -382,7 +382,7 @@ JOB = {
 WHERE = f"/v1/replays/{JOB['id']}"
 
 
-def test_a_replay_fails_on_what_it_is_told_to_fail_on() -> None:
+def test_a_replay_fails_on_the_outcomes_that_it_was_given() -> None:
     with served({"POST /v1/replays": JOB}) as api:
         assert run(api, "replay", "2").exit_code == 0
         assert run(api, "replay", "2", "--fail-on", "deny_to_allow").exit_code == 0
@@ -390,7 +390,7 @@ def test_a_replay_fails_on_what_it_is_told_to_fail_on() -> None:
         assert run(api, "replay", "2", "--fail-on", "same").exit_code == 2
 
 
-def test_a_replay_is_waited_for_again_by_its_id() -> None:
+def test_a_replay_can_be_waited_for_again_by_its_id() -> None:
     with served({f"GET {WHERE}": [{**JOB, "state": "running"}, JOB]}) as api:
         told = run(api, "replay", "--attach", str(JOB["id"]))
         assert (told.exit_code, "again under version 2" in told.output) == (0, True), told.output
@@ -400,7 +400,7 @@ def test_a_replay_is_waited_for_again_by_its_id() -> None:
             assert run(api, "replay", *wrong).exit_code == 2
 
 
-def test_whoever_cannot_wait_any_longer_is_told_how_to_wait_again() -> None:
+def test_a_wait_that_times_out_says_how_to_continue() -> None:
     refused = (401, {"detail": "The access token has expired"})
     with served({"POST /v1/replays": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
         told = run(api, "replay", "2")
@@ -409,13 +409,13 @@ def test_whoever_cannot_wait_any_longer_is_told_how_to_wait_again() -> None:
     assert f"`timewarden policy replay --attach {JOB['id']}` waits for it" in told.output
 
 
-def test_a_replay_that_somebody_else_cancelled_says_so() -> None:
+def test_a_replay_that_another_caller_cancelled_says_so() -> None:
     with served({f"GET {WHERE}": {**JOB, "state": "cancelled"}}) as api:
         told = run(api, "replay", "--attach", str(JOB["id"]))
     assert (told.exit_code, "The replay was cancelled after 7 decisions" in told.output) == (2, True), told.output
 
 
-def test_replays_are_listed_with_what_they_are_of() -> None:
+def test_replays_are_listed_with_their_subjects() -> None:
     with served({"GET /v1/replays": {"items": [JOB], "next_cursor": None}}) as api:
         told = run(api, "replays").output
         assert str(JOB["id"]) in told

@@ -44,7 +44,7 @@ def test_a_failing_case_ends_with_exit_code_1_and_its_file_and_line(policies: Pa
     file = policies / "cases" / "import.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("verdict: allow", "verdict: deny", 1).replace("  rule: upload-contractors\n", "", 1))
-    line = 1 + next(n for n, one in enumerate(text.splitlines()) if one.startswith("- case:"))
+    line = 1 + next(n for n, row in enumerate(text.splitlines()) if row.startswith("- case:"))
     run = tried(policies)
     assert run.returncode == 1
     assert f"error: {file}:{line}:1: Case" in run.stdout
@@ -72,17 +72,17 @@ def test_rows_that_no_case_exercises_are_named_and_refuse_nothing(policies: Path
         ("p, deny, role:auditor, read, any, log, read:audit, always, no", "conflicts with 'audit-read'"),
     ],
 )
-def test_what_would_be_refused_is_told_by_line_with_exit_code_1(policies: Path, row: str, says: str) -> None:
+def test_a_policy_that_would_be_refused_ends_with_exit_code_1_and_its_line(policies: Path, row: str, says: str) -> None:
     rules = policies / "policy.csv"
     line = len(rules.read_text(encoding="utf-8").splitlines()) + 1
     with rules.open("a", encoding="utf-8") as file:
         file.write(row + "\n")
     run = tried(policies)
     assert run.returncode == 1
-    assert any(one.startswith(f"error: {rules}:{line}:1: ") and says in one for one in run.stdout.splitlines())
+    assert any(row.startswith(f"error: {rules}:{line}:1: ") and says in row for row in run.stdout.splitlines())
 
 
-def test_a_directory_without_a_policy_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_a_policy_is_reported(tmp_path: Path) -> None:
     run = tried(tmp_path)
     assert run.returncode == 1
     assert "The file cannot be read" in run.stdout

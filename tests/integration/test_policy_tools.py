@@ -1,5 +1,4 @@
-"""What a policy author has in hand, over HTTP: what is wrong with a proposal, by file and line, and what a version
-would change."""
+"""Tools of policy authors over HTTP: the complaints about a proposal by file and line, and what a version changes."""
 
 from __future__ import annotations
 
@@ -94,7 +93,7 @@ WRONG: dict[str, tuple[PolicyText, str, int, str]] = {
 
 
 @pytest.mark.parametrize(("text", "file", "line", "says"), WRONG.values(), ids=WRONG)
-async def test_a_bad_proposal_is_told_file_line_and_cause_and_changes_nothing(
+async def test_a_bad_proposal_gets_file_line_and_cause_and_changes_nothing(
     house: House, running: InProcess, text: PolicyText, file: str, line: int, says: str
 ) -> None:
     answer = await propose(running, text)
@@ -110,14 +109,14 @@ async def test_a_bad_proposal_is_told_file_line_and_cause_and_changes_nothing(
 
 
 @pytest.mark.parametrize("message", ["", " \t", "\x1b[31mred", "two\nlines", "nul\x00", "x" * 501])
-async def test_a_message_is_one_line_that_says_something(house: House, running: InProcess, message: str) -> None:
+async def test_a_message_is_a_single_line_with_text(house: House, running: InProcess, message: str) -> None:
     answer = await propose(running, with_rows(EXTRA), message)
     assert answer.status_code in {400, 422}, answer.text
     assert "message" in answer.json()["detail"]
     assert await house.count("policy_version") == 1
 
 
-async def test_a_useless_row_is_taken_with_a_warning(running: InProcess) -> None:
+async def test_a_shadowed_row_is_accepted_with_a_warning(running: InProcess) -> None:
     narrow = "p, allow, owner, read, draft, timesheet, read:timesheets, mfa, narrow"
     answer = await propose(running, with_rows(narrow, cases=dict(shipped().cases)))
     assert answer.status_code == 201, answer.text
@@ -127,16 +126,16 @@ async def test_a_useless_row_is_taken_with_a_warning(running: InProcess) -> None
     assert (await propose(running, shipped())).json()["warnings"] == []
 
 
-async def test_a_proposal_is_told_which_cases_it_lost_and_what_no_case_tries(running: InProcess) -> None:
+async def test_a_proposal_reports_lost_cases_and_what_no_case_exercises(running: InProcess) -> None:
     row = "p, allow, client:job, read, any, log, any, always, job-reads"
     told = (await propose(running, with_rows(row, cases=dict(shipped().cases)))).json()
-    assert [(one["file"], one["line"]) for one in told["untried"]] == [("policy.csv", LINES + 1)]
+    assert [(complaint["file"], complaint["line"]) for complaint in told["untried"]] == [("policy.csv", LINES + 1)]
     assert told["warnings"] == []
     fewer = (await propose(running, with_rows())).json()
     assert any("are missing, such as '" in warning["message"] for warning in fewer["warnings"])
 
 
-async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: House, running: InProcess) -> None:
+async def test_the_last_proposal_is_not_stored_twice(house: House, running: InProcess) -> None:
     first, again = await propose(running, with_rows(EXTRA)), await propose(running, with_rows(EXTRA))
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["number"] == first.json()["number"] == 2
@@ -145,8 +144,8 @@ async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: Hou
     assert await house.count("audit_record WHERE convert_from(body, 'UTF8') LIKE '%policy.proposed%'") == 1
 
 
-async def test_what_was_proposed_before_something_was_activated_is_proposed_anew(running: InProcess) -> None:
-    """It has another parent, and four eyes ask what was proposed since."""
+async def test_a_proposal_from_before_an_activation_is_stored_again(running: InProcess) -> None:
+    """It has another parent, and four eyes look at what was proposed since."""
     for text in (with_rows(), with_rows(EXTRA)):
         assert (await propose(running, text)).status_code == 201
     await activate(running, 2, 1)
@@ -159,7 +158,7 @@ async def diff(running: InProcess, path: str, **token: Any) -> httpx.Response:
     return await running.send("GET", f"{VERSIONS}/{path}", author(running, **token))
 
 
-async def test_a_version_is_compared_with_the_one_that_decides_or_with_another(running: InProcess) -> None:
+async def test_a_version_is_compared_with_the_active_version_or_another(running: InProcess) -> None:
     for text in (with_rows(EXTRA), with_rows()):
         assert (await propose(running, text)).status_code == 201
     found = await diff(running, "2/diff")
@@ -177,7 +176,7 @@ async def test_a_version_is_compared_with_the_one_that_decides_or_with_another(r
     assert (await diff(running, "1/diff")).json()["same"] is True
 
 
-async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House, running: InProcess) -> None:
+async def test_a_comparison_needs_the_right_to_read_both_versions(house: House, running: InProcess) -> None:
     assert (await diff(running, "1/diff", scope="write:policies")).status_code == 403
     stranger = running.token(scope="read:policies")
     assert (await running.send("GET", f"{VERSIONS}/1/diff", stranger)).status_code in {403, 404}
@@ -188,7 +187,7 @@ async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House
     assert await house.count("audit_record") == before + 2
 
 
-async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
+async def test_a_comparison_that_waits_too_long_for_others_ends_in_try_later(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, release, whole = asyncio.Event(), asyncio.Event(), check_worker.compare
