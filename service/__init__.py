@@ -1,6 +1,6 @@
-"""Timewarden: a timesheet API whose every answer is decided by a policy and remembered by an append-only log.
+"""Timewarden: a timesheet API in which a policy decides every request and an append-only log records every decision.
 
-The floors are drawn in README.md and are checked by import-linter (pyproject.toml) and tests/unit/test_architecture.py.
+README.md draws the rooms; import-linter (pyproject.toml) and tests/unit/test_architecture.py check their imports.
 """
 
 # The release; a test keeps it equal to pyproject.toml.

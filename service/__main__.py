@@ -1,6 +1,6 @@
-"""The command line, `timewarden`. Each command stands in service/commands and is loaded only when it is called.
+"""The command line, `timewarden`. Each command is a module of service/commands and is loaded only when it is called.
 
-`up`, `demo` and `token get` belong to development: where service/development is not installed, they are not there.
+`up`, `demo` and `token get` are for development: they exist only if service/development is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.commands.doors import ERROR, Door
 from service.errors import PolicyRejected, TimewardenError
 from service.variables import refuse_unknown_variables
 
-# Command to the module that holds it under its own name.
+# Commands, and the modules that hold them under the same name.
 COMMANDS = {
     "serve": "serve",
     "keep": "keep",
@@ -34,9 +34,9 @@ DEVELOPMENT = {"up": "up", "demo": "demo"}
 
 
 def commands() -> dict[str, str]:
-    """What can be called here."""
-    there = importlib.util.find_spec("service.development") is not None
-    return {**DEVELOPMENT, **COMMANDS} if there else COMMANDS
+    """The commands of this installation, with their modules."""
+    development = importlib.util.find_spec("service.development") is not None
+    return {**DEVELOPMENT, **COMMANDS} if development else COMMANDS
 
 
 @click.group(cls=Door, further=commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +53,7 @@ def _settings() -> frozenset[str]:
 
 
 def main() -> None:
-    """Run the command line; our own errors become one sentence on standard error."""
+    """Run the command line; our own errors become one line on standard error."""
     try:
         timewarden()
     except PolicyRejected as error:
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _end(sentence: str) -> NoReturn:
-    # The exit code tells too, where standard error cannot be written.
+    # If standard error cannot be written, the exit code still tells.
     with suppress(OSError):
         click.echo(sentence, err=True)
     sys.exit(ERROR)

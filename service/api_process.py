@@ -1,4 +1,4 @@
-"""What one API process opens, asks for its readiness, and closes. Part of the composition root.
+"""Opens and closes the parts of an API process, and reports its readiness. Part of the composition root.
 
 It owns the process's pools, key cache and policy snapshots; nothing is durable here.
 """
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
 from service.log.keeper_status import read_status
 from service.log.roles import check_role
-from service.pauses import growing_pauses
 from service.standard_error import standard_error
 from service.web.http.health import HealthPart, Ready
 
@@ -36,28 +36,29 @@ if TYPE_CHECKING:
     from service.log.log import Log
     from service.web.http.rate_limits import Counters
 
-# For so many seconds a failed flush of the log makes a replica unready.
-FAILED_WITHIN = 5.0
-# Seconds after which a thread that computes lets the requests go on: a policy version that is built beside them would
-# otherwise hold up each of their steps for Python's five milliseconds.
+# How long a failed flush of the log makes a replica unready.
+FAILURE_SECONDS = 5.0
+# Seconds after which a computing thread lets other threads run. With Python's default of five milliseconds, building a
+# policy version in a thread would delay every step of the requests.
 SWITCH_INTERVAL = 0.001
-# Seconds between two reports to the supervisor, and until readiness that is not known by then is told as missing.
+# Seconds between reports to the supervisor, and until a readiness check that does not end is reported as a failure.
 REPORT_SECONDS: Final = 1.0
-MAX_LOOK_SECONDS: Final = 3.0
+MAX_CHECK_SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Progress:
-    """Why the databases are not open yet, None once they are; and the look at readiness that is under way."""
+    """Why the databases are not open yet, None once they are; and the readiness check that is running."""
 
     problem: str | None = "starts"
-    look: asyncio.Task[Ready] | None = None
+    check: asyncio.Task[Ready] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What one API process opens and closes. `health` is apart: readiness must not wait behind requests."""
+    """The parts that an API process opens and closes. `health` is a pool of its own, so that readiness does not wait
+    for requests."""
 
     requests: Database
     log: Log
@@ -75,11 +76,11 @@ class Api:
 
     @asynccontextmanager
     async def running(self, _app: object) -> AsyncIterator[None]:
-        """Open the databases and fetch keys; close it all after.
+        """Open the databases and fetch keys; close everything after the block.
 
-        While Postgres is away the process runs all the same: requests are answered 503, readiness says why, and it is
-        tried again with growing pauses. Raises what else is wrong at the first attempt, such as Misconfigured for a
-        role that could rewrite the log.
+        While Postgres is unavailable, the process runs: requests are answered 503, readiness says why, and it retries
+        with backoff. Raises other errors of the first attempt, such as Misconfigured for a role that could rewrite the
+        log.
         """
         sys.setswitchinterval(SWITCH_INTERVAL)
         tasks: list[asyncio.Task[None]] = []
@@ -95,7 +96,7 @@ class Api:
             await self.tokens.start()
             yield
         finally:
-            under_way = [*tasks, self.progress.look] if self.progress.look else tasks
+            under_way = [*tasks, self.progress.check] if self.progress.check else tasks
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
@@ -110,8 +111,8 @@ class Api:
             await databases.aclose()
 
     async def _open(self, watching: AsyncExitStack, databases: AsyncExitStack) -> None:
-        """Refuse a role that could rewrite the log, open the pools and load the policy, without which nothing is
-        decided. A failed attempt leaves nothing open."""
+        """Refuse a role that could rewrite the log, open the pools and load the policy. A failed attempt leaves nothing
+        open."""
         async with AsyncExitStack() as attempt:
             await _open_database(self.health, attempt)
             async with self.health.connection() as connection:
@@ -123,7 +124,7 @@ class Api:
         self.progress.problem = None
 
     async def _open_later(self, watching: AsyncExitStack, databases: AsyncExitStack) -> None:
-        for pause in growing_pauses():
+        for pause in backoff_seconds():
             _log.warning("database_away", problem=self.progress.problem, next_attempt_seconds=round(pause, 1))
             await asyncio.sleep(pause)
             try:
@@ -135,43 +136,43 @@ class Api:
                 return
 
     async def _report(self, channel: int) -> None:
-        """Tell the supervisor once a second how we are. It sees by this too that this event loop turns, so a look that
-        takes long, as at a database that fell silent, holds up no report."""
+        """Report readiness to the supervisor once a second. Reports also show that the event loop runs, so a check that
+        takes long, because the database does not answer, delays no report."""
         _, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel))
-        looking: asyncio.Task[Ready] | None = None
+        checking: asyncio.Task[Ready] | None = None
         known, since = _unknown("start", "starts"), 0.0
         while True:
-            if looking is None:
-                looking, since = asyncio.create_task(self.look()), time.monotonic()
-            await asyncio.wait({looking}, timeout=REPORT_SECONDS)
+            if checking is None:
+                checking, since = asyncio.create_task(self.check()), time.monotonic()
+            await asyncio.wait({checking}, timeout=REPORT_SECONDS)
             waited = time.monotonic() - since
-            if looking.done():
-                # A look that fails in a way that nobody expected is no readiness, and no reason to fall silent.
-                failed = looking.exception()
-                known, looking = (_unknown("look", type(failed).__name__) if failed else looking.result()), None
-            elif waited > MAX_LOOK_SECONDS:
+            if checking.done():
+                # A check that fails unexpectedly means not ready; reports go on.
+                failed = checking.exception()
+                known, checking = (_unknown("check", type(failed).__name__) if failed else checking.result()), None
+            elif waited > MAX_CHECK_SECONDS:
                 known = _unknown("database", f"has not answered for {waited:.0f} s")
             writer.write(msgspec.json.encode(known) + b"\n")
             await writer.drain()
-            if looking is None:
+            if checking is None:
                 await asyncio.sleep(REPORT_SECONDS)
 
-    async def look(self) -> Ready:
-        """Readiness: database, log, policy and the keys of one issuer are needed; the keeper's parts are told of.
+    async def check(self) -> Ready:
+        """Readiness: database, log, policy and the keys of one issuer are required; the keeper's parts are reported.
 
-        Whoever asks while a look is under way gets its result. Anybody may ask the API for its health, any number of
-        times, and the supervisor must not wait for the one connection of these looks behind them all.
+        Concurrent calls share one check: anybody may request the health of the API any number of times, and the
+        supervisor must not wait behind them for the only connection of these checks.
         """
-        if self.progress.look is None or self.progress.look.done():
-            self.progress.look = asyncio.create_task(self._look())
-        return await asyncio.shield(self.progress.look)
+        if self.progress.check is None or self.progress.check.done():
+            self.progress.check = asyncio.create_task(self._check())
+        return await asyncio.shield(self.progress.check)
 
-    async def _look(self) -> Ready:
+    async def _check(self) -> Ready:
         parts: list[HealthPart] = []
         version: int | None = None
         try:
             version = self.policies.current().number
-            parts.append(policy_part(self.policies))
+            parts.append(check_policy(self.policies))
         except TryLater as error:
             parts.append(HealthPart("policy", ready=False, needed=True, detail=error.public))
         try:
@@ -182,42 +183,42 @@ class Api:
                 HealthPart(status.part, ready=status.ready, needed=False, detail=status.detail) for status in statuses
             ]
         except TryLater:
-            # The public sentence is for callers: it speaks of changes, and a look at health changes nothing.
+            # The public message is about changes, and a readiness check changes nothing.
             detail = self.progress.problem or "does not answer"
             parts.append(HealthPart("database", ready=False, needed=True, detail=detail))
-        parts.append(self._log())
-        parts += parts_of_issuers(self.tokens.states())
-        parts.append(_log_lines())
+        parts.append(self._check_log())
+        parts += check_issuers(self.tokens.states())
+        parts.append(_check_log_lines())
         ready = all(part.ready for part in parts if part.needed)
         return Ready("ready" if ready else "not ready", version, parts)
 
-    def _log(self) -> HealthPart:
-        """The log is ready unless a flush failed moments ago: were it longer, no request would come to try it again."""
+    def _check_log(self) -> HealthPart:
+        """The log is not ready just after a failed flush. Later it is, or no request would come to try again."""
         state = self.log.state()
-        if state.failing is not None and state.age < FAILED_WITHIN:
+        if state.failing is not None and state.age < FAILURE_SECONDS:
             return HealthPart("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return HealthPart("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
 
 
-def parts_of_issuers(states: Sequence[KeyState]) -> list[HealthPart]:
-    """One issuer whose tokens can be judged is enough; the others are told of. Tokens of an issuer without keys are
+def check_issuers(states: Sequence[KeyState]) -> list[HealthPart]:
+    """One issuer with keys is enough; the others are reported. Requests with tokens of an issuer without keys are
     answered 503."""
     needed = not any(state.ready or state.opaque for state in states)
     parts = []
     for state in states:
         detail = f"{state.keys} keys, {state.age:.0f} s old" if state.age is not None else "has no keys yet"
         if state.last_failure:
-            detail += f"; the last look for them failed: {state.last_failure}"
+            detail += f"; the last fetch failed: {state.last_failure}"
         if state.refused:
             detail += f"; refused: {', '.join(state.refused)}"
         parts.append(HealthPart(f"keys of {state.issuer}", ready=state.ready, needed=needed, detail=detail))
     return parts
 
 
-def _log_lines() -> HealthPart:
-    """Lines for standard error are no condition of a decision, but an operator wants to know that some were lost."""
+def _check_log_lines() -> HealthPart:
+    """Lost log lines do not affect readiness, but an operator wants to know of them."""
     stream = standard_error()
-    detail = f"{stream.dropped} were dropped because standard error did not take them"
+    detail = f"{stream.dropped} were dropped because standard error did not accept them"
     return HealthPart("log lines", ready=not stream.failing, needed=False, detail=detail)
 
 
@@ -230,11 +231,11 @@ async def _open_database(database: Database, opened: AsyncExitStack) -> None:
     opened.push_async_callback(database.close)
 
 
-def policy_part(policies: PolicyVersions) -> HealthPart:
-    """What decides here. When the active version cannot be loaded the last good one is told of, and decides nothing."""
+def check_policy(policies: PolicyVersions) -> HealthPart:
+    """The active version. If it cannot be loaded, the detail names the last loaded one, and nothing is decided."""
     current = policies.current()
     if policies.trouble is not None:
-        detail = f"{policies.trouble}; version {current.number} was the last that decided"
+        detail = f"{policies.trouble}; version {current.number} was the last loaded one"
     else:
-        detail = f"version {current.number} decides; {current.errors} questions could not be decided by it"
+        detail = f"version {current.number} decides; {current.errors} requests could not be decided by it"
     return HealthPart("policy", ready=policies.trouble is None, needed=True, detail=detail)

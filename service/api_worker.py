@@ -1,7 +1,7 @@
-"""One API process, as `supervisor` starts it: `python -m service.api_worker LISTENER CHANNEL CONNECTIONS IDLE_SECONDS`.
+"""An API process, as `supervisor` starts it: `python -m service.api_worker LISTENER CHANNEL CONNECTIONS IDLE_SECONDS`.
 
-LISTENER is the inherited listening socket, which all workers share. CHANNEL is a socket to the supervisor: readiness
-goes out on it once a second, and when it closes this process ends. Settings come from the environment.
+LISTENER is the inherited listening socket, which all workers share. CHANNEL is a socket to the supervisor: the worker
+reports its readiness on it once a second, and ends when it closes. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from functools import partial
 from typing import Final
 
 from service import app
-from service.listening import run_worker
+from service.listeners import run_worker
 from service.log_lines import GRANIAN_LOGGING
 from service.parent import end_with_channel
 from service.standard_error import guard_standard_error
 
-# Seconds for the requests under way when the supervisor is gone.
-LAST_REQUESTS_SECONDS: Final = 8.0
+# Time for requests under way after the supervisor has ended.
+MAX_STOP_SECONDS: Final = 8.0
 
 
 def main(listener: int, channel: int, connections: int, idle_seconds: float) -> None:
-    """Serve until the supervisor says SIGTERM, or is gone."""
+    """Serve until the supervisor sends SIGTERM or ends."""
     guard_standard_error()
-    # Ctrl-C reaches the whole group; the supervisor alone decides what it means.
+    # Ctrl-C reaches the whole process group, but only the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (listener, channel):
         os.set_inheritable(number, False)
-    end_with_channel(channel, LAST_REQUESTS_SECONDS)
+    end_with_channel(channel, MAX_STOP_SECONDS)
     run_worker(
         partial(app.create, channel),
         listener,

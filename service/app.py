@@ -1,7 +1,7 @@
-"""The composition root of an API process: the only place where its parts meet. `create` makes it from the environment.
+"""The composition root of an API process: creates its parts and connects them. `create` reads the environment.
 
-Nothing is durable here. Every part gets plain values: settings are read in this module, in `keeper` (the other
-composition root) and by the command line alone.
+Nothing is durable here. Every part gets plain values: only this module, `keeper` (the other composition root) and the
+command line read settings.
 """
 
 from __future__ import annotations
@@ -103,14 +103,14 @@ if TYPE_CHECKING:
 
 
 def create(channel: int) -> Admission:
-    """The ASGI application of one API process, from the environment; it tells its readiness to its supervisor on the
-    socket `channel`."""
+    """Create the ASGI application of an API process from the environment. It reports its readiness to the supervisor on
+    the socket `channel`."""
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
     app = build(settings, channel=channel)
-    # Python's collector stops every request while it looks at all objects. These stay as long as the process does, so
-    # it need not look at them again: a full collection took 100 ms with them.
+    # A full garbage collection stops every request, for 100 ms with the objects made so far. They live as long as the
+    # process, so exclude them.
     gc.collect()
     gc.freeze()
     return app
@@ -118,7 +118,7 @@ def create(channel: int) -> Admission:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stateful parts behind the routes of one API process."""
+    """The stateful parts of an API process."""
 
     api: Api
     requests: Database
@@ -139,7 +139,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
 
 
 def wire(settings: Settings, *, channel: int | None = None) -> Parts:
-    """Make the stateful parts; nothing is opened before the process starts."""
+    """Create the stateful parts; none is opened before the process starts."""
 
     def database(name: str, size: int) -> Database:
         return Database(
@@ -187,14 +187,14 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         turns=Turns(
             max(1, settings.database_pool - 2),
             timeout=settings.lock_timeout,
-            full="Too many changes wait for one another; send this one again in a moment",
+            full="Too many changes are waiting for each other; send this one again in a moment",
             keeps_slot=True,
         ),
     )
     reading = Turns(
         max(1, settings.database_pool // 4),
         timeout=settings.lock_timeout,
-        full="Too many are reading the log's tree; ask again in a moment",
+        full="Too many requests are reading the log's tree; send this one again in a moment",
         keeps_slot=True,
     )
     return Parts(
@@ -213,7 +213,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
 
 
 def route(settings: Settings, parts: Parts) -> Litestar:
-    """The routes and middleware over these parts."""
+    """Create the routes and middleware for these parts."""
     issuers = issuers_of(settings)
     gate, policies, hint, senders = parts.gate, parts.policies, parts.hint, parts.senders
     cursors = Cursors(settings.cursor_key)
@@ -263,7 +263,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),
             *log_tile_routes(parts.published, gate),
             *log_proof_routes(gate),
-            *health_routes(parts.api.look),
+            *health_routes(parts.api.check),
             *metadata.metadata_routes(
                 settings.audience or issuers[0].audience,
                 [issuer.issuer for issuer in issuers],

@@ -1,8 +1,8 @@
-"""Postgres, reached through bounded pools. Each process owns its pools; all that is durable is behind them.
+"""Bounded pools of connections to Postgres. Each process owns its pools; everything durable is in Postgres.
 
-A pool never waits longer than its bound, and a database that does not answer is a TryLater, never a hang. The decision
-log has a connection beside the pool, the policy loader a Database of its own, so that no request waits for a connection
-while holding one. Whether a pooler stands between is the matter of `connecting`.
+Every wait is bounded: a database that does not answer raises TryLater and never hangs. The decision log has a
+connection beside the pool, and the policy loader a Database of its own, so no request waits for a connection while
+holding one. `connectivity` finds out whether there is a pooler in between.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import asyncpg
 
-from service.connecting import PASSING, Connecting, Connectivity, told_when_unreachable
+from service.connectivity import TRANSIENT_ERRORS, ConnectionOptions, Connectivity, translate_connection_errors
 from service.errors import DatabaseUnavailable, Overloaded, TryLater
 from service.slots import slot_free
 
@@ -46,34 +46,34 @@ class Database:
         self._size = size
         self._timeout = timeout
         self._name = name
-        self._connecting = Connecting(url, name, timeout, lock_timeout, enforced, fresh_plans)
-        # What `open` finds out.
+        self._options = ConnectionOptions(url, name, timeout, lock_timeout, enforced, fresh_plans)
+        # Set by `open`.
         self.way = Connectivity.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._reserved: list[asyncpg.Connection[asyncpg.Record]] = []
-        # How often a connection was given back that Postgres had answered on.
+        # The number of connections that were returned after Postgres had answered on them.
         self._answered = 0
 
     async def open(self) -> None:
-        """Connect. Raises Misconfigured for an unusable URL or credentials, and for a pooler behind which no time limit
-        holds; DatabaseUnavailable when nobody answers."""
-        with told_when_unreachable(self._url):
+        """Connect. Raises Misconfigured for an unusable URL or credentials, and for a pooler without time limits;
+        DatabaseUnavailable if there is no answer."""
+        with translate_connection_errors(self._url):
             try:
                 self._pool = await self._make_pool()
                 async with self._pool.acquire(timeout=self._timeout) as connection:
-                    if await self._connecting.is_direct(connection):
+                    if await self._options.is_direct(connection):
                         return
             except asyncpg.ProtocolViolationError:
-                # PgBouncer refuses to pass our time limits on: "unsupported startup parameter".
+                # PgBouncer does not pass our time limits on: "unsupported startup parameter".
                 pass
             except BaseException:
-                self._cut()
+                self._terminate()
                 raise
-            self._cut()
-            self.way = await self._connecting.way_through_pooler()
+            self._terminate()
+            self.way = await self._options.way_through_pooler()
             self._pool = await self._make_pool()
 
-    def _cut(self) -> None:
+    def _terminate(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.terminate()
@@ -84,12 +84,12 @@ class Database:
             min_size=1,
             max_size=self._size,
             max_inactive_connection_lifetime=300,
-            reset=_as_it_is,
-            **self._connecting.options(self.way),
+            reset=_keep_session,
+            **self._options.options(self.way),
         )
 
     async def close(self) -> None:
-        """Give every connection back; those that do not come back within the bound are cut."""
+        """Close every connection; those that are still in use after the bound are terminated."""
         if self._pool is None:
             return
         for connection in (*self._reserved,):
@@ -103,16 +103,16 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection outside any transaction: each statement commits by itself. Raises Overloaded when none was free
-        in time although Postgres answered others meanwhile, and DatabaseUnavailable when it does not answer."""
+        """A connection outside any transaction: each statement commits by itself. Raises Overloaded if none was free in
+        time although Postgres answered on others, and DatabaseUnavailable if it does not answer."""
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
         acquired, answered = False, self._answered
         try:
-            async with self._pool.acquire(timeout=self._timeout) as connection, _cut_when_silent(connection):
+            async with self._pool.acquire(timeout=self._timeout) as connection, _terminate_on_timeout(connection):
                 acquired = True
                 yield connection
-        except PASSING as error:
+        except TRANSIENT_ERRORS as error:
             if isinstance(error, TimeoutError) and not acquired and self._answered > answered:
                 raise Overloaded(cause=f"{self._name}: every connection was busy") from error
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
@@ -123,48 +123,48 @@ class Database:
             self._answered += 1
 
     async def reserve(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection beside the pool for one owner, who keeps it until `give_back` or until this Database closes."""
+        """A connection beside the pool, for one owner, until `give_back` or `close`."""
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
         try:
-            options = self._connecting.options(self.way)
+            options = self._options.options(self.way)
             connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._url, **options)
-        except PASSING as error:
+        except TRANSIENT_ERRORS as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
         self._reserved.append(connection)
         return connection
 
     def give_back(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        """End a reserved connection, whatever it is doing."""
+        """Terminate a reserved connection."""
         if connection in self._reserved:
             self._reserved.remove(connection)
         connection.terminate()
 
     @asynccontextmanager
     async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[Connection]:
-        """A READ COMMITTED transaction: commits when the block ends, rolls back when it raises. A `snapshot` is for
-        reading alone, and all of its statements see one moment (REPEATABLE READ).
+        """A READ COMMITTED transaction: commits when the block ends, rolls back when it raises. A `snapshot` is
+        read-only, and all of its statements see the same data (REPEATABLE READ).
 
-        When the connection is lost during COMMIT the outcome is unknown; the caller sees DatabaseUnavailable, whose
-        sentence asks to look the resource up before repeating.
+        If the connection is lost during COMMIT, the outcome is unknown: DatabaseUnavailable is raised, whose message
+        asks to look the resource up before repeating.
         """
         isolation: Literal["repeatable_read"] | None = "repeatable_read" if snapshot else None
         async with (
             self.connection() as connection,
             connection.transaction(isolation=isolation, readonly=snapshot),
-            _cut_when_silent(connection),
+            _terminate_on_timeout(connection),
         ):
             yield connection
 
 
-async def _as_it_is(_: object) -> None:
-    """Nothing of ours outlives its transaction (tests/unit/test_architecture.py), and asyncpg itself has ended an open
-    one; to ask Postgres to reset the session would cost a round trip for every use of a connection."""
+async def _keep_session(_: object) -> None:
+    """Do not reset a session, which would cost a round trip for every use of a connection. Nothing of ours outlives its
+    transaction (tests/unit/test_architecture.py), and asyncpg ends an open transaction."""
 
 
 @asynccontextmanager
-async def _cut_when_silent(connection: Connection) -> AsyncIterator[None]:
-    """Give a connection up whose server fell silent: to cancel, to roll back or to reset would each wait once more."""
+async def _terminate_on_timeout(connection: Connection) -> AsyncIterator[None]:
+    """Terminate a connection whose server does not answer: to cancel or roll back would each wait once more."""
     try:
         yield
     except TimeoutError:
@@ -173,10 +173,9 @@ async def _cut_when_silent(connection: Connection) -> AsyncIterator[None]:
 
 
 class Turns:
-    """Lets `size` tasks in at once; the others wait for up to `timeout` seconds. A bounded pool of its own kind: work
-    that may wait long for a lock takes a turn first, so that it never holds all connections. `full` is what those are
-    told whose turn does not come. A request's slot is free while it waits, unless it `keeps_slot`: where many come,
-    those that wait must count, or admission would let in more and more of them."""
+    """Limits a kind of work to `size` tasks at once; others wait for up to `timeout` seconds and then get the message
+    `full`. Work that may wait long for a lock takes a turn first, so that it never holds all connections. A waiting
+    request frees its slot, unless it `keeps_slot`: where many requests wait, they must count for admission."""
 
     def __init__(self, size: int, *, timeout: float, full: str, keeps_slot: bool = False) -> None:
         self._free = asyncio.Semaphore(size)
@@ -185,8 +184,8 @@ class Turns:
         self._full = full
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Inside this block a turn is held. Raises TryLater when none came in time."""
+    async def take(self) -> AsyncIterator[None]:
+        """Hold a turn inside the block. Raises TryLater if none is free in time."""
         held = False
         try:
             try:
@@ -196,6 +195,6 @@ class Turns:
                 raise TryLater(self._full, cause="no turn in time") from error
             yield
         finally:
-            # Also when the request ends between its turn and its slot: a turn that is lost is lost for everybody.
+            # Also if the request ends between its turn and its slot, or the turn would be lost for good.
             if held:
                 self._free.release()

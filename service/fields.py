@@ -1,4 +1,4 @@
-"""Collects what is wrong with the fields of a request, so that a caller learns all of it at once. Owns no state."""
+"""Checks fields of requests, and collects their errors, so that a caller gets all of them at once. Owns no state."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from service.errors import InvalidField
 from service.places import FieldError
 
 UNWRITABLE = frozenset({"Cc", "Cs"})
-# Letters and symbols that show nothing: fillers of Hangul, the empty Braille pattern.
+# Letters and symbols that are invisible: Hangul fillers, the empty Braille pattern.
 EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 @dataclass(slots=True)
 class Fields:
-    """Collects field errors, so that a caller learns all of them at once."""
+    """The errors found so far."""
 
     found: list[FieldError] = field(default_factory=list)
 
@@ -23,26 +23,25 @@ class Fields:
         self.found.append(FieldError(name, message))
 
     def text(self, name: str, value: str, longest: int) -> None:
-        """Wrong unless `value` has 1 to `longest` characters that can be written: no control character, no half of a
-        surrogate pair (which no UTF-8 can hold); and something in it can be seen."""
+        """Add an error unless `value` has 1 to `longest` characters, all writable and at least one visible."""
         if not 1 <= len(value) <= longest:
             self.wrong(name, f"must have 1 to {longest} characters")
-        elif not writable(value):
+        elif not is_writable(value):
             self.wrong(name, "must have no control characters, such as line breaks")
-        elif not legible(value):
-            self.wrong(name, "must have a character that can be seen")
+        elif not is_legible(value):
+            self.wrong(name, "must have a visible character")
 
     def refuse(self) -> None:
-        """Raise InvalidField if anything was found."""
+        """Raise InvalidField if there are errors."""
         if self.found:
             raise InvalidField(*self.found)
 
 
-def legible(text: str) -> bool:
-    """Whether anything of it can be seen: not only spaces, marks of format such as a zero-width space, and fillers."""
-    return any(unicodedata.category(one)[0] not in "ZC" and one not in EMPTY for one in text)
+def is_legible(text: str) -> bool:
+    """Whether any character is visible: not a space, a format character such as a zero-width space, or a filler."""
+    return any(unicodedata.category(character)[0] not in "ZC" and character not in EMPTY for character in text)
 
 
-def writable(text: str) -> bool:
-    """Whether every character can be written, also on a terminal: no control character, no half of a surrogate pair."""
-    return text.isprintable() or not any(unicodedata.category(one) in UNWRITABLE for one in text)
+def is_writable(text: str) -> bool:
+    """Whether every character can be written, also on a terminal: no control character, no lone surrogate."""
+    return text.isprintable() or not any(unicodedata.category(character) in UNWRITABLE for character in text)

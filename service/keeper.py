@@ -1,7 +1,7 @@
-"""The composition root of a keeper process: sealer, signing, heartbeat, the relay of events, and replays. Any number
-may run; one leads.
+"""The composition root of a keeper process: sealer, signer, heartbeat, relay of events, and replays. Any number of
+keepers may run; one leads.
 
-It owns its pool and its Redis connection; what is durable lies in Postgres and in the anchor file.
+It owns its pools and its Redis connection; everything durable is in Postgres and the anchor file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from events.relay import Relay
 from events.stream import open_redis, stream_name
 from service.administration.replay.worker import ReplayWorker
 from service.authorization.enforcement.stored_responses import ResponseSweeper
+from service.backoff import backoff_seconds
 from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
@@ -28,7 +29,6 @@ from service.log.key_files import read_keys
 from service.log.roles import check_role
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
-from service.pauses import growing_pauses
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,16 +39,16 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    """Run every part until `stop`. While Postgres is away it waits, and tries again with growing pauses. Raises
-    Misconfigured, also without a key: a log that nobody signs proves nothing."""
+    """Run every part until `stop`. While Postgres is unavailable, retry with backoff. Raises Misconfigured, also
+    without a key: an unsigned log proves nothing."""
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
-    signers = read_keys([Path(one) for one in settings.listed("log_key_file")], settings.log_origin)
+    signers = read_keys([Path(path) for path in settings.listed("log_key_file")], settings.log_origin)
     timeout = settings.database_timeout
     database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
     replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)
     async with AsyncExitStack() as opened:
-        for one in (database, replays):
-            opened.push_async_callback(one.close)
+        for pool in (database, replays):
+            opened.push_async_callback(pool.close)
         feed = ChangeFeed(database)
         epoch = await _open(database, replays, feed, stop)
         if epoch is None:
@@ -76,29 +76,29 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _open(database: Database, replays: Database, feed: ChangeFeed, stop: asyncio.Event) -> UUID | None:
-    """The log's epoch, once Postgres answers and both are open; None when `stop` comes first."""
-    opening, told = asyncio.create_task(_open_when_there(database, replays, feed)), asyncio.create_task(stop.wait())
+    """The log's epoch, once both databases are open; None if `stop` comes first."""
+    opening, stopping = asyncio.create_task(_retry_open(database, replays, feed)), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({opening, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return opening.result() if opening.done() else None
     finally:
-        for task in (opening, told):
+        for task in (opening, stopping):
             task.cancel()
-        await asyncio.gather(opening, told, return_exceptions=True)
+        await asyncio.gather(opening, stopping, return_exceptions=True)
 
 
-async def _open_when_there(database: Database, replays: Database, feed: ChangeFeed) -> UUID:
-    pauses = growing_pauses()
+async def _retry_open(database: Database, replays: Database, feed: ChangeFeed) -> UUID:
+    pauses = backoff_seconds()
     while True:
         try:
-            for one in (database, replays):
-                await one.open()
+            for pool in (database, replays):
+                await pool.open()
             async with database.connection() as connection:
                 await check_role(connection, "keep")
             return (await feed.head()).epoch
         except DatabaseUnavailable as error:
             pause = next(pauses)
             _log.warning("database_away", cause=error.cause, next_attempt_seconds=round(pause, 1))
-            for one in (database, replays):
-                await one.close()
+            for pool in (database, replays):
+                await pool.close()
             await asyncio.sleep(pause)

@@ -1,6 +1,6 @@
-"""The lines that a process writes to standard error: JSON, and no value of an error in them. Owns no state.
+"""Formats log lines as JSON, without the messages of errors, which may hold personal data. Owns no state.
 
-Writing them is the work of `standard_error`: it never waits and never fails.
+`standard_error` writes the lines; it never waits and never fails.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from service.standard_error import guard_standard_error, standard_error
 if TYPE_CHECKING:
     from types import TracebackType
 
-# A log line tells of this many errors that came of one another.
-LONGEST_CHAIN = 10
+# Chained errors (causes and contexts) in one log line.
+MAX_CHAINED_ERRORS = 10
 SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.ExceptionRenderer(lambda found: _trace(found[1])),
+    structlog.processors.ExceptionRenderer(lambda error: _format_trace(error[1])),
 ]
 
 
 class LineHandler(logging.StreamHandler[Any]):
-    """The standard library's log records as our lines."""
+    """Writes log records of the standard library as our lines."""
 
     def __init__(self) -> None:
         super().__init__(standard_error())
@@ -44,7 +44,7 @@ class LineHandler(logging.StreamHandler[Any]):
         )
 
 
-# What Granian is told, in its own process and in each worker: without this it prints to standard output and waits.
+# The logging configuration of Granian, which otherwise prints to standard output and may block.
 GRANIAN_LOGGING: Final[dict[str, Any]] = {
     "formatters": {},
     "handlers": {"line": {"()": LineHandler}},
@@ -53,12 +53,12 @@ GRANIAN_LOGGING: Final[dict[str, Any]] = {
 
 
 def configure_log_lines(level: str) -> None:
-    """JSON log lines on standard error, the standard library's included; never a traceback with values."""
+    """Write JSON log lines to standard error, also those of the standard library; never a traceback with values."""
     number = logging.getLevelNamesMapping()[level.upper()]
     stream: Any = guard_standard_error()
     logging.basicConfig(level=max(number, logging.INFO), handlers=[LineHandler()], force=True)
     logging.captureWarnings(capture=True)
-    # A record that cannot be written as a line would be printed with its values.
+    # Otherwise a record that cannot be formatted is printed with its values.
     logging.raiseExceptions = False
     for noisy in ("httpx", "httpcore", "asyncio", "casbin"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -68,29 +68,30 @@ def configure_log_lines(level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    # What nobody caught would be printed with its values.
-    sys.excepthook = _end_of_process
-    threading.excepthook = lambda told: _tell("a thread ended with an error", told.exc_value)
-    sys.unraisablehook = lambda told: _tell("an error could not be raised", told.exc_value)
+    # Otherwise uncaught errors are printed with their values.
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda failure: _log_error("a thread ended with an error", failure.exc_value)
+    sys.unraisablehook = lambda failure: _log_error("an error could not be raised", failure.exc_value)
 
 
-def _end_of_process(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-    _tell("the process ends with an error", error)
+def _log_uncaught(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    _log_error("the process ends with an error", error)
 
 
-def _tell(event: str, error: BaseException | None) -> None:
+def _log_error(event: str, error: BaseException | None) -> None:
     if not isinstance(error, KeyboardInterrupt | SystemExit):
-        # By the standard library, whose lock is reentrant: the garbage collector may call this while a line is written.
+        # The standard library has a reentrant lock: the garbage collector may call this while a line is written.
         logging.getLogger("process").critical(event, exc_info=error)
 
 
-def _trace(error: BaseException | None) -> str:
-    """The kind and places of each error: their own sentences may hold values, such as the subject of a token."""
-    told: list[str] = []
-    while error is not None and len(told) < LONGEST_CHAIN:
+def _format_trace(error: BaseException | None) -> str:
+    """The type and lines of each error. Messages are left out: they may hold values, such as the subject of a token."""
+    traces: list[str] = []
+    while error is not None and len(traces) < MAX_CHAINED_ERRORS:
         places = (
-            f"{one.filename} line {one.lineno} in {one.name}" for one in traceback.extract_tb(error.__traceback__)
+            f"{frame.filename} line {frame.lineno} in {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
         )
-        told.append("\n  ".join((type(error).__qualname__, *places)))
+        traces.append("\n  ".join((type(error).__qualname__, *places)))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\nafter ".join(told)
+    return "\nafter ".join(traces)

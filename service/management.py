@@ -1,7 +1,7 @@
-"""The management address: a few short answers over HTTP/1.1, from the supervisor's own event loop.
+"""The management server: short responses over HTTP/1.1 from the supervisor's event loop.
 
-Written on asyncio alone, not on Granian: its embedded server runs threads that can abort the process as it ends, and
-the supervisor must outlive everything else. Each connection is answered once, or closed after some seconds.
+It uses asyncio only, since the threads of Granian's embedded server can abort the process at its end, and the
+supervisor must outlive everything else. Each connection gets one response, or is closed after some seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    # Path to what makes status, media type and body. Figures for monitoring belong here too, as one more path.
+    # By path, a function that returns status, media type and body. Metrics would be one more path.
     Routes: TypeAlias = Mapping[str, Callable[[], tuple[HTTPStatus, str, bytes]]]
 
 MAX_HEAD_BYTES: Final = 8_192
@@ -24,43 +24,43 @@ MAX_CONNECTIONS: Final = 512
 
 
 @asynccontextmanager
-async def answering(listener: socket.socket, routes: Routes) -> AsyncIterator[None]:
-    """Inside this block these paths are answered. The socket is closed afterwards."""
-    under_way: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # the oldest first
+async def serve_management(listener: socket.socket, routes: Routes) -> AsyncIterator[None]:
+    """Serve these paths inside the block, then close the socket."""
+    open_connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # oldest first
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(under_way) >= MAX_CONNECTIONS:
-            # An answer takes a moment, so the oldest is one that asks nothing. A probe that comes now does ask.
-            oldest = next(iter(under_way))
-            under_way.pop(oldest).close()
+        if len(open_connections) >= MAX_CONNECTIONS:
+            # A response takes a moment, so the oldest connection is idle. Close it for the new one.
+            oldest = next(iter(open_connections))
+            open_connections.pop(oldest).close()
             oldest.cancel()
-        task = asyncio.create_task(_answer(routes, reader, writer))
-        under_way[task] = writer
-        task.add_done_callback(lambda ended: under_way.pop(ended, None))
+        task = asyncio.create_task(_respond(routes, reader, writer))
+        open_connections[task] = writer
+        task.add_done_callback(lambda ended: open_connections.pop(ended, None))
 
     server = await asyncio.start_server(accept, sock=listener, limit=MAX_HEAD_BYTES)
     try:
         yield
     finally:
         server.close()
-        for task in under_way:
+        for task in open_connections:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*open_connections, return_exceptions=True)
 
 
-async def _answer(routes: Routes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _respond(routes: Routes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        # Half a head, too large a head and a caller who leaves get no answer.
+        # An incomplete head, a head that is too large and a disconnect get no response.
         with suppress(TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             async with asyncio.timeout(MAX_CONNECTION_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_answer_to(routes, head.partition(b"\r\n")[0].decode("latin-1")))
+                writer.write(_make_response(routes, head.partition(b"\r\n")[0].decode("latin-1")))
                 await writer.drain()
     finally:
         writer.close()
 
 
-def _answer_to(routes: Routes, request_line: str) -> bytes:
+def _make_response(routes: Routes, request_line: str) -> bytes:
     words = request_line.split(" ")
     method, path = (words[0], words[1].partition("?")[0]) if len(words) == 3 else ("", "")  # noqa: PLR2004 — RFC 9112
     kind, body = "text/plain", b""

@@ -1,8 +1,8 @@
-"""Long work on the event loop, done in slices, so that every other request goes on meanwhile.
+"""Runs long work on the event loop in time slices, so that other requests go on meanwhile.
 
-Time bounds a slice, not bytes or rows: a row may cost a microsecond or a millisecond. All long work of a process shares
-the same slices, so four uploads at once delay other requests no more than one does. Owns, for each event loop, the
-slice under way and the work that waits for the next one; nothing is durable.
+A slice is bounded by time, since a row may cost a microsecond or a millisecond. All long work of a process shares the
+slices, so four uploads delay other requests no more than one. Owns, for each event loop, the current slice and the work
+that waits for the next; nothing is durable.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
 MAX_SLICE_SECONDS: Final = 0.002
-# How long the loop belongs to everything else after a slice. A request passes through the loop many times, so to let
-# only one turn of it pass would make the request wait for many slices.
+# Time for everything else after a slice. A request takes many turns of the loop, so a pause of one turn would make it
+# wait for many slices.
 PAUSE_SECONDS: Final = 0.001
 
 T = TypeVar("T")
 
 
 class Slices:
-    """The slices of one event loop, which go to the work that asked first."""
+    """The slices of one event loop, first come, first served."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -33,14 +33,14 @@ class Slices:
         self._ends: float | None = None
 
     def are_over(self) -> bool:
-        """Whether long work has to rest before its next step. The first call begins a slice."""
+        """Whether long work has to pause before its next step. The first call begins a slice."""
         if self._ends is None:
             self._begin()
             return False
         return time.perf_counter() >= self._ends
 
     async def rest(self) -> None:
-        """Let everything else go on until the next slice, if this one is over."""
+        """If the slice is over, pause until the next one."""
         if self.are_over():
             turn = self._loop.create_future()
             self._waiting.append(turn)
@@ -51,11 +51,12 @@ class Slices:
         self._loop.call_later(MAX_SLICE_SECONDS + PAUSE_SECONDS, self._end)
 
     def _end(self) -> None:
-        """Give the next slice to the work that waits longest. Without any, the next call of `are_over` begins one."""
+        """Give the next slice to the work that has waited longest. If none waits, the next call of `are_over` begins a
+        slice."""
         self._ends = None
         while self._waiting:
             turn = self._waiting.popleft()
-            # Work that was cancelled meanwhile needs no slice.
+            # Skip work that was cancelled.
             if not turn.done():
                 self._begin()
                 turn.set_result(None)
@@ -75,7 +76,7 @@ def slices() -> Slices:
 
 
 async def paced(steps: Iterable[T]) -> AsyncIterator[T]:
-    """The same items. Before each, the work on them rests if its slice is over."""
+    """Yield the same items; before each, pause if the slice is over."""
     shared = slices()
     remaining = iter(steps)
     while True:
@@ -89,6 +90,6 @@ async def paced(steps: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def finish(steps: Iterable[object]) -> None:
-    """Do every step of some work, resting between them as in `paced`."""
+    """Run every step, with pauses as in `paced`."""
     async for _ in paced(steps):
         pass

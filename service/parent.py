@@ -1,4 +1,4 @@
-"""Worker processes end with the process that started them, however that ends. Owns a thread that waits for it."""
+"""Ends a worker process when its parent ends, however the parent ends. Owns the thread that waits for it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def end_with_parent() -> None:
-    """From now on end at once when the parent does. In a process that nobody started as a worker this does nothing."""
+    """End this process at once when its parent ends. Does nothing in a process that is not a multiprocessing worker."""
     parent = parent_process()
     if parent is not None:
         _end_after(parent.join, patience=0.0)
 
 
 def end_with_channel(channel: int, patience: float) -> None:
-    """From now on end when the other end of this socket is closed, as it is when its process ends: politely first
-    (SIGTERM), and `patience` seconds later for good."""
+    """End this process when the other end of the socket closes, as it does when the parent ends: first by SIGTERM, and
+    after `patience` seconds by exit."""
     poll = select.poll()
     poll.register(channel, select.POLLHUP)
     _end_after(poll.poll, patience)

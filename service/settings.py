@@ -1,7 +1,7 @@
-"""Settings: everything that an operator can turn, from the environment. Read by app, keeper and commands alone.
+"""The settings, from environment variables. Only app, keeper and commands read them.
 
-Nothing is guessed that security rests on: a process whose issuer, audience or database is missing refuses to start and
-names the variable. The table of docs/settings.md is kept equal to this file by a test.
+Settings that security depends on have no default: a process without issuer, audience or database refuses to start and
+names the variable. A test compares docs/settings.md with this file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from service.places import printable
 from service.variables import PREFIX, SERVICE_LINK, refuse_unknown_variables
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# As browsers serialize it (RFC 6454 section 6.2), with the schemes of apps in a web view too.
+# As browsers serialize origins (RFC 6454 section 6.2), also with the schemes of apps in a web view.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
-    """One field a setting; the variable is the field's name in capitals behind TIMEWARDEN_."""
+    """Each field is a setting; its variable is TIMEWARDEN_ and the name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
@@ -185,33 +185,33 @@ class Settings(BaseSettings):
     )
 
     def need(self, *names: str) -> None:
-        """Refuse to go on unless each named setting has a value, and is safe in production. Raises Misconfigured."""
+        """Raise Misconfigured unless each named setting has a value, and settings are safe in production."""
         missing = [variable(name) for name in names if not str(getattr(self, name)).strip()]
         if missing:
-            raise Misconfigured(f"Set {', '.join(missing)}: without it this process may not start")
+            raise Misconfigured(f"Set {', '.join(missing)}: this process needs it to start")
         if self.environment == "production":
             for name in ("issuer", "jwks_url", "public_url"):
                 value = getattr(self, name)
                 if value and urlsplit(value).scheme != "https":
                     raise Misconfigured(f"{variable(name)} must be an https URL in production")
-            self._need_safe_origins()
+            self._check_origins()
         if "cursor_key" in names and len(self.cursor_key) < 32:  # noqa: PLR2004 — 256 bits as text
-            raise Misconfigured(f"{variable('cursor_key')} must have 32 characters or more")
-        self._need_senders()
+            raise Misconfigured(f"{variable('cursor_key')} must have at least 32 characters")
+        self._check_senders()
 
-    def _need_safe_origins(self) -> None:
+    def _check_origins(self) -> None:
         for origin in self.listed("cors_origins"):
             parts = urlsplit(origin)
             if parts.scheme == "http" and parts.hostname not in LOOPBACK:
                 raise Misconfigured(
-                    f"{variable('cors_origins')} must hold https origins in production: anybody on the way could"
-                    f" change the pages of {origin}"
+                    f"{variable('cors_origins')} must hold https origins in production: an attacker on the network"
+                    f" could change the pages of {origin}"
                 )
 
-    def _need_senders(self) -> None:
+    def _check_senders(self) -> None:
         if self.dpop_required and not (self.dpop_algorithms and self.public_url and self.redis_url):
             names = ", ".join(variable(name) for name in ("dpop_algorithms", "public_url", "redis_url"))
-            raise Misconfigured(f"{variable('dpop_required')} needs {names}: without them no proof can be judged")
+            raise Misconfigured(f"{variable('dpop_required')} needs {names}: without them no proof can be checked")
         if self.client_certificate_header and not self.trusted_proxies.strip():
             raise Misconfigured(f"{variable('client_certificate_header')} needs {variable('trusted_proxies')}")
 
@@ -220,8 +220,8 @@ class Settings(BaseSettings):
     def _port(cls, given: object) -> object:
         if isinstance(given, str) and SERVICE_LINK.match(given):
             raise ValueError(
-                "was set by Kubernetes, for a Service that is named timewarden; set enableServiceLinks: false in the"
-                " pod, or the port's number in the container's env"
+                "was set by Kubernetes for a Service named timewarden; set enableServiceLinks: false in the pod, or the"
+                " port number in the env of the container"
             )
         return given
 
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
             parts = urlsplit(given)
             _ = parts.port
         except ValueError as error:
-            # The reason would quote what may be a part of a password.
+            # The message of the error may quote a part of a password.
             raise ValueError("is not a URL") from error
         if info.field_name == "redis_url" and given and parts.scheme not in {"redis", "rediss"}:
             raise ValueError("must begin with redis:// or rediss://")
@@ -244,13 +244,13 @@ class Settings(BaseSettings):
         for origin in filter(None, (part.strip() for part in given.split(","))):
             if "*" in origin or origin == "null":
                 raise ValueError(
-                    f"{origin} would let every web page send requests with a person's token; write each app's origin,"
-                    " for example https://hours.acme.com"
+                    f"{origin} would let every web page send requests with a person's token; write the origin of each"
+                    " app, for example https://hours.acme.com"
                 )
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(
                     f"{printable(origin, 100)} is not an origin as browsers send it: write scheme, host in lower case"
-                    " and port if it is not the usual one, without a slash behind, for example https://hours.acme.com"
+                    " and, unless it is the default, port, without a slash at the end, for example https://hours.acme.com"
                 )
         return given
 
@@ -273,11 +273,11 @@ class Settings(BaseSettings):
         return split_address(self.management_address)
 
     def names_of_issuer(self) -> tuple[str, ...]:
-        """The settings that the one issuer of the variables needs; none where a file alone names the issuers."""
+        """The settings that the issuer of the variables requires; none if only a file names issuers."""
         return ("issuer", "audience") if self.issuer or not self.issuers_file else ()
 
     def listed(self, name: str) -> tuple[str, ...]:
-        """A comma-separated setting as a tuple."""
+        """The parts of a comma-separated setting."""
         return tuple(part.strip() for part in str(getattr(self, name)).split(",") if part.strip())
 
 
@@ -300,11 +300,10 @@ def variable(name: str) -> str:
 
 
 def load() -> Settings:
-    """Read the environment. Raises Misconfigured that names each variable and what is wrong with it, also one that is
-    misspelt."""
+    """Read the environment. Raises Misconfigured that names each invalid or misspelt variable and its error."""
     refuse_unknown_variables(os.environ, variables)
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{variable(str(one['loc'][0]))}: {one['msg']}" for one in error.errors())
-        raise Misconfigured(f"Settings are not valid: {wrong}") from error
+        wrong = "; ".join(f"{variable(str(problem['loc'][0]))}: {problem['msg']}" for problem in error.errors())
+        raise Misconfigured(f"Settings are invalid: {wrong}") from error

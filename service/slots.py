@@ -1,7 +1,7 @@
-"""A request's slot among those that are worked on, and how it is free while the request waits for others.
+"""The admission slot of a request, and how it is lent to others while the request waits.
 
-A slot belongs to one request of this process, from its admission (`web.http.admission`) until its answer leaves. Code
-that waits for a caller's body or for an authorization server does so inside `slot_free()`.
+A request holds a slot from its admission (`web.http.admission`) until its response leaves. Code that waits for a body
+or for an authorization server does so inside `slot_free()`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Slot(Protocol):
-    """What one request holds while it is worked on."""
+    """The slot of one admitted request."""
 
     def lend(self) -> None:
-        """Let others work meanwhile, unless it is lent already or given back."""
+        """Lend the slot to other requests, unless it is already lent or released."""
 
     async def take_back(self) -> None:
-        """Wait until this request is worked on again, if its slot is lent."""
+        """Wait until the slot is back, if it is lent."""
 
 
 HELD: ContextVar[Slot | None] = ContextVar("slot", default=None)
@@ -30,8 +30,8 @@ HELD: ContextVar[Slot | None] = ContextVar("slot", default=None)
 
 @asynccontextmanager
 async def slot_free(after: float = 0.0) -> AsyncIterator[None]:
-    """Inside this block the request's slot is free for others, once `after` seconds are over. Outside any request it
-    does nothing."""
+    """Lend the request's slot to others inside the block, once `after` seconds have passed. Does nothing outside a
+    request."""
     slot = HELD.get()
     if slot is None:
         yield
@@ -44,16 +44,16 @@ async def slot_free(after: float = 0.0) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        # This request ends here: it needs no slot any more.
+        # The request ends here and needs no slot.
         raise
     except BaseException:
-        await _back(slot, timer)
+        await _take_back(slot, timer)
         raise
     else:
-        await _back(slot, timer)
+        await _take_back(slot, timer)
 
 
-async def _back(slot: Slot, timer: asyncio.TimerHandle | None) -> None:
+async def _take_back(slot: Slot, timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
     await slot.take_back()

@@ -1,8 +1,8 @@
-"""Standard error of a server process: a line is written at once and whole, or it is dropped and counted.
+"""Standard error that never blocks: a line is written at once and whole, or dropped and counted.
 
-Owns this process's own way to descriptor 2, and the count of lines that were lost. Nothing here raises or waits: the
-reader of the lines may be gone, or read nothing, and the disk may be full, while requests are answered. How each kind
-of descriptor is written without waiting: docs/decisions/0030-log-lines-never-block.md.
+Owns this process's access to descriptor 2, and the number of dropped lines. Nothing here raises or waits, even if the
+reader of the lines has ended or is stuck, or the disk is full. docs/decisions/0030-log-lines-never-block.md says how
+each kind of descriptor is written.
 """
 
 from __future__ import annotations
@@ -24,31 +24,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DESCRIPTOR = 2
-# An unfinished line that is longer than this is dropped, and so is what a thread could not write so far.
+# An unfinished line beyond the first bound is dropped, and so are lines beyond the second that a thread has not
+# written.
 MAX_LINE_BYTES = 64 * 1024
 MAX_QUEUE_BYTES = 1024 * 1024
-# How long the end of the process waits for a thread that writes.
-MAX_LAST_WORDS_SECONDS = 0.5
+# How long the end of the process waits for a writing thread.
+MAX_EXIT_WAIT_SECONDS = 0.5
 
 
 class StandardError(io.TextIOBase):
-    """A text stream that writes whole lines to `descriptor`. It may be used from any thread."""
+    """A text stream that writes whole lines to `descriptor`, from any thread."""
 
     def __init__(self, descriptor: int = DESCRIPTOR) -> None:
-        # Reentrant: the garbage collector may log of a task while a line is being written.
+        # Reentrant: the garbage collector may log while a line is being written.
         self._lock = threading.RLock()
         self._descriptor = descriptor
-        self._begun = ""
-        # The rest of a line of which the descriptor took only a part: it goes before every other line.
+        self._unfinished = ""
+        # The rest of a line that was written in part; it comes before every other line.
         self._rest = b""
-        self._untold = 0
+        self._unreported = 0
         self._dropped = 0
         self._failing = False
-        self._put, self._close = _way_to(descriptor, self._count)
+        self._put, self._close = _open_writer(descriptor, self._count_dropped)
 
     @property
     def dropped(self) -> int:
-        """How many lines were lost since the process began."""
+        """The number of lines lost since the process began."""
         return self._dropped
 
     @property
@@ -57,24 +58,24 @@ class StandardError(io.TextIOBase):
         return self._failing
 
     def write(self, text: str) -> int:
-        """Write each whole line of `text`; the beginning of a line waits for its end."""
+        """Write each whole line of `text`; an unfinished line waits for its end."""
         with self._lock:
-            whole, ended, begun = (self._begun + text).rpartition("\n")
-            self._begun = begun if len(begun) <= MAX_LINE_BYTES else ""
-            if ended:
-                self._write(whole + ended)
+            whole, end, unfinished = (self._unfinished + text).rpartition("\n")
+            self._unfinished = unfinished if len(unfinished) <= MAX_LINE_BYTES else ""
+            if end:
+                self._write(whole + end)
         return len(text)
 
     def flush(self) -> None:
-        """Offer the rest of a line again; whole lines never wait here."""
+        """Try again to write the rest of a line."""
         with self._lock:
-            self._offer_rest()
+            self._write_rest()
 
     def close(self) -> None:
-        """Give our own way to the descriptor back; what is written later is dropped."""
+        """Close our own access to the descriptor; later lines are dropped."""
         with self._lock:
             super().close()
-            close, self._put, self._close = self._close, _nothing_taken, _nothing_to_close
+            close, self._put, self._close = self._close, _write_nothing, _close_nothing
             close()
 
     def writable(self) -> bool:
@@ -95,81 +96,81 @@ class StandardError(io.TextIOBase):
         return "backslashreplace"
 
     def _write(self, lines: str) -> None:
-        told = self._untold
-        if told and lines.startswith("{") and lines.endswith("}\n"):
-            lines = f'{lines[:-2]}, "dropped": {told}}}\n'
+        reported = self._unreported
+        if reported and lines.startswith("{") and lines.endswith("}\n"):
+            lines = f'{lines[:-2]}, "dropped": {reported}}}\n'
         else:
-            told = 0
+            reported = 0
         line = lines.encode(self.encoding, self.errors)
-        self._offer_rest()
-        taken = 0 if self._rest else self._put(line)
-        if taken == 0:
-            self._count()
+        self._write_rest()
+        written = 0 if self._rest else self._put(line)
+        if written == 0:
+            self._count_dropped()
             return
-        self._rest = line[taken:]
-        self._untold -= told
+        self._rest = line[written:]
+        self._unreported -= reported
         self._failing = False
 
-    def _offer_rest(self) -> None:
+    def _write_rest(self) -> None:
         if self._rest:
             self._rest = self._rest[self._put(self._rest) :]
 
-    def _count(self) -> None:
+    def _count_dropped(self) -> None:
         with self._lock:
             self._dropped += 1
-            self._untold += 1
+            self._unreported += 1
             self._failing = True
 
 
 @cache
 def standard_error() -> StandardError:
-    """The one of this process."""
+    """The stream of this process."""
     return StandardError()
 
 
 def guard_standard_error() -> StandardError:
-    """From now on whatever prints to standard error in this process neither waits nor fails."""
+    """Make everything that prints to standard error in this process neither wait nor fail."""
     stream = standard_error()
     sys.stderr = stream
     return stream
 
 
-def _way_to(descriptor: int, lost: Callable[[], None]) -> tuple[Callable[[bytes], int], Callable[[], None]]:
-    """A function that writes without waiting and returns how many bytes were taken, 0 when none could be; and one that
-    closes what it uses. `lost` is called for a line that was taken and could not be written."""
+def _open_writer(descriptor: int, on_loss: Callable[[], None]) -> tuple[Callable[[bytes], int], Callable[[], None]]:
+    """A function that writes without waiting and returns how many bytes it wrote, and a function that closes its
+    descriptor. `on_loss` is called for a line that was accepted and could not be written."""
     try:
         kind = os.fstat(descriptor).st_mode
     except OSError:
-        return _nothing_taken, _nothing_to_close
+        return _write_nothing, _close_nothing
     if stat.S_ISREG(kind):
-        # The kernel takes a line for a file into memory; a disk without room answers at once.
-        return lambda data: _taken(lambda: os.write(descriptor, data)), _nothing_to_close
+        # The kernel buffers a line for a file in memory; a full disk fails at once.
+        return lambda data: _try_write(lambda: os.write(descriptor, data)), _close_nothing
     if stat.S_ISSOCK(kind):
         connected = socket.socket(fileno=os.dup(descriptor))
-        return lambda data: _taken(lambda: connected.send(data, socket.MSG_DONTWAIT)), connected.close
+        return lambda data: _try_write(lambda: connected.send(data, socket.MSG_DONTWAIT)), connected.close
     try:
-        # Opened once more, a pipe or terminal can refuse to wait for us alone: the flag of a descriptor that was
-        # inherited is shared with every process that writes there, such as the shell.
+        # Opened once more, a pipe or terminal is non-blocking for us only. The flags of an inherited descriptor are
+        # shared with every process that writes there, such as the shell.
         flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         own = os.open(f"/proc/self/fd/{descriptor}", flags)
     except OSError:
-        return _Thread(descriptor, lost).put, _nothing_to_close
+        return _Thread(descriptor, on_loss).put, _close_nothing
     if stat.S_ISFIFO(kind):
-        # Room for a burst of lines while the reader is a moment late.
+        # Room for a burst of lines while the reader is late.
         with suppress(OSError):
             fcntl.fcntl(own, fcntl.F_SETPIPE_SZ, MAX_QUEUE_BYTES)
-    return lambda data: _taken(lambda: os.write(own, data)), lambda: os.close(own)
+    return lambda data: _try_write(lambda: os.write(own, data)), lambda: os.close(own)
 
 
-def _nothing_taken(_: bytes) -> int:
+def _write_nothing(_: bytes) -> int:
     return 0
 
 
-def _nothing_to_close() -> None:
-    """Where the descriptor itself is used."""
+def _close_nothing() -> None:
+    """For a descriptor that is not ours."""
 
 
-def _taken(write: Callable[[], int]) -> int:
+def _try_write(write: Callable[[], int]) -> int:
     try:
         return write()
     except OSError:
@@ -177,12 +178,12 @@ def _taken(write: Callable[[], int]) -> int:
 
 
 class _Thread:
-    """Writes for those who must not wait, where a descriptor cannot be opened once more. It may wait for ever; the
+    """Writes in a thread of its own, if a descriptor cannot be opened once more. The thread may block forever; the
     process ends without it."""
 
-    def __init__(self, descriptor: int, lost: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, on_loss: Callable[[], None]) -> None:
         self._descriptor = descriptor
-        self._lost = lost
+        self._on_loss = on_loss
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -190,7 +191,7 @@ class _Thread:
         atexit.register(self._finish)
 
     def put(self, line: bytes) -> int:
-        """Leave a line to the thread, all of it or, when too much waits, nothing."""
+        """Queue a line for the thread; return 0 if the queue is full."""
         with self._changed:
             if self._bytes + len(line) > MAX_QUEUE_BYTES:
                 return 0
@@ -205,11 +206,11 @@ class _Thread:
                 self._changed.wait_for(lambda: self._lines)
                 line = self._lines[0]
             try:
-                left = line
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
+                rest = line
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
             except OSError:
-                self._lost()
+                self._on_loss()
             with self._changed:
                 self._lines.popleft()
                 self._bytes -= len(line)
@@ -217,4 +218,4 @@ class _Thread:
 
     def _finish(self) -> None:
         with suppress(RuntimeError), self._changed:
-            self._changed.wait_for(lambda: not self._lines, MAX_LAST_WORDS_SECONDS)
+            self._changed.wait_for(lambda: not self._lines, MAX_EXIT_WAIT_SECONDS)

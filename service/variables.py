@@ -1,7 +1,7 @@
-"""Which environment variables may begin with TIMEWARDEN: a misspelt one is an error, not a default in silence. Pure.
+"""Refuses unknown environment variables that begin with TIMEWARDEN, so that a misspelt setting is an error. Pure.
 
-Settings are the fields of `settings`; this module knows the variables that others read, and those that Kubernetes puts
-into a container for each Service of its namespace.
+`settings` has the settings; this module has the variables of commands and deployments, and recognises those that
+Kubernetes sets in a container for each Service of its namespace.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "TIMEWARDEN_"
 _NAME: Final = PREFIX.removesuffix("_")
-# Read by commands (`service/commands`), beside the settings.
-OF_COMMANDS: Final = frozenset({"TIMEWARDEN_STATE", "TIMEWARDEN_API", "TIMEWARDEN_TOKEN"})
-# Of roles.sql, docker-compose.yml with its .env, and docs/examples/policy-ci.yml: not read by service or commands.
-OF_DEPLOYMENTS: Final = frozenset(
+# Read by commands (`service/commands`), in addition to settings.
+COMMAND_VARIABLES: Final = frozenset({"TIMEWARDEN_STATE", "TIMEWARDEN_API", "TIMEWARDEN_TOKEN"})
+# Read by roles.sql, docker-compose.yml and docs/examples/policy-ci.yml, not by the service.
+DEPLOYMENT_VARIABLES: Final = frozenset(
     {
         *(f"TIMEWARDEN_{role}_PASSWORD" for role in ("OWNER", "APP", "KEEPER", "AUDITOR")),
         "TIMEWARDEN_DATABASE",
@@ -31,32 +31,32 @@ OF_DEPLOYMENTS: Final = frozenset(
     }
 )
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_OF_KUBERNETES: Final = re.compile(
+_KUBERNETES_VARIABLE: Final = re.compile(
     r"(?P<service>TIMEWARDEN(_[A-Z0-9_]+?)??)_"
     r"(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://")
-MAX_TOLD: Final = 10
+MAX_LISTED: Final = 10
 
 
 def refuse_unknown_variables(environment: Mapping[str, str], of_settings: Callable[[], Collection[str]]) -> None:
-    """Raise Misconfigured that names each variable that nothing reads, and the one that was probably meant.
-    `of_settings` is asked only when needed, since settings are slow to load."""
+    """Raise Misconfigured that names each unknown variable, and the variable that was probably meant. `of_settings` is
+    called only if necessary, since settings are slow to load."""
     given = [name for name in environment if name.upper().startswith(_NAME)]
-    others = OF_COMMANDS | OF_DEPLOYMENTS
+    others = COMMAND_VARIABLES | DEPLOYMENT_VARIABLES
     unread = [name for name in given if name.upper() not in others and not _is_of_kubernetes(name, environment)]
     if not unread:
         return
     known = others | set(of_settings())
     unknown = sorted(name for name in unread if name.upper() not in known)
     if unknown:
-        told = "; ".join(_complaint(name, known) for name in unknown[:MAX_TOLD])
-        raise Misconfigured(f"{told}; docs/settings.md lists all of them")
+        complaints = "; ".join(_complaint(name, known) for name in unknown[:MAX_LISTED])
+        raise Misconfigured(f"{complaints}; docs/settings.md lists all of them")
 
 
 def _is_of_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether it belongs to a Service, of which Kubernetes always tells host and port too."""
-    match = _OF_KUBERNETES.fullmatch(name)
+    """Whether the variable belongs to a Service, for which Kubernetes always sets host and port too."""
+    match = _KUBERNETES_VARIABLE.fullmatch(name)
     if match is None or name == "TIMEWARDEN_PORT":
         return False
     return all(f"{match['service']}_SERVICE_{part}" in environment for part in ("HOST", "PORT"))

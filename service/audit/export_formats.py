@@ -16,7 +16,7 @@ import msgspec
 from service.audit import export_ocsf
 from service.audit.export_parquet import Parquet
 from service.audit.sealed_rows import MISSING
-from service.csv_cells import harmless
+from service.csv_cells import escape_formula
 from service.log.insert import COLUMNS
 from service.log.record import canonical_json, read_body
 
@@ -125,8 +125,8 @@ def _format_cell(value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return "" if value is None else str(value).lower()
     if isinstance(value, list):
-        return _join_lines(harmless(" ".join(str(item) for item in value)))
-    return _join_lines(harmless(str(value)))
+        return _join_lines(escape_formula(" ".join(str(item) for item in value)))
+    return _join_lines(escape_formula(str(value)))
 
 
 def _join_lines(text: str) -> str:

@@ -87,7 +87,7 @@ class PublishedLog:
     async def checkpoint(self) -> SignedCheckpoint:
         """The newest signed checkpoint, at most a second old. Raises NotSealed, DatabaseUnavailable."""
         if self._signed is None or time.monotonic() >= self._until:
-            async with self._turns.one(), self._database.connection() as connection:
+            async with self._turns.take(), self._database.connection() as connection:
                 self._signed = await newest_checkpoint(connection)
             self._until = time.monotonic() + CACHE_SECONDS
         return self._signed
@@ -96,7 +96,7 @@ class PublishedLog:
         """The hashes of a tile. Raises NotFound for a tile that the newest checkpoint does not cover."""
         if not tiles.is_covered(tile, (await self.checkpoint()).size):
             raise _no_tile()
-        async with self._turns.one(), self._database.connection() as connection:
+        async with self._turns.take(), self._database.connection() as connection:
             hashes: bytes | None = await connection.fetchval(HASHES, tile.level, tile.index, tile.width * HASH_SIZE)
         if hashes is None or len(hashes) != tile.width * HASH_SIZE:
             raise _no_tile()

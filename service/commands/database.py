@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from service import settings as configuration
-from service.connecting import told_when_unreachable
+from service.connectivity import translate_connection_errors
 from service.database import Database
 from service.log.epochs import open_log
 from service.log.roles import check_owner
@@ -32,7 +32,7 @@ def migrate() -> None:
 async def migrated(owner_url: str) -> None:
     """Migrate and open the log, as the owner of the database. Both do nothing when they were done before."""
     async with owner_database(owner_url, "migrate") as database:
-        with told_when_unreachable(owner_url):
+        with translate_connection_errors(owner_url):
             await run_migrations(owner_url, say=_say)
         async with database.transaction() as connection:
             await open_log(connection)

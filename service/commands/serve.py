@@ -19,7 +19,7 @@ from service.authorization.active.versions import load_texts
 from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
-from service.listening import inherited, listen
+from service.listeners import inherit, listen
 from service.log.roles import check_role
 from service.log_lines import configure_log_lines
 from service.standard_error import guard_standard_error
@@ -42,9 +42,9 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
     app.build(settings)
-    listener = inherited(fd) if fd is not None else listen(settings.host, settings.port, setting="TIMEWARDEN_PORT")
+    listener = inherit(fd) if fd is not None else listen(settings.host, settings.port, setting="TIMEWARDEN_PORT")
     management = (
-        inherited(management_fd)
+        inherit(management_fd)
         if management_fd is not None
         else listen(*settings.management(), setting="TIMEWARDEN_MANAGEMENT_ADDRESS")
     )

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from service.development.processes import LocalServerFailed, wait_until
 from service.errors import Misconfigured
-from service.listening import listen
+from service.listeners import listen
 
 if TYPE_CHECKING:
     import socket

@@ -66,7 +66,7 @@ class DirectoryImports:
             planned = await plan(rows, await import_store.load_known(permit, connection, rows))
             return _outcomes(rows, planned), await _carry_out(permit, connection, planned, self._hashes)
 
-        async with self._one_at_a_time.one():
+        async with self._one_at_a_time.take():
             if dry_run:
                 async with self._gate.read(replace(caller, dry_run=True), KIND, MANAGE) as reading:
                     planned = await plan(rows, await import_store.load_known(reading.permit, reading.connection, rows))

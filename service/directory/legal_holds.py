@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
-from service.fields import legible
+from service.fields import is_legible
 from service.log.record import Kind
 from service.log.retention import HOLDS_LOCK
 from service.places import FieldError
@@ -121,7 +121,7 @@ def _check(what: str, about: UUID | None, reason: str) -> None:
         raise InvalidField(FieldError("about", "must be missing for all, and an id for a person or a resource"))
     if not 1 <= len(reason) <= MAX_REASON_LENGTH:
         raise InvalidField(FieldError("reason", f"must have 1 to {MAX_REASON_LENGTH} characters"))
-    if not legible(reason):
+    if not is_legible(reason):
         raise InvalidField(FieldError("reason", "must have a character that can be seen"))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from service.connecting import PASSING
+from service.connectivity import TRANSIENT_ERRORS
 from service.errors import LogUnavailable
 from service.log.group_commit import GroupCommit
 from service.log.insert import insert_records
@@ -54,7 +54,7 @@ class Log:
         else:
             try:
                 await insert_records(connection, records)
-            except (asyncpg.PostgresError, *PASSING) as error:
+            except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
         return [Receipt(record.uid, record.leaf.hex()) for record in records]
 

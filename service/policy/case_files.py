@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
-from service.fields import writable
+from service.fields import is_writable
 from service.places import Complaint
 from service.policy import rule_rows
 from service.policy.access_request import ANYONE, NO_STATE, Reason
@@ -248,7 +248,7 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip() or len(node.value) > LONGEST_WORD:
             self._complain(node, "This must be a word or a sentence")
         word = str(node.value).strip()
-        if not writable(word):
+        if not is_writable(word):
             self._complain(node, "A word or sentence must be on a single line, without control characters")
         return word
 

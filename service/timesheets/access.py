@@ -87,7 +87,7 @@ class TimesheetAccess:
         found = _Found(snapshot, state, actions, names, candidates)
         # In a thread, after the connection was released: many rules take long.
         with refused_under(reading.receipt):
-            async with self._one_at_a_time.one():
+            async with self._one_at_a_time.take():
                 access = await asyncio.to_thread(_compute_access, found, limit, first=after is None)
         return reading.answer(access)
 

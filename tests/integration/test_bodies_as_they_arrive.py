@@ -191,14 +191,14 @@ async def test_who_sends_slowly_keeps_nobody_else_out(house: House, running: InP
 
 async def test_no_client_has_every_turn_and_each_is_told_for_what_it_waits() -> None:
     turns = UploadTurns(3, each=2, timeout=0.01)
-    async with turns.one("a"), turns.one("a"), turns.one("b"):
+    async with turns.take("a"), turns.take("a"), turns.take("b"):
         with pytest.raises(TryLater, match=FULL_FOR_ONE):
-            async with turns.one("a"):
+            async with turns.take("a"):
                 raise AssertionError("that was the third of one client")
         with pytest.raises(TryLater, match=FULL):
-            async with turns.one("c"):
+            async with turns.take("c"):
                 raise AssertionError("that was the fourth of all")
-    async with turns.one("a"), turns.one("a"):
+    async with turns.take("a"), turns.take("a"):
         pass
 
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from service.development.local_servers import held_port
-from service.management import MAX_CONNECTIONS, answering
+from service.management import MAX_CONNECTIONS, serve_management
 
 ROUTES = {"/health/live": lambda: (HTTPStatus.OK, "application/json", b"{}")}
 CASES: dict[str, tuple[bytes, bytes, bytes]] = {
@@ -25,7 +25,7 @@ async def sent(wire: bytes) -> bytes:
     """What comes back until the server closes."""
     with held_port(0) as listener:
         port = listener.getsockname()[1]
-        async with answering(listener, ROUTES):
+        async with serve_management(listener, ROUTES):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(wire)
             try:
@@ -47,7 +47,7 @@ async def test_each_request_gets_one_answer(line: bytes, status: bytes, body: by
 async def test_a_probe_is_answered_beside_more_silent_connections_than_are_kept() -> None:
     with held_port(0) as listener:
         port = listener.getsockname()[1]
-        async with answering(listener, ROUTES):
+        async with serve_management(listener, ROUTES):
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS + 20)]
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /health/live HTTP/1.1\r\n\r\n")

@@ -14,7 +14,7 @@ import pytest
 from events.stream import open_redis
 from service.administration.checks import examination
 from service.administration.versions.administration import PolicyAdministration
-from service.api_process import policy_part
+from service.api_process import check_policy
 from service.authorization.active import replicas, watch
 from service.authorization.active.hint import PolicyHint
 from service.authorization.active.versions import PolicyVersions, hold_active_version
@@ -212,7 +212,7 @@ async def test_a_version_that_cannot_be_loaded_stops_decisions_and_readiness_say
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:timewarden:problem:policy-unavailable")
         status, version, told = await readiness(running)
         assert (status, version) == (503, 1)
-        assert told == f"version {number} is active and cannot be loaded here; version 1 was the last that decided"
+        assert told == f"version {number} is active and cannot be loaded here; version 1 was the last loaded one"
 
         await house.owner.execute("UPDATE policy_head SET active = 1")
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
@@ -222,14 +222,14 @@ async def test_readiness_tells_of_questions_that_could_not_be_decided(house: Hou
     async with api(house, issuer) as running:
         status, version, told = await readiness(running)
         assert (status, version) == (200, 1)
-        assert told == "version 1 decides; 0 questions could not be decided by it"
+        assert told == "version 1 decides; 0 requests could not be decided by it"
 
 
 async def test_readiness_counts_what_the_policy_could_not_decide(house: House) -> None:
     nothing: frozenset[str] = frozenset()
     unknown = AccessRequest("timesheet", "burn", "", nothing, nothing, frozenset())
     assert not house.versions.current().decide(unknown).allowed
-    assert policy_part(house.versions).detail == "version 1 decides; 1 questions could not be decided by it"
+    assert check_policy(house.versions).detail == "version 1 decides; 1 requests could not be decided by it"
 
 
 async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_not_guess(house: House) -> None:
@@ -282,7 +282,7 @@ async def test_a_heartbeat_goes_on_after_what_nobody_expected(house: House, monk
         with monkeypatch.context() as changed:
             changed.setattr(replicas, "beat", None)
             assert await trouble(versions) == "the heartbeat fails (TypeError)"
-            assert not policy_part(versions).ready
+            assert not check_policy(versions).ready
         number = await activated(house, with_rows())
         assert await soon(versions, number)
         assert versions.trouble is None

@@ -74,7 +74,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
     "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
     "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
-    "an address for health": ({"MANAGEMENT_ADDRESS": "8081"}, "Settings are not valid: TIMEWARDEN_MANAGEMENT_ADDRESS"),
+    "an address for health": ({"MANAGEMENT_ADDRESS": "8081"}, "Settings are invalid: TIMEWARDEN_MANAGEMENT_ADDRESS"),
 }
 
 
@@ -101,12 +101,12 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
 def test_a_port_that_is_taken_is_told() -> None:
     with HeldSockets() as held:
         taken = {"PORT": str(held.port)}
-        assert said(**taken).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {held.port}: ")
+        assert said(**taken).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {held.port}: ")
         with HeldSockets() as other:
             other.sockets[0].close()
             free = {"PORT": str(other.port), "MANAGEMENT_ADDRESS": f"127.0.0.1:{held.management_port}"}
             assert said(**free) == (
-                f"timewarden: Nobody can listen on 127.0.0.1, port {held.management_port}: Address already in use;"
+                f"timewarden: Cannot listen on 127.0.0.1, port {held.management_port}: Address already in use;"
                 " choose another address in TIMEWARDEN_MANAGEMENT_ADDRESS\n"
             )
 
@@ -115,7 +115,7 @@ async def test_a_running_service_shares_its_port_with_nobody(house: House, issue
     async with served(house.log_database.url("app"), issuer, tmp_path) as service:
         await service.ready()
         port = service.held.port
-        assert said(PORT=str(port)).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {port}: ")
+        assert said(PORT=str(port)).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {port}: ")
         with socket.socket() as stranger:
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             with pytest.raises(OSError, match="in use"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from service.listening import listen, serving
+from service.listeners import listen, serving
 from tests.integration.served import Served, served
 from tests.until import until
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.connecting import Connectivity
+from service.connectivity import Connectivity
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.errors import DatabaseUnavailable, Misconfigured

@@ -26,7 +26,7 @@ ALLOWED = {
     "redis": ["events/", "service/identity/used_proofs.py", "service/authorization/active/hint.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
-    "granian": ["service/listening.py"],
+    "granian": ["service/listeners.py"],
     "pydantic": ["service/settings.py"],
     "pydantic_settings": ["service/settings.py"],
 }
@@ -40,7 +40,7 @@ SETTINGS_READERS = (
 SQL_PLACES = (
     "service/audit/",
     "service/log/",
-    "service/connecting.py",
+    "service/connectivity.py",
     "service/authorization/enforcement/idempotent_replay.py",
     "service/authorization/enforcement/stored_responses.py",
     "service/administration/versions/version_store.py",

@@ -23,7 +23,7 @@ from service.identity.issuer import Introspection, Issuer
 from service.policy.access_request import Reason
 from service.settings import Settings, variable
 from service.standalone.verify.records import COLUMNS
-from service.variables import OF_COMMANDS
+from service.variables import COMMAND_VARIABLES
 from service.web.http.problems import status_of
 from tests.openapi_document import document
 
@@ -108,7 +108,7 @@ def defaults_of(field: dataclasses.Field[Any] | None) -> set[str]:
 
 
 def test_every_variable_of_commands_is_on_the_page_of_settings() -> None:
-    assert set(re.findall(r"`(TIMEWARDEN_\w+)`", PAGES["settings.md"])) >= OF_COMMANDS
+    assert set(re.findall(r"`(TIMEWARDEN_\w+)`", PAGES["settings.md"])) >= COMMAND_VARIABLES
 
 
 def test_every_problem_is_on_the_page_of_errors_with_its_status() -> None:

@@ -103,7 +103,7 @@ def test_a_plain_http_origin_is_refused_in_production_with_what_to_write() -> No
 
 def test_all_origins_are_refused_with_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_CORS_ORIGINS", "*")
-    with pytest.raises(Misconfigured, match="write each app's origin, for example https"):
+    with pytest.raises(Misconfigured, match="write the origin of each app, for example https"):
         configuration.load()
 
 

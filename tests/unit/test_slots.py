@@ -79,7 +79,7 @@ async def test_a_request_that_waits_for_the_turn_of_a_file_holds_no_slot() -> No
     queue, turns, end = AdmissionQueue(2, 1.0), UploadTurns(1, each=1, timeout=5), asyncio.Event()
 
     async def upload() -> None:
-        async with turns.one("client"):
+        async with turns.take("client"):
             await end.wait()
 
     tasks = [start_request(queue, upload) for _ in range(2)]

@@ -18,7 +18,7 @@ async def test_at_most_the_given_number_is_inside_at_once() -> None:
 
     async def work() -> None:
         nonlocal inside, most
-        async with turns.one():
+        async with turns.take():
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -30,18 +30,18 @@ async def test_at_most_the_given_number_is_inside_at_once() -> None:
 
 async def test_a_caller_who_waits_too_long_is_told_to_try_later() -> None:
     turns = Turns(1, timeout=0.01, full="busy")
-    async with turns.one():
+    async with turns.take():
         with pytest.raises(TryLater, match="busy"):
-            async with turns.one():
+            async with turns.take():
                 raise AssertionError("there was no turn")
 
 
 async def test_a_turn_is_released_when_the_work_fails() -> None:
     turns = Turns(1, timeout=0.01, full="busy")
     with pytest.raises(ValueError, match="broken"):
-        async with turns.one():
+        async with turns.take():
             raise ValueError("broken")
-    async with turns.one():
+    async with turns.take():
         pass
 
 
@@ -53,7 +53,7 @@ async def test_a_request_that_waits_for_a_turn_holds_no_slot_unless_it_keeps_it(
         async def work(queue: AdmissionQueue = queue, turns: Turns = turns, end: asyncio.Event = end) -> None:
             assert queue.try_acquire()
             HELD.set(_RequestSlot(queue))
-            async with turns.one():
+            async with turns.take():
                 await end.wait()
 
         tasks = [asyncio.create_task(work()) for _ in range(2)]
@@ -72,10 +72,10 @@ async def test_a_turn_is_released_by_a_request_that_is_cancelled_while_it_waits_
     async def work() -> None:
         assert queue.try_acquire()
         HELD.set(_RequestSlot(queue))
-        async with turns.one():
+        async with turns.take():
             raise AssertionError("there was no slot")
 
-    async with turns.one():
+    async with turns.take():
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
         # Another request is worked on while the task waits for its turn.
@@ -86,5 +86,5 @@ async def test_a_turn_is_released_by_a_request_that_is_cancelled_while_it_waits_
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(5), turns.one():
+    async with asyncio.timeout(5), turns.take():
         pass

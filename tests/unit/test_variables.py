@@ -12,7 +12,7 @@ import pytest
 from service import settings as configuration
 from service.errors import Misconfigured
 from service.settings import variables
-from service.variables import OF_COMMANDS, OF_DEPLOYMENTS, refuse_unknown_variables
+from service.variables import COMMAND_VARIABLES, DEPLOYMENT_VARIABLES, refuse_unknown_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 # As Kubernetes sets them for a Service of this name with two ports (its documentation, "Environment variables").
@@ -57,7 +57,7 @@ def test_a_variable_that_nothing_reads_is_an_error_that_names_what_was_meant(wri
 
 
 def test_what_settings_commands_and_deployments_read_is_known() -> None:
-    names = variables() | OF_COMMANDS | OF_DEPLOYMENTS
+    names = variables() | COMMAND_VARIABLES | DEPLOYMENT_VARIABLES
     refuse_unknown_variables(dict.fromkeys(names, ""), variables)
     refuse_unknown_variables({name.lower(): "" for name in names}, variables)
 
@@ -108,4 +108,4 @@ def test_every_variable_that_documents_and_deployments_name_is_known() -> None:
     named = {name for file in files for name in re.findall(r"\bTIMEWARDEN_[A-Z0-9_]*[A-Z0-9]\b", file.read_text())}
     assert named >= {"TIMEWARDEN_ISSUER", "TIMEWARDEN_OWNER_PASSWORD"}
     of_kubernetes = {variable.format("TIMEWARDEN") for variable in KUBERNETES}
-    assert named <= variables() | OF_COMMANDS | OF_DEPLOYMENTS | of_kubernetes
+    assert named <= variables() | COMMAND_VARIABLES | DEPLOYMENT_VARIABLES | of_kubernetes

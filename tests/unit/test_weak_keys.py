@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from service.api_process import parts_of_issuers
+from service.api_process import check_issuers
 from service.errors import InvalidToken
 from service.identity.jwk_set import read_jwk_set
 from service.identity.keys import KeySet, KeyState
@@ -140,7 +140,7 @@ async def test_a_token_that_names_a_weak_key_is_refused_with_the_reason_and_log_
     with pytest.raises(InvalidToken, match="ROCA") as refused:
         await keys.find("old\ncard", "RS256")
     assert refused.value.cause == "key-roca"
-    (part,) = parts_of_issuers([keys.state()])
+    (part,) = check_issuers([keys.state()])
     assert part.ready
     assert part.detail.endswith(r"; refused: key 'old\ncard' (roca)")
 
@@ -158,12 +158,12 @@ def state(name: str, *, ready: bool, opaque: bool = False) -> KeyState:
 
 
 def test_one_issuer_that_works_is_enough_to_be_ready_and_the_others_are_named() -> None:
-    parts = parts_of_issuers([state("down", ready=False), state("up", ready=True)])
+    parts = check_issuers([state("down", ready=False), state("up", ready=True)])
     assert [(part.name, part.ready, part.needed) for part in parts] == [
         ("keys of down", False, False),
         ("keys of up", True, False),
     ]
-    opaque = parts_of_issuers([state("opaque", ready=False, opaque=True)])
+    opaque = check_issuers([state("opaque", ready=False, opaque=True)])
     assert [part.needed for part in opaque] == [False]
-    none = parts_of_issuers([state("down", ready=False), state("down too", ready=False)])
+    none = check_issuers([state("down", ready=False), state("down too", ready=False)])
     assert [part.needed for part in none] == [True, True]

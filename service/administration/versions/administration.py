@@ -122,7 +122,7 @@ class PolicyAdministration:
         """
         report: PolicyReport | None = None
         if await self._gate.would_allow(caller, KIND, "propose"):
-            async with self._proposing.one():
+            async with self._proposing.take():
                 report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
         async with self._gate.change(caller, KIND, "propose", Target()) as change:
             if report is None:
@@ -181,7 +181,7 @@ class PolicyAdministration:
         """Check a stored version again, because laws of the code may be newer, and prepare its snapshot."""
         async with self._versions.connection() as connection:
             text = await load_texts(connection, number)
-        async with self._activating.one():
+        async with self._activating.take():
             report = await self._check(text, number, None)
         if report.complaints:
             raise PolicyRejected(report.complaints)

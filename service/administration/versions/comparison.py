@@ -52,6 +52,6 @@ class PolicyComparison:
             self._administration.active(caller) if against is None else self._administration.read(caller, against)
         )
         with refused_under(after.receipt):
-            async with self._turns.one():
+            async with self._turns.take():
                 diff = await self._compare(before.value.text, after.value.text)
         return Answer(Comparison(number, before.value.version.number, diff), after.receipt)

@@ -326,7 +326,7 @@ class Gate:
             async with caller.idempotent.transaction(self._turns, self._database) as connection:
                 yield connection
             return
-        async with self._turns.one(), self._database.transaction() as connection:
+        async with self._turns.take(), self._database.transaction() as connection:
             yield connection
 
     async def _decide_all(

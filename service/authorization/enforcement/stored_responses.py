@@ -98,7 +98,7 @@ class IdempotentChange:
         if self._open is not None:
             raise RuntimeError("a request with a key makes one transaction")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(turns.one())
+            await stack.enter_async_context(turns.take())
             connection = await stack.enter_async_context(database.transaction())
             await self._claim(connection)
             yield connection

@@ -25,7 +25,7 @@ from service.development.authorization_server import (
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import Sessions
 from service.errors import Misconfigured
-from service.listening import listen, serving
+from service.listeners import listen, serving
 
 if TYPE_CHECKING:
     import socket

@@ -91,7 +91,7 @@ def me_route(gate: Gate) -> Any:
         if may is None:
             # In a thread and without a database connection, because a large policy takes a while.
             with refused_under(reading.receipt):
-                async with turns.one():
+                async with turns.take():
                     may = await asyncio.to_thread(list_capabilities, *asked)
         roles = principal.roles | {f"role:{role}" for role in reading.lookup.roles}
         me = Me(

@@ -13,7 +13,7 @@ from litestar import Request, Response, get
 from litestar.params import Parameter, QueryParameter
 from msgspec import Meta
 
-from service.csv_cells import harmless
+from service.csv_cells import escape_formula
 from service.timesheets.reports_store import GroupBy, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import COMMON, operation
@@ -126,5 +126,5 @@ def _format_csv(by: GroupBy, report: Report) -> str:
     writer.writerow([by, *(["name"] if has_name else []), "minutes", "sheets"])
     for total in report.totals:
         cells = [total.key or "", *([total.name or ""] if has_name else [])]
-        writer.writerow([*map(harmless, cells), total.minutes, total.sheets])
+        writer.writerow([*map(escape_formula, cells), total.minutes, total.sheets])
     return text.getvalue()

@@ -33,9 +33,9 @@ class UploadTurns:
         self._own: WeakValueDictionary[str, Turns] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def one(self, client: str) -> AsyncIterator[None]:
+    async def take(self, client: str) -> AsyncIterator[None]:
         """Hold a turn of this client inside the block. Raises TryLater if none is free in time."""
         own = self._own.get(client) or Turns(self._each, timeout=self._timeout, full=FULL_FOR_ONE)
         self._own[client] = own
-        async with own.one(), self._all.one():
+        async with own.take(), self._all.take():
             yield

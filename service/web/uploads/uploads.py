@@ -101,7 +101,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
                 )
             )
             return await run_upload(request, caller, rows, mode, dry_run=dry_run)
-        async with turns.one(_client_key(caller)):
+        async with turns.take(_client_key(caller)):
             return await run_upload(request, caller, await _read_file(request), mode, dry_run=dry_run)
 
     async def run_upload(

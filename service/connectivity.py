@@ -1,7 +1,7 @@
-"""How Postgres is reached: directly or through a connection pooler, and what is said when it is not. Owns no state.
+"""How to connect to Postgres, directly or through a pooler, and the errors of connecting. Owns no state.
 
-A pooler such as PgBouncer passes no time limits on when we connect, and may keep no prepared statements. It is noticed
-by what it does, so nobody sets anything (docs/production.md).
+A pooler such as PgBouncer does not pass our time limits on, and may not keep prepared statements. It is detected by its
+behaviour, so there is no setting for it (docs/production.md).
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
 
     from asyncpg.pool import PoolConnectionProxy
 
-# What Postgres or the network says when the work may succeed later: lost or refused connections, exhausted resources,
-# cancelled statements, lock time-outs, deadlocks (SQLSTATE classes 08, 53, 57, 55P03, 40).
-PASSING = (
+# Errors after which the same work may succeed later: lost or refused connections, exhausted resources, cancelled
+# statements, lock time-outs, deadlocks (SQLSTATE classes 08, 53, 57, 55P03, 40).
+TRANSIENT_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,
     asyncpg.InterfaceError,
-    # What asyncpg says of a connection that was lost between two of its steps.
+    # asyncpg raises it for a connection that was lost between two of its steps.
     asyncpg.InternalClientError,
     asyncpg.ReadOnlySQLTransactionError,
     OSError,
     TimeoutError,
 )
-# What Postgres says of us and of our URL.
+# Errors of our URL, credentials and rights.
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     ValueError,
 )
-# What comes of a prepared statement that a pooler did not keep: it is not there, or somebody else's is.
-FORGOTTEN = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-# Postgres's own time limits, which hold also when a process of ours freezes.
+# Errors of a prepared statement that a pooler did not keep: it is missing, or another client's has its name.
+LOST_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+# Postgres's own time limits, which work even if our process freezes.
 LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
-# Which server process answers, as which role, which limits hold there in milliseconds, and whether a pooler gave
-# prepared statements names of its own to keep them for us (PgBouncer's max_prepared_statements). This is one of them.
-SEEN = f"""
+# The server process that answers, its role and its limits in milliseconds, and whether a pooler keeps prepared
+# statements under names of its own (PgBouncer's max_prepared_statements); this statement is one of them.
+PROBE = f"""
     SELECT pg_backend_pid() AS pid, current_user AS role,
-           {", ".join(f"extract(epoch FROM current_setting('{one}')::interval) * 1000 AS {one}" for one in LIMITS)},
+           {", ".join(f"extract(epoch FROM current_setting('{name}')::interval) * 1000 AS {name}" for name in LIMITS)},
            EXISTS (SELECT FROM pg_prepared_statements WHERE starts_with(name, 'PGBOUNCER_')) AS kept
 """
 
-# What gives a role a time limit, in milliseconds.
-GIVE: Final = "ALTER ROLE {} SET {} = '{}ms'"
+# Sets a time limit of a role, in milliseconds.
+ALTER_ROLE: Final = "ALTER ROLE {} SET {} = '{}ms'"
 
 
 class Connectivity(Enum):
@@ -69,10 +69,10 @@ class Connectivity(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Connecting:
-    """What every connection to `url` is told. `timeout` and `lock_timeout` in seconds; with `enforced`, Postgres itself
-    must bound statements and waiting, however it is reached. `fresh_plans`: Postgres plans a statement anew for each
-    execution."""
+class ConnectionOptions:
+    """The options of every connection to `url`. `timeout` and `lock_timeout` in seconds; with `enforced`, Postgres
+    itself must bound statements and waiting, however it is reached. `fresh_plans`: Postgres plans a statement anew for
+    each execution."""
 
     url: str
     name: str
@@ -93,47 +93,47 @@ class Connecting:
             if self.fresh_plans:
                 options["server_settings"]["plan_cache_mode"] = "force_custom_plan"
         elif way is Connectivity.KEEPING:
-            # Every statement gets a name: PgBouncer keeps no other.
+            # Every statement gets a name, since PgBouncer keeps only named ones.
             options["max_cacheable_statement_size"] = 0
         else:
-            # asyncpg then sends a statement and its execution without an end between them, so one server gets both.
+            # asyncpg then sends a statement and its execution in one go, so one server process gets both.
             options["statement_cache_size"] = 0
         return options
 
     async def is_direct(self, connection: PoolConnectionProxy[asyncpg.Record]) -> bool:
-        """Whether Postgres itself answers, with our limits: a pooler may be told to drop them in silence."""
+        """Whether Postgres itself answers, with our limits: a pooler may be configured to ignore them."""
         try:
-            seen = await connection.fetchrow(SEEN)
-        except FORGOTTEN:
+            seen = await connection.fetchrow(PROBE)
+        except LOST_STATEMENT:
             return False
         if seen is None or seen["pid"] != connection.get_server_pid():
             return False
         return all(seen[name] == int(limit) for name, limit in self._limits().items())
 
     async def way_through_pooler(self) -> Connectivity:
-        """What can be asked of the pooler. Raises Misconfigured when no time limits hold behind it."""
+        """How to connect through the pooler. Raises Misconfigured if the role has no time limits."""
         for way in (Connectivity.KEEPING, Connectivity.FORGETTING):
             connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self.url, **self.options(way))
             try:
-                seen = await connection.fetchrow(SEEN)
-            except FORGOTTEN:
+                seen = await connection.fetchrow(PROBE)
+            except LOST_STATEMENT:
                 continue
             finally:
                 connection.terminate()
             if seen is not None and (seen["kept"] or way is Connectivity.FORGETTING):
                 self._need_limits(seen)
                 return way
-        raise DatabaseUnavailable(cause="the pooler mixes statements up")
+        raise DatabaseUnavailable(cause="the pooler mixes up statements")
 
     def _need_limits(self, seen: asyncpg.Record) -> None:
-        # The role's own limits hold for every statement and cost nothing. SET LOCAL would cost each transaction a round
-        # trip, and could not bound a statement outside of one.
+        # Limits of the role apply to every statement and cost nothing. SET LOCAL would cost a round trip for each
+        # transaction, and could not bound statements outside of transactions.
         limits = self._limits()
         if self.enforced and not all(0 < seen[name] <= int(limit) for name, limit in limits.items()):
-            settings = "; ".join(GIVE.format(seen["role"], name, limit) for name, limit in limits.items())
+            settings = "; ".join(ALTER_ROLE.format(seen["role"], name, limit) for name, limit in limits.items())
             raise Misconfigured(
-                "A connection pooler stands before Postgres and passes no time limits on, so the role must have them:"
-                f" run roles.sql, or as a superuser `{settings}`, and let the pooler connect anew (RECONNECT)"
+                "A connection pooler in front of Postgres does not pass time limits on, so the role must have them:"
+                f" run roles.sql, or as a superuser `{settings}`, and let the pooler reconnect (RECONNECT)"
             )
 
     def _limits(self) -> dict[str, str]:
@@ -143,9 +143,9 @@ class Connecting:
 
 
 @contextmanager
-def told_when_unreachable(url: str) -> Iterator[None]:
-    """For a block that connects to `url`: its failures become errors of ours, which name host and port and no password.
-    Raises DatabaseUnavailable, Misconfigured."""
+def translate_connection_errors(url: str) -> Iterator[None]:
+    """Turn errors of a block that connects to `url` into DatabaseUnavailable and Misconfigured, which name host and
+    port, but no password."""
     try:
         yield
     except REFUSED as error:
@@ -153,15 +153,15 @@ def told_when_unreachable(url: str) -> Iterator[None]:
             "TIMEWARDEN_DATABASE_URL does not open a database: check its user, password and database name",
             cause=type(error).__name__,
         ) from error
-    except PASSING as error:
-        sentence = f"Postgres does not answer at {place_of(url)}: check that it runs and can be reached from here"
+    except TRANSIENT_ERRORS as error:
+        sentence = f"Postgres does not answer at {host_and_port(url)}: check that it runs and can be reached from here"
         raise DatabaseUnavailable(sentence, cause=type(error).__name__) from error
 
 
-def place_of(url: str) -> str:
-    """Host and port of a database's URL, and nothing else of it."""
+def host_and_port(url: str) -> str:
+    """Host and port of a database URL, and nothing else of it."""
     authority = urlsplit(url).netloc
-    # A slash or question mark in a password ends the authority early: what stands there may be a part of it.
+    # A slash or question mark in a password ends the authority early, which may then hold a part of the password.
     if "@" in url and "@" not in authority:
         return "the host of TIMEWARDEN_DATABASE_URL"
     where = authority.rpartition("@")[2]

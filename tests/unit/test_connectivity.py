@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.connecting import place_of, told_when_unreachable
+from service.connectivity import host_and_port, translate_connection_errors
 from service.errors import DatabaseUnavailable, Misconfigured
 
 PLACES = {
@@ -22,18 +22,18 @@ PLACES = {
 
 @pytest.mark.parametrize(("url", "place"), PLACES.items())
 def test_host_and_port_are_named_and_never_the_password(url: str, place: str) -> None:
-    assert place_of(url) == place
+    assert host_and_port(url) == place
 
 
 def test_a_database_that_is_away_is_no_reason_to_look_anything_up() -> None:
     with (
         pytest.raises(DatabaseUnavailable, match=r"does not answer at db\.example, port 5432:") as told,
-        told_when_unreachable("postgresql://a:secret-word@db.example/timewarden"),
+        translate_connection_errors("postgresql://a:secret-word@db.example/timewarden"),
     ):
         raise ConnectionRefusedError
     assert "repeat" not in told.value.public
 
 
 def test_what_is_wrong_with_the_url_is_no_reason_to_wait() -> None:
-    with pytest.raises(Misconfigured, match="check its user, password"), told_when_unreachable("postgresql://x"):
+    with pytest.raises(Misconfigured, match="check its user, password"), translate_connection_errors("postgresql://x"):
         raise ValueError("secret-word")

@@ -1,7 +1,7 @@
-"""Listening sockets, held from the moment their port is chosen, and Granian on a socket that somebody else opened.
+"""Opens listening sockets, and runs Granian on a socket that is already open.
 
-Whoever opens a socket owns it. No socket is opened with SO_REUSEPORT: a second service on a taken port is refused.
-This is the only module that knows Granian's inside; nothing is durable here.
+The code that opens a socket owns it. No socket has SO_REUSEPORT: a second service on the same port is refused. This is
+the only module that uses Granian's internals; nothing is durable here.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from service.errors import Misconfigured
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-# Connections that the kernel keeps until a process accepts them; Linux caps it at net.core.somaxconn (4096).
+# Connections that the kernel queues until a process accepts them; Linux caps it at net.core.somaxconn (4096).
 BACKLOG: Final = 2048
-# For servers that few talk to: sign-in of the development service.
+# For servers with few clients: sign-in of the development service.
 MAX_SMALL_SERVER_CONNECTIONS: Final = 256
 MAX_SMALL_SERVER_IDLE_SECONDS: Final = 10.0
 MAX_STOP_SECONDS: Final = 3.0
-# A caller who takes nothing of an answer for so long is cut off.
+# The connection of a caller who reads nothing of a response for so long is closed.
 MAX_UNREAD_SECONDS: Final = 60.0
 
 
 def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = MAX_UNREAD_SECONDS) -> socket.socket:
-    """A socket that listens on this address from now on; port 0 lets the system choose. Raises Misconfigured, which
-    names the `setting` that the address comes from."""
+    """Open a socket that listens on this address; port 0 lets the system choose. Raises Misconfigured, which names the
+    `setting` of the address."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        # On an IPv6 address nothing but IPv6, so that what is told is what is held.
+        # On an IPv6 address nothing but IPv6, so that the address is exactly the one that was asked for.
         opened = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
-        # Python adds the address to the system's words. A name that is not found has no such words.
+        # Python adds the address to the system's message. For a name that is not found there is no such message.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         named = f"; choose another address in {setting}" if setting else ""
-        raise Misconfigured(f"Nobody can listen on {host}, port {port}: {reason}{named}") from error
-    return _cutting_off(opened, unread_seconds)
+        raise Misconfigured(f"Cannot listen on {host}, port {port}: {reason}{named}") from error
+    return _limit_unread(opened, unread_seconds)
 
 
-def inherited(number: int) -> socket.socket:
-    """The listening socket that our parent opened and left to us. Raises Misconfigured."""
+def inherit(number: int) -> socket.socket:
+    """Take over the listening socket that the parent process opened. Raises Misconfigured."""
     try:
         found = socket.socket(fileno=number)
         listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -59,14 +59,14 @@ def inherited(number: int) -> socket.socket:
         raise Misconfigured(f"File descriptor {number} is no socket: {error.strerror}") from error
     if not listens:
         raise Misconfigured(f"File descriptor {number} is a socket that does not listen")
-    # Its own children get it only when they are meant to.
+    # Child processes inherit it only explicitly.
     found.set_inheritable(False)
-    return _cutting_off(found, MAX_UNREAD_SECONDS)
+    return _limit_unread(found, MAX_UNREAD_SECONDS)
 
 
-def _cutting_off(listener: socket.socket, unread_seconds: float) -> socket.socket:
-    """Let the kernel end connections whose other end takes nothing of what is sent: Granian waits for it without end.
-    Each accepted connection inherits this from the listening socket. Only Linux can."""
+def _limit_unread(listener: socket.socket, unread_seconds: float) -> socket.socket:
+    """Let the kernel close connections whose peer does not acknowledge data, for which Granian would wait without end.
+    Accepted connections inherit this from the listening socket. Only on Linux."""
     if sys.platform == "linux":
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
     return listener
@@ -75,14 +75,14 @@ def _cutting_off(listener: socket.socket, unread_seconds: float) -> socket.socke
 def run_worker(
     application: Callable[[], Any], listener: int, *, connections: int, idle_seconds: float, logging: dict[str, Any]
 ) -> None:
-    """Serve until SIGTERM in this process, which several may do on one socket. `application` is made in here; `logging`
-    says where Granian's own lines go.
+    """Serve in this process until SIGTERM; several processes may share the socket. `application` is called here to
+    create the application; `logging` configures Granian's own log lines.
 
-    `connections` may be open at once; further ones wait in the backlog. One that has sent no whole head of a request
-    for `idle_seconds`, since it was opened or was answered last, is closed.
+    At most `connections` are open at once; others wait in the backlog. A connection that has not sent a whole request
+    head for `idle_seconds`, since it was opened or last answered, is closed.
     """
     server = _Worker(
-        "made by the loader",
+        "created by the loader",
         interface=Interfaces.ASGI,
         log_level=LogLevels.warning,
         log_dictconfig=logging,
@@ -95,8 +95,7 @@ def run_worker(
 
 @asynccontextmanager
 async def serving(application: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Inside this block the application answers on the socket, from this event loop; afterwards it has stopped. The
-    socket stays the caller's."""
+    """Serve the application on the socket inside the block, on this event loop. The caller still owns the socket."""
     server = _Embedded(
         application,
         interface=Interfaces.ASGI,
@@ -117,7 +116,7 @@ async def serving(application: Any, listener: socket.socket) -> AsyncIterator[No
 
 def _bounds(idle_seconds: float) -> dict[str, Any]:
     return {
-        # In its mode for both HTTP/1 and HTTP/2 Granian waits without end for the bytes that tell them apart.
+        # With both HTTP/1 and HTTP/2, Granian waits without end for the bytes that distinguish them.
         "http": HTTPModes.http1,
         "http1_settings": HTTP1Settings(header_read_timeout=int(idle_seconds * 1000)),
         "backlog": BACKLOG,
@@ -126,7 +125,7 @@ def _bounds(idle_seconds: float) -> dict[str, Any]:
 
 
 class _Worker(MPServer):
-    """The work of one of Granian's worker processes, in this process and on the given socket."""
+    """Runs the work of a Granian worker process in this process, on the given socket."""
 
     listener: int
 
@@ -138,7 +137,7 @@ class _Worker(MPServer):
 
 
 class _Embedded(Server):
-    """Granian in our own event loop, on the given socket, which it closes."""
+    """Runs Granian on our event loop, on the given socket, which it closes."""
 
     listener: int
 
