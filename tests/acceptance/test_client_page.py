@@ -24,8 +24,8 @@ PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-async def executed(program: str, names: dict[str, Any]) -> str:
-    """What a program with awaits at its top prints; its names stay for the next one."""
+async def run_example(program: str, names: dict[str, Any]) -> str:
+    """Run a program with top-level awaits and return its output. `names` keeps its variables."""
     code = compile(program, "docs/client.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -48,7 +48,7 @@ async def test_every_example_of_the_page_prints_what_it_shows(callers: Callers, 
         **{name.upper(): (await callers(name)).token for name in ("ana", "mia", "adam", "audrey")},
     }
     for program, shown in EXAMPLES:
-        assert await executed(program, names) == shown, program
+        assert await run_example(program, names) == shown, program
 
 
 async def test_many_weeks_are_approved_by_the_client_at_once_or_one_by_one(callers: Callers) -> None:

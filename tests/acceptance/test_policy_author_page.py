@@ -32,7 +32,7 @@ NOT_OURS = ("Install", "Get a token for this client")
 
 @pytest.fixture(autouse=True)
 async def _as_before(callers: Callers) -> AsyncIterator[None]:
-    """Whatever a test activates, the version before it decides again afterwards."""
+    """Activate the version of before when a test has activated another."""
     paula = await callers("paula")
     before = await active(paula)
     yield
@@ -51,8 +51,8 @@ def author(tmp_path: Path, service: RunningService) -> dict[str, str]:
     return {**environment, "TIMEWARDEN_STATE": str(service.state)}
 
 
-def pasted(commands: str, directory: Path, environment: dict[str, str]) -> str:
-    """What the commands print; each must succeed."""
+def paste(commands: str, directory: Path, environment: dict[str, str]) -> str:
+    """Run the commands and return their output; each must succeed."""
     run = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", commands],
         cwd=directory,
@@ -70,7 +70,7 @@ async def test_the_whole_story_of_a_change_can_be_pasted(
     tmp_path: Path, author: dict[str, str], callers: Callers
 ) -> None:
     paula = await callers("paula")
-    # A version of somebody else's that was left, as `make demo` leaves one, and one of a colleague's that waits.
+    # As after `make demo`: a version that was active once.
     first = await active(paula)
     of_the_demo = await proposed(paula, noted(shipped(), "as the demo does"))
     assert (await activate(paula, of_the_demo, first)).status_code == 200
@@ -79,7 +79,7 @@ async def test_the_whole_story_of_a_change_can_be_pasted(
     assert len(blocks) == 7
     number, deciding = 0, []
     for commands, shown in blocks:
-        printed = pasted(commands, tmp_path, author)
+        printed = paste(commands, tmp_path, author)
         if found := re.search(r"Proposed as version (\d+)", printed):
             number = int(found[1])
         assert [line for line in shown.splitlines() if line not in printed] == [], printed
@@ -99,7 +99,7 @@ async def test_a_colleagues_proposal_in_between_is_not_activated_in_place_of_one
     assert (await activate(paula, number, first)).status_code == 200
     theirs = await proposed(adam, noted(text, "adam's own"))
     with pytest.raises(AssertionError, match="It is not your own proposal") as refused:
-        pasted("timewarden policy activate latest --as paula < /dev/null", tmp_path, author)
+        paste("timewarden policy activate latest --as paula < /dev/null", tmp_path, author)
     assert f"Version {theirs}, proposed by person {await adam.me()}" in str(refused.value)
     assert await active(paula) == number
 
@@ -122,7 +122,7 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
     for name in (step for step in STEPS if step not in NOT_OURS):
         if result.exists():
             environment["VERSION"] = result.read_text(encoding="utf-8").strip().removeprefix("VERSION=")
-        pasted(STEPS[name]["run"], tmp_path, environment)
+        paste(STEPS[name]["run"], tmp_path, environment)
     summary = (tmp_path / "summary").read_text(encoding="utf-8")
     assert "the client other-job for itself with read:audit may now read the decision log" in summary
     proposed = (await paula.get(f"{VERSIONS}/{environment['VERSION']}")).json()
@@ -131,10 +131,10 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
 
     current = await active(paula)
     assert (await activate(paula, proposed["number"], current)).status_code == 200
-    assert "Nothing to propose." in pasted(STEPS["Propose what was merged"]["run"], tmp_path, environment)
+    assert "Nothing to propose." in paste(STEPS["Propose what was merged"]["run"], tmp_path, environment)
     # An API that does not answer is no difference.
     with pytest.raises(AssertionError, match="does not answer"):
-        pasted(
+        paste(
             STEPS["Propose what was merged"]["run"], tmp_path, {**environment, "TIMEWARDEN_API": "http://127.0.0.1:1"}
         )
 

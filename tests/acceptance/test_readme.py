@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 START_SECONDS = PATIENCE_SECONDS
-# What blocks until Ctrl-C is started beside; what would run this very test is known to be there.
+# `make run` is started by the fixture; `make test` would run this test.
 ELSEWHERE = {"make run", "make test"}
 # The environment is made and is in use: its target is left out, and so is what the make above us was told.
 MAKE = 'make() { command make -o environment "$@"; }\n'
@@ -52,14 +52,14 @@ def examples() -> list[Example]:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Somebody who reads the README with a terminal: pastes a block, and gets what it printed."""
+    """A shell in which the blocks of the README are pasted."""
 
     state: Path
     shell: subprocess.Popen[str]
     api: str
 
     def paste(self, commands: str) -> str:
-        """Everything that the commands print; fails when one of them does. Variables stay for the next block."""
+        """Run commands and return their output; each must succeed. Variables stay for the next block."""
         assert self.shell.stdin is not None
         assert self.shell.stdout is not None
         here = commands.replace("http://127.0.0.1:8080", self.api)

@@ -23,7 +23,7 @@ def main() -> None:
     for name, text in event_files.files().items():
         store(f"events/{name}", text)
     page = timesheet_page.PAGE.read_text(encoding="utf-8")
-    timesheet_page.PAGE.write_text(timesheet_page.written(page), encoding="utf-8")
+    timesheet_page.PAGE.write_text(timesheet_page.rewrite_tables(page), encoding="utf-8")
     for name, text in pictures.draw_all().items():
         (pictures.FOLDER / name).write_text(text, encoding="utf-8")
     with (

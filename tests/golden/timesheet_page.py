@@ -1,5 +1,5 @@
 """The tables of docs/timesheets.md: the life of a sheet as the code has it, and who may do what, as the engine answers
-under the shipped policy. `written(text)` is the page with its tables made anew."""
+under the shipped policy. `rewrite_tables(text)` is the page with its tables made anew."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tests.policy_forge import shipped
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "timesheets.md"
 KIND = "timesheet"
-STATES = [str(one) for one in State]
+STATES = [str(state) for state in State]
 # Whom no row lets do anything with a sheet belong to the answer too.
 OTHERS = ["role:administrator", "role:auditor", ANYONE]
 _TABLE = re.compile(r"(<!-- made by `make golden`: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def written(text: str) -> str:
+def rewrite_tables(text: str) -> str:
     """The page, its tables being what code and policy say now."""
-    tables = {"states": states(), "who": who(), "never": never()}
+    tables = {"states": states_table(), "who": callers_table(), "never": denials_table()}
     return _TABLE.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", text)
 
 
-def states() -> str:
+def states_table() -> str:
     """A row for each step: from which states, to which, and whether it wants a reason."""
     lines = []
-    for action, one in TRANSITIONS.items():
+    for action, transition in TRANSITIONS.items():
         move = getattr(timesheet, action, None)
         reason = "yes" if move and "reason" in inspect.signature(move).parameters else ""
-        cells = ["" if state not in one.starts else str(one.leads_to or "stays") for state in State]
+        cells = ["" if state not in transition.starts else str(transition.leads_to or "stays") for state in State]
         lines.append([f"`{action}`", *cells, reason])
     return _table(["step", *(f"from {state}" for state in STATES), "reason"], lines)
 
 
-def who() -> str:
+def callers_table() -> str:
     """A row for each action, a column for each who-word: in which states, and what else it takes."""
     snapshot = Snapshot.build(policy_file.parse(shipped()), 1)
     rules = [rule for rule in snapshot.policy.rules if rule.kind == KIND]
@@ -53,7 +53,7 @@ def who() -> str:
     return _table(["action", "scope", *("anybody else" if word == ANYONE else word for word in words)], lines)
 
 
-def never() -> str:
+def denials_table() -> str:
     """The rows that forbid, in their own words."""
     rules = [rule for rule in policy_file.parse(shipped()).rules if rule.kind == KIND and rule.effect is Effect.DENY]
     return _table(
@@ -70,8 +70,8 @@ def _scopes(snapshot: Snapshot, action: str) -> str:
 
 
 def _cell(snapshot: Snapshot, action: str, word: str) -> str:
-    """States in which somebody is allowed who did nothing to the sheet before; `with mfa` if only so."""
-    told: dict[str, str] = {}
+    """The states in which a caller who did not write in the sheet is allowed; `with mfa` where that is needed."""
+    ways: dict[str, str] = {}
     facts = sorted(snapshot.vocabulary.facts[KIND])
     for strong, state in product((False, True), STATES):
         known = {(fact, False) for fact in facts} | {("mfa", strong), ("recent_sign_in", True)}
@@ -79,10 +79,10 @@ def _cell(snapshot: Snapshot, action: str, word: str) -> str:
             KIND, action, state, frozenset({ANYONE, word}), frozenset(snapshot.vocabulary.scopes), frozenset(known)
         )
         if snapshot.decide(access_request).allowed:
-            told.setdefault(state, "" if not strong else " with mfa")
-    if set(told) == set(STATES) and set(told.values()) == {""}:
+            ways.setdefault(state, "" if not strong else " with mfa")
+    if set(ways) == set(STATES) and set(ways.values()) == {""}:
         return "yes"
-    return ", ".join(f"{state}{how}" for state, how in told.items())
+    return ", ".join(f"{state}{how}" for state, how in ways.items())
 
 
 def _table(heads: list[str], lines: list[list[str]]) -> str:

@@ -38,32 +38,32 @@ FAMILIES = {"bad-input", "unauthenticated", "denied", "not-applied"}
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every table row of a page, without heads and rules."""
+    """The cells of every table row of a page, without separators. Fails when two rows begin alike."""
     lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
     found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     named = [row[0] for row in found if row[0].startswith("`")]
-    assert len(named) == len(set(named)), "a row stands twice"
+    assert len(named) == len(set(named)), "two rows have the same name"
     return found
 
 
 def every_error() -> set[type[errors.TimewardenError]]:
-    """The tree as it is answered: our own module's and the web floor's."""
-    found, waiting = set(), [errors.TimewardenError]
-    while waiting:
-        one = waiting.pop()
-        if one.__module__.startswith(("service.errors", "service.web.http.problems")):
-            found.add(one)
-        waiting += one.__subclasses__()
+    """Every class of errors that the service itself defines."""
+    found, remaining = set(), [errors.TimewardenError]
+    while remaining:
+        error = remaining.pop()
+        if error.__module__.startswith(("service.errors", "service.web.http.problems")):
+            found.add(error)
+        remaining += error.__subclasses__()
     return found
 
 
 def test_every_setting_is_on_the_page_of_settings_with_its_default_and_meaning() -> None:
-    told = {row[0]: row[1:] for row in rows(PAGES["settings.md"]) if row[0].startswith("`TIMEWARDEN_")}
-    wanted = {}
+    documented = {row[0]: row[1:] for row in rows(PAGES["settings.md"]) if row[0].startswith("`TIMEWARDEN_")}
+    expected = {}
     for name, field in Settings.model_fields.items():
         default = str(field.default)
-        wanted[f"`{variable(name)}`"] = [f"`{default}`" if default else "", field.description]
-    assert told == wanted
+        expected[f"`{variable(name)}`"] = [f"`{default}`" if default else "", field.description]
+    assert documented == expected
 
 
 @pytest.mark.parametrize(
@@ -78,20 +78,20 @@ def test_every_key_of_the_issuers_file_is_on_the_page_of_issuers_with_its_defaul
     heading: str, kind: type, keys: Mapping[str, tuple[str, str]]
 ) -> None:
     section = PAGES["issuers.md"].split(heading)[1].split("\n## ")[0]
-    told: dict[str, str] = {}
+    documented: dict[str, str] = {}
     for names, default, meaning in (row[:3] for row in rows(section)[1:]):
         assert meaning
         found = re.findall(r"`(\w+)`", names)
         defaults = default.split(", ") if len(found) > 1 and ", " in default else [default] * len(found)
-        told |= dict(zip(found, defaults, strict=True))
-    assert told.keys() == keys.keys()
+        documented |= dict(zip(found, defaults, strict=True))
+    assert documented.keys() == keys.keys()
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key, (_, name) in keys.items():
-        assert told[key] in defaults_of(fields.get(name)), key
+        assert documented[key] in defaults_of(fields.get(name)), key
 
 
 def defaults_of(field: dataclasses.Field[Any] | None) -> set[str]:
-    """How the page may write the default: nothing is `none`, or it is found out."""
+    """The ways in which the page may write a default."""
     if field is None:
         return {"none"}
     value = field.default
@@ -112,11 +112,11 @@ def test_every_variable_of_commands_is_on_the_page_of_settings() -> None:
 
 
 def test_every_problem_is_on_the_page_of_errors_with_its_status() -> None:
-    told = {row[0].strip("`"): int(row[1]) for row in rows(PAGES["errors.md"]) if row[0].startswith("`")}
-    wanted = {one.slug: status_of(one) for one in every_error()}
-    alone = {slug: status for slug, status in wanted.items() if slug not in FAMILIES | {"misconfigured"}}
-    assert told == alone
-    assert all(f"`{slug}`" in PAGES["errors.md"] for slug in wanted)
+    documented = {row[0].strip("`"): int(row[1]) for row in rows(PAGES["errors.md"]) if row[0].startswith("`")}
+    expected = {error.slug: status_of(error) for error in every_error()}
+    alone = {slug: status for slug, status in expected.items() if slug not in FAMILIES | {"misconfigured"}}
+    assert documented == alone
+    assert all(f"`{slug}`" in PAGES["errors.md"] for slug in expected)
 
 
 def test_every_column_of_a_bundle_is_on_its_page() -> None:
@@ -128,17 +128,21 @@ def test_every_event_is_on_the_page_of_events() -> None:
 
 
 def test_every_route_is_on_the_page_of_routes_with_scope_and_success() -> None:
-    told = {}
+    documented = {}
     for route, scope in (row for row in rows(PAGES["api.md"]) if row[0].startswith("`")):
         success = re.search(r"→ (\d{3})$", route)
-        told[route.split("`")[1]] = (scope, success[1] if success else "200", "†" in route)
-    wanted = {}
+        documented[route.split("`")[1]] = (scope, success[1] if success else "200", "†" in route)
+    expected = {}
     for path, operations in document()["paths"].items():
-        for method, one in operations.items():
-            scopes = [scope for needs in one.get("security", [{"oauth": ["public"]}]) for scope in needs["oauth"]]
-            success = next(status for status in one["responses"] if status.startswith("2"))
-            wanted[f"{method.upper()} {path}"] = (" or ".join(scopes) or "any", success, "428" in one["responses"])
-    assert told == wanted
+        for method, operation in operations.items():
+            scopes = [scope for needs in operation.get("security", [{"oauth": ["public"]}]) for scope in needs["oauth"]]
+            success = next(status for status in operation["responses"] if status.startswith("2"))
+            expected[f"{method.upper()} {path}"] = (
+                " or ".join(scopes) or "any",
+                success,
+                "428" in operation["responses"],
+            )
+    assert documented == expected
 
 
 @pytest.mark.parametrize("name", ["README.md", "policies/README.md", *sorted(f"docs/{name}" for name in PAGES)])
@@ -185,7 +189,7 @@ def test_every_constant_of_the_recipes_stands_in_a_file_that_its_step_names() ->
 
 
 def test_every_reason_of_a_decision_is_on_the_page_of_the_log() -> None:
-    assert [str(one) for one in Reason if f"`{one}`" not in PAGES["log.md"]] == []
+    assert [str(reason) for reason in Reason if f"`{reason}`" not in PAGES["log.md"]] == []
 
 
 @pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{name}" for name in PAGES)])
@@ -239,15 +243,15 @@ NUMBERED = re.compile(
 
 
 def test_no_page_names_the_number_of_a_version_that_a_reader_may_not_have() -> None:
-    """Numbers go on with every proposal: a fresh service says 2 where one that played the demo says 3."""
+    """A proposal gets version 2 in a fresh service, and 3 after `make demo`."""
     names = ["README.md", "Makefile", "policies/README.md", *(f"docs/{name}" for name in PAGES)]
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
-    pages |= {one.name: one.read_text(encoding="utf-8") for one in (ROOT / "docs" / "examples").iterdir()}
+    pages |= {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "examples").iterdir()}
     assert {name: NUMBERED.findall(text) for name, text in pages.items() if NUMBERED.search(text)} == {}
 
 
 def _can_be_called(line: str) -> bool:
-    """Whether a line calls no command of ours, or one that exists, with options that it has."""
+    """Whether a line calls an existing command with existing options, or no command of this project."""
     found = re.search(r"(?:^|\s|/bin/|\()timewarden ([a-z].*)", line)
     words = found[1].replace(")", "").split() if found else []
     command: click.Command | None = timewarden
