@@ -82,10 +82,10 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
     ):  # fmt: skip
         assert await held(house, table, column, night) == []
     found = (await house.directory.memberships(admin, MembershipFilter(person=mia))).value.items
-    assert {(one.team, one.part, one.validity.valid_to) for one in found} == {
+    assert {(membership.team, membership.part, membership.validity.valid_to) for membership in found} == {
         (teams["east"], Part.LEAD, None), (teams["west"], Part.LEAD, None), (teams["west"], Part.MEMBER, later + DAY)
     }  # fmt: skip
-    assert next(one for one in found if one.part is Part.MEMBER).validity.valid_from == later
+    assert next(membership for membership in found if membership.part is Part.MEMBER).validity.valid_from == later
     assert len(await held(house, "person_role", "person_id", mia)) == 1
     assert len(await held(house, "fallback_approver", "person_id", mia)) == 1
     # Nobody delegates to themselves; delegations to other people are kept.
@@ -93,7 +93,7 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
     assert await People(house.requests, house.log).person_for(speaking(ISSUER, "mia-at-night")) == mia
     told = (await changes(house))[before:]
     assert told[0]["to"] == {"what": "person.merged", "into": str(mia), "links": 1}
-    assert sorted(one["to"]["what"] for one in told[1:]) == sorted(
+    assert sorted(record["to"]["what"] for record in told[1:]) == sorted(
         ["membership.ended"] * 3 + ["membership.created"] * 2 + ["role.taken", "role.given"]
         + ["fallback.ended", "fallback.named"] + ["delegation.ended"] * 2 + ["delegation.granted"]
     )  # fmt: skip
@@ -124,7 +124,7 @@ async def test_a_merge_is_a_new_version_of_everybody_who_is_told_otherwise_from_
 
     async def lookup() -> list[tuple[UUID | None, int]]:
         found = [(await house.directory.person(admin, house.people[one])).value for one in ("one", "two", "three")]
-        return [(one.merged_into, one.version) for one in found]
+        return [(person.merged_into, person.version) for person in found]
 
     three = house.people["three"]
     assert await lookup() == [(None, 1), (None, 1), (None, 2)]
@@ -198,7 +198,7 @@ async def test_a_week_has_one_sheet_whatever_account_opens_it(house: House) -> N
         await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
     assert there.value.extra["timesheet"] == str(made.id)
     mine = (await house.timesheets.list(house.caller("ana"), listing.Filters(owner=house.people["ana"]))).value.items
-    assert [(one.id, one.owner) for one in mine] == [(made.id, house.people["ana-at-night"])]
+    assert [(sheet.id, sheet.owner) for sheet in mine] == [(made.id, house.people["ana-at-night"])]
     assert [item.id for item in (await house.timesheets.list(house.caller("mia"), listing.Filters())).value.items] == [
         made.id
     ]
@@ -260,8 +260,8 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     assert await version_store.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
     found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.grantees
-    assert night not in {one.person for one in found}
-    carl = next(one for one in found if one.person == house.people["carl"])
+    assert night not in {candidate.person for candidate in found}
+    carl = next(candidate for candidate in found if candidate.person == house.people["carl"])
     assert [way.rule for way in carl.may["read"]] == ["read-as-carl"]
     assert (await house.timesheets.read(house.caller("carl"), sheet.id)).value.id == sheet.id
 

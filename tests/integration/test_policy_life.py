@@ -70,7 +70,7 @@ async def activated(house: House, text: PolicyText) -> int:
 async def states(house: House) -> list[str]:
     """The states of all versions, the first version first."""
     found = (await steps(house).list(author(house), before=None, limit=50)).value
-    return [one.state for one in reversed(found)]
+    return [version.state for version in reversed(found)]
 
 
 async def back(house: House, who: Caller | None = None) -> int:
@@ -139,7 +139,7 @@ async def test_each_step_of_the_history_names_its_recorded_decision(house: House
         "SELECT a.number, r.outcome, r.applied, r.resource_id FROM policy_activation AS a JOIN audit_record AS r"
         " ON r.uid = a.decision_uid ORDER BY a.step"
     )
-    assert [tuple(one) for one in named] == [(2, "allow", True, "2"), (1, "allow", True, "1")]
+    assert [tuple(row) for row in named] == [(2, "allow", True, "2"), (1, "allow", True, "1")]
 
 
 async def test_a_rollback_that_expects_another_version_changes_nothing(house: House) -> None:
@@ -153,7 +153,7 @@ async def test_of_racing_steps_back_one_wins(house: House) -> None:
     number = await activated(house, with_rows())
     asked = [steps(house).roll_back(author(house), expected=number) for _ in range(3)]
     told = await asyncio.gather(*asked, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in told) == ["Answer", "StaleExpectation", "StaleExpectation"]
+    assert sorted(type(outcome).__name__ for outcome in told) == ["Answer", "StaleExpectation", "StaleExpectation"]
 
 
 async def test_whoever_may_not_activate_may_not_roll_back(house: House) -> None:
@@ -227,7 +227,7 @@ async def test_a_version_that_lets_nobody_go_back_is_not_activated(house: House)
     forward = text.rules.replace("role:policy-author, activate, any,     ", "role:policy-author, activate, proposed,")
     assert forward != text.rules
     number = await proposed(house, replace(text, rules=forward, cases={}))
-    with pytest.raises(PolicyRejected, match="could not go back"):
+    with pytest.raises(PolicyRejected, match="could not roll back"):
         await steps(house).activate(author(house), number, expected=1)
 
 
@@ -269,7 +269,7 @@ async def test_the_list_shows_what_single_reads_would_show(house: House) -> None
     await proposed(house, with_rows())
     payroll = house.caller("ben", scopes=SCOPES, roles=frozenset({"role:payroll"}))
     listed = (await steps(house).list(payroll, before=None, limit=50)).value
-    assert [one.number for one in listed] == [2, 1]
+    assert [version.number for version in listed] == [2, 1]
     for number in (1, 2):
         assert (await steps(house).read(payroll, number)).value.version.number == number
     with pytest.raises(TimewardenError) as refused:
@@ -302,7 +302,7 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
         marks = ", ".join(f"${place}" for place in range(1, len(rows[0]) + 1))
         await owner.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
     await migrate(url)
-    assert [tuple(row) for row in await owner.fetch(history)] == [tuple(one) for one in wanted]
+    assert [tuple(row) for row in await owner.fetch(history)] == [tuple(step) for step in wanted]
     assert await version_store.find_rollback_target(owner) == 3
     await owner.close()
 

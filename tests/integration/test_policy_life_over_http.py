@@ -76,7 +76,7 @@ async def test_what_callers_see_of_a_life(running: InProcess) -> None:
     active = (await running.send("GET", "/v1/policies/active", paula)).json()
     assert (active["number"], active["rules"], active["digest"]) == (number, with_rows().rules, with_rows().digest())
     listed = (await running.send("GET", VERSIONS, paula)).json()["items"]
-    assert [(one["number"], one["state"]) for one in listed] == [(2, "active"), (1, "retired")]
+    assert [(version["number"], version["state"]) for version in listed] == [(2, "active"), (1, "retired")]
     assert listed[1]["activated_by_client"] == "system"
 
 
@@ -108,7 +108,7 @@ async def test_an_installation_whose_active_version_knows_no_states_can_still_ch
     old = await propose(running, paula, before_states())
     assert (await activate(running, paula, old, 1)).status_code == 200
     me = (await running.send("GET", "/v1/me", paula)).json()
-    may = {one["action"]: one["may"] for one in me["may"] if one["kind"] == "policy"}
+    may = {capability["action"]: capability["may"] for capability in me["may"] if capability["kind"] == "policy"}
     assert may["activate"] == "always"
     newer = await propose(running, paula, shipped())
     assert (await activate(running, paula, newer, old)).status_code == 200
@@ -128,7 +128,7 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
             token = running.token(sub=f"auth0|storm-{person}")
             weeks = [(MONDAY + timedelta(weeks=number)).isoformat() for number in range(6)]
             sent = [running.send("POST", "/v1/timesheets", token, body={"period_start": week}) for week in weeks]
-            return [(await one).status_code for one in sent]
+            return [(await request).status_code for request in sent]
 
         async def activates() -> list[int]:
             current, told = 1, []
@@ -139,7 +139,7 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
 
         async with asyncio.timeout(PATIENCE_SECONDS):
             told = await asyncio.gather(activates(), *(reads() for _ in range(6)), *(writes(one) for one in range(6)))
-        assert [set(one) for one in told] == [{200}] * 7 + [{201}] * 6
+        assert [set(statuses) for statuses in told] == [{200}] * 7 + [{201}] * 6
         assert await house.count("audit_record WHERE kind = 'policy' AND action = 'activate'") == 4
 
 

@@ -72,7 +72,7 @@ async def trouble(versions: PolicyVersions) -> str | None:
 async def test_a_replica_is_known_from_its_start_to_its_end(house: House) -> None:
     async with watched(house, interval=QUICK) as (_, watch):
         found = (await steps(house).replicas(author(house))).value
-        assert [(one.id, one.policy_version, one.alive) for one in found] == [(watch.id, 1, True)]
+        assert [(replica.id, replica.policy_version, replica.alive) for replica in found] == [(watch.id, 1, True)]
     assert (await steps(house).replicas(author(house))).value == []
 
 
@@ -304,11 +304,11 @@ async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_wai
     asked = [asyncio.create_task(versions.load(number)) for number in numbers[:-1]]
     try:
         assert (await versions.switch_to(7)).number == 7
-        assert not any(one.done() for one in asked)
+        assert not any(task.done() for task in asked)
         assert not any(other.done() for other in others)
     finally:
         release.set()
-    assert [one.number for one in await asyncio.gather(*asked)] == [2, 3, 4, 5, 6]
+    assert [snapshot.number for snapshot in await asyncio.gather(*asked)] == [2, 3, 4, 5, 6]
     await asyncio.gather(*others)
 
 

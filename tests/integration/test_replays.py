@@ -216,7 +216,7 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
     assert (first.json()["items"][0]["version"], first.json()["items"][0]["state"]) == (1, "queued")
     more = first.json()["next_cursor"]
     last = (await running.send("GET", f"/v1/replays?limit=2&cursor={more}", token)).json()
-    assert ([one["id"] for one in last["items"]], last["next_cursor"]) == (asked[:1], None)
+    assert ([replay["id"] for replay in last["items"]], last["next_cursor"]) == (asked[:1], None)
     stranger = running.token(scope="read:policies")
     assert (await running.send("GET", "/v1/replays", stranger)).status_code in {403, 404}
 
@@ -242,7 +242,7 @@ async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(hous
         (await replays.start(auditor(house), DecisionSelection())).value for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND)
     ]
     answers = [await replays.cancel(auditor(house), job.id) for job in asked]
-    assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
+    assert all(answer.value.state == "cancelled" and answer.value.ended_at is not None for answer in answers)
 
     keeper = await house.log_database.open("keeper", size=2)
     assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())

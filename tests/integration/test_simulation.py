@@ -61,7 +61,7 @@ async def test_an_author_who_may_not_read_the_directory_learns_of_no_person_by_s
         return await simulate(running, token, subject=subject, action="approve", resource=SUBMITTED)
 
     found = [await asked(author(running), person) for person in (uuid4(), house.people["dora"])]
-    assert [one.status_code for one in found] == [200, 200]
+    assert [answer.status_code for answer in found] == [200, 200]
     assert found[0].json() == found[1].json()
     unknown = await asked(auditor(running), uuid4())
     assert (unknown.status_code, unknown.json()["fields"][0]["field"]) == (422, "subject.person")
@@ -87,16 +87,19 @@ async def test_what_was_not_said_is_unknown_and_helps_nobody(running: InProcess)
 async def test_a_role_that_no_rule_names_is_told_with_the_one_that_was_meant(running: InProcess) -> None:
     subject = {**MANAGER, "roles": ["payrol", "role:payroll", "x"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
-    told = [one for one in found["assumed"] if "no rule names" in one]
+    told = [assumption for assumption in found["assumed"] if "no rule names" in assumption]
     assert told[0] == "no rule names the role payrol, so it changes nothing (did you mean 'payroll'?)"
-    assert [one.split(",")[0] for one in told] == ["no rule names the role payrol", "no rule names the role x"]
+    assert [sentence.split(",")[0] for sentence in told] == [
+        "no rule names the role payrol",
+        "no rule names the role x",
+    ]
 
 
 async def test_of_a_client_that_asks_for_itself_nobody_is_said_to_have_signed_in(running: InProcess) -> None:
     subject = {"client": "approvals", "as": "client", "scopes": ["approve:timesheets"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
     assert "the token does not say how anybody signed in" in found["assumed"]
-    assert not any("the person" in one for one in found["assumed"])
+    assert not any("the person" in assumption for assumption in found["assumed"])
 
 
 async def test_a_scope_that_is_missing_is_named(running: InProcess) -> None:
@@ -168,7 +171,7 @@ async def test_about_an_imagined_or_hidden_sheet_it_is_no_access_to_one(house: H
         running, author(running), subject=subject, action="approve", resource={"kind": "timesheet", "id": str(sheet)}
     )
     assert (imagined.status_code, hidden.status_code) == (200, 422)
-    assert [(await record(house, one))["returned"] for one in (imagined, hidden)] == [[], []]
+    assert [(await record(house, answer))["returned"] for answer in (imagined, hidden)] == [[], []]
 
 
 async def test_of_many_near_misses_the_nearest_are_told_and_how_many_more_there_are(

@@ -83,7 +83,7 @@ def test_near_misses_come_nearest_first_and_speak_of_others_too() -> None:
     version = snapshot(READ, STRONG, BENS, TEAM)
     told = why(version, asked(version, "approve:timesheets"))
 
-    assert [(one.row.rule, [lack.wanted for lack in one.missing]) for one in told.near] == [
+    assert [(miss.row.rule, [lack.wanted for lack in miss.missing]) for miss in told.near] == [
         ("approve-team", ["submitted"]),
         ("approve-as-ben", [f"person:{BEN}", "submitted"]),
         ("approve-as-lead", ["role:lead", "submitted", "mfa"]),
@@ -103,7 +103,7 @@ def test_the_caller_hears_the_same_but_not_of_others() -> None:
     assert isinstance(error, Forbidden)
     near = error.extra["near_misses"]
     assert isinstance(near, list)
-    assert [one["rule"] for one in near] == ["odd", "approve-as-lead"]
+    assert [miss["rule"] for miss in near] == ["odd", "approve-as-lead"]
     assert near[0]["missing"][0] == {
         "condition": "who",
         "wanted": "owner",
@@ -124,7 +124,7 @@ def test_without_a_scope_only_the_scope_is_missed_for_nothing_else_was_looked_at
     assert told.because == f"{BECAUSE[Reason.INSUFFICIENT_SCOPE]}; it needs approve:timesheets or batch:upload"
     assert told.scopes == ("approve:timesheets", "batch:upload")
     assert error.extra["required_scope"] == ["approve:timesheets", "batch:upload"]
-    assert {lack.condition for one in told.near for lack in one.missing} == {"scope"}
+    assert {lack.condition for miss in told.near for lack in miss.missing} == {"scope"}
 
 
 def test_an_unknown_thing_and_a_law_have_sentences_of_their_own() -> None:
