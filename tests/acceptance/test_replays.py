@@ -1,4 +1,4 @@
-"""A policy author tries a version on what was really asked, and an auditor has every record decided again."""
+"""A policy author replays a version against recorded requests; an auditor reproduces every recorded verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPLAYS = "/v1/replays"
 
 
 async def ended(caller: Caller, where: str) -> dict[str, Any]:
-    """The job when a keeper has done it."""
+    """The job after a keeper has run it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (job := (await caller.get(where)).json())["state"] in {"queued", "running"}:  # noqa: ASYNC110 — over HTTP
             await asyncio.sleep(0.2)
@@ -75,7 +75,9 @@ async def test_an_author_sees_what_a_version_would_have_changed(callers: Callers
     assert "submit-own" in printed
 
 
-async def test_an_auditor_has_every_record_decided_again(callers: Callers, service: RunningService) -> None:
+async def test_an_auditor_replays_the_log_and_every_verdict_is_reproduced(
+    callers: Callers, service: RunningService
+) -> None:
     audrey = await callers("audrey")
 
     answer = await audrey.post(REPLAYS, {})
@@ -92,7 +94,7 @@ async def test_an_auditor_has_every_record_decided_again(callers: Callers, servi
     assert "Every verdict, reason and rule is reproduced." in printed
 
 
-async def test_replays_are_for_those_who_may(callers: Callers) -> None:
+async def test_replays_need_permission(callers: Callers) -> None:
     ana, paula, audrey = await callers("ana"), await callers("paula"), await callers("audrey")
 
     problem(await ana.post(REPLAYS, {"version": 1}), 403, "insufficient-scope")
@@ -105,7 +107,7 @@ async def test_replays_are_for_those_who_may(callers: Callers) -> None:
 
 
 async def test_a_replay_is_cancelled_or_has_ended(callers: Callers) -> None:
-    """The keeper of the running service is quick: which of the two it is, is not for us to say."""
+    """The keeper of the running service may be quicker than the cancellation."""
     audrey = await callers("audrey")
     where = (await audrey.post(REPLAYS, {})).headers["Location"]
 
@@ -164,7 +166,7 @@ async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(ca
     problem(await ana.get(f"/v1/decisions/{told['decision_id']}/explanation"), 403, "insufficient-scope")
     problem(await audrey.get(f"/v1/decisions/{uuid7()}/explanation"), 404, "not-found")
 
-    # An auditor who looks at a decision about themselves is spoken to.
+    # An auditor's own decision is explained in sentences to them.
     mine = (await audrey.post(f"{VERSIONS}/1/activate", {"expected_active": 1})).json()
     assert mine["status"] == 403
     about_me = (await audrey.get(f"/v1/decisions/{mine['decision_id']}/explanation")).json()

@@ -1,6 +1,6 @@
-"""Four eyes on the policy cannot be got round by whoever they bind: each story is a way that somebody might try.
+"""Proposers cannot get around four eyes on the policy: each story is a way to try.
 
-Paula writes policies and activates them, and so do ben and mia. `four eyes` is the row that denies it to the proposer.
+Paula, ben and mia write and activate policies. `four eyes` is the row that denies the activation to the proposer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def text(row: str = "") -> PolicyText:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where policies are written. Each verb is one call of the API."""
+    """Administers policies. Each method is one call of the API."""
 
     house: House
 
@@ -84,7 +84,7 @@ def desk(house: House) -> Desk:
     return Desk(house)
 
 
-async def test_going_back_first_does_not_let_the_proposer_activate_their_own(desk: Desk) -> None:
+async def test_a_rollback_does_not_let_the_proposer_activate_their_own_version(desk: Desk) -> None:
     four_eyes = await desk.under_four_eyes()
     own = await desk.proposed("paula")
     await desk.refused("paula", own)
@@ -93,7 +93,7 @@ async def test_going_back_first_does_not_let_the_proposer_activate_their_own(des
     assert f"the four eyes of version {four_eyes} still apply" in refused.reasons[0]
 
 
-async def test_nor_does_proposing_the_same_again_after_going_back(desk: Desk) -> None:
+async def test_nor_does_proposing_the_same_again_after_a_rollback(desk: Desk) -> None:
     await desk.under_four_eyes()
     await desk.activates("paula", 1)
     await desk.refused("paula", await desk.proposed("paula"))
@@ -106,7 +106,7 @@ async def test_nor_does_a_rollback_in_place_of_an_activation(desk: Desk) -> None
     await desk.refused("paula", own)
 
 
-async def test_nor_does_a_hop_over_several_older_versions(desk: Desk) -> None:
+async def test_nor_does_activating_several_older_versions_first(desk: Desk) -> None:
     for _ in range(3):
         await desk.activates("paula", await desk.proposed("paula"))
     await desk.under_four_eyes(OF_PROPOSALS)
@@ -115,8 +115,8 @@ async def test_nor_does_a_hop_over_several_older_versions(desk: Desk) -> None:
     await desk.refused("paula", await desk.proposed("paula"))
 
 
-async def test_nor_does_what_somebody_else_had_once_proposed_without_the_row(desk: Desk) -> None:
-    """Both drafts were written before anybody thought of four eyes."""
+async def test_nor_does_activating_an_older_draft_of_another_person(desk: Desk) -> None:
+    """Both drafts are older than the rule of four eyes."""
     drafts = [await desk.proposed("ben"), await desk.proposed("mia", "# Another one.\n")]
     await desk.under_four_eyes()
     for draft in drafts:
@@ -124,7 +124,7 @@ async def test_nor_does_what_somebody_else_had_once_proposed_without_the_row(des
         await desk.refused("paula", await desk.proposed("paula"))
 
 
-async def test_nor_do_narrower_four_eyes_that_decided_before(desk: Desk) -> None:
+async def test_nor_does_an_earlier_version_with_narrower_four_eyes(desk: Desk) -> None:
     narrow = await desk.under_four_eyes(ROW.replace("always", "not recent_sign_in"))
     await desk.under_four_eyes()
     await desk.activates("paula", narrow)
@@ -135,13 +135,13 @@ async def test_nor_do_narrower_four_eyes_that_decided_before(desk: Desk) -> None
     assert "still apply" in refused.value.reasons[0]
 
 
-async def test_nobody_else_gains_by_it_either(desk: Desk) -> None:
+async def test_nobody_else_gains_by_it(desk: Desk) -> None:
     await desk.under_four_eyes()
     await desk.activates("paula", 1)
     await desk.refused("ben", await desk.proposed("ben"))
 
 
-async def test_a_client_that_proposed_for_itself_is_bound_as_a_person_is(desk: Desk) -> None:
+async def test_a_client_that_proposed_for_itself_is_bound_like_a_person(desk: Desk) -> None:
     await desk.under_four_eyes()
     pipeline = replace(desk.caller("paula"), principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
     own = (await desk.steps.propose(pipeline, text(), "built")).value.version.number
@@ -151,19 +151,19 @@ async def test_a_client_that_proposed_for_itself_is_bound_as_a_person_is(desk: D
     assert await desk.activates("paula", own) == own
 
 
-async def test_four_eyes_that_somebody_turned_on_alone_bind_them_alike(desk: Desk) -> None:
+async def test_four_eyes_bind_the_person_who_turned_them_on_alone(desk: Desk) -> None:
     await desk.activates("paula", await desk.proposed("paula", ROW))
     await desk.activates("paula", 1)
     await desk.refused("paula", await desk.proposed("paula"))
 
 
-async def test_going_back_itself_is_one_call_and_so_is_the_way_forward_again(desk: Desk) -> None:
+async def test_a_rollback_is_one_call_and_so_is_the_activation_after_it(desk: Desk) -> None:
     four_eyes = await desk.activates("paula", await desk.proposed("paula", ROW))
     assert await desk.activates("paula", 1) == 1
     assert await desk.goes_back("paula") == four_eyes
 
 
-async def test_a_second_person_lifts_them_by_activating_what_was_proposed_since(desk: Desk) -> None:
+async def test_a_second_person_lifts_them_by_activating_a_later_proposal(desk: Desk) -> None:
     await desk.under_four_eyes()
     without = await desk.proposed("paula")
     await desk.activates("paula", 1)
@@ -172,7 +172,7 @@ async def test_a_second_person_lifts_them_by_activating_what_was_proposed_since(
     assert await desk.activates("paula", own) == own
 
 
-async def test_what_was_left_and_lifted_long_ago_has_no_say(desk: Desk) -> None:
+async def test_four_eyes_that_were_lifted_do_not_apply_again(desk: Desk) -> None:
     four_eyes = await desk.under_four_eyes()
     await desk.activates("ben", await desk.proposed("paula"))
     await desk.activates("mia", four_eyes)
@@ -182,15 +182,15 @@ async def test_what_was_left_and_lifted_long_ago_has_no_say(desk: Desk) -> None:
     assert await desk.activates("paula", own) == own
 
 
-async def test_where_four_eyes_were_never_asked_for_nothing_has_a_say(desk: Desk) -> None:
+async def test_versions_without_four_eyes_forbid_nothing(desk: Desk) -> None:
     await desk.activates("paula", await desk.proposed("paula"))
     await desk.activates("paula", 1)
     own = await desk.proposed("paula")
     assert await desk.activates("paula", own) == own
 
 
-async def test_another_restriction_of_a_version_that_was_left_does_not_outlive_it(desk: Desk) -> None:
-    """What was wrong with a version must be mendable once it was left: only its four eyes stay."""
+async def test_other_restrictions_of_a_left_version_do_not_apply(desk: Desk) -> None:
+    """Errors of a version must not outlive it: only its four eyes do."""
     only = "p, deny, role:policy-author, activate, proposed, policy, any, always, frozen\n"
     await desk.activates("mia", await desk.proposed("ben", only))
     await desk.goes_back("mia")
@@ -198,7 +198,7 @@ async def test_another_restriction_of_a_version_that_was_left_does_not_outlive_i
     assert await desk.activates("paula", own) == own
 
 
-async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_again(desk: Desk) -> None:
+async def test_a_concurrent_activation_makes_the_check_of_four_eyes_start_over(desk: Desk) -> None:
     four_eyes, own = await desk.proposed("mia", ROW), await desk.proposed("paula")
 
     class Slow(PolicyAdministration):
@@ -213,7 +213,7 @@ async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_agai
     await desk.refused("paula", own)
 
 
-async def test_the_refusal_is_recorded_with_its_cause_and_can_be_decided_again(desk: Desk) -> None:
+async def test_the_refusal_is_recorded_with_its_cause_and_reproduced_by_a_replay(desk: Desk) -> None:
     four_eyes = await desk.under_four_eyes()
     await desk.activates("paula", 1)
     refused = await desk.refused("paula", await desk.proposed("paula"))

@@ -1,4 +1,4 @@
-"""A change that is sent twice with one key is made once: over HTTP, on a real database, also when two race."""
+"""A change that is sent twice with the same key is made once: over HTTP, on a real database, also concurrently."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def record_of(house: House, answer: httpx.Response) -> dict[str, Any]:
     return dict(read_body(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1::text::uuid", uid)))
 
 
-async def test_a_change_that_is_sent_twice_is_made_once_and_answered_twice(house: House, running: InProcess) -> None:
+async def test_a_change_sent_twice_is_made_once_and_answered_twice(house: House, running: InProcess) -> None:
     first = await opened(running, '"open-1"')
     again = await opened(running, '"open-1"')
     assert (first.status_code, again.status_code) == (201, 201)
@@ -75,14 +75,14 @@ async def test_a_bare_key_is_the_same_as_a_quoted_one(running: InProcess) -> Non
 @pytest.mark.parametrize(
     "key", ['""', "", '"open', "a b", "a,b", "a;b", '"a", "b"', "ü", '"' + "k" * 256 + '"', '"tab\t"', "k" * 256]
 )
-async def test_a_key_that_is_none_is_refused_by_name(house: House, running: InProcess, key: str) -> None:
+async def test_a_malformed_key_is_refused(house: House, running: InProcess, key: str) -> None:
     answer = await opened(running, key.encode())  # type: ignore[arg-type]  # bytes pass through
     assert answer.status_code == 422, answer.text
     assert answer.json()["fields"][0]["field"] == "header.Idempotency-Key"
     assert await house.count("timesheet") == 0
 
 
-async def test_another_request_under_the_same_key_is_refused(house: House, running: InProcess) -> None:
+async def test_another_request_with_the_same_key_is_refused(house: House, running: InProcess) -> None:
     await opened(running, "open-1")
     answer = await opened(running, "open-1", time_zone="Europe/Berlin")
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
@@ -99,7 +99,7 @@ async def test_a_key_belongs_to_one_person_through_one_application(house: House,
     assert await house.count("kept_answer") == 2
 
 
-async def test_what_was_refused_can_be_sent_again_with_its_key(house: House, running: InProcess) -> None:
+async def test_a_refused_request_can_be_sent_again_with_its_key(house: House, running: InProcess) -> None:
     refused = await opened(running, "open-1", claims={"scope": "read:timesheets"})
     assert refused.status_code == 403
     wrong = await opened(running, "open-1", period_start="2026-03-03")
@@ -108,7 +108,7 @@ async def test_what_was_refused_can_be_sent_again_with_its_key(house: House, run
     assert (await opened(running, "open-1")).status_code == 201
 
 
-async def test_a_step_that_is_repeated_gives_the_answer_of_then(running: InProcess) -> None:
+async def test_a_repeated_step_returns_the_stored_response(running: InProcess) -> None:
     token = running.token(scope=WRITE)
     sheet = (await opened(running, "open-1")).json()
     path = f"/v1/timesheets/{sheet['id']}"
@@ -123,7 +123,7 @@ async def test_a_step_that_is_repeated_gives_the_answer_of_then(running: InProce
     assert stale.status_code == 422
 
 
-async def test_a_deletion_is_answered_again_though_nothing_is_left(running: InProcess) -> None:
+async def test_a_repeated_deletion_returns_the_stored_response(running: InProcess) -> None:
     token = running.token(scope=WRITE)
     path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
     given = {"If-Match": '"1"', "Idempotency-Key": "gone-1"}
@@ -133,9 +133,7 @@ async def test_a_deletion_is_answered_again_though_nothing_is_left(running: InPr
         assert answer.headers.get("Idempotent-Replayed") == replayed
 
 
-async def test_a_week_that_was_opened_and_deleted_is_not_opened_once_more_by_the_same_request(
-    house: House, running: InProcess
-) -> None:
+async def test_a_repeated_creation_does_not_recreate_a_deleted_week(house: House, running: InProcess) -> None:
     first = await opened(running, "open-1")
     path = f"/v1/timesheets/{first.json()['id']}"
     assert (
@@ -154,7 +152,7 @@ ONLY = {"edit": "create", "submit": "create", "withdraw": "create", "delete": "d
 
 
 @pytest.mark.parametrize("steps", [LIFE, PAID])
-async def test_whoever_only_writes_gets_the_answer_of_then_to_every_step(
+async def test_a_caller_who_may_only_write_gets_the_stored_response_to_every_step(
     house: House, running: InProcess, steps: tuple[str, ...]
 ) -> None:
     path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
@@ -170,13 +168,15 @@ async def test_whoever_only_writes_gets_the_answer_of_then_to_every_step(
         assert (again.status_code, again.content) == (first.status_code, first.content), (step, again.text)
         assert again.headers["Idempotent-Replayed"] == "true"
         told = await record_of(house, again)
-        # Nothing was done again, so a search for the step finds it once; the rules for it decided.
+        # Nothing was changed again, so a search for the step finds one record; its rules decided the replay.
         assert (told["action"], told["asked"]["action"], told["outcome"]) == ("read", step, "allow")
         assert told["resource"]["state"] == (await record_of(house, first))["resource"]["state"]
         assert told["request"]["again"] == first.headers["Decision-Id"]
 
 
-async def test_a_batch_is_answered_again_to_whoever_only_approves(house: House, running: InProcess) -> None:
+async def test_a_caller_who_may_only_approve_gets_the_stored_response_to_a_batch(
+    house: House, running: InProcess
+) -> None:
     items, ana = [], running.token(scope=WRITE)
     for number, day in enumerate(("2026-03-02", "2026-03-09")):
         path = f"/v1/timesheets/{(await opened(running, f'open-{number}', period_start=day)).json()['id']}"
@@ -208,7 +208,7 @@ async def test_a_batch_is_answered_again_to_whoever_only_approves(house: House, 
     assert answer.status_code == 404
 
 
-async def test_a_batch_of_which_every_item_was_refused_is_tried_again_and_each_refusal_is_on_record(
+async def test_a_batch_with_every_item_refused_is_tried_again_and_each_refusal_is_recorded(
     house: House, running: InProcess
 ) -> None:
     items = [{"id": str(uuid4()), "version": 3}, {"id": str(uuid4()), "version": 3}]
@@ -226,9 +226,7 @@ async def test_a_batch_of_which_every_item_was_refused_is_tried_again_and_each_r
     assert await house.owner.fetchval(recorded, list(told)) == len(told) == 4
 
 
-async def test_whoever_only_approves_and_may_not_any_more_gets_nothing_that_was_stored(
-    house: House, running: InProcess
-) -> None:
+async def test_a_former_approver_gets_no_stored_response(house: House, running: InProcess) -> None:
     path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
     hours, ana = {"day": "2026-03-02", "project": "apollo", "minutes": 60}, running.token(scope=WRITE)
     await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
@@ -245,7 +243,7 @@ async def test_whoever_only_approves_and_may_not_any_more_gets_nothing_that_was_
     assert "again" in told["request"]
 
 
-async def test_whoever_may_not_read_it_any_more_gets_nothing_that_was_stored(house: House, running: InProcess) -> None:
+async def test_a_former_reader_gets_no_stored_response(house: House, running: InProcess) -> None:
     sheet = (await opened(running, "open-1")).json()
     hours = {"day": "2026-03-02", "project": "apollo", "minutes": 60}
     path, ana = f"/v1/timesheets/{sheet['id']}", running.token(scope=WRITE)
@@ -263,7 +261,7 @@ async def test_whoever_may_not_read_it_any_more_gets_nothing_that_was_stored(hou
     assert (told["outcome"], "again" in told["request"]) == ("deny", True)
 
 
-async def test_of_two_at_once_one_is_done_and_the_other_told_to_come_back(house: House, running: InProcess) -> None:
+async def test_of_two_concurrent_requests_one_is_made_and_the_other_gets_409(house: House, running: InProcess) -> None:
     token = running.token(scope="manage:directory", roles=["administrator"])
 
     async def add() -> httpx.Response:
@@ -279,12 +277,14 @@ async def test_of_two_at_once_one_is_done_and_the_other_told_to_come_back(house:
     for answer in answers:
         if answer.status_code != 201:
             assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
-    # Ada, and whoever the token speaks for.
+    # Ada, and the person of the token.
     assert await house.count("person") - before in {1, 2}
     assert (await add()).headers["Idempotent-Replayed"] == "true"
 
 
-async def test_an_answer_is_forgotten_after_a_day_and_swept_with_the_next(house: House, running: InProcess) -> None:
+async def test_a_stored_response_expires_after_a_day_and_the_next_request_deletes_it(
+    house: House, running: InProcess
+) -> None:
     await opened(running, "open-1")
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours'")
     assert (await opened(running, "open-1")).status_code == 409
@@ -293,7 +293,7 @@ async def test_an_answer_is_forgotten_after_a_day_and_swept_with_the_next(house:
     assert await house.count("kept_answer WHERE at < clock_timestamp() - interval '24 hours'") == 0
 
 
-async def test_a_change_whose_answer_cannot_be_kept_is_not_made(house: House, running: InProcess) -> None:
+async def test_a_change_whose_response_cannot_be_stored_is_not_made(house: House, running: InProcess) -> None:
     await house.owner.execute("REVOKE INSERT ON kept_answer FROM timewarden_app")
     assert (await opened(running, "open-1")).status_code == 503
     assert await house.count("timesheet") == 0
@@ -301,7 +301,7 @@ async def test_a_change_whose_answer_cannot_be_kept_is_not_made(house: House, ru
 
 
 @pytest.mark.parametrize("path", ["/v1/policies/versions", "/v1/replays"])
-async def test_a_route_that_keeps_no_answer_takes_no_key(running: InProcess, path: str) -> None:
+async def test_a_route_without_stored_responses_refuses_a_key(running: InProcess, path: str) -> None:
     token = running.token(scope="write:policies read:audit", roles=["policy-author", "auditor"])
     answer = await running.send("POST", path, token, headers={"Idempotency-Key": str(uuid4())}, body={})
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
@@ -320,9 +320,7 @@ async def uploaded(
 
 
 @pytest.mark.parametrize("scope", ["batch:upload", "batch:upload read:timesheets"])
-async def test_rows_that_go_together_are_answered_again_under_their_key(
-    house: House, running: InProcess, scope: str
-) -> None:
+async def test_a_repeated_upload_returns_the_stored_response(house: House, running: InProcess, scope: str) -> None:
     first = await uploaded(running, job(house), scope=scope)
     again = await uploaded(running, job(house), scope=scope)
     assert (first.json()["counts"]["created"], again.json()) == (1, first.json())
@@ -332,7 +330,7 @@ async def test_rows_that_go_together_are_answered_again_under_their_key(
     assert await house.count("entry WHERE minutes = 60") == await house.count("entry") == 1
 
 
-async def test_rows_that_were_there_are_not_told_again_to_a_job_without_a_grant(
+async def test_a_job_without_a_grant_gets_no_stored_response_to_unchanged_rows(
     house: House, running: InProcess
 ) -> None:
     await uploaded(running, job(house))
@@ -345,9 +343,7 @@ async def test_rows_that_were_there_are_not_told_again_to_a_job_without_a_grant(
 
 
 @pytest.mark.parametrize("query", ["?mode=per-row", "?dry_run=true", "?mode=together&dry_run=True"])
-async def test_an_upload_whose_answer_would_not_be_kept_takes_no_key(
-    house: House, running: InProcess, query: str
-) -> None:
+async def test_an_upload_without_a_stored_response_refuses_a_key(house: House, running: InProcess, query: str) -> None:
     answer = await uploaded(running, job(house), query=query)
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
     assert await house.count("entry") == 0
@@ -371,10 +367,8 @@ async def sent(running: InProcess, kind: str, content: bytes, key: str = "job-1"
 
 
 @pytest.mark.parametrize("kind", [NDJSON, CSV])
-async def test_a_file_that_goes_together_is_answered_again_under_its_key(
-    house: House, running: InProcess, kind: str
-) -> None:
-    # So many that the answer is written in pieces.
+async def test_a_repeated_file_upload_returns_the_stored_response(house: House, running: InProcess, kind: str) -> None:
+    # So many rows that the response is written in pieces.
     first = await sent(running, kind, file_of(house, kind, 600))
     again = await sent(running, kind, file_of(house, kind, 600))
     assert (first.status_code, first.json()["counts"]["created"]) == (200, 600), first.text
@@ -384,9 +378,7 @@ async def test_a_file_that_goes_together_is_answered_again_under_its_key(
     assert await house.count("entry WHERE minutes = 1") == await house.count("entry") == 600
 
 
-async def test_of_two_uploads_at_once_one_is_done_and_the_other_told_to_come_back(
-    house: House, running: InProcess
-) -> None:
+async def test_of_two_concurrent_uploads_one_is_made_and_the_other_gets_409(house: House, running: InProcess) -> None:
     file = file_of(house, CSV, 40)
     answers = await asyncio.gather(*(sent(running, CSV, file) for _ in range(4)))
     done = [answer for answer in answers if answer.status_code == 200]
@@ -399,7 +391,7 @@ async def test_of_two_uploads_at_once_one_is_done_and_the_other_told_to_come_bac
     assert await house.count("kept_answer") == 1
 
 
-async def test_an_upload_whose_sender_left_is_answered_whole_when_they_come_back(
+async def test_an_upload_whose_sender_disconnected_returns_its_whole_response_later(
     house: House, running: InProcess
 ) -> None:
     frame: Any = running.frame
@@ -422,7 +414,7 @@ async def test_an_upload_whose_sender_left_is_answered_whole_when_they_come_back
     assert await house.count("entry") == 1200
 
 
-async def test_a_file_whose_answer_would_be_too_large_to_be_kept_takes_no_key(house: House, running: InProcess) -> None:
+async def test_a_file_whose_response_is_too_large_to_store_refuses_a_key(house: House, running: InProcess) -> None:
     answer = await sent(running, NDJSON, file_of(house, NDJSON, 2000))
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:timewarden:problem:body-too-large")
     assert answer.json()["detail"].startswith("With an Idempotency-Key the body must not exceed 262144 bytes")
@@ -431,9 +423,7 @@ async def test_a_file_whose_answer_would_be_too_large_to_be_kept_takes_no_key(ho
     assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
 
 
-async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept(
-    house: House, running: InProcess
-) -> None:
+async def test_the_responses_to_an_erased_person_are_deleted_and_others_kept(house: House, running: InProcess) -> None:
     ana = (await opened(running, "open-1")).json()
     body = {"day": "2026-03-02", "project": "apollo", "minutes": 60, "note": "at the dentist's"}
     headers = {"Idempotency-Key": "enter-1", "If-Match": '"1"'}
@@ -442,7 +432,7 @@ async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept
     assert entered.status_code == 201, entered.text
     before, ben = [(await opened(running, "open-1", claims={"sub": f"auth0|{who}"})).json() for who in ("a", "ben")]
     assert await house.count("kept_answer") == 4
-    # Another account of hers, which was found to be one.
+    # Another account of hers, which was merged.
     await house.owner.execute(
         "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", UUID(before["owner"]), UUID(ana["owner"])
     )
@@ -451,7 +441,7 @@ async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept
     assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]
 
 
-async def test_an_answer_about_hours_of_several_is_forgotten_with_the_draft_of_whom_is_erased(
+async def test_a_response_about_hours_of_several_people_is_deleted_with_the_erased_draft(
     house: House, running: InProcess
 ) -> None:
     await house.directory.add_membership(house.administrator(), house.people["ben"], house.teams["west"], Part.MEMBER)
@@ -463,7 +453,7 @@ async def test_an_answer_about_hours_of_several_is_forgotten_with_the_draft_of_w
     assert await house.count("kept_answer") == 0
 
 
-async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house: House, running: InProcess) -> None:
+async def test_the_keeper_deletes_expired_responses(house: House, running: InProcess) -> None:
     for number in range(3):
         await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")

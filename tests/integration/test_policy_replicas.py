@@ -1,4 +1,4 @@
-"""Replicas: they say that they live and what they know, hear of new versions early, and say when they are behind."""
+"""Replicas: heartbeats, known words, hints of new versions, and readiness."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-# An hour is longer than any test waits: whatever happens sooner was not the heartbeat.
+# Longer than any test waits: what happens sooner is not the heartbeat.
 SLOW, QUICK = 3_600.0, 0.2
 
 
@@ -42,7 +42,7 @@ SLOW, QUICK = 3_600.0, 0.2
 async def watched(
     house: House, *, interval: float, hint: PolicyHint | None = None
 ) -> AsyncIterator[tuple[PolicyVersions, PolicyWatch]]:
-    """Another process's part that keeps up with the policy."""
+    """The policy watch of another process."""
     versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
     own = await house.log_database.open("app", size=1)
     watch = PolicyWatch(own, versions, listen=hint.listen if hint else None, interval=interval)
@@ -51,7 +51,7 @@ async def watched(
 
 
 async def soon(versions: PolicyVersions, number: int, seconds: float = PATIENCE_SECONDS) -> bool:
-    """Whether a process that is asked nothing comes to decide by this version within that time."""
+    """Whether an idle process loads this version within that time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if versions.current().number == number:
@@ -61,7 +61,7 @@ async def soon(versions: PolicyVersions, number: int, seconds: float = PATIENCE_
 
 
 async def trouble(versions: PolicyVersions) -> str | None:
-    """What is wrong with the active version in this process, as soon as anything is."""
+    """The trouble with the active version in this process, once there is any."""
 
     async def told() -> str | None:
         return versions.trouble
@@ -69,20 +69,20 @@ async def trouble(versions: PolicyVersions) -> str | None:
     return await until(told)
 
 
-async def test_a_replica_is_known_from_its_start_to_its_end(house: House) -> None:
+async def test_a_replica_is_registered_from_start_to_stop(house: House) -> None:
     async with watched(house, interval=QUICK) as (_, watch):
         found = (await steps(house).replicas(author(house))).value
         assert [(replica.id, replica.policy_version, replica.alive) for replica in found] == [(watch.id, 1, True)]
     assert (await steps(house).replicas(author(house))).value == []
 
 
-async def test_a_replica_that_is_asked_nothing_learns_of_a_version_by_its_heartbeat(house: House) -> None:
+async def test_an_idle_replica_learns_of_a_version_by_its_heartbeat(house: House) -> None:
     async with watched(house, interval=QUICK) as (versions, _):
         number = await activated(house, with_rows())
         assert await soon(versions, number)
 
 
-async def test_a_hint_makes_a_replica_look_long_before_its_heartbeat(house: House, redis_url: str) -> None:
+async def test_a_hint_makes_a_replica_load_a_version_before_its_heartbeat(house: House, redis_url: str) -> None:
     teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
     administration = PolicyAdministration(house.gate, house.versions, checked_here, tell=teller.tell)
     async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
@@ -107,7 +107,7 @@ async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> Non
     await hint.close()
 
 
-async def test_activation_waits_for_no_redis(house: House) -> None:
+async def test_an_activation_does_not_wait_for_redis(house: House) -> None:
     nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
     administration = PolicyAdministration(house.gate, house.versions, checked_here, tell=nobody.tell)
     number = await proposed(house, with_rows())
@@ -117,7 +117,7 @@ async def test_activation_waits_for_no_redis(house: House) -> None:
     await nobody.close()
 
 
-async def test_words_that_a_live_replica_does_not_know_are_not_activated(house: House) -> None:
+async def test_a_version_with_words_that_a_live_replica_lacks_is_not_activated(house: House) -> None:
     number = await proposed(house, with_rows())
     old, gone = uuid4(), uuid4()
     known = sorted(replicas.words_of_code() - {"relation policy.proposer"})
@@ -138,8 +138,8 @@ async def test_words_that_a_live_replica_does_not_know_are_not_activated(house: 
     assert (await steps(house).activate(author(house), number, expected=1)).value.active
 
 
-async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_version(house: House) -> None:
-    """It registers under the policy's lock, before it loads: so it waits for an activation that is under way."""
+async def test_a_replica_that_starts_during_an_activation_loads_the_new_version(house: House) -> None:
+    """It registers under the policy lock before it loads, so it waits for a running activation."""
     number = await proposed(house, with_rows())
     async with house.requests.transaction() as activation:
         await hold_active_version(activation, exclusively=True)
@@ -153,8 +153,8 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
     assert versions.current().number == number
 
 
-async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The heartbeat once missed an end that came in the same turn of the loop as a hint, on Python 3.11."""
+async def test_a_watch_can_be_stopped_at_any_point(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Python 3.11 the heartbeat once missed a cancellation in the same turn of the loop as a hint."""
     monkeypatch.setattr(watch, "SHORTEST", 0.0)
     versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
     own = await house.log_database.open("app", size=1)
@@ -173,13 +173,13 @@ async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch:
                 await asyncio.sleep(0)
 
 
-async def test_a_row_that_was_swept_is_made_again(house: House) -> None:
+async def test_a_deleted_row_is_registered_again(house: House) -> None:
     async with watched(house, interval=QUICK) as (_, watch):
         await house.owner.execute("DELETE FROM api_replica")
         assert await until(lambda: house.owner.fetchval("SELECT id FROM api_replica")) == watch.id
 
 
-async def test_a_database_without_the_registry_is_told_of_in_one_sentence(house: House) -> None:
+async def test_a_database_without_the_registry_is_reported_in_one_sentence(house: House) -> None:
     await house.owner.execute("ALTER TABLE api_replica RENAME TO somewhere_else")
     with pytest.raises(Misconfigured, match="timewarden migrate"):
         async with watched(house, interval=SLOW):
@@ -187,7 +187,7 @@ async def test_a_database_without_the_registry_is_told_of_in_one_sentence(house:
 
 
 async def broken_version(house: House) -> int:
-    """A version that no code can read becomes active, as the database's owner alone could do."""
+    """An unreadable version becomes active, which only the database's owner can do."""
     number: int = await house.owner.fetchval(
         "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
         " SELECT max(number) + 1, repeat('0', 64), 'm', 'r', 'v', '{}', 'broken', 'owner' FROM policy_version"
@@ -198,7 +198,7 @@ async def broken_version(house: House) -> int:
 
 
 async def readiness(running: InProcess) -> tuple[int, int, str]:
-    """Status, the version that is told of, and what is said of the policy."""
+    """The status, the reported version, and the detail about the policy."""
     answer = await running.send("GET", "/health/ready")
     parts = {part["name"]: part for part in answer.json()["parts"]}
     return answer.status_code, answer.json()["policy_version"], parts["policy"]["detail"]
@@ -218,27 +218,27 @@ async def test_a_version_that_cannot_be_loaded_stops_decisions_and_readiness_say
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
 
 
-async def test_readiness_tells_of_questions_that_could_not_be_decided(house: House, issuer: str) -> None:
+async def test_readiness_reports_requests_that_the_policy_could_not_decide(house: House, issuer: str) -> None:
     async with api(house, issuer) as running:
         status, version, told = await readiness(running)
         assert (status, version) == (200, 1)
         assert told == "version 1 decides; 0 requests could not be decided by it"
 
 
-async def test_readiness_counts_what_the_policy_could_not_decide(house: House) -> None:
+async def test_readiness_counts_requests_that_the_policy_could_not_decide(house: House) -> None:
     nothing: frozenset[str] = frozenset()
     unknown = AccessRequest("timesheet", "burn", "", nothing, nothing, frozenset())
     assert not house.versions.current().decide(unknown).allowed
     assert check_policy(house.versions).detail == "version 1 decides; 1 requests could not be decided by it"
 
 
-async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_not_guess(house: House) -> None:
+async def test_a_replica_that_cannot_load_the_version_in_time_refuses_requests(house: House) -> None:
     versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build, timeout=0.3)
     await versions.start()
     number = await activated(house, with_rows())
     lock = await house.log_database.connect("owner")
     async with lock.transaction():
-        # Nobody reads a version's texts while this lasts.
+        # No texts of a version can be read meanwhile.
         await lock.execute("LOCK TABLE policy_version IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(PolicyUnavailable):
             await versions.switch_to(number)
@@ -246,7 +246,7 @@ async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_
         assert versions.trouble is not None
 
     async def learned() -> bool:
-        # On a busy machine the bound may pass once more.
+        # On a busy machine the time limit may be reached once more.
         with suppress(PolicyUnavailable):
             return (await versions.switch_to(number)).number == number
         return False
@@ -255,8 +255,8 @@ async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_
     assert versions.trouble is None
 
 
-async def test_what_nobody_expected_of_a_version_refuses_and_does_not_stop_the_heartbeat(house: House) -> None:
-    """A mistake of ours in reading a version is no end of it: as soon as it can be read, it is."""
+async def test_an_unexpected_error_of_a_version_refuses_requests_and_does_not_stop_the_heartbeat(house: House) -> None:
+    """After an unexpected error the version is loaded as soon as it can be read."""
     broken = Event()
     broken.set()
 
@@ -277,7 +277,7 @@ async def test_what_nobody_expected_of_a_version_refuses_and_does_not_stop_the_h
         assert versions.trouble is None
 
 
-async def test_a_heartbeat_goes_on_after_what_nobody_expected(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heartbeat_goes_on_after_an_unexpected_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     async with watched(house, interval=QUICK) as (versions, _):
         with monkeypatch.context() as changed:
             changed.setattr(replicas, "beat", None)
@@ -288,7 +288,7 @@ async def test_a_heartbeat_goes_on_after_what_nobody_expected(house: House, monk
         assert versions.trouble is None
 
 
-async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_waiting(house: House) -> None:
+async def test_loading_other_versions_does_not_delay_the_active_one(house: House) -> None:
     release = Event()
 
     def slowly(text: PolicyText, number: int) -> Snapshot:
@@ -299,7 +299,7 @@ async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_wai
     numbers = [await proposed(house, with_rows(f"# {number}")) for number in range(2, 8)]
     assert numbers == [2, 3, 4, 5, 6, 7]
     versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=30)
-    # As many other threads as the process has may be busy with whatever they like.
+    # All default threads of the process are busy.
     others = [asyncio.get_running_loop().run_in_executor(None, release.wait, 60) for _ in range(64)]
     asked = [asyncio.create_task(versions.load(number)) for number in numbers[:-1]]
     try:
@@ -312,7 +312,7 @@ async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_wai
     await asyncio.gather(*others)
 
 
-async def test_a_policy_that_cannot_be_read_starts_nothing(house: House) -> None:
+async def test_a_process_does_not_start_with_an_unreadable_policy(house: House) -> None:
     number = await broken_version(house)
     with pytest.raises(PolicyUnavailable) as refused:
         async with watched(house, interval=SLOW):

@@ -1,4 +1,4 @@
-"""Steps of a policy's life on a real database: no answer without a record; without a right nobody is kept waiting."""
+"""Policy administration on a real database: every step is recorded, and callers without permission block nobody."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def author(house: House) -> Caller:
 
 
 async def recorded(house: House, error: TimewardenError) -> tuple[str, bool | None]:
-    """Outcome of the decision that the error names, and whether it was applied."""
+    """The outcome of the decision that the error names, and whether it was applied."""
     assert error.decision is not None
     row = await house.owner.fetchrow(
         "SELECT outcome, applied, leaf FROM audit_record WHERE uid = $1::text::uuid", error.decision[0]
@@ -53,33 +53,33 @@ async def test_a_proposal_that_is_refused_for_its_texts_is_recorded(house: House
     assert await house.count("policy_version") == 1
 
 
-async def test_an_activation_that_comes_to_nothing_is_recorded(house: House) -> None:
+async def test_a_failed_activation_is_recorded(house: House) -> None:
     for number, expected, kind, outcome in ((1, 2, StaleExpectation, "allow"), (7, 1, NotFound, "deny")):
         with pytest.raises(kind) as refused:
             await administration(house).activate(author(house), number, expected=expected)
         assert await recorded(house, refused.value) == (outcome, False)
 
 
-async def test_a_version_that_does_not_exist_is_recorded_as_asked_for(house: House) -> None:
+async def test_a_request_for_an_unknown_version_is_recorded(house: House) -> None:
     with pytest.raises(NotFound) as refused:
         await administration(house).read(author(house), 7)
     assert await recorded(house, refused.value) == ("deny", None)
 
 
-async def test_the_largest_number_is_a_version_that_does_not_exist(house: House) -> None:
+async def test_the_largest_number_is_an_unknown_version(house: House) -> None:
     with pytest.raises(NotFound):
         await administration(house).read(author(house), 2_147_483_647)
 
 
-async def test_who_may_not_activate_waits_for_no_change_and_keeps_none_waiting(house: House) -> None:
+async def test_a_caller_who_may_not_activate_neither_waits_for_changes_nor_blocks_them(house: House) -> None:
     async with house.requests.transaction() as somebodys_change:
         await hold_active_version(somebodys_change)
         with pytest.raises(InsufficientScope):
-            # The lock stays until afterwards, so whoever waited for it would be told something else.
+            # The lock is held until the end, so a caller who waited for it would get another error.
             await administration(house).activate(house.caller("ana"), 1, expected=1)
 
 
-async def test_a_version_whose_rules_all_apply_at_once_can_still_be_recorded_and_left(house: House) -> None:
+async def test_a_version_whose_rules_all_match_can_be_recorded_and_rolled_back(house: House) -> None:
     many = [f"g, role:policy-author, role:r{number}" for number in range(900)]
     many += [
         f"p, allow, role:r{number}, activate, any, policy, write:policies, always, {'long-name-' * 7}{number}"
@@ -93,7 +93,7 @@ async def test_a_version_whose_rules_all_apply_at_once_can_still_be_recorded_and
     assert back.value.number == 1
 
 
-async def test_what_no_rule_allows_asks_for_no_scope_and_tells_nothing_of_ids(house: House) -> None:
+async def test_an_action_without_a_rule_asks_for_no_scope_and_does_not_reveal_ids(house: House) -> None:
     steps = administration(house)
     for name, number in (("delete-own", 2), ("directory-manage", 3)):
         await steps.propose(author(house), without_rule(name), "Nobody may")
@@ -108,7 +108,7 @@ async def test_what_no_rule_allows_asks_for_no_scope_and_tells_nothing_of_ids(ho
     assert await recorded(house, refused.value) == ("deny", False)
 
 
-async def test_a_process_starts_however_long_its_version_takes_to_build(house: House) -> None:
+async def test_a_process_waits_for_its_version_at_the_start_without_a_limit(house: House) -> None:
     def slowly(text: PolicyText, number: int) -> Snapshot:
         time.sleep(0.5)
         return examination.load(text, number)
@@ -117,8 +117,8 @@ async def test_a_process_starts_however_long_its_version_takes_to_build(house: H
     assert (await versions.start()).number == versions.current().number == 1
 
 
-async def test_nobody_can_activate_a_version_that_would_lock_them_out(house: House) -> None:
-    """The laws are content with a role that nobody holds; the one who activates must be able to go back."""
+async def test_a_caller_cannot_activate_a_version_that_would_lock_them_out(house: House) -> None:
+    """The laws accept a role that nobody holds, so the caller must be able to roll back."""
     text = shipped()
     handed_over = replace(
         text,

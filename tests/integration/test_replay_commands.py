@@ -1,4 +1,4 @@
-"""Ctrl-C in a command that waits for a replay: it asks for the replay's end, and says so."""
+"""Ctrl-C in a command that waits for a replay cancels the replay and says so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOB = "0198c0de-0000-7000-8000-0000000000aa"
 
 
 class Unhurried(ThreadingHTTPServer):
-    """An API whose replays never end by themselves."""
+    """An API whose replays never end."""
 
     daemon_threads = True
 
@@ -54,7 +54,7 @@ class _Routes(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("words", [("policy", "replay", "7"), ("audit", "replay")])
-async def test_ctrl_c_cancels_what_was_waited_for(words: tuple[str, ...]) -> None:
+async def test_ctrl_c_cancels_the_replay(words: tuple[str, ...]) -> None:
     api = Unhurried()
     thread = Thread(target=api.serve_forever, daemon=True)
     thread.start()
@@ -65,7 +65,7 @@ async def test_ctrl_c_cancels_what_was_waited_for(words: tuple[str, ...]) -> Non
         env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "x"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # As from a terminal, even where these tests run in the background and ignore it.
+        # As in a terminal, even if these tests run in the background, where SIGINT is ignored.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:

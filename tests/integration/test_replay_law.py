@@ -99,7 +99,7 @@ async def sheets(house: House) -> list[UUID]:
 
 
 async def activate(house: House, drawn: list[tuple[str, str, str, str, str, str]]) -> Snapshot:
-    """Let these rows decide, past the laws, so that the laws in code are seen to hold as well."""
+    """Make these rules decide without checking the safety laws, so that the laws in code are tested, too."""
     lines = [
         f"p, {effect}, {who}, {action}, {states}, timesheet, {scope}, {when}, rule-{place}"
         for place, (effect, who, action, states, scope, when) in enumerate(drawn)
@@ -116,7 +116,7 @@ async def activate(house: House, drawn: list[tuple[str, str, str, str, str, str]
 
 
 def asker(house: House, chance: random.Random) -> Caller:
-    """Somebody with some scopes, roles and a sign-in of some age."""
+    """A caller with random scopes, roles and age of the sign-in."""
     scopes = frozenset(chance.sample(SCOPES, chance.randint(0, len(SCOPES))))
     if chance.random() < 0.25:
         return house.machine(scopes=scopes)
@@ -128,7 +128,7 @@ def asker(house: House, chance: random.Random) -> Caller:
 
 
 def looking(house: House, caller: Caller, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
-    """Something that changes nothing."""
+    """A random read."""
     if chance.random() < 0.3:
         return (
             house.timesheets.list(caller, Filters()) if chance.random() < 0.5 else house.approvals.list_pending(caller)
@@ -137,7 +137,7 @@ def looking(house: House, caller: Caller, sheets: list[UUID], chance: random.Ran
 
 
 def doing(house: House, caller: Caller, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
-    """Something that may change something."""
+    """A random change."""
     sheet = chance.choice([*sheets, house.people["ana"]])
     works = house.timesheets
     week = MONDAY + timedelta(days=7 * chance.randint(0, WEEKS))
@@ -173,7 +173,7 @@ async def answered(work: Awaitable[object]) -> None:
 
 
 async def recorded_behind(house: House, place: int) -> list[tuple[RecordedRequest, list[str]]]:
-    """What was asked, and the ids that were returned."""
+    """The requests, and the ids that were returned."""
     found = await house.owner.fetch(
         "SELECT body FROM audit_record WHERE id > $1 AND kind IN ('decision', 'access') ORDER BY id", place
     )
@@ -187,7 +187,7 @@ async def last(house: House) -> int:
 
 @settings(max_examples=example_count(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=ROWS, seed=st.integers(0, 2**32))
-async def test_the_version_that_decided_decides_every_record_alike(
+async def test_the_version_that_decided_reproduces_every_record(
     house: House, sheets: list[UUID], drawn: list[tuple[str, str, str, str, str, str]], seed: int
 ) -> None:
     chance, start = random.Random(seed), await last(house)  # noqa: S311 — no secret comes of it
@@ -204,7 +204,7 @@ async def test_the_version_that_decided_decides_every_record_alike(
 
 @settings(max_examples=example_count(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=ROWS, redrawn=ROWS, seed=st.integers(0, 2**32))
-async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
+async def test_a_replay_of_a_draft_predicts_what_the_service_decides_under_it(
     house: House,
     sheets: list[UUID],
     drawn: list[tuple[str, str, str, str, str, str]],
@@ -228,7 +228,7 @@ async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
             assert again.cause == NOT_LOOKED
             assert not was.request.lookup.looked
         elif was.listed and not again.allowed and live.verdict.allowed:
-            # Whatever it returned, nothing of it would be shown.
+            # No row that it returned would be shown.
             assert was_returned
             assert not returned
         else:

@@ -1,4 +1,4 @@
-"""A keeper process is killed in the middle of a replay: another goes on behind the cursor and counts nothing twice."""
+"""A keeper is killed during a replay: another continues after the cursor and counts nothing twice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keepers: Keepers) -> None:
+async def test_another_keeper_finishes_the_job_of_a_killed_one(house: House, keepers: Keepers) -> None:
     await traffic(house)
     await multiply_records(house, 40_000)
     asked = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value

@@ -1,4 +1,4 @@
-"""Replays over a real log: jobs, their keepers, and the law that every verdict is reproduced."""
+"""Replays over a real log: jobs, keepers, permissions, and the law that every verdict is reproduced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MONDAY_MORNING = datetime(2020, 1, 6, 8, tzinfo=UTC)
 
 
 async def draft(house: House, text: PolicyText) -> int:
-    """A version that nobody activated."""
+    """A version that was never activated."""
     number: int = await house.owner.fetchval(
         "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
         " SELECT max(number) + 1, $1, $2, $3, $4, '{}', 'a test', 'a test' FROM policy_version RETURNING number",
@@ -58,7 +58,7 @@ async def draft(house: House, text: PolicyText) -> int:
 
 
 async def done(house: House, job: Job) -> Job:
-    """The job when a keeper has done it."""
+    """The job after a keeper has run it."""
     keeper = await house.log_database.open("keeper", size=2)
     assert await ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event())
     async with keeper.connection() as connection:
@@ -79,9 +79,7 @@ async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     assert job.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
 
 
-async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_replay_waits_for_decisions_in_flight(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await traffic(house)
     started = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value
     keeper, looks = await house.log_database.open("keeper", size=2), 0
@@ -102,7 +100,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
             " WHERE kind = 'decision' ORDER BY id LIMIT 1",
             uuid7(),
         )
-        # A later one is there already, so that the log ends behind both.
+        # A later record is committed already, so the log ends after both.
         await house.timesheets.list(house.caller("ana"), Filters())
         work = asyncio.create_task(ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event()))
         await until(looked)
@@ -115,7 +113,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
     assert found.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
 
 
-async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
+async def test_a_draft_is_replayed_against_recorded_requests(house: House) -> None:
     await traffic(house)
     text = shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" approve-team"))
@@ -138,7 +136,7 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     assert str(job.id) in record
 
 
-async def test_a_version_that_there_is_not_is_not_replayed(house: House) -> None:
+async def test_an_unknown_version_is_not_replayed(house: House) -> None:
     with pytest.raises(NotFound):
         await Replays(house.gate, house.requests).start(author(house), DecisionSelection(), 77)
     assert await house.count("policy_replay") == 0
@@ -158,7 +156,7 @@ WHOLE_SCOPE = "read:policies write:policies read:audit"
 
 @pytest.mark.parametrize("scope", [WHOLE_SCOPE, "read:policies write:policies", "read:audit", "read:timesheets"])
 @pytest.mark.parametrize("role", ["policy-author", "employee"])
-async def test_a_replay_that_the_caller_may_not_read_is_answered_as_an_unknown_one(
+async def test_a_hidden_replay_is_answered_like_an_unknown_one(
     house: House, running: InProcess, role: str, scope: str
 ) -> None:
     replays = Replays(house.gate, house.requests)
@@ -179,7 +177,9 @@ async def test_a_replay_that_the_caller_may_not_read_is_answered_as_an_unknown_o
     assert await house.count("policy_replay WHERE state = 'cancelled'") == 0
 
 
-async def test_whoever_may_read_both_kinds_lists_both_and_each_is_decided(house: House, running: InProcess) -> None:
+async def test_a_caller_who_may_read_both_kinds_lists_both_with_a_decision_each(
+    house: House, running: InProcess
+) -> None:
     replays = Replays(house.gate, house.requests)
     started = [
         (await replays.start(*asked)).value.id
@@ -204,7 +204,7 @@ async def test_whoever_may_read_both_kinds_lists_both_and_each_is_decided(house:
     assert [replay["id"] for replay in answer["items"]] == [str(started[1])]
 
 
-async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
+async def test_replays_are_listed_newest_first_in_pages(house: House, running: InProcess) -> None:
     replays = Replays(house.gate, house.requests)
     asked = [str((await replays.start(author(house), DecisionSelection(action="read"), 1)).value.id) for _ in range(3)]
     await replays.start(auditor(house), DecisionSelection())
@@ -221,7 +221,7 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
     assert (await running.send("GET", "/v1/replays", stranger)).status_code in {403, 404}
 
 
-async def test_so_many_replays_wait_and_no_more(house: House) -> None:
+async def test_the_number_of_open_replays_is_bounded_for_each_kind(house: House) -> None:
     replays = Replays(house.gate, house.requests)
     for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND):
         await replays.start(auditor(house), DecisionSelection())
@@ -229,14 +229,14 @@ async def test_so_many_replays_wait_and_no_more(house: House) -> None:
     with pytest.raises(Conflict) as full:
         await replays.start(auditor(house), DecisionSelection())
     assert full.value.decision is not None
-    # Authors are not kept waiting by auditors, and have a bound of their own.
+    # Authors do not wait for auditors, and have their own bound.
     for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND):
         await replays.start(author(house), DecisionSelection(), 1)
     with pytest.raises(Conflict):
         await replays.start(author(house), DecisionSelection(), 1)
 
 
-async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
+async def test_a_cancelled_job_frees_its_place_and_is_not_started(house: House) -> None:
     replays = Replays(house.gate, house.requests)
     asked = [
         (await replays.start(auditor(house), DecisionSelection())).value for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND)
@@ -257,7 +257,7 @@ async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(hous
     assert (change["resource"]["kind"], change["resource"]["id"]) == ("log", None)
 
 
-async def test_a_replay_of_a_version_is_cancelled_by_its_authors_alone_and_that_is_recorded(house: House) -> None:
+async def test_only_authors_cancel_a_replay_of_a_version_and_it_is_recorded(house: House) -> None:
     replays = Replays(house.gate, house.requests)
     job = (await replays.start(author(house), DecisionSelection(), 1)).value
     with pytest.raises((Denied, NotFound)) as refused:
@@ -282,12 +282,12 @@ async def test_a_replay_of_a_version_is_cancelled_by_its_authors_alone_and_that_
 
 
 def unhurriedly(under: int | None, bodies: Sequence[bytes]) -> Tally:
-    """A batch that takes a while."""
+    """A slow batch."""
     time.sleep(0.3)
     return batches.tally_here(under, bodies)
 
 
-async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
+async def test_a_keeper_stops_after_the_batch_in_which_its_job_is_cancelled(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
@@ -310,9 +310,7 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
     assert found.progress < 1
 
 
-async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_jobs_are_deleted_a_few_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_JOBS_REMOVED_AT_ONCE", 2)
     replays = Replays(house.gate, house.requests)
     asked = [(await replays.start(auditor(house), DecisionSelection())).value.id for _ in range(6)]
@@ -329,7 +327,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
         assert [row["id"] for row in rows] == left
 
 
-async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_twice(house: House) -> None:
+async def test_an_abandoned_job_continues_after_its_cursor_and_counts_nothing_twice(house: House) -> None:
     await traffic(house)
     replays = Replays(house.gate, house.requests)
     job = (await replays.start(auditor(house), DecisionSelection())).value
@@ -343,7 +341,7 @@ async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_
     assert half is not None
     assert half.state == "running"
     assert 0 < half.totals.records <= 5
-    # Another keeper may not have it while the first is believed to be alive.
+    # Another keeper does not get the job while the claim of the first is valid.
     assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
     await house.owner.execute("UPDATE policy_replay SET claimed_at = claimed_at - interval '1 minute'")
 
@@ -355,7 +353,7 @@ async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_
     )
 
 
-async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
+async def test_a_replay_without_progress_fails(house: House) -> None:
     job = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value
     await house.owner.execute(
         "UPDATE policy_replay SET state = 'running', attempts = 5, claimed_at = now() - interval '1 hour'"
@@ -376,9 +374,7 @@ def slowly(under: int | None, bodies: Sequence[bytes]) -> Tally:
     return batches.tally_here(under, bodies)
 
 
-async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_batch_keeps_its_claim(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await traffic(house)
     await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())
     monkeypatch.setattr(jobs, "LEASE", 2.0)
@@ -396,10 +392,10 @@ async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
     assert await house.owner.fetchval("SELECT state FROM policy_replay") == "done"
 
 
-async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_waits_for_ever(
+async def test_a_replay_that_fails_here_does_not_stop_the_keeper_and_ends(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The sealer and the relay live in the same process."""
+    """The sealer and the relay run in the same process."""
     await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
     monkeypatch.setattr(worker, "LOOK_EVERY", 0.01)
@@ -414,13 +410,13 @@ async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_wai
     await work
 
 
-def test_replays_give_way_to_the_sealer(tmp_path: Path) -> None:
+def test_replay_workers_have_a_low_priority(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=batches.begin, initargs=(tmp_path,)) as pool:
         assert pool.submit(os.nice, 0).result() > os.nice(0)
 
 
-async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(house: House) -> None:
+async def test_a_policy_without_the_replay_action_refuses_replays(house: House) -> None:
     text = shipped()
     older = replace(
         text,
@@ -434,7 +430,7 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
         await Replays(house.gate, house.requests).start(author(house), DecisionSelection(), 1)
 
 
-async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:
+async def test_a_replay_reads_the_log_by_its_primary_key_with_any_filter(house: House) -> None:
     await traffic(house)
     await multiply_records(house, 20_000)
     await house.owner.execute("ANALYZE audit_record")
@@ -456,7 +452,7 @@ async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(h
     assert "Seq Scan" not in plan, plan
 
 
-async def test_a_span_starts_where_the_time_starts(house: House) -> None:
+async def test_a_span_starts_at_the_first_record_of_the_period(house: House) -> None:
     await traffic(house)
     async with house.requests.connection() as connection:
         all_of_it = await recorded_decisions.find_span(connection, DecisionSelection())

@@ -1,4 +1,4 @@
-"""Revoked tokens are refused from the next decision on, whatever they ask for; nothing of a subject is recorded."""
+"""Revoked tokens are refused from the next decision on, for every request; no record holds a subject."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def revoke(house: House, what: What, value: str, issuer: str | None = ISSU
 
 
 async def refused(house: House, caller: Caller) -> bool:
-    """Whether this token is refused; then it is refused for everything."""
+    """Whether this token is refused; if so, it must be refused for every request."""
     sheet = (await house.timesheets.list(house.caller("ben"), Filters(), limit=1)).value.items[0]
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: house.timesheets.list(caller, Filters()),
@@ -92,7 +92,7 @@ async def filled(house: House) -> House:
     return house
 
 
-async def test_one_token_is_refused_and_no_other(filled: House) -> None:
+async def test_a_single_revoked_token_is_refused_and_no_other(filled: House) -> None:
     ana = filled.caller("ana")
     assert not await refused(filled, token(ana))
     await revoke(filled, What.TOKEN, "token-1")
@@ -104,7 +104,7 @@ async def test_one_token_is_refused_and_no_other(filled: House) -> None:
     assert not await refused(filled, other_issuer)
 
 
-async def test_every_token_of_a_subject_up_to_now_is_refused_and_a_new_one_is_taken(filled: House) -> None:
+async def test_tokens_of_a_subject_up_to_now_are_refused_and_a_new_one_is_accepted(filled: House) -> None:
     ana = filled.caller("ana")
     await revoke(filled, What.SUBJECT, "sub|secret")
     assert await refused(filled, token(ana))
@@ -133,13 +133,13 @@ async def test_a_client_whose_id_has_the_longest_prefix_of_an_issuer_can_be_revo
     assert await refused(filled, machine)
 
 
-async def test_every_token_of_a_person_is_refused_whatever_subject_it_names(filled: House) -> None:
+async def test_every_token_of_a_person_is_refused_for_every_subject(filled: House) -> None:
     await revoke(filled, What.PERSON, str(filled.people["ana"]), None)
     assert await refused(filled, token(filled.caller("ana"), subject="another|account"))
     assert not await refused(filled, token(filled.caller("ben")))
 
 
-async def test_every_token_of_a_client_is_refused_whoever_uses_it(filled: House) -> None:
+async def test_every_token_of_a_client_is_refused_for_every_user(filled: House) -> None:
     await revoke(filled, What.CLIENT, "payroll-import", None)
     assert await refused(filled, token(filled.machine()))
     assert not await refused(filled, token(filled.caller("ana")))
@@ -151,7 +151,7 @@ async def test_every_token_of_a_client_is_refused_whoever_uses_it(filled: House)
     assert await refused(filled, through)
 
 
-async def test_only_what_was_issued_before_the_moment_is_refused(filled: House) -> None:
+async def test_only_tokens_issued_before_the_time_are_refused(filled: House) -> None:
     moment = datetime.now(UTC) - timedelta(hours=1)
     await revoke(filled, What.SUBJECT, "sub|secret", issued_before=moment)
     assert await refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) - 1))
@@ -166,7 +166,7 @@ async def test_another_replica_refuses_it_at_once(filled: House) -> None:
         await replica.timesheets.list(token(replica.caller("ana")), Filters())
 
 
-async def test_what_a_token_could_change_it_changes_no_more(filled: House) -> None:
+async def test_a_revoked_token_changes_nothing(filled: House) -> None:
     ana = token(filled.caller("ana"))
     sheet = (await filled.timesheets.create(ana, MONDAY, "UTC")).value
     await revoke(filled, What.TOKEN, "token-1")
@@ -185,7 +185,7 @@ async def test_revoking_is_decided_and_recorded_without_any_subject(filled: Hous
     assert await filled.count("audit_record WHERE kind = 'decision' AND action = 'revoke' AND applied") == 1
 
 
-async def test_what_was_typed_in_is_no_part_of_a_record_and_stands_beside_it(filled: House) -> None:
+async def test_texts_from_outside_stand_beside_the_record(filled: House) -> None:
     await revoke(filled, What.TOKEN, "Ana's telephone", "https://gossip.example")
     await revoke(filled, What.CLIENT, "the app of ana@example.com", None)
     bodies = [row["body"] for row in await filled.owner.fetch("SELECT body FROM audit_record")]
@@ -204,7 +204,7 @@ async def test_what_was_typed_in_is_no_part_of_a_record_and_stands_beside_it(fil
         assert json.loads(row["body"])["commitments"][row["field"]] == commitment(row["salt"], row["value"]).hex()
 
 
-async def test_who_may_not_revoke_is_refused(filled: House) -> None:
+async def test_a_caller_without_permission_revokes_nothing(filled: House) -> None:
     revocations = Revocations(filled.gate, LIFETIME, AHEAD)
     wanted = RevocationRequest(What.TOKEN, "token-1", ISSUER)
     with pytest.raises(InsufficientScope):
@@ -228,7 +228,7 @@ async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House
     assert rest.after is None
 
 
-async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) -> None:
+async def test_entries_are_deleted_when_their_tokens_have_expired(filled: House) -> None:
     old = datetime.now(UTC) - timedelta(seconds=LIFETIME + 60)
     await revoke(filled, What.SUBJECT, "sub|gone", issued_before=old)
     assert await filled.count("revocation") == 1
@@ -251,7 +251,9 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
         (RevocationRequest(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)), "issued_before"),
     ],
 )
-async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: RevocationRequest, wrong: str) -> None:
+async def test_a_wrong_revocation_is_refused_with_its_field(
+    house: House, wanted: RevocationRequest, wrong: str
+) -> None:
     with pytest.raises(InvalidField) as found:
         await Revocations(house.gate, LIFETIME, AHEAD).revoke(administrator(house), wanted)
     assert [field.field for field in found.value.fields] == [wrong]

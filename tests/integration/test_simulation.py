@@ -1,4 +1,4 @@
-"""POST /v1/policies/simulate over HTTP: it answers as the real request would be decided, and is never taken for one."""
+"""POST /v1/policies/simulate over HTTP: it decides like the real request and is never recorded as one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def record(house: House, answer: httpx.Response) -> dict[str, Any]:
     return {**json.loads(row["body"]), "columns": dict(row)}
 
 
-async def test_an_imagined_question_is_answered_with_its_rule(running: InProcess) -> None:
+async def test_a_simulation_of_an_imagined_resource_names_the_rule(running: InProcess) -> None:
     answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
     assert answer.status_code == 200, answer.text
     found = answer.json()
@@ -53,9 +53,7 @@ async def test_an_imagined_question_is_answered_with_its_rule(running: InProcess
     assert len(found["digest"]) == 64
 
 
-async def test_an_author_who_may_not_read_the_directory_learns_of_no_person_by_simulating(
-    running: InProcess, house: House
-) -> None:
+async def test_a_simulation_does_not_tell_an_author_which_people_exist(running: InProcess, house: House) -> None:
     async def asked(token: str, person: UUID) -> httpx.Response:
         subject = {**MANAGER, "person": str(person)}
         return await simulate(running, token, subject=subject, action="approve", resource=SUBMITTED)
@@ -68,7 +66,7 @@ async def test_an_author_who_may_not_read_the_directory_learns_of_no_person_by_s
     assert (await asked(auditor(running), house.people["dora"])).status_code == 200
 
 
-async def test_a_denial_comes_with_what_was_missing_and_what_the_subject_would_be_told(running: InProcess) -> None:
+async def test_a_denial_lists_missing_conditions_and_the_sentences_for_the_subject(running: InProcess) -> None:
     draft = {**SUBMITTED, "state": "draft"}
     found = (await simulate(running, author(running), subject=MANAGER, action="approve", resource=draft)).json()
     assert (found["verdict"], found["reason"]) == ("deny", "no-rule")
@@ -76,7 +74,7 @@ async def test_a_denial_comes_with_what_was_missing_and_what_the_subject_would_b
     assert found["told"][0] == "the timesheet is a draft, not submitted"
 
 
-async def test_what_was_not_said_is_unknown_and_helps_nobody(running: InProcess) -> None:
+async def test_facts_that_are_not_given_are_unknown_and_match_no_allow_rule(running: InProcess) -> None:
     vague = {"kind": "timesheet", "state": "submitted", "relations": ["manager"]}
     found = (await simulate(running, author(running), subject=MANAGER, action="approve", resource=vague)).json()
     assert (found["verdict"], found["rules"]) == ("deny", ["never-for-owner"])
@@ -84,7 +82,7 @@ async def test_what_was_not_said_is_unknown_and_helps_nobody(running: InProcess)
     assert "these facts are unknown, because they are not given: acted_for_owner, locked_by_asker" in found["assumed"]
 
 
-async def test_a_role_that_no_rule_names_is_told_with_the_one_that_was_meant(running: InProcess) -> None:
+async def test_a_role_that_no_rule_names_is_reported_with_the_nearest_one(running: InProcess) -> None:
     subject = {**MANAGER, "roles": ["payrol", "role:payroll", "x"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
     told = [assumption for assumption in found["assumed"] if "no rule names" in assumption]
@@ -95,14 +93,14 @@ async def test_a_role_that_no_rule_names_is_told_with_the_one_that_was_meant(run
     ]
 
 
-async def test_of_a_client_that_asks_for_itself_nobody_is_said_to_have_signed_in(running: InProcess) -> None:
+async def test_a_simulated_client_that_acts_for_itself_has_no_sign_in(running: InProcess) -> None:
     subject = {"client": "approvals", "as": "client", "scopes": ["approve:timesheets"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
     assert "the token does not say how anybody signed in" in found["assumed"]
     assert not any("the person" in assumption for assumption in found["assumed"])
 
 
-async def test_a_scope_that_is_missing_is_named(running: InProcess) -> None:
+async def test_a_missing_scope_is_named(running: InProcess) -> None:
     subject = {"client": "approvals", "scopes": ["read:timesheets"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
     assert (found["verdict"], found["reason"]) == ("deny", "insufficient-scope")
@@ -110,7 +108,7 @@ async def test_a_scope_that_is_missing_is_named(running: InProcess) -> None:
 
 
 @pytest.mark.parametrize(("name", "verdict"), [("mia", "allow"), ("dora", "allow"), ("max", "deny"), ("ana", "deny")])
-async def test_a_real_sheet_is_decided_on_what_the_person_is_to_it_now(
+async def test_a_real_sheet_is_decided_on_the_persons_current_relations(
     house: House, running: InProcess, name: str, verdict: str
 ) -> None:
     sheet = (await house.submitted("ana")).id
@@ -128,7 +126,7 @@ async def test_a_real_sheet_is_decided_on_what_the_person_is_to_it_now(
     assert (await record(house, real))["outcome"] == verdict
 
 
-async def test_a_real_sheet_is_only_for_those_who_may_read_it_or_the_log(house: House, running: InProcess) -> None:
+async def test_a_real_sheet_needs_permission_to_read_it_or_the_log(house: House, running: InProcess) -> None:
     sheet = (await house.submitted("ana")).id
     asks = {"subject": {**MANAGER, "person": str(house.people["mia"])}, "action": "approve"}
     hidden = await simulate(running, author(running), **asks, resource={"kind": "timesheet", "id": str(sheet)})
@@ -140,7 +138,7 @@ async def test_a_real_sheet_is_only_for_those_who_may_read_it_or_the_log(house: 
     assert (await simulate(running, lead, **asks, resource={"kind": "timesheet", "id": str(sheet)})).status_code == 200
 
 
-async def test_it_is_recorded_as_a_simulation_and_found_as_an_access_to_the_sheet_but_no_decision_on_it(
+async def test_a_simulation_is_recorded_as_an_access_to_the_sheet_and_not_as_a_decision_on_it(
     house: House, running: InProcess
 ) -> None:
     sheet = (await house.submitted("ana")).id
@@ -163,7 +161,9 @@ async def test_it_is_recorded_as_a_simulation_and_found_as_an_access_to_the_shee
     assert (listed["action"], listed["resource"]["kind"], listed["resource"]["id"]) == ("simulate", "policy", None)
 
 
-async def test_about_an_imagined_or_hidden_sheet_it_is_no_access_to_one(house: House, running: InProcess) -> None:
+async def test_a_simulation_of_an_imagined_or_hidden_sheet_is_no_access_to_a_sheet(
+    house: House, running: InProcess
+) -> None:
     sheet = (await house.submitted("ana")).id
     subject = {**MANAGER, "person": str(house.people["mia"])}
     imagined = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
@@ -174,9 +174,7 @@ async def test_about_an_imagined_or_hidden_sheet_it_is_no_access_to_one(house: H
     assert [(await record(house, answer))["returned"] for answer in (imagined, hidden)] == [[], []]
 
 
-async def test_of_many_near_misses_the_nearest_are_told_and_how_many_more_there_are(
-    house: House, running: InProcess
-) -> None:
+async def test_the_nearest_misses_are_listed_with_the_number_of_the_others(house: House, running: InProcess) -> None:
     text = shipped()
     more = "".join(f"p, allow, role:r{n}, approve, submitted, timesheet, any, always, r-{n}\n" for n in range(60))
     many = replace(text, rules=text.rules + more)
@@ -186,12 +184,12 @@ async def test_of_many_near_misses_the_nearest_are_told_and_how_many_more_there_
     found = (await simulate(running, author(running), **asks, version=made.number)).json()
     assert len(found["near_misses"]) == 50
     assert found["near_misses"][0]["rule"] == "approve-team"
-    # Those of the shipped rules (a lead, a delegate, a fallback) and sixty.
+    # The shipped rules (manager, delegate, fallback) and sixty more.
     assert found["more_near_misses"] == 13
     assert (await simulate(running, author(running), **asks)).json()["more_near_misses"] == 0
 
 
-async def test_an_older_version_can_be_asked_and_an_unknown_one_is_named(running: InProcess) -> None:
+async def test_an_older_version_can_be_simulated_and_an_unknown_one_is_refused(running: InProcess) -> None:
     asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED}
     assert (await simulate(running, author(running), **asks, version=1)).json()["version"] == 1
     unknown = await simulate(running, author(running), **asks, version=77)
@@ -218,7 +216,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def test_a_wrong_word_is_named(running: InProcess) -> None:
+async def test_a_wrong_word_is_refused_with_its_field(running: InProcess) -> None:
     for field, changes in WRONG:
         asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED, **changes}
         answer = await simulate(running, author(running), **asks)
@@ -226,7 +224,7 @@ async def test_a_wrong_word_is_named(running: InProcess) -> None:
         assert answer.json()["fields"][0]["field"] == field
 
 
-async def test_a_version_that_cannot_be_loaded_is_named_and_the_one_that_decides_is_not_blamed(
+async def test_a_version_that_cannot_be_loaded_is_named_and_the_active_version_stays_ready(
     house: House, running: InProcess
 ) -> None:
     await house.owner.execute(
@@ -244,14 +242,16 @@ async def test_a_version_that_cannot_be_loaded_is_named_and_the_one_that_decides
     ("roles", "scope", "status"),
     [(["auditor"], "read:policies", 200), (["manager"], "read:policies", 403), (["policy-author"], "read:audit", 403)],
 )
-async def test_the_policy_says_who_may_ask(running: InProcess, roles: list[str], scope: str, status: int) -> None:
+async def test_the_policy_decides_who_may_simulate(
+    running: InProcess, roles: list[str], scope: str, status: int
+) -> None:
     token = running.token(sub="adam", roles=roles, scope=scope)
     answer = await simulate(running, token, subject=MANAGER, action="approve", resource=SUBMITTED)
     assert answer.status_code == status
     assert answer.headers["Decision-Id"]
 
 
-async def test_under_an_active_version_that_is_older_than_the_word_it_is_refused_and_sheets_still_show_actions(
+async def test_an_active_version_without_the_simulate_action_refuses_simulations_and_still_shows_actions(
     house: House, running: InProcess
 ) -> None:
     text = shipped()
@@ -268,7 +268,7 @@ async def test_under_an_active_version_that_is_older_than_the_word_it_is_refused
     assert shown.json()["items"][0]["actions"] == ["read", "withdraw"]
 
 
-async def test_the_record_of_a_simulation_is_decided_again_as_the_request_to_simulate(
+async def test_the_record_of_a_simulation_is_reevaluated_as_a_request_to_simulate(
     house: House, running: InProcess
 ) -> None:
     answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)

@@ -1,4 +1,4 @@
-"""Step-up (RFC 9470) over HTTP: whoever lacks but a stronger or fresher sign-in is challenged for it, and recorded."""
+"""Step-up (RFC 9470) over HTTP: a caller who misses only a stronger or fresher sign-in gets a challenge, recorded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 
 
 async def under(house: House, *edits: tuple[str, str]) -> None:
-    """Activate the shipped policy with rows replaced or, behind an empty word, added."""
+    """Activate the shipped policy with rows replaced, or added (an empty word)."""
     text = shipped()
     rules = text.rules
     for row, when in edits:
@@ -68,7 +68,7 @@ async def attempt(running: InProcess, house: House, action: str = "approve", **c
 
 
 def challenged(answer: httpx.Response) -> dict[str, str]:
-    """The parameters of the challenge that the answer must be."""
+    """The parameters of the challenge, which the response must be."""
     assert answer.status_code == 401, answer.text
     assert answer.json()["type"] == "urn:timewarden:problem:step-up-needed"
     scheme, _, rest = answer.headers["WWW-Authenticate"].partition(" ")
@@ -86,7 +86,7 @@ async def recorded(house: House, answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("claims", [{}, {"amr": ["pwd"]}, {"amr": []}], ids=["unknown", "password", "none"])
-async def test_a_second_factor_is_asked_for_by_its_acr(
+async def test_a_missing_second_factor_is_challenged_by_its_acr(
     house: House, running: InProcess, claims: dict[str, Any]
 ) -> None:
     await under(house, (APPROVE, "mfa"))
@@ -98,7 +98,9 @@ async def test_a_second_factor_is_asked_for_by_its_acr(
 
 
 @pytest.mark.parametrize("age", [None, 901, 86_000])
-async def test_a_recent_sign_in_is_asked_for_by_its_age(house: House, running: InProcess, age: int | None) -> None:
+async def test_an_old_sign_in_is_challenged_by_its_maximum_age(
+    house: House, running: InProcess, age: int | None
+) -> None:
     await under(house, (APPROVE, "recent_sign_in"))
     claims: dict[str, Any] = {} if age is None else {"auth_time": int(time()) - age}
     answer = await attempt(running, house, **claims)
@@ -108,7 +110,9 @@ async def test_a_recent_sign_in_is_asked_for_by_its_age(house: House, running: I
     assert await recorded(house, answer) == "deny"
 
 
-async def test_both_are_asked_for_together_and_each_alone_when_only_it_lacks(house: House, running: InProcess) -> None:
+async def test_both_are_challenged_together_and_each_alone_if_only_it_is_missing(
+    house: House, running: InProcess
+) -> None:
     await under(house, (APPROVE, "mfa and recent_sign_in"))
     sheet = await house.submitted("ana")
 
@@ -124,15 +128,13 @@ async def test_both_are_asked_for_together_and_each_alone_when_only_it_lacks(hou
     assert "max_age" not in await found(jti="3", auth_time=now - 5)
 
 
-async def test_whoever_signed_in_as_wanted_is_allowed(house: House, running: InProcess) -> None:
+async def test_a_sufficient_sign_in_is_allowed(house: House, running: InProcess) -> None:
     await under(house, (APPROVE, "mfa and recent_sign_in"))
     answer = await attempt(running, house, amr=["pwd", "mfa"], auth_time=int(time()) - 60)
     assert answer.status_code == 200, answer.text
 
 
-async def test_where_more_is_missing_than_a_sign_in_there_is_no_challenge_for_one(
-    house: House, running: InProcess
-) -> None:
+async def test_there_is_no_challenge_if_more_than_the_sign_in_is_missing(house: House, running: InProcess) -> None:
     await under(house, (APPROVE, "mfa"))
     sheet = await house.submitted("carl")
     token = running.token(sub="auth0|lea", scope=SCOPES)
@@ -151,9 +153,7 @@ async def test_a_rule_that_denies_without_a_second_factor_asks_for_one(house: Ho
     assert await recorded(house, answer) == "deny"
 
 
-async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
-    house: House, running: InProcess
-) -> None:
+async def test_single_reads_and_lists_can_need_a_stronger_sign_in(house: House, running: InProcess) -> None:
     own = READ.replace("manager,", "owner,  ").replace("read-team", "read-own")
     others = [
         (READ.replace("manager,", f"{who},").replace("read-team", f"read-as-{who}"), "mfa")
@@ -171,7 +171,7 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
     assert (await running.send("GET", sheet, stranger)).status_code == 404
 
 
-async def test_an_inbox_tells_a_delegate_that_more_would_wait_after_a_stronger_sign_in(
+async def test_an_inbox_tells_a_delegate_that_a_stronger_sign_in_would_show_more(
     house: House, running: InProcess
 ) -> None:
     lea = await People(house.requests, house.log).person_for(speaking(running.issuer, "auth0|lea"))
@@ -187,7 +187,7 @@ async def test_an_inbox_tells_a_delegate_that_more_would_wait_after_a_stronger_s
         assert (header is not None) == (found["step_up"] is not None)
         return [item["timesheet"]["id"] for item in found["items"]], found["step_up"], answer.status_code
 
-    # Lea leads, and is nobody's delegate so far.
+    # Lea is a manager and not a delegate yet.
     assert await inbox(jti="1") == ([str(anas.id)], None, 200)
     await house.delegations.grant(house.manager("max"), house.people["max"], lea)
     wanted = {"acr_values": ACR, "max_age": None}
@@ -199,7 +199,7 @@ async def test_an_inbox_tells_a_delegate_that_more_would_wait_after_a_stronger_s
     assert await inbox(jti="5") == ([], None, 200)
 
 
-async def test_the_state_of_a_sheet_is_not_told_to_whoever_must_sign_in_better_to_read_it(
+async def test_the_state_of_a_sheet_is_hidden_until_the_caller_has_signed_in_strongly_enough(
     house: House, running: InProcess
 ) -> None:
     drafts = READ.replace("any,               timesheet", "draft,             timesheet").replace("team", "drafts")

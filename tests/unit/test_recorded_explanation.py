@@ -1,4 +1,4 @@
-"""An auditor is told everything that the version's rules say of a recorded decision; a caller only what is theirs."""
+"""An auditor gets all that the rules say about a recorded decision; a caller gets only what concerns them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NEVER = "p, deny, manager, approve, draft, timesheet, any, always, never-drafts"
 
 
 def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = True) -> Decision:
-    """ana, who leads the owner, approves a sheet."""
+    """ana, the owner's manager, approves a sheet."""
     nobody: frozenset[str] = frozenset()
     principal = Principal(PrincipalKind.USER, "i", "s", "app", frozenset(scopes), nobody, None, 0, 1, person=ANA)
     lookup = FactLookup(1, 1, NOW, nobody)
@@ -71,7 +71,7 @@ def test_an_allow_names_its_row_with_line_and_text() -> None:
     assert told.near == ()
 
 
-def test_a_deny_rule_is_told_with_its_row() -> None:
+def test_a_deny_rule_is_explained_with_its_row() -> None:
     version = snapshot(READ, TEAM, NEVER)
     told = why(version, asked(version, "approve:timesheets"))
 
@@ -79,7 +79,7 @@ def test_a_deny_rule_is_told_with_its_row() -> None:
     assert [(row.rule, row.line) for row in told.rows] == [("never-drafts", 3)]
 
 
-def test_near_misses_come_nearest_first_and_speak_of_others_too() -> None:
+def test_near_misses_come_nearest_first_and_mention_other_people() -> None:
     version = snapshot(READ, STRONG, BENS, TEAM)
     told = why(version, asked(version, "approve:timesheets"))
 
@@ -96,7 +96,7 @@ def test_near_misses_come_nearest_first_and_speak_of_others_too() -> None:
     ]
 
 
-def test_the_caller_hears_the_same_but_not_of_others() -> None:
+def test_the_caller_gets_the_same_without_other_people() -> None:
     version = snapshot(READ, STRONG, BENS, "p, allow, owner, approve, any, timesheet, any, not mfa, odd")
     error = refusal_of(version, asked(version, "approve:timesheets"), None)
 
@@ -115,7 +115,7 @@ def test_the_caller_hears_the_same_but_not_of_others() -> None:
     ] * 2
 
 
-def test_without_a_scope_only_the_scope_is_missed_for_nothing_else_was_looked_at() -> None:
+def test_without_a_scope_only_the_scope_is_missing() -> None:
     version = snapshot(READ, STRONG, TEAM, BENS.replace("approve:timesheets", "batch:upload"))
     decision = asked(version, "read:timesheets")
     told = why(version, decision)
@@ -127,7 +127,7 @@ def test_without_a_scope_only_the_scope_is_missed_for_nothing_else_was_looked_at
     assert {lack.condition for miss in told.near for lack in miss.missing} == {"scope"}
 
 
-def test_an_unknown_thing_and_a_law_have_sentences_of_their_own() -> None:
+def test_an_unknown_resource_and_a_law_have_their_own_sentences() -> None:
     version = snapshot(READ, TEAM)
     unknown = asked(version, "approve:timesheets", found=False)
     allowed = asked(version, "approve:timesheets", state="submitted")
@@ -149,7 +149,7 @@ def test_a_list_names_the_rows_that_could_show_something() -> None:
     assert [row.rule for row in why(version, listed).rows] == ["approve-team"]
 
 
-def test_a_list_that_was_refused_misses_nothing_that_is_asked_of_each_row() -> None:
+def test_a_refused_list_misses_no_condition_of_single_rows() -> None:
     version = snapshot(STRONG)
     decision = asked(version, "approve:timesheets")
     lookup = replace(decision.request.lookup, about=About.LIST, row=None)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 ANA = UUID("0198c0de-0000-7000-8000-0000000000aa")
-# Whom Ana was before an erasure, if she was.
+# Ana's id before an erasure.
 BEFORE = UUID("0198c0de-0000-7000-8000-0000000000bb")
 ACTIONS = ("read", "approve", "create", "submit")
 WHO = st.sampled_from(
@@ -126,7 +126,7 @@ PRINCIPALS = st.builds(
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What is so at one moment, and how enforcement looks at it under any version."""
+    """The facts of a moment, and how the gate looks them up under any version."""
 
     principal: Principal
     action: str
@@ -189,7 +189,7 @@ def worlds(draw: st.DrawFn) -> World:
         draw(st.sampled_from([True, False, None])),
         frozenset(draw(st.sets(st.sampled_from(["lead", "cook"])))),
         draw(st.sampled_from([frozenset(), frozenset(), frozenset({BEFORE}), frozenset({BEFORE, UUID(int=1)})])),
-        # Older records of lists of approvals say `approve`, newer ones have a word of their own.
+        # Older records of lists of approvals say `approve`, newer ones `list-approvals`.
         draw(st.sampled_from([None, LIST_APPROVALS])),
     )
 
@@ -200,7 +200,7 @@ def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(versio
     recorded = parse_request(world.record(version))
 
     assert reevaluate(version, recorded, version) == world.decide(version).verdict
-    # Built once more, as in another process, it is the same version all the same.
+    # The same version, built again as in another process.
     assert reevaluate(Snapshot.build(version.policy, 2), recorded, version) == world.decide(version).verdict
 
 
@@ -216,7 +216,7 @@ def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_ca
     if isinstance(again, Undecidable) and recorded.listed:
         assert again.cause.startswith(OTHER_ROWS) or (again.cause == FORMER_IDS and world.former)
     elif isinstance(again, Undecidable):
-        # All else is in the record, but for the state that a new row would have had where there was one already.
+        # The record holds all but the state of an existing row where a new one was requested.
         if again.cause == FORMER_IDS:
             assert world.former
             return
@@ -234,7 +234,7 @@ def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_ca
 
 @settings(max_examples=example_count(100, uncut=150))
 @given(version=policies(), draft=policies(), world=worlds())
-def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
+def test_a_list_is_the_same_under_a_draft_only_if_every_single_read_is(
     version: Snapshot, draft: Snapshot, world: World
 ) -> None:
     listing = replace(world, about=About.LIST, action="read")
@@ -257,7 +257,7 @@ def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
     elif isinstance(again, Verdict):
         assert not any(now for _, now in reads)
     if all(was == now for was, now in reads) and any(was for was, _ in reads):
-        # What differs then is what nobody can be to a row at once: the owner and the manager.
+        # The difference is then a row whose owner is also the manager, which cannot exist.
         assert not isinstance(again, Verdict) or again.allowed
 
 
@@ -283,7 +283,7 @@ def edited(body: bytes, **members: object) -> bytes:
 
 
 def before(body: bytes) -> bytes:
-    """The record as the first release wrote it."""
+    """The record in the format of the first release."""
     whole = json.loads(body)
     looked = (
         whole["asked"]["looked"] and whole["asked"]["about"] in {"row", "new"} and whole["reason"] != "unknown-resource"
@@ -305,7 +305,7 @@ OF_OLD: Final = {
 
 @settings(max_examples=example_count(60))
 @given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
-def test_records_of_the_first_release_are_decided_again_alike(version: Snapshot, world: World) -> None:
+def test_records_of_the_first_release_are_reproduced(version: Snapshot, world: World) -> None:
     again = reevaluate(version, parse_request(before(replace(world, recorded_as=None).record(version))), version)
 
     assert isinstance(again, Undecidable) or again == world.decide(version).verdict
@@ -342,7 +342,7 @@ def test_a_fact_that_no_record_evaluated_is_not_guessed() -> None:
     assert reevaluate(draft, parse_request(older)) == Undecidable("fact acted_for_owner was not evaluated")
 
 
-def test_what_is_the_same_for_every_value_is_decided() -> None:
+def test_a_verdict_that_is_the_same_for_every_missing_value_is_given() -> None:
     older = edited(OWN.record(snapshot(APPROVING)), relations={"owner": False, "manager": True})
     draft = snapshot(
         "p, allow, importer, submit, any, timesheet, approve:timesheets, always, by-importer",
@@ -354,7 +354,7 @@ def test_what_is_the_same_for_every_value_is_decided() -> None:
     )
 
 
-def test_facts_that_nobody_read_for_want_of_a_scope_are_not_guessed() -> None:
+def test_facts_that_were_not_looked_up_without_a_scope_are_not_guessed() -> None:
     stranger = replace(OWN, principal=replace(OWN.principal, scopes=frozenset({"read:timesheets"})))
     body = stranger.record(snapshot(APPROVING))
     draft = snapshot(APPROVING.replace("approve:timesheets", "read:timesheets"))
@@ -370,7 +370,7 @@ def test_an_unknown_resource_stays_unknown() -> None:
     assert reevaluate(snapshot(APPROVING.replace("manager", "anyone")), parse_request(body)) == NO_ROW
 
 
-def test_a_threshold_of_the_draft_is_judged_by_the_recorded_age() -> None:
+def test_a_threshold_of_the_draft_applies_to_the_recorded_age() -> None:
     signed_in = replace(OWN.principal, authenticated_at=int(NOW.timestamp()) - 300)
     body = replace(OWN, principal=signed_in).record(snapshot(APPROVING))
     text = replace(shipped(), rules=APPROVING.replace("always", "fresh") + "\n", cases={})
@@ -386,7 +386,7 @@ def test_a_threshold_of_the_draft_is_judged_by_the_recorded_age() -> None:
     assert reevaluate(draft(299), parse_request(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
 
 
-def test_what_a_law_in_code_refused_stays_refused() -> None:
+def test_a_refusal_by_a_law_stays_a_refusal() -> None:
     body = edited(OWN.record(snapshot(APPROVING)), outcome="deny", reason="law", rules=[])
 
     assert reevaluate(snapshot(APPROVING), parse_request(body)) == BY_LAW
@@ -395,7 +395,7 @@ def test_what_a_law_in_code_refused_stays_refused() -> None:
     )
 
 
-def test_a_list_of_approvals_is_decided_again_by_the_rules_for_approving_and_keeps_its_own_name() -> None:
+def test_a_list_of_approvals_is_reevaluated_by_the_rules_for_approving_and_keeps_its_name() -> None:
     listing = replace(OWN, about=About.LIST, action="approve", recorded_as=LIST_APPROVALS)
     version = snapshot(TEAM_ROWS.replace("read", "approve"))
     body = listing.record(version)
@@ -410,7 +410,7 @@ def test_a_list_of_approvals_is_decided_again_by_the_rules_for_approving_and_kee
 
 @pytest.mark.parametrize("recorded_as", [LIST_APPROVALS, None])
 def test_a_list_of_approvals_is_exported_as_reading(recorded_as: str | None) -> None:
-    """Also a record from before the list had a name of its own."""
+    """Also for a record from before the list had its own name."""
     listing = replace(OWN, about=About.LIST, action="approve", recorded_as=recorded_as)
     for asked, activity in ((listing, READ), (OWN, UPDATE)):
         body = asked.record(snapshot(APPROVING))
@@ -418,7 +418,7 @@ def test_a_list_of_approvals_is_exported_as_reading(recorded_as: str | None) -> 
         assert event(row)["activity_id"] == activity
 
 
-def test_an_action_that_the_version_did_not_know_is_refused_again() -> None:
+def test_an_action_unknown_to_the_version_is_refused_again() -> None:
     asked = replace(OWN, action="frobnicate")
     version = snapshot(APPROVING)
 
@@ -447,7 +447,7 @@ GOT = snapshot(OWN_ROWS, TEAM_ROWS)
     ],
     ids=["one rule gone", "fewer states", "a deny", "a deny on a fact", "one rule more"],
 )
-def test_a_list_that_other_rules_would_fill_is_not_taken_for_the_same(rules: list[str], cause: str) -> None:
+def test_a_list_under_rules_that_may_show_other_rows_is_undecidable(rules: list[str], cause: str) -> None:
     body = edited(LISTING.record(GOT), returned=[str(ANA)])
 
     assert reevaluate(snapshot(*rules), parse_request(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
@@ -472,30 +472,30 @@ def test_a_list_that_other_rules_would_fill_is_not_taken_for_the_same(rules: lis
     ],
     ids=["by another name", "a deny of others", "a deny of another sign-in", "said in two rows"],
 )
-def test_a_list_that_would_show_the_same_rows_is_allowed_again(rules: list[str], names: tuple[str, ...] | None) -> None:
+def test_a_list_that_would_show_the_same_rows_is_allowed(rules: list[str], names: tuple[str, ...] | None) -> None:
     signed_in = replace(LISTING, principal=replace(LISTING.principal, methods=frozenset({"pwd"})))
     again = reevaluate(snapshot(*rules), parse_request(signed_in.record(GOT)), GOT)
 
     assert again == Verdict(allowed=True, reason=Reason.ALLOWED, rules=names or ("read-own", "read-team"))
 
 
-def test_a_list_that_would_lose_all_that_it_returned_counts_as_denied() -> None:
+def test_a_list_that_would_lose_all_its_rows_counts_as_denied() -> None:
     nobody = snapshot(OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, always, nobody-reads")
     full = edited(LISTING.record(GOT), returned=[str(ANA)])
 
     assert reevaluate(nobody, parse_request(full), GOT) == Verdict(
         allowed=False, reason=Reason.DENY_RULE, rules=("nobody-reads",)
     )
-    # What returned nothing by name may have shown something all the same.
+    # A list without recorded ids may have shown rows.
     assert reevaluate(nobody, parse_request(LISTING.record(GOT)), GOT) == Undecidable(f"{OTHER_ROWS}: nobody-reads")
 
 
-def test_a_list_of_a_version_that_is_not_there_is_not_guessed() -> None:
+def test_a_list_of_an_unknown_version_is_not_guessed() -> None:
     assert reevaluate(GOT, parse_request(LISTING.record(GOT))) == Undecidable(NO_VERSION)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"uid": "x"}'])
-def test_bytes_that_are_no_request_are_said_to_be_none(body: bytes) -> None:
+def test_bytes_that_are_no_request_are_refused(body: bytes) -> None:
     with pytest.raises(NotARequest):
         parse_request(body)
 
@@ -507,8 +507,8 @@ def test_a_change_is_no_request() -> None:
         parse_request(body)
 
 
-def test_a_row_that_may_have_been_there_is_not_taken_for_a_new_one() -> None:
-    """Without the scope nobody saw whether the week had a sheet already, and in which state."""
+def test_a_row_that_may_have_existed_is_not_taken_for_a_new_one() -> None:
+    """Without the scope it was not looked up whether the week had a sheet already, and in which state."""
     poor = replace(OWN.principal, scopes=frozenset({"read:timesheets"}))
     body = replace(OWN, principal=poor, about=About.NEW, action="create").record(
         snapshot("p, allow, anyone, create, any, timesheet, approve:timesheets, always, create")
