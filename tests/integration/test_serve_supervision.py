@@ -80,9 +80,13 @@ async def test_a_worker_that_hangs_is_named_not_ready_and_then_replaced(
         assert other["restarts"] == 1
 
 
-async def test_readiness_repeats_the_name_that_the_starter_gave(house: House, issuer: str, tmp_path: Path) -> None:
+async def test_readiness_repeats_the_instance_and_the_worker_runs_on_uvloop(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
     async with served(house.log_database.url("app"), issuer, tmp_path) as service:
-        await service.ready()
+        (worker,) = await service.ready()
+        loaded = await asyncio.to_thread(Path(f"/proc/{worker['pid']}/maps").read_text, encoding="utf-8")
+        assert "/uvloop/" in loaded
         assert (await service.health()).json()["instance"] == service.instance
 
 
