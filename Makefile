@@ -23,12 +23,13 @@ test: check ## check, then every test, three files at a time (ARGS="-k approve" 
 test-long: environment ## the laws with ten times the examples, then soak, interop and pgbouncer, all in short (20 minutes)
 	@sh .ci/long
 
-check: environment ## format, lint, types, floors, commit messages
+check: environment ## format, lint, types, imports, commit messages; prints the import graph by room
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 	@sh .ci/commits
+	@$(PYTHON) -m tests.house_report
 
 bench: environment ## figures beside peers: all benchmarks, or one (ARGS=engine)
 	@sh .ci/bench $(ARGS)
