@@ -14,7 +14,7 @@ from typing import NoReturn
 import rich_click as click
 
 from service import VERSION
-from service.commands.doors import ERROR, Door
+from service.commands.groups import ERROR, LazyGroup
 from service.errors import PolicyRejected, TimewardenError
 from service.variables import refuse_unknown_variables
 
@@ -39,7 +39,7 @@ def commands() -> dict[str, str]:
     return {**DEVELOPMENT, **COMMANDS} if development else COMMANDS
 
 
-@click.group(cls=Door, further=commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, modules=commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION)
 def timewarden() -> None:
     """A timesheet API in which a policy decides every request and a log remembers every decision."""

@@ -1,4 +1,4 @@
-"""How a command reaches the API: its address, and a token like everybody else's. Owns no state."""
+"""The HTTP client of the commands: the address of the API and an access token. Owns no state."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 API_VARIABLE = "TIMEWARDEN_API"
 TOKEN_VARIABLE = "TIMEWARDEN_TOKEN"  # noqa: S105 — the name of a variable
-# Seconds. What looks at a whole policy waits for its turn, works for up to two minutes and then prepares the version.
-PATIENCE, MUCH_PATIENCE = 30.0, 300.0
-SOON = 3.0
-# So many wrong fields stand in the sentence of a problem already.
-TOLD_BEFORE = 3
+# A request about a whole policy waits for its turn, runs for up to two minutes and then prepares the version.
+TIMEOUT_SECONDS, LONG_TIMEOUT_SECONDS = 30.0, 300.0
+ANNOUNCE_AFTER_SECONDS = 3.0
+# The detail of a problem names so many wrong fields itself.
+FIELDS_IN_DETAIL = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ApiClient:
-    """Calls the API with a token; what the API refuses ends the command with its own words."""
+    """Calls the API with a token. A refusal ends the command with the API's sentences."""
 
     api: str
     token: str
@@ -44,11 +44,11 @@ class ApiClient:
         csv: bytes | None = None,
         long: str = "",
     ) -> Any:
-        """The decoded answer to JSON, or to a CSV file. `long` says what is waited for where the answer may take
+        """The decoded answer to JSON, or to a CSV file. `long` says what is waited for if the answer may take
         minutes. Raises ClickException with the problem's sentences when the API refuses."""
-        return self.answered(method, path, body, query, csv=csv, long=long)[1]
+        return self.call_with_status(method, path, body, query, csv=csv, long=long)[1]
 
-    def answered(
+    def call_with_status(
         self,
         method: str,
         path: str,
@@ -65,7 +65,7 @@ class ApiClient:
         try:
             return answer.status_code, answer.json() if answer.content else None
         except ValueError as error:
-            raise click.ClickException(f"{self.api} answers, but not as this API does; is it the address?") from error
+            raise click.ClickException(f"{self.api} answers, but not like this API; check the address") from error
 
     def response(
         self,
@@ -77,10 +77,10 @@ class ApiClient:
         csv: bytes | None = None,
         long: str = "",
     ) -> httpx.Response:
-        """The answer as it came, also one that refuses. Raises ClickException when there is none."""
-        patience = MUCH_PATIENCE if long else PATIENCE
+        """The answer, also a refusal. Raises ClickException if there is none."""
+        timeout = LONG_TIMEOUT_SECONDS if long else TIMEOUT_SECONDS
         try:
-            with _told_soon(long) if long else nullcontext():
+            with _announce_wait(long) if long else nullcontext():
                 answer = httpx.request(
                     method,
                     self.api + path,
@@ -89,26 +89,27 @@ class ApiClient:
                     params=query,
                     headers={"Authorization": f"Bearer {self.token}"}
                     | ({} if csv is None else {"Content-Type": "text/csv"}),
-                    timeout=patience,
+                    timeout=timeout,
                     trust_env=False,
                 )
         except httpx.ReadTimeout as error:
             raise click.ClickException(
-                f"{self.api} did not answer within {patience:.0f} s; it may still do what was asked"
+                f"{self.api} did not answer within {timeout:.0f} s; the request may still succeed"
             ) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise click.ClickException(f"{self.api} is no address of an API: {error}") from error
+            raise click.ClickException(f"{self.api} is not an API address: {error}") from error
         except httpx.HTTPError as error:
             raise click.ClickException(
-                f"{self.api} does not answer ({type(error).__name__}); is it running?"
+                f"{self.api} does not answer ({type(error).__name__}); check that it runs"
             ) from error
         return answer
 
 
 @contextmanager
-def _told_soon(what: str) -> Iterator[None]:
-    """Say on standard error what is waited for, if it takes more than a moment."""
-    timer = Timer(SOON, lambda: print(f"Waiting: {what}. This may take some minutes.", file=sys.stderr, flush=True))
+def _announce_wait(what: str) -> Iterator[None]:
+    """Print what is waited for on standard error if it takes longer than a few seconds."""
+    sentence = f"Waiting: {what}. This may take some minutes."
+    timer = Timer(ANNOUNCE_AFTER_SECONDS, lambda: print(sentence, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
@@ -125,14 +126,14 @@ def connect(person: str | None) -> ApiClient:
 
         token = demo_token(person)
     if not token:
-        raise click.ClickException(f"Set {TOKEN_VARIABLE} to an access token, or say --as PERSON where `make run` runs")
+        raise click.ClickException(f"Set {TOKEN_VARIABLE} to an access token, or use --as PERSON with `make run`")
     if not (token.isascii() and token.isprintable()):
         raise click.ClickException(f"{TOKEN_VARIABLE} holds characters that no access token has")
     return ApiClient(_api(), token)
 
 
 def active_number(api: ApiClient) -> int:
-    """The number of the version that decides; a client that acts for itself may ask too."""
+    """The number of the active version. A client that acts for itself may read it too."""
     return int(api.call("GET", "/v1/policies/active")["number"])
 
 
@@ -146,14 +147,14 @@ def _api() -> str:
 
 
 def refused(answer: httpx.Response) -> click.ClickException:
-    """What the API said, as an error of the command. The answer's body was read."""
+    """The API's refusal as an error of the command. The body must have been read."""
     try:
         problem = answer.json()
-        # The sentence of a policy that is refused ends with its first complaint, which is told below.
+        # The detail of a rejected policy ends with its first complaint, which is printed below.
         said = problem["detail"].partition(": ")[0] if problem.get("complaints") else problem["detail"]
         lines = [f"{answer.status_code}: {said}"]
-        lines += [f"  {_complaint(one)}" for one in problem.get("complaints", [])]
-        lines += [f"  {one['field']}: {one['message']}" for one in problem.get("fields", [])[TOLD_BEFORE:]]
+        lines += [f"  {_complaint(complaint)}" for complaint in problem.get("complaints", [])]
+        lines += [f"  {field['field']}: {field['message']}" for field in problem.get("fields", [])[FIELDS_IN_DETAIL:]]
         lines += [f"  {reason}" for reason in problem.get("reasons", [])[1:]]
     except (ValueError, KeyError, TypeError):
         lines = [f"{answer.status_code}: {answer.text[:300]}"]

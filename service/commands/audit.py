@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from service.commands.doors import Door
+from service.commands.groups import LazyGroup
 
 # Subcommand to the module that holds it under its own name.
 COMMANDS = {
@@ -24,6 +24,6 @@ COMMANDS = {
 }
 
 
-@click.group(cls=Door, further=lambda: COMMANDS)
+@click.group(cls=LazyGroup, modules=lambda: COMMANDS)
 def audit() -> None:
-    """Keys, proofs and records of the log."""
+    """Records, proofs and keys of the decision log."""

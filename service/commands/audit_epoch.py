@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="new-epoch")
-@click.option("--origin", required=True, help="The log's new name; the old one signs nothing any more.")
+@click.option("--origin", required=True, help="The log's new name; nothing is signed under the old name any more.")
 @click.option(
     "--anchor",
     "file",
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="The old anchor file, whose last line is written into the log.",
 )
-@click.confirmation_option(prompt="Records that were signed for are lost for good. Begin a new epoch?")
+@click.confirmation_option(prompt="Signed records are permanently lost. Begin a new epoch?")
 def new_epoch(origin: str, file: Path) -> None:
     """Begin a new epoch: the log's next record names the last checkpoint of the old one. Read the runbook first."""
     settings = configuration.load()
@@ -35,11 +35,11 @@ def new_epoch(origin: str, file: Path) -> None:
     last = Anchor(file).last()
     if last is None:
         raise Misconfigured(f"{file} names no checkpoint")
-    print(f"The log goes on as {origin}, epoch {asyncio.run(begun(settings.database_url, last, origin))}.")
+    print(f"The log continues as {origin}, epoch {asyncio.run(start_epoch(settings.database_url, last, origin))}.")
     print("Now make a key with `timewarden audit key new`, name a new anchor file, and start the keeper.")
 
 
-async def begun(owner_url: str, last: Checkpoint, origin: str) -> str:
+async def start_epoch(owner_url: str, last: Checkpoint, origin: str) -> str:
     """Begin it, as the owner of the database, and return the epoch."""
     async with owner_database(owner_url, "audit new-epoch") as database, database.connection() as connection:
         return str(await begin_epoch(connection, last, origin))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import rich_click as click
 
 from service.commands.api_client import connect
-from service.commands.doors import as_who
+from service.commands.groups import as_who
 
 
 @click.command()
 @click.argument("person", type=click.UUID)
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_who
 def erase(*, person: str, dry_run: bool, yes: bool, who: str | None) -> None:
     """Erase PERSON: links, name, address, drafts and rejected sheets, and the texts about them.
@@ -20,9 +20,9 @@ def erase(*, person: str, dry_run: bool, yes: bool, who: str | None) -> None:
     path = f"/v1/people/{person}/erase"
     would = api.call("POST", path, {"dry_run": True})
     told = "{links} links, {texts} texts beside the log, {notes} notes and {sheets} open timesheets"
-    print("Would go: " + told.format(**would) + ".")
+    print("Would erase: " + told.format(**would) + ".")
     if would["hold"]:
-        raise click.ClickException(f"The legal hold {would['hold']} keeps this person's data")
+        raise click.ClickException(f"The legal hold {would['hold']} forbids erasing this person's data")
     if would["waiting"]:
         raise click.ClickException(
             f"{len(would['waiting'])} timesheets of this person wait for approval: have them approved or rejected first"

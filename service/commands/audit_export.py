@@ -1,6 +1,6 @@
-"""`timewarden audit export`: a stretch of the log into a file, with progress; a broken download is taken up again.
+"""`timewarden audit export`: a part of the log into a file, with progress; a failed download can be resumed.
 
-Durable: the file. It holds whole lines only when it is resumed: a last line that was cut is taken off first.
+Durable: the file. Resuming first removes a last line that is incomplete.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from service.commands.api_client import ApiClient, connect, refused
-from service.commands.doors import as_person
+from service.commands.groups import as_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FORMATS = ("jsonl", "csv", "ocsf", "parquet")
-# Seconds without a byte after which the download counts as broken.
-SILENCE = 60.0
-TAIL = 8 << 20
+# The download has failed when no byte arrives for so long.
+READ_TIMEOUT_SECONDS = 60.0
+TAIL_BYTES = 8 << 20
 
 
 @click.command()
@@ -39,7 +39,7 @@ TAIL = 8 << 20
     "--seen", type=click.IntRange(min=1), help="Size of a checkpoint that the bundle must be shown to extend."
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file.")
-@click.option("--resume", is_flag=True, help="Go on where the file ends.")
+@click.option("--resume", is_flag=True, help="Resume at the end of the file.")
 @as_person
 def export(
     *,
@@ -56,11 +56,13 @@ def export(
 ) -> None:
     """Write records, or with --bundle their proof, to a file."""
     if seen and not bundle:
-        raise click.UsageError("--seen belongs to --bundle")
+        raise click.UsageError("--seen requires --bundle")
     if resume and form == "parquet" and not bundle:
-        raise click.UsageError("A Parquet file cannot be gone on with; begin again, or export by --from and --to")
+        raise click.UsageError(
+            "A Parquet download cannot be resumed; start again, or export parts with --from and --to"
+        )
     if output.exists() and not resume:
-        raise click.UsageError(f"{output} is there already; say --resume, or name another file")
+        raise click.UsageError(f"{output} exists; use --resume, or name another file")
     kind = "bundle" if bundle else form
     query: dict[str, Any] = {"from": start, "to": end, "since": since, "until": until}
     query |= {"seen": seen} if bundle else {"format": form}
@@ -81,10 +83,10 @@ def export(
 
 
 def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, kind: str) -> str:
-    """Append what is answered to the file; returns the positions. A file that has something gets no second heading."""
+    """Append the answer to the file and return its positions. A file that is not empty gets no second heading."""
     headers = {"Authorization": f"Bearer {api.token}"}
-    timeout = httpx.Timeout(30, read=SILENCE)
-    with _nothing_left(output, kind), output.open("ab") as file:
+    timeout = httpx.Timeout(30, read=READ_TIMEOUT_SECONDS)
+    with _remove_useless_file(output, kind), output.open("ab") as file:
         heading = file.tell() > 0 and kind in {"bundle", "csv"}
         try:
             with httpx.stream(
@@ -96,8 +98,8 @@ def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, ki
                 _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
                 told: str = got.headers["Audit-Positions"]
         except httpx.HTTPError as error:
-            then = "begin again" if kind == "parquet" or not file.tell() else "say --resume to go on"
-            message = f"The download broke off ({type(error).__name__}); {then}"
+            then = "start again" if kind == "parquet" or not file.tell() else "continue it with --resume"
+            message = f"The download failed ({type(error).__name__}); {then}"
             raise click.ClickException(message) from error
     return told
 
@@ -109,8 +111,8 @@ def _span(told: str) -> str:
 
 
 @contextmanager
-def _nothing_left(output: Path, kind: str) -> Iterator[None]:
-    """What is refused, or broke off where nothing can go on, leaves no file that stands in the way of the next."""
+def _remove_useless_file(output: Path, kind: str) -> Iterator[None]:
+    """Remove a new file that is empty or cannot be resumed when the download fails."""
     new = not output.exists()
     try:
         yield
@@ -147,7 +149,7 @@ def _last_position(output: Path, kind: str) -> tuple[int | None, dict[str, Any]]
     with output.open("r+b") as file:
         header = _header(file) if kind == "bundle" else {}
         size = file.seek(0, os.SEEK_END)
-        begin = max(0, size - TAIL)
+        begin = max(0, size - TAIL_BYTES)
         file.seek(begin)
         tail = file.read()
         whole = tail.rfind(b"\n") + 1

@@ -23,9 +23,9 @@ def key() -> None:
 @key.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--origin", help=f"The log's name; default: {variable('log_origin')}.")
-@click.option("--unless-there", is_flag=True, help="Do nothing but print when FILE is there.")
+@click.option("--unless-there", is_flag=True, help="If FILE exists, only print its public line.")
 def new(file: Path, origin: str | None, *, unless_there: bool) -> None:
-    """Make a key in FILE, which must not be there yet, and print the line that auditors need."""
+    """Create a key in FILE, which must not exist, and print the public line for auditors."""
     if unless_there and file.exists():
         print(read_key(file).verifier.vkey)
         return
@@ -38,8 +38,8 @@ def new(file: Path, origin: str | None, *, unless_there: bool) -> None:
 @key.command()
 @files
 def show(files: tuple[Path, ...]) -> None:
-    """Print the public line of the keys in FILES: hand it to auditors. By default those of TIMEWARDEN_LOG_KEY_FILE, or,
-    where `make run` was used, its own."""
+    """Print the public line of each key in FILES, for auditors. The default is TIMEWARDEN_LOG_KEY_FILE, or the key of
+    `make run`."""
     named = files or tuple(Path(one) for one in configuration.load().listed("log_key_file"))
     ours = state_directory() / DEVELOPMENT_KEY
     if not named and ours.is_file():

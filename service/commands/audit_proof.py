@@ -1,7 +1,7 @@
 """`timewarden audit proof`: one record's exact bytes and its proof, as two files for `timewarden-verify proof`.
 
-Durable: the two files. The bytes come from the export, whose lines hold them as they are stored; nothing parses them on
-the way, because a record that is written anew, or with one line end more, has another hash.
+Durable: the two files. The bytes come from the export, whose lines hold them as they are stored. Nothing parses them on
+the way: a record that is serialized again has another hash.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from service.commands.api_client import connect, refused
-from service.commands.doors import as_json, as_person
+from service.commands.groups import as_json, as_person
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -43,7 +43,7 @@ SECONDS_BETWEEN_ATTEMPTS = 1.0
     type=click.IntRange(min=0),
     default=60,
     show_default=True,
-    help="Seconds to wait for a record that is not sealed yet.",
+    help="How many seconds to wait for a record that is not sealed yet.",
 )
 @as_json
 @as_person
@@ -55,16 +55,16 @@ def proof(*, record: UUID, directory: Path, wait: int, as_json: bool, person: st
     bytes_file, proof_file = (directory / f"{record}{suffix}" for suffix in (".record", ".tlog-proof"))
     for file in (bytes_file, proof_file):
         if file.exists():
-            raise click.UsageError(f"{file} is there already; move it away, or say --directory")
+            raise click.UsageError(f"{file} exists; move it away, or use --directory")
     api = connect(person)
-    proved = _sealed(api, record, wait)
+    proved = _wait_for_proof(api, record, wait)
     position = int(proved.split("\n", 2)[1].removeprefix("index "))
     body = _exact_bytes(api, position)
     proof_file.write_text(proved, encoding="utf-8", newline="")
     if body is None:
         raise click.ClickException(
-            f"The record at position {position} was dropped by retention or removed. {proof_file} is its proof, for a"
-            " copy of its bytes that somebody kept"
+            f"The record at position {position} was pruned or erased. {proof_file} is its proof;"
+            " check it with a copy of the bytes"
         )
     bytes_file.write_bytes(body)
     check = f"timewarden-verify proof {proof_file} --record {bytes_file} --key VKEY"
@@ -76,8 +76,8 @@ def proof(*, record: UUID, directory: Path, wait: int, as_json: bool, person: st
     print(f"Check them, with the log's public line for VKEY:\n    {check}")
 
 
-def _sealed(api: ApiClient, record: UUID, wait: int) -> str:
-    """The proof's text, once the record is sealed."""
+def _wait_for_proof(api: ApiClient, record: UUID, wait: int) -> str:
+    """Wait until the record is sealed; return the text of its proof."""
     until, told = time.monotonic() + wait, False
     while True:
         answer = api.response("GET", f"/v1/audit/records/{record}/proof")
@@ -87,10 +87,11 @@ def _sealed(api: ApiClient, record: UUID, wait: int) -> str:
             raise refused(answer)
         if time.monotonic() >= until:
             raise click.ClickException(
-                f"The record is not sealed, after {wait} seconds. A keeper seals within seconds: does one run?"
+                f"The record is still not sealed after {wait} seconds."
+                " A keeper seals within seconds; check that one runs"
             )
         if not told:
-            click.echo(f"The record is not sealed yet; waiting for up to {wait} seconds.", err=True)
+            click.echo(f"The record is not sealed yet; waiting up to {wait} seconds.", err=True)
             told = True
         time.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
@@ -103,7 +104,7 @@ def _is_not_sealed(answer: httpx.Response) -> bool:
 
 
 def _exact_bytes(api: ApiClient, position: int) -> bytes | None:
-    """The record's bytes as they are stored, or None when there are none any more."""
+    """The record's bytes as they are stored, or None if they were pruned or erased."""
     span = {"format": "jsonl", "from": str(position), "to": str(position + 1)}
     answer = api.response("GET", "/v1/audit/export", span)
     if not answer.is_success:
@@ -112,6 +113,6 @@ def _exact_bytes(api: ApiClient, position: int) -> bytes | None:
     found = LINE.fullmatch(line)
     if found:
         return found[2]
-    # Bytes that are no record of ours stand in base64; of a record that is gone there is no line, or nothing in it.
+    # Bytes that are not a record of ours come in base64. A pruned record has no line, an erased one has no bytes.
     stored = json.loads(line).get("bytes") if line.strip() else None
     return None if stored is None else base64.b64decode(stored)

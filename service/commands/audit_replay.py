@@ -8,14 +8,16 @@ import sys
 import rich_click as click
 
 from service.commands.api_client import connect
-from service.commands.doors import as_person
+from service.commands.groups import as_person
 from service.commands.replay_report import DIFFERENCES, Moment, show, start_and_follow
 
 
 @click.command()
-@click.option("--since", type=Moment(), help="From when on, such as 30d, 12h or an RFC 3339 time; default: all.")
-@click.option("--until", type=Moment(), help="Until when; default: now.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option(
+    "--since", type=Moment(), help="Start of the period: 30d, 12h or an RFC 3339 time; default: the whole log."
+)
+@click.option("--until", type=Moment(), help="End of the period; default: now.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_person
 def replay(since: str | None, until: str | None, *, as_json: bool, person: str | None) -> None:
     """Evaluate each recorded request again under the version that decided it; exit code 1 if a verdict differs."""

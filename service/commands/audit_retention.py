@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from service.database import Connection
 
-# Looking through a partition may take minutes, and nobody waits for the answer.
-LONGEST = 3600.0
+# Reading a whole partition may take minutes.
+MAX_SECONDS = 3600.0
 MONTH_DAYS, YEAR_DAYS = 31, 366
-# A hundred years: the calendar ends somewhere behind two thousand.
-LONGEST_AGE = 100 * YEAR_DAYS
+# Dates of Python end at year 1, so an age has a bound.
+MAX_AGE_DAYS = 100 * YEAR_DAYS
 
 
 class Age(click.ParamType[str]):
@@ -33,16 +33,16 @@ class Age(click.ParamType[str]):
     name = "age"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The same text, once it is one."""
+        """The same text; fails unless it is an age."""
         if not re.fullmatch(r"[1-9][0-9]{0,3}(d|mo|y)", value):
-            self.fail("say for example 90d, 36mo or 10y", param, ctx)
-        if days_of(value) > LONGEST_AGE:
-            self.fail("that is longer than any record was kept; say for example 10y", param, ctx)
+            self.fail("for example 90d, 36mo or 10y", param, ctx)
+        if days_of(value) > MAX_AGE_DAYS:
+            self.fail("longer than 100 years; for example 10y", param, ctx)
         return value
 
 
 def days_of(age: str) -> int:
-    """How many days that is at most."""
+    """The largest number of days that the age can mean."""
     number = age.rstrip("dmoy")
     return int(number) * {"d": 1, "mo": MONTH_DAYS, "y": YEAR_DAYS}[age.removeprefix(number)]
 
@@ -50,26 +50,26 @@ def days_of(age: str) -> int:
 @click.command()
 def partition() -> None:
     """Begin this month's partition of the log; does nothing when there is one. For the first day of each month."""
-    name = asyncio.run(_cut(_owner_url()))
+    name = asyncio.run(_add_partition(_owner_url()))
     print(f"New records go to {name}." if name else "This month's partition is there, or nothing was written since.")
 
 
 @click.command()
 @click.option("--older-than", "age", type=Age(), required=True, help="For example 36mo.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def retain(*, age: str, dry_run: bool, yes: bool) -> None:
     """Drop the bodies of records older than this, keeping their hashes, so that all proofs hold. Cannot be undone."""
     if not (dry_run or yes):
         click.confirm(f"Drop all records older than {age} for good?", abort=True)
     pruned = asyncio.run(_prune(_owner_url(), age, dry_run=dry_run))
-    verb = "would go" if dry_run else "went"
+    verb = "would be pruned" if dry_run else "pruned"
     print(f"{pruned.records} records in {pruned.partitions} partitions {verb}.")
     if pruned.held is not None:
-        raise click.ClickException(f"The legal hold {pruned.held} keeps what comes next")
+        raise click.ClickException(f"The legal hold {pruned.held} forbids pruning the next records")
 
 
-async def _cut(owner_url: str) -> str | None:
+async def _add_partition(owner_url: str) -> str | None:
     async with _owner(owner_url) as connection:
         return await add_partition(connection, datetime.now(UTC).date())
 
@@ -82,7 +82,7 @@ async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:
 @asynccontextmanager
 async def _owner(owner_url: str) -> AsyncIterator[Connection]:
     async with (
-        owner_database(owner_url, "audit retain", longest=LONGEST) as database,
+        owner_database(owner_url, "audit retain", longest=MAX_SECONDS) as database,
         database.connection() as connection,
     ):
         yield connection

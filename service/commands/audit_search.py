@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.commands.api_client import connect
-from service.commands.doors import as_who
+from service.commands.groups import as_who
 from service.commands.tables import table, when
 
 if TYPE_CHECKING:
@@ -31,22 +31,22 @@ FILTERS = {
     "subject": "With --issuer: the subject of a person's tokens.",
     "client": "A client.",
     "action": "An action, such as approve.",
-    "resource": "An id; lists that returned it are found too.",
+    "resource": "A resource's id; matches lists that returned it too.",
     "resource-kind": "A kind, such as timesheet.",
-    "owner": "Whose thing it was: a person's id.",
-    "on-behalf-of": "For whom a delegate did it: a person's id.",
+    "owner": "The owner of the resource: a person's id.",
+    "on-behalf-of": "The delegator: a person's id.",
     "outcome": "allow or deny.",
     "reason": "A reason, such as no-rule.",
     "rule": "A rule that decided.",
     "policy-version": "A version's number.",
     "request-id": "A request's id.",
-    "since": "From this moment on, such as 2026-03-01T00:00:00Z.",
-    "until": "Before this moment.",
+    "since": "At or after this RFC 3339 time.",
+    "until": "Before this RFC 3339 time.",
     "kind": "decision, change, policy, directory, access or system.",
 }
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One record a line, for machines.")
-everything = click.option("--all", "everything", is_flag=True, help="Every page, not the first alone.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON record per line.")
+everything = click.option("--all", "everything", is_flag=True, help="Print every page instead of the first.")
 limit = click.option("--limit", type=click.IntRange(1, PAGE), default=50, help="Records on a page.")
 
 
@@ -59,8 +59,10 @@ def filters(command: Command) -> Command:
 
 @click.command()
 @filters
-@click.option("--applied/--not-applied", default=None, help="Only changes that took place, or that did not.")
-@click.option("--after-approval", is_flag=True, help="Changes of sheets that had been approved before.")
+@click.option(
+    "--applied/--not-applied", default=None, help="Only changes that were applied, or only those that were not."
+)
+@click.option("--after-approval", is_flag=True, help="Only changes of timesheets that had been approved before.")
 @limit
 @everything
 @as_json
@@ -75,7 +77,7 @@ def search(
     who: str | None,
     **asked: str | None,
 ) -> None:
-    """Search the log, newest first. Looking is itself recorded."""
+    """Search the log, newest first. The search is recorded in the log."""
     query = {name: value for name, value in asked.items() if value is not None}
     if applied is not None:
         query["applied"] = str(applied).lower()
@@ -86,7 +88,7 @@ def search(
 
 @click.command()
 @click.argument("sheet", type=click.UUID)
-@click.option("--newest", is_flag=True, help="The newest first, not the oldest.")
+@click.option("--newest", is_flag=True, help="Newest first instead of oldest first.")
 @click.option("--kind", help="decision or change.")
 @limit
 @everything
@@ -95,7 +97,7 @@ def search(
 def history(
     *, sheet: str, newest: bool, kind: str | None, limit: int, everything: bool, as_json: bool, who: str | None
 ) -> None:
-    """Tell the whole story of the timesheet SHEET, also of one that was deleted."""
+    """Print the history of timesheet SHEET, even if it was deleted."""
     query = {"order": "newest" if newest else "oldest", **({"kind": kind} if kind else {})}
     found = _records(connect(who), f"/v1/timesheets/{sheet}/history", query, limit, everything=everything)
     _show(found, as_json=as_json)

@@ -25,11 +25,11 @@ def migrate() -> None:
     """Bring the database at TIMEWARDEN_DATABASE_URL to the newest schema, and open the log if it is new."""
     settings = configuration.load()
     settings.need("database_url")
-    asyncio.run(migrated(settings.database_url))
+    asyncio.run(migrate_database(settings.database_url))
     print("The database has the newest schema, and its log is open.")
 
 
-async def migrated(owner_url: str) -> None:
+async def migrate_database(owner_url: str) -> None:
     """Migrate and open the log, as the owner of the database. Both do nothing when they were done before."""
     async with owner_database(owner_url, "migrate") as database:
         with translate_connection_errors(owner_url):

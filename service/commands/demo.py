@@ -11,7 +11,7 @@ from service.commands.running import state_directory
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document at the end, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
 def demo(*, as_json: bool) -> None:
     """Play the story and print it; start the service first if it does not run. Exit with 1 if a step goes otherwise."""
     from service.development.demo.cast import DemoFailed  # noqa: PLC0415

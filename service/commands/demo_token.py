@@ -13,9 +13,9 @@ from service.development.people import CLIENTS, PEOPLE
 
 @click.command()
 @click.argument("who")
-@click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
+@click.option("--scope", "scopes", multiple=True, help="Request only this scope; may be repeated.")
 @click.option("--mfa", is_flag=True, help="Sign in with a second factor; for people.")
-@click.option("--opaque", is_flag=True, help="A token that says nothing by itself, to be introspected.")
+@click.option("--opaque", is_flag=True, help="An opaque token, which the API introspects.")
 def get(who: str, scopes: tuple[str, ...], *, mfa: bool, opaque: bool) -> None:
     """Print a token of WHO: a demo person (ana, mia, audrey ...) or a machine client (payroll-import)."""
     print(demo_token(who, scopes, mfa=mfa, opaque=opaque))
@@ -37,7 +37,7 @@ def demo_token(who: str, scopes: tuple[str, ...] = (), *, mfa: bool = False, opa
     client = CLIENTS.get(who)
     if client is None or client.secret is None or "client_credentials" not in client.grants:
         known = ", ".join([*PEOPLE, *(one.client_id for one in CLIENTS.values() if "client_credentials" in one.grants)])
-        raise click.ClickException(f"There is no {who} here; there are {known}")
+        raise click.ClickException(f"Unknown person or client '{who}'; known are {known}")
     return asyncio.run(
         sign_in.client_credentials_token(issuer, client.client_id, client.secret, scopes, opaque=opaque)
     ).access_token

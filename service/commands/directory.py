@@ -8,7 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from service.commands.api_client import connect
-from service.commands.doors import as_person
+from service.commands.groups import as_person
 
 
 @click.group()
@@ -18,11 +18,14 @@ def directory() -> None:
 
 @directory.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_person
 def import_file(file: Path, *, dry_run: bool, as_json: bool, person: str | None) -> None:
-    """Bring people, teams, memberships and leads in from the CSV FILE: all of it or nothing, and nothing twice."""
+    """Import people, teams, memberships and leads from the CSV FILE: all rows or none.
+
+    Importing the same file again changes nothing.
+    """
     query = {"dry_run": "true"} if dry_run else None
     answer = connect(person).call("POST", "/v1/directory/import", query=query, csv=file.read_bytes())
     if as_json:

@@ -13,7 +13,7 @@ import httpx
 import rich_click as click
 
 from service import settings as configuration
-from service.commands.doors import ERROR, as_json
+from service.commands.groups import ERROR, as_json
 from service.database import Database
 from service.log.keeper_status import PARTS, read_reports, read_status
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--keeper", is_flag=True, help="Ask the database how the keeper's parts do, instead of the API.")
-@click.option("--here", is_flag=True, help="With --keeper: only what the keeper process of this host says of itself.")
+@click.option("--keeper", is_flag=True, help="Check the keeper, as the database knows it, instead of the API.")
+@click.option("--here", is_flag=True, help="With --keeper: check only the keeper process of this host.")
 @as_json
 def health(*, keeper: bool, here: bool, as_json: bool) -> None:
-    """Exit with 0 if the API (or the keeper) is ready, with 1 and the reason if not, with 2 if nobody could be asked.
+    """Exit with 0 if the API (or the keeper) is ready, with 1 and the reason if not, with 2 if it could not be reached.
 
     The keeper is ready when each part's work is done by some process: records are sealed, signed and published.
     """
     if (here or as_json) and not keeper:
-        raise click.UsageError("--here and --json go with --keeper")
+        raise click.UsageError("--here and --json require --keeper")
     settings = configuration.load()
     if keeper:
         settings.need("database_url")
@@ -80,7 +80,7 @@ async def _keeper(settings: configuration.Settings, host: str | None) -> dict[st
     if host is None:
         missing = set(PARTS) - {status.part for status in statuses}
         problems = [
-            f"the {part} is not ready: no keeper of this release spoke within a day"
+            f"the {part} is not ready: no keeper of this release reported within a day"
             for part in PARTS
             if part in missing
         ]
@@ -112,10 +112,10 @@ def _problems_here(reports: Sequence[KeeperReport]) -> list[str]:
         return ["no keeper ran here within a day"]
     newest = [report for report in reports if report.process == reports[0].process]
     told = {one.part: one for one in newest}
-    problems = [f"{newest[0].process} has never spoken of its {part}" for part in PARTS if part not in told]
+    problems = [f"{newest[0].process} has never reported its {part}" for part in PARTS if part not in told]
     for part, one in told.items():
         if one.silent:
-            problems.append(f"{one.process} has said nothing of its {part} for {one.age:.0f} s")
+            problems.append(f"{one.process} has not reported its {part} for {one.age:.0f} s")
         elif not one.ready:
             problems.append(f"{one.process}: its {part} is not ready: {one.detail}")
     return problems

@@ -17,10 +17,10 @@ from service.standard_error import guard_standard_error
 def keep() -> None:
     """Seal the log and publish events. Any number may run: one leads, the others wait."""
     guard_standard_error()
-    asyncio.run(_until_told())
+    asyncio.run(_run_until_signal())
 
 
-async def _until_told() -> None:
+async def _run_until_signal() -> None:
     settings = configuration.load()
     configure_log_lines(settings.log_level)
     stop = asyncio.Event()

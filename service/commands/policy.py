@@ -16,7 +16,7 @@ from service.administration.checks import examination
 from service.administration.versions.bootstrap import bootstrap as make_first
 from service.commands.api_client import active_number, connect
 from service.commands.database import owner_database
-from service.commands.doors import Door, as_json, as_person, directory
+from service.commands.groups import LazyGroup, as_json, as_person, directory
 from service.commands.tables import plain, table, when
 from service.commands.version_numbers import LATEST, VersionNumber, choose_latest_proposal
 from service.errors import Conflict
@@ -43,7 +43,7 @@ FURTHER = {
 }
 
 
-@click.group(cls=Door, further=lambda: FURTHER)
+@click.group(cls=LazyGroup, modules=lambda: FURTHER)
 def policy() -> None:
     """Read, try, propose and activate policy versions."""
 
@@ -54,12 +54,14 @@ def bootstrap() -> None:
     settings = configuration.load()
     settings.need("database_url")
     try:
-        print(f"Version {asyncio.run(bootstrapped(settings.database_url, settings.policies_directory))} decides now.")
+        print(
+            f"Version {asyncio.run(bootstrap_policy(settings.database_url, settings.policies_directory))} decides now."
+        )
     except Conflict:
-        print("There is a policy already; nothing was changed.")
+        print("The database already has a policy; nothing was changed.")
 
 
-async def bootstrapped(owner_url: str, files: Path) -> int:
+async def bootstrap_policy(owner_url: str, files: Path) -> int:
     """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
     text = PolicyText.read(files)
     async with owner_database(owner_url, "policy bootstrap") as database, database.transaction() as connection:
@@ -73,7 +75,7 @@ async def bootstrapped(owner_url: str, files: Path) -> int:
 @as_json
 @as_person
 def propose(message: str, directory: Path, *, as_json: bool, person: str | None) -> None:
-    """Put the files forward as a new version. It decides nothing until it is activated."""
+    """Propose the files as a new version. It decides nothing until it is activated."""
     text = PolicyText.read(directory)
     body = {
         "message": message,
@@ -83,7 +85,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         "cases": dict(text.cases),
     }
     path = "/v1/policies/versions"
-    status, version = connect(person).answered("POST", path, body, long="the policy is checked")
+    status, version = connect(person).call_with_status("POST", path, body, long="the policy is checked")
     if as_json:
         print(json.dumps(version, indent=2))
         return
@@ -91,7 +93,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         for complaint in complaints:
             print(plain(f"{what}: {directory}/{Complaint(**complaint)}"))
     number = version["number"]
-    known = "Proposed" if status == httpx.codes.CREATED else "These files wait already"
+    known = "Proposed" if status == httpx.codes.CREATED else "These files are already proposed"
     print(f"{known} as version {number}; `timewarden policy activate {number}` makes it decide.")
 
 
@@ -100,7 +102,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
 @click.option(
     "--expected", type=click.IntRange(min=1), help="The version that must be active now; default: the one that is."
 )
-@click.option("--yes", is_flag=True, help="With latest: also a version of somebody else's; without asking.")
+@click.option("--yes", is_flag=True, help="With latest: activate without asking, even another author's version.")
 @as_json
 @as_person
 def activate(number: int | str, expected: int | None, *, yes: bool, as_json: bool, person: str | None) -> None:
@@ -119,7 +121,7 @@ def activate(number: int | str, expected: int | None, *, yes: bool, as_json: boo
 
 
 @policy.command(name="list")
-@click.option("--all", "everything", is_flag=True, help="Every version, not only the newest 200.")
+@click.option("--all", "everything", is_flag=True, help="List every version instead of the newest 200.")
 @as_json
 @as_person
 def list_versions(*, everything: bool, as_json: bool, person: str | None) -> None:

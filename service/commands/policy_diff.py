@@ -11,7 +11,7 @@ from rich.console import Console
 
 from service.administration.checks.diff import compare_policies
 from service.commands.api_client import active_number, connect
-from service.commands.doors import as_json, as_person, directory
+from service.commands.groups import as_json, as_person, directory
 from service.commands.tables import quoted
 from service.commands.version_numbers import VersionNumber, resolve_version
 from service.policy.policy_file import PolicyText, parse
@@ -29,7 +29,7 @@ VERSIONS = "/v1/policies/versions"
 @click.option("--against", type=VersionNumber(), help="The version to compare with; default: the one that decides.")
 @directory
 @as_json
-@click.option("--exit-code", is_flag=True, help="End with exit code 1 when anything differs.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
 @as_person
 def diff(
     version: int | str | None,

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-Standing: TypeAlias = Literal["same", "different", "unreadable", "absent"]
+Comparison: TypeAlias = Literal["same", "different", "unreadable", "absent"]
 
 
-def standing(directory: Path, digest: str) -> Standing:
+def compare_files(directory: Path, digest: str) -> Comparison:
     """How the files stand to the version with this digest."""
     if not directory.is_dir():
         return "absent"
@@ -26,14 +26,14 @@ def standing(directory: Path, digest: str) -> Standing:
         return "unreadable"
 
 
-def differ(directory: Path, digest: str) -> bool:
+def files_differ(directory: Path, digest: str) -> bool:
     """Whether there are files, and they are not those of the version with this digest."""
-    return standing(directory, digest) in {"different", "unreadable"}
+    return compare_files(directory, digest) in {"different", "unreadable"}
 
 
-def other_files(directory: Path, active: int) -> str:
+def describe_difference(directory: Path, active: int) -> str:
     """What to say of files that differ."""
     return (
-        f"{directory}/ differs from the active policy version {active}, which goes on "
-        "deciding; `timewarden policy diff` shows what differs, `timewarden policy propose` puts it forward."
+        f"{directory}/ differs from the active policy version {active}, which still "
+        "decides; `timewarden policy diff` shows the differences, `timewarden policy propose` proposes the files."
     )

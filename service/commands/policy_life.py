@@ -9,8 +9,8 @@ import rich_click as click
 from rich.console import Console
 
 from service.commands.api_client import active_number, connect
-from service.commands.doors import as_json, as_person, directory
-from service.commands.policy_files import standing
+from service.commands.groups import as_json, as_person, directory
+from service.commands.policy_files import compare_files
 from service.commands.tables import plain, table, when
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def status(directory: Path, *, as_json: bool, person: str | None) -> None:
     api = connect(person)
     active = api.call("GET", "/v1/policies/active")
     replicas = api.call("GET", "/v1/policies/replicas")["items"]
-    files = standing(directory, active["digest"])
+    files = compare_files(directory, active["digest"])
     if as_json:
         about = {name: active[name] for name in ("number", "digest", "message", "activated_at", "activated_by")}
         print(json.dumps({"active": about, "files": files, "replicas": replicas}, indent=2))
@@ -61,10 +61,10 @@ def status(directory: Path, *, as_json: bool, person: str | None) -> None:
 
 
 _SAID = {
-    "same": "holds the same texts.",
-    "different": "differs from it; `timewarden policy propose` puts the files forward.",
+    "same": "has the same files.",
+    "different": "differs from it; `timewarden policy propose` proposes the files.",
     "unreadable": "cannot be read as a policy; `timewarden policy test` says why.",
-    "absent": "is not here, so nothing was compared.",
+    "absent": "does not exist, so nothing was compared.",
 }
 
 

@@ -12,8 +12,8 @@ import rich_click as click
 from rich.console import Console
 
 from service.commands.api_client import connect
-from service.commands.doors import as_json as for_machines
-from service.commands.doors import as_person
+from service.commands.groups import as_json as for_machines
+from service.commands.groups import as_person
 from service.commands.replay_report import DIFFERENCES, REPLAYS, Moment, attach_to, show, start_and_follow
 from service.commands.tables import table, when
 from service.commands.version_numbers import VersionNumber, resolve_version
@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("version", type=VersionNumber(), required=False)
-@click.option("--since", type=Moment(), help="From when on, such as 30d, 12h or an RFC 3339 time; default: all.")
-@click.option("--until", type=Moment(), help="Until when; default: now.")
+@click.option(
+    "--since", type=Moment(), help="Start of the period: 30d, 12h or an RFC 3339 time; default: the whole log."
+)
+@click.option("--until", type=Moment(), help="End of the period; default: now.")
 @click.option("--action", help="Only requests for this action.")
-@click.option("--kind", help="Only requests about this kind of thing.")
-@click.option("--attach", type=click.UUID, help="Wait for a replay that was asked for before; see `policy replays`.")
+@click.option("--kind", help="Only requests for this kind of resource.")
+@click.option("--attach", type=click.UUID, help="Wait for a replay that was started before; see `policy replays`.")
 @click.option(
     "--fail-on",
     type=click.Choice(DIFFERENCES),
     multiple=True,
-    help="End with exit code 1 when some record came out like this; may be repeated.",
+    help="Exit with 1 if any record has this result; may be repeated.",
 )
 @for_machines
 @as_person
@@ -47,12 +49,12 @@ def replay(
     person: str | None,
     **filters: str | None,
 ) -> None:
-    """Decide recorded requests again under VERSION, a number or `latest`, and show what it would change. Ctrl-C cancels
-    it, unless it was attached to."""
+    """Evaluate recorded requests under VERSION, a number or `latest`, and show what it would change. Ctrl-C cancels
+    the replay, unless --attach was given."""
     if (version is None) == (attach is None):
         raise click.UsageError("Give a VERSION, or --attach a replay")
     if attach is not None and any(filters.values()):
-        raise click.UsageError("A replay that was asked for before has its filters already")
+        raise click.UsageError("--attach takes no filters: the replay has its own")
     api = connect(person)
     if attach is not None:
         job = attach_to(api, attach, quiet=as_json)
@@ -70,7 +72,7 @@ def replay(
 @for_machines
 @as_person
 def replays(*, as_json: bool, person: str | None) -> None:
-    """Show the replays of the last 30 days, the newest first."""
+    """List the replays of the last 30 days, newest first."""
     found = connect(person).call("GET", REPLAYS, query={"limit": "200"})["items"]
     if as_json:
         print(json.dumps(found, indent=2))

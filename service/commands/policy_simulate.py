@@ -9,7 +9,7 @@ import rich_click as click
 from rich.console import Console
 
 from service.commands.api_client import connect
-from service.commands.doors import as_json, as_person
+from service.commands.groups import as_json, as_person
 from service.commands.tables import quoted
 from service.commands.version_numbers import VersionNumber, resolve_version
 
@@ -22,16 +22,20 @@ FACT = {"true": True, "false": False, "unknown": None}
 @click.command()
 @click.argument("action")
 @click.argument("kind", default="timesheet")
-@click.option("--client", default="hours-app", show_default=True, help="The app through which it is asked.")
-@click.option("--for-itself", is_flag=True, help="The client asks for itself, not for a user.")
-@click.option("--person", "subject", help="The id of the person who would ask.")
+@click.option("--client", default="hours-app", show_default=True, help="The client of the access request.")
+@click.option("--for-itself", is_flag=True, help="The client acts for itself, not for a user.")
+@click.option("--person", "subject", help="The id of the person who asks.")
 @click.option("--scope", "scopes", multiple=True, help="A scope of the token; may be repeated.")
 @click.option("--role", "roles", multiple=True, help="A role of the token; may be repeated.")
-@click.option("--method", "methods", multiple=True, help="How they signed in (amr), such as mfa; may be repeated.")
-@click.option("--auth-age", type=click.IntRange(min=0), help="Seconds since they signed in.")
-@click.option("--id", "sheet", help="A real timesheet; without it, say what an imagined thing is like:")
+@click.option(
+    "--method", "methods", multiple=True, help="An authentication method (amr), such as mfa; may be repeated."
+)
+@click.option("--auth-age", type=click.IntRange(min=0), help="Seconds since the sign-in.")
+@click.option(
+    "--id", "sheet", help="An existing timesheet; without it, the options below describe an imagined resource."
+)
 @click.option("--state", help="Its state.")
-@click.option("--relation", "relations", multiple=True, help="What the subject is to it; may be repeated.")
+@click.option("--relation", "relations", multiple=True, help="A relation of the subject to it; may be repeated.")
 @click.option(
     "--fact", "facts", multiple=True, metavar="NAME=true|false|unknown", help="A fact of it; may be repeated."
 )
@@ -57,7 +61,7 @@ def simulate(
     as_json: bool,
     person: str | None,
 ) -> None:
-    """Ask whether somebody would be allowed ACTION on a KIND of thing. It is recorded as a simulation."""
+    """Show whether a subject would be allowed ACTION on a KIND of resource. It is recorded as a simulation."""
     api = connect(person)
     question = {
         "subject": {
@@ -99,16 +103,16 @@ def _show(found: dict[str, Any]) -> None:
     lines = [
         f"[{'green' if allowed else 'red'}]{found['verdict']}[/] ({found['reason']}{by}), version {found['version']}"
     ]
-    lines += [f"  they would be told: {quoted(sentence)}" for sentence in found["told"]]
+    lines += [f"  sentence for the caller: {quoted(sentence)}" for sentence in found["told"]]
     lines += [f"  {quoted(one['rule'])} denies it{_grounds(one)}" for one in found["denied_because"]]
     wants = "would allow but for"
     if found["denied_because"] and found["near_misses"]:
         # Whoever had what these want would be denied all the same.
-        lines.append("  and if no rule denied it, none would allow it yet:")
+        lines.append("  without that denial, still no rule would allow it:")
         wants = "lacks"
     lines += [f"  {quoted(near_miss['rule'])} {wants} {_words(near_miss)}" for near_miss in found["near_misses"]]
     if found["more_near_misses"]:
-        lines.append(f"  and {found['more_near_misses']} more rules, further off")
+        lines.append(f"  and {found['more_near_misses']} more rules with more missing conditions")
     lines += [f"  assumed: {quoted(sentence)}" for sentence in found["assumed"]]
     console = Console(highlight=False)
     for line in lines:

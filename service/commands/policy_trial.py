@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from service.administration.checks.trial import Trial, trial
-from service.commands.doors import as_json, directory
+from service.commands.groups import as_json, directory
 from service.commands.tables import quoted, table
 from service.errors import PolicyRejected
 from service.policy.policy_file import PolicyText
@@ -72,7 +72,7 @@ def _show(found: Trial, directory: Path) -> None:
         for complaint in complaints:
             console.print(quoted(f"{what}: {_placed(complaint, directory)}"))
     if found.good:
-        console.print("The policy holds: it reads well, keeps the laws and passes its cases.")
+        console.print("The policy is valid: it can be read, keeps the laws and passes its cases.")
     else:
         console.print("This policy would be refused.")
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from service.commands.api_client import ApiClient
 
 REPLAYS = "/v1/replays"
-# Seconds between two looks at a replay, each of which is decided and recorded: short ones end soon, long ones later.
-EVERY, LONGEST = 0.3, 3.0
+# Pauses between two requests for the state of a replay. Each request is decided and recorded, so the pauses grow.
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.3, 3.0
 DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
 INTERRUPTED = 130
 COUNTS = {
@@ -52,7 +52,7 @@ class Moment(click.ParamType[str]):
 
 
 def _moment(text: str) -> datetime | None:
-    """The moment in UTC, or None for what tells of none. Raises OverflowError for one that no datetime holds."""
+    """The moment in UTC, or None if the text is no time. Raises OverflowError beyond the range of datetime."""
     if ago := _AGO.fullmatch(text):
         return datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]
     try:
@@ -69,7 +69,7 @@ def start_and_follow(api: ApiClient, request: dict[str, str | int | None], *, qu
     )
     where = f"{REPLAYS}/{job['id']}"
     try:
-        return _ended(api, where, job, quiet=quiet)
+        return _follow(api, where, job, quiet=quiet)
     except KeyboardInterrupt:
         _cancel(api, where)
 
@@ -78,29 +78,29 @@ def attach_to(api: ApiClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
     """Wait for the end of a replay that was started before. Ctrl-C leaves it running."""
     where = f"{REPLAYS}/{job_id}"
     try:
-        return _ended(api, where, api.call("GET", where), quiet=quiet)
+        return _follow(api, where, api.call("GET", where), quiet=quiet)
     except KeyboardInterrupt:
-        print("The replay goes on", file=sys.stderr)
+        print("The replay continues", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
-def _ended(api: ApiClient, where: str, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+def _follow(api: ApiClient, where: str, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[records]:,} decided again"),
+        TextColumn("{task.fields[records]:,} evaluated"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=quiet,
     )
     try:
         with bar:
-            job = _waited_for(api, where, job, bar)
+            job = _wait_for_end(api, where, job, bar)
     except click.ClickException as error:
         # Only the waiting came to an end, such as with the token.
         again = f": `timewarden policy replay --attach {job['id']}` waits for it"
-        raise click.ClickException(f"{error.message}\nThe replay goes on{again}") from error
+        raise click.ClickException(f"{error.message}\nThe replay continues{again}") from error
     if job["state"] == "cancelled":
         raise click.ClickException(f"The replay was cancelled after {job['result']['decided']:,} decisions")
     if job["state"] != "done":
@@ -108,16 +108,16 @@ def _ended(api: ApiClient, where: str, job: dict[str, Any], *, quiet: bool) -> d
     return job
 
 
-def _waited_for(api: ApiClient, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
+def _wait_for_end(api: ApiClient, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
     task = bar.add_task("", total=1.0, records=0)
-    pause = EVERY
+    pause = FIRST_PAUSE_SECONDS
     while True:
-        words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
+        words = "waiting for a keeper" if job["state"] == "queued" else "evaluating"
         bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
         if job["state"] not in {"queued", "running"}:
             return job
         time.sleep(pause)
-        pause = min(LONGEST, pause * 1.1)
+        pause = min(MAX_PAUSE_SECONDS, pause * 1.1)
         job = api.call("GET", where)
 
 

@@ -16,7 +16,7 @@ from service import app
 from service import settings as configuration
 from service.administration.checks import examination
 from service.authorization.active.versions import load_texts
-from service.commands.policy_files import differ, other_files
+from service.commands.policy_files import describe_difference, files_differ
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.listeners import inherit, listen
@@ -49,10 +49,12 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
         else listen(*settings.management(), setting="TIMEWARDEN_MANAGEMENT_ADDRESS")
     )
     configure_log_lines(settings.log_level)
-    asyncio.run(_until_told(settings, listener, management))
+    asyncio.run(_run_until_signal(settings, listener, management))
 
 
-async def _until_told(settings: configuration.Settings, listener: socket.socket, management: socket.socket) -> None:
+async def _run_until_signal(
+    settings: configuration.Settings, listener: socket.socket, management: socket.socket
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -101,5 +103,5 @@ async def look_at_database(settings: configuration.Settings) -> None:
             f"{reason}. Start the release that activated it, activate a version that both releases can read, and then"
             " start this release"
         ) from error
-    if differ(settings.policies_directory, text.digest()):
-        print(other_files(settings.policies_directory, active), file=sys.stderr)
+    if files_differ(settings.policies_directory, text.digest()):
+        print(describe_difference(settings.policies_directory, active), file=sys.stderr)

@@ -1,7 +1,7 @@
-"""What a terminal is shown: tables for people, in which a cell that is too narrow goes on in its next line, so that an
-id can always be copied whole; and texts that somebody else wrote, which say nothing to the terminal itself.
+"""Output for a terminal. Tables fold long cells, so that an id can be copied whole. Texts of other people are printed
+without control characters and without markup.
 
-Pure: owns no state. What machines read is JSON.
+Pure: owns no state. Machines read JSON.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from service.places import printable
 if TYPE_CHECKING:
     from typing import Any
 
-# Characters of one text. Nothing that the API stores is longer and still for a terminal.
-LONGEST = 10_000
+# The longest text that is printed; the API stores none that is longer and meant for a terminal.
+MAX_CHARACTERS = 10_000
 
 
 class PlainTable(Table):
-    """A table whose cells stand as they are: no markup is read from a str, and no control character written. What
-    should look different comes as a Text."""
+    """A table that prints a str without markup and control characters. A styled cell is a Text."""
 
     def add_row(self, *cells: Any, **look: Any) -> None:
-        super().add_row(*(Text(printable(cell, LONGEST)) if isinstance(cell, str) else cell for cell in cells), **look)
+        super().add_row(
+            *(Text(printable(cell, MAX_CHARACTERS)) if isinstance(cell, str) else cell for cell in cells), **look
+        )
 
 
 def table(*heads: str, title: str | None = None) -> PlainTable:
@@ -36,18 +37,18 @@ def table(*heads: str, title: str | None = None) -> PlainTable:
 
 
 def plain(text: str) -> str:
-    """A text of somebody else's on one line, for `print`."""
-    return printable(text, LONGEST)
+    """The text on one line, without control characters, for `print`."""
+    return printable(text, MAX_CHARACTERS)
 
 
 def quoted(text: str) -> str:
-    """The same for a line with markup of our own."""
+    """As `plain`, for a line that holds markup."""
     return escape(plain(text))
 
 
 def when(moment: str | None) -> str:
-    """An RFC 3339 time to the second, in two parts that may stand under each other; empty for none. What is no time is
-    told as it is: somebody may have altered a record."""
+    """An RFC 3339 time to the second, in two parts that may stand under each other; empty for none. A text
+    that is no time is returned unchanged: a record may have been altered."""
     try:
         return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S}Z" if moment else ""
     except ValueError:

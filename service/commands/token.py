@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def token() -> None:
-    """Access tokens: why one is taken or refused."""
+    """Get access tokens, and explain why a token is accepted or refused."""
 
 
 if importlib.util.find_spec("service.development") is not None:
@@ -30,9 +30,9 @@ if importlib.util.find_spec("service.development") is not None:
 
 
 @token.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(*, as_json: bool) -> None:
-    """Read a token from standard input and say, check by check, why the API takes or refuses it.
+    """Read a token from standard input and print, check by check, why the API accepts or refuses it.
 
     It is judged by the settings of this process, with the issuer's keys fetched now, and it is never printed. Exit code
     0: accepted, 1: refused, 2: it could not be judged. Revocation and proofs of possession belong to requests.
@@ -63,7 +63,7 @@ def _read_token() -> bytes:
     if len(words) > 1 and words[0].lower() in {"bearer", "dpop"}:
         words = words[1:]
     if len(words) != 1:
-        raise click.ClickException("Give exactly one token on standard input")
+        raise click.ClickException("Give one token on standard input")
     return words[0].encode("utf-8", "surrogateescape")
 
 

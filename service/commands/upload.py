@@ -12,36 +12,36 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from service.commands.api_client import connect
-from service.commands.doors import as_person
+from service.commands.groups import as_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
 PIECE = 65_536
-# Reading, deciding and writing a large file takes its time; nothing is lost if we wait longer than that.
-PATIENCE = 600.0
-MAX_TOLD = 20
+# The API reads, decides and writes a large file before it answers.
+TIMEOUT_SECONDS = 600.0
+MAX_ROWS_SHOWN = 20
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
-@click.option("--per-row", is_flag=True, help="Take each good row; without it, all rows or none.")
-@click.option("--json", "as_json", is_flag=True, help="The whole answer, for machines.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
+@click.option("--per-row", is_flag=True, help="Import every valid row; without it, all rows or none.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 @as_person
 def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: str | None) -> None:
     """Upload the hours in FILE: CSV (.csv), or a JSON object a line (.ndjson, .jsonl).
 
-    The token is in TIMEWARDEN_TOKEN; it must be one of a client for itself, with the scope batch:upload. Exit code 1:
-    some row was refused.
+    TIMEWARDEN_TOKEN must hold a token of a client that acts for itself, with the scope batch:upload. Exit code 1: a
+    row was refused.
     """
     kind = KINDS.get(file.suffix.lower())
     if kind is None:
         raise click.ClickException(f"{file.name}: the name must end with {', '.join(KINDS)}")
     if file.stat().st_size == 0:
         raise click.ClickException(f"{file.name} is empty")
-    answer = _sent(file, kind, person, dry_run=dry_run, per_row=per_row, quiet=as_json)
+    answer = _send(file, kind, person, dry_run=dry_run, per_row=per_row, quiet=as_json)
     body = _body(answer)
     if as_json:
         print(json.dumps(body, indent=2))
@@ -53,12 +53,12 @@ def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: s
         raise SystemExit(1)
 
 
-def _sent(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: bool, quiet: bool) -> httpx.Response:
-    asks = connect(person)
+def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: bool, quiet: bool) -> httpx.Response:
+    client = connect(person)
     query = {"mode": "per-row" if per_row else "together", "dry_run": str(dry_run).lower()}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     headers = {
-        "Authorization": f"Bearer {asks.token}",
+        "Authorization": f"Bearer {client.token}",
         "Content-Type": kind,
         "Content-Length": str(file.stat().st_size),
     }
@@ -74,16 +74,16 @@ def _sent(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
 
         try:
             return httpx.post(
-                asks.api + "/v1/uploads",
+                client.api + "/v1/uploads",
                 params=query,
                 content=pieces(),
                 headers=headers,
-                timeout=PATIENCE,
+                timeout=TIMEOUT_SECONDS,
                 trust_env=False,
             )
         except httpx.HTTPError as error:
-            says = f"{asks.api} does not answer ({type(error).__name__}); the same file can be sent again"
-            raise click.ClickException(says) from error
+            message = f"{client.api} does not answer ({type(error).__name__}); the same file can be sent again"
+            raise click.ClickException(message) from error
 
 
 def _body(answer: httpx.Response) -> Any:
@@ -96,18 +96,17 @@ def _body(answer: httpx.Response) -> Any:
 def _show(body: dict[str, Any]) -> None:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in body["counts"].items() if number)
     print(f"{'A dry run: ' if body['dry_run'] else ''}{sum(body['counts'].values())} rows: {counts}")
-    refused = [(row, why) for row in body["rows"] for why in row.get("problems", [])]
-    _show_rows([{**one, **why} for one, why in refused[:MAX_TOLD]], body["counts"]["refused"])
+    refused = [(row, problem) for row in body["rows"] for problem in row.get("problems", [])]
+    _show_rows([{**row, **problem} for row, problem in refused[:MAX_ROWS_SHOWN]], body["counts"]["refused"])
 
 
 def _show_problem(answer: httpx.Response, body: dict[str, Any]) -> None:
     print(f"{answer.status_code}: {body.get('title', '')}; nothing was imported")
     if rows := body.get("rows"):
-        _show_rows(rows[:MAX_TOLD], body.get("refused", len(rows)))
+        _show_rows(rows[:MAX_ROWS_SHOWN], body.get("refused", len(rows)))
     else:
-        print(
-            "\n".join(f"  {one['field']}: {one['message']}" for one in body.get("fields", ())) or f"  {body['detail']}"
-        )
+        fields = [f"  {field['field']}: {field['message']}" for field in body.get("fields", ())]
+        print("\n".join(fields) or f"  {body['detail']}")
 
 
 def _show_rows(rows: list[dict[str, Any]], number: int) -> None:

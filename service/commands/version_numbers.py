@@ -58,8 +58,8 @@ def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
     if version["state"] != "proposed":
         left = "decides already" if version["active"] else "decided before and was left"
         raise click.ClickException(
-            f"The newest version, {number}, {left} ({message}), and nothing newer waits; to let an older version decide"
-            " again, say its number"
+            f"The newest version, {number}, {left} ({message}), and there is no newer proposal; to activate an older"
+            " version, give its number"
         )
     own = _is_own(api, version)
     by = f"person {version['author']}" if version["author"] else f"the client {plain(version['author_client'])}"
@@ -76,7 +76,9 @@ def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
         for doubt in doubts:
             click.echo(doubt, err=True)
         if not sys.stdin.isatty():
-            raise click.ClickException(f"Nothing was activated; say --yes, or the number: policy activate {number}")
+            raise click.ClickException(
+                f"Nothing was activated; use --yes, or give the number: policy activate {number}"
+            )
         if not click.confirm(f"Let version {number} decide?", err=True):
             click.echo("Nothing was activated.", err=True)
             raise SystemExit(1)

@@ -18,8 +18,8 @@ from uuid import uuid4
 import httpx
 
 from events.stream import stream_name
-from service.commands.database import migrated
-from service.commands.policy_files import differ
+from service.commands.database import migrate_database
+from service.commands.policy_files import files_differ
 from service.commands.running import DEVELOPMENT_KEY, Running, announce, state_directory, withdraw
 from service.database import Database
 from service.development.authorization_server.application import running as authorization_server
@@ -66,7 +66,7 @@ async def run(preferred_port: int) -> None:
     state.mkdir(mode=0o700, exist_ok=True)
     with _own_directory(state), open_stores(state, say) as stores:
         say("bringing the schema up to date")
-        await migrated(stores.owner_url)
+        await migrate_database(stores.owner_url)
         policy = await _load_policy(stores)
         # Each port is held from now on, so that no other server can answer at our addresses.
         with _hold_port(state, "api", preferred_port) as api, _hold_port(state, "management", 8081) as management:
@@ -239,12 +239,12 @@ async def _load_policy(stores: Stores) -> tuple[int, bool]:
     finally:
         await database.close()
     if known is None:
-        from service.commands.policy import bootstrapped  # noqa: PLC0415 — slow to load, needed once
+        from service.commands.policy import bootstrap_policy  # noqa: PLC0415 — slow to load, needed once
 
-        version = await bootstrapped(stores.owner_url, ROOT / "policies")
+        version = await bootstrap_policy(stores.owner_url, ROOT / "policies")
         say(f"policies/ became version {version}")
         return version, False
-    return known["number"], differ(ROOT / "policies", known["digest"])
+    return known["number"], files_differ(ROOT / "policies", known["digest"])
 
 
 async def _find_stream(stores: Stores) -> str:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.commands.database import migrated
+from service.commands.database import migrate_database
 from service.development.stores import open_stores
 
 if TYPE_CHECKING:
@@ -21,5 +21,5 @@ if TYPE_CHECKING:
 async def ground() -> AsyncIterator[Stores]:
     """Fresh servers with an opened log."""
     with tempfile.TemporaryDirectory(prefix="timewarden-bench-") as folder, open_stores(Path(folder), print) as stores:
-        await migrated(stores.owner_url)
+        await migrate_database(stores.owner_url)
         yield stores

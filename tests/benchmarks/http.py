@@ -22,7 +22,7 @@ import asyncpg
 import httpx
 from cryptography.hazmat.primitives import serialization
 
-from service.commands.policy import bootstrapped
+from service.commands.policy import bootstrap_policy
 from service.development.local_servers import free_port
 from tests.benchmarks.ground import ground
 from tests.held_sockets import HeldSockets
@@ -43,7 +43,7 @@ NAMES = ("bare", "kept", "stock", "naive", "ours", "ours, limited")
 async def main(workers: int = 1, rounds: int = 3) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
-        await bootstrapped(stores.owner_url, ROOT / "policies")
+        await bootstrap_policy(stores.owner_url, ROOT / "policies")
         await with_a_project(stores.owner_url)
         token = token_of(issuer)
         with servers(stores, issuer, workers) as ports:

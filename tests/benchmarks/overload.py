@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from service.commands.policy import bootstrapped
+from service.commands.policy import bootstrap_policy
 from tests.benchmarks.ground import ground
 from tests.benchmarks.http import ROOT, limited_service, loaded, serve_command, sheet, spawned, token_of, with_a_project
 from tests.held_sockets import HeldSockets
@@ -37,7 +37,7 @@ COLUMNS = "{:<18}{:>9}{:>9}{:>7}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}{:>9}{:>9}{:>8}"
 async def main(workers: int = 1) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
-        await bootstrapped(stores.owner_url, ROOT / "policies")
+        await bootstrap_policy(stores.owner_url, ROOT / "policies")
         await with_a_project(stores.owner_url)
         token = token_of(issuer)
         with HeldSockets() as held:

@@ -25,7 +25,7 @@ import asyncpg
 import httpx
 
 from events.stream import open_redis, stream_name
-from service.commands.policy import bootstrapped
+from service.commands.policy import bootstrap_policy
 from service.log.key_files import make_key
 from tests.benchmarks.crowd import gather
 from tests.benchmarks.ground import ground
@@ -68,7 +68,7 @@ class Pair:
 async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
-        await bootstrapped(stores.owner_url, ROOT / "policies")
+        await bootstrap_policy(stores.owner_url, ROOT / "policies")
         await with_a_project(stores.owner_url)
         await make_crowd(stores.owner_url, issuer, weeks)
         tokens = {who: token_of(issuer, who, SCOPES) for who in CAST}

@@ -128,7 +128,7 @@ def test_a_proposal_shows_warnings_and_a_refused_one_shows_suggestions() -> None
     assert "Proposed as version 2" in told.output
     # With any message: a pipeline that runs again proposes nothing.
     with served({"POST /v1/policies/versions": VERSION}) as api:
-        assert "These files wait already as version 2" in run(api, "propose", "-m", "why").output
+        assert "These files are already proposed as version 2" in run(api, "propose", "-m", "why").output
     with served({"POST /v1/policies/versions": (422, REFUSED)}) as api:
         told = run(api, "propose", "-m", "why")
     assert told.exit_code == 2
@@ -153,8 +153,8 @@ def test_exit_code_1_means_a_difference_and_2_an_error() -> None:
 @pytest.mark.parametrize(
     ("api", "token", "says"),
     [
-        ("http://a:port", "x", "is no address of an API"),
-        ("a.example", "x", "is no address of an API"),
+        ("http://a:port", "x", "is not an API address"),
+        ("a.example", "x", "is not an API address"),
         ("http://127.0.0.1:1", "x", "does not answer"),
         ("http://127.0.0.1:1", "\u00fc", "TIMEWARDEN_TOKEN holds characters that no access token has"),
         ("http://127.0.0.1:1", "a\nb", "TIMEWARDEN_TOKEN holds characters that no access token has"),
@@ -181,7 +181,7 @@ def test_an_answer_of_another_server_is_explained() -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         told = run(Api({}, address=f"http://127.0.0.1:{server.server_port}"), "list")
         server.shutdown()
-    assert (told.exit_code, "answers, but not as this API does" in told.stderr) == (2, True), told.output
+    assert (told.exit_code, "answers, but not like this API" in told.stderr) == (2, True), told.output
 
 
 def test_files_that_cannot_be_read_are_an_error_and_not_a_difference(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_latest_version_of_another_author_is_not_activated_without_confirmatio
     with served(activating(newest, me)) as api:
         told = run(api, "activate", "latest")
         assert (told.exit_code, says in told.output) == (2, True), told.output
-        assert "Nothing was activated; say --yes, or the number: policy activate 7" in told.output
+        assert "Nothing was activated; use --yes, or give the number: policy activate 7" in told.output
         assert not any(request.startswith("POST") for request in api.seen)
         assert run(api, "activate", "latest", "--yes").exit_code == 0
         assert "POST /v1/policies/versions/7/activate" in api.seen
@@ -367,7 +367,7 @@ def test_a_simulation_shows_no_near_miss_when_a_rule_denies() -> None:
         denied = run(api, "simulate", "approve").output
     assert "never denies it to everybody" in denied
     assert "own denies it because of who owner" in denied
-    assert "and if no rule denied it, none would allow it yet:\n  approve-team lacks who manager" in denied
+    assert "without that denial, still no rule would allow it:\n  approve-team lacks who manager" in denied
     with served({"POST /v1/policies/simulate": {**SIMULATED, "denied_because": [], "rules": []}}) as api:
         assert "approve-team would allow but for who manager" in run(api, "simulate", "approve").output
 

@@ -36,7 +36,7 @@ def test_the_shipped_policy_passes_with_a_line_for_every_rule(policies: Path) ->
     assert run.returncode == 0, run.stdout + run.stderr
     assert "approve-team" in run.stdout
     assert "0 fail" in run.stdout
-    assert "The policy holds" in run.stdout
+    assert "The policy is valid" in run.stdout
     assert "untried" not in run.stdout
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from service.commands.database import migrated
-from service.commands.policy import bootstrapped
+from service.commands.database import migrate_database
+from service.commands.policy import bootstrap_policy
 from service.development.local_servers import free_port, start_postgres, start_redis
 from service.development.processes import LocalServerFailed
 from service.development.server_directory import remember_port
@@ -238,8 +238,8 @@ async def estate(state: Path, *, workers: int = 2, keepers: int = 2) -> AsyncIte
         held = stack.enter_context(HeldSockets())
         made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, held, workers, keepers)
         stack.callback(made.stop_postgres)
-        await migrated(urls["owner"])
-        await bootstrapped(urls["owner"], ROOT / "policies")
+        await migrate_database(urls["owner"])
+        await bootstrap_policy(urls["owner"], ROOT / "policies")
         await with_a_project(urls["owner"])
         make_key(made.key, ORIGIN)
         supervisor = asyncio.create_task(made.supervise())

@@ -73,9 +73,9 @@ def test_a_refused_resumption_keeps_the_file(address: str, tmp_path: Path) -> No
 
 
 def test_an_interrupted_export_can_be_resumed_if_the_format_allows(address: str, tmp_path: Path) -> None:
-    assert "say --resume to go on" in run_export(address, tmp_path / "out").output
+    assert "continue it with --resume" in run_export(address, tmp_path / "out").output
     assert (tmp_path / "out").read_bytes() == LINE
-    assert "begin again" in run_export(address, tmp_path / "table", "--format", "parquet").output
+    assert "start again" in run_export(address, tmp_path / "table", "--format", "parquet").output
     assert not (tmp_path / "table").exists()
 
 
@@ -100,7 +100,7 @@ def test_positions_are_shown_as_the_verifier_shows_them() -> None:
 def test_an_impossible_age_is_refused_before_any_request(age: str) -> None:
     told = CliRunner().invoke(retain, ["--older-than", age, "--dry-run"])
     assert told.exit_code == 2
-    assert "say for example" in told.output
+    assert "for example" in told.output
 
 
 def test_changes_within_a_state_show_their_version() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.commands.policy_files import differ, other_files
+from service.commands.policy_files import describe_difference, files_differ
 from service.development.panel import print_panel
 from tests import policy_forge
 
@@ -16,19 +16,19 @@ POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
 def test_files_that_differ_are_told_with_the_command_that_shows_how() -> None:
-    assert differ(POLICIES, "another digest")
-    told = other_files(POLICIES, 7)
+    assert files_differ(POLICIES, "another digest")
+    told = describe_difference(POLICIES, 7)
     assert "differs from the active policy version 7" in told
     assert "`timewarden policy diff`" in told
 
 
 def test_files_that_are_the_active_version_or_are_not_there_do_not_differ(tmp_path: Path) -> None:
-    assert not differ(POLICIES, policy_forge.shipped().digest())
-    assert not differ(tmp_path / "nowhere", "another digest")
+    assert not files_differ(POLICIES, policy_forge.shipped().digest())
+    assert not files_differ(tmp_path / "nowhere", "another digest")
 
 
 def test_files_that_cannot_be_read_differ(tmp_path: Path) -> None:
-    assert differ(tmp_path, "another digest")
+    assert files_differ(tmp_path, "another digest")
 
 
 def test_the_panel_says_which_version_decides_and_whether_the_files_differ(
