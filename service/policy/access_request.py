@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 ANY = "any"
 ANYONE = "anyone"
 NO_STATE = ""
+# The values of a fact, as cases, diffs and sentences write them.
+FACT_VALUES = {True: "true", False: "false", None: "unknown"}
 # More would make the record of a decision larger than the log accepts.
 MAX_RULES_PER_DECISION = 50
 
@@ -119,7 +121,6 @@ class Explanation:
     allowed_by: tuple[str, ...] = ()
     denied_by: tuple[str, ...] = ()
     near_misses: tuple[NearRule, ...] = ()
-    sentences: tuple[str, ...] = field(default=())
     denied_because: tuple[Applied, ...] = ()
 
 

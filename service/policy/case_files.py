@@ -14,7 +14,7 @@ import yaml
 from service.fields import is_writable
 from service.places import Complaint
 from service.policy import rule_rows
-from service.policy.access_request import ANYONE, NO_STATE, Reason
+from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE, Reason
 from service.policy.vocabulary_file import nearest
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ KEYS = (
     "told", "listed",
 )  # fmt: skip
 REQUIRED = ("case", "who", "action", "kind", "verdict")
-_ANSWERS = {"true": True, "false": False, "unknown": None}
+_ANSWERS = {word: value for value, word in FACT_VALUES.items()}
 _DIMENSIONS = ("who", "state", "scope", "fact")
 _REASONS = tuple(reason.value for reason in (Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE))
 

@@ -14,13 +14,13 @@ from service.policy.access_request import ANYONE, NO_STATE, AccessRequest, Effec
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER
 from service.policy.matching import former_word
 from service.policy.request_space import KNOWN, Budget, RequestSpace, smallest_requests, with_rule
+from service.policy.rule_rows import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from service.policy.access_request import Rule, Verdict, Vocabulary
 
-FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
 _OWNERS = frozenset({OWNER, former_word(OWNER)})
 

@@ -12,6 +12,7 @@ from service.authorization.engine.explanation import explain, sentences_for_call
 from service.authorization.engine.row_conditions import is_listed
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Effect, Reason
+from service.policy.matching import ROLE
 from service.policy.request_space import Budget
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 # Rows that all cases together may read: some ten seconds of work. Thousands of cases about an action with thousands of
 # rows would take many minutes.
 MAX_ROW_VISITS = 3_000_000
-ROLE = "role:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,6 @@ class CaseResult:
     case: Case
     rules: tuple[str, ...]
     problems: tuple[str, ...]
-
-
-def failed_cases(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Complaint]:
-    """A complaint for each case that fails."""
-    return [complain_of(result) for result in run_cases(policy, snapshot, cases) if result.problems]
 
 
 def run_cases(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[CaseResult]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.policy.access_request import ANYONE, NO_STATE
+from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER
 from service.policy.laws import APPROVE
+from service.policy.matching import ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from service.policy.access_request import Vocabulary
 
 NEVER: frozenset[bool | None] = frozenset({False})
-VALUES = {True: "true", False: "false", None: "unknown"}
 
 
 def describe_change(change: VerdictChange, vocabulary: Vocabulary) -> str:
@@ -29,7 +29,7 @@ def describe_change(change: VerdictChange, vocabulary: Vocabulary) -> str:
     may = "may now" if change.allowed else "may no longer"
     thing = _describe_resource(change, vocabulary)
     conditions = [
-        f"{name} is {_join([VALUES[value] for value in VALUES if value in values], 'or')}"
+        f"{name} is {_join([FACT_VALUES[value] for value in FACT_VALUES if value in values], 'or')}"
         for name, values in change.facts
         if not ((change.kind, change.action) == APPROVE and (name, values) == (ACTED_FOR_OWNER, NEVER))
     ]
@@ -39,8 +39,8 @@ def describe_change(change: VerdictChange, vocabulary: Vocabulary) -> str:
 
 def _describe_callers(words: Collection[str]) -> str:
     """Relations first, then persons and clients, then roles."""
-    roles = sorted(f"the {' '.join(word.split(':', 1))}" for word in words if word.startswith("role:"))
-    others = sorted((word for word in words if not word.startswith("role:")), key=lambda word: (":" in word, word))
+    roles = sorted(f"the {' '.join(word.split(':', 1))}" for word in words if word.startswith(ROLE))
+    others = sorted((word for word in words if not word.startswith(ROLE)), key=lambda word: (":" in word, word))
     called = " who is also ".join(_describe_caller(word) for word in others) or ("a caller" if roles else ANYONE)
     return f"{called} with {_join(roles, 'and')}" if roles else called
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.administration.checks.case_changes import CaseChange, compare_cases
-from service.administration.checks.change_sentences import VALUES, describe_change
+from service.administration.checks.change_sentences import describe_change
 from service.administration.checks.verdict_changes import verdict_changes
+from service.policy.access_request import FACT_VALUES
 from service.policy.casbin_fence import row
 
 if TYPE_CHECKING:
@@ -145,5 +146,7 @@ def _put_in_words(change: VerdictChange, vocabulary: Vocabulary) -> ChangedVerdi
         who=tuple(sorted(change.who)),
         scopes=tuple(sorted(change.scopes)),
         states=tuple(sorted(change.states)),
-        facts={name: tuple(VALUES[value] for value in VALUES if value in values) for name, values in change.facts},
+        facts={
+            name: tuple(FACT_VALUES[value] for value in FACT_VALUES if value in values) for name, values in change.facts
+        },
     )

@@ -14,6 +14,7 @@ from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
 from service.policy.matching import CLIENT, VIA
 from service.policy.request_space import Budget, RoleClosure
+from service.policy.rule_rows import FILE
 from service.policy.unsatisfiable import why_unsatisfiable
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
 
-FILE = "policy.csv"
 MAX_FOUND = 100
 When = frozenset[Condition]
 GAVE_UP = "Some rows were not compared with the others: too many rows have many facts"

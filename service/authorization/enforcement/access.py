@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.policy import laws
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
-from service.policy.matching import fact_word
+from service.policy.matching import CLIENT, PERSON, ROLE, VIA, fact_word
 from service.policy.request_space import KNOWN_OR_NOT, smallest_requests
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 # How many facts about the sign-in are tried, beside those that the rule asks for; the others stay unknown.
 MAX_OPEN_FACTS: Final = 5
-ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
 
 
 @dataclass(frozen=True, slots=True)

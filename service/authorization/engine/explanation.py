@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.policy.access_request import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, NearRule
+from service.policy.access_request import ANY, ANYONE, FACT_VALUES, NO_STATE, Applied, Effect, Explanation, NearRule
 from service.policy.matching import VIA, concerns, fact_word, missing_conditions, names_somebody, state_words
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ CALLER_NOT_BEING = {
     "via": "the caller did not act through the client {}",
 }
 ANSWERS = {True: "yes", False: "no", None: "unknown"}
-KNOWN = {True: "true", False: "false", None: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,7 @@ def _describe_missing_to_auditor(dimension: str, word: str, request: AccessReque
         return f"{kind} was {_name_state(request.state, request, vocabulary)}, not {wanted}"
     if dimension == "fact":
         name = word.removeprefix("not ")
-        return f"the fact {name} was {KNOWN[request.fact(name)]}"
+        return f"the fact {name} was {FACT_VALUES[request.fact(name)]}"
     form, _, name = word.partition(":")
     return CALLER_NOT_BEING[form].format(name) if name else f"the caller was not {word} of {kind}"
 
