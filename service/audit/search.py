@@ -60,19 +60,19 @@ async def search_records(
     filters: RecordFilters,
     *,
     kinds: Sequence[Kind] = (),
-    behind: Place | None = None,
+    after: Place | None = None,
     limit: int = 50,
     oldest_first: bool = False,
 ) -> list[LoggedRecord]:
-    """One page of records of any of `kinds` (all if empty), newest first, after the place `behind`. Raises
+    """One page of records of any of `kinds` (all if empty), newest first, after the place `after`. Raises
     QueryTooBroad."""
     since, until = (time.isoformat() if time else None for time in (filters.since, filters.until))
-    if behind is not None and behind[0] is not None:
-        since, until = (behind[0], until) if oldest_first else (since, behind[0])
+    if after is not None and after[0] is not None:
+        since, until = (after[0], until) if oldest_first else (since, after[0])
     found: list[LoggedRecord] = []
     async with custom_plans(connection):
         for window in await find_windows(connection, since, until, oldest_first=oldest_first):
-            statement, values = page_statement(filters, kinds, behind, limit, oldest_first=oldest_first, window=window)
+            statement, values = page_statement(filters, kinds, after, limit, oldest_first=oldest_first, window=window)
             found += [_build_record(row) for row in await connection.fetch(statement, *values)]
             found = sorted(found, key=lambda record: record.order, reverse=not oldest_first)[:limit]
             if _is_complete(found, limit, window, oldest_first=oldest_first):
@@ -114,7 +114,7 @@ async def pruned_position(connection: Connection, uid: UUID) -> int | None:
 def page_statement(
     filters: RecordFilters,
     kinds: Sequence[Kind],
-    behind: Place | None,
+    after: Place | None,
     limit: int,
     *,
     oldest_first: bool = False,
@@ -128,17 +128,17 @@ def page_statement(
     pages = " UNION ALL ".join(
         f"(SELECT {SELECTED} FROM audit_record r {query.where([*terms, *further])} {bound})"
         for terms in query.alternatives
-        for further in _after_place(query, behind, oldest_first=oldest_first)
+        for further in _after_place(query, after, oldest_first=oldest_first)
     )
     # Only for the rows of the page, read the remaining columns and the position.
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", query.values
 
 
-def _after_place(query: RecordQuery, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
+def _after_place(query: RecordQuery, after: Place | None, *, oldest_first: bool) -> list[list[str]]:
     """The conditions for records after a place, as alternatives. Records whose time was removed sort as the newest."""
-    if behind is None:
+    if after is None:
         return [[]]
-    time, number = behind[0], query.add_parameter(behind[1])
+    time, number = after[0], query.add_parameter(after[1])
     if time is None:
         later = ["r.decided_at IS NULL", f"r.id > {number}"]
         return [later] if oldest_first else [[f"(r.decided_at IS NOT NULL OR r.id < {number})"]]

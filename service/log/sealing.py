@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from service.database import Connection, Database
 
-SMALLEST = 50
+MIN_RECORDS_PER_STEP = 50
 # How often an idle sealer looks for new records between its steps.
 LOOK_SECONDS = 0.01
 FIRST_SCAN_SECONDS, MAX_SCAN_SECONDS = 5.0, 600.0
@@ -144,7 +144,10 @@ class Sealer:
             try:
                 sealed = await self.seal(most)
             except TryLater as error:
-                pause, most = min(max(pause, interval) * 2, self._longest_pause), max(most // 4, min(most, SMALLEST))
+                pause, most = (
+                    min(max(pause, interval) * 2, self._longest_pause),
+                    max(most // 4, min(most, MIN_RECORDS_PER_STEP)),
+                )
                 self._scan_seconds = min((self._scan_seconds or FIRST_SCAN_SECONDS) * 2, MAX_SCAN_SECONDS)
                 await self._status.report(ready=False, detail=f"cannot seal: {error.cause}")
             except LogDamaged as error:

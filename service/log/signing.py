@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from service.log.checkpoint import Signature, Signer
     from service.log.witness import Witness
 
-LONGEST_PAUSE = 5.0
+MAX_PAUSE_SECONDS = 5.0
 # How long the anchor's volume may take for one step.
 ANCHOR_SECONDS = 10.0
 POLL_SECONDS = 0.5
@@ -128,10 +128,10 @@ class CheckpointSigner:
             try:
                 signed = await self.sign()
             except TryLater as error:
-                pause = min(max(pause, interval) * 2, LONGEST_PAUSE)
+                pause = min(max(pause, interval) * 2, MAX_PAUSE_SECONDS)
                 await self._status.report(ready=False, detail=f"cannot sign: {error.cause}")
             except (LogDamaged, Misconfigured) as error:
-                pause = LONGEST_PAUSE
+                pause = MAX_PAUSE_SECONDS
                 await self._status.report(ready=False, detail=error.public)
             else:
                 pause = interval if signed else min(interval, POLL_SECONDS)

@@ -94,7 +94,7 @@ async def timed(connection: asyncpg.Connection[asyncpg.Record], place: int, *, d
         asked = example_queries(chance.randrange(PEOPLE))[place]
         somewhere: Place = ((JUNE - (JUNE - JUNE.replace(month=1)) * chance.random()).isoformat(), 0)
         started = time.perf_counter()
-        await search_records(connection, asked.filters, kinds=asked.kinds, behind=somewhere if deep else None, limit=50)
+        await search_records(connection, asked.filters, kinds=asked.kinds, after=somewhere if deep else None, limit=50)
         taken.append((time.perf_counter() - started) * 1e3)
     cut = quantiles(taken, n=100)
     return cut[49], cut[98]

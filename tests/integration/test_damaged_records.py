@@ -92,18 +92,18 @@ async def test_damaged_records_hide_no_others_and_the_verifier_names_them(
         await damage(log_database, record.uid, what)
     for oldest_first in (False, True):
         found: list[UUID] = []
-        behind: search.Place | None = None
+        after: search.Place | None = None
         while True:
             async with app.connection() as connection:
                 some = await search.search_records(
-                    connection, RecordFilters(), behind=behind, limit=3, oldest_first=oldest_first
+                    connection, RecordFilters(), after=after, limit=3, oldest_first=oldest_first
                 )
                 names = await people.load_names(connection, some)
             assert msgspec.json.encode(record_page(some, names, None, texts=True))
             if not some:
                 break
             found += [record.uid for record in some]
-            behind = some[-1].place
+            after = some[-1].place
         assert {record.uid for record in made} <= set(found)
         assert len(found) == len(made) + 1
     async with app.connection() as connection:

@@ -40,8 +40,8 @@ async def test_a_query_reads_an_index_and_few_pages(year: str, asked: ExampleQue
     connection = await asyncpg.connect(year)
     try:
         first = await search_records(connection, asked.filters, kinds=asked.kinds, limit=50)
-        for behind in [None, *([first[-1].place] if len(first) == 50 else [])]:
-            statement, values = page_statement(asked.filters, asked.kinds, behind, 50)
+        for after in [None, *([first[-1].place] if len(first) == 50 else [])]:
+            statement, values = page_statement(asked.filters, asked.kinds, after, 50)
             plan = json.loads(
                 await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values)
             )

@@ -114,13 +114,13 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     made = [decision(decided_at=MARCH + timedelta(seconds=n // 3)) for n in range(23)]
     await log.append(made)
     seen: list[UUID] = []
-    behind = None
+    after = None
     until = RecordFilters(until=MARCH + timedelta(hours=1))
     while found := await search_records(
-        auditor, until, kinds=DECISIONS, behind=behind, limit=5, oldest_first=oldest_first
+        auditor, until, kinds=DECISIONS, after=after, limit=5, oldest_first=oldest_first
     ):
         seen += [record.uid for record in found]
-        behind = found[-1].place
+        after = found[-1].place
         await log.append([decision()])
     assert seen == [record.uid for record in (made if oldest_first else reversed(made))]
 

@@ -54,10 +54,10 @@ async def read_all_pages(
     connection: asyncpg.Connection[asyncpg.Record], filters: RecordFilters, *, size: int, oldest_first: bool
 ) -> list[UUID]:
     seen: list[UUID] = []
-    behind = None
-    while found := await search_records(connection, filters, behind=behind, limit=size, oldest_first=oldest_first):
+    after = None
+    while found := await search_records(connection, filters, after=after, limit=size, oldest_first=oldest_first):
         seen += [record.uid for record in found]
-        behind = found[-1].place
+        after = found[-1].place
     return seen
 
 

@@ -121,7 +121,7 @@ class Bundle:
             if not data.endswith(b"\n"):
                 raise Fault(f"the bundle ends before position {position}; it should go to {self.end}", INCOMPLETE)
             line = read_line(data)
-            found = line.said["position"]
+            found = line.members["position"]
             if found != position:
                 raise Fault(f"position {found} instead of {position}: a record was added, removed or moved")
             self._push_record(line, position)
@@ -130,14 +130,14 @@ class Bundle:
             if line.body is not None:
                 self._check_contents(line, position, read_object(line.body))
         except (Fault, *MALFORMED) as fault:
-            self._report.add(fault, position=position, uid=line.said["uid"] if line else None)
+            self._report.add(fault, position=position, uid=line.members["uid"] if line else None)
             # After an added or removed line all positions differ: later lines would only repeat this finding.
-            return line is not None and line.said["position"] == position
+            return line is not None and line.members["position"] == position
         return True
 
     def _push_record(self, line: Line, position: int) -> None:
         """Push the record on both trees and compare its hashes."""
-        uid, pruned = line.said["uid"], position < self._pruning.below
+        uid, pruned = line.members["uid"], position < self._pruning.below
         self._sealed.push(0, line.sealed or line.found or NOTHING)
         self._found.push(0, line.found or line.sealed or NOTHING)
         self._report.count("records")
@@ -158,11 +158,11 @@ class Bundle:
     def _check_contents(self, line: Line, position: int, record: Object) -> None:
         """Check the contents of the record, and take note of what it says about others."""
         for what in check_record(line, record, self._report):
-            self._report.add(Fault(what), position=position, uid=line.said["uid"])
+            self._report.add(Fault(what), position=position, uid=line.members["uid"])
         decided = record.get("decided_at")
         if decided is None:
             what = "it has no decided_at, which every record has"
-            self._report.add(Fault(what), position=position, uid=line.said["uid"])
+            self._report.add(Fault(what), position=position, uid=line.members["uid"])
         else:
             at = parse_time(decided)
             if self.newest and at - self.newest > SILENCE:
@@ -173,7 +173,7 @@ class Bundle:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.observe(position, record)
         self._erasures.observe(position, record)
-        if lost := count_erased(line.said["texts"]):
+        if lost := count_erased(line.members["texts"]):
             self._erasures.count(position, record, lost)
         self._continuity.observe(position, record)
 
@@ -190,13 +190,13 @@ class Bundle:
         """Check whether this is the record of the answer: by hash, as it may be pruned, then by uid."""
         if line.sealed == sought.leaf:
             sought.position = position
-        elif line.said["uid"] == str(sought.uid):
+        elif line.members["uid"] == str(sought.uid):
             sought.contradicted = True
             what = (
                 "the record of the answer is here, but its hash is not the one in the answer: either the record is not"
                 " the one of the answer, or the answer is forged"
             )
-            self._report.add(Fault(what), position=position, uid=line.said["uid"])
+            self._report.add(Fault(what), position=position, uid=line.members["uid"])
 
     def _check_root(self) -> None:
         sealed, found = self._sealed.root() == self.checkpoint.root, self._found.root() == self.checkpoint.root

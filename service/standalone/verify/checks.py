@@ -51,11 +51,11 @@ def check_proof(given: argparse.Namespace, keys: Keys, state: State, report: Rep
     proof, data = read_proof(given.path, keys), read_record(given.record)
     found, seen, leaf = proof.checkpoint, state.checkpoint, leaf_hash(data)
 
-    def sealed(body: bytes) -> bool:
+    def matches(body: bytes) -> bool:
         return verify_inclusion(leaf_hash(body), proof.place, found.size, proof.path, found.root)
 
-    if not sealed(data):
-        report.add(explain_mismatch(data, given.record, given.path, sealed), position=proof.place)
+    if not matches(data):
+        report.add(explain_mismatch(data, given.record, given.path, matches), position=proof.place)
     report.checked |= {"position": proof.place, "leaf": leaf.hex()}
     report.shown.append(f"exactly these bytes were sealed at position {proof.place} of {found.origin}")
     if seen and (seen.origin, seen.size) == (found.origin, found.size):
@@ -142,10 +142,10 @@ def _check_answer_in_bundle(bundle: Bundle, sought: SoughtAnswer, report: Report
     if sought.position is not None or sought.contradicted:
         return
     answered, oldest, last = _answer_time(sought.uid), bundle.oldest, bundle.last
-    behind = bundle.start == 0 or (oldest is not None and oldest.timestamp() + SEALED_WITHIN < answered)
-    if behind and last is not None and answered < min(last.timestamp(), time.time()) - SEALED_WITHIN:
+    begins_before = bundle.start == 0 or (oldest is not None and oldest.timestamp() + SEALED_WITHIN < answered)
+    if begins_before and last is not None and answered < min(last.timestamp(), time.time()) - SEALED_WITHIN:
         report.add(Fault("the record of this answer was left out of the log", uid=str(sought.uid)))
-    elif last is not None and behind:
+    elif last is not None and begins_before:
         what = f"its last record was decided at {format_time(last)}: fetch a bundle that ends after the answer"
         report.add(Fault(f"the record of this answer is not in this bundle; {what}", INCOMPLETE, uid=str(sought.uid)))
     else:
@@ -231,6 +231,6 @@ def _answer_time(uid: UUID) -> float:
     return (uid.int >> 80) / 1000
 
 
-def _require_sizes(said: tuple[int, int], wanted: tuple[int, int]) -> None:
-    what = f"the proof is from size {said[0]} to {said[1]}, but it should be from {wanted[0]} to {wanted[1]}"
-    require(said == wanted, what, INCOMPLETE)
+def _require_sizes(sizes: tuple[int, int], wanted: tuple[int, int]) -> None:
+    what = f"the proof is from size {sizes[0]} to {sizes[1]}, but it should be from {wanted[0]} to {wanted[1]}"
+    require(sizes == wanted, what, INCOMPLETE)

@@ -61,13 +61,13 @@ class Continuity:
         self._roots = {checkpoint.size: checkpoint.root}
         self._epochs: list[Epoch] = []
 
-    def read_start(self, said: Object | None) -> None:
+    def read_start(self, members: Object | None) -> None:
         """Read `start` of the header: an older checkpoint, and the proof that this one extends it."""
-        if said is None:
+        if members is None:
             return
-        require(said.keys() == {"checkpoint", "consistency"}, "header: start has unexpected members")
-        old, new, seen = self._older(said["checkpoint"]), self._checkpoint, self._seen
-        proof = [decode_base64(sibling) for sibling in said["consistency"]]
+        require(members.keys() == {"checkpoint", "consistency"}, "header: start has unexpected members")
+        old, new, seen = self._older(members["checkpoint"]), self._checkpoint, self._seen
+        proof = [decode_base64(sibling) for sibling in members["consistency"]]
         if old is None:
             return
         if verify_consistency(old.size, old.root, new.size, new.root, proof):
@@ -89,9 +89,14 @@ class Continuity:
         """Take note of a record that continues the log under a new name."""
         if record.get("kind") != "system" or record.get("event") != "log.epoch":
             return
-        said, kept, follower = record["previous"], require_integer(record["kept"]), str(record["origin"])
+        members, kept, follower = record["previous"], require_integer(record["kept"]), str(record["origin"])
         epoch = Epoch(
-            position, follower, str(said["origin"]), require_integer(said["size"]), decode_hex(said["root"]), kept
+            position,
+            follower,
+            str(members["origin"]),
+            require_integer(members["size"]),
+            decode_hex(members["root"]),
+            kept,
         )
         require(
             len(epoch.root) == HASH_SIZE and 0 <= kept <= position, "log.epoch: it cannot have kept so many records"
@@ -102,7 +107,7 @@ class Continuity:
         self._report.note(
             f"position {position}: the log continues as {follower}; of {epoch.origin}, whose last checkpoint"
             f" has the size {epoch.size:,}, {kept:,} records are kept{lost}"
-            f" ({self._signature_status(epoch, said.get('note'))})"
+            f" ({self._signature_status(epoch, members.get('note'))})"
         )
 
     def conclude(self, *, to_the_end: bool) -> None:

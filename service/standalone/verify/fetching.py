@@ -117,12 +117,12 @@ def quote(data: bytes) -> str:
     return repr(data[:QUOTED].decode(errors="replace")) if data else "nothing"
 
 
-def _parse_retry_after(said: str | None) -> float | None:
+def _parse_retry_after(header: str | None) -> float | None:
     """The seconds of a Retry-After header; None without a valid one."""
-    if said is None:
+    if header is None:
         return None
     try:
-        seconds = float(said) if said.strip().isdigit() else parsedate_to_datetime(said).timestamp() - time.time()
+        seconds = float(header) if header.strip().isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
     except (ValueError, OverflowError):
         return None
     return max(seconds, SHORTEST_PAUSE)

@@ -86,9 +86,9 @@ def read_record(path: Path) -> bytes:
 def read_consistency(path: Path) -> Consistency:
     """Read a response of `GET /v1/audit/consistency`. Raises Fault and OSError."""
     try:
-        said = read_object(_text(path).encode(), CONSISTENCY)
+        members = read_object(_text(path).encode(), CONSISTENCY)
         found = Consistency(
-            said["from"], said["to"], [decode_base64(text) for text in said["hashes"]], said["checkpoint"]
+            members["from"], members["to"], [decode_base64(text) for text in members["hashes"]], members["checkpoint"]
         )
         whole = type(found.old) is int and type(found.size) is int and isinstance(found.note, str)
         require(whole, "from or to is not an integer, or checkpoint is not text")

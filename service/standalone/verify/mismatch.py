@@ -32,8 +32,8 @@ def explain_mismatch(data: bytes, record: Path, proof: Path, sealed: Callable[[b
     if not text.lstrip().startswith(b"{"):
         return Fault(f"{record} is not a record: {SAVE_AGAIN}", USAGE)
     try:
-        said = read_object(text)
-        uid = (said["record"] if isinstance(said.get("record"), dict) else said).get("uid")
+        members = read_object(text)
+        uid = (members["record"] if isinstance(members.get("record"), dict) else members).get("uid")
     except (Fault, *MALFORMED):
         return Fault(f"{record} is not what was sealed at this position: the record was altered or truncated")
     if uid is None:
@@ -55,11 +55,11 @@ def _other_forms(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield "without its trailing newline", text.removesuffix(line_end)
     yield "without the white space around it", text.strip()
     try:
-        said = read_object(text)
-        yield "once its JSON is written in the canonical form (RFC 8785)", canonical(said).encode()
+        members = read_object(text)
+        yield "once its JSON is written in the canonical form (RFC 8785)", canonical(members).encode()
         # A response of the API and a line of an export contain the record as a member.
-        if isinstance(said.get("record"), dict):
-            yield "when it is extracted from the response in the file", canonical(said["record"]).encode()
+        if isinstance(members.get("record"), dict):
+            yield "when it is extracted from the response in the file", canonical(members["record"]).encode()
     except (Fault, *MALFORMED):
         return
 

@@ -81,8 +81,8 @@ def _split_note(note: str, what: str) -> tuple[str, list[str]]:
     """Split a note into its text and its signature lines."""
     clean = all(character == "\n" or unicodedata.category(character) != "Cc" for character in note[:LARGEST_NOTE])
     text, blank, lines = note.rpartition("\n\n")
-    said, signatures = text.split("\n"), lines.split("\n")
-    shaped = blank and len(said) >= len(("origin", "size", "root")) and all(said) and signatures.pop() == ""
+    text_lines, signatures = text.split("\n"), lines.split("\n")
+    shaped = blank and len(text_lines) >= len(("origin", "size", "root")) and all(text_lines) and signatures.pop() == ""
     require(clean and shaped and len(note) <= LARGEST_NOTE, f"{what}: this is not a signed note")
     require(len(signatures) <= MAX_SIGNATURES, f"{what}: more than {MAX_SIGNATURES} signatures")
     return f"{text}\n", signatures
@@ -107,10 +107,10 @@ def _verify_line(line: str, text: str, keys: Keys, what: str) -> str | None:
 
 
 def _parse_checkpoint(text: str, note: str, what: str) -> Checkpoint:
-    said = text.split("\n")
+    text_lines = text.split("\n")
     try:
-        size, root = int(said[1]), decode_base64(said[2])
+        size, root = int(text_lines[1]), decode_base64(text_lines[2])
     except (Fault, *MALFORMED):
         raise Fault(f"{what}: no valid size or root") from None
-    require(str(size) == said[1] and size >= 0 and len(root) == HASH_SIZE, f"{what}: no valid size or root")
-    return Checkpoint(said[0], size, root, note)
+    require(str(size) == text_lines[1] and size >= 0 and len(root) == HASH_SIZE, f"{what}: no valid size or root")
+    return Checkpoint(text_lines[0], size, root, note)

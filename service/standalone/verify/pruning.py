@@ -141,13 +141,13 @@ class Pruning:
         self._report.add(Fault(what) if verdict is None else Fault(what, verdict), position=pruning.position)
 
 
-def read_pruned(said: Object | None, checkpoint: Checkpoint, report: Report) -> PruningRecord | None:
+def read_pruned(members: Object | None, checkpoint: Checkpoint, report: Report) -> PruningRecord | None:
     """Read `pruned` in the header; None unless its record is in the log. Raises Fault and the errors in MALFORMED."""
-    if said is None:
+    if members is None:
         return None
-    require(said.keys() == MEMBERS, "header: pruned has unexpected members")
-    body, path = decode_base64(said["body"]), [decode_base64(sibling) for sibling in said["inclusion"]]
-    record, to, position = read_object(body), require_integer(said["to"]), require_integer(said["position"])
+    require(members.keys() == MEMBERS, "header: pruned has unexpected members")
+    body, path = decode_base64(members["body"]), [decode_base64(sibling) for sibling in members["inclusion"]]
+    record, to, position = read_object(body), require_integer(members["to"]), require_integer(members["position"])
     if not verify_inclusion(leaf_hash(body), position, checkpoint.size, path, checkpoint.root):
         report.add(Fault("header: the record of the pruning is not in the log"))
         return None

@@ -43,12 +43,13 @@ LISTS = {"rules", "returned"}
 
 
 class Line(NamedTuple):
-    """A line of a bundle: the sealed hash, the stored bytes and their hash (`found`), and the parsed line (`said`)."""
+    """A line of a bundle: the sealed hash, the stored bytes and their hash (`found`), and the parsed line
+    (`members`)."""
 
     sealed: bytes | None
     body: bytes | None
     found: bytes | None
-    said: Object
+    members: Object
 
 
 def decode_hex(text: str) -> bytes:
@@ -73,27 +74,29 @@ def read_object(data: bytes, members: set[str] | None = None) -> Object:
 
 def read_line(data: bytes) -> Line:
     """Parse a line of a bundle and compute its hash. Raises Fault and the errors in MALFORMED."""
-    said = read_object(data, MEMBERS)
-    body = None if said["body"] is None else decode_base64(said["body"])
-    require(type(said["position"]) is int, "its position is not an integer")
+    members = read_object(data, MEMBERS)
+    body = None if members["body"] is None else decode_base64(members["body"])
+    require(type(members["position"]) is int, "its position is not an integer")
     rest = ("uid", "leaf", "columns", "texts")
-    require(body is not None or all(said[name] is None for name in rest), "a record without a body has other members")
-    sealed = None if said["sealed"] is None else decode_hex(said["sealed"])
-    return Line(sealed, body, None if body is None else leaf_hash(body), said)
+    require(
+        body is not None or all(members[name] is None for name in rest), "a record without a body has other members"
+    )
+    sealed = None if members["sealed"] is None else decode_hex(members["sealed"])
+    return Line(sealed, body, None if body is None else leaf_hash(body), members)
 
 
 def check_record(line: Line, body: Object, report: Report) -> Iterator[str]:
     """Check a record, whose parsed bytes are `body`, except for its hash. Yields a sentence for each fault, beginning
     with the member. Counts texts. Raises the errors in MALFORMED."""
-    said, data, found = line.said, line.body or b"", line.found or b""
-    if said["leaf"] != found.hex():
+    members, data, found = line.members, line.body or b"", line.found or b""
+    if members["leaf"] != found.hex():
         yield "leaf: the leaf column is not the hash of the bytes"
     if not is_canonical(body, data):
         yield "body: not canonical JSON (RFC 8785)"
-    if said["uid"] != body.get("uid"):
-        yield f"uid: the column has {said['uid']}, the bytes have {body.get('uid')}"
-    yield from _check_columns(said["columns"], body)
-    yield from _check_texts(said["texts"], body.get("commitments", {}), report)
+    if members["uid"] != body.get("uid"):
+        yield f"uid: the column has {members['uid']}, the bytes have {body.get('uid')}"
+    yield from _check_columns(members["columns"], body)
+    yield from _check_texts(members["texts"], body.get("commitments", {}), report)
 
 
 def count_erased(texts: Object) -> int:

@@ -129,7 +129,7 @@ async def read_query(
     applied: Annotated[bool | None, Parameter(description="Whether the change was applied")] = None,
     reason: Annotated[str | None, _text("The reason of the decision", enum=list(Reason))] = None,
     rule: Annotated[str | None, _text("A rule that decided")] = None,
-    on_behalf_of: Annotated[str | None, _text("Done in the place of the person with this id", format="uuid")] = None,
+    on_behalf_of: Annotated[str | None, _text("The id of the delegator", format="uuid")] = None,
     policy_version: Version = None,
     request_id: Annotated[str | None, _text("The `X-Request-Id` of the request")] = None,
     since: Since = None,

@@ -90,11 +90,11 @@ async def answer_search(
 ) -> Response[RecordPage]:
     """A page of records of these kinds, newest first. The record of this access names them, and the people searched
     for."""
-    behind = page.place()
+    after = page.place()
 
     async def load(connection: Connection) -> tuple[tuple[list[LoggedRecord], dict[str, str]], list[str]]:
         filters = replace(await query.resolve(connection), after_approval=after_approval)
-        found = await search.search_records(connection, filters, kinds=kinds, behind=behind, limit=page.limit + 1)
+        found = await search.search_records(connection, filters, kinds=kinds, after=after, limit=page.limit + 1)
         shown = found[: page.limit]
         ids = [str(record.uid) for record in shown] + [str(person) for person in filters.persons or ()]
         return (found, await people.load_names(connection, shown)), ids

@@ -98,7 +98,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             raise InvalidField(FieldError("query.order", "must be oldest or newest"))
         kinds = _parse_kinds(kind, HISTORY_KINDS)
         page = PageRequest(cursors, "history", {"sheet": sheet, "kind": kind, "order": order}, cursor, limit)
-        behind = page.place()
+        after = page.place()
 
         async def load(connection: Connection) -> tuple[tuple[list[LoggedRecord], dict[str, str]], list[str]]:
             filters = RecordFilters(history=str(sheet))
@@ -106,11 +106,11 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
                 connection,
                 filters,
                 kinds=kinds,
-                behind=behind,
+                after=after,
                 limit=limit + 1,
                 oldest_first=order == "oldest",
             )
-            if not found and behind is None and not await search.search_records(connection, filters, limit=1):
+            if not found and after is None and not await search.search_records(connection, filters, limit=1):
                 raise NotFound("No record of this timesheet; its records may have been pruned")
             shown = await search.add_texts(connection, found[:limit])
             names = await people.load_names(connection, shown)
