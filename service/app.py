@@ -219,7 +219,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(gate)
     administration = PolicyAdministration(
-        gate, policies, check_worker.check, tell=hint.tell if hint else lambda _number: None
+        gate, policies, check_worker.check, publish=hint.publish if hint else lambda _number: None
     )
     longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
     leeway = max(issuer.leeway for issuer in issuers)

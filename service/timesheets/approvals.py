@@ -88,7 +88,7 @@ class Approvals:
                 items.append(Approval(sheet, row["updated_at"], names.get(sheet.owner), ground.relations, ground.rules))
             listing.returned = [str(item.sheet.id) for item in items]
             step_up = None
-            if (stronger := listing.after_step_up()) is not None:
+            if (stronger := listing.visibility.after_step_up()) is not None:
                 visibility, challenge = stronger
                 more = await approvals_store.list_pending(visibility, listing.connection, after=after, limit=limit)
                 if not {sheet.id for sheet, _ in more.items} <= {item.sheet.id for item in items}:

@@ -84,7 +84,7 @@ async def test_an_idle_replica_learns_of_a_version_by_its_heartbeat(house: House
 
 async def test_a_hint_makes_a_replica_load_a_version_before_its_heartbeat(house: House, redis_url: str) -> None:
     teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
-    administration = PolicyAdministration(house.gate, house.versions, checked_here, tell=teller.tell)
+    administration = PolicyAdministration(house.gate, house.versions, checked_here, publish=teller.publish)
     async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
         number = await proposed(house, with_rows())
         await asyncio.sleep(0.5)
@@ -109,7 +109,7 @@ async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> Non
 
 async def test_an_activation_does_not_wait_for_redis(house: House) -> None:
     nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
-    administration = PolicyAdministration(house.gate, house.versions, checked_here, tell=nobody.tell)
+    administration = PolicyAdministration(house.gate, house.versions, checked_here, publish=nobody.publish)
     number = await proposed(house, with_rows())
     async with watched(house, interval=QUICK, hint=nobody) as (versions, _):
         assert (await administration.activate(author(house), number, expected=1)).value.active

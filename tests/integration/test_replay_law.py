@@ -1,5 +1,5 @@
-"""Promise 6 over real traffic: whatever was asked, of whom, under whatever policy, its record is decided again alike;
-and under a draft replay says what the service then really says, or that it cannot tell."""
+"""Promise 6 over random traffic under random policies: every record reproduces its verdict. A replay of a draft
+predicts what the service decides under it, or says that the record does not tell."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The law of replay: a record, decided again under the version that decided, gives the same verdict, reason and rules;
-and under a draft what the engine would have said, unless the record does not hold it, which is then said."""
+"""The law of replay: under the version that decided, a record gives the same verdict, reason and rules. Under a draft
+it gives the engine's verdict, or is undecidable because the record lacks a value."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ class Proposed:
 
 
 class PolicyAdministration:
-    """`check` reports on a version, also compared with the active one, in a check worker. `tell` is called with the
-    number of each version that has become active, and must return at once."""
+    """`check` reports on a version, also compared with the active one, in a check worker. `publish` is called with
+    the number of each version that has become active, and must return at once."""
 
     def __init__(
         self,
@@ -73,14 +73,14 @@ class PolicyAdministration:
         versions: PolicyVersions,
         check: Check,
         *,
-        tell: Callable[[int], object] = lambda _number: None,
+        publish: Callable[[int], object] = lambda _number: None,
     ) -> None:
         self._gate = gate
         self._versions = versions
         self._check = check
         # Separate turns, so that a proposal does not delay a rollback.
         self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
-        self._tell = tell
+        self._publish = publish
 
     async def list(self, caller: Caller, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
         """The versions that the caller may read, newest first."""
@@ -173,7 +173,7 @@ class PolicyAdministration:
             if snapshot is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             version = await _move_head(change, snapshot, back=back)
-        self._tell(number)
+        self._publish(number)
         await self._versions.switch_to(number)
         return change.answer(version)
 

@@ -33,11 +33,11 @@ class PolicyHint:
         self._timeout = timeout
         self._publishing: set[asyncio.Task[None]] = set()
 
-    def tell(self, number: int) -> None:
+    def publish(self, number: int) -> None:
         """Publish that a version became active, in the background: the response does not wait for it."""
         if len(self._publishing) >= MAX_HINTS_IN_FLIGHT:
             return
-        task = asyncio.create_task(self._publish(number), name=f"hint of policy {number}")
+        task = asyncio.create_task(self._publish_in_time(number), name=f"hint of policy {number}")
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
@@ -73,7 +73,7 @@ class PolicyHint:
             task.cancel()
         await self._redis.aclose()
 
-    async def _publish(self, number: int) -> None:
+    async def _publish_in_time(self, number: int) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._redis.publish(self._channel, str(number))

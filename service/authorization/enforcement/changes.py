@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
-    from service.errors import StepUpNeeded
     from service.identity.principal import Principal
     from service.log.log import Receipt
     from service.log.record import Record
@@ -227,16 +226,9 @@ class Listing(Allowed):
         decision: Decision,
         visibility: Visibility,
         connection: Connection,
-        see_after_step_up: Callable[[], tuple[Visibility, StepUpNeeded] | None],
     ) -> None:
         self.decision, self.visibility, self.connection = decision, visibility, connection
         self.returned: Sequence[str] = ()
-        self._see_after_step_up = see_after_step_up
-
-    def after_step_up(self) -> tuple[Visibility, StepUpNeeded] | None:
-        """The rules as they would be after the best sign-in that they ask for, with the challenge for it (RFC 9470);
-        None where no rule asks for more than the sign-in has."""
-        return self._see_after_step_up()
 
 
 class Change(AllowedOnFacts):

@@ -1,6 +1,6 @@
 """From a principal, an action, a resource and the looked-up facts to a Decision. Pure: owns no state.
 
-The rules of the policy version decide; laws in code can still deny what the rules allow. A fact that cannot be told is
+The rules of the policy version decide; laws in code can still deny what the rules allow. A fact without a value is
 unknown, and an unknown fact never helps the caller.
 """
 

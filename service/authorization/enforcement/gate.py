@@ -33,7 +33,6 @@ from service.authorization.enforcement.decision_point import BY_LAW, Resource, d
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
-from service.authorization.enforcement.step_up import after_step_up
 from service.authorization.enforcement.visibility import visible
 from service.errors import (
     BadInput,
@@ -60,10 +59,9 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import RecordedQuery
     from service.authorization.enforcement.relationships import FactLookup, Relationships
-    from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection, Database, Turns
-    from service.errors import StepUpNeeded, TimewardenError
+    from service.errors import TimewardenError
     from service.log.log import Log, Receipt
     from service.log.record import Record
 
@@ -84,7 +82,7 @@ class _Behind(Exception):
 
 class Gate:
     """Use cases call `read`, `list`, `change`, `change_all` and `change_each`. `turns` limits how many changes hold a
-    connection, so that changes which wait for a lock leave connections for reads."""
+    connection: changes that wait for a lock leave connections for reads."""
 
     def __init__(
         self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
@@ -146,13 +144,8 @@ class Gate:
             visibility = visible(snapshot, decision.access_request, caller.principal, lookup, facts)
             if not visibility.rules and not decision.allowed:
                 return Refused(decision, refusal_of(snapshot, decision, listed=frozenset(facts.relations)))
-
-            def see_after_step_up() -> tuple[Visibility, StepUpNeeded] | None:
-                then = after_step_up(snapshot, decision.access_request)
-                return then and (visible(snapshot, then[0], caller.principal, lookup, facts), then[1])
-
             verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=visibility.rules)
-            return Listing(replace(decision, verdict=verdict), visibility, connection, see_after_step_up)
+            return Listing(replace(decision, verdict=verdict), visibility, connection)
 
         async with AsyncExitStack() as stack:
             listing = await self._enter(stack, lambda: self._database.transaction(snapshot=True), decide_list)
@@ -304,7 +297,7 @@ class Gate:
         self,
         stack: AsyncExitStack,
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
-        decide: Callable[[Snapshot, Connection], Awaitable[T]],
+        decide_in: Callable[[Snapshot, Connection], Awaitable[T]],
     ) -> T:
         """Open a connection or transaction, which `stack` closes, and decide in it under the active policy version. If
         the facts name another active version, close it, load that version and start over. Raises PolicyUnavailable."""
@@ -312,7 +305,7 @@ class Gate:
         for _ in range(MAX_ATTEMPTS):
             try:
                 async with AsyncExitStack() as attempt:
-                    result = await decide(snapshot, await attempt.enter_async_context(connect()))
+                    result = await decide_in(snapshot, await attempt.enter_async_context(connect()))
                     stack.push_async_exit(attempt.pop_all())
                     return result
             except _Behind as behind:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.relationships import bind_parameters, fact_parameters
+from service.authorization.enforcement.step_up import after_step_up
 from service.authorization.engine.row_conditions import fold_rules
 from service.policy import known_words
 from service.policy.access_request import MAX_RULES_PER_DECISION
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.relationships import FactLookup, KindFacts
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import ListRules, RowCondition
+    from service.errors import StepUpNeeded
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest, Rule
 
@@ -31,11 +33,13 @@ class Visibility:
     """`condition` is about a row `r`, for a WHERE clause; $1 and $2 in it are `parameters`, so others start at $3.
 
     `rules` are the names of the rules that can show a row, as in a Verdict. `reach` is a SELECT of the owner_id of
-    every row that can be shown, with repetitions and perhaps more, or None if it can be any. `snapshot`, `principal`,
-    `lookup` and `facts` are what the condition was compiled from. Made by `visible` alone.
+    every row that can be shown, with repetitions and perhaps more, or None if it can be any. `snapshot`,
+    `access_request`, `principal`, `lookup` and `facts` are what the condition was compiled from. Made by `visible`
+    alone.
     """
 
     __slots__ = (
+        "access_request",
         "action",
         "condition",
         "facts",
@@ -56,10 +60,19 @@ class Visibility:
     ) -> None:
         if key is not _KEY:
             raise PermissionError("a Visibility is compiled from rules")
-        self.snapshot, access_request, self.principal, self.lookup, self.facts = asked
-        self.kind, self.action = access_request.kind, access_request.action
+        self.snapshot, self.access_request, self.principal, self.lookup, self.facts = asked
+        self.kind, self.action = self.access_request.kind, self.access_request.action
         self.condition, self.reach, self.rules = compiled
         self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
+
+    def after_step_up(self) -> tuple[Visibility, StepUpNeeded] | None:
+        """The visibility after the best sign-in that the rules ask for, with the challenge for it (RFC 9470); None if
+        no rule asks for more than the present sign-in has."""
+        found = after_step_up(self.snapshot, self.access_request)
+        if found is None:
+            return None
+        access_request, challenge = found
+        return visible(self.snapshot, access_request, self.principal, self.lookup, self.facts), challenge
 
 
 def visible(
