@@ -1,12 +1,12 @@
 """Times a decision beside pycasbin, cedarpy and npm casbin, at 10 to 10,000 rows: `python -m tests.benchmarks.engine`.
 
-Figures only, no verdicts, in microseconds of one run on the same questions. `spread` gives every tenth row to the asked
-action, `same` gives it all rows, the worst case for casbin. `warm` makes the question from words and answers it from
-memory, with the names of its rules; `why` explains a denial whole. `own rows` is stock pycasbin over the action's rows.
+Figures in microseconds, of the same access requests for each engine. `spread` gives every tenth row to the tested
+action; `same` gives it all rows, the worst case for casbin. `warm` makes the request from words and takes the verdict
+from memory, with the names of its rules. `why` explains a denial. `own rows` is stock pycasbin with the rows of the
+action alone.
 
-The second table is of whole requests as enforcement judges them, asked again: a read that is allowed, one that is
-denied and told why, the condition of a list, and what `GET /v1/me` says that one may do. `first` is the first time,
-with casbin's part: the denial, the condition of the list, and all that one may do.
+The second table is about repeated requests as enforcement decides them: an allowed read, a denied one with its reasons,
+the condition of a list, and the capabilities of `GET /v1/me`. `first` is the first time, with casbin's part.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ rows = st.builds(
     st.sampled_from(["any", *SCOPES]),
     st.sampled_from(WHEN),
 )
-questions = st.builds(
+access_requests = st.builds(
     AccessRequest,
     st.just("timesheet"),
     st.just("read"),
@@ -70,7 +70,7 @@ questions = st.builds(
 
 
 @settings(max_examples=example_count(300))
-@given(st.lists(rows, min_size=1, max_size=40, unique=True), questions)
+@given(st.lists(rows, min_size=1, max_size=40, unique=True), access_requests)
 def test_the_nearest_rules_explain_as_all_rules_do(lines: list[str], access_request: AccessRequest) -> None:
     version = policy_forge.snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
     words = access_request, version.vocabulary
