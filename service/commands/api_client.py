@@ -161,7 +161,7 @@ def refused(answer: httpx.Response) -> click.ClickException:
     return click.ClickException("\n".join(map(plain, lines)))
 
 
-def _complaint(one: dict[str, Any]) -> str:
+def _complaint(complaint: dict[str, Any]) -> str:
     """As `Complaint` says it."""
-    place = f"{one['file']}:{one['line']}:{one['column']}" if one["line"] else one["file"]
-    return f"{place}: {one['message']}" + (f" ({one['suggestion']})" if one.get("suggestion") else "")
+    place = f"{complaint['file']}:{complaint['line']}:{complaint['column']}" if complaint["line"] else complaint["file"]
+    return f"{place}: {complaint['message']}" + (f" ({complaint['suggestion']})" if complaint.get("suggestion") else "")

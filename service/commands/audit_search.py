@@ -1,4 +1,4 @@
-"""`timewarden audit search` and `audit history`: auditors' questions on a terminal, or as JSON lines for machines."""
+"""`timewarden audit search` and `audit history`: log queries, printed as a table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     Command = Callable[..., None]
 
 PAGE = 200
-# So many columns hold the table without folding its ids.
+# Columns that the table needs to print ids without folding them.
 WIDE = 200
-# Option, and what it asks.
+# The filters by option name, with their help.
 FILTERS = {
     "person": "A person's id.",
     "email": "A person's e-mail address.",
@@ -52,8 +52,8 @@ limit = click.option("--limit", type=click.IntRange(1, PAGE), default=50, help="
 
 def filters(command: Command) -> Command:
     """One option for each filter."""
-    for name, told in reversed(FILTERS.items()):
-        command = click.option(f"--{name}", help=told)(command)
+    for name, text in reversed(FILTERS.items()):
+        command = click.option(f"--{name}", help=text)(command)
     return command
 
 
@@ -117,47 +117,47 @@ def _records(
 
 def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        for one in found:
-            print(json.dumps(one, ensure_ascii=False, separators=(",", ":")))
+        for record in found:
+            print(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
         return
-    heads = ("when", "kind", "who", "through", "action", "on", "outcome", "why", "record")
+    heads = ("when", "kind", "who", "client", "action", "resource", "outcome", "rule or reason", "record")
     console = Console()
     if console.is_terminal and console.width < WIDE:
-        # Ids would be folded, and could not be copied: one line a cell, and the next record behind an empty line.
-        for one in found:
-            for head, cell in zip(heads, _cells(one), strict=True):
+        # Folded ids could not be copied, so print each cell on its own line, and an empty line between records.
+        for record in found:
+            for head, cell in zip(heads, _cells(record), strict=True):
                 if cell:
-                    console.print(f"{head:>8}  {cell}", markup=False, highlight=False, soft_wrap=True)
+                    console.print(f"{head:>14}  {cell}", markup=False, highlight=False, soft_wrap=True)
             console.print()
         return
     shown = table(*heads)
-    for one in found:
-        shown.add_row(*map(escape, _cells(one)))
+    for record in found:
+        shown.add_row(*map(escape, _cells(record)))
     (console if console.is_terminal else Console(width=WIDE)).print(shown)
 
 
-def _cells(one: dict[str, Any]) -> list[str]:
-    record = one["record"]
+def _cells(found: dict[str, Any]) -> list[str]:
+    record = found["record"]
     principal, resource = record.get("principal") or {}, record.get("resource") or {}
     who = principal.get("person") or ""
     thing = f"{resource.get('kind') or ''} {resource.get('id') or ''}".strip()
-    why = ", ".join([*record.get("rules", []), *[str(value) for value in (one.get("texts") or {}).values()]])
+    why = ", ".join([*record.get("rules", []), *[str(value) for value in (found.get("texts") or {}).values()]])
     outcome = record.get("outcome") or _step(record.get("change") or {})
     return [
-        when(str(record.get("decided_at", one["at"]))),
-        one["kind"],
-        one["names"].get(who, who),
+        when(str(record.get("decided_at", found["at"]))),
+        found["kind"],
+        found["names"].get(who, who),
         principal.get("client") or "",
         record.get("action") or record.get("event") or "",
         thing,
         outcome + (" (not applied)" if record.get("applied") is False and outcome == "allow" else ""),
         why or record.get("reason") or "",
-        one["id"],
+        found["id"],
     ]
 
 
 def _step(change: dict[str, Any]) -> str:
-    """The states before and after, where there are any; of a change within one state, the version that it made."""
+    """The states before and after; for a change within one state, the new version."""
     states = [str((change.get(side) or {}).get("state") or "-") for side in ("from", "to")]
     if states == ["-", "-"]:
         return ""

@@ -1,4 +1,4 @@
-"""`timewarden migrate`: the schema and the opened log, as the owner of the database; and how commands reach it so."""
+"""`timewarden migrate`: bring the schema up to date and open the log, as the owner of the database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def migrate() -> None:
 
 
 async def migrate_database(owner_url: str) -> None:
-    """Migrate and open the log, as the owner of the database. Both do nothing when they were done before."""
+    """Migrate and open the log, as the owner of the database. Doing it again changes nothing."""
     async with owner_database(owner_url, "migrate") as database:
         with translate_connection_errors(owner_url):
             await run_migrations(owner_url, say=_say)
@@ -40,8 +40,8 @@ async def migrate_database(owner_url: str) -> None:
 
 @asynccontextmanager
 async def owner_database(owner_url: str, name: str, *, longest: float = 30.0) -> AsyncIterator[Database]:
-    """The database as its owner, for the command `name`, whose statements take `longest` seconds at most. Raises
-    Misconfigured, which tells whose role was given instead, and DatabaseUnavailable."""
+    """Connect as the owner of the database for the command `name`, whose statements take `longest` seconds at most.
+    Raises Misconfigured for another role, and DatabaseUnavailable."""
     database = Database(owner_url, size=1, timeout=longest, name=name, enforced=False)
     await database.open()
     try:

@@ -36,7 +36,9 @@ def demo_token(who: str, scopes: tuple[str, ...] = (), *, mfa: bool = False, opa
         ).access_token
     client = CLIENTS.get(who)
     if client is None or client.secret is None or "client_credentials" not in client.grants:
-        known = ", ".join([*PEOPLE, *(one.client_id for one in CLIENTS.values() if "client_credentials" in one.grants)])
+        known = ", ".join(
+            [*PEOPLE, *(client.client_id for client in CLIENTS.values() if "client_credentials" in client.grants)]
+        )
         raise click.ClickException(f"Unknown person or client '{who}'; known are {known}")
     return asyncio.run(
         sign_in.client_credentials_token(issuer, client.client_id, client.secret, scopes, opaque=opaque)

@@ -111,11 +111,11 @@ def _problems_here(reports: Sequence[KeeperReport]) -> list[str]:
     if not reports:
         return ["no keeper ran here within a day"]
     newest = [report for report in reports if report.process == reports[0].process]
-    told = {one.part: one for one in newest}
+    told = {report.part: report for report in newest}
     problems = [f"{newest[0].process} has never reported its {part}" for part in PARTS if part not in told]
-    for part, one in told.items():
-        if one.silent:
-            problems.append(f"{one.process} has not reported its {part} for {one.age:.0f} s")
-        elif not one.ready:
-            problems.append(f"{one.process}: its {part} is not ready: {one.detail}")
+    for part, report in told.items():
+        if report.silent:
+            problems.append(f"{report.process} has not reported its {part} for {report.age:.0f} s")
+        elif not report.ready:
+            problems.append(f"{report.process}: its {part} is not ready: {report.detail}")
     return problems

@@ -45,12 +45,12 @@ FURTHER = {
 
 @click.group(cls=LazyGroup, modules=lambda: FURTHER)
 def policy() -> None:
-    """Read, try, propose and activate policy versions."""
+    """Read, test, propose and activate policy versions."""
 
 
 @policy.command()
 def bootstrap() -> None:
-    """Make TIMEWARDEN_POLICIES_DIRECTORY version 1, as the database's owner. Does nothing when there is a version."""
+    """Load TIMEWARDEN_POLICIES_DIRECTORY as version 1, as the database's owner. Does nothing if a version exists."""
     settings = configuration.load()
     settings.need("database_url")
     try:
@@ -106,7 +106,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
 @as_json
 @as_person
 def activate(number: int | str, expected: int | None, *, yes: bool, as_json: bool, person: str | None) -> None:
-    """Let version NUMBER decide, from the next request on; it may be an older one. `latest` is the newest proposal."""
+    """Activate version NUMBER, which may be an older one. `latest` is the newest proposal."""
     api = connect(person)
     if expected is None:
         expected = active_number(api)

@@ -1,4 +1,4 @@
-"""`timewarden policy diff`: rows and verdicts that differ, from one version to another or to the files in hand."""
+"""`timewarden policy diff`: rows and verdicts that differ, between two versions, or a version and the policy files."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def diff(
     exit_code: bool,
     person: str | None,
 ) -> None:
-    """Show which rows differ and whose verdicts change, from the version that decides to the files, or to VERSION, a
-    number or `latest`."""
+    """Show which rows and verdicts differ between the active version and the policy files, or VERSION, a number or
+    `latest`."""
     api = connect(person)
     version, against = resolve_version(api, version), resolve_version(api, against)
     if version is None:
@@ -58,7 +58,7 @@ def diff(
 
 
 def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
-    """The files in hand beside a stored version, compared here. Raises PolicyRejected for files that cannot be read."""
+    """Compare the policy files with a stored version, in this process. Raises PolicyRejected for unreadable files."""
     after = parse(PolicyText.read(directory))
     stored = api.call("GET", f"{VERSIONS}/{against}")
     texts = {name: stored[name] for name in ("model", "rules", "vocabulary", "cases")}

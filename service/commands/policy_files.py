@@ -1,6 +1,4 @@
-"""Do the files of a policy differ from the version that decides? The database is the truth: that is said, and nothing
-else done. Owns no state.
-"""
+"""Compares the policy files with the active version, which is in the database. Reads only."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ Comparison: TypeAlias = Literal["same", "different", "unreadable", "absent"]
 
 
 def compare_files(directory: Path, digest: str) -> Comparison:
-    """How the files stand to the version with this digest."""
+    """Compare the files with the version that has this digest."""
     if not directory.is_dir():
         return "absent"
     try:
@@ -27,12 +25,12 @@ def compare_files(directory: Path, digest: str) -> Comparison:
 
 
 def files_differ(directory: Path, digest: str) -> bool:
-    """Whether there are files, and they are not those of the version with this digest."""
+    """Whether policy files exist and differ from the version with this digest."""
     return compare_files(directory, digest) in {"different", "unreadable"}
 
 
 def describe_difference(directory: Path, active: int) -> str:
-    """What to say of files that differ."""
+    """The warning about files that differ from the active version."""
     return (
         f"{directory}/ differs from the active policy version {active}, which still "
         "decides; `timewarden policy diff` shows the differences, `timewarden policy propose` proposes the files."

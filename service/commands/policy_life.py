@@ -1,4 +1,4 @@
-"""`timewarden policy rollback` and `policy status`: back to the version before; what decides where. Own no state."""
+"""`timewarden policy rollback` and `policy status`: go back to the previous version; show what replicas use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @as_json
 @as_person
 def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None:
-    """Let the version decide that did so before the active one. Twice goes back twice."""
+    """Activate the version that decided before the active one. A second rollback goes back one more."""
     api = connect(person)
     if expected is None:
         expected = active_number(api)
@@ -45,7 +45,7 @@ def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None
 @as_json
 @as_person
 def status(directory: Path, *, as_json: bool, person: str | None) -> None:
-    """Show the active version, what each replica decides by, and whether the files here differ from it."""
+    """Show the active version, the version of each replica, and whether the policy files differ from it."""
     api = connect(person)
     active = api.call("GET", "/v1/policies/active")
     replicas = api.call("GET", "/v1/policies/replicas")["items"]

@@ -1,7 +1,4 @@
-"""`timewarden policy replay` and `replays`: what a version would have said to recorded requests, before it decides any.
-
-Own no state.
-"""
+"""`timewarden policy replay` and `replays`: what a version would have decided on recorded requests."""
 
 from __future__ import annotations
 
@@ -78,11 +75,11 @@ def replays(*, as_json: bool, person: str | None) -> None:
         print(json.dumps(found, indent=2))
         return
     shown = table("replay", "version", "state", "progress", "asked at", "ended at", "of", "problem")
-    for one in found:
-        times = when(one["asked_at"]), when(one["ended_at"])
-        progress = f"{100 * one['progress']:.0f} %"
-        about = one["id"], str(one["version"] or "as decided"), one["state"], progress, *times
-        shown.add_row(*about, _filters(one["filters"]), one["problem"] or "")
+    for job in found:
+        times = when(job["asked_at"]), when(job["ended_at"])
+        progress = f"{100 * job['progress']:.0f} %"
+        about = job["id"], str(job["version"] or "as decided"), job["state"], progress, *times
+        shown.add_row(*about, _filters(job["filters"]), job["problem"] or "")
     Console().print(shown)
 
 

@@ -1,4 +1,4 @@
-"""`timewarden policy simulate`: what a version would decide, of somebody and something real or imagined, and why."""
+"""`timewarden policy simulate`: what a version would decide on an access request, and why."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def _show(found: dict[str, Any]) -> None:
         f"[{'green' if allowed else 'red'}]{found['verdict']}[/] ({found['reason']}{by}), version {found['version']}"
     ]
     lines += [f"  sentence for the caller: {quoted(sentence)}" for sentence in found["told"]]
-    lines += [f"  {quoted(one['rule'])} denies it{_grounds(one)}" for one in found["denied_because"]]
+    lines += [f"  {quoted(rule['rule'])} denies it{_grounds(rule)}" for rule in found["denied_because"]]
     wants = "would allow but for"
     if found["denied_because"] and found["near_misses"]:
-        # Whoever had what these want would be denied all the same.
+        # A denial stands even if the missing conditions were met.
         lines.append("  without that denial, still no rule would allow it:")
         wants = "lacks"
     lines += [f"  {quoted(near_miss['rule'])} {wants} {_words(near_miss)}" for near_miss in found["near_misses"]]

@@ -1,4 +1,4 @@
-"""`timewarden policy test`: the files in hand, tried here and without a service. Owns no state."""
+"""`timewarden policy test`: check the policy files without a service. Owns no state."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @directory
 @as_json
 def test(directory: Path, *, as_json: bool) -> None:
-    """Read the files, check the laws and run the cases, here and without a service.
+    """Read the policy files, check the laws and run the cases, without a service.
 
-    Shows passes and failures by rule, and which rows and words no case exercises. Ends with exit code 1 when the policy
-    would be refused.
+    Shows passes and failures by rule, and which rows and words no case exercises. Exits with 1 if the policy would be
+    rejected.
     """
     try:
         found = trial(PolicyText.read(directory))
@@ -52,7 +52,7 @@ def document(found: Trial) -> dict[str, object]:
         "rules": [asdict(tally) for tally in found.tallies],
         "complaints": [asdict(complaint) for complaint in found.complaints],
         "warnings": [asdict(warning) for warning in found.warnings],
-        "untried": [asdict(one) for one in found.untried],
+        "untried": [asdict(warning) for warning in found.untried],
     }
 
 
@@ -70,13 +70,13 @@ def _show(found: Trial, directory: Path) -> None:
         console.print(f"{found.passed} cases pass, {found.failed} fail; they name {decided} of {rules} rules.")
     for what, complaints in (("untried", found.untried), ("warning", found.warnings), ("error", found.complaints)):
         for complaint in complaints:
-            console.print(quoted(f"{what}: {_placed(complaint, directory)}"))
+            console.print(quoted(f"{what}: {_path_of(complaint, directory)}"))
     if found.good:
         console.print("The policy is valid: it can be read, keeps the laws and passes its cases.")
     else:
-        console.print("This policy would be refused.")
+        console.print("The policy would be rejected.")
 
 
-def _placed(complaint: Complaint, directory: Path) -> str:
-    """With the file as one would open it."""
+def _path_of(complaint: Complaint, directory: Path) -> str:
+    """The complaint with the path of its file."""
     return f"{directory}/{complaint}"

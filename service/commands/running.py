@@ -1,4 +1,4 @@
-"""Where the service that `timewarden up` started can be reached: read from its state directory. Owns no state."""
+"""The addresses of the service that `timewarden up` started, in a file of its state directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NotRunning(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Addresses of what runs, and the process that owns it."""
+    """The addresses of a running service, and the id of its process."""
 
     pid: int
     api: str
@@ -37,7 +37,7 @@ def state_directory() -> Path:
 
 
 def running() -> Running:
-    """What runs from the state directory. Raises NotRunning."""
+    """Read the addresses of the running service. Raises NotRunning."""
     file = state_directory() / FILE
     try:
         found = Running(**json.loads(file.read_text(encoding="utf-8")))
@@ -48,7 +48,7 @@ def running() -> Running:
 
 
 def announce(found: Running) -> None:
-    """Write down what runs, for the commands of other terminals; readable by its owner alone (it holds a password)."""
+    """Write the addresses for commands in other terminals. Only the owner may read the file: it holds a password."""
     file = state_directory() / FILE
     new = file.with_suffix(".new")
     new.touch(mode=0o600)
@@ -57,5 +57,5 @@ def announce(found: Running) -> None:
 
 
 def withdraw() -> None:
-    """Nothing runs any more."""
+    """Remove the file: the service has stopped."""
     (state_directory() / FILE).unlink(missing_ok=True)

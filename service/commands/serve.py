@@ -1,4 +1,4 @@
-"""`timewarden serve`: the API, in as many worker processes as asked. Everything durable is in Postgres."""
+"""`timewarden serve`: the API with its worker processes. Everything durable is in Postgres."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
     guard_standard_error()
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
-    # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
+    # Nothing connects yet. A wrong setting is reported once, here, instead of by every worker.
     app.build(settings)
     listener = inherit(fd) if fd is not None else listen(settings.host, settings.port, setting="TIMEWARDEN_PORT")
     management = (
@@ -69,8 +69,8 @@ async def _run_until_signal(
 
 
 def allowed_connections(wanted: int) -> int:
-    """As many connections of a worker as wanted, or, with a warning, as many as the limit of open files allows. Granian
-    raises the soft limit to the hard one when it is loaded."""
+    """The connections of a worker: as many as wanted, or, with a warning, as many as the limit of open files allows.
+    Granian raises the soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + OTHER_FILES
     if hard == resource.RLIM_INFINITY or hard >= needed:
@@ -81,8 +81,10 @@ def allowed_connections(wanted: int) -> int:
 
 
 async def look_at_database(settings: configuration.Settings) -> None:
-    """Refuse a role that could rewrite the log and a policy that cannot be read, and tell of policy files that differ.
-    Raises Misconfigured, PolicyUnavailable."""
+    """Check the database role and the active policy, and warn of policy files that differ.
+
+    Raises Misconfigured for a role that could rewrite the log and for a policy that this release cannot read, and
+    PolicyUnavailable."""
     database = Database(settings.database_url, size=1, timeout=settings.database_timeout, name="start")
     await database.open()
     try:

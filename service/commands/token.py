@@ -1,4 +1,4 @@
-"""`timewarden token`: why a token is taken or refused, check by check; in development also tokens of demo people."""
+"""`timewarden token`: explain why a token is accepted or refused; in development, get tokens of demo people."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if importlib.util.find_spec("service.development") is not None:
 def explain(*, as_json: bool) -> None:
     """Read a token from standard input and print, check by check, why the API accepts or refuses it.
 
-    It is judged by the settings of this process, with the issuer's keys fetched now, and it is never printed. Exit code
-    0: accepted, 1: refused, 2: it could not be judged. Revocation and proofs of possession belong to requests.
+    It is verified with the settings of this process and the keys that the issuer publishes now. The token is never
+    printed. Exit code 0: accepted, 1: refused, 2: undecided. Revocation and proofs of possession are not checked.
     """
     told = asyncio.run(_explain(_read_token(), _issuers()))
     print(json.dumps(asdict(told), indent=2) if as_json else _text(told))
@@ -54,7 +54,7 @@ async def _explain(presented: bytes, issuers: list[Issuer]) -> TokenExplanation:
 
 
 def _read_token() -> bytes:
-    """One token, never from the command line, which other users of the machine can see. `Bearer` before it is fine."""
+    """Read one token, with or without `Bearer`. Other users of the machine could see it on the command line."""
     if sys.stdin.isatty():
         given = str(click.prompt("Token (not shown)", hide_input=True, err=True))
     else:
@@ -68,7 +68,7 @@ def _read_token() -> bytes:
 
 
 def _issuers() -> list[Issuer]:
-    """Those of the environment; with none there, the one of what `timewarden up` started."""
+    """The issuers of the environment, or else the issuer that `timewarden up` started."""
     from service import settings as configuration  # noqa: PLC0415 — slow to load
     from service.app import issuers_of  # noqa: PLC0415 — slow to load
 
@@ -93,7 +93,7 @@ def _text(told: TokenExplanation) -> str:
     if told.verdict == "accepted":
         lines += [
             f"  issuer   {told.issuer}",
-            f"  asker    a {told.kind}, client {told.client}",
+            f"  caller   a {told.kind}, client {told.client}",
             f"  scopes   {' '.join(told.scopes) or 'none'}",
             f"  roles    {' '.join(told.roles) or 'none'}",
             f"  expires  in {told.expires_in} seconds",

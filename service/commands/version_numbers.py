@@ -1,7 +1,7 @@
 """Numbers of policy versions on the command line, where `latest` stands for the newest. Owns no state.
 
-Another author may have proposed meanwhile, so whatever activates the newest says whose it is, and asks where that is
-not the caller's own.
+Another author may propose a version at any time. So `activate latest` names the author, and asks for confirmation if
+the newest version is not the caller's own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class VersionNumber(click.ParamType[int | str]):
 
 
 def resolve_version(api: ApiClient, given: int | str | None) -> int | None:
-    """The number that is meant."""
+    """The number of a version; `latest` is looked up."""
     return int(newest_version(api)["number"]) if given == LATEST else None if given is None else int(given)
 
 
@@ -47,11 +47,11 @@ def newest_version(api: ApiClient) -> dict[str, Any]:
 
 
 def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
-    """The newest version, to be activated in place of `active`: told on standard error with its author and message.
+    """Choose the newest version for activation in place of `active`; print its author and message on standard error.
 
-    It must wait, so that nothing that was left is turned on again by accident. Unless `yes` was said, a version of
-    somebody else, or one that was proposed beside another active version, is asked about on a terminal and refused
-    without one. Raises ClickException.
+    It must be a proposal, so that no retired version is activated by accident. Without `yes`, a version of another
+    author, or one proposed under another active version, needs confirmation; without a terminal it is refused. Raises
+    ClickException.
     """
     version = newest_version(api)
     number, message = version["number"], plain(version["message"])
@@ -86,8 +86,8 @@ def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
 
 
 def _is_own(api: ApiClient, version: dict[str, Any]) -> bool:
-    """Whether the caller proposed it: the same person, whatever app they used, or the same client for itself. Whom the
-    policy does not tell who they are counts as somebody else."""
+    """Whether the caller proposed it: the same person through any client, or the same client for itself. A caller who
+    may not read /v1/me counts as another author."""
     answer = api.response("GET", "/v1/me")
     if not answer.is_success:
         return False
