@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from tests.token_forge import ABSENT, encoded
+from tests.token_forge import ABSENT, encode_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,17 +48,17 @@ class ProofKey:
         """RFC 7638, computed here apart from the service's own."""
         required = sorted(name for name in self.jwk if name in {"crv", "kty", "x", "y", "n", "e"})
         plain = "{" + ",".join(f'"{name}":"{self.jwk[name]}"' for name in required) + "}"
-        return encoded(hashlib.sha256(plain.encode()).digest()).decode()
+        return encode_part(hashlib.sha256(plain.encode()).digest()).decode()
 
     def header(self, **changes: Any) -> dict[str, Any]:
         """A proof's header; ABSENT takes a member out."""
-        return _changed({"typ": "dpop+jwt", "alg": self.alg, "jwk": self.jwk}, changes)
+        return _apply({"typ": "dpop+jwt", "alg": self.alg, "jwk": self.jwk}, changes)
 
     def sign(self, head: bytes | Mapping[str, Any], body: bytes | Mapping[str, Any]) -> bytes:
         """A compact JWS over any header and payload."""
         parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (head, body)]
-        data = b".".join(encoded(part) for part in parts)
-        return data + b"." + encoded(raw_signature(self.key, self.alg, data))
+        data = b".".join(encode_part(part) for part in parts)
+        return data + b"." + encode_part(raw_signature(self.key, self.alg, data))
 
     def proof(self, method: str, url: str, token: bytes | str | None = None, **changes: Any) -> bytes:
         """A good proof for one request, its claims changed."""
@@ -80,12 +80,12 @@ def proof_claims(method: str, url: str, token: bytes | str | None = None, **chan
     claims: dict[str, Any] = {"jti": str(uuid.uuid4()), "htm": method, "htu": url, "iat": int(time.time())}
     if token is not None:
         claims["ath"] = hash_of(token)
-    return _changed(claims, changes)
+    return _apply(claims, changes)
 
 
 def hash_of(token: bytes | str) -> str:
     """The `ath` of a token."""
-    return encoded(hashlib.sha256(token if isinstance(token, bytes) else token.encode()).digest()).decode()
+    return encode_part(hashlib.sha256(token if isinstance(token, bytes) else token.encode()).digest()).decode()
 
 
 def public_jwk(key: PrivateKey) -> dict[str, Any]:
@@ -119,5 +119,5 @@ def raw_signature(key: PrivateKey, alg: str, data: bytes) -> bytes:
     return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
 
-def _changed(good: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _apply(good: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**good, **changes}.items() if value is not ABSENT}

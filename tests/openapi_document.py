@@ -28,9 +28,9 @@ def app() -> Litestar:
 
 def document() -> dict[str, Any]:
     """The document, as /openapi.json serves it; also what the files in tests/golden/openapi hold. A copy each time."""
-    return deepcopy(_made())
+    return deepcopy(_make())
 
 
 @cache
-def _made() -> dict[str, Any]:
+def _make() -> dict[str, Any]:
     return build_document(app())

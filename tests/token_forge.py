@@ -104,16 +104,16 @@ def header(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in good.items() if value is not ABSENT}
 
 
-def encoded(data: bytes) -> bytes:
+def encode_part(data: bytes) -> bytes:
     """base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def signed(head: bytes | Mapping[str, Any], body: bytes | Mapping[str, Any], key: PrivateKey | None = None) -> bytes:
+def sign(head: bytes | Mapping[str, Any], body: bytes | Mapping[str, Any], key: PrivateKey | None = None) -> bytes:
     """A compact JWS over any header and payload; the signature is that of the header's family, by default RS256."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (head, body)]
-    signing_input = b".".join(encoded(part) for part in parts)
-    return signing_input + b"." + encoded(signature(signing_input, key or rsa_key(), parts[0]))
+    signing_input = b".".join(encode_part(part) for part in parts)
+    return signing_input + b"." + encode_part(signature(signing_input, key or rsa_key(), parts[0]))
 
 
 def signature(data: bytes, key: PrivateKey, head: bytes = b"") -> bytes:
@@ -130,12 +130,12 @@ def signature(data: bytes, key: PrivateKey, head: bytes = b"") -> bytes:
 
 def good_token(**changes: Any) -> bytes:
     """An RS256 token with these claims."""
-    return signed(header(), claims(**changes))
+    return sign(header(), claims(**changes))
 
 
 def good_ec_token(**changes: Any) -> bytes:
     """An ES256 token with these claims."""
-    return signed(header(alg="ES256", kid="ec-1"), claims(**changes), ec_key())
+    return sign(header(alg="ES256", kid="ec-1"), claims(**changes), ec_key())
 
 
 Members = dict[str, Any]
@@ -163,37 +163,37 @@ CLAIM_FAULTS: Mapping[str, Callable[[Members], Members]] = {
 
 
 def change_signature(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
-    start, _, last = signed(head, body, key).rpartition(b".")
+    start, _, last = sign(head, body, key).rpartition(b".")
     raw = base64.urlsafe_b64decode(last + b"==")
-    return start + b"." + encoded(bytes([raw[0] ^ 1]) + raw[1:])
+    return start + b"." + encode_part(bytes([raw[0] ^ 1]) + raw[1:])
 
 
 def change_claims(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
-    first, _, last = signed(head, body, key).split(b".")
-    return b".".join((first, encoded(json.dumps({**body, "sub": "dev|adam"}).encode()), last))
+    first, _, last = sign(head, body, key).split(b".")
+    return b".".join((first, encode_part(json.dumps({**body, "sub": "dev|adam"}).encode()), last))
 
 
 def remove_signature(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
-    return signed({**head, "alg": "none"}, body, key).rpartition(b".")[0] + b"."
+    return sign({**head, "alg": "none"}, body, key).rpartition(b".")[0] + b"."
 
 
 def use_public_key_as_secret(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     secret = key.public_key().public_bytes(serialization.Encoding.PEM, form)
-    start = b".".join(encoded(json.dumps(part).encode()) for part in ({**head, "alg": "HS256"}, body))
-    return start + b"." + encoded(hmac.digest(secret, start, "sha256"))
+    start = b".".join(encode_part(json.dumps(part).encode()) for part in ({**head, "alg": "HS256"}, body))
+    return start + b"." + encode_part(hmac.digest(secret, start, "sha256"))
 
 
 def embed_key(head: Members, body: Members, _: rsa.RSAPrivateKey) -> bytes:
-    return signed({**head, "jwk": jwk(rsa_key("attacker"), None)}, body, rsa_key("attacker"))
+    return sign({**head, "jwk": jwk(rsa_key("attacker"), None)}, body, rsa_key("attacker"))
 
 
 def add_extension(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
-    return signed({**head, "crit": ["no-such-extension"], "no-such-extension": True}, body, key)
+    return sign({**head, "crit": ["no-such-extension"], "no-such-extension": True}, body, key)
 
 
 def repeat_claim(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
-    return signed(head, json.dumps(body).encode()[:-1] + b',"sub":"dev|adam"}', key)
+    return sign(head, json.dumps(body).encode()[:-1] + b',"sub":"dev|adam"}', key)
 
 
 TOKEN_FAULTS: Mapping[str, Callable[[Members, Members, rsa.RSAPrivateKey], bytes]] = {
@@ -201,8 +201,8 @@ TOKEN_FAULTS: Mapping[str, Callable[[Members, Members, rsa.RSAPrivateKey], bytes
     "changed-claims": change_claims,
     "unsigned": remove_signature,
     "public-key-as-secret": use_public_key_as_secret,
-    "unknown-key": lambda head, body, _: signed({**head, "kid": "no-such-key"}, body, rsa_key("attacker")),
-    "foreign-key": lambda head, body, _: signed(head, body, rsa_key("attacker")),
+    "unknown-key": lambda head, body, _: sign({**head, "kid": "no-such-key"}, body, rsa_key("attacker")),
+    "foreign-key": lambda head, body, _: sign(head, body, rsa_key("attacker")),
     "embedded-key": embed_key,
     "critical": add_extension,
     "repeated-claim": repeat_claim,
@@ -215,7 +215,7 @@ def forge(fault: str, head: Members, body: Members, key: rsa.RSAPrivateKey) -> b
     if fault in TOKEN_FAULTS:
         return TOKEN_FAULTS[fault](head, body, key)
     changed = {**body, **CLAIM_FAULTS[fault](body)}
-    return signed(head, {name: value for name, value in changed.items() if value is not ABSENT}, key)
+    return sign(head, {name: value for name, value in changed.items() if value is not ABSENT}, key)
 
 
 class HeldKeys:

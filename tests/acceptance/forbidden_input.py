@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DOCUMENT = document()
 
 
-def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolve(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """A schema, or the shared one, or the one besides null, that it stands for."""
     while True:
         if "$ref" in schema:
@@ -39,7 +39,7 @@ def forbids(schema: Mapping[str, Any], value: object) -> bool:
 
 def places(schema: Mapping[str, Any], example: Any, at: str = "") -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:
     """Every field below an example: its path as complaints spell it, the keys that lead to it, and its schema."""
-    schema = resolved(schema)
+    schema = resolve(schema)
     if isinstance(example, dict):
         for name, field in schema.get("properties", {}).items():
             path = f"{at}.{name}" if at else name

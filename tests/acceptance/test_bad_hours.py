@@ -25,27 +25,27 @@ NOT_MINUTES += ["1e400", "true", "null", "[60]", "{}"]
 NO_JSON = ["NaN", "Infinity", "-Infinity", "0x3c", "+60", "060", "1_000", "60.", ".5"]
 
 
-async def entered(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.Response:
+async def enter(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.Response:
     day = sheet.json()["period_start"]
     content = f'{{"day":"{day}","project":"ATLAS","minutes":{minutes}}}'.encode()
     path = f"{SHEETS}/{sheet.json()['id']}/entries"
     return await caller.send("POST", path, content=content, if_match=sheet.headers["ETag"])
 
 
-async def patched(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.Response:
+async def patch(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.Response:
     path = f"{SHEETS}/{sheet.json()['id']}/entries/{sheet.json()['entries'][0]['id']}"
     headers, content = {"Content-Type": MERGE_PATCH}, f'{{"minutes":{minutes}}}'.encode()
     return await caller.send("PATCH", path, content=content, headers=headers, if_match=sheet.headers["ETag"])
 
 
-async def unchanged(caller: Caller, sheet: httpx.Response) -> bool:
+async def assert_unchanged(caller: Caller, sheet: httpx.Response) -> bool:
     return bool((await caller.get(f"{SHEETS}/{sheet.json()['id']}")).json() == sheet.json())
 
 
 async def test_minutes_are_whole_and_those_of_one_day(callers: Callers) -> None:
     ana = await callers("ana")
     sheet = await draft(ana)
-    for send in (entered, patched):
+    for send in (enter, patch):
         for minutes in NOT_MINUTES:
             assert fields(await send(ana, sheet, minutes)) == ["minutes"], minutes
         for minutes in NO_JSON:
@@ -54,14 +54,14 @@ async def test_minutes_are_whole_and_those_of_one_day(callers: Callers) -> None:
                 problem(answer, 400, "malformed-request")
             else:
                 assert fields(answer) == ["minutes"], minutes
-    assert await unchanged(ana, sheet)
+    assert await assert_unchanged(ana, sheet)
 
 
 async def test_a_day_has_no_more_minutes_than_it_has(callers: Callers) -> None:
     ana = await callers("ana")
     sheet = await draft(ana, minutes=1000)
-    assert fields(await entered(ana, sheet, "441")) == ["minutes"]
-    assert (await entered(ana, sheet, "440")).status_code == 201
+    assert fields(await enter(ana, sheet, "441")) == ["minutes"]
+    assert (await enter(ana, sheet, "440")).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_a_day_lies_in_the_sheets_week(callers: Callers, day: Callable[...
     entry = {"day": wrong, "project": "ATLAS", "minutes": 60}
     path = f"{SHEETS}/{sheet.json()['id']}/entries"
     assert fields(await ana.post(path, entry, if_match=sheet.headers["ETag"])) == ["day"]
-    assert await unchanged(ana, sheet)
+    assert await assert_unchanged(ana, sheet)
 
 
 async def test_hours_go_to_projects_that_are_known(callers: Callers) -> None:
@@ -93,7 +93,7 @@ async def test_hours_go_to_projects_that_are_known(callers: Callers) -> None:
     for project in ("NOWHERE", "atlas", "ATLAS.", "A" * 40):
         entry = {"day": sheet.json()["period_start"], "project": project, "minutes": 60}
         assert fields(await ana.post(path, entry, if_match=sheet.headers["ETag"])) == ["project"], project
-    assert await unchanged(ana, sheet)
+    assert await assert_unchanged(ana, sheet)
 
 
 async def test_a_week_begins_on_its_monday_and_overlaps_no_other(callers: Callers) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from service.web.openapi.document import operations
 from tests.acceptance.caller import problem
-from tests.acceptance.forbidden_input import DOCUMENT, forbids, places, resolved, with_value
+from tests.acceptance.forbidden_input import DOCUMENT, forbids, places, resolve, with_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ WRONG: list[Any] = [
     [None],
     {},
 ]
-# What no text may hold, whatever its schema says, and what is odd but may be meant.
+# Characters that no text may hold, and characters that are odd but allowed.
 NEVER, ODD = ("A\u0000B", "A\ud800B"), "\u202eABC\ufffe\U000e0001\u0300"
 WRITTEN_WRONG = [
     b"[]",
@@ -94,7 +94,7 @@ WITH_FILE = [
 WITH_PARAMETERS = [pytest.param(*entry, id=f"{entry[0]} {entry[1]}") for entry in EVERY if entry[2].get("parameters")]
 
 
-def filled(path: str) -> str:
+def fill_path(path: str) -> str:
     concrete = path.replace("{number}", "1").replace("{role}", "auditor").replace("{code}", "NOWHERE")
     return re.sub(r"\{[a-z_]+\}", EXAMPLE_ID, concrete)
 
@@ -105,11 +105,11 @@ async def somebody(callers: Callers, operation: Mapping[str, Any]) -> Caller:
     return await callers(WHO[scopes[0]] if scopes else "ana")
 
 
-async def sent(caller: Caller, method: str, path: str, kind: str, content: bytes) -> httpx.Response:
-    return await caller.send(method, filled(path), content=content, headers={"Content-Type": kind}, if_match='"1"')
+async def send(caller: Caller, method: str, path: str, kind: str, content: bytes) -> httpx.Response:
+    return await caller.send(method, fill_path(path), content=content, headers={"Content-Type": kind}, if_match='"1"')
 
 
-def named(answer: httpx.Response) -> list[str]:
+def assert_named(answer: httpx.Response) -> list[str]:
     return [field["field"] for field in problem(answer, 422, "invalid-field")["fields"]]
 
 
@@ -127,19 +127,19 @@ async def test_every_field_of_every_body_refuses_what_the_document_forbids_by_it
 ) -> None:
     caller, kind = await somebody(callers, operation), str(json_kind(operation))
     schema = operation["requestBody"]["content"][kind]["schema"]
-    example = resolved(schema)["examples"][0]
+    example = resolve(schema)["examples"][0]
     tried = 0
     for field, keys, said in places(schema, example):
         for value in WRONG:
             if not forbids(said, value):
                 continue
-            answer = await sent(caller, method, path, kind, json.dumps(with_value(example, keys, value)).encode())
-            told = named(answer)
+            answer = await send(caller, method, path, kind, json.dumps(with_value(example, keys, value)).encode())
+            told = assert_named(answer)
             assert any(name == field or name.startswith((f"{field}.", f"{field}[")) for name in told), (
                 f"{field} = {str(value)[:60]}: {answer.text}"
             )
             tried += 1
-    assert tried or not resolved(schema)["properties"]
+    assert tried or not resolve(schema)["properties"]
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
@@ -148,11 +148,11 @@ async def test_no_text_of_any_body_is_our_fault(
 ) -> None:
     caller, kind = await somebody(callers, operation), str(json_kind(operation))
     schema = operation["requestBody"]["content"][kind]["schema"]
-    example = resolved(schema)["examples"][0]
+    example = resolve(schema)["examples"][0]
     for _, keys, said in places(schema, example):
         for value in (*NEVER, ODD):
             if not forbids(said, value):
-                answer = await sent(caller, method, path, kind, json.dumps(with_value(example, keys, value)).encode())
+                answer = await send(caller, method, path, kind, json.dumps(with_value(example, keys, value)).encode())
                 is_explained(answer)
                 assert value == ODD or answer.status_code >= 400, answer.text
 
@@ -162,21 +162,21 @@ async def test_what_no_object_is_and_members_that_are_missing_or_unknown_are_exp
     callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
     caller, kind = await somebody(callers, operation), str(json_kind(operation))
-    schema = resolved(operation["requestBody"]["content"][kind]["schema"])
+    schema = resolve(operation["requestBody"]["content"][kind]["schema"])
     example = schema["examples"][0]
     for content in WRITTEN_WRONG:
-        answer = await sent(caller, method, path, kind, content)
+        answer = await send(caller, method, path, kind, content)
         assert answer.status_code in {400, 422} or content == b"", answer.text
         is_explained(answer)
     for name in schema.get("required", ()):
         less = {member: value for member, value in example.items() if member != name}
-        assert named(await sent(caller, method, path, kind, json.dumps(less).encode())) == [name]
+        assert assert_named(await send(caller, method, path, kind, json.dumps(less).encode())) == [name]
     more = json.dumps({**example, "surprise": 1}).encode()
-    assert named(await sent(caller, method, path, kind, more)) == ["surprise"]
+    assert assert_named(await send(caller, method, path, kind, more)) == ["surprise"]
     if example:
         name, value = next(iter(example.items()))
         twice = json.dumps(example)[:-1] + f", {json.dumps(name)}: {json.dumps(value)}}}"
-        assert named(await sent(caller, method, path, kind, twice.encode())) == [name]
+        assert assert_named(await send(caller, method, path, kind, twice.encode())) == [name]
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
@@ -186,7 +186,7 @@ async def test_ten_megabytes_of_json_are_too_many(
     caller, kind = await somebody(callers, operation), str(json_kind(operation))
     content = b'{"a":"' + b"x" * MEGABYTES_10 + b'"}'
 
-    problem(await sent(caller, method, path, kind, content), 413, "body-too-large")
+    problem(await send(caller, method, path, kind, content), 413, "body-too-large")
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), WITH_ANY_BODY)
@@ -195,7 +195,7 @@ async def test_every_body_has_its_media_types_and_no_others(
 ) -> None:
     caller, taken = await somebody(callers, operation), operation["requestBody"]["content"]
     for kind in {"application/json", "text/csv", "application/xml", "text/plain", "*/*", "json"} - set(taken):
-        answer = await sent(caller, method, path, kind, b"{}")
+        answer = await send(caller, method, path, kind, b"{}")
         problem(answer, 415, "unsupported-media-type")
 
 
@@ -216,7 +216,7 @@ async def test_no_file_is_our_fault(
         "\ufeffowner;day;project\n=cmd|' /C calc'!A0;1;1\n".encode(),
     ]
     for content in rows:
-        answer = await sent(caller, method, path, kind, content)
+        answer = await send(caller, method, path, kind, content)
         is_explained(answer)
         assert answer.status_code >= 400, answer.text
 
@@ -226,16 +226,16 @@ async def test_every_parameter_refuses_what_the_document_forbids_by_its_name(
     callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
     caller, kind = await somebody(callers, operation), json_kind(operation)
-    body = resolved(operation["requestBody"]["content"][kind]["schema"])["examples"][0] if kind else None
+    body = resolve(operation["requestBody"]["content"][kind]["schema"])["examples"][0] if kind else None
     content = None if body is None else json.dumps(body).encode()
     headers = {} if kind is None else {"Content-Type": kind}
     texts = ["", "x" * 700, "7", "-1", "0", "1e3", "true", "null", "\u0000", "é\u202e", "2026-13-45", EXAMPLE_ID + "a"]
     needed = {given["name"]: _something(given["schema"]) for given in operation["parameters"] if _is_needed(given)}
     for given in operation["parameters"]:
         for text in texts:
-            where, query, seen = filled(path), dict(needed), '"1"'
+            where, query, seen = fill_path(path), dict(needed), '"1"'
             if given["in"] == "path":
-                where = filled(path.replace(f"{{{given['name']}}}", quote(text, safe="")))
+                where = fill_path(path.replace(f"{{{given['name']}}}", quote(text, safe="")))
             elif given["in"] == "query":
                 query[given["name"]] = text
             else:
@@ -245,10 +245,10 @@ async def test_every_parameter_refuses_what_the_document_forbids_by_its_name(
             wrong = given["in"] == "path" and given["schema"].get("format") == "uuid" and text
             wrong = wrong or (given["in"] == "query" and _forbidden(given["schema"], text))
             if wrong:
-                assert f"{given['in']}.{given['name']}" in named(answer), f"{text!r}: {answer.text}"
+                assert f"{given['in']}.{given['name']}" in assert_named(answer), f"{text!r}: {answer.text}"
     if method == "GET":
-        answer = await caller.send(method, filled(path), params={**needed, "surprise": "1"})
-        assert named(answer) == ["query.surprise"]
+        answer = await caller.send(method, fill_path(path), params={**needed, "surprise": "1"})
+        assert assert_named(answer) == ["query.surprise"]
 
 
 def _is_needed(given: Mapping[str, Any]) -> bool:
@@ -257,13 +257,13 @@ def _is_needed(given: Mapping[str, Any]) -> bool:
 
 def _something(schema: Mapping[str, Any]) -> str:
     """A value that a parameter takes."""
-    found = resolved(schema)
+    found = resolve(schema)
     any_of_type = "1" if found.get("type") == "integer" else "2026-11-23"
     return str(found.get("enum", found.get("examples", [any_of_type]))[0])
 
 
 def _forbidden(schema: Mapping[str, Any], text: str) -> bool:
-    """Whether a text in a query is nothing that the schema allows, whatever it is read as."""
+    """Whether a text in a query is nothing that the schema allows, in any reading."""
     readings: list[object] = [text]
     if re.fullmatch(r"-?[0-9]{1,9}|1e3", text):
         readings.append(int(float(text)))

@@ -73,7 +73,7 @@ BODIES: dict[str, object] = {
 QUERY: dict[str, str] = {"by": "person", "since": MONDAY, "until": MONDAY, "from": "1"}
 
 
-async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
+async def send(caller: Caller, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
     """The operation with well-formed ids, body and If-Match."""
     concrete = path.replace("{number}", "1").replace("{role}", "auditor").replace("{index}", "000.p/1")
     concrete = re.sub(r"\{[a-z_]+\}", lambda _: str(uuid7()), concrete)
@@ -132,7 +132,7 @@ async def test_a_public_route_answers_without_a_token(callers: Callers, path: st
 async def test_without_a_token_there_is_a_challenge(
     callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    answer = await sent(callers.nobody(), method, path, operation)
+    answer = await send(callers.nobody(), method, path, operation)
 
     problem(answer, 401, "missing-token")
     challenge = answer.headers["WWW-Authenticate"]
@@ -147,7 +147,7 @@ async def test_without_a_token_there_is_a_challenge(
 async def test_a_token_that_is_none_is_refused(
     callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    answer = await sent(callers.bearer_of("abc.def.ghi"), method, path, operation)
+    answer = await send(callers.bearer_of("abc.def.ghi"), method, path, operation)
 
     problem(answer, 401, "invalid-token")
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
@@ -161,7 +161,7 @@ async def test_a_token_without_rights_is_refused_and_the_refusal_is_in_the_log(
     """payroll-import may upload, and nothing else; ana may do what an employee may, which is not to upload."""
     machine = path != "/v1/uploads"
     caller = await callers("payroll-import" if machine else "ana")
-    answer = await sent(caller, method, path, operation)
+    answer = await send(caller, method, path, operation)
     if path == "/v1/me":
         assert answer.status_code == 200
         assert (await (await callers("audrey")).decision(answer))["record"]["outcome"] == "allow"

@@ -97,7 +97,7 @@ async def tokens(callers: Callers, undone: None) -> dict[str, str]:
     return {name: str((await callers(name)).token) for name in names}
 
 
-def judged(
+def check_answer(
     operation: Any, token: str | None, modes: Mapping[GenerationMode, int], **known: Mapping[str, object]
 ) -> set[int]:
     """Send generated requests and judge each answer by the document; the statuses that came. `known` are parts that are
@@ -136,7 +136,7 @@ def test_the_service_does_what_its_document_says_for_whoever_has_rights(
 ) -> None:
     modes = {GenerationMode.POSITIVE: EXAMPLES, GenerationMode.NEGATIVE: EXAMPLES}
 
-    judged(described[path][method], tokens[with_rights(method, path)], modes)
+    check_answer(described[path][method], tokens[with_rights(method, path)], modes)
 
 
 @pytest.mark.parametrize("who", ["ben", "payroll-import"])
@@ -146,7 +146,7 @@ def test_the_service_does_what_its_document_says_for_whoever_has_few_rights(
 ) -> None:
     modes = {GenerationMode.POSITIVE: FEW, GenerationMode.NEGATIVE: FEW}
 
-    judged(described[path][method], tokens[who], modes)
+    check_answer(described[path][method], tokens[who], modes)
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ async def test_the_service_does_what_its_document_says_of_sheets_that_are_there(
     token = tokens[with_rights(method, path)]
     modes = {GenerationMode.POSITIVE: EXAMPLES}
 
-    await asyncio.to_thread(judged, described[path][method], token, modes, path_parameters=ids, **known)
+    await asyncio.to_thread(check_answer, described[path][method], token, modes, path_parameters=ids, **known)
 
 
 @pytest.mark.parametrize("token", [BAD_TOKEN, None], ids=["bad token", "no token"])
 @pytest.mark.parametrize(("method", "path"), DECIDED)
 def test_nothing_is_to_be_had_without_a_valid_token(described: Any, method: str, path: str, token: str | None) -> None:
     modes = {GenerationMode.POSITIVE: FEW, GenerationMode.NEGATIVE: FEW}
-    statuses = judged(described[path][method], token, modes)
+    statuses = check_answer(described[path][method], token, modes)
 
     assert 401 in statuses
     assert statuses <= UNAUTHENTICATED

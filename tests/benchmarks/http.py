@@ -27,7 +27,7 @@ from service.development.local_servers import free_port
 from tests.benchmarks.ground import ground
 from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE, key_server
-from tests.token_forge import header, rsa_key, signed
+from tests.token_forge import header, rsa_key, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ def token_of(issuer: str, subject: str = "auth0|ana", scope: str = "read:timeshe
         "exp": now + 3600,
         "scope": scope,
     }
-    return signed(header(), claims).decode()
+    return sign(header(), claims).decode()
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from tests.benchmarks import uploads
 from tests.held_sockets import HeldSockets
-from tests.token_forge import header, signed
+from tests.token_forge import header, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -173,7 +173,7 @@ def _token(issuer: str, client: str) -> str:
         claims["scope"] = (
             "manage:directory read:audit read:policies approve:timesheets read:timesheets create:timesheets"
         )
-    return signed(header(), claims).decode()
+    return sign(header(), claims).decode()
 
 
 def _rows(number: int, owner: Callable[[int], str], day: Callable[[int], str]) -> bytes:

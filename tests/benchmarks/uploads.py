@@ -38,7 +38,7 @@ from service.migrations.run import migrate
 from tests import policy_forge
 from tests.benchmarks.plain_rows import copied
 from tests.held_sockets import HeldSockets
-from tests.token_forge import good_jwks, header, signed
+from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -165,7 +165,7 @@ def _token(issuer: str) -> str:
     now = int(time.time())
     claims: dict[str, Any] = {"iss": issuer, "aud": AUDIENCE, "sub": "importer", "client_id": "importer"}
     claims |= {"jti": uuid4().hex, "iat": now - 1, "exp": now + 3600, "scope": "batch:upload"}
-    return signed(header(), claims).decode()
+    return sign(header(), claims).decode()
 
 
 def _resident(pid: int) -> float:

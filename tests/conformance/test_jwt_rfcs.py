@@ -22,7 +22,7 @@ from service.identity.challenges import build_challenge
 from service.identity.jwk_set import read_jwk_set
 from service.identity.jws import check_signature, read_token
 from service.identity.principal import PrincipalKind
-from tests.token_forge import bearer, claims, header, issuer, jwk, jwks, rsa_key, signed, verifier
+from tests.token_forge import bearer, claims, header, issuer, jwk, jwks, rsa_key, sign, verifier
 
 RFC7515_PAYLOAD = b"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
 RFC7515_A2_KEY = {
@@ -121,9 +121,9 @@ def test_members_and_keys_that_are_not_understood_are_ignored() -> None:
 
 async def test_an_algorithm_is_bound_to_its_key_as_rfc_8725_section_3_1_asks() -> None:
     tokens = verifier(issuer(algorithms=frozenset({"RS256", "PS256"})), body=jwks(jwk(rsa_key(), "rsa-1", alg="RS256")))
-    await tokens.verify(bearer(signed(header(), claims())))
+    await tokens.verify(bearer(sign(header(), claims())))
     with pytest.raises(InvalidToken):
-        await tokens.verify(bearer(signed(header(alg="PS256"), claims())))
+        await tokens.verify(bearer(sign(header(alg="PS256"), claims())))
 
 
 async def test_the_example_of_rfc_9068_is_taken_within_its_time() -> None:
@@ -140,7 +140,7 @@ async def test_the_example_of_rfc_9068_is_taken_within_its_time() -> None:
     }
     theirs = issuer(issuer=name, audience="https://rs.example.com/", max_lifetime=366 * 86_400)
     tokens = verifier(theirs, body=jwks(jwk(rsa_key(), "RjEwOwOA")), clock=lambda: 1618354100.0)
-    token = signed(header(typ="at+JWT", kid="RjEwOwOA"), example)
+    token = sign(header(typ="at+JWT", kid="RjEwOwOA"), example)
     asker = await tokens.verify(bearer(token))
     assert (asker.kind, asker.subject, asker.client) == (PrincipalKind.USER, "5ba552d67", "s6BhdRkqt3")
     assert asker.scopes == {"openid", "profile", "reademail"}

@@ -8,7 +8,7 @@ from service.errors import InvalidToken
 from service.identity.issuer import Introspection
 from service.identity.jwk_set import read_jwk_set
 from service.identity.jws import check_signature
-from tests.token_forge import bearer, claims, ed_key, header, issuer, jwk, jwks, signed, verifier
+from tests.token_forge import bearer, claims, ed_key, header, issuer, jwk, jwks, sign, verifier
 
 RFC8037_KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 RFC8037_A4 = (
@@ -48,7 +48,7 @@ async def test_the_name_of_rfc_9864_is_taken_and_a_key_that_names_an_algorithm_s
     for named in ("Ed25519", "EdDSA"):
         tokens = verifier(both, body=jwks(jwk(ed_key(), "ed-1", alg=named)))
         for used in ("Ed25519", "EdDSA"):
-            token = signed(header(alg=used, kid="ed-1"), claims(), ed_key())
+            token = sign(header(alg=used, kid="ed-1"), claims(), ed_key())
             if used == named:
                 await tokens.verify(bearer(token))
             else:

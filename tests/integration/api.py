@@ -18,7 +18,7 @@ import httpx
 from service.app import admit, build, route, wire
 from service.settings import Settings
 from tests.documented_answers import check_answer
-from tests.token_forge import good_jwks, header, signed
+from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -79,7 +79,7 @@ def token_of(issuer: str, **changes: Any) -> str:
         "scope": "read:timesheets create:timesheets",
         **changes,
     }
-    return signed(header(), {name: value for name, value in claims.items() if value is not None}).decode()
+    return sign(header(), {name: value for name, value in claims.items() if value is not None}).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def real(value: Any, house: House, name: str = "") -> Any:
     return str(ids[name]) if name in ids and isinstance(value, str) else value
 
 
-def written(kind: str, example: Any, house: House) -> bytes:
+def encode_body(kind: str, example: Any, house: House) -> bytes:
     if isinstance(example, str):
         text = example.replace("0198c0de-0000-7000-8000-000000000001", str(house.people["carl"]))
         return text.replace("ATLAS", "apollo").encode()
@@ -75,7 +75,7 @@ async def test_every_documented_request_is_one_that_the_service_takes(house: Hou
     sent = examples()
     assert len(sent) >= 40
     for number, (method, path, kind, example) in enumerate(sent):
-        # Whoever is merged is gone afterwards.
+        # A merged person does not exist afterwards.
         who = "max" if path.endswith("/merge") else "carl"
         where = path.replace("{person_id}", str(house.people[who]))
         where = re.sub(r"\{\w+_id\}", UNKNOWN, where)
@@ -83,7 +83,7 @@ async def test_every_documented_request_is_one_that_the_service_takes(house: Hou
             where = where.replace(name, value)
         token = taken.get(path) or running.token(**ALL, jti=f"token-{number}")
         headers = {"Content-Type": kind, "If-Match": '"1"'}
-        content = written(kind, example, house)
+        content = encode_body(kind, example, house)
         answer = await running.send(method.upper(), where, token, headers=headers, content=content)
         told = answer.json() if answer.content else {}
         if path == NO_POLICY:

@@ -31,7 +31,7 @@ from tests.token_forge import (
     jwk,
     jwks,
     rsa_key,
-    signed,
+    sign,
     verifier,
 )
 from tests.unit.test_opaque_tokens import SECRET
@@ -71,8 +71,8 @@ class Sent:
     dpop_required: bool = False
 
 
-def headed(**changes: Any) -> Sent:
-    return Sent(signed(header(**changes), claims()))
+def with_header(**changes: Any) -> Sent:
+    return Sent(sign(header(**changes), claims()))
 
 
 def saying(**changes: Any) -> Sent:
@@ -92,17 +92,17 @@ TOKENS: dict[str, Sent] = {
     "too-large": saying(scope="x" * 13_000),
     "format": Sent(b"a.b.c.d.e"),
     "encoding": Sent(b"abcde." + good_token().split(b".", 1)[1]),
-    "json": Sent(signed(header(), b"{")),
-    "header": headed(kid=1),
-    "critical": headed(crit=["exp"]),
-    "embedded-key": headed(jku="https://attacker.example/jwks"),
-    "type": headed(typ="logout+jwt"),
-    "other-use": Sent(signed(header(typ="JWT"), claims(nonce="n")), issuer=WITH_JWT),
-    "algorithm": headed(alg="none"),
+    "json": Sent(sign(header(), b"{")),
+    "header": with_header(kid=1),
+    "critical": with_header(crit=["exp"]),
+    "embedded-key": with_header(jku="https://attacker.example/jwks"),
+    "type": with_header(typ="logout+jwt"),
+    "other-use": Sent(sign(header(typ="JWT"), claims(nonce="n")), issuer=WITH_JWT),
+    "algorithm": with_header(alg="none"),
     "issuer": saying(iss="https://attacker.example/"),
-    "unknown-key": headed(kid="../../dev/null"),
-    "ambiguous-key": Sent(headed(kid=ABSENT).token, keys=TWO_KEYS),
-    "signature": Sent(signed(header(alg="ES256", kid="ec-1"), claims(), ec_key("attacker"))),
+    "unknown-key": with_header(kid="../../dev/null"),
+    "ambiguous-key": Sent(with_header(kid=ABSENT).token, keys=TWO_KEYS),
+    "signature": Sent(sign(header(alg="ES256", kid="ec-1"), claims(), ec_key("attacker"))),
     "expiry": saying(exp=ABSENT),
     "expired": saying(exp=claims()["iat"]),
     "lifetime": saying(exp=claims()["iat"] + 200_000),
@@ -128,7 +128,7 @@ TOKENS: dict[str, Sent] = {
     "authentication": saying(auth_time="yesterday"),
     **{
         f"key-{why}": Sent(
-            signed(header(kid="weak"), claims()),
+            sign(header(kid="weak"), claims()),
             keys=jwks(key, jwk(rsa_key(), "rsa-1")),
             issuer=issuer(algorithms=frozenset({"RS256", "ES256", "Ed25519"})),
         )
@@ -213,7 +213,7 @@ async def test_what_is_right_in_every_case_is_taken(redis_url: str) -> None:
     await answer(proving(), redis_url)
     await answer(replace(proving(), dpop_required=True), redis_url)
     await answer(Sent(CERTIFIED, certificate=CERTIFICATE), redis_url)
-    await answer(replace(TOKENS["other-use"], token=signed(header(typ="JWT"), claims())), redis_url)
+    await answer(replace(TOKENS["other-use"], token=sign(header(typ="JWT"), claims())), redis_url)
     await answer(replace(TOKENS["groups"], token=good_token(groups=["staff"])), redis_url)
 
 

@@ -41,7 +41,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
         yield started
 
 
-async def opened(running: InProcess, key: str, **changes: Any) -> httpx.Response:
+async def open_week(running: InProcess, key: str, **changes: Any) -> httpx.Response:
     token = running.token(**{"scope": WRITE, **changes.pop("claims", {})})
     return await running.send("POST", "/v1/timesheets", token, headers={"Idempotency-Key": key}, body=WEEK | changes)
 
@@ -52,8 +52,8 @@ async def record_of(house: House, answer: httpx.Response) -> dict[str, Any]:
 
 
 async def test_a_change_sent_twice_is_made_once_and_answered_twice(house: House, running: InProcess) -> None:
-    first = await opened(running, '"open-1"')
-    again = await opened(running, '"open-1"')
+    first = await open_week(running, '"open-1"')
+    again = await open_week(running, '"open-1"')
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json() == first.json()
     for name in ("ETag", "Location", "Content-Type"):
@@ -68,49 +68,49 @@ async def test_a_change_sent_twice_is_made_once_and_answered_twice(house: House,
 
 
 async def test_a_bare_key_is_the_same_as_a_quoted_one(running: InProcess) -> None:
-    await opened(running, '"open-1"')
-    assert (await opened(running, "open-1")).headers["Idempotent-Replayed"] == "true"
+    await open_week(running, '"open-1"')
+    assert (await open_week(running, "open-1")).headers["Idempotent-Replayed"] == "true"
 
 
 @pytest.mark.parametrize(
     "key", ['""', "", '"open', "a b", "a,b", "a;b", '"a", "b"', "ü", '"' + "k" * 256 + '"', '"tab\t"', "k" * 256]
 )
 async def test_a_malformed_key_is_refused(house: House, running: InProcess, key: str) -> None:
-    answer = await opened(running, key.encode())  # type: ignore[arg-type]  # bytes pass through
+    answer = await open_week(running, key.encode())  # type: ignore[arg-type]  # bytes pass through
     assert answer.status_code == 422, answer.text
     assert answer.json()["fields"][0]["field"] == "header.Idempotency-Key"
     assert await house.count("timesheet") == 0
 
 
 async def test_another_request_with_the_same_key_is_refused(house: House, running: InProcess) -> None:
-    await opened(running, "open-1")
-    answer = await opened(running, "open-1", time_zone="Europe/Berlin")
+    await open_week(running, "open-1")
+    answer = await open_week(running, "open-1", time_zone="Europe/Berlin")
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
     assert await house.count("timesheet") == 1
 
 
 async def test_a_key_belongs_to_one_person_through_one_application(house: House, running: InProcess) -> None:
-    first = await opened(running, "open-1")
-    other = await opened(running, "open-1", claims={"sub": "auth0|ben"})
+    first = await open_week(running, "open-1")
+    other = await open_week(running, "open-1", claims={"sub": "auth0|ben"})
     assert other.status_code == 201
     assert other.json()["owner"] != first.json()["owner"]
-    elsewhere = await opened(running, "open-1", claims={"client_id": "phone-app"})
+    elsewhere = await open_week(running, "open-1", claims={"client_id": "phone-app"})
     assert elsewhere.status_code == 409
     assert await house.count("kept_answer") == 2
 
 
 async def test_a_refused_request_can_be_sent_again_with_its_key(house: House, running: InProcess) -> None:
-    refused = await opened(running, "open-1", claims={"scope": "read:timesheets"})
+    refused = await open_week(running, "open-1", claims={"scope": "read:timesheets"})
     assert refused.status_code == 403
-    wrong = await opened(running, "open-1", period_start="2026-03-03")
+    wrong = await open_week(running, "open-1", period_start="2026-03-03")
     assert wrong.status_code == 422
     assert await house.count("kept_answer") == 0
-    assert (await opened(running, "open-1")).status_code == 201
+    assert (await open_week(running, "open-1")).status_code == 201
 
 
 async def test_a_repeated_step_returns_the_stored_response(running: InProcess) -> None:
     token = running.token(scope=WRITE)
-    sheet = (await opened(running, "open-1")).json()
+    sheet = (await open_week(running, "open-1")).json()
     path = f"/v1/timesheets/{sheet['id']}"
     hours = {"day": "2026-03-02", "project": "apollo", "minutes": 60}
     await running.send("POST", f"{path}/entries", token, headers={"If-Match": '"1"'}, body=hours)
@@ -125,7 +125,7 @@ async def test_a_repeated_step_returns_the_stored_response(running: InProcess) -
 
 async def test_a_repeated_deletion_returns_the_stored_response(running: InProcess) -> None:
     token = running.token(scope=WRITE)
-    path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
+    path = f"/v1/timesheets/{(await open_week(running, 'open-1')).json()['id']}"
     given = {"If-Match": '"1"', "Idempotency-Key": "gone-1"}
     for replayed in (None, "true"):
         answer = await running.send("DELETE", path, token, headers=given)
@@ -134,16 +134,16 @@ async def test_a_repeated_deletion_returns_the_stored_response(running: InProces
 
 
 async def test_a_repeated_creation_does_not_recreate_a_deleted_week(house: House, running: InProcess) -> None:
-    first = await opened(running, "open-1")
+    first = await open_week(running, "open-1")
     path = f"/v1/timesheets/{first.json()['id']}"
     assert (
         await running.send("DELETE", path, running.token(scope=WRITE), headers={"If-Match": '"1"'})
     ).status_code == 204
     for scope in (WRITE, "create:timesheets"):
-        again = await opened(running, "open-1", claims={"scope": scope})
+        again = await open_week(running, "open-1", claims={"scope": scope})
         assert (again.status_code, again.json(), again.headers["Idempotent-Replayed"]) == (201, first.json(), "true")
     assert await house.count("timesheet") == 0
-    assert (await opened(running, "open-2")).json()["id"] != first.json()["id"]
+    assert (await open_week(running, "open-2")).json()["id"] != first.json()["id"]
 
 
 LIFE = ("edit", "submit", "withdraw", "submit", "reject", "submit", "approve", "reopen", "delete")
@@ -155,7 +155,7 @@ ONLY = {"edit": "create", "submit": "create", "withdraw": "create", "delete": "d
 async def test_a_caller_who_may_only_write_gets_the_stored_response_to_every_step(
     house: House, running: InProcess, steps: tuple[str, ...]
 ) -> None:
-    path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
+    path = f"/v1/timesheets/{(await open_week(running, 'open-1')).json()['id']}"
     for version, step in enumerate(steps, start=1):
         scope = f"{ONLY.get(step, 'approve')}:timesheets"
         who = {"lock": "pat", "unlock": "quinn"}.get(step, "ana" if step in ONLY else "lea")
@@ -179,7 +179,7 @@ async def test_a_caller_who_may_only_approve_gets_the_stored_response_to_a_batch
 ) -> None:
     items, ana = [], running.token(scope=WRITE)
     for number, day in enumerate(("2026-03-02", "2026-03-09")):
-        path = f"/v1/timesheets/{(await opened(running, f'open-{number}', period_start=day)).json()['id']}"
+        path = f"/v1/timesheets/{(await open_week(running, f'open-{number}', period_start=day)).json()['id']}"
         hours = {"day": day, "project": "apollo", "minutes": 60}
         await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
         sheet = await running.send("POST", f"{path}/submit", ana, headers={"If-Match": '"2"'})
@@ -227,7 +227,7 @@ async def test_a_batch_with_every_item_refused_is_tried_again_and_each_refusal_i
 
 
 async def test_a_former_approver_gets_no_stored_response(house: House, running: InProcess) -> None:
-    path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
+    path = f"/v1/timesheets/{(await open_week(running, 'open-1')).json()['id']}"
     hours, ana = {"day": "2026-03-02", "project": "apollo", "minutes": 60}, running.token(scope=WRITE)
     await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
     await running.send("POST", f"{path}/submit", ana, headers={"If-Match": '"2"'})
@@ -244,7 +244,7 @@ async def test_a_former_approver_gets_no_stored_response(house: House, running: 
 
 
 async def test_a_former_reader_gets_no_stored_response(house: House, running: InProcess) -> None:
-    sheet = (await opened(running, "open-1")).json()
+    sheet = (await open_week(running, "open-1")).json()
     hours = {"day": "2026-03-02", "project": "apollo", "minutes": 60}
     path, ana = f"/v1/timesheets/{sheet['id']}", running.token(scope=WRITE)
     await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
@@ -285,17 +285,17 @@ async def test_of_two_concurrent_requests_one_is_made_and_the_other_gets_409(hou
 async def test_a_stored_response_expires_after_a_day_and_the_next_request_deletes_it(
     house: House, running: InProcess
 ) -> None:
-    await opened(running, "open-1")
+    await open_week(running, "open-1")
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours'")
-    assert (await opened(running, "open-1")).status_code == 409
+    assert (await open_week(running, "open-1")).status_code == 409
     assert await house.count("kept_answer") == 1
-    assert (await opened(running, "open-2", period_start="2026-03-09")).status_code == 201
+    assert (await open_week(running, "open-2", period_start="2026-03-09")).status_code == 201
     assert await house.count("kept_answer WHERE at < clock_timestamp() - interval '24 hours'") == 0
 
 
 async def test_a_change_whose_response_cannot_be_stored_is_not_made(house: House, running: InProcess) -> None:
     await house.owner.execute("REVOKE INSERT ON kept_answer FROM timewarden_app")
-    assert (await opened(running, "open-1")).status_code == 503
+    assert (await open_week(running, "open-1")).status_code == 503
     assert await house.count("timesheet") == 0
     assert await house.count("audit_record WHERE kind = 'change'") == 0
 
@@ -312,7 +312,7 @@ def job(house: House, **changes: object) -> dict[str, Any]:
     return {"rows": [{**row, "external_ref": "job-1", **changes}]}
 
 
-async def uploaded(
+async def upload(
     running: InProcess, body: object, *, query: str = "", scope: str = "batch:upload", key: str = "job-1"
 ) -> httpx.Response:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope=scope)
@@ -321,11 +321,11 @@ async def uploaded(
 
 @pytest.mark.parametrize("scope", ["batch:upload", "batch:upload read:timesheets"])
 async def test_a_repeated_upload_returns_the_stored_response(house: House, running: InProcess, scope: str) -> None:
-    first = await uploaded(running, job(house), scope=scope)
-    again = await uploaded(running, job(house), scope=scope)
+    first = await upload(running, job(house), scope=scope)
+    again = await upload(running, job(house), scope=scope)
     assert (first.json()["counts"]["created"], again.json()) == (1, first.json())
     assert again.headers["Idempotent-Replayed"] == "true"
-    other = await uploaded(running, job(house, minutes=61), scope=scope)
+    other = await upload(running, job(house, minutes=61), scope=scope)
     assert (other.status_code, other.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
     assert await house.count("entry WHERE minutes = 60") == await house.count("entry") == 1
 
@@ -333,18 +333,18 @@ async def test_a_repeated_upload_returns_the_stored_response(house: House, runni
 async def test_a_job_without_a_grant_gets_no_stored_response_to_unchanged_rows(
     house: House, running: InProcess
 ) -> None:
-    await uploaded(running, job(house))
-    unchanged = await uploaded(running, job(house), key="job-2")
+    await upload(running, job(house))
+    unchanged = await upload(running, job(house), key="job-2")
     assert unchanged.json()["counts"]["unchanged"] == 1
-    assert (await uploaded(running, job(house), key="job-2")).json() == unchanged.json()
+    assert (await upload(running, job(house), key="job-2")).json() == unchanged.json()
     await house.owner.execute("UPDATE importer_grant SET valid_to = clock_timestamp()")
     for key in ("job-1", "job-2"):
-        assert (await uploaded(running, job(house), key=key)).status_code in {403, 404}
+        assert (await upload(running, job(house), key=key)).status_code in {403, 404}
 
 
 @pytest.mark.parametrize("query", ["?mode=per-row", "?dry_run=true", "?mode=together&dry_run=True"])
 async def test_an_upload_without_a_stored_response_refuses_a_key(house: House, running: InProcess, query: str) -> None:
-    answer = await uploaded(running, job(house), query=query)
+    answer = await upload(running, job(house), query=query)
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
     assert await house.count("entry") == 0
 
@@ -360,7 +360,9 @@ def file_of(house: House, kind: str, number: int = 1, **changes: object) -> byte
     return "\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]).encode()
 
 
-async def sent(running: InProcess, kind: str, content: bytes, key: str = "job-1", query: str = "") -> httpx.Response:
+async def send_file(
+    running: InProcess, kind: str, content: bytes, key: str = "job-1", query: str = ""
+) -> httpx.Response:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
     headers = {"Idempotency-Key": key, "Content-Type": kind}
     return await running.send("POST", f"/v1/uploads{query}", token, headers=headers, content=content)
@@ -369,18 +371,18 @@ async def sent(running: InProcess, kind: str, content: bytes, key: str = "job-1"
 @pytest.mark.parametrize("kind", [NDJSON, CSV])
 async def test_a_repeated_file_upload_returns_the_stored_response(house: House, running: InProcess, kind: str) -> None:
     # So many rows that the response is written in pieces.
-    first = await sent(running, kind, file_of(house, kind, 600))
-    again = await sent(running, kind, file_of(house, kind, 600))
+    first = await send_file(running, kind, file_of(house, kind, 600))
+    again = await send_file(running, kind, file_of(house, kind, 600))
     assert (first.status_code, first.json()["counts"]["created"]) == (200, 600), first.text
     assert (again.status_code, again.json(), again.headers["Idempotent-Replayed"]) == (200, first.json(), "true")
-    other = await sent(running, kind, file_of(house, kind, 600, minutes=2))
+    other = await send_file(running, kind, file_of(house, kind, 600, minutes=2))
     assert (other.status_code, other.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
     assert await house.count("entry WHERE minutes = 1") == await house.count("entry") == 600
 
 
 async def test_of_two_concurrent_uploads_one_is_made_and_the_other_gets_409(house: House, running: InProcess) -> None:
     file = file_of(house, CSV, 40)
-    answers = await asyncio.gather(*(sent(running, CSV, file) for _ in range(4)))
+    answers = await asyncio.gather(*(send_file(running, CSV, file) for _ in range(4)))
     done = [answer for answer in answers if answer.status_code == 200]
     assert done
     assert all(answer.json()["counts"]["created"] == 40 for answer in done)
@@ -408,29 +410,29 @@ async def test_an_upload_whose_sender_disconnected_returns_its_whole_response_la
         await frame(scope, left, send)
 
     file = file_of(house, CSV, 1200)
-    await sent(InProcess(cast("Any", leaving), running.issuer), CSV, file)
-    again = await sent(running, CSV, file)
+    await send_file(InProcess(cast("Any", leaving), running.issuer), CSV, file)
+    again = await send_file(running, CSV, file)
     assert (again.headers["Idempotent-Replayed"], len(again.json()["rows"])) == ("true", 1200)
     assert await house.count("entry") == 1200
 
 
 async def test_a_file_whose_response_is_too_large_to_store_refuses_a_key(house: House, running: InProcess) -> None:
-    answer = await sent(running, NDJSON, file_of(house, NDJSON, 2000))
+    answer = await send_file(running, NDJSON, file_of(house, NDJSON, 2000))
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:timewarden:problem:body-too-large")
     assert answer.json()["detail"].startswith("With an Idempotency-Key the body must not exceed 262144 bytes")
     assert await house.count("entry") == 0
-    refused = await sent(running, CSV, file_of(house, CSV), query="?mode=per-row")
+    refused = await send_file(running, CSV, file_of(house, CSV), query="?mode=per-row")
     assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
 
 
 async def test_the_responses_to_an_erased_person_are_deleted_and_others_kept(house: House, running: InProcess) -> None:
-    ana = (await opened(running, "open-1")).json()
+    ana = (await open_week(running, "open-1")).json()
     body = {"day": "2026-03-02", "project": "apollo", "minutes": 60, "note": "at the dentist's"}
     headers = {"Idempotency-Key": "enter-1", "If-Match": '"1"'}
     token = running.token(scope=WRITE)
     entered = await running.send("POST", f"/v1/timesheets/{ana['id']}/entries", token, headers=headers, body=body)
     assert entered.status_code == 201, entered.text
-    before, ben = [(await opened(running, "open-1", claims={"sub": f"auth0|{who}"})).json() for who in ("a", "ben")]
+    before, ben = [(await open_week(running, "open-1", claims={"sub": f"auth0|{who}"})).json() for who in ("a", "ben")]
     assert await house.count("kept_answer") == 4
     # Another account of hers, which was merged.
     await house.owner.execute(
@@ -446,7 +448,7 @@ async def test_a_response_about_hours_of_several_people_is_deleted_with_the_eras
 ) -> None:
     await house.directory.add_membership(house.administrator(), house.people["ben"], house.teams["west"], Part.MEMBER)
     rows = [*job(house)["rows"], *job(house, owner=str(house.people["ben"]))["rows"]]
-    answer = await uploaded(running, {"rows": rows})
+    answer = await upload(running, {"rows": rows})
     assert (answer.status_code, answer.json()["counts"]["created"]) == (200, 2), answer.text
     assert await house.count("kept_answer") == 1
     await house.erasure.erase(house.administrator(), house.people["carl"])
@@ -455,7 +457,7 @@ async def test_a_response_about_hours_of_several_people_is_deleted_with_the_eras
 
 async def test_the_keeper_deletes_expired_responses(house: House, running: InProcess) -> None:
     for number in range(3):
-        await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
+        await open_week(running, "open-1", claims={"sub": f"auth0|{number}"})
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
     await ResponseSweeper(await house.log_database.open("keeper")).sweep()
     assert await house.count("kept_answer") == 1

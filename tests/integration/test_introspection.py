@@ -23,7 +23,7 @@ from service.identity.keys import KeySet
 from service.identity.outbound import Outbound
 from service.identity.tokens import Tokens
 from tests.integration.site import Site, ok, site
-from tests.token_forge import ABSENT, ISSUER, NOW, bearer, good_jwks, good_token, issuer, rsa_key, signed
+from tests.token_forge import ABSENT, ISSUER, NOW, bearer, good_jwks, good_token, issuer, rsa_key, sign
 from tests.unit.test_opaque_tokens import REFUSED, SECRET, active
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ async def failure(answer: bytes, rules: Introspection = SECRET) -> str:
     return str(caught.value.cause).removeprefix("introspection at issuer example: ")
 
 
-def told(**members: Any) -> bytes:
+def answer_with(**members: Any) -> bytes:
     return ok(json.dumps(members).encode(), JSON)
 
 
 async def test_the_question_is_a_form_and_the_secret_is_encoded_as_rfc_6749_asks() -> None:
-    async with desk(told(active=True)) as (here, asking):
+    async with desk(answer_with(active=True)) as (here, asking):
         assert await asking.introspect(b"2YotnFZFEjr1zCsicMWpAA") == {"active": True}
     (asked,) = here.questions
     assert (asked.method, asked.path) == ("POST", PATH)
@@ -78,7 +78,7 @@ async def test_the_question_is_a_form_and_the_secret_is_encoded_as_rfc_6749_asks
 async def test_a_private_key_proves_us_to_the_issuer_alone_and_once() -> None:
     pem = rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     rules = Introspection(SECRET.url, "us", private_key=pem, private_key_id="k", private_key_algorithm="PS256")
-    async with desk(told(active=False), rules) as (here, asking):
+    async with desk(answer_with(active=False), rules) as (here, asking):
         for _ in range(2):
             await asking.introspect(b"opaque")
     seen = []
@@ -99,16 +99,16 @@ async def test_a_key_that_cannot_sign_stops_the_start() -> None:
             pass
 
 
-def refused(status: str, *headers: str) -> bytes:
+def refuse(status: str, *headers: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", "Content-Length: 0", "Connection: close", *headers, "", ""]).encode()
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "unauthorized": (refused("401 Unauthorized"), "status-401"),
-    "an error": (refused("500 Internal Server Error"), "status-500"),
-    "no content": (refused("204 No Content"), "status-204"),
-    "a redirect": (refused("302 Found", "Location: /other"), "redirected"),
-    "a redirect that keeps the form": (refused("307 Temporary Redirect", "Location: /other"), "redirected"),
+    "unauthorized": (refuse("401 Unauthorized"), "status-401"),
+    "an error": (refuse("500 Internal Server Error"), "status-500"),
+    "no content": (refuse("204 No Content"), "status-204"),
+    "a redirect": (refuse("302 Found", "Location: /other"), "redirected"),
+    "a redirect that keeps the form": (refuse("307 Temporary Redirect", "Location: /other"), "redirected"),
     "no HTTP": (b"garbage\r\n\r\n", "unreachable"),
     "half an answer": (ok(b'{"active":true}')[:-3], "unreachable"),
     "no JSON": (ok(b"<html>", JSON), "answer-not-json"),
@@ -125,7 +125,7 @@ async def test_an_answer_that_is_none_leaves_the_token_unjudged(answer: bytes, w
 
 
 async def test_an_issuer_that_is_silent_is_given_up_in_time() -> None:
-    async with desk(told(active=True)) as (here, _):
+    async with desk(answer_with(active=True)) as (here, _):
         here.pause = 0.5
         mine = issuer(introspection=replace(SECRET, url=here.origin + PATH), jwks_url=f"{here.origin}/jwks")
         asking = HttpIntrospector(mine, KeySet(mine, HttpKeySource(mine)), outbound=Outbound(timeout=0.1))
@@ -138,7 +138,7 @@ async def test_an_issuer_that_is_silent_is_given_up_in_time() -> None:
 def answer_jwt(key: Any = None, typ: str = "token-introspection+jwt", **changes: Any) -> bytes:
     content = {"iss": ISSUER, "aud": "us", "iat": int(time.time()), "token_introspection": {"active": True}, **changes}
     head = {"alg": "RS256", "typ": typ, "kid": "rsa-1"}
-    return signed(head, {name: value for name, value in content.items() if value is not ABSENT}, key)
+    return sign(head, {name: value for name, value in content.items() if value is not ABSENT}, key)
 
 
 async def test_a_signed_answer_is_verified_and_its_content_taken() -> None:
@@ -190,7 +190,7 @@ async def verifier(here: Site) -> AsyncIterator[Tokens]:
 @pytest.mark.parametrize(("changes", "cause"), REFUSED.values(), ids=REFUSED)
 async def test_what_the_issuer_does_not_clearly_say_lets_no_token_in(changes: dict[str, Any], cause: str) -> None:
     async with site() as here, verifier(here) as tokens:
-        here.answers[PATH] = told(**active(**changes))
+        here.answers[PATH] = answer_with(**active(**changes))
         with pytest.raises(InvalidToken) as caught:
             await tokens.verify(bearer("opaque"))
         assert caught.value.cause == cause
@@ -198,7 +198,7 @@ async def test_what_the_issuer_does_not_clearly_say_lets_no_token_in(changes: di
 
 async def test_an_opaque_token_is_asked_about_once_and_a_jwt_never() -> None:
     async with site() as here, verifier(here) as tokens:
-        here.answers.update({PATH: told(**active()), "/jwks": ok(good_jwks())})
+        here.answers.update({PATH: answer_with(**active()), "/jwks": ok(good_jwks())})
         for _ in range(3):
             assert (await tokens.verify(bearer("opaque"))).subject == "auth0|ana"
             await tokens.verify(bearer(good_token()))

@@ -16,7 +16,7 @@ from service.identity.key_source import HttpKeySource, KeysNotFetched
 from service.identity.keys import KeyTiming
 from service.identity.tokens import Tokens
 from tests.integration.site import Site, ok, site
-from tests.token_forge import bearer, claims, good_jwks, good_token, header, issuer, jwk, jwks, rsa_key, signed
+from tests.token_forge import bearer, claims, good_jwks, good_token, header, issuer, jwk, jwks, rsa_key, sign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,7 +163,7 @@ async def test_keys_live_through_an_outage_and_a_rotation_during_it_is_learned_a
         here.answers["/jwks"] = ok(good_jwks())
         tokens = Tokens([issuer(issuer=origin, jwks_url=f"{origin}/jwks")], timing=KeyTiming(cool_down=0, absent_for=0))
         await tokens.start()
-    new = signed(header(kid="rsa-2"), claims(iss=origin), rsa_key("second"))
+    new = sign(header(kid="rsa-2"), claims(iss=origin), rsa_key("second"))
     await tokens.verify(bearer(good_token(iss=origin)))
     with pytest.raises(KeysUnavailable):
         await tokens.verify(bearer(new))
@@ -184,7 +184,7 @@ async def test_nothing_of_a_token_and_no_key_is_logged(caplog: pytest.LogCapture
         async with verifier(here.origin, jwks_url=f"{here.origin}/jwks") as tokens:
             here.answers["/jwks"] = b""
             with capture_logs() as logged, pytest.raises(KeysUnavailable):
-                await tokens.verify(bearer(signed(header(kid="secret-kid"), claims(iss=here.origin, sub="secret-sub"))))
+                await tokens.verify(bearer(sign(header(kid="secret-kid"), claims(iss=here.origin, sub="secret-sub"))))
     assert [line["event"] for line in logged] == ["keys_not_fetched"]
     shown = f"{logged} {caplog.text}"
     assert "secret" not in shown

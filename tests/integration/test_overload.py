@@ -41,7 +41,7 @@ async def small(house: House, issuer: str) -> AsyncIterator[InProcess]:
 
 
 @asynccontextmanager
-async def locked(house: House, table: str) -> AsyncIterator[None]:
+async def lock_table(house: House, table: str) -> AsyncIterator[None]:
     """Nobody else can read this table meanwhile."""
     async with house.owner.transaction():
         await house.owner.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
@@ -75,7 +75,7 @@ async def test_while_the_database_is_slow_everybody_is_answered_and_what_was_adm
     token = small.token()
     assert (await small.send("GET", SHEETS, token)).status_code == 200
     before = await house.count("audit_record")
-    async with locked(house, "timesheet"):
+    async with lock_table(house, "timesheet"):
         tasks = [asyncio.create_task(small.send("GET", SHEETS, token)) for _ in range(60)]
         answers = await until_answered(tasks, 60 - READS)
         assert all(refused_by_admission(answer) for answer in answers)
@@ -98,7 +98,7 @@ async def test_a_burst_that_can_be_served_in_time_is_served(house: House, issuer
 
 async def test_health_and_metadata_are_answered_while_every_slot_is_held(house: House, small: InProcess) -> None:
     token = small.token()
-    async with locked(house, "timesheet"):
+    async with lock_table(house, "timesheet"):
         tasks = [asyncio.create_task(small.send("GET", SHEETS, token)) for _ in range(40)]
         await until_answered(tasks, 40 - READS)
         for path in ("/health/live", "/health/ready", "/.well-known/oauth-protected-resource/timesheets"):
@@ -154,7 +154,7 @@ async def test_a_body_that_nobody_reads_is_taken_so_that_the_connection_can_go_o
             yield b" " * 100
 
     token = small.token()
-    async with locked(house, "timesheet"):
+    async with lock_table(house, "timesheet"):
         body = {"period_start": "2026-11-23"}
         tasks = [asyncio.create_task(small.send("POST", SHEETS, token, body=body)) for _ in range(20)]
         await until_answered(tasks, 10)
@@ -167,7 +167,7 @@ async def test_a_body_that_nobody_reads_is_taken_so_that_the_connection_can_go_o
 async def test_a_browser_app_of_an_allowed_origin_can_read_the_refusal(house: House, issuer: str) -> None:
     async with api(house, issuer, cors_origins="https://app.example", client_rate=0, **SMALL) as running:
         token = running.token()
-        async with locked(house, "timesheet"):
+        async with lock_table(house, "timesheet"):
             tasks = [asyncio.create_task(running.send("GET", SHEETS, token)) for _ in range(20)]
             await until_answered(tasks, 20 - READS)
             ours = await running.send("GET", SHEETS, token, headers={"Origin": "https://app.example"})
@@ -182,7 +182,7 @@ async def test_a_browser_app_of_an_allowed_origin_can_read_the_refusal(house: Ho
 async def test_refusals_are_logged_with_their_number_and_not_one_by_one(house: House, small: InProcess) -> None:
     token = small.token()
     with capture_logs() as lines:
-        async with locked(house, "timesheet"):
+        async with lock_table(house, "timesheet"):
             tasks = [asyncio.create_task(small.send("GET", SHEETS, token)) for _ in range(60)]
             await until_answered(tasks, 60 - READS)
         await asyncio.gather(*tasks)

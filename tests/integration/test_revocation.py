@@ -53,7 +53,7 @@ async def revoke(house: House, what: What, value: str, issuer: str | None = ISSU
     )
 
 
-async def refused(house: House, caller: Caller) -> bool:
+async def assert_refused(house: House, caller: Caller) -> bool:
     """Whether this token is refused; if so, it must be refused for every request."""
     sheet = (await house.timesheets.list(house.caller("ben"), Filters(), limit=1)).value.items[0]
     attempts: list[Callable[[], Awaitable[object]]] = [
@@ -94,23 +94,23 @@ async def filled(house: House) -> House:
 
 async def test_a_single_revoked_token_is_refused_and_no_other(filled: House) -> None:
     ana = filled.caller("ana")
-    assert not await refused(filled, token(ana))
+    assert not await assert_refused(filled, token(ana))
     await revoke(filled, What.TOKEN, "token-1")
-    assert await refused(filled, token(ana))
-    assert not await refused(filled, token(ana, jti="token-2"))
-    assert not await refused(filled, token(ana, jti=None))
+    assert await assert_refused(filled, token(ana))
+    assert not await assert_refused(filled, token(ana, jti="token-2"))
+    assert not await assert_refused(filled, token(ana, jti=None))
     other_issuer = token(ana)
     other_issuer = replace(other_issuer, principal=replace(other_issuer.principal, issuer="https://other.example"))
-    assert not await refused(filled, other_issuer)
+    assert not await assert_refused(filled, other_issuer)
 
 
 async def test_tokens_of_a_subject_up_to_now_are_refused_and_a_new_one_is_accepted(filled: House) -> None:
     ana = filled.caller("ana")
     await revoke(filled, What.SUBJECT, "sub|secret")
-    assert await refused(filled, token(ana))
-    assert await refused(filled, token(ana, jti=None))
-    assert not await refused(filled, token(ana, subject="sub|other"))
-    assert not await refused(filled, token(ana, issued=now() + AHEAD + 5))
+    assert await assert_refused(filled, token(ana))
+    assert await assert_refused(filled, token(ana, jti=None))
+    assert not await assert_refused(filled, token(ana, subject="sub|other"))
+    assert not await assert_refused(filled, token(ana, issued=now() + AHEAD + 5))
 
 
 @pytest.mark.parametrize("what", [What.SUBJECT, What.PERSON, What.CLIENT])
@@ -120,42 +120,42 @@ async def test_a_token_that_is_valid_now_is_refused_though_its_issuers_clock_is_
     ana = token(filled.caller("ana"), issued=now() + AHEAD - 5)
     ana = replace(ana, principal=replace(ana.principal, client="web-app"))
     value = {What.SUBJECT: "sub|secret", What.PERSON: str(filled.people["ana"]), What.CLIENT: "web-app"}[what]
-    assert not await refused(filled, ana)
+    assert not await assert_refused(filled, ana)
     await revoke(filled, what, value, None if what is What.PERSON else ISSUER)
-    assert await refused(filled, ana)
+    assert await assert_refused(filled, ana)
 
 
 async def test_a_client_whose_id_has_the_longest_prefix_of_an_issuer_can_be_revoked(filled: House) -> None:
     client = "p" * 20 + ":" + "c" * 255
     machine = token(filled.machine(client))
-    assert not await refused(filled, machine)
+    assert not await assert_refused(filled, machine)
     await revoke(filled, What.CLIENT, client, None)
-    assert await refused(filled, machine)
+    assert await assert_refused(filled, machine)
 
 
 async def test_every_token_of_a_person_is_refused_for_every_subject(filled: House) -> None:
     await revoke(filled, What.PERSON, str(filled.people["ana"]), None)
-    assert await refused(filled, token(filled.caller("ana"), subject="another|account"))
-    assert not await refused(filled, token(filled.caller("ben")))
+    assert await assert_refused(filled, token(filled.caller("ana"), subject="another|account"))
+    assert not await assert_refused(filled, token(filled.caller("ben")))
 
 
 async def test_every_token_of_a_client_is_refused_for_every_user(filled: House) -> None:
     await revoke(filled, What.CLIENT, "payroll-import", None)
-    assert await refused(filled, token(filled.machine()))
-    assert not await refused(filled, token(filled.caller("ana")))
+    assert await assert_refused(filled, token(filled.machine()))
+    assert not await assert_refused(filled, token(filled.caller("ana")))
     await revoke(filled, What.CLIENT, "web-app", "https://other.example")
     ana = token(filled.caller("ana"))
     through = replace(ana, principal=replace(ana.principal, client="web-app"))
-    assert not await refused(filled, through)
+    assert not await assert_refused(filled, through)
     await revoke(filled, What.CLIENT, "web-app")
-    assert await refused(filled, through)
+    assert await assert_refused(filled, through)
 
 
 async def test_only_tokens_issued_before_the_time_are_refused(filled: House) -> None:
     moment = datetime.now(UTC) - timedelta(hours=1)
     await revoke(filled, What.SUBJECT, "sub|secret", issued_before=moment)
-    assert await refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) - 1))
-    assert not await refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) + 1))
+    assert await assert_refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) - 1))
+    assert not await assert_refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) + 1))
 
 
 async def test_another_replica_refuses_it_at_once(filled: House) -> None:

@@ -20,7 +20,7 @@ from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE
 from tests.integration.served import fetch
 from tests.integration.test_serve_start import ROOT, environment_of
-from tests.token_forge import header, signed
+from tests.token_forge import header, sign
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def served(house: House, issuer: str, standard_error: int) -> AsyncIterato
 
     try:
         await until(ready, 60)
-        token = signed(header(), claims).decode()
+        token = sign(header(), claims).decode()
         async with httpx.AsyncClient(
             base_url=held.api,
             headers={"Authorization": f"Bearer {token}"},

@@ -67,7 +67,7 @@ async def attempt(running: InProcess, house: House, action: str = "approve", **c
     return await running.send("POST", f"{path}/{action}", token, headers={"If-Match": f'"{sheet.version}"'})
 
 
-def challenged(answer: httpx.Response) -> dict[str, str]:
+def read_challenge(answer: httpx.Response) -> dict[str, str]:
     """The parameters of the challenge, which the response must be."""
     assert answer.status_code == 401, answer.text
     assert answer.json()["type"] == "urn:timewarden:problem:step-up-needed"
@@ -78,7 +78,7 @@ def challenged(answer: httpx.Response) -> dict[str, str]:
     return {name: value.strip('"') for name, value in parameters.items()}
 
 
-async def recorded(house: House, answer: httpx.Response) -> str:
+async def read_record(house: House, answer: httpx.Response) -> str:
     uid = UUID(answer.headers["Decision-Id"])
     assert answer.json()["decision_id"] == str(uid)
     outcome = await house.owner.fetchval("SELECT outcome FROM audit_record WHERE uid = $1", uid)
@@ -91,10 +91,10 @@ async def test_a_missing_second_factor_is_challenged_by_its_acr(
 ) -> None:
     await under(house, (APPROVE, "mfa"))
     answer = await attempt(running, house, **claims)
-    found = challenged(answer)
+    found = read_challenge(answer)
     assert found["acr_values"] == ACR
     assert "max_age" not in found
-    assert await recorded(house, answer) == "deny"
+    assert await read_record(house, answer) == "deny"
 
 
 @pytest.mark.parametrize("age", [None, 901, 86_000])
@@ -104,10 +104,10 @@ async def test_an_old_sign_in_is_challenged_by_its_maximum_age(
     await under(house, (APPROVE, "recent_sign_in"))
     claims: dict[str, Any] = {} if age is None else {"auth_time": int(time()) - age}
     answer = await attempt(running, house, **claims)
-    found = challenged(answer)
+    found = read_challenge(answer)
     assert found["max_age"] == "900"
     assert "acr_values" not in found
-    assert await recorded(house, answer) == "deny"
+    assert await read_record(house, answer) == "deny"
 
 
 async def test_both_are_challenged_together_and_each_alone_if_only_it_is_missing(
@@ -119,7 +119,7 @@ async def test_both_are_challenged_together_and_each_alone_if_only_it_is_missing
     async def found(**claims: Any) -> dict[str, str]:
         token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
         path = f"/v1/timesheets/{sheet.id}/approve"
-        return challenged(await running.send("POST", path, token, headers={"If-Match": f'"{sheet.version}"'}))
+        return read_challenge(await running.send("POST", path, token, headers={"If-Match": f'"{sheet.version}"'}))
 
     now = int(time())
     neither = await found(jti="1")
@@ -149,8 +149,8 @@ async def test_a_rule_that_denies_without_a_second_factor_asks_for_one(house: Ho
     deny = "p, deny, anyone, approve, any, timesheet, any, {}, deny-weak"
     await under(house, (deny, "not mfa"))
     answer = await attempt(running, house)
-    assert challenged(answer)["acr_values"] == ACR
-    assert await recorded(house, answer) == "deny"
+    assert read_challenge(answer)["acr_values"] == ACR
+    assert await read_record(house, answer) == "deny"
 
 
 async def test_single_reads_and_lists_can_need_a_stronger_sign_in(house: House, running: InProcess) -> None:
@@ -161,11 +161,11 @@ async def test_single_reads_and_lists_can_need_a_stronger_sign_in(house: House, 
     ]
     await under(house, (READ, "mfa"), (own, "mfa"), *others)
     reading = await attempt(running, house, "read")
-    assert challenged(reading)["acr_values"] == ACR
+    assert read_challenge(reading)["acr_values"] == ACR
     token = running.token(sub="auth0|lea", scope=SCOPES, jti="token-2")
     listed = await running.send("GET", "/v1/timesheets", token)
-    assert challenged(listed)["acr_values"] == ACR
-    assert await recorded(house, listed) == "deny"
+    assert read_challenge(listed)["acr_values"] == ACR
+    assert await read_record(house, listed) == "deny"
     stranger = running.token(sub="auth0|new", scope=SCOPES, jti="token-3")
     sheet = reading.request.url.path
     assert (await running.send("GET", sheet, stranger)).status_code == 404
@@ -205,4 +205,4 @@ async def test_the_state_of_a_sheet_is_hidden_until_the_caller_has_signed_in_str
     drafts = READ.replace("any,               timesheet", "draft,             timesheet").replace("team", "drafts")
     await under(house, (READ, "mfa"), (drafts, "always"))
     answer = await attempt(running, house, "read")
-    assert challenged(answer)["acr_values"] == ACR
+    assert read_challenge(answer)["acr_values"] == ACR

@@ -40,7 +40,7 @@ def certificates(*proxies: str) -> ClientCertificates:
     return ClientCertificates("Client-Cert", proxies or ("10.0.0.0/8", "2001:db8::/32", "192.0.2.1"))
 
 
-def passed(*values: bytes, peer: str | None = PROXY) -> bytes | None:
+def read_header(*values: bytes, peer: str | None = PROXY) -> bytes | None:
     headers = [(b"host", b"api.example"), *((b"client-cert", value) for value in values)]
     return certificates().read(peer, headers)
 
@@ -49,25 +49,25 @@ def passed(*values: bytes, peer: str | None = PROXY) -> bytes | None:
     "value", [b":" + BASE64 + b":", ESCAPED, quote(PEM).encode(), b" " + ESCAPED + b" ", ESCAPED.removesuffix(b"%0A")]
 )
 def test_both_forms_give_the_same_certificate(value: bytes) -> None:
-    assert passed(value) == DER
+    assert read_header(value) == DER
 
 
 @pytest.mark.parametrize("peer", ["10.255.255.255", "192.0.2.1", "2001:db8::5", "::ffff:10.1.2.3"])
 def test_a_trusted_proxy_is_an_address_or_of_a_network(peer: str) -> None:
-    assert passed(ESCAPED, peer=peer) == DER
+    assert read_header(ESCAPED, peer=peer) == DER
 
 
 @pytest.mark.parametrize(
     "peer", [STRANGER, "11.0.0.1", "192.0.2.2", "2001:db9::1", "::ffff:203.0.113.7", "unix", "", None, "10.1.2.3, x"]
 )
 def test_from_anybody_else_it_is_left_aside(peer: str | None) -> None:
-    assert passed(ESCAPED, peer=peer) is None
-    assert passed(b"rubbish", b"rubbish", peer=peer) is None
+    assert read_header(ESCAPED, peer=peer) is None
+    assert read_header(b"rubbish", b"rubbish", peer=peer) is None
 
 
 def test_without_the_header_or_with_an_empty_one_there_is_no_certificate() -> None:
-    assert passed() is None
-    assert passed(b"") is None
+    assert read_header() is None
+    assert read_header(b"") is None
 
 
 def test_another_header_is_not_the_configured_one() -> None:
@@ -77,7 +77,7 @@ def test_another_header_is_not_the_configured_one() -> None:
 @pytest.mark.parametrize("second", [ESCAPED, b""])
 def test_a_second_header_shows_that_the_proxy_let_one_through(second: bytes) -> None:
     with pytest.raises(MalformedCredentials, match="two client certificates"):
-        passed(ESCAPED, second)
+        read_header(ESCAPED, second)
 
 
 BAD = {
@@ -100,7 +100,7 @@ BAD = {
 @pytest.mark.parametrize("value", BAD.values(), ids=BAD)
 def test_what_is_no_certificate_is_refused(value: bytes) -> None:
     with pytest.raises(MalformedCredentials, match="is not valid"):
-        passed(value)
+        read_header(value)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def shapes() -> Iterator[type[msgspec.Struct]]:
     return (known[name] for name in DOCUMENT["components"]["schemas"])
 
 
-def taken(shape: type[msgspec.Struct], body: object) -> bool:
+def accepted_words(shape: type[msgspec.Struct], body: object) -> bool:
     try:
         msgspec.json.decode(msgspec.json.encode(body), type=shape)
     except msgspec.ValidationError:
@@ -308,9 +308,9 @@ def test_what_a_request_may_leave_null_is_what_the_service_takes_as_null() -> No
             said = schema["properties"][field.encode_name]
             whole = {**schema["examples"][0], field.encode_name: None}
             assert fits(schema, whole) == fits(said, None), (shape, field.name)
-            assert taken(shape, whole) == fits(said, None), (shape, field.name)
+            assert accepted_words(shape, whole) == fits(said, None), (shape, field.name)
             left_out = {name: value for name, value in whole.items() if name != field.encode_name}
-            assert taken(shape, left_out) == (field.encode_name not in schema["required"]), (shape, field.name)
+            assert accepted_words(shape, left_out) == (field.encode_name not in schema["required"]), (shape, field.name)
 
 
 def test_an_answer_holds_all_its_fields_but_those_that_may_be_unset_and_says_what_null_means() -> None:

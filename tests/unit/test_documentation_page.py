@@ -81,7 +81,7 @@ def shown(whole: dict[str, Any]) -> Links:
     return Links(render_page(whole, STYLE))
 
 
-def decided(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+def decided_operations(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
     return [entry for entry in operations(whole) if entry[1].startswith("/v1/") and entry[1] not in PUBLIC_ROUTES]
 
 
@@ -129,7 +129,7 @@ def test_every_operation_has_a_name_of_its_own_and_a_described_tag(whole: dict[s
 
 
 def test_every_decided_operation_names_a_known_scope_or_takes_any_token(whole: dict[str, Any]) -> None:
-    for _, path, operation in decided(whole):
+    for _, path, operation in decided_operations(whole):
         words = operation["description"]
         for needs in operation["security"]:
             assert list(needs) == [SECURITY_SCHEME], path
@@ -139,7 +139,7 @@ def test_every_decided_operation_names_a_known_scope_or_takes_any_token(whole: d
 
 
 def test_every_decided_operation_tells_of_refusals_and_outages(whole: dict[str, Any]) -> None:
-    for _, path, operation in decided(whole):
+    for _, path, operation in decided_operations(whole):
         for status in (401, 403, 503):
             assert PROBLEM_JSON in answer(whole, operation, status)["content"], path
         assert "WWW-Authenticate" in answer(whole, operation, 401)["headers"]
@@ -148,7 +148,7 @@ def test_every_decided_operation_tells_of_refusals_and_outages(whole: dict[str, 
 
 
 def test_every_decided_answer_names_its_decision(whole: dict[str, Any]) -> None:
-    for _, path, operation in decided(whole):
+    for _, path, operation in decided_operations(whole):
         for status in operation["responses"]:
             if status not in {"400", "401", "408", "413", "415", "429", "431"}:
                 assert {"Decision-Id", "Decision-Leaf"} <= set(answer(whole, operation, int(status))["headers"]), path

@@ -14,7 +14,7 @@ from service.identity.dpop import Proofs
 from service.identity.nonces import LIFETIME_SECONDS, STEP_SECONDS, Nonces
 from service.identity.refusals import SENTENCES
 from tests.dpop_forge import ProofKey, private_jwk, proof_claims, proof_key, public_jwk
-from tests.token_forge import ABSENT, encoded
+from tests.token_forge import ABSENT, encode_part
 
 URL = "https://api.example/v1/timesheets"
 TOKEN = b"an.access.token"
@@ -49,11 +49,11 @@ def claims(**changes: Any) -> dict[str, Any]:
     return proof_claims("GET", URL, TOKEN, **changes)
 
 
-def made(**changes: Any) -> bytes:
+def make_proof(**changes: Any) -> bytes:
     return KEY.sign(KEY.header(), claims(**changes))
 
 
-def headed(**changes: Any) -> bytes:
+def with_header(**changes: Any) -> bytes:
     return KEY.sign(KEY.header(**changes), claims())
 
 
@@ -78,55 +78,58 @@ async def test_a_good_proof_is_taken_with_each_algorithm(alg: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 async def test_exactly_one_proof_comes_with_a_request(count: int) -> None:
-    assert await cause_of(*[made()] * count) == "proof-headers"
+    assert await cause_of(*[make_proof()] * count) == "proof-headers"
 
 
 async def test_two_proofs_joined_by_a_proxy_are_no_proof() -> None:
-    assert await cause_of(made() + b", " + made()) == "proof-format"
+    assert await cause_of(make_proof() + b", " + make_proof()) == "proof-format"
 
 
 HEADERS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "format"),
     "no JWT": (b"proof", "format"),
-    "four parts": (made() + b".x", "format"),
+    "four parts": (make_proof() + b".x", "format"),
     "a header that is a list": (KEY.sign(b"[]", claims()), "format"),
     "a repeated member": (KEY.sign(KEY.header(), b'{"jti":"1","jti":"2"}'), "format"),
     "claims behind a byte order mark": (KEY.sign(KEY.header(), b"\xef\xbb\xbf{}"), "format"),
     "claims in UTF-16": (KEY.sign(KEY.header(), '{"jti":"1"}'.encode("utf-16")), "format"),
-    "too large": (made(more="x" * 9000), "format"),
-    "padding": (made() + b"=", "format"),
-    "no type": (headed(typ=ABSENT), "type"),
-    "the type of another JWT": (headed(typ="at+jwt"), "type"),
-    "the type JWT": (headed(typ="JWT"), "type"),
-    "the type in capitals": (headed(typ="DPOP+JWT"), "type"),
-    "a critical extension": (headed(crit=["exp"]), "extensions"),
-    "an unencoded payload": (headed(b64=False), "extensions"),
-    "compression": (headed(zip="DEF"), "extensions"),
-    "a key by reference": (headed(jku="https://attacker.example/jwks"), "extensions"),
-    "a certificate by reference": (headed(x5u="https://attacker.example/cert"), "extensions"),
-    "a certificate": (headed(x5c=["MIIB"]), "extensions"),
-    "no algorithm": (headed(alg=ABSENT), "algorithm"),
-    "the algorithm none": (headed(alg="none"), "algorithm"),
-    "a shared secret": (headed(alg="HS256"), "algorithm"),
-    "an algorithm in small letters": (headed(alg="es256"), "algorithm"),
-    "an algorithm that is a list": (headed(alg=["ES256"]), "algorithm"),
-    "no key": (headed(jwk=ABSENT), "key"),
-    "a key that is a text": (headed(jwk="key"), "key"),
-    "the private key": (headed(jwk=private_jwk(KEY.key)), "key"),  # type: ignore[arg-type]  # made as an EC key
-    "a secret key": (headed(jwk={"kty": "oct", "k": "AAAA"}), "key"),
-    "a key of another kind": (headed(jwk=RSA.jwk), "key"),
-    "a key of another curve": (headed(jwk=public_jwk(ec.generate_private_key(ec.SECP384R1()))), "key"),
-    "a key without y": (headed(jwk={**KEY.jwk, "y": ""}), "key"),
-    "a point that is not on the curve": (headed(jwk={**KEY.jwk, "y": KEY.jwk["x"]}), "key"),
-    "a key for encryption": (headed(jwk={**KEY.jwk, "use": "enc"}), "key"),
-    "a key that may not verify": (headed(jwk={**KEY.jwk, "key_ops": ["sign"]}), "key"),
-    "a key for another algorithm": (headed(jwk={**KEY.jwk, "alg": "ES384"}), "key"),
-    "a coordinate that is a number": (headed(jwk={**KEY.jwk, "x": 1}), "key"),
+    "too large": (make_proof(more="x" * 9000), "format"),
+    "padding": (make_proof() + b"=", "format"),
+    "no type": (with_header(typ=ABSENT), "type"),
+    "the type of another JWT": (with_header(typ="at+jwt"), "type"),
+    "the type JWT": (with_header(typ="JWT"), "type"),
+    "the type in capitals": (with_header(typ="DPOP+JWT"), "type"),
+    "a critical extension": (with_header(crit=["exp"]), "extensions"),
+    "an unencoded payload": (with_header(b64=False), "extensions"),
+    "compression": (with_header(zip="DEF"), "extensions"),
+    "a key by reference": (with_header(jku="https://attacker.example/jwks"), "extensions"),
+    "a certificate by reference": (with_header(x5u="https://attacker.example/cert"), "extensions"),
+    "a certificate": (with_header(x5c=["MIIB"]), "extensions"),
+    "no algorithm": (with_header(alg=ABSENT), "algorithm"),
+    "the algorithm none": (with_header(alg="none"), "algorithm"),
+    "a shared secret": (with_header(alg="HS256"), "algorithm"),
+    "an algorithm in small letters": (with_header(alg="es256"), "algorithm"),
+    "an algorithm that is a list": (with_header(alg=["ES256"]), "algorithm"),
+    "no key": (with_header(jwk=ABSENT), "key"),
+    "a key that is a text": (with_header(jwk="key"), "key"),
+    "the private key": (with_header(jwk=private_jwk(KEY.key)), "key"),  # type: ignore[arg-type]  # made as an EC key
+    "a secret key": (with_header(jwk={"kty": "oct", "k": "AAAA"}), "key"),
+    "a key of another kind": (with_header(jwk=RSA.jwk), "key"),
+    "a key of another curve": (with_header(jwk=public_jwk(ec.generate_private_key(ec.SECP384R1()))), "key"),
+    "a key without y": (with_header(jwk={**KEY.jwk, "y": ""}), "key"),
+    "a point that is not on the curve": (with_header(jwk={**KEY.jwk, "y": KEY.jwk["x"]}), "key"),
+    "a key for encryption": (with_header(jwk={**KEY.jwk, "use": "enc"}), "key"),
+    "a key that may not verify": (with_header(jwk={**KEY.jwk, "key_ops": ["sign"]}), "key"),
+    "a key for another algorithm": (with_header(jwk={**KEY.jwk, "alg": "ES384"}), "key"),
+    "a coordinate that is a number": (with_header(jwk={**KEY.jwk, "x": 1}), "key"),
     "another key's signature": (OTHER.sign(KEY.header(), claims()), "signature"),
-    "another payload's signature": (made().rpartition(b".")[0] + b"." + made().rpartition(b".")[2], "signature"),
-    "a signature of zeros": (made().rpartition(b".")[0] + b"." + encoded(bytes(64)), "signature"),
+    "another payload's signature": (
+        make_proof().rpartition(b".")[0] + b"." + make_proof().rpartition(b".")[2],
+        "signature",
+    ),
+    "a signature of zeros": (make_proof().rpartition(b".")[0] + b"." + encode_part(bytes(64)), "signature"),
     "a signature in DER": (
-        made().rpartition(b".")[0] + b"." + encoded(b"\x30\x06\x02\x01\x01\x02\x01\x01"),
+        make_proof().rpartition(b".")[0] + b"." + encode_part(b"\x30\x06\x02\x01\x01\x02\x01\x01"),
         "signature",
     ),
 }
@@ -178,7 +181,7 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "cause"), CLAIMS.values(), ids=CLAIMS)
 async def test_a_proof_that_says_something_else_is_refused(changes: dict[str, Any], cause: str) -> None:
-    assert await cause_of(made(**changes)) == f"proof-{cause}"
+    assert await cause_of(make_proof(**changes)) == f"proof-{cause}"
 
 
 async def test_a_short_rsa_key_is_refused() -> None:
@@ -203,7 +206,7 @@ async def test_a_public_key_in_the_proof_does_not_make_a_secret_of_it() -> None:
 
 async def test_an_algorithm_that_is_not_offered_is_refused() -> None:
     with pytest.raises(InvalidProof):
-        await check(made(), algorithms=("PS256",))
+        await check(make_proof(), algorithms=("PS256",))
 
 
 @pytest.mark.parametrize("algorithms", [(), ("HS256",), ("none",), ("ES256", "ES256K")])
@@ -224,25 +227,25 @@ def test_only_asymmetric_algorithms_can_be_configured(algorithms: tuple[str, ...
     ],
 )
 async def test_another_spelling_of_the_same_target_is_taken(htu: str) -> None:
-    await check(made(htu=htu))
+    await check(make_proof(htu=htu))
 
 
 @pytest.mark.parametrize("age", [0, 59, -59])
 async def test_a_proof_is_good_for_a_minute_around_its_time(age: int) -> None:
     now = time.time()
-    await check(made(iat=now - age), clock=lambda: now)
+    await check(make_proof(iat=now - age), clock=lambda: now)
 
 
 @pytest.mark.parametrize("age", [61, -61, 3600])
 async def test_a_proof_is_not_good_for_longer(age: int) -> None:
     now = time.time()
     with pytest.raises(InvalidProof, match="too old or from the future"):
-        await check(made(iat=now - age), clock=lambda: now)
+        await check(make_proof(iat=now - age), clock=lambda: now)
 
 
 async def test_a_proof_is_good_once_for_its_key_and_remembered_for_as_long_as_it_could_be_taken() -> None:
     uses = Remembered()
-    proof = made()
+    proof = make_proof()
     await check(proof, uses)
     with pytest.raises(InvalidProof, match="used before"):
         await check(proof, uses)
@@ -252,28 +255,28 @@ async def test_a_proof_is_good_once_for_its_key_and_remembered_for_as_long_as_it
 
 async def test_another_proof_with_the_same_identifier_is_a_replay_and_of_another_key_is_not() -> None:
     uses = Remembered()
-    await check(made(jti="one"), uses)
+    await check(make_proof(jti="one"), uses)
     with pytest.raises(InvalidProof, match="used before"):
-        await check(made(jti="one", htu=URL + "?other"), uses)
+        await check(make_proof(jti="one", htu=URL + "?other"), uses)
     await check(OTHER.sign(OTHER.header(), claims(jti="one")), uses, key=OTHER)
 
 
 async def test_a_nonce_of_ours_stands_for_the_clients_clock() -> None:
     uses = Remembered()
-    await check(made(iat=1_000_000_000, nonce=Nonces(SECRET).current()), uses)
+    await check(make_proof(iat=1_000_000_000, nonce=Nonces(SECRET).current()), uses)
     (seconds,) = uses.seen.values()
     assert seconds >= LIFETIME_SECONDS - STEP_SECONDS
 
 
 @pytest.mark.parametrize("nonce", ["", "x", "A" * 32, Nonces("t" * 32).current(), "\u00e9" * 32, "=" * 32])
 async def test_a_nonce_that_is_not_ours_is_sent_back_for_one(nonce: str) -> None:
-    await cause_of(made(nonce=nonce), kind=NonceRequired)
+    await cause_of(make_proof(nonce=nonce), kind=NonceRequired)
 
 
 async def test_where_a_nonce_is_required_a_proof_without_one_is_sent_back() -> None:
     with pytest.raises(NonceRequired):
-        await check(made(), nonce_required=True)
-    await check(made(nonce=Nonces(SECRET).current()), nonce_required=True)
+        await check(make_proof(), nonce_required=True)
+    await check(make_proof(nonce=Nonces(SECRET).current()), nonce_required=True)
 
 
 def test_a_nonce_lives_for_five_minutes_on_every_replica_and_then_no_more() -> None:

@@ -21,7 +21,7 @@ from tests.token_forge import (
     good_jwks,
     header,
     issuer,
-    signed,
+    sign,
     verifier,
 )
 
@@ -126,7 +126,7 @@ TAKEN: dict[str, tuple[str, Any, dict[str, Any], PrincipalKind, str, frozenset[s
 
 
 def token(name: str, typ: Any, changes: dict[str, Any]) -> bytes:
-    return signed(header(typ=typ), claims(iss=NAMES[name], **changes))
+    return sign(header(typ=typ), claims(iss=NAMES[name], **changes))
 
 
 @pytest.mark.parametrize("case", TAKEN.values(), ids=TAKEN)
@@ -176,9 +176,9 @@ async def test_no_issuer_can_impersonate_another_not_even_in_names_of_clients_an
     tokens = verifier(plain, other)
     for changes, cause in (({"client_id": "kc:payroll"}, "client"), ({"roles": ["kc-auditor"]}, "roles")):
         with pytest.raises(InvalidToken) as caught:
-            await tokens.verify(bearer(signed(header(), claims(**changes))))
+            await tokens.verify(bearer(sign(header(), claims(**changes))))
         assert caught.value.cause == cause
-    caller = await tokens.verify(bearer(signed(header(), claims(iss="https://kc.example", roles=["auditor"]))))
+    caller = await tokens.verify(bearer(sign(header(), claims(iss="https://kc.example", roles=["auditor"]))))
     assert (caller.client, caller.roles) == ("kc:web-app", frozenset({"role:kc-auditor"}))
 
 
@@ -187,9 +187,9 @@ async def test_keys_of_one_issuer_do_not_sign_for_another() -> None:
     empty = HeldKeys(b'{"keys":[]}')
     held = {mine.name: HeldKeys(good_jwks()), theirs.name: empty}
     tokens = Tokens([mine, theirs], source=lambda issuer: held[issuer.name], clock=lambda: float(NOW))
-    await tokens.verify(bearer(signed(header(), claims())))
+    await tokens.verify(bearer(sign(header(), claims())))
     with pytest.raises(Exception, match="keys") as caught:
-        await tokens.verify(bearer(signed(header(), claims(iss="https://b.example"))))
+        await tokens.verify(bearer(sign(header(), claims(iss="https://b.example"))))
     assert type(caught.value).__name__ == "KeysUnavailable"
 
 
@@ -201,7 +201,7 @@ def test_an_issuer_may_have_a_machine_claim() -> None:
 async def test_the_machine_claim_distinguishes_clients_from_people() -> None:
     tokens = verifier(issuer(machine_claim=("client_type", "service")))
     kinds = [
-        (await tokens.verify(bearer(signed(header(), claims(client_type=kind))))).kind for kind in ("service", "person")
+        (await tokens.verify(bearer(sign(header(), claims(client_type=kind))))).kind for kind in ("service", "person")
     ]
     assert kinds == [CLIENT, USER]
 

@@ -22,7 +22,7 @@ from tests.token_forge import (
     jwk,
     jwks,
     rsa_key,
-    signed,
+    sign,
 )
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ async def test_a_cached_token_is_refused_when_its_key_is_gone() -> None:
     token = good_token()
     await tokens.verify(bearer(token))
     source.body = second_jwks()
-    await tokens.verify(bearer(signed(header(kid="rsa-2"), claims(), rsa_key("second"))))
+    await tokens.verify(bearer(sign(header(kid="rsa-2"), claims(), rsa_key("second"))))
     with pytest.raises(InvalidToken) as caught:
         await tokens.verify(bearer(token))
     assert caught.value.cause == "unknown-key"

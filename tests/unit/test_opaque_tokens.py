@@ -21,7 +21,7 @@ from tests.token_forge import (
     good_token,
     issuer,
     rsa_key,
-    signed,
+    sign,
     verifier,
 )
 
@@ -116,7 +116,7 @@ async def test_a_jwt_that_fails_here_is_never_shown_to_its_issuer() -> None:
     desk = Desk(active())
     tokens = asking(desk)
     for token in (
-        signed({"alg": "RS256", "typ": "at+jwt", "kid": "rsa-1"}, claims(), rsa_key("attacker")),
+        sign({"alg": "RS256", "typ": "at+jwt", "kid": "rsa-1"}, claims(), rsa_key("attacker")),
         good_token(exp=NOW - 5),
         good_token(iss="https://other.example/"),
         b"a.b.c",

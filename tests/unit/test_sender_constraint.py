@@ -32,9 +32,7 @@ def constraint(*, dpop: bool = True, **options: Any) -> SenderConstraint:
     return SenderConstraint(proofs, **{"certificates": True, **options})
 
 
-def presented(
-    *, proof: bool = True, certificate: bytes | None = CERTIFICATE, token: bytes = TOKEN
-) -> RequestCredentials:
+def request(*, proof: bool = True, certificate: bytes | None = CERTIFICATE, token: bytes = TOKEN) -> RequestCredentials:
     proofs = (KEY.proof("GET", URL, token),) if proof else ()
     return RequestCredentials((), proofs, "GET", URL, certificate)
 
@@ -49,7 +47,7 @@ GOOD: dict[str, tuple[str, dict[str, object]]] = {
 
 @pytest.mark.parametrize(("scheme", "cnf"), GOOD.values(), ids=GOOD)
 async def test_what_is_proved_is_taken(scheme: str, cnf: dict[str, object]) -> None:
-    await constraint()(scheme, TOKEN, cnf, presented())
+    await constraint()(scheme, TOKEN, cnf, request())
 
 
 OTHER = digest64(b"other")
@@ -81,19 +79,19 @@ async def test_what_is_not_proved_or_cannot_be_checked_is_refused(
     scheme: str, cnf: dict[str, object], cause: str
 ) -> None:
     with pytest.raises(InvalidToken) as caught:
-        await constraint()(scheme, TOKEN, cnf, presented())
+        await constraint()(scheme, TOKEN, cnf, request())
     assert caught.value.cause == cause
 
 
 async def test_a_certificate_bound_token_without_a_certificate_is_refused() -> None:
     with pytest.raises(InvalidToken) as caught:
-        await constraint()("bearer", TOKEN, BY_CERTIFICATE, presented(certificate=None))
+        await constraint()("bearer", TOKEN, BY_CERTIFICATE, request(certificate=None))
     assert caught.value.cause == "no-certificate"
 
 
 async def test_a_key_bound_token_without_a_proof_is_refused() -> None:
     with pytest.raises(InvalidProof):
-        await constraint()("dpop", TOKEN, BY_KEY, presented(proof=False))
+        await constraint()("dpop", TOKEN, BY_KEY, request(proof=False))
 
 
 @pytest.mark.parametrize(
@@ -109,16 +107,16 @@ async def test_without_configuration_a_bound_token_is_refused(
     scheme: str, cnf: dict[str, object], options: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidToken) as caught:
-        await constraint(**options)(scheme, TOKEN, cnf, presented())
+        await constraint(**options)(scheme, TOKEN, cnf, request())
     assert caught.value.cause == "sender-constrained"
 
 
 @pytest.mark.parametrize("cnf", [{}, BY_CERTIFICATE])
 async def test_where_dpop_is_required_no_other_token_is_taken(cnf: dict[str, object]) -> None:
     with pytest.raises(InvalidToken) as caught:
-        await constraint(dpop_required=True)("bearer", TOKEN, cnf, presented())
+        await constraint(dpop_required=True)("bearer", TOKEN, cnf, request())
     assert caught.value.cause == "dpop-required"
-    await constraint(dpop_required=True)("dpop", TOKEN, BY_KEY, presented())
+    await constraint(dpop_required=True)("dpop", TOKEN, BY_KEY, request())
 
 
 async def test_possession_is_asked_for_at_every_use_of_a_remembered_token() -> None:
@@ -139,11 +137,11 @@ async def test_a_store_that_cannot_answer_is_no_verdict_on_the_token_and_hits_on
 
     check = SenderConstraint(Proofs(down, Nonces("s" * 32), algorithms=["ES256"]), certificates=True)
     with pytest.raises(ReplayStoreUnavailable):
-        await check("dpop", TOKEN, BY_KEY, presented())
-    await check("bearer", TOKEN, {}, presented())
-    await check("bearer", TOKEN, BY_CERTIFICATE, presented())
+        await check("dpop", TOKEN, BY_KEY, request())
+    await check("bearer", TOKEN, {}, request())
+    await check("bearer", TOKEN, BY_CERTIFICATE, request())
     with pytest.raises(InvalidProof):
-        await check("dpop", TOKEN, BY_KEY, presented(proof=False))
+        await check("dpop", TOKEN, BY_KEY, request(proof=False))
 
 
 CONFIGURED: dict[str, Any] = {

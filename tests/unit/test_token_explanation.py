@@ -12,16 +12,16 @@ from click.testing import CliRunner
 from service.__main__ import timewarden
 from service.identity.refusals import SENTENCES
 from service.identity.token_explanation import CHECKS, explain
-from tests.token_forge import ABSENT, NOW, claims, good_token, header, issuer, rsa_key, signed, verifier
+from tests.token_forge import ABSENT, NOW, claims, good_token, header, issuer, rsa_key, sign, verifier
 
 REFUSED: dict[str, tuple[bytes, str]] = {
     "shape": (b"abc", "format"),
-    "header": (signed(header(crit=["exp"]), claims()), "critical"),
+    "header": (sign(header(crit=["exp"]), claims()), "critical"),
     "issuer": (good_token(iss="https://other.example"), "issuer"),
-    "type": (signed(header(typ="JWT"), claims()), "type"),
-    "algorithm": (signed(header(alg="RS512"), claims()), "algorithm"),
-    "key": (signed(header(kid="other"), claims()), "unknown-key"),
-    "signature": (signed(header(), claims(), rsa_key("attacker")), "signature"),
+    "type": (sign(header(typ="JWT"), claims()), "type"),
+    "algorithm": (sign(header(alg="RS512"), claims()), "algorithm"),
+    "key": (sign(header(kid="other"), claims()), "unknown-key"),
+    "signature": (sign(header(), claims(), rsa_key("attacker")), "signature"),
     "time": (good_token(exp=NOW - 1), "expired"),
     "client": (good_token(client_id=""), "client"),
     "audience": (good_token(aud="other"), "audience"),

@@ -23,7 +23,7 @@ from tests.token_forge import (
     bearer,
     claims,
     ec_key,
-    encoded,
+    encode_part,
     good_ec_token,
     good_token,
     header,
@@ -31,12 +31,12 @@ from tests.token_forge import (
     jwk,
     jwks,
     rsa_key,
-    signed,
+    sign,
     verifier,
 )
 
 
-async def refused(token: bytes, tokens: Tokens | None = None) -> str:
+async def refusal_cause(token: bytes, tokens: Tokens | None = None) -> str:
     """The cause of the refusal. Fails if the token is accepted, or if the error shows its content."""
     with pytest.raises(InvalidToken) as caught:
         await (tokens or verifier()).verify(bearer(token))
@@ -67,7 +67,7 @@ async def test_a_token_without_scopes_roles_and_sign_in_grants_none_of_them() ->
 
 @pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
 async def test_the_type_of_rfc_9068_is_accepted_in_every_spelling(typ: str) -> None:
-    await verifier().verify(bearer(signed(header(typ=typ), claims())))
+    await verifier().verify(bearer(sign(header(typ=typ), claims())))
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, [AUDIENCE], ["https://other.example", AUDIENCE]])
@@ -83,16 +83,16 @@ async def test_roles_may_be_in_a_claim_named_by_a_url() -> None:
 
 
 async def test_ps256_works_with_a_key_that_names_no_algorithm_where_the_issuer_allows_it() -> None:
-    token = signed(header(alg="PS256"), claims())
+    token = sign(header(alg="PS256"), claims())
     await verifier(issuer(algorithms=frozenset({"PS256", "RS256"}))).verify(bearer(token))
-    assert await refused(token) == "algorithm"
+    assert await refusal_cause(token) == "algorithm"
 
 
 async def test_a_token_without_kid_is_accepted_only_if_one_key_could_have_signed_it() -> None:
-    token = signed(header(kid=ABSENT), claims())
+    token = sign(header(kid=ABSENT), claims())
     await verifier().verify(bearer(token))
     two = jwks(jwk(rsa_key(), "rsa-1"), jwk(rsa_key("second"), "rsa-2"))
-    assert await refused(token, verifier(body=two)) == "ambiguous-key"
+    assert await refusal_cause(token, verifier(body=two)) == "ambiguous-key"
 
 
 async def test_each_issuer_has_its_own_keys_audience_and_rules() -> None:
@@ -106,15 +106,15 @@ async def test_each_issuer_has_its_own_keys_audience_and_rules() -> None:
     tokens = verifier(issuer(), other)
     await tokens.verify(bearer(good_token()))
     theirs = claims(iss="https://other.example", aud="other")
-    caller = await tokens.verify(bearer(signed(header(typ="JWT"), theirs)))
+    caller = await tokens.verify(bearer(sign(header(typ="JWT"), theirs)))
     assert caller.issuer_name == "other"
-    assert await refused(signed(header(), theirs), tokens) == "type"
-    assert await refused(good_token(aud="other"), tokens) == "audience"
+    assert await refusal_cause(sign(header(), theirs), tokens) == "type"
+    assert await refusal_cause(good_token(aud="other"), tokens) == "audience"
 
 
 def raw(text: str) -> bytes:
     """A token with exactly this text as its claims, correctly signed."""
-    return signed(header(), text.encode())
+    return sign(header(), text.encode())
 
 
 def with_claims(extra: str) -> str:
@@ -133,9 +133,9 @@ def with_stray_bits() -> bytes:
 
 
 def hmac_with_public_key() -> bytes:
-    body = encoded(json.dumps(header(alg="HS256")).encode()) + b"." + encoded(json.dumps(claims()).encode())
+    body = encode_part(json.dumps(header(alg="HS256")).encode()) + b"." + encode_part(json.dumps(claims()).encode())
     secret = json.dumps(jwk(rsa_key(), "rsa-1")).encode()
-    return body + b"." + encoded(hmac.digest(secret, body, hashlib.sha256))
+    return body + b"." + encode_part(hmac.digest(secret, body, hashlib.sha256))
 
 
 SHAPES: dict[str, tuple[bytes, str]] = {
@@ -144,7 +144,7 @@ SHAPES: dict[str, tuple[bytes, str]] = {
     "four parts": (good_token() + b".abc", "format"),
     "five parts, as encrypted tokens have": (b"a.b.c.d.e", "format"),
     "an empty signature": (good_token().rsplit(b".", 1)[0] + b".", "format"),
-    "alg none": (signed(header(alg="none"), claims()), "algorithm"),
+    "alg none": (sign(header(alg="none"), claims()), "algorithm"),
     "padding": (good_token() + b"==", "format"),
     "the alphabet of plain base64": (good_token().replace(b".", b".+/", 1), "format"),
     "stray trailing bits": (with_stray_bits(), "encoding"),
@@ -156,9 +156,9 @@ SHAPES: dict[str, tuple[bytes, str]] = {
     "a repeated claim": (raw(with_claims('"sub":"root"')), "json"),
     "a repeated member inside a claim": (raw(with_claims('"x":{"a":1,"a":2}')), "json"),
     "a byte order mark": (raw("\ufeff" + json.dumps(claims())), "json"),
-    "UTF-16": (signed(header(), json.dumps(claims()).encode("utf-16")), "json"),
-    "UTF-16 without mark": (signed(header(), json.dumps(claims()).encode("utf-16-le")), "json"),
-    "bytes that are not UTF-8": (signed(header(), b'{"sub":"\xff"}'), "json"),
+    "UTF-16": (sign(header(), json.dumps(claims()).encode("utf-16")), "json"),
+    "UTF-16 without mark": (sign(header(), json.dumps(claims()).encode("utf-16-le")), "json"),
+    "bytes that are not UTF-8": (sign(header(), b'{"sub":"\xff"}'), "json"),
     "NaN": (raw(with_claims('"x":NaN')), "json"),
     "Infinity": (raw(with_claims('"x":Infinity')), "json"),
     "a number beyond a double": (raw(with_claims('"x":1e999')), "json"),
@@ -166,16 +166,16 @@ SHAPES: dict[str, tuple[bytes, str]] = {
     "a raw control character": (raw(with_claims('"x":"\x00"')), "json"),
     "a lone surrogate anywhere": (raw(with_claims('"x":["\\ud800"]')), "json"),
     "a repeated header member": (
-        signed(b'{"alg":"none","alg":"RS256","typ":"at+jwt","kid":"rsa-1"}', claims()),
+        sign(b'{"alg":"none","alg":"RS256","typ":"at+jwt","kid":"rsa-1"}', claims()),
         "json",
     ),
-    "a header that is a list": (signed(b"[]", claims()), "json"),
+    "a header that is a list": (sign(b"[]", claims()), "json"),
 }
 
 
 @pytest.mark.parametrize(("token", "cause"), SHAPES.values(), ids=SHAPES)
 async def test_anything_but_a_strict_jwt_is_refused(token: bytes, cause: str) -> None:
-    assert await refused(token) == cause
+    assert await refusal_cause(token) == cause
 
 
 HEADERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -213,33 +213,33 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "cause"), HEADERS.values(), ids=HEADERS)
 async def test_a_wrong_header_is_refused(changes: dict[str, Any], cause: str) -> None:
-    assert await refused(signed(header(**changes), claims())) == cause
+    assert await refusal_cause(sign(header(**changes), claims())) == cause
 
 
 async def test_a_signature_by_another_key_is_refused() -> None:
-    assert await refused(signed(header(), claims(), rsa_key("attacker"))) == "signature"
-    assert await refused(signed(header(alg="ES256", kid="ec-1"), claims(), ec_key("attacker"))) == "signature"
+    assert await refusal_cause(sign(header(), claims(), rsa_key("attacker"))) == "signature"
+    assert await refusal_cause(sign(header(alg="ES256", kid="ec-1"), claims(), ec_key("attacker"))) == "signature"
 
 
 async def test_the_public_key_used_as_a_shared_secret_is_refused() -> None:
-    assert await refused(hmac_with_public_key()) == "algorithm"
+    assert await refusal_cause(hmac_with_public_key()) == "algorithm"
 
 
 @pytest.mark.parametrize("zeros", [b"\0" * 64, b"\0" * 63 + b"\1", b"\0", b"\xff" * 64, b"\0" * 65])
 async def test_an_elliptic_signature_of_zeros_or_of_another_length_is_refused(zeros: bytes) -> None:
     body = good_ec_token().rsplit(b".", 1)[0]
-    assert await refused(body + b"." + encoded(zeros)) == "signature"
+    assert await refusal_cause(body + b"." + encode_part(zeros)) == "signature"
 
 
 async def test_a_signature_in_der_is_refused() -> None:
     body = good_ec_token().rsplit(b".", 1)[0]
     der = ec_key().sign(body, ec.ECDSA(hashes.SHA256()))
-    assert await refused(body + b"." + encoded(der)) == "signature"
+    assert await refusal_cause(body + b"." + encode_part(der)) == "signature"
 
 
 async def test_the_signature_of_another_token_is_refused() -> None:
     body = good_token(sub="root").rsplit(b".", 1)[0]
-    assert await refused(body + b"." + good_token().rsplit(b".", 1)[1]) == "signature"
+    assert await refusal_cause(body + b"." + good_token().rsplit(b".", 1)[1]) == "signature"
 
 
 KEYS: dict[str, dict[str, Any]] = {
@@ -272,12 +272,12 @@ REFUSED_KEYS = {
 async def test_an_unsuitable_key_is_not_used(name: str) -> None:
     signer = rsa_key("short", 1024) if name == "of 1024 bits" else rsa_key()
     tokens = verifier(body=jwks(KEYS[name], jwk(rsa_key("second"), "rsa-2")))
-    assert await refused(signed(header(), claims(), signer), tokens) == REFUSED_KEYS.get(name, "unknown-key")
+    assert await refusal_cause(sign(header(), claims(), signer), tokens) == REFUSED_KEYS.get(name, "unknown-key")
 
 
 async def test_a_point_that_is_not_on_the_curve_is_no_key() -> None:
     key = {**jwk(ec_key(), "ec-1"), "y": jwk(ec_key("second"), "x")["y"]}
-    assert await refused(good_ec_token(), verifier(body=jwks(key, jwk(rsa_key(), "rsa-1")))) == "key-unreadable"
+    assert await refusal_cause(good_ec_token(), verifier(body=jwks(key, jwk(rsa_key(), "rsa-1")))) == "key-unreadable"
 
 
 CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
@@ -359,7 +359,7 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "cause"), CLAIMS.values(), ids=CLAIMS)
 async def test_missing_wrong_or_ambiguous_claims_are_refused(changes: dict[str, Any], cause: str) -> None:
-    assert await refused(good_token(**changes)) == cause
+    assert await refusal_cause(good_token(**changes)) == cause
 
 
 def test_no_sentence_needs_escaping_in_a_challenge() -> None:
@@ -404,20 +404,20 @@ OTHER_USES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", OTHER_USES.values(), ids=OTHER_USES)
 async def test_other_kinds_of_token_are_refused_even_if_the_type_jwt_is_allowed(changes: dict[str, Any]) -> None:
     tokens = verifier(issuer(accepted_types=frozenset({"at+jwt", "JWT"})))
-    assert await refused(signed(header(typ="JWT"), claims(**changes)), tokens) == "other-use"
+    assert await refusal_cause(sign(header(typ="JWT"), claims(**changes)), tokens) == "other-use"
 
 
 async def test_with_the_type_jwt_azp_may_name_the_client_and_jti_may_be_absent() -> None:
     tokens = verifier(issuer(accepted_types=frozenset({"JWT"})))
-    token = signed(header(typ="JWT"), claims(client_id=ABSENT, azp="spa", jti=ABSENT))
+    token = sign(header(typ="JWT"), claims(client_id=ABSENT, azp="spa", jti=ABSENT))
     caller = await tokens.verify(bearer(token))
     assert (caller.client, caller.token_id) == ("spa", None)
-    assert await refused(signed(header(typ=ABSENT), claims()), tokens) == "type"
+    assert await refusal_cause(sign(header(typ=ABSENT), claims()), tokens) == "type"
 
 
 async def test_a_token_without_type_is_accepted_if_the_issuer_allows_it() -> None:
     tokens = verifier(issuer(accepted_types=frozenset({""})))
-    await tokens.verify(bearer(signed(header(typ=ABSENT), claims())))
+    await tokens.verify(bearer(sign(header(typ=ABSENT), claims())))
 
 
 async def test_a_cached_token_still_expires() -> None:
@@ -427,7 +427,7 @@ async def test_a_cached_token_still_expires() -> None:
     first = await tokens.verify(bearer(token))
     assert await tokens.verify(bearer(token)) is first
     clock[0] = NOW + 100
-    assert await refused(token, tokens) == "expired"
+    assert await refusal_cause(token, tokens) == "expired"
 
 
 async def test_at_most_max_cached_tokens_are_cached() -> None:

@@ -20,7 +20,7 @@ from tests.token_forge import (
     header,
     issuer,
     rsa_key,
-    signed,
+    sign,
     verifier,
 )
 
@@ -28,9 +28,9 @@ ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+
 GOOD = {
     "RS256": good_token(jti="mutated", exp=claims()["exp"]),
     "ES256": good_ec_token(jti="mutated"),
-    "PS256": signed(header(alg="PS256"), claims(jti="mutated")),
-    "Ed25519": signed(header(alg="Ed25519", kid="ed-1"), claims(jti="mutated"), ed_key()),
-    "EdDSA": signed(header(alg="EdDSA", kid="ed-1"), claims(jti="mutated"), ed_key()),
+    "PS256": sign(header(alg="PS256"), claims(jti="mutated")),
+    "Ed25519": sign(header(alg="Ed25519", kid="ed-1"), claims(jti="mutated"), ed_key()),
+    "EdDSA": sign(header(alg="EdDSA", kid="ed-1"), claims(jti="mutated"), ed_key()),
 }
 EVERY = issuer(algorithms=frozenset(GOOD))
 REFUSALS = (InvalidToken, MalformedCredentials, MissingToken)
@@ -90,7 +90,7 @@ async def test_arbitrary_headers_are_refused_without_another_error(headers: list
 async def test_a_claim_with_any_json_value_is_accepted_or_refused_without_another_error(
     name: str, value: object
 ) -> None:
-    await verify_or_refuse(signed(header(), claims(**{name: value})))
+    await verify_or_refuse(sign(header(), claims(**{name: value})))
 
 
 @settings(max_examples=example_count(200))
@@ -98,7 +98,7 @@ async def test_a_claim_with_any_json_value_is_accepted_or_refused_without_anothe
 async def test_a_header_member_with_any_json_value_is_accepted_or_refused_without_another_error(
     name: str, value: object
 ) -> None:
-    await verify_or_refuse(signed(header(**{name: value}), claims(), rsa_key()))
+    await verify_or_refuse(sign(header(**{name: value}), claims(), rsa_key()))
 
 
 async def verify_or_refuse(token: bytes) -> None:

@@ -19,14 +19,14 @@ from tests.token_forge import (
     claims,
     ec_key,
     ed_key,
-    encoded,
+    encode_part,
     good_token,
     header,
     issuer,
     jwk,
     jwks,
     rsa_key,
-    signed,
+    sign,
     verifier,
 )
 
@@ -42,7 +42,7 @@ ROCA_MODULUS = (
 
 
 def number(value: int) -> str:
-    return encoded(value.to_bytes((value.bit_length() + 7) // 8, "big")).decode()
+    return encode_part(value.to_bytes((value.bit_length() + 7) // 8, "big")).decode()
 
 
 def rsa_jwk(modulus: int | str, exponent: int = 65537, kid: str = "weak") -> dict[str, Any]:
@@ -75,7 +75,7 @@ ORDER_8 = 2707385501144840649318225287225658788936804267575313519463743609750303
 
 
 def ed25519_jwk(y: int) -> dict[str, Any]:
-    return {"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": encoded(y.to_bytes(32, "little")).decode()}
+    return {"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": encode_part(y.to_bytes(32, "little")).decode()}
 
 
 WEAK: dict[str, tuple[dict[str, Any], str]] = {
@@ -92,8 +92,8 @@ WEAK: dict[str, tuple[dict[str, Any], str]] = {
     "a multiple of 751": (rsa_jwk(751 * modulus_of()), "small-factor"),
     "close primes": (rsa_jwk(close_primes()), "close-primes"),
     "the square of a prime": (rsa_jwk(rsa_key().private_numbers().p ** 2), "close-primes"),
-    "a point that is not on the curve": ({**jwk(ec_key(), "weak"), "y": encoded(bytes(32)).decode()}, "unreadable"),
-    "a point at another curve": ({**jwk(ec_key(), "weak"), "x": encoded(b"\1" * 48).decode()}, "unreadable"),
+    "a point that is not on the curve": ({**jwk(ec_key(), "weak"), "y": encode_part(bytes(32)).decode()}, "unreadable"),
+    "a point at another curve": ({**jwk(ec_key(), "weak"), "x": encode_part(b"\1" * 48).decode()}, "unreadable"),
     "an Ed25519 key of order 1": (ed25519_jwk(1), "small-order"),
     "of order 2": (ed25519_jwk(FIELD - 1), "small-order"),
     "of order 4": (ed25519_jwk(0), "small-order"),
@@ -147,7 +147,7 @@ async def test_a_token_that_names_a_weak_key_is_refused_with_the_reason_and_log_
 
 async def test_an_explained_token_says_that_its_key_is_weak() -> None:
     tokens = verifier(body=jwks(rsa_jwk(ROCA_MODULUS, kid="card"), jwk(rsa_key(), "rsa-1")))
-    explanation = await explain(tokens, signed(header(kid="card"), claims()))
+    explanation = await explain(tokens, sign(header(kid="card"), claims()))
     assert (explanation.verdict, explanation.cause, explanation.checks[-1].name) == ("refused", "key-roca", "key")
     assert "ROCA" in explanation.checks[-1].detail
     assert (await explain(tokens, good_token())).verdict == "accepted"

@@ -44,7 +44,7 @@ class Outer(msgspec.Struct, forbid_unknown_fields=True):
 GOOD: dict[str, Any] = {"minutes": 60, "day": "2026-11-23", "part": "lead"}
 
 
-def told(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
+def read_errors(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
     with pytest.raises(InvalidField) as error:
         read_body(raw, shape)
     return [(field.field, field.message) for field in error.value.fields]
@@ -80,22 +80,22 @@ def told(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
     ],
 )
 def test_a_wrong_field_says_what_is_wanted(change: dict[str, Any], field: str, message: str) -> None:
-    assert told(msgspec.json.encode(GOOD | change)) == [(field, message)]
+    assert read_errors(msgspec.json.encode(GOOD | change)) == [(field, message)]
 
 
 def test_every_wrong_field_is_told_at_once() -> None:
     raw = msgspec.json.encode({"minutes": 0, "part": 7, "inner": {"size": "x"}, "yes": None, "other": 1})
-    assert [field for field, _ in told(raw)] == ["minutes", "day", "part", "inner.size", "yes", "other"]
+    assert [field for field, _ in read_errors(raw)] == ["minutes", "day", "part", "inner.size", "yes", "other"]
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"7", b'"text"', b"null"])
 def test_what_is_no_object_is_the_body_itself(raw: bytes) -> None:
-    assert told(raw) == [("body", "must be an object")]
+    assert read_errors(raw) == [("body", "must be an object")]
 
 
 def test_more_complaints_than_anybody_reads_are_not_made() -> None:
     raw = msgspec.json.encode(GOOD | {f"x{number}": 1 for number in range(1000)})
-    assert len(told(raw)) == MAX_WRONG_FIELDS
+    assert len(read_errors(raw)) == MAX_WRONG_FIELDS
 
 
 @pytest.mark.parametrize("raw", [b'{"minutes": "x", "day":', b'{"minutes":"x","note":"\xff"}', b'{"x":' + b"[" * 9999])

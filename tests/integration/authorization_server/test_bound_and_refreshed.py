@@ -122,7 +122,7 @@ async def test_what_is_no_proof_gives_no_token(browser: httpx.AsyncClient, text:
 
 async def test_a_proof_without_a_signature_gives_no_token(browser: httpx.AsyncClient, issuer: str) -> None:
     head, body, _ = proof(f"{issuer}/token").split(".")
-    for header in (head, _encoded({"typ": "dpop+jwt", "alg": "none", "jwk": KEY.as_dict(private=False)})):
+    for header in (head, _encode({"typ": "dpop+jwt", "alg": "none", "jwk": KEY.as_dict(private=False)})):
         answer = await ask(browser, f"{header}.{body}.")
         assert answer.json()["error"] == "invalid_dpop_proof"
 
@@ -202,5 +202,5 @@ async def test_a_code_presented_twice_ends_what_it_bought(browser: httpx.AsyncCl
     assert refused.value.error == "invalid_grant"
 
 
-def _encoded(part: dict[str, Any]) -> str:
+def _encode(part: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()

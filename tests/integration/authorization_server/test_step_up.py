@@ -43,7 +43,7 @@ def asks_for(page: httpx.Response) -> set[str]:
     return {field.name for form in read_page(page.text).forms for field in form.fields if field.kind != "hidden"}
 
 
-async def bought(browser: httpx.AsyncClient, page: httpx.Response) -> dict[str, Any]:
+async def fetch_token(browser: httpx.AsyncClient, page: httpx.Response) -> dict[str, Any]:
     """The claims of the token that this consent page leads to."""
     sent = await decide(browser, page, scope=["read:timesheets"])
     code = parse_qs(urlsplit(sent.headers["location"]).query)["code"][0]
@@ -60,11 +60,11 @@ async def test_a_second_factor_is_in_the_token_and_stays_when_it_is_refreshed(is
 
 
 async def test_only_the_second_factor_is_asked_of_who_has_signed_in(browser: httpx.AsyncClient) -> None:
-    first = await bought(browser, await show_consent(browser))
+    first = await fetch_token(browser, await show_consent(browser))
     page = await browser.get("/authorize", params=asked(acr_values=ACR_MFA))
     assert asks_for(page) == {"second_factor"}
     consent = await send(browser, page, second_factor=demo_code("ana"))
-    said = await bought(browser, consent)
+    said = await fetch_token(browser, consent)
     assert said["amr"] == ["pwd", "mfa"]
     assert said["auth_time"] == first["auth_time"]
     assert "decision" in asks_for(await browser.get("/authorize", params=asked(acr_values=ACR_MFA)))
@@ -87,12 +87,12 @@ async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: 
 async def test_a_new_sign_in_is_asked_for_once_and_for_each_request(
     browser: httpx.AsyncClient, changed: dict[str, str | None]
 ) -> None:
-    first = await bought(browser, await show_consent(browser))
+    first = await fetch_token(browser, await show_consent(browser))
     time.sleep(1.1)  # noqa: ASYNC251  # auth_time counts whole seconds
     page = await browser.get("/authorize", params=asked(**changed))
     assert {"login", "password"} <= asks_for(page)
     consent = await send(browser, page, login="ana", password=PEOPLE["ana"].password)
-    assert (await bought(browser, consent))["auth_time"] > first["auth_time"]
+    assert (await fetch_token(browser, consent))["auth_time"] > first["auth_time"]
     assert "password" in asks_for(await browser.get("/authorize", params=asked(**changed)))
 
 

@@ -41,7 +41,7 @@ async def _keys(issuer: str) -> dict[str, Any]:
     return keys
 
 
-def _verified(token: str, keys: dict[str, Any], issuer: str, algorithm: str = "RS256") -> dict[str, Any]:
+def _verify(token: str, keys: dict[str, Any], issuer: str, algorithm: str = "RS256") -> dict[str, Any]:
     header = jwt.get_unverified_header(token)
     assert header == {"alg": algorithm, "typ": "at+jwt", "kid": header["kid"]}
     (key,) = [jwk for jwk in keys["keys"] if jwk["kid"] == header["kid"]]
@@ -88,7 +88,7 @@ async def test_published_keys_are_public_and_named_by_their_thumbprint(issuer: s
 async def test_a_persons_token_is_an_rfc_9068_token(issuer: str) -> None:
     before = int(time.time())
     answer = await authorization_code_token(issuer, "ana", PEOPLE["ana"].password, "hours-app", ["read:timesheets"])
-    claims = _verified(answer.access_token, await _keys(issuer), issuer)
+    claims = _verify(answer.access_token, await _keys(issuer), issuer)
     assert set(claims) == {
         *("iss", "aud", "exp", "iat", "jti", "sub", "client_id", "scope", "auth_time", "amr", "roles")
     }
@@ -102,13 +102,13 @@ async def test_a_persons_token_is_an_rfc_9068_token(issuer: str) -> None:
     assert before <= claims["auth_time"] <= claims["iat"] <= int(time.time())
     assert claims["exp"] - claims["iat"] == answer.expires_in == 3600
     again = await authorization_code_token(issuer, "ana", PEOPLE["ana"].password, "hours-app", ["read:timesheets"])
-    assert _verified(again.access_token, await _keys(issuer), issuer)["jti"] != claims["jti"]
+    assert _verify(again.access_token, await _keys(issuer), issuer)["jti"] != claims["jti"]
     assert answer.access_token not in repr(answer)
 
 
 async def test_a_clients_own_token_is_signed_with_es256_and_speaks_of_the_client_alone(issuer: str) -> None:
     answer = await client_credentials_token(issuer, "payroll-import", "payroll-import-demo", ["batch:upload"])
-    claims = _verified(answer.access_token, await _keys(issuer), issuer, "ES256")
+    claims = _verify(answer.access_token, await _keys(issuer), issuer, "ES256")
     assert set(claims) == {"iss", "aud", "exp", "iat", "jti", "sub", "client_id", "scope"}
     assert claims["sub"] == claims["client_id"] == "payroll-import"
     assert claims["scope"] == answer.scope == "batch:upload"
@@ -139,7 +139,7 @@ async def test_unticked_scopes_are_absent_from_the_token(issuer: str) -> None:
     answer = await authorization_code_token(
         issuer, "ana", PEOPLE["ana"].password, "hours-app", HOURS, granted=["read:timesheets"]
     )
-    claims = _verified(answer.access_token, await _keys(issuer), issuer)
+    claims = _verify(answer.access_token, await _keys(issuer), issuer)
     assert claims["scope"] == answer.scope == "read:timesheets"
 
 
@@ -147,7 +147,7 @@ async def test_unticked_scopes_are_absent_from_the_token(issuer: str) -> None:
 async def test_no_token_has_a_scope_above_the_persons_role(issuer: str, login: str) -> None:
     person = PEOPLE[login]
     answer = await authorization_code_token(issuer, login, person.password, "timesheets-cli")
-    claims = _verified(answer.access_token, await _keys(issuer), issuer)
+    claims = _verify(answer.access_token, await _keys(issuer), issuer)
     assert set(claims["scope"].split()) == scopes_of(person)
     assert claims["roles"] == list(person.roles)
 
@@ -190,7 +190,7 @@ async def test_tokens_survive_a_restart_because_the_keys_do(tmp_path: Path) -> N
         first = await _keys(url)
     async with running(url, AUDIENCE, tmp_path / "keys", listener=held):
         assert await _keys(url) == first
-        _verified(token, await _keys(url), url, "ES256")
+        _verify(token, await _keys(url), url, "ES256")
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "keys").iterdir()}
     assert files == {"signing-keys.json": 0o600, "timewarden-api.pem": 0o600}
 
@@ -206,7 +206,7 @@ async def test_an_app_may_listen_on_any_loopback_port_ipv6_included(issuer: str)
         answer = await authorization_code_token(
             issuer, "mia", PEOPLE["mia"].password, "timesheets-cli", HOURS, redirect_uri=back
         )
-        assert _verified(answer.access_token, await _keys(issuer), issuer)["roles"] == ["manager"]
+        assert _verify(answer.access_token, await _keys(issuer), issuer)["roles"] == ["manager"]
 
 
 def test_a_damaged_key_file_stops_the_start_and_is_named(tmp_path: Path) -> None:
