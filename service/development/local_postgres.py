@@ -7,21 +7,18 @@ wheel is never imported: its Python part adds accounts and changes the modes of 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from service.development.local_server import LocalServer, stop_leftover
 from service.development.processes import (
     LocalServerFailed,
-    end,
-    end_leftovers,
-    kill_all,
     last_words,
     processes_with_mark,
     silent,
@@ -30,17 +27,13 @@ from service.development.processes import (
 )
 from service.development.server_directory import (
     DirectoryLock,
-    free_port,
     readable_failures,
-    remember_port,
-    remembered_port,
     secret,
 )
 from service.development.server_user import RootMethod, account_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from service.development.processes import Account
 
@@ -119,18 +112,17 @@ def start_postgres(
     return server
 
 
-class LocalPostgres:
-    """A running server. `stop()` and `kill()` may be repeated; as a context manager it stops at the end."""
+class LocalPostgres(LocalServer):
+    """A running PostgreSQL."""
+
+    name = "postgres"
+    title = "PostgreSQL"
+    shutdown = SHUTDOWN
 
     def __init__(self, state: Path, lock: DirectoryLock, binaries: Path) -> None:
-        self.state = state
-        self.data = state / "postgres" / "data"
-        self.log = state / "logs" / "postgres.log"
-        self.port = 0
+        super().__init__(state, lock)
+        self.data = self.home / "data"
         self._binaries = binaries
-        self._lock = lock
-        self._process: subprocess.Popen[bytes] | None = None
-        self._mark = ""
 
     @property
     def superuser_url(self) -> str:
@@ -139,14 +131,6 @@ class LocalPostgres:
     def superuser_database_url(self, database: str) -> str:
         """The superuser's URL of one of the databases."""
         return self.url(SUPERUSER, secret(self.state, "postgres"), database)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process else 0
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def url(self, user: str, password: str, database: str) -> str:
         """A connection URL for a role of this server."""
@@ -163,8 +147,7 @@ class LocalPostgres:
         root_method: RootMethod,
     ) -> None:
         """Use `start_postgres`, which holds the directory's lock."""
-        self._mark = mark_of(self.data.parent)
-        if stop_leftover_postgres(self.data.parent):
+        if stop_leftover_postgres(self.home):
             say("stopped a PostgreSQL that an earlier start left behind")
         _drop_stale_pid_file(self.data / "postmaster.pid")
         new = not self.data.exists()
@@ -176,36 +159,8 @@ class LocalPostgres:
         account = account_for(self.data.parent, self._binaries, root_method)
         if new:
             self._initialize(account, durable=durable)
-        port = remembered_port(self.state, "postgres", preferred_port)
-        for _ in range(5):
-            if self._start_on(port, account, {**_durability(durable=durable), **settings}):
-                remember_port(self.state, "postgres", port)
-                say(f"PostgreSQL listens on 127.0.0.1:{port}")
-                return
-            port = free_port(port + 1 if preferred_port else 0)
-        raise LocalServerFailed(f"PostgreSQL found no free port near {port}; see {self.log}.")
-
-    def stop(self) -> None:
-        """Fast shutdown: open transactions are rolled back, and everything committed is on disk."""
-        if self._process is not None:
-            end(self._process, SHUTDOWN)
-        self._lock.release()
-
-    def kill(self) -> None:
-        """SIGKILL for the server and all its processes at once: a crash, for tests."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            kill_all(self._mark)
-        self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        values = {**_durability(durable=durable), **settings}
+        self._start_on_free_port(preferred_port, lambda port: self._start_on(port, account, values), say)
 
     def _prepare_initdb(self) -> None:
         home = self.data.parent
@@ -252,7 +207,7 @@ class LocalPostgres:
             "log_timezone": "UTC",
             **settings,
         }
-        log_size = self.log.stat().st_size if self.log.exists() else 0
+        log_size = self._log_size()
         self._process = process = spawn(
             [str(self._binaries / "postgres"), "-D", str(self.data), *_options(values)],
             log=self.log,
@@ -277,16 +232,9 @@ class LocalPostgres:
         return words[:1] == [str(self.pid)] and words[-1] == "ready"
 
 
-def mark_of(home: Path) -> str:
-    """The mark in the server's command lines. Each folder has its own, and so does a copy of it."""
-    place = home.stat()
-    return "timewarden-postgres-" + hashlib.sha256(f"{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:16]
-
-
 def stop_leftover_postgres(home: Path) -> bool:
     """End a server of this folder that outlived the process that started it. Returns whether there was one."""
-    mark = mark_of(home)
-    return bool(processes_with_mark(mark)) and end_leftovers(mark, f"cluster_name={mark}", SHUTDOWN)
+    return stop_leftover(home, LocalPostgres.name, "cluster_name=", SHUTDOWN)
 
 
 def _drop_stale_pid_file(path: Path) -> None:

@@ -6,18 +6,14 @@ from the log in Postgres.
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import socket
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from service.development.local_server import LocalServer, stop_leftover
 from service.development.processes import (
     LocalServerFailed,
-    end,
-    end_leftovers,
-    kill_all,
     last_words,
-    processes_with_mark,
     silent,
     spawn,
     wait_for_start,
@@ -25,18 +21,13 @@ from service.development.processes import (
 from service.development.redis_binary import HOW_TO_INSTALL, find_redis_server
 from service.development.server_directory import (
     DirectoryLock,
-    free_port,
     readable_failures,
-    remember_port,
-    remembered_port,
     secret,
 )
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 PREFERRED_PORT = 16379
 START_SECONDS = 60.0
@@ -67,31 +58,21 @@ def start_redis(
     return redis
 
 
-class LocalRedis:
-    """A running server. `stop()` and `kill()` may be repeated; as a context manager it stops at the end."""
+class LocalRedis(LocalServer):
+    """A running Redis."""
+
+    name = "redis"
+    title = "Redis"
+    shutdown = SHUTDOWN
 
     def __init__(self, state: Path, lock: DirectoryLock, server: Path) -> None:
-        self.state = state
-        self.home = state / "redis"
-        self.log = state / "logs" / "redis.log"
-        self.port = 0
-        self._lock = lock
+        super().__init__(state, lock)
         self._server = server
         self._password = secret(state, "redis")
-        self._process: subprocess.Popen[bytes] | None = None
-        self._mark = mark_of(self.home)
 
     @property
     def url(self) -> str:
         return self.database_url(0)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process else 0
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def database_url(self, database: int) -> str:
         """The URL of one of the numbered databases."""
@@ -101,28 +82,7 @@ class LocalRedis:
         """Use `start_redis`, which holds the directory's lock."""
         if stop_leftover_redis(self.home):
             say("stopped a Redis that an earlier start left behind")
-        port = remembered_port(self.state, "redis", preferred_port)
-        for _ in range(5):
-            if self._start_on(port, databases):
-                remember_port(self.state, "redis", port)
-                say(f"Redis listens on 127.0.0.1:{port}")
-                return
-            port = free_port(port + 1 if preferred_port else 0)
-        raise LocalServerFailed(f"Redis found no free port near {port}; see {self.log}.")
-
-    def stop(self) -> None:
-        """Clean shutdown: everything written is in the append-only file."""
-        if self._process is not None:
-            end(self._process, SHUTDOWN)
-        self._lock.release()
-
-    def kill(self) -> None:
-        """SIGKILL at once: a crash, for tests."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            kill_all(self._mark)
-        self._lock.release()
+        self._start_on_free_port(preferred_port, lambda port: self._start_on(port, databases), say)
 
     def ask(self, *commands: str) -> list[str]:
         """Authenticate and send one-line commands. Returns the first line of each answer."""
@@ -134,17 +94,9 @@ class LocalRedis:
                 answers.append(lines.readline().decode().strip())
         return answers[1:]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _start_on(self, port: int, databases: int) -> bool:
         """Start on this port. Returns False if another process has just taken it."""
-        log_size = self.log.stat().st_size if self.log.exists() else 0
+        log_size = self._log_size()
         self.port = port
         self._process = process = spawn(
             [str(self._server), "-"],
@@ -191,13 +143,6 @@ class LocalRedis:
             return False
 
 
-def mark_of(home: Path) -> str:
-    """The mark in the server's process title. Each folder has its own, and so does a copy of it."""
-    place = home.stat()
-    return "timewarden-redis-" + hashlib.sha256(f"{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:16]
-
-
 def stop_leftover_redis(home: Path) -> bool:
     """End a server of this folder that outlived the process that started it. Returns whether there was one."""
-    mark = mark_of(home)
-    return bool(processes_with_mark(mark)) and end_leftovers(mark, mark, SHUTDOWN)
+    return stop_leftover(home, LocalRedis.name, "", SHUTDOWN)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.development.local_postgres import mark_of, postgres_binaries, stop_leftover_postgres
+from service.development.local_postgres import postgres_binaries, stop_leftover_postgres
+from service.development.local_server import mark_of
 from service.development.local_servers import (
     LocalPostgres,
     LocalServerFailed,
@@ -115,7 +116,7 @@ def test_a_killed_owner_leaves_nothing_that_hinders_the_next_start(tmp_path: Pat
     with start(tmp_path) as postgres, start_redis(tmp_path, preferred_port=0) as redis:
         assert postgres.pid not in pids
         assert redis.pid not in pids
-        assert len(processes_with_mark(f"cluster_name={mark_of(tmp_path / 'postgres')}")) == 1
+        assert len(processes_with_mark(f"cluster_name={mark_of(tmp_path / 'postgres', 'postgres')}")) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
@@ -134,7 +135,7 @@ def orphan(tmp_path: Path) -> Iterator[int]:
     prefix = NAMESPACE if os.geteuid() == 0 and can_make_namespaces() else ()
     options = [
         "-c",
-        f"cluster_name={mark_of(home)}",
+        f"cluster_name={mark_of(home, 'postgres')}",
         "-c",
         f"port={free_port(20000)}",
         "-c",
@@ -146,7 +147,7 @@ def orphan(tmp_path: Path) -> Iterator[int]:
         start_new_session=True,
     )
     try:
-        assert wait_until(lambda: len(processes_with_mark(mark_of(home))) > 4, PATIENCE_SECONDS)
+        assert wait_until(lambda: len(processes_with_mark(mark_of(home, "postgres"))) > 4, PATIENCE_SECONDS)
         yield process.pid
     finally:
         process.kill()
@@ -167,7 +168,7 @@ def test_an_orphaned_server_is_stopped_before_a_new_one_starts(tmp_path: Path, o
     with start(tmp_path, say=said.append) as server:
         assert server.pid != orphan
     assert "stopped a PostgreSQL that an earlier start left behind" in said
-    assert not processes_with_mark(mark_of(tmp_path / "postgres"))
+    assert not processes_with_mark(mark_of(tmp_path / "postgres", "postgres"))
 
 
 def test_backends_left_behind_by_a_killed_server_are_waited_for(tmp_path: Path, orphan: int) -> None:
