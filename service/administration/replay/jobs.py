@@ -53,7 +53,7 @@ class Job:
 
     id: UUID
     version: int | None
-    wanted: DecisionSelection
+    selection: DecisionSelection
     state: str
     by_person: UUID | None
     by_client: str
@@ -85,7 +85,7 @@ async def add(
     permit: Permit,
     connection: Connection,
     version: int | None,
-    wanted: DecisionSelection,
+    selection: DecisionSelection,
     *,
     by_person: UUID | None,
     by_client: str,
@@ -111,10 +111,10 @@ async def add(
         f" RETURNING {COLUMNS}",
         uuid7(),
         version,
-        wanted.since,
-        wanted.until,
-        wanted.action,
-        wanted.resource_kind,
+        selection.since,
+        selection.until,
+        selection.action,
+        selection.resource_kind,
         by_person,
         by_client,
         MAX_OPEN_JOBS_PER_KIND,
@@ -257,6 +257,6 @@ async def end(connection: Connection, keeper: UUID, job_id: UUID, problem: str |
 
 def _parse_row(row: asyncpg.Record) -> Job:
     members = dict(row)
-    wanted = DecisionSelection(**{name: members.pop(name) for name in SELECTION})
+    selection = DecisionSelection(**{name: members.pop(name) for name in SELECTION})
     totals = msgspec.json.decode(members.pop("totals"), type=Tally)
-    return Job(**members, wanted=wanted, totals=totals)
+    return Job(**members, selection=selection, totals=totals)

@@ -41,7 +41,7 @@ class Replays:
         self._gate = gate
         self._database = database
 
-    async def start(self, caller: Caller, wanted: DecisionSelection, version: int | None = None) -> Answer[Job]:
+    async def start(self, caller: Caller, selection: DecisionSelection, version: int | None = None) -> Answer[Job]:
         """Queue a replay. Raises Denied, NotFound for an unknown version, Conflict when too many are waiting."""
         kind, target = LOG, Target()
         if version is not None:
@@ -50,10 +50,10 @@ class Replays:
         async with self._gate.change(caller, kind, START[kind], target) as change:
             by = caller.principal
             job = await jobs.add(
-                change.permit, change.connection, version, wanted, by_person=by.person, by_client=by.client
+                change.permit, change.connection, version, selection, by_person=by.person, by_client=by.client
             )
             change.record(
-                STARTED, _resource(job), before={}, after={"replay": job.id, **asdict(wanted)}, kind=Kind.SYSTEM
+                STARTED, _resource(job), before={}, after={"replay": job.id, **asdict(selection)}, kind=Kind.SYSTEM
             )
         return change.answer(job)
 

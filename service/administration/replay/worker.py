@@ -121,7 +121,7 @@ class ReplayWorker:
         if job.first_id is not None and job.last_id is not None and job.cursor is not None:
             return job.first_id, job.last_id, job.cursor
         async with self._database.connection() as connection:
-            first, last = await recorded_decisions.find_span(connection, job.wanted)
+            first, last = await recorded_decisions.find_span(connection, job.selection)
             # In a later statement: a writer that has an id up to the last and has not committed is among them.
             writing = await recorded_decisions.list_writers(connection)
         if not await self._wait_for_writers(job, writing, stop):
@@ -158,7 +158,7 @@ class ReplayWorker:
             while after < last and len(waiting) <= self._processes + 1:
                 async with self._database.connection() as connection:
                     found = await recorded_decisions.read_window(
-                        connection, job.wanted, after=after, last=last, limit=self._batch
+                        connection, job.selection, after=after, last=last, limit=self._batch
                     )
                 after = found.until
                 bodies = [body for _, body in found.decisions]

@@ -230,13 +230,13 @@ def _body(job: Job) -> ReplayBody:
 
 
 def _members(job: Job) -> dict[str, Any]:
-    wanted = job.wanted
+    selection = job.selection
     return {
         "id": str(job.id),
         "version": job.version,
         "state": job.state,
         "progress": round(job.progress, 4),
-        "filters": ReplayFilters(wanted.since, wanted.until, wanted.action, wanted.resource_kind),
+        "filters": ReplayFilters(selection.since, selection.until, selection.action, selection.resource_kind),
         "asked_by": str(job.by_person) if job.by_person else None,
         "asked_by_client": job.by_client,
         "asked_at": job.asked_at.isoformat(),
