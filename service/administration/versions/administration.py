@@ -7,6 +7,7 @@ sort at a time, and only for callers who may take the step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from service.administration.checks.examination import PROPOSAL, PolicyReport
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
-    from service.database import Connection
     from service.policy.policy_file import PolicyText
 
     Check = Callable[[PolicyText, int, PolicyText | None], Awaitable[PolicyReport]]
@@ -151,9 +151,6 @@ class PolicyAdministration:
         return await self._switch(caller, number or self._versions.current().number, expected=expected, back=True)
 
     async def _switch(self, caller: Caller, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
-        async def found(connection: Connection) -> int | None:
-            return await version_store.find_number(connection, number)
-
         snapshot, refused = None, None
         left: dict[int, Snapshot] = {}
         if await self._gate.would_allow(caller, KIND, "activate", row_id=number):
@@ -162,10 +159,10 @@ class PolicyAdministration:
                 snapshot = await self._check_stored(number)
             except (NotFound, PolicyRejected) as error:
                 refused = error
+        target = Target(str(number), partial(version_store.find_number, number=number), must_exist=True)
         # The exclusive lock is only for activations that can succeed, or any token could block all changes.
-        target = Target(str(number), found, must_exist=True)
         async with self._gate.change(caller, KIND, "activate", target, exclusively=snapshot is not None) as change:
-            await _keep_four_eyes(change, number, left)
+            await _require_four_eyes(change, number, left)
             if change.lookup.version != expected:
                 raise StaleExpectation(f"Version {change.lookup.version} is active, not {expected}")
             if refused is not None:
@@ -224,7 +221,7 @@ async def _move_head(change: Change, snapshot: Snapshot, *, back: bool) -> Polic
     if number == expected:
         raise Conflict(f"Version {number} is active already")
     await replicas.require_words(change.connection, snapshot.vocabulary)
-    _keep_a_way_back(change, snapshot)
+    _require_rollback(change, snapshot)
     by = Activator(principal.person, principal.client, change.decision.uid)
     if not await version_store.move_head(change.connection, number, expected=expected, by=by, back=back):
         raise StaleExpectation
@@ -238,7 +235,7 @@ async def _move_head(change: Change, snapshot: Snapshot, *, back: bool) -> Polic
     return await version_store.load_version(change.connection, number)
 
 
-async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
+async def _require_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
     """Raise AbortChange with Forbidden if a version that was left, and that no newer one replaced, denies this to the
     proposer. Raises StaleExpectation if another version was left since `left` was read."""
     numbers = await version_store.find_left_behind(change.connection, number, change.caller.principal)
@@ -250,7 +247,7 @@ async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapsh
         raise AbortChange(four_eyes.refusal(denying), replace(change.decision, noted=noted))
 
 
-def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
+def _require_rollback(change: Change, snapshot: Snapshot) -> None:
     """Raise PolicyRejected unless the caller could roll back afterwards. The laws require a rule that allows somebody a
     rollback; the caller is the only person who is known to exist.
 
