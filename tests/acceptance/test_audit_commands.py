@@ -89,7 +89,7 @@ async def test_all_pages_hold_every_record_once(callers: Callers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "output"),
     [
         ("--rule", "aprove-team", "query.rule: is not a rule of any version; did you mean 'approve-team'?"),
         ("--client", "timesheets-cl", "query.client: is not a client of any record; did you mean"),
@@ -98,11 +98,11 @@ async def test_all_pages_hold_every_record_once(callers: Callers) -> None:
         ("--policy-version", "999", "query.policy_version: is not a version; the newest is"),
     ],
 )
-async def test_a_misspelt_filter_is_an_error(callers: Callers, option: str, value: str, told: str) -> None:
+async def test_a_misspelt_filter_is_an_error(callers: Callers, option: str, value: str, output: str) -> None:
     await story(callers)
     result = await command(callers, "audrey", "audit", "search", option, value)
     assert result.exit_code == 2
-    assert told in " ".join(result.output.split())
+    assert output in " ".join(result.output.split())
 
 
 async def test_the_page_leads_from_an_answer_to_the_proof_of_its_record(
@@ -126,21 +126,21 @@ async def test_the_page_leads_from_an_answer_to_the_proof_of_its_record(
         out, _ = await process.communicate()
         return process.returncode, out.decode()
 
-    code, told = await run(f"set -e\n{lines}")
-    assert (code, "intact" in told.splitlines()) == (0, True), told
+    code, output = await run(f"set -e\n{lines}")
+    assert (code, "intact" in output.splitlines()) == (0, True), output
     body = (tmp_path / f"{environment['RECORD']}.record").read_bytes()
     assert hashlib.sha256(b"\0" + body).hexdigest() == answer.headers["Decision-Leaf"]
     # An editor that appends a newline, and a changed word.
     (tmp_path / f"{environment['RECORD']}.record").write_bytes(body + b"\n")
-    code, told = await run(lines.splitlines()[1])
-    assert (code, told.split()[0], "without its trailing newline" in told) == (4, "usage", True), told
+    code, output = await run(lines.splitlines()[1])
+    assert (code, output.split()[0], "without its trailing newline" in output) == (4, "usage", True), output
     (tmp_path / f"{environment['RECORD']}.record").write_bytes(body.replace(b'"allow"', b'"deny"'))
     assert (await run(lines.splitlines()[1]))[0] == 1
-    code, told = await run(lines.splitlines()[0])
-    assert (code, "exists" in told) == (2, True), told
+    code, output = await run(lines.splitlines()[0])
+    assert (code, "exists" in output) == (2, True), output
     environment["RECORD"] = "018f0000-0000-7000-8000-00000000000a"
-    code, told = await run(lines.splitlines()[0])
-    assert (code, "No such record" in told) == (2, True), told
+    code, output = await run(lines.splitlines()[0])
+    assert (code, "No such record" in output) == (2, True), output
 
 
 async def test_waiting_for_a_record_to_be_sealed_is_bounded(

@@ -158,8 +158,8 @@ async def test_the_events_of_a_sheet_are_in_order(callers: Callers, service: Run
     await mia.post(f"{path}/reopen", {"reason": "wrong project"}, if_match='"6"')
     assert (await ana.delete(path, if_match='"7"')).status_code == 204
 
-    told = await wait_for_events(service, sheet, 8)
-    assert [event["type"].removeprefix(f"{PREFIX}timesheet.") for event in told] == [
+    events = await wait_for_events(service, sheet, 8)
+    assert [event["type"].removeprefix(f"{PREFIX}timesheet.") for event in events] == [
         "created",
         "edited",
         "submitted",
@@ -169,18 +169,18 @@ async def test_the_events_of_a_sheet_are_in_order(callers: Callers, service: Run
         "reopened",
         "deleted",
     ]
-    positions = [event["at"] for event in told]
+    positions = [event["at"] for event in events]
     assert positions == sorted(set(positions))
-    assert [int(event["sequence"]) for event in told] == positions
-    assert len({event["id"] for event in told}) == len(told)
+    assert [int(event["sequence"]) for event in events] == positions
+    assert len({event["id"] for event in events}) == len(events)
 
 
 async def test_events_of_the_policy_and_the_directory_are_published(callers: Callers, service: RunningService) -> None:
     adam = await callers("adam")
     person = (await adam.post("/v1/people", {"display_name": "Ana Lima", "email": new_address()})).json()["id"]
 
-    told = await wait_for_events(service, person, 1)
-    assert told[0]["type"] == f"{PREFIX}directory.changed"
+    events = await wait_for_events(service, person, 1)
+    assert events[0]["type"] == f"{PREFIX}directory.changed"
 
 
 async def test_records_and_events_hold_ids_and_no_free_text(callers: Callers, service: RunningService) -> None:

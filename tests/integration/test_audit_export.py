@@ -148,9 +148,9 @@ async def test_a_missing_record_in_a_period_is_reported(house: House, running: I
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     await as_superuser(house.log_database, "DELETE FROM audit_record WHERE request_id IN ('31', '40', '58')")
-    for form, told in (("jsonl", '"missing":true'), ("csv", ",missing,"), ("ocsf", "is missing")):
+    for form, mark in (("jsonl", '"missing":true'), ("csv", ",missing,"), ("ocsf", "is missing")):
         lines = (await fetch(running, f"/v1/audit/export?{period}&format={form}")).text.splitlines()
-        assert len([line for line in lines if told in line]) == 3
+        assert len([line for line in lines if mark in line]) == 3
     content = (await fetch(running, f"/v1/audit/export?{period}&format=parquet")).content
     assert pq.read_table(io.BytesIO(content))["kind"].to_pylist().count("missing") == 3
 
@@ -214,8 +214,8 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
     header = json.loads(timed.content.splitlines()[0])
     assert (header["from"], 0 < header["to"] < size) == (0, True)
     assert timed.headers["Audit-Positions"] == f"0-{header['to']}"
-    told = await fetch(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
-    assert "query.since: bounds a period without signed records" in told.json()["detail"]
+    answer = await fetch(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
+    assert "query.since: bounds a period without signed records" in answer.json()["detail"]
     # Resumed at position 200: the header and lines of the first part, then the lines of the second.
     rest = await fetch(running, "/v1/audit/bundle?from=200&to=300")
     joined = part.content.splitlines(keepends=True)[:191] + rest.content.splitlines(keepends=True)[1:]

@@ -200,9 +200,9 @@ async def test_bad_records_among_many_fail_alone(
     for place in (0, 3, count - 1):
         records[place] = make()
     outcomes = await append_each(watched_log.log, records)
-    assert [place for place, told in enumerate(outcomes) if told != "kept"] == [0, 3, count - 1]
+    assert [place for place, outcome in enumerate(outcomes) if outcome != "kept"] == [0, 3, count - 1]
     assert await watched_log.list_uids() == [
-        record.uid for record, told in zip(records, outcomes, strict=True) if told == "kept"
+        record.uid for record, outcome in zip(records, outcomes, strict=True) if outcome == "kept"
     ]
 
 
@@ -279,8 +279,8 @@ async def test_appends_fail_fast_without_a_database_and_recover(watched_log: Wat
     await killer.execute("ALTER ROLE timewarden_app NOLOGIN")
     try:
         await watched_log.end_flusher(killer)
-        told = await append_each(watched_log.log, [decision() for _ in range(5)])
-        assert told == ["append: InvalidAuthorizationSpecificationError"] * 5
+        outcome = await append_each(watched_log.log, [decision() for _ in range(5)])
+        assert outcome == ["append: InvalidAuthorizationSpecificationError"] * 5
     finally:
         await killer.execute("ALTER ROLE timewarden_app LOGIN")
     assert await append_each(watched_log.log, [decision()]) == ["kept"]
@@ -316,8 +316,8 @@ async def test_a_slow_flush_is_given_up_in_time(watched_log: WatchedLog) -> None
     lock = await block_writes(watched_log)
     # The lock is held throughout, so only the timeout ends this.
     async with asyncio.timeout(PATIENCE_SECONDS):
-        told = await append_each(log, [decision() for _ in range(3)])
-    assert all(outcome != "kept" for outcome in told)
+        outcome = await append_each(log, [decision() for _ in range(3)])
+    assert all(outcome != "kept" for outcome in outcome)
     await lock.rollback()
     await asyncio.sleep(0.2)
     assert await watched_log.list_uids() == []

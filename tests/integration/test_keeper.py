@@ -67,7 +67,7 @@ async def test_records_are_sealed_signed_anchored_and_published(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"log_key_file": ""}, "Set TIMEWARDEN_LOG_KEY_FILE"),
         ({"log_origin": ""}, "Set TIMEWARDEN_LOG_ORIGIN"),
@@ -77,8 +77,8 @@ async def test_records_are_sealed_signed_anchored_and_published(
     ],
 )
 async def test_a_keeper_that_cannot_sign_does_not_start(
-    log_database: LogDatabase, redis_url: str, tmp_path: Path, changes: dict[str, str], told: str
+    log_database: LogDatabase, redis_url: str, tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)
-    with pytest.raises(Misconfigured, match=told):
+    with pytest.raises(Misconfigured, match=message):
         await keep(settings(log_database, redis_url, tmp_path, **changes), asyncio.Event())

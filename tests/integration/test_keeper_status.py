@@ -69,8 +69,8 @@ async def health(environment: dict[str, str], *options: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told, _ = await process.communicate()
-    return process.returncode or 0, told.decode()
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
 
 
 async def status_of(log_database: LogDatabase, part: str) -> PartStatus | None:
@@ -113,11 +113,11 @@ async def test_a_frozen_keeper_is_named_by_the_waiting_one(
             has_status, log_database, "signer", f"process {frozen.pid} on {host} has not reported for", ready=False
         )
         await until(silent, 60)
-        code, told = await health(environment)
+        code, output = await health(environment)
         assert code == 1
-        assert told.startswith("the signer is not ready: 2 sealed records have no signed checkpoint")
-        code, told = await health(environment, "--json")
-        found: dict[str, Any] = json.loads(told)
+        assert output.startswith("the signer is not ready: 2 sealed records have no signed checkpoint")
+        code, output = await health(environment, "--json")
+        found: dict[str, Any] = json.loads(output)
         assert (code, found["ready"]) == (1, False)
         assert {process["pid"] for process in found["processes"] if not process["ready"]} == {frozen.pid}
         # The waiting process itself is healthy.
@@ -144,9 +144,9 @@ async def test_a_hanging_volume_stops_only_the_signer(
             return bool(await auditor.fetchval("SELECT size = 2 FROM log_head"))
 
         await until(is_sealed)
-        code, told = await health(environment, "--here")
+        code, output = await health(environment, "--here")
         assert code == 1
-        assert f"process {process.pid} on {socket.gethostname()}: its signer is not ready" in told
+        assert f"process {process.pid} on {socket.gethostname()}: its signer is not ready" in output
         assert {part: (await status_of(log_database, part)).ready for part in ("sealer", "relay")} == {  # type: ignore[union-attr]
             "sealer": True,
             "relay": True,
@@ -157,13 +157,13 @@ async def test_a_hanging_volume_stops_only_the_signer(
 
 
 @pytest.mark.parametrize(
-    ("part", "told"),
+    ("part", "output"),
     [
         ("sealer", "records wait for their position, the oldest for 30"),
         ("signer", "2 sealed records have no signed checkpoint, the oldest for 30"),
     ],
 )
-async def test_a_false_report_of_ready_does_not_count(log_database: LogDatabase, part: str, told: str) -> None:
+async def test_a_false_report_of_ready_does_not_count(log_database: LogDatabase, part: str, output: str) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await seal_all(keeper)
     await Log(app).append([decision()])
@@ -177,7 +177,7 @@ async def test_a_false_report_of_ready_does_not_count(log_database: LogDatabase,
     status = await status_of(log_database, part)
     assert status is not None
     assert not status.ready
-    assert told in status.detail
+    assert output in status.detail
 
 
 async def test_one_working_process_is_enough_and_the_other_is_listed(log_database: LogDatabase) -> None:

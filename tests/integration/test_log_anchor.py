@@ -32,13 +32,13 @@ async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogData
     held = file.read_text()
     await Log(app).append([decision()])
     await seal_all(keeper)
-    for damage, told in (
+    for damage, message in (
         ("", "empty or missing"),
         ("not a line\n", "cannot be read"),
         (held.replace(ORIGIN, "another.example/log"), "belongs to the log another"),
     ):
         file.write_text(damage)
-        with pytest.raises(LogDamaged, match=told):
+        with pytest.raises(LogDamaged, match=message):
             await CheckpointSigner(keeper, [SIGNER], Anchor(file)).sign()
     # A line that a crash cut off was never signed.
     file.write_text(held + "2026-11-24T02:00:00Z " + ORIGIN + " 99")

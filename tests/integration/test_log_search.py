@@ -208,10 +208,10 @@ async def test_a_forged_record_with_the_uid_of_another_is_never_returned(
         await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
         async with app.connection() as connection:
             found = await load_record(connection, genuine.uid)
-            told = await inclusion_proof(connection, genuine.uid)
+            proof = await inclusion_proof(connection, genuine.uid)
         assert found is not None
         assert (found.leaf, found.position) == (genuine.leaf.hex(), 1)
-        assert told.splitlines()[1] == "index 1"
+        assert proof.splitlines()[1] == "index 1"
     async with keeper.connection() as connection:
         assert await connection.fetchval("SELECT size FROM log_head") == 3
 

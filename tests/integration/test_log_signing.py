@@ -149,13 +149,13 @@ async def test_a_new_epoch_begins_with_a_record_of_the_loss(log_database: LogDat
     assert lost is not None
     await restore(log_database, 11)
     owner = await log_database.connect("owner")
-    for origin, told in (
+    for origin, message in (
         (ORIGIN, "a new epoch needs a new origin"),
         ("timesheets example", "cannot be"),
         ("", "cannot be"),
         ("a+b", "cannot be"),
     ):
-        with pytest.raises(Misconfigured, match=told):
+        with pytest.raises(Misconfigured, match=message):
             await begin_epoch(owner, lost, origin)
     new = Signer("timesheets.example.com/audit/after", b"2" * 32)
     answer = await asyncio.to_thread(

@@ -181,7 +181,7 @@ async def test_the_log_extends_every_earlier_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "problem"),
     [
         ("/v1/log/tile/0/1", 404, "not-found"),
         ("/v1/log/tile/00/000", 404, "not-found"),
@@ -202,12 +202,12 @@ async def test_the_log_extends_every_earlier_checkpoint(
     ],
 )
 async def test_bad_input_is_explained(
-    served: InProcess, house: House, keeper: Database, tmp_path: Path, path: str, status: int, told: str
+    served: InProcess, house: House, keeper: Database, tmp_path: Path, path: str, status: int, problem: str
 ) -> None:
     await grow(house, keeper, tmp_path, 1)
     needs_token = "audit" in path or "entries" in path
     answer: httpx.Response = await served.send("GET", path, auditor(served) if needs_token else None)
-    assert (answer.status_code, answer.json()["type"]) == (status, PROBLEM + told), answer.text
+    assert (answer.status_code, answer.json()["type"]) == (status, PROBLEM + problem), answer.text
 
 
 async def test_cors_allows_checkpoint_and_hashes_only(

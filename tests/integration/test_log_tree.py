@@ -99,7 +99,7 @@ async def test_steps_become_smaller_after_a_timeout(log_database: LogDatabase) -
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("UPDATE log_head SET root = sha256('x')", "does not give its root"),
         ("UPDATE log_head SET edge[1] = sha256('x')", "does not give its root"),
@@ -111,13 +111,13 @@ async def test_steps_become_smaller_after_a_timeout(log_database: LogDatabase) -
         ("INSERT INTO audit_position VALUES (301, 9999)", "Postgres refuses the next step"),
     ],
 )
-async def test_a_damaged_tree_is_not_grown(log_database: LogDatabase, damage: str, told: str) -> None:
+async def test_a_damaged_tree_is_not_grown(log_database: LogDatabase, damage: str, message: str) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision() for _ in range(300)])
     await seal_all(keeper)
     await as_superuser(log_database, damage)
     await Log(app).append([decision()])
-    with pytest.raises(LogDamaged, match=told):
+    with pytest.raises(LogDamaged, match=message):
         await Sealer(keeper).seal()
     stop = asyncio.Event()
     running = asyncio.create_task(Sealer(keeper).run(stop, 0.01))
@@ -131,18 +131,18 @@ async def test_a_damaged_tree_is_not_grown(log_database: LogDatabase, damage: st
     await running
     async with keeper.connection() as connection:
         assert await connection.fetchval("SELECT size FROM log_head") == 301
-    assert (status.ready, told in status.detail) == (False, True)
+    assert (status.ready, message in status.detail) == (False, True)
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("DELETE FROM audit_record WHERE id = 2", "between the positions 0 and 3 are missing"),
         ("UPDATE audit_record SET body = 'other bytes' WHERE id = 2", "position 1 does not have its leaf hash"),
     ],
 )
 async def test_a_record_with_a_wrong_leaf_is_not_added_to_the_tree(
-    log_database: LogDatabase, damage: str, told: str
+    log_database: LogDatabase, damage: str, message: str
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision() for _ in range(3)])
@@ -154,7 +154,7 @@ async def test_a_record_with_a_wrong_leaf_is_not_added_to_the_tree(
         "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
         damage,
     )
-    with pytest.raises(LogDamaged, match=told):
+    with pytest.raises(LogDamaged, match=message):
         await Sealer(keeper).seal()
 
 

@@ -97,8 +97,8 @@ async def test_columns_that_differ_from_the_bytes(stored: StoredLog) -> None:
         )
     report = await stored.verify()
     # The text of the record whose uid was changed is not found any more; that is a finding too.
-    told = [finding for finding in report.findings if "no erasure is recorded" not in finding["what"]]
-    assert len(told) == len(columns) == len(COLUMNS) + 1
+    named = [finding for finding in report.findings if "no erasure is recorded" not in finding["what"]]
+    assert len(named) == len(columns) == len(COLUMNS) + 1
     for position, column in columns.items():
         assert_named(report, "uid: " if column == "uid" else f"column {column}: ", position)
 

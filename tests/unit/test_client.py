@@ -358,8 +358,8 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
 
     found = await api.hours("project", date(2026, 11, 23), date(2026, 11, 29))
     assert [(item.key, item.minutes) for item in found.items] == [("ATLAS", 60)]
-    told = await api.access(await read_sheet(api))
-    assert [item.may["read"][0].rule for item in told.items] == ["read-own", "read-own"]
+    sheet_access = await api.access(await read_sheet(api))
+    assert [item.may["read"][0].rule for item in sheet_access.items] == ["read-own", "read-own"]
     assert (await api.grant_delegation("p2", valid_to=datetime(2026, 12, 1, tzinfo=UTC))).delegate == "p2"
     await api.end_delegation("g1")
     assert (await api.remind(3)).reminded == 2

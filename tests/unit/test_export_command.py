@@ -60,9 +60,9 @@ def run_export(address: str, output: Path, *more: str) -> Result:
 
 
 def test_a_refused_export_leaves_no_file(address: str, tmp_path: Path) -> None:
-    told = run_export(address, tmp_path / "out", "--from", "9")
-    assert told.exit_code == 1
-    assert "must be at most 5" in told.output
+    result = run_export(address, tmp_path / "out", "--from", "9")
+    assert result.exit_code == 1
+    assert "must be at most 5" in result.output
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,9 +98,9 @@ def test_positions_are_shown_as_the_verifier_shows_them() -> None:
 
 @pytest.mark.parametrize("age", ["9999y", "101y", "0d", "1", "-3mo"])
 def test_an_impossible_age_is_refused_before_any_request(age: str) -> None:
-    told = CliRunner().invoke(retain, ["--older-than", age, "--dry-run"])
-    assert told.exit_code == 2
-    assert "for example" in told.output
+    result = CliRunner().invoke(retain, ["--older-than", age, "--dry-run"])
+    assert result.exit_code == 2
+    assert "for example" in result.output
 
 
 def test_changes_within_a_state_show_their_version() -> None:
@@ -132,7 +132,7 @@ def test_ids_are_not_cut_in_a_narrow_terminal(
         "resource": {"kind": "timesheet", "id": uids[1]},
     }
     _show(iter([{"id": uids[0], "kind": "decision", "at": "", "names": {}, "record": record}]), as_json=False)
-    told = capsys.readouterr().out
-    assert all(uid in told for uid in uids)
-    assert "[red]approve-team" in told
-    assert len(told.strip("\n").splitlines()) == lines
+    result = capsys.readouterr().out
+    assert all(uid in result for uid in uids)
+    assert "[red]approve-team" in result
+    assert len(result.strip("\n").splitlines()) == lines

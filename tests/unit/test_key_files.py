@@ -57,12 +57,12 @@ def test_what_is_no_key_is_refused_without_a_word_of_it(tmp_path: Path, content:
 
 def test_keys_of_another_log_a_missing_file_and_no_file_are_refused(tmp_path: Path) -> None:
     make_key(tmp_path / "log.key", "another.example/log")
-    for paths, told in (
+    for paths, message in (
         ([tmp_path / "log.key"], "named another"),
         ([tmp_path / "no"], "cannot be read"),
         ([], "no key"),
     ):
-        with pytest.raises(Misconfigured, match=told):
+        with pytest.raises(Misconfigured, match=message):
             read_keys(paths, ORIGIN)
 
 

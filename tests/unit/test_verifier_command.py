@@ -188,10 +188,10 @@ def test_a_record_saved_differently_is_a_usage_error(
         capsys.readouterr()
         # An altered record in the same form is still tampered.
         assert run(*proof) == verdict
-        told = capsys.readouterr().out
-        assert (f"the record verifies {how.strip()};" in told) is (verdict == USAGE), told
-        assert ("`timewarden audit proof ID`" in told) is (verdict == USAGE)
-        assert "shown:" not in told.replace("not shown:", "")
+        output = capsys.readouterr().out
+        assert (f"the record verifies {how.strip()};" in output) is (verdict == USAGE), output
+        assert ("`timewarden audit proof ID`" in output) is (verdict == USAGE)
+        assert "shown:" not in output.replace("not shown:", "")
 
 
 def test_a_file_without_a_record_or_with_another_record_is_explained(
@@ -212,8 +212,8 @@ def test_a_file_without_a_record_or_with_another_record_is_explained(
         (tmp_path / "record").write_bytes(body)
         capsys.readouterr()
         assert run("proof", str(named), "--record", str(tmp_path / "record")) == verdict, words
-        told = capsys.readouterr().out
-        assert words in told, told
+        output = capsys.readouterr().out
+        assert words in output, output
 
 
 def test_a_proof_saved_differently_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
