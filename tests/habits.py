@@ -33,7 +33,7 @@ LEFT_OUT = ("tests/habits.py", "tests/unit/test_habits.py", "docs/decisions/")
 
 NAME, WORD, PARTICIPLE, NOBODY, INVERTED, CLAUSE = (
     "`one` as a name",
-    "the word `one`",
+    "`one` as a pronoun",
     "a participle as a function",
     "`whoever`, `somebody`, `whatever`",
     "an inverted condition",
@@ -46,6 +46,13 @@ IRREGULAR = (
 )
 VERBS = "embed|exceed|feed|need|proceed|seed|shed|speed"
 PARTICIPLES = re.compile(rf"_*(?!(?:{VERBS})$)(?:[a-z]+ed|{IRREGULAR})$")
+# The number is fine: "in one transaction", "one of these scopes".
+PRONOUNS = re.compile(
+    r"\b(?:the|this|that|each|every|other|an?|any|no|first|last|next|only|good|new|old|bad|real|own"
+    r"|(?:new|old|larg|small|earli|lat|form|latt|short|long|broad|wid|strong|weak|an?oth)er|\w+est|\w+ed|\w+en) one\b"
+    r"|\bone (?:that|which|who|whose|may|can|must|would|has|is|was|does|asks|gets)\b|\bones\b",
+    re.IGNORECASE,
+)
 NOBODIES = re.compile(r"\b(?:whoever|whomever|whatever|somebody)\b", re.IGNORECASE)
 INVERSIONS = re.compile(
     r"(?:^|[.;:]\s+)(?:Is|Are|Was|Were|Has|Have|Had|Does|Do|Did|Should)\s+(?:there|it|one|an?|the|no|that|this|they|nobody"
@@ -132,7 +139,7 @@ def _comments(source: str) -> Iterator[tuple[int, str]]:
 
 def _find_in_prose(path: str, first: int, text: str) -> Iterator[Finding]:
     words = (
-        (WORD, re.compile(r"\bone\b", re.IGNORECASE)),
+        (WORD, PRONOUNS),
         (NOBODY, NOBODIES),
         (INVERTED, INVERSIONS),
         (CLAUSE, CLAUSES),
