@@ -76,7 +76,7 @@ def proof_key(alg: str = "ES256") -> ProofKey:
 
 
 def proof_claims(method: str, url: str, token: bytes | str | None = None, **changes: Any) -> dict[str, Any]:
-    """What a good proof says; ABSENT takes a claim out."""
+    """The claims of a good proof; ABSENT removes a claim."""
     claims: dict[str, Any] = {"jti": str(uuid.uuid4()), "htm": method, "htu": url, "iat": int(time.time())}
     if token is not None:
         claims["ath"] = hash_of(token)

@@ -129,7 +129,7 @@ async def test_the_demo_starts_what_it_needs_stops_it_and_fails_when_the_service
         with pytest.raises(DemoFailed, match=r"Step 6, “Mia is a manager.*ConnectError"):
             await play(service.addresses, state, transcript)
     finally:
-        # Whatever else went wrong, it must not outlive this test.
+        # It must not outlive this test, even if the test failed.
         if service.started:
             service.kill()
 

@@ -38,7 +38,7 @@ BODIES: dict[str, object] = {
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
     "ReasonBody": {"reason": "Friday is missing"},
     "EntryPatch": {"minutes": 60},
-    "Waited": {"waiting_days": 3},
+    "ReminderRequest": {"waiting_days": 3},
     "BatchApproval": {"items": [{"id": NOBODY, "version": 1}]},
     "PersonPatch": {"display_name": "Ana Lima"},
     "MergeTarget": {"into": NOBODY},
@@ -69,7 +69,7 @@ BODIES: dict[str, object] = {
 }
 
 
-# What a query has to say.
+# Query parameters that a route requires.
 QUERY: dict[str, str] = {"by": "person", "since": MONDAY, "until": MONDAY, "from": "1"}
 
 

@@ -77,7 +77,7 @@ UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}
 
 
 def with_rights(method: str, path: str) -> str:
-    """Somebody whom the policy lets use the route."""
+    """A caller whom the policy allows to use the route."""
     if path.startswith("/v1/timesheets"):
         return "mia" if path.rsplit("/", 1)[1] in {"approve", "reject", "reopen"} else "ana"
     routes = {"uploads": "payroll-import", "decisions": "audrey", "audit": "audrey", "policies": "paula", "me": "ben"}

@@ -1,6 +1,6 @@
-"""What tokens are answered with over HTTP, case by case (RFC 6750, 9110, 9457, 9470, 9728), and what of them is logged.
+"""Answers to good and bad tokens over HTTP (RFC 6750, 9110, 9457, 9470, 9728), and what the log has of the tokens.
 
-The tokens are signed with the very key of the running authorization server, so that only what a test changes is wrong.
+The tokens are signed with the key of the running authorization server, so only the change of each test is wrong.
 """
 
 from __future__ import annotations

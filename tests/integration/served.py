@@ -32,7 +32,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What runs, and where. Each request has a connection of its own."""
+    """A running service and its addresses. Each request has its own connection."""
 
     process: asyncio.subprocess.Process
     held: HeldSockets

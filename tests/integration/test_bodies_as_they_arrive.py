@@ -77,7 +77,7 @@ async def test_who_may_not_send_something_large_is_refused_before_it_is_read(
     await exchange.run()
     assert (exchange.status, exchange.taken_before) == (403, 0)
     assert exchange.json()["type"] == "urn:timewarden:problem:insufficient-scope"
-    # What still came was thrown away, so that the answer is not lost with the connection.
+    # The rest of the body was discarded, so that the answer is not lost with the connection.
     assert exchange.taken > 0
     assert await house.count("audit_record WHERE outcome = 'deny'") == 1
 

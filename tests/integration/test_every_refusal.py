@@ -156,7 +156,7 @@ DECIDED = {"revoked"}
 
 
 async def answer(sent: Sent, redis_url: str) -> None:
-    """What the verifier says at last, wired as the service wires it, but for the keys, which are held in memory."""
+    """The verifier's final refusal, wired as the service wires it, but for the keys, which are held in memory."""
     senders = build_senders(
         redis_url=redis_url,
         public_url="https://api.example",

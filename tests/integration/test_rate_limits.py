@@ -255,7 +255,7 @@ async def test_a_good_opaque_token_is_not_counted_and_does_not_suffer_from_its_n
         found = [(await running.send("GET", "/v1/me", f"made-up-{number}")).status_code for number in range(4)]
         assert found == [401, 401, 429, 429]
         assert (await running.send("GET", "/v1/me", "good-0")).status_code == 200
-        # What was answered about it is forgotten after a second; it is asked about again, and not counted.
+        # The cached answer expires after a second; the token is then introspected again without charge.
         await asyncio.sleep(1.1)
         here.answers["/introspect"] = active()
         before = questions(here)

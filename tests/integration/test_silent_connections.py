@@ -47,7 +47,7 @@ async def connections(port: int, count: int, first: bytes = b"") -> AsyncIterato
 
 
 async def closed_by_the_server(wires: list[Wire]) -> list[bytes]:
-    """What each was sent before the server closed it."""
+    """The bytes that each connection got before the server closed it."""
     async with asyncio.timeout(60):
         return await asyncio.gather(*(reader.read() for reader, _ in wires))
 

@@ -1,4 +1,4 @@
-"""What is said at a start of policy files that differ from the version that decides."""
+"""The hint at a start of policy files that differ from the version that decides."""
 
 from __future__ import annotations
 

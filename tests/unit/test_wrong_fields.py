@@ -1,4 +1,4 @@
-"""What is wrong with a JSON body is told whole, in words that name what is wanted."""
+"""All errors of a JSON body are reported, in words that name what is expected."""
 
 from __future__ import annotations
 
