@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.access import Named, Way, named, ways
+from service.authorization.enforcement.access import Named, Way, find_named, find_ways
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
 from service.policy.matching import PERSON, former_word
@@ -79,7 +79,7 @@ class TimesheetAccess:
             snapshot, state = reading.permit.snapshot, reading.found["state"]
             known = snapshot.vocabulary.actions.get(KIND, frozenset())
             actions = tuple(action for action in actions_from(state) if action in known)
-            names = named(snapshot, KIND, actions)
+            names = find_named(snapshot, KIND, actions)
             candidates = await access_store.candidates(
                 reading.permit, reading.connection, sheet_id, names, after=after or "", limit=limit + 1
             )
@@ -128,5 +128,5 @@ def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
 
 def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool | None], budget: Budget) -> Ways:
     resource = (KIND, found.state)
-    by_action = {action: ways(found.snapshot, resource, action, who, facts, budget) for action in found.actions}
+    by_action = {action: find_ways(found.snapshot, resource, action, who, facts, budget) for action in found.actions}
     return {action: allowed for action, allowed in by_action.items() if allowed}

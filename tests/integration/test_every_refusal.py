@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization.enforcement.token_revocation import RevocationRequest, Revocations, What
+from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from service.errors import InvalidProof, InvalidToken
 from service.identity import refusals
 from service.identity.credentials import RequestCredentials
@@ -202,7 +202,9 @@ async def test_each_refusal_of_a_proof_is_raised(cause: str, redis_url: str) -> 
 @pytest.mark.parametrize("cause", sorted(DECIDED))
 async def test_each_refusal_that_the_decision_finds_is_raised(cause: str, house: House) -> None:
     adam = house.caller("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
-    await Revocations(house.gate, 3600, 30).revoke(adam, RevocationRequest(What.PERSON, str(house.people["ana"]), None))
+    await Revocations(house.gate, 3600, 30).revoke(
+        adam, RevocationRequest(RevocationKind.PERSON, str(house.people["ana"]), None)
+    )
     with pytest.raises(InvalidToken) as caught:
         await house.timesheets.list(house.caller("ana"), Filters())
     assert (caught.value.cause, caught.value.public) == (cause, refusals.SENTENCES[cause])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.token_revocation import RevocationRequest, Revocations, What
+from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
 from service.log.record import commitment
 from service.timesheets.entry import Hours
@@ -47,7 +47,7 @@ def administrator(house: House) -> Caller:
     )
 
 
-async def revoke(house: House, what: What, value: str, issuer: str | None = ISSUER, **more: datetime) -> None:
+async def revoke(house: House, what: RevocationKind, value: str, issuer: str | None = ISSUER, **more: datetime) -> None:
     await Revocations(house.gate, LIFETIME, AHEAD).revoke(
         administrator(house), RevocationRequest(what, value, issuer, **more)
     )
@@ -95,7 +95,7 @@ async def filled(house: House) -> House:
 async def test_a_single_revoked_token_is_refused_and_no_other(filled: House) -> None:
     ana = filled.caller("ana")
     assert not await assert_refused(filled, token(ana))
-    await revoke(filled, What.TOKEN, "token-1")
+    await revoke(filled, RevocationKind.TOKEN, "token-1")
     assert await assert_refused(filled, token(ana))
     assert not await assert_refused(filled, token(ana, jti="token-2"))
     assert not await assert_refused(filled, token(ana, jti=None))
@@ -106,22 +106,26 @@ async def test_a_single_revoked_token_is_refused_and_no_other(filled: House) -> 
 
 async def test_tokens_of_a_subject_up_to_now_are_refused_and_a_new_one_is_accepted(filled: House) -> None:
     ana = filled.caller("ana")
-    await revoke(filled, What.SUBJECT, "sub|secret")
+    await revoke(filled, RevocationKind.SUBJECT, "sub|secret")
     assert await assert_refused(filled, token(ana))
     assert await assert_refused(filled, token(ana, jti=None))
     assert not await assert_refused(filled, token(ana, subject="sub|other"))
     assert not await assert_refused(filled, token(ana, issued=now() + AHEAD + 5))
 
 
-@pytest.mark.parametrize("what", [What.SUBJECT, What.PERSON, What.CLIENT])
+@pytest.mark.parametrize("what", [RevocationKind.SUBJECT, RevocationKind.PERSON, RevocationKind.CLIENT])
 async def test_a_token_that_is_valid_now_is_refused_though_its_issuers_clock_is_ahead(
-    filled: House, what: What
+    filled: House, what: RevocationKind
 ) -> None:
     ana = token(filled.caller("ana"), issued=now() + AHEAD - 5)
     ana = replace(ana, principal=replace(ana.principal, client="web-app"))
-    value = {What.SUBJECT: "sub|secret", What.PERSON: str(filled.people["ana"]), What.CLIENT: "web-app"}[what]
+    value = {
+        RevocationKind.SUBJECT: "sub|secret",
+        RevocationKind.PERSON: str(filled.people["ana"]),
+        RevocationKind.CLIENT: "web-app",
+    }[what]
     assert not await assert_refused(filled, ana)
-    await revoke(filled, what, value, None if what is What.PERSON else ISSUER)
+    await revoke(filled, what, value, None if what is RevocationKind.PERSON else ISSUER)
     assert await assert_refused(filled, ana)
 
 
@@ -129,31 +133,31 @@ async def test_a_client_whose_id_has_the_longest_prefix_of_an_issuer_can_be_revo
     client = "p" * 20 + ":" + "c" * 255
     machine = token(filled.machine(client))
     assert not await assert_refused(filled, machine)
-    await revoke(filled, What.CLIENT, client, None)
+    await revoke(filled, RevocationKind.CLIENT, client, None)
     assert await assert_refused(filled, machine)
 
 
 async def test_every_token_of_a_person_is_refused_for_every_subject(filled: House) -> None:
-    await revoke(filled, What.PERSON, str(filled.people["ana"]), None)
+    await revoke(filled, RevocationKind.PERSON, str(filled.people["ana"]), None)
     assert await assert_refused(filled, token(filled.caller("ana"), subject="another|account"))
     assert not await assert_refused(filled, token(filled.caller("ben")))
 
 
 async def test_every_token_of_a_client_is_refused_for_every_user(filled: House) -> None:
-    await revoke(filled, What.CLIENT, "payroll-import", None)
+    await revoke(filled, RevocationKind.CLIENT, "payroll-import", None)
     assert await assert_refused(filled, token(filled.machine()))
     assert not await assert_refused(filled, token(filled.caller("ana")))
-    await revoke(filled, What.CLIENT, "web-app", "https://other.example")
+    await revoke(filled, RevocationKind.CLIENT, "web-app", "https://other.example")
     ana = token(filled.caller("ana"))
     through = replace(ana, principal=replace(ana.principal, client="web-app"))
     assert not await assert_refused(filled, through)
-    await revoke(filled, What.CLIENT, "web-app")
+    await revoke(filled, RevocationKind.CLIENT, "web-app")
     assert await assert_refused(filled, through)
 
 
 async def test_only_tokens_issued_before_the_time_are_refused(filled: House) -> None:
     moment = datetime.now(UTC) - timedelta(hours=1)
-    await revoke(filled, What.SUBJECT, "sub|secret", issued_before=moment)
+    await revoke(filled, RevocationKind.SUBJECT, "sub|secret", issued_before=moment)
     assert await assert_refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) - 1))
     assert not await assert_refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) + 1))
 
@@ -161,7 +165,7 @@ async def test_only_tokens_issued_before_the_time_are_refused(filled: House) -> 
 async def test_another_replica_refuses_it_at_once(filled: House) -> None:
     replica = await wired(filled.log_database)
     replica.people = filled.people
-    await revoke(filled, What.TOKEN, "token-1")
+    await revoke(filled, RevocationKind.TOKEN, "token-1")
     with pytest.raises(InvalidToken):
         await replica.timesheets.list(token(replica.caller("ana")), Filters())
 
@@ -169,14 +173,14 @@ async def test_another_replica_refuses_it_at_once(filled: House) -> None:
 async def test_a_revoked_token_changes_nothing(filled: House) -> None:
     ana = token(filled.caller("ana"))
     sheet = (await filled.timesheets.create(ana, MONDAY, "UTC")).value
-    await revoke(filled, What.TOKEN, "token-1")
+    await revoke(filled, RevocationKind.TOKEN, "token-1")
     with pytest.raises(InvalidToken):
         await filled.timesheets.add_entry(ana, sheet.id, anything, Hours(MONDAY, "apollo", 60))
     assert (await filled.timesheets.read(filled.caller("ana"), sheet.id)).value.entries == ()
 
 
 async def test_revoking_is_decided_and_recorded_without_any_subject(filled: House) -> None:
-    await revoke(filled, What.SUBJECT, "sub|secret")
+    await revoke(filled, RevocationKind.SUBJECT, "sub|secret")
     for row in await filled.owner.fetch("SELECT body FROM audit_record UNION ALL SELECT value::bytea FROM audit_text"):
         assert b"sub|secret" not in row["body"]
     assert (
@@ -186,8 +190,8 @@ async def test_revoking_is_decided_and_recorded_without_any_subject(filled: Hous
 
 
 async def test_texts_from_outside_stand_beside_the_record(filled: House) -> None:
-    await revoke(filled, What.TOKEN, "Ana's telephone", "https://gossip.example")
-    await revoke(filled, What.CLIENT, "the app of ana@example.com", None)
+    await revoke(filled, RevocationKind.TOKEN, "Ana's telephone", "https://gossip.example")
+    await revoke(filled, RevocationKind.CLIENT, "the app of ana@example.com", None)
     bodies = [row["body"] for row in await filled.owner.fetch("SELECT body FROM audit_record")]
     words = [b"telephone", b"gossip", b"ana@example.com"]
     assert not [word for word in words for body in bodies if word in body]
@@ -206,7 +210,7 @@ async def test_texts_from_outside_stand_beside_the_record(filled: House) -> None
 
 async def test_a_caller_without_permission_revokes_nothing(filled: House) -> None:
     revocations = Revocations(filled.gate, LIFETIME, AHEAD)
-    wanted = RevocationRequest(What.TOKEN, "token-1", ISSUER)
+    wanted = RevocationRequest(RevocationKind.TOKEN, "token-1", ISSUER)
     with pytest.raises(InsufficientScope):
         await revocations.revoke(filled.caller("ana"), wanted)
     with pytest.raises(Forbidden):
@@ -219,8 +223,8 @@ async def test_a_caller_without_permission_revokes_nothing(filled: House) -> Non
 async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House) -> None:
     revocations = Revocations(filled.gate, LIFETIME, AHEAD)
     for number in range(3):
-        await revoke(filled, What.TOKEN, f"token-{number}")
-    await revoke(filled, What.SUBJECT, "ana")
+        await revoke(filled, RevocationKind.TOKEN, f"token-{number}")
+    await revoke(filled, RevocationKind.SUBJECT, "ana")
     first = (await revocations.list(administrator(filled), limit=3)).value
     rest = (await revocations.list(administrator(filled), after=first.after, limit=3)).value
     assert [item.token_id for item in (*first.items, *rest.items)] == [None, "token-2", "token-1", "token-0"]
@@ -230,9 +234,9 @@ async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House
 
 async def test_entries_are_deleted_when_their_tokens_have_expired(filled: House) -> None:
     old = datetime.now(UTC) - timedelta(seconds=LIFETIME + 60)
-    await revoke(filled, What.SUBJECT, "sub|gone", issued_before=old)
+    await revoke(filled, RevocationKind.SUBJECT, "sub|gone", issued_before=old)
     assert await filled.count("revocation") == 1
-    await revoke(filled, What.TOKEN, "token-1")
+    await revoke(filled, RevocationKind.TOKEN, "token-1")
     assert await filled.owner.fetchval("SELECT value FROM revocation") == "token-1"
     left = await filled.owner.fetchval("SELECT expires_at - statement_timestamp() FROM revocation")
     assert timedelta(seconds=LIFETIME - 60) < left <= timedelta(seconds=LIFETIME + AHEAD)
@@ -241,14 +245,17 @@ async def test_entries_are_deleted_when_their_tokens_have_expired(filled: House)
 @pytest.mark.parametrize(
     ("wanted", "wrong"),
     [
-        (RevocationRequest(What.TOKEN, "", ISSUER), "token_id"),
-        (RevocationRequest(What.TOKEN, "x" * 256, ISSUER), "token_id"),
-        (RevocationRequest(What.CLIENT, "a\x00b"), "client"),
-        (RevocationRequest(What.CLIENT, "x" * 277), "client"),
-        (RevocationRequest(What.TOKEN, "token-1"), "issuer"),
-        (RevocationRequest(What.SUBJECT, "sub|secret"), "issuer"),
-        (RevocationRequest(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
-        (RevocationRequest(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)), "issued_before"),
+        (RevocationRequest(RevocationKind.TOKEN, "", ISSUER), "token_id"),
+        (RevocationRequest(RevocationKind.TOKEN, "x" * 256, ISSUER), "token_id"),
+        (RevocationRequest(RevocationKind.CLIENT, "a\x00b"), "client"),
+        (RevocationRequest(RevocationKind.CLIENT, "x" * 277), "client"),
+        (RevocationRequest(RevocationKind.TOKEN, "token-1"), "issuer"),
+        (RevocationRequest(RevocationKind.SUBJECT, "sub|secret"), "issuer"),
+        (RevocationRequest(RevocationKind.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
+        (
+            RevocationRequest(RevocationKind.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)),
+            "issued_before",
+        ),
     ],
 )
 async def test_a_wrong_revocation_is_refused_with_its_field(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.token_revocation import RevocationRequest, Revocations, What
+from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
         yield started
 
 
-async def revoke(house: House, what: What, value: str, issuer: str | None) -> None:
+async def revoke(house: House, what: RevocationKind, value: str, issuer: str | None) -> None:
     adam = house.caller("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
     await Revocations(house.gate, 86_430, 30).revoke(adam, RevocationRequest(what, value, issuer))
 
@@ -33,7 +33,7 @@ async def traces(house: House) -> list[int]:
 
 
 async def test_a_revoked_subject_whom_nobody_knows_yet_stays_unknown(house: House, running: InProcess) -> None:
-    await revoke(house, What.SUBJECT, "auth0|eve", running.issuer)
+    await revoke(house, RevocationKind.SUBJECT, "auth0|eve", running.issuer)
     before = await traces(house)
     answer = await running.send("GET", "/v1/me", running.token(sub="auth0|eve"))
     assert answer.status_code == 401
@@ -42,16 +42,23 @@ async def test_a_revoked_subject_whom_nobody_knows_yet_stays_unknown(house: Hous
     assert await traces(house) == before
 
 
-@pytest.mark.parametrize("what", [What.TOKEN, What.SUBJECT, What.CLIENT, What.PERSON])
+@pytest.mark.parametrize(
+    "what", [RevocationKind.TOKEN, RevocationKind.SUBJECT, RevocationKind.CLIENT, RevocationKind.PERSON]
+)
 async def test_a_persons_revoked_token_is_refused_before_its_body_is_read(
-    house: House, running: InProcess, what: What
+    house: House, running: InProcess, what: RevocationKind
 ) -> None:
     token = running.token()
     wrong = await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})
     assert wrong.status_code == 422
     person = str(await house.owner.fetchval("SELECT person_id FROM person_link WHERE subject = 'auth0|ana'"))
-    value = {What.TOKEN: "token-1", What.SUBJECT: "auth0|ana", What.CLIENT: "hours-app", What.PERSON: person}[what]
-    await revoke(house, what, value, None if what is What.PERSON else running.issuer)
+    value = {
+        RevocationKind.TOKEN: "token-1",
+        RevocationKind.SUBJECT: "auth0|ana",
+        RevocationKind.CLIENT: "hours-app",
+        RevocationKind.PERSON: person,
+    }[what]
+    await revoke(house, what, value, None if what is RevocationKind.PERSON else running.issuer)
     before = await traces(house)
     for left in (95, 90):
         refused = await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})
@@ -63,7 +70,7 @@ async def test_a_persons_revoked_token_is_refused_before_its_body_is_read(
 
 async def test_a_revoked_token_of_a_client_is_refused_with_the_decision(house: House, running: InProcess) -> None:
     token = running.token(sub="payroll-import", client_id="payroll-import")
-    await revoke(house, What.CLIENT, "payroll-import", running.issuer)
+    await revoke(house, RevocationKind.CLIENT, "payroll-import", running.issuer)
     before = await traces(house)
     assert (await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})).status_code == 422
     assert (await running.send("GET", "/v1/timesheets", token)).status_code == 401

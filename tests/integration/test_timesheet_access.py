@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from service.administration.versions import version_store
-from service.authorization.enforcement.access import Way, ways
+from service.authorization.enforcement.access import Way, find_ways
 from service.policy.request_space import Budget
 from service.timesheets import access as timesheets_access
 from tests.integration.api import REQUESTS, InProcess, unshared_api
@@ -134,14 +134,14 @@ def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> No
     )
     done, not_done = {"acted_for_owner": True}, {"acted_for_owner": False}
     thing = ("timesheet", "submitted")
-    assert ways(rules, thing, "approve", {"manager"}, not_done, Budget()) == (
+    assert find_ways(rules, thing, "approve", {"manager"}, not_done, Budget()) == (
         Way("by-manager", "approve:timesheets", ("mfa", "recent_sign_in")),
         Way("by-anyone", None, ("recent_sign_in",)),
     )
-    assert ways(rules, thing, "approve", {"manager"}, done, Budget()) == ()
-    assert ways(rules, thing, "approve", {"manager", "owner"}, not_done, Budget()) == ()
-    assert ways(rules, thing, "approve", {"role:clerk"}, not_done, Budget()) == ()
-    assert ways(rules, ("timesheet", "draft"), "approve", {"manager"}, not_done, Budget()) == (
+    assert find_ways(rules, thing, "approve", {"manager"}, done, Budget()) == ()
+    assert find_ways(rules, thing, "approve", {"manager", "owner"}, not_done, Budget()) == ()
+    assert find_ways(rules, thing, "approve", {"role:clerk"}, not_done, Budget()) == ()
+    assert find_ways(rules, ("timesheet", "draft"), "approve", {"manager"}, not_done, Budget()) == (
         Way("by-anyone", None, ("recent_sign_in",)),
     )
 

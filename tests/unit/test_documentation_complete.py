@@ -17,7 +17,7 @@ from service import errors
 from service.administration.replay.tally import Group, ReplayOutcome
 from service.audit.export_formats import FORMATS
 from service.authorization.enforcement.capabilities import Availability
-from service.authorization.enforcement.token_revocation import What
+from service.authorization.enforcement.token_revocation import RevocationKind
 from service.directory.entities import Part
 from service.directory.import_file import ALLOWED
 from service.directory.import_plan import Outcome as ImportOutcome
@@ -73,7 +73,7 @@ CLOSED: Mapping[str, Iterable[object]] = {
     "May.action": frozenset().union(*ACTIONS.values()),
     "Problem.state": frozenset().union(*STATES.values()),
     "May.states": frozenset().union(*STATES.values()),
-    "RevocationBody.what": What,
+    "RevocationBody.what": RevocationKind,
     "RecordBody.kind": Kind,
     "MembershipBody.part": Part,
     "NewMembership.part": Part,

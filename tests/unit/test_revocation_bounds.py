@@ -6,11 +6,11 @@ from datetime import datetime
 
 import pytest
 
-from service.authorization.enforcement.token_revocation import RevocationRequest, What, _check
+from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, _check_request
 from service.errors import InvalidField
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"])
 def test_a_moment_at_the_ends_of_the_calendar_is_named(moment: str) -> None:
     with pytest.raises(InvalidField, match="issued_before"):
-        _check(RevocationRequest(What.CLIENT, "hours-app", None, datetime.fromisoformat(moment)))
+        _check_request(RevocationRequest(RevocationKind.CLIENT, "hours-app", None, datetime.fromisoformat(moment)))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.access import named, ways
+from service.authorization.enforcement.access import find_named, find_ways
 from service.authorization.enforcement.capabilities import list_capabilities
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
@@ -178,8 +178,8 @@ def of_me(version: Snapshot, _: str) -> object:
 
 def of_access(version: Snapshot, state: str) -> object:
     facts = {"acted_for_owner": False, "locked_by_asker": False}
-    who = named(version, "timesheet", ("read",))
-    return who, ways(version, ("timesheet", state), "read", {"owner", "role:r7"}, facts, Budget())
+    who = find_named(version, "timesheet", ("read",))
+    return who, find_ways(version, ("timesheet", state), "read", {"owner", "role:r7"}, facts, Budget())
 
 
 @pytest.mark.parametrize("state", ["draft", "approved"])

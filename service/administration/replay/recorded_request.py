@@ -1,6 +1,6 @@
 """Parses the stored bytes of a decision into its request, facts and verdict. Pure: owns no state.
 
-Records of every release are read. What an older record does not hold follows from the rest of it, or is marked as not
+Records of every release are read. Values that an older record lacks follow from the rest of it, or are marked as not
 recorded. Erased texts are never needed.
 """
 
@@ -188,7 +188,7 @@ def _to_request(record: _RecordBody) -> RecordedRequest:
 
 
 def _infer_asked(record: _RecordBody, reason: Reason) -> _Asked:
-    """What the request was about, for a record that does not say so."""
+    """The subject of the request, for a record that does not name it."""
     thing = record.resource
     if reason is Reason.UNKNOWN_RESOURCE:
         return _Asked(About.ROW, looked=True, found=False)

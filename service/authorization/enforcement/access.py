@@ -46,7 +46,7 @@ class Named:
     of_token: tuple[str, ...]
 
 
-def ways(
+def find_ways(
     snapshot: Snapshot,
     thing: tuple[str, str],
     action: str,
@@ -62,13 +62,13 @@ def ways(
         return ()
     for rule in rules:
         if rule.effect is Effect.ALLOW:
-            way = _way(snapshot, thing, rule, words, facts, budget)
+            way = _find_way(snapshot, thing, rule, words, facts, budget)
             if way is not None:
                 found.append(way)
     return tuple(found)
 
 
-def named(snapshot: Snapshot, kind: str, actions: tuple[str, ...]) -> Named:
+def find_named(snapshot: Snapshot, kind: str, actions: tuple[str, ...]) -> Named:
     """The who-words, other than relations, of the rules that allow these actions."""
     return snapshot.memoize("named", (kind, actions), lambda: _collect_named(snapshot, kind, actions))
 
@@ -86,7 +86,7 @@ def _collect_named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Nam
     return Named(without_prefix(ROLE, roles), without_prefix(PERSON, words), without_prefix(CLIENT, words), of_token)
 
 
-def _way(
+def _find_way(
     snapshot: Snapshot,
     thing: tuple[str, str],
     rule: Rule,

@@ -83,7 +83,7 @@ def _all(caller: _Caller) -> Sequence[Capability]:
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """Who asks, in the engine's words; `facts` are those of the sign-in."""
+    """A caller in the engine's words; `facts` are those of the sign-in."""
 
     snapshot: Snapshot
     words: frozenset[str]
@@ -95,7 +95,7 @@ class _Caller:
         return self.words, self.scopes, frozenset(self.facts.items())
 
     def base(self, kind: str, action: str) -> AccessRequest:
-        """What the caller asks of a resource of which nothing is known."""
+        """The caller's request for a resource without any facts."""
         return self.snapshot.access_request(kind, action, NO_STATE, self.words, self.scopes, self.facts)
 
     def may(self, request: AccessRequest) -> bool:

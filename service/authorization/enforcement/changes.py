@@ -62,7 +62,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about. By default it is the kind as a whole; `id` is then only how the caller named it.
+    """The subject of a request. By default it is the kind as a whole; `id` is then only how the caller named it.
 
     `row_id` names one row; `lock` locks it first and returns its id, or None if it is missing. A target that
     `must_exist` is about an existing row. With an `owner`, a missing row is decided as a new one of that owner.

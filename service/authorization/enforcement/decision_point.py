@@ -32,7 +32,7 @@ NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What a decision is about. `id` is a UUID as text, or another opaque name for kinds without rows."""
+    """The resource of a decision. `id` is a UUID as text, or another opaque name for kinds without rows."""
 
     kind: str
     id: str | None = None
@@ -43,7 +43,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """Who wants to do what to which resource. `facts` are those of the row and those of the sign-in, by name."""
+    """A principal, an action and a resource. `facts` are those of the row and those of the sign-in, by name."""
 
     principal: Principal
     action: str
@@ -72,9 +72,9 @@ class Decision:
 
 
 def decide(snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup) -> Decision:
-    """The decision on a request of a caller. Never raises: whatever goes wrong inside is a denial.
+    """The decision on a request of a caller. Never raises: an internal error is a denial.
 
-    If only another scope could help, the reason is INSUFFICIENT_SCOPE, whatever else is missing. If the row that the
+    If only another scope could help, the reason is INSUFFICIENT_SCOPE, even if more is missing. If the row that the
     request names is missing, the reason is UNKNOWN_RESOURCE.
     """
     decision = evaluate(snapshot, principal, action, resource, lookup)
@@ -90,7 +90,7 @@ def decide(snapshot: Snapshot, principal: Principal, action: str, resource: Reso
 
 
 def evaluate(snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup) -> Decision:
-    """What rules and laws say, with their own reason. Never raises."""
+    """The verdict of rules and laws with its own reason. Never raises."""
     request = evaluation_request(snapshot, principal, action, resource, lookup)
     access_request = access_request_of(snapshot, request)
     return Decision(
@@ -128,7 +128,7 @@ def resource_of(kind: str, lookup: FactLookup, name: str | None) -> Resource:
 
 
 def access_request_of(snapshot: Snapshot, request: EvaluationRequest, action: str | None = None) -> AccessRequest:
-    """What the rules can see of a request, or of the same request with another action."""
+    """The part of a request that rules can see; optionally with another action."""
     principal = request.principal
     return snapshot.access_request(
         request.resource.kind,

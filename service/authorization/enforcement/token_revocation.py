@@ -38,7 +38,7 @@ EARLIEST = datetime(1970, 1, 2)  # noqa: DTZ001 — compared with a time of any 
 CLOCK_SKEW = timedelta(seconds=60)
 
 
-class What(StrEnum):
+class RevocationKind(StrEnum):
     """The sort of a revocation's value."""
 
     TOKEN = "token"  # noqa: S105 — a word
@@ -52,7 +52,7 @@ class RevocationRequest:
     """The tokens to revoke. `issuer` is the exact `iss`; for a person or a client, None means every issuer.
     `issued_before` is not for a single token; None means every token that is valid now."""
 
-    what: What
+    what: RevocationKind
     value: str
     issuer: str | None = None
     issued_before: datetime | None = None
@@ -64,7 +64,7 @@ class Revocation:
     token. After `expires_at` no such token can be valid."""
 
     id: UUID
-    what: What
+    what: RevocationKind
     issuer: str | None
     token_id: str | None
     person: UUID | None
@@ -92,18 +92,22 @@ class Revocations:
 
     async def revoke(self, caller: Caller, wanted: RevocationRequest) -> Answer[Revocation]:
         """Refuse these tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
-        _check(wanted)
+        _check_request(wanted)
         async with self._gate.change(caller, KIND, "revoke", Target()) as change:
             made = await _insert(change.permit, change.connection, caller, wanted, self._lifetime, self._ahead)
             change.record(
-                "token.revoked", Resource(KIND, str(made.id)), before={}, after=_recorded(made), texts=_texts(made)
+                "token.revoked",
+                Resource(KIND, str(made.id)),
+                before={},
+                after=_record_members(made),
+                texts=_texts(made),
             )
         return change.answer(made)
 
     async def list(self, caller: Caller, *, after: UUID | None = None, limit: int = 50) -> Answer[RevocationPage]:
         """The deny list, newest first. Raises Denied, TryLater."""
         async with self._gate.list(caller, KIND, "read") as listing:
-            found = await _page(listing.visibility, listing.connection, after, limit + 1)
+            found = await _load_page(listing.visibility, listing.connection, after, limit + 1)
             items = found[:limit]
             listing.returned = [str(entry.id) for entry in items]
         return listing.answer(RevocationPage(items, items[-1].id if len(found) > limit else None))
@@ -149,10 +153,12 @@ async def _insert(
     )
     if row is None:
         raise DatabaseUnavailable(cause="an INSERT returned no row")
-    return _revocation(row)
+    return _parse_row(row)
 
 
-async def _page(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Revocation]:
+async def _load_page(
+    visibility: Visibility, connection: Connection, after: UUID | None, limit: int
+) -> list[Revocation]:
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     # Visible entries; ids grow with time.
@@ -163,21 +169,21 @@ async def _page(visibility: Visibility, connection: Connection, after: UUID | No
         after,
         limit,
     )
-    return [_revocation(row) for row in rows]
+    return [_parse_row(row) for row in rows]
 
 
-def _check(wanted: RevocationRequest) -> None:
+def _check_request(wanted: RevocationRequest) -> None:
     """Raise InvalidField for values that the list cannot hold, and for times that would shut out later sign-ins."""
-    longest = LONGEST_CLIENT if wanted.what is What.CLIENT else LONGEST_VALUE
+    longest = LONGEST_CLIENT if wanted.what is RevocationKind.CLIENT else LONGEST_VALUE
     if not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value:
         raise InvalidField(FieldError(_FIELD[wanted.what], f"must have 1 to {longest} characters"))
-    if wanted.issuer is None and wanted.what in {What.TOKEN, What.SUBJECT}:
+    if wanted.issuer is None and wanted.what in {RevocationKind.TOKEN, RevocationKind.SUBJECT}:
         raise InvalidField(FieldError("issuer", "is required for a single token or a subject"))
     if wanted.issuer is not None and (not 1 <= len(wanted.issuer) <= LONGEST_VALUE or "\x00" in wanted.issuer):
         raise InvalidField(FieldError("issuer", f"must have 1 to {LONGEST_VALUE} characters"))
     if wanted.issued_before is None:
         return
-    if wanted.what is What.TOKEN:
+    if wanted.what is RevocationKind.TOKEN:
         raise InvalidField(FieldError("issued_before", "does not go with a single token"))
     if wanted.issued_before.replace(tzinfo=None) < EARLIEST:
         # At the ends of the calendar a change of offset overflows.
@@ -186,26 +192,31 @@ def _check(wanted: RevocationRequest) -> None:
         raise InvalidField(FieldError("issued_before", "must not be in the future"))
 
 
-_FIELD = {What.TOKEN: "token_id", What.SUBJECT: "subject", What.PERSON: "person", What.CLIENT: "client"}
+_FIELD = {
+    RevocationKind.TOKEN: "token_id",
+    RevocationKind.SUBJECT: "subject",
+    RevocationKind.PERSON: "person",
+    RevocationKind.CLIENT: "client",
+}
 
 
-def _revocation(row: asyncpg.Record) -> Revocation:
-    what, value = What(row["what"]), row["value"]
+def _parse_row(row: asyncpg.Record) -> Revocation:
+    what, value = RevocationKind(row["what"]), row["value"]
     return Revocation(
         id=row["id"],
         what=what,
         issuer=row["issuer"],
-        token_id=value if what is What.TOKEN else None,
-        person=UUID(value) if what is What.PERSON else row["linked"],
-        client=value if what is What.CLIENT else None,
+        token_id=value if what is RevocationKind.TOKEN else None,
+        person=UUID(value) if what is RevocationKind.PERSON else row["linked"],
+        client=value if what is RevocationKind.CLIENT else None,
         issued_before=row["issued_before"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
     )
 
 
-def _recorded(made: Revocation) -> dict[str, object]:
-    """What the record holds: ids of ours, and times."""
+def _record_members(made: Revocation) -> dict[str, object]:
+    """The members of the record: ids of ours, and times."""
     return {
         "what": str(made.what),
         "person": made.person,

@@ -11,7 +11,7 @@ from litestar import Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, RevocationRequest, What
+from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, RevocationKind, RevocationRequest
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.operations import BODY, COMMON, operation
@@ -56,7 +56,9 @@ class RevocationBody(msgspec.Struct):
     """An entry of the deny list."""
 
     id: Annotated[Id, Meta(description="The revocation's id")]
-    what: Annotated[What, Meta(description="What was revoked. A subject itself is never shown", examples=["person"])]
+    what: Annotated[
+        RevocationKind, Meta(description="What was revoked. A subject itself is never shown", examples=["person"])
+    ]
     issuer: Annotated[str | None, Meta(description="The `iss` of the tokens; null: every issuer", examples=[None])]
     token_id: Annotated[
         str | None, Meta(description="The `jti` of a single token; null: more than one token", examples=[None])
@@ -106,17 +108,22 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
 
 def _parse_request(data: NewRevocation) -> RevocationRequest:
     """Parse the body. Raises InvalidField unless it names exactly one thing to revoke."""
-    fields = {What.TOKEN: data.token_id, What.PERSON: data.person, What.SUBJECT: data.subject, What.CLIENT: data.client}
+    fields = {
+        RevocationKind.TOKEN: data.token_id,
+        RevocationKind.PERSON: data.person,
+        RevocationKind.SUBJECT: data.subject,
+        RevocationKind.CLIENT: data.client,
+    }
     named = {what: value for what, value in fields.items() if value is not None}
     if len(named) != 1:
         raise InvalidField(FieldError("body", "name exactly one of token_id, person, subject and client"))
     what, value = next(iter(named.items()))
-    if what is What.PERSON:
+    if what is RevocationKind.PERSON:
         value = str(parse_uuid(value, "person"))
         if data.issuer is not None:
             raise InvalidField(FieldError("issuer", "must not be given with a person, who may have several issuers"))
     else:
-        parse_text(value, "token_id" if what is What.TOKEN else str(what))
+        parse_text(value, "token_id" if what is RevocationKind.TOKEN else str(what))
     if data.issuer is not None:
         parse_text(data.issuer, "issuer")
     return RevocationRequest(what, value, data.issuer, data.issued_before)
