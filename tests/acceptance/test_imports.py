@@ -27,16 +27,16 @@ async def test_an_import_that_runs_twice_changes_nothing_the_second_time(callers
 
     first = await job.post(UPLOADS, {"rows": rows})
     assert first.status_code == 200, first.text
-    assert [one["outcome"] for one in first.json()["rows"]] == ["created"] * 5
+    assert [row["outcome"] for row in first.json()["rows"]] == ["created"] * 5
     sheet = first.json()["rows"][0]["timesheet"]
     before = await carl.get(f"{SHEETS}/{sheet}")
     second = await job.post(UPLOADS, {"rows": rows})
-    assert [one["outcome"] for one in second.json()["rows"]] == ["unchanged"] * 5
-    assert [one["entry"] for one in second.json()["rows"]] == [one["entry"] for one in first.json()["rows"]]
+    assert [row["outcome"] for row in second.json()["rows"]] == ["unchanged"] * 5
+    assert [row["entry"] for row in second.json()["rows"]] == [row["entry"] for row in first.json()["rows"]]
     after = await carl.get(f"{SHEETS}/{sheet}")
     assert (after.json(), after.headers["ETag"]) == (before.json(), before.headers["ETag"])
     third = await job.post(UPLOADS, {"rows": [{**rows[0], "minutes": 20}, rows[1]]})
-    assert [one["outcome"] for one in third.json()["rows"]] == ["updated", "unchanged"]
+    assert [row["outcome"] for row in third.json()["rows"]] == ["updated", "unchanged"]
 
 
 async def test_one_refused_row_stops_all_and_is_told_by_its_number(callers: Callers) -> None:
@@ -45,9 +45,9 @@ async def test_one_refused_row_stops_all_and_is_told_by_its_number(callers: Call
     rows = [row(await carl.me(), week), row(await ben.me(), week), row("0198c0de-0000-7000-8000-00000000dead", week)]
 
     refused = problem(await job.post(UPLOADS, {"rows": rows}), 403, "forbidden")
-    assert [one["row"] for one in refused["rows"]] == [1, 2]
-    # Somebody of another team and nobody at all look the same.
-    assert len({one["reason"] for one in refused["rows"]}) == 1
+    assert [row["row"] for row in refused["rows"]] == [1, 2]
+    # A person of another team and an unknown person give the same error.
+    assert len({row["reason"] for row in refused["rows"]}) == 1
     mine = (await carl.get(SHEETS, since=week.isoformat(), until=week.isoformat())).json()["items"]
     assert mine == []
 
@@ -70,10 +70,10 @@ async def test_an_import_into_a_closed_week_is_refused(callers: Callers) -> None
     assert (await carl.post(f"{path}/submit", if_match=version)).status_code == 200
 
     refused = problem(await job.post(UPLOADS, {"rows": [row(await carl.me(), week, 3)]}), 409, "wrong-state")
-    assert [one["row"] for one in refused["rows"]] == [0]
-    # What it delivered before is no fault.
+    assert [row["row"] for row in refused["rows"]] == [0]
+    # A row that was delivered before is no fault.
     again = await job.post(UPLOADS, {"rows": [row(await carl.me(), week)]})
-    assert [one["outcome"] for one in again.json()["rows"]] == ["unchanged"]
+    assert [row["outcome"] for row in again.json()["rows"]] == ["unchanged"]
 
 
 async def test_hours_that_were_imported_are_approved_by_the_lead(callers: Callers) -> None:

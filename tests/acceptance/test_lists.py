@@ -41,7 +41,7 @@ async def test_a_list_shows_what_single_reads_allow(callers: Callers) -> None:
         "dora": set(people),
     }
     for reader, owners in seen_by.items():
-        listed = {one["id"] for one in await every(people[reader], SHEETS, 200)}
+        listed = {item["id"] for item in await every(people[reader], SHEETS, 200)}
         assert {name for name in people if sheets[name] in listed} == owners, reader
         for owner, sheet in sheets.items():
             alone = (await people[reader].get(f"{SHEETS}/{sheet}")).status_code
@@ -55,10 +55,12 @@ async def test_pages_are_complete_and_never_repeat(callers: Callers) -> None:
     whole = await every(ben, SHEETS, 200)
     by_three = await every(ben, SHEETS, 3)
     assert by_three == whole
-    ids = [one["id"] for one in by_three]
+    ids = [item["id"] for item in by_three]
     assert len(ids) == len(set(ids))
     assert set(made) <= set(ids)
-    assert [one["period_start"] for one in whole] == sorted((str(one["period_start"]) for one in whole), reverse=True)
+    assert [sheet["period_start"] for sheet in whole] == sorted(
+        (str(sheet["period_start"]) for sheet in whole), reverse=True
+    )
 
 
 async def test_pages_stay_complete_while_weeks_are_added_and_deleted(callers: Callers) -> None:
@@ -78,7 +80,7 @@ async def test_pages_stay_complete_while_weeks_are_added_and_deleted(callers: Ca
         cursor = page["next_cursor"]
     assert kept <= set(ids)
     assert len(ids) == len(set(ids))
-    assert kept <= {one["id"] for one in rest}
+    assert kept <= {sheet["id"] for sheet in rest}
 
 
 async def test_a_list_is_filtered_by_owner_state_and_time(callers: Callers) -> None:
@@ -86,13 +88,13 @@ async def test_a_list_is_filtered_by_owner_state_and_time(callers: Callers) -> N
     handed = (await submitted(ana)).json()
 
     waiting = await every(mia, SHEETS, 50, state="submitted")
-    assert handed["id"] in {one["id"] for one in waiting}
-    assert {one["state"] for one in waiting} == {"submitted"}
+    assert handed["id"] in {sheet["id"] for sheet in waiting}
+    assert {sheet["state"] for sheet in waiting} == {"submitted"}
     own = await every(mia, SHEETS, 50, owner=await ana.me())
-    assert {one["owner"] for one in own} == {await ana.me()}
+    assert {sheet["owner"] for sheet in own} == {await ana.me()}
     day = handed["period_start"]
     in_week = await every(mia, SHEETS, 50, since=day, until=day)
-    assert {(one["period_start"]) for one in in_week} == {day}
+    assert {(sheet["period_start"]) for sheet in in_week} == {day}
     others = await every(mia, SHEETS, 50, owner=await (await callers("ben")).me())
     assert others == []
 

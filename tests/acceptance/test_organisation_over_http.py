@@ -36,7 +36,7 @@ def word() -> str:
     return f"t{uuid4().hex[:12]}"
 
 
-async def made(caller: Caller, path: str, body: dict[str, Any]) -> dict[str, Any]:
+async def create(caller: Caller, path: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = await caller.post(path, body)
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
@@ -44,7 +44,7 @@ async def made(caller: Caller, path: str, body: dict[str, Any]) -> dict[str, Any
 
 
 async def team(adam: Caller, parent: str | None = None) -> dict[str, Any]:
-    return await made(adam, "/v1/teams", {"name": word(), "parent": parent})
+    return await create(adam, "/v1/teams", {"name": word(), "parent": parent})
 
 
 async def load(adam: Caller, text: str | bytes, kind: str = "text/csv", **params: str) -> httpx.Response:
@@ -75,10 +75,10 @@ async def test_a_cycle_in_the_tree_is_refused_by_field(callers: Callers) -> None
 
 async def test_of_two_moves_that_would_make_a_cycle_one_is_refused(callers: Callers) -> None:
     adam = await callers("adam")
-    one, two = await team(adam), await team(adam)
+    first, two = await team(adam), await team(adam)
     answers = await asyncio.gather(
-        adam.put(f"/v1/teams/{one['id']}", {"name": one["name"], "parent": two["id"]}, if_match="*"),
-        adam.put(f"/v1/teams/{two['id']}", {"name": two["name"], "parent": one["id"]}, if_match="*"),
+        adam.put(f"/v1/teams/{first['id']}", {"name": first["name"], "parent": two["id"]}, if_match="*"),
+        adam.put(f"/v1/teams/{two['id']}", {"name": two["name"], "parent": first["id"]}, if_match="*"),
     )
     assert sorted(answer.status_code for answer in answers) == [200, 422]
 
@@ -86,12 +86,12 @@ async def test_of_two_moves_that_would_make_a_cycle_one_is_refused(callers: Call
 async def test_of_two_who_make_one_person_lead_at_once_one_is_told_of_the_other(callers: Callers) -> None:
     adam, where = await callers("adam"), await team(await callers("adam"))
     # People of this test alone: two who lead a team together may see the sheets of each other.
-    first, second = [(await made(adam, "/v1/people", {"display_name": word()}))["id"] for _ in range(2)]
+    first, second = [(await create(adam, "/v1/people", {"display_name": word()}))["id"] for _ in range(2)]
     body = {"person": first, "team": where["id"], "part": "lead"}
     answers = await asyncio.gather(*(adam.post("/v1/memberships", body) for _ in range(3)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
     # Another lead beside the first is no conflict.
-    await made(adam, "/v1/memberships", {**body, "person": second})
+    await create(adam, "/v1/memberships", {**body, "person": second})
 
 
 async def test_times_that_run_backwards_and_unknown_ids_are_named(callers: Callers) -> None:
@@ -120,15 +120,15 @@ async def test_times_that_run_backwards_and_unknown_ids_are_named(callers: Calle
 
 async def test_a_move_counts_for_the_very_next_decision(callers: Callers) -> None:
     adam, max_ = await callers("adam"), await callers("max")
-    person = await made(adam, "/v1/people", {"display_name": "Mover"})
+    person = await create(adam, "/v1/people", {"display_name": "Mover"})
     ana = await callers("ana")
     sheet = await submitted(ana)
     path, tag = f"{SHEETS}/{sheet.json()['id']}/approve", sheet.headers["ETag"]
     problem(await max_.post(path, if_match=tag), 404, "not-found")
     where = await team(adam)
     lead = {"person": await max_.me(), "team": where["id"], "part": "lead"}
-    leading = await made(adam, "/v1/memberships", lead)
-    joined = await made(adam, "/v1/memberships", {"person": await ana.me(), "team": where["id"], "part": "member"})
+    leading = await create(adam, "/v1/memberships", lead)
+    joined = await create(adam, "/v1/memberships", {"person": await ana.me(), "team": where["id"], "part": "member"})
     read = f"{SHEETS}/{sheet.json()['id']}"
     assert (await max_.get(read)).status_code == 200
     elsewhere = await team(adam)
@@ -141,7 +141,7 @@ async def test_a_move_counts_for_the_very_next_decision(callers: Callers) -> Non
         assert (await adam.post(f"/v1/memberships/{membership['id']}/end")).status_code == 200
     history = (await adam.get("/v1/memberships", person=await ana.me(), team=where["id"])).json()["items"]
     assert len(history) == 2
-    assert all(one["valid_to"] for one in history)
+    assert all(period["valid_to"] for period in history)
     assert (await adam.get("/v1/memberships", person=person["id"])).json()["items"] == []
 
 
@@ -149,7 +149,7 @@ async def test_a_delegate_approves_with_a_second_factor_and_the_log_names_both(c
     mia, max_, audrey = await callers("mia"), await callers("max"), await callers("audrey")
     sheet = await submitted(await callers("ana"))
     path, tag = f"{SHEETS}/{sheet.json()['id']}/approve", sheet.headers["ETag"]
-    grant = await made(mia, "/v1/delegations", {"delegate": await max_.me()})
+    grant = await create(mia, "/v1/delegations", {"delegate": await max_.me()})
     assert grant["id"] in {item["id"] for item in (await max_.get("/v1/delegations", now="true")).json()["items"]}
     weak = await max_.post(path, if_match=tag)
     assert weak.status_code == 401
@@ -233,11 +233,11 @@ async def test_the_command_imports_a_file(callers: Callers, service: RunningServ
 async def test_projects_are_seen_by_all_who_write_hours_and_kept_by_administrators(callers: Callers) -> None:
     adam, ana, code = await callers("adam"), await callers("ana"), word()
     problem(await ana.post("/v1/projects", {"code": code, "name": "Mine"}), 403, "insufficient-scope")
-    await made(adam, "/v1/projects", {"code": code, "name": "New"})
+    await create(adam, "/v1/projects", {"code": code, "name": "New"})
     problem(await adam.post("/v1/projects", {"code": code, "name": "Again"}), 409, "conflict")
     changed = await adam.put(f"/v1/projects/{code}", {"name": "Old", "active": False}, if_match='"1"')
     assert changed.json() == {"code": code, "name": "Old", "active": False}
     listed = {item["code"]: item["active"] for item in (await ana.get("/v1/projects", limit=200)).json()["items"]}
     assert (listed["ATLAS"], listed[code]) == (True, False)
     active = (await ana.get("/v1/projects", active="true", limit=200)).json()["items"]
-    assert code not in {one["code"] for one in active}
+    assert code not in {project["code"] for project in active}

@@ -48,7 +48,7 @@ async def test_a_week_goes_from_draft_to_approved(callers: Callers) -> None:
     approved = await mia.approve(seen)
     assert approved.state == "approved"
     listed = [timesheet async for timesheet in ana.timesheets(since=week, until=week)]
-    assert [structs.replace(one, receipt=approved.receipt) for one in listed] == [approved]
+    assert [structs.replace(sheet, receipt=approved.receipt) for sheet in listed] == [approved]
 
 
 async def test_every_answer_says_where_it_is_and_which_version_it_has(callers: Callers) -> None:

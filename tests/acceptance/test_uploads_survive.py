@@ -74,12 +74,12 @@ async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_ag
     await asyncio.to_thread(hurt.start)
 
     left = await there()
-    assert {one["minutes"] for one in left} <= {10 * ROWS_A_WEEK}
+    assert {sheet["minutes"] for sheet in left} <= {10 * ROWS_A_WEEK}
     assert len(left) == 0 if mode == "together" else 0 < len(left) < WEEKS
     again = await send()
     assert again.status_code == httpx.codes.OK, again.text[:500]
     counts = again.json()["counts"]
     assert counts["unchanged"] == ROWS_A_WEEK * len(left)
     assert counts["created"] == ROWS_A_WEEK * (WEEKS - len(left))
-    assert {one["minutes"] for one in await there()} == {10 * ROWS_A_WEEK}
+    assert {sheet["minutes"] for sheet in await there()} == {10 * ROWS_A_WEEK}
     assert len(await there()) == WEEKS

@@ -52,7 +52,7 @@ MONDAY = date(2026, 3, 2)
 HASHES = SubjectHashes(["the erasure key of the tests, which is long enough"])
 EIGHT_HOURS = Hours(MONDAY, "apollo", 480)
 NAMES = ("ana", "ben", "carl", "mia", "max", "dora", "adam")
-# Whatever tests spend hours on.
+# The projects of hours in tests.
 PROJECTS = ("apollo", "gemini", "zeus", "x", "ATLAS", "BOREALIS", "SITE", "p", "p" * 40)
 ALL_SCOPES = frozenset(
     {"read:timesheets", "create:timesheets", "delete:timesheets", "approve:timesheets", "manage:directory"}
@@ -61,7 +61,7 @@ ALL_SCOPES = frozenset(
 
 @dataclass(slots=True)
 class House:
-    """Timewarden without HTTP. `people` and `teams` by name."""
+    """Timewarden without HTTP; `people` and `teams` by name."""
 
     log_database: LogDatabase
     requests: Database
@@ -113,14 +113,14 @@ class House:
         return Projects(self.gate)
 
     def caller(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Caller:
-        """A request by a person of the organisation through an app."""
+        """A person of the organisation, who calls through an app."""
         found = self.people.get(name) or uuid4()
         return Caller(principal(PrincipalKind.USER, "hours-app", scopes, roles, found), "request-1", "POST", "/v1/test")
 
     def machine(
         self, client: str = "payroll-import", *, scopes: frozenset[str] = frozenset({"batch:upload"})
     ) -> Caller:
-        """A request by a client for itself."""
+        """A client that acts for itself."""
         return Caller(
             principal(PrincipalKind.CLIENT, client, scopes, frozenset(), None), "request-2", "POST", "/v1/test"
         )
@@ -129,18 +129,18 @@ class House:
         return self.caller("adam", roles=frozenset({"role:administrator"}))
 
     def manager(self, name: str) -> Caller:
-        """A request by a person whose token gives the role of managers, who may read the directory as shipped."""
+        """A person whose token has the role of managers, who may read the directory as shipped."""
         return self.caller(name, roles=frozenset({"role:manager"}))
 
-    async def recorded_last(self) -> tuple[str, str, bool | None, str | None]:
+    async def read_last_record(self) -> tuple[str, str, bool | None, str | None]:
         """Action, outcome, applied and why not, of the newest record."""
         body: dict[str, Any] = read_body(
             await self.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1")
         )
         return body["action"], body["outcome"], body["applied"], body["not_applied_because"]
 
-    async def submitted(self, name: str, period_start: date = MONDAY) -> Timesheet:
-        """A sheet of this person, with eight hours on its first day, handed in."""
+    async def submit_week(self, name: str, period_start: date = MONDAY) -> Timesheet:
+        """Submit a sheet of this person, with eight hours on its first day."""
         caller = self.caller(name)
         sheet = (await self.timesheets.create(caller, period_start, "UTC")).value
         hours = Hours(period_start, EIGHT_HOURS.project, EIGHT_HOURS.minutes)
@@ -160,32 +160,32 @@ def principal(
 
 
 def speaking(issuer: str, subject: str, client: str = "hours-app") -> Principal:
-    """Somebody of whom nothing is known but the token."""
+    """A person of whom only the token is known."""
     nothing: frozenset[str] = frozenset()
     return Principal(PrincipalKind.USER, issuer, subject, client, nothing, nothing, None, 0, 1)
 
 
-async def checked_here(text: PolicyText, number: int, beside: PolicyText | None = None) -> examination.PolicyReport:
-    """The check of a policy without the process of its own, which takes longer to start than to do its work."""
+async def check_in_process(text: PolicyText, number: int, beside: PolicyText | None = None) -> examination.PolicyReport:
+    """Check a policy in this process, since a check worker takes longer to start than to work."""
     return examination.report(text, number, beside)
 
 
 def at(version: int) -> Callable[[int | None], None]:
     """If-Match with this version."""
 
-    def judge(found: int | None) -> None:
+    def check(found: int | None) -> None:
         if found != version:
             raise PreconditionFailed
 
-    return judge
+    return check
 
 
 def anything(_: int | None) -> None:
     """If-Match: *"""
 
 
-async def wired(log_database: LogDatabase) -> House:
-    """The parts as the composition root wires them, under the policy that is active."""
+async def wire_house(log_database: LogDatabase) -> House:
+    """Connect the parts as the composition root does, under the active policy."""
     requests = await log_database.open("app", size=6)
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), examination.build)
@@ -200,16 +200,16 @@ async def wired(log_database: LogDatabase) -> House:
     return House(log_database, requests, log, versions, gate, await log_database.connect("owner"))
 
 
-async def peopled(house: House) -> House:
-    """The organisation, put in through the directory's own use cases."""
+async def add_organisation(house: House) -> House:
+    """Add the organisation with the use cases of the directory."""
     people = People(house.requests, house.log)
     for name in NAMES:
         house.people[name] = await people.person_for(speaking("https://issuer.example", name))
-    asks = house.administrator()
+    administrator = house.administrator()
     for code in PROJECTS:
-        await house.projects.add(asks, Project(code, f"Project {code}"))
+        await house.projects.add(administrator, Project(code, f"Project {code}"))
     for name, parent in (("division", None), ("east", "division"), ("west", "division")):
-        team = await house.directory.add_team(asks, name, house.teams[parent] if parent else None)
+        team = await house.directory.add_team(administrator, name, house.teams[parent] if parent else None)
         house.teams[name] = team.value.id
     for name, team_name, part in (
         ("dora", "division", Part.LEAD),
@@ -219,6 +219,6 @@ async def peopled(house: House) -> House:
         ("ben", "east", Part.MEMBER),
         ("carl", "west", Part.MEMBER),
     ):
-        await house.directory.add_membership(asks, house.people[name], house.teams[team_name], part)
-    await house.directory.grant_importer(asks, "payroll-import", house.teams["west"])
+        await house.directory.add_membership(administrator, house.people[name], house.teams[team_name], part)
+    await house.directory.grant_importer(administrator, "payroll-import", house.teams["west"])
     return house

@@ -14,7 +14,7 @@ import pytest
 from service.administration.checks import examination
 from service.administration.versions.bootstrap import bootstrap
 from service.log.log import Log
-from tests.integration.house import House, peopled, wired
+from tests.integration.house import House, add_organisation, wire_house
 from tests.integration.log_database import copy_database, open_new_log
 from tests.policy_forge import shipped
 
@@ -46,7 +46,7 @@ async def furnished(
         owner = await database.open("owner", size=1)
         async with owner.transaction() as connection:
             await bootstrap(connection, Log(owner), shipped(), examination.load, datetime.now(UTC))
-        house = await peopled(await wired(database))
+        house = await add_organisation(await wire_house(database))
         # Nothing may be connected to what is copied.
         await database.stack.aclose()
         yield Furnished(database.name, epoch, house.people, house.teams)
@@ -58,6 +58,6 @@ async def house(
 ) -> AsyncIterator[House]:
     async with copy_database(postgres, superuser, furnished.template) as database:
         database.epoch = furnished.epoch
-        house = await wired(database)
+        house = await wire_house(database)
         house.people, house.teams = dict(furnished.people), dict(furnished.teams)
         yield house

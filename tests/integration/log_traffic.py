@@ -32,7 +32,7 @@ def auditor(house: House) -> Caller:
 
 async def traffic(house: House) -> None:
     """Decisions of every kind: allowed, denied, not found, without scope, lists."""
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     await house.timesheets.read(house.caller("mia"), sheet.id)
     await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
     for caller in (house.caller("ana"), house.caller("mia"), house.machine()):

@@ -42,7 +42,7 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     made.merged = {_id(draw): draw.choice(made.people) for _ in range(4)}
     made.former = {_id(draw): draw.sample(made.people, draw.choice([1, 1, 2])) for _ in range(4)}
     known = [*made.people, *made.merged, *made.former]
-    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in known])
+    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(person,) for person in known])
     await owner.executemany("INSERT INTO merged_person VALUES ($1, $2)", made.merged.items())
     back = [(person, former) for former, people in made.former.items() for person in people]
     await owner.executemany("INSERT INTO former_person VALUES ($1, $2, 'infinity')", back)
@@ -51,7 +51,7 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
         parent = draw.choice(made.teams[:place]) if place and draw.random() < 0.8 else None
         above[team] = [team, *(above[parent] if parent else [])]
         await owner.execute("INSERT INTO team VALUES ($1, $2, $3)", team, f"team {seed} {place}", parent)
-        paths = [(one, team, depth) for depth, one in enumerate(above[team])]
+        paths = [(ancestor, team, depth) for depth, ancestor in enumerate(above[team])]
         await owner.executemany("INSERT INTO team_path VALUES ($1, $2, $3)", paths)
     belongs = [
         (_id(draw), person, draw.choice(made.teams), draw.choice(["member", "member", "lead"]), *draw.choice(SPANS))

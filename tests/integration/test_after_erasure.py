@@ -1,4 +1,5 @@
-"""An erasure lifts no law and revives no token: whoever comes back is a new person, and to every denial the same."""
+"""An erasure lifts no law and revives no token: an erased person who returns is a new person, but the same to
+denials."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
-from tests.integration.test_erasure import auditor, returned
+from tests.integration.test_erasure import auditor, sign_in_again
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -51,18 +52,18 @@ ISSUER = "https://issuer.example"
 HOUR = timedelta(hours=1)
 
 
-def issued(principal: Principal, ago: int) -> Principal:
+def issue_earlier(principal: Principal, ago: int) -> Principal:
     """The same with a token of so many seconds ago."""
     return replace(principal, issued_at=int(datetime.now(UTC).timestamp()) - ago)
 
 
-async def erased(house: House, name: str) -> None:
+async def erase(house: House, name: str) -> None:
     await house.erasure.erase(house.administrator(), house.people[name])
 
 
 async def come_back(house: House, name: str) -> str:
-    """The name of the new person of somebody who was erased, and signs in again."""
-    house.people[f"{name}-again"] = await returned(house, name)
+    """Sign in again after an erasure; returns the name of the new person."""
+    house.people[f"{name}-again"] = await sign_in_again(house, name)
     return f"{name}-again"
 
 
@@ -72,8 +73,8 @@ async def put(house: House, sheet: UUID, **columns: object) -> None:
         await house.owner.execute(f"UPDATE timesheet SET {name} = $2 WHERE id = $1", sheet, value)
 
 
-async def approved(house: House, name: str) -> Timesheet:
-    sheet = await house.submitted(name)
+async def submit_and_approve(house: House, name: str) -> Timesheet:
+    sheet = await house.submit_week(name)
     return (await house.timesheets.approve(house.caller("dora"), sheet.id, at(sheet.version))).value
 
 
@@ -96,8 +97,8 @@ async def record_of(house: House, refused: pytest.ExceptionInfo[Denied]) -> byte
 @pytest.fixture
 async def waiting(house: House) -> UUID:
     """Ana's sheet, which waits for approval; she was erased, came back as `ana-again`, and leads the team."""
-    sheet = await approved(house, "ana")
-    await erased(house, "ana")
+    sheet = await submit_and_approve(house, "ana")
+    await erase(house, "ana")
     name = await come_back(house, "ana")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     await put(house, sheet.id, state="submitted")
@@ -125,21 +126,21 @@ async def test_nobody_erases_themselves_under_another_account_of_theirs(house: H
 
 
 async def test_an_erasure_waits_for_sheets_that_wait_for_approval(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     preview = (await house.erasure.preview(house.administrator(), house.people["ana"])).value
     assert preview.pending == (sheet.id,)
     with pytest.raises(Conflict) as refused:
-        await erased(house, "ana")
+        await erase(house, "ana")
     assert (refused.value.public, refused.value.extra) == (PENDING, {"timesheets": [str(sheet.id)]})
     assert await house.count("person_link WHERE subject = 'ana'") == 1
     await house.timesheets.reject(house.caller("mia"), sheet.id, anything, "a mistake")
-    await erased(house, "ana")
+    await erase(house, "ana")
 
 
 async def test_drafts_and_rejected_sheets_go_with_their_owner_on_record_and_others_stay(house: House) -> None:
-    kept = await approved(house, "ana")
+    kept = await submit_and_approve(house, "ana")
     draft = (await house.timesheets.create(house.caller("ana"), MONDAY + timedelta(weeks=1), "UTC")).value
-    rejected = await house.submitted("ana", MONDAY + timedelta(weeks=2))
+    rejected = await house.submit_week("ana", MONDAY + timedelta(weeks=2))
     await house.timesheets.reject(house.caller("mia"), rejected.id, anything, "a mistake")
     preview = (await house.erasure.preview(house.administrator(), house.people["ana"])).value
     gone = (await house.erasure.erase(house.administrator(), house.people["ana"])).value
@@ -185,7 +186,7 @@ async def test_nothing_of_a_subject_is_left_in_clear_nor_as_a_hash_that_can_be_t
         " VALUES (gen_random_uuid(), 'subject', 'ana', $1, now(), now() + interval '1 day', 'c')",
         ISSUER,
     )
-    await erased(house, "ana")
+    await erase(house, "ana")
     assert await house.count("person_link WHERE subject = 'ana'") == 0
     assert await house.count("revocation WHERE value = 'ana'") == 0
     (stored,) = [row["hash"] for row in await house.owner.fetch("SELECT hash FROM erased_subject")]
@@ -213,10 +214,10 @@ async def test_neither_lists_nor_hints_nor_who_can_tell_otherwise(house: House, 
     assert "approve" not in shown.actions
     assert "reject" in shown.actions
     found = (await TimesheetAccess(house.gate).of(caller, waiting)).value.grantees
-    may = {one.person: one.may for one in found}
+    may = {grantee.person: grantee.may for grantee in found}
     assert "approve" not in may[house.people["ana-again"]]
     assert "approve" in may[house.people["mia"]]
-    assert next(one for one in found if one.person == house.people["ana-again"]).relations == {"manager"}
+    assert next(grantee for grantee in found if grantee.person == house.people["ana-again"]).relations == {"manager"}
 
 
 @pytest.mark.parametrize("without", ["never-own-hours", "never-for-owner"])
@@ -230,9 +231,9 @@ async def test_the_laws_in_code_know_them_under_any_policy(house: House, waiting
 
 
 async def test_what_they_wrote_for_others_they_do_not_approve_after_an_erasure(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     await put(house, sheet.id, editors=[house.people["ana"], house.people["max"]])
-    await erased(house, "max")
+    await erase(house, "max")
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     with pytest.raises(Forbidden) as refused:
@@ -243,9 +244,9 @@ async def test_what_they_wrote_for_others_they_do_not_approve_after_an_erasure(h
 
 async def test_whoever_locked_a_sheet_does_not_unlock_it_after_an_erasure(house: House) -> None:
     payroll = frozenset({"role:payroll"})
-    sheet = await approved(house, "ana")
+    sheet = await submit_and_approve(house, "ana")
     await house.timesheets.lock(house.caller("ben", roles=payroll), sheet.id, anything, "paid")
-    await erased(house, "ben")
+    await erase(house, "ben")
     name = await come_back(house, "ben")
     for without in ("nothing", "never-unlock-own-lock"):
         await activate(house, without=without)
@@ -256,8 +257,8 @@ async def test_whoever_locked_a_sheet_does_not_unlock_it_after_an_erasure(house:
 
 
 async def test_an_erasure_grants_nothing_of_before(house: House) -> None:
-    sheet = await approved(house, "ana")
-    await erased(house, "ana")
+    sheet = await submit_and_approve(house, "ana")
+    await erase(house, "ana")
     caller = house.caller(await come_back(house, "ana"))
     assert (await house.timesheets.list(caller, Filters())).value.items == ()
     with pytest.raises(NotFound):
@@ -279,7 +280,7 @@ async def test_whoever_set_a_hold_does_not_lift_it_after_an_erasure(house: House
     holds, reader = LegalHolds(house.gate), auditor(house)
     by_ben = replace(reader, principal=replace(reader.principal, person=house.people["ben"]))
     hold = (await holds.set(by_ben, "person", house.people["carl"], "Case 17/26")).value
-    await erased(house, "ben")
+    await erase(house, "ben")
     await come_back(house, "ben")
     again = replace(reader, principal=replace(reader.principal, person=house.people["ben-again"]))
     with pytest.raises(Forbidden):
@@ -294,7 +295,7 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
     made = await version_store.insert(
         house.owner, shipped(), message="m", author_person=house.people["ana"], author_client="c"
     )
-    await erased(house, "ana")
+    await erase(house, "ana")
     principal = house.caller(await come_back(house, "ana")).principal
     seen = await Relationships([POLICY_FACTS]).of_row(house.owner, principal, "policy", made.number)
     assert seen.relations == {"former:proposer"}
@@ -309,9 +310,9 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
 async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_and_is_decided_again_alike(
     house: House,
 ) -> None:
-    sheet = await house.submitted("ben")
+    sheet = await house.submit_week("ben")
     await activate(house, f"p, deny, person:{house.people['max']}, approve, any, timesheet, any, always, never-max")
-    await erased(house, "max")
+    await erase(house, "max")
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     with pytest.raises(Forbidden) as refused:
@@ -328,8 +329,8 @@ async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_an
 async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_guess_for_a_rule_that_does(
     house: House,
 ) -> None:
-    sheet = await house.submitted("ben")
-    await erased(house, "max")
+    sheet = await house.submit_week("ben")
+    await erase(house, "max")
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     answer = await house.timesheets.approve(house.caller(name), sheet.id, anything)
@@ -386,24 +387,24 @@ async def current(house: House) -> Snapshot:
 
 async def test_two_accounts_that_were_one_person_stay_one_human_after_an_erasure(house: House) -> None:
     await house.directory.link_person(house.administrator(), house.people["ana"], [Link(ISSUER, "ana-at-night")])
-    await erased(house, "ana")
+    await erase(house, "ana")
     day, night = await come_back(house, "ana"), await come_back(house, "ana-at-night")
     assert house.people[day] != house.people[night]
     for name, part in ((day, Part.MEMBER), (night, Part.LEAD)):
         await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], part)
-    sheet = await house.submitted(day)
+    sheet = await house.submit_week(day)
     with pytest.raises(Forbidden):
         await house.timesheets.approve(house.caller(night), sheet.id, anything)
     assert (await house.timesheets.approve(house.caller("mia"), sheet.id, anything)).value.state is State.APPROVED
 
 
 async def test_a_second_erasure_forgets_nobody_of_before_the_first(house: House) -> None:
-    sheet = await approved(house, "ana")
-    await erased(house, "ana")
+    sheet = await submit_and_approve(house, "ana")
+    await erase(house, "ana")
     await come_back(house, "ana")
     await house.directory.link_person(house.administrator(), house.people["ana-again"], [Link(ISSUER, "other")])
     await house.erasure.erase(house.administrator(), house.people["ana-again"])
-    house.people["third"] = await returned(house, "other")
+    house.people["third"] = await sign_in_again(house, "other")
     assert await formers(house, "third") == {house.people["ana"], house.people["ana-again"]}
     await house.directory.add_membership(house.administrator(), house.people["third"], house.teams["east"], Part.LEAD)
     await put(house, sheet.id, state="submitted")
@@ -418,7 +419,7 @@ async def formers(house: House, name: str) -> set[UUID]:
 
 @pytest.mark.parametrize("way", ["added", "linked", "imported"])
 async def test_an_administrator_who_makes_the_link_makes_them_known_too(house: House, way: str) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     admin, link = house.administrator(), Link(ISSUER, "ana")
     if way == "added":
         person = (await house.directory.add_person(admin, "Ana", "ana@example.com", [link])).value.id
@@ -433,7 +434,7 @@ async def test_an_administrator_who_makes_the_link_makes_them_known_too(house: H
 
 
 async def test_whoever_came_back_and_is_merged_is_known_as_before(house: House) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     await come_back(house, "ana")
     await Merging(house.gate).merge(house.administrator(), house.people["ana-again"], house.people["ben"])
     assert await formers(house, "ben") == {house.people["ana"]}
@@ -441,15 +442,15 @@ async def test_whoever_came_back_and_is_merged_is_known_as_before(house: House) 
 
 
 async def test_whoever_is_merged_with_who_they_were_is_not_held_against_themselves(house: House) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     await come_back(house, "ana")
     await Merging(house.gate).merge(house.administrator(), house.people["ana"], house.people["ana-again"])
     assert await formers(house, "ana-again") == set()
 
 
 async def test_two_first_requests_on_two_replicas_make_one_person_who_is_known(house: House) -> None:
-    await erased(house, "ana")
-    found = await asyncio.gather(*(returned(house, "ana") for _ in range(4)))
+    await erase(house, "ana")
+    found = await asyncio.gather(*(sign_in_again(house, "ana") for _ in range(4)))
     assert len(set(found)) == 1
     house.people["again"] = found[0]
     assert await formers(house, "again") == {house.people["ana"]}
@@ -460,27 +461,27 @@ async def test_two_first_requests_on_two_replicas_make_one_person_who_is_known(h
 
 
 async def test_where_a_key_is_missing_nobody_new_is_taken_in_and_everybody_known_is(house: House) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     people = People(house.requests, house.log, SubjectHashes(["some other key of enough characters"]))
     for name in ("ana", "somebody-new"):
         with pytest.raises(ErasureKeyMissing):
-            await people.person_for(issued(speaking(ISSUER, name), -60))
+            await people.person_for(issue_earlier(speaking(ISSUER, name), -60))
     assert await people.person_for(speaking(ISSUER, "ben")) == house.people["ben"]
     assert await house.count("person_link WHERE subject IN ('ana', 'somebody-new')") == 0
 
 
 async def test_an_older_key_still_recognises_what_it_made(house: House) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     newer = SubjectHashes(
         ["the key that came after the first one", "the erasure key of the tests, which is long enough"]
     )
     people = People(house.requests, house.log, newer)
-    house.people["again"] = await people.person_for(issued(speaking(ISSUER, "ana"), -60))
+    house.people["again"] = await people.person_for(issue_earlier(speaking(ISSUER, "ana"), -60))
     assert await formers(house, "again") == {house.people["ana"]}
 
 
 async def test_when_its_time_is_over_an_erasure_is_forgotten_and_the_keeper_removes_it(house: House) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     name = await come_back(house, "ana")
     await house.owner.execute("UPDATE former_person SET until = now() - interval '1 second'")
     await house.owner.execute("UPDATE erased_subject SET until = now() - interval '1 second'")
@@ -490,7 +491,7 @@ async def test_when_its_time_is_over_an_erasure_is_forgotten_and_the_keeper_remo
 
 
 async def test_the_keeper_removes_nothing_before_its_time(house: House) -> None:
-    await erased(house, "ana")
+    await erase(house, "ana")
     await come_back(house, "ana")
     await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).sweep()
     assert await house.count("former_person") == await house.count("erased_subject") == 1
@@ -501,22 +502,22 @@ async def test_the_keeper_removes_nothing_before_its_time(house: House) -> None:
 
 async def test_every_token_of_before_an_erasure_is_revoked_and_makes_nobody_known(house: House) -> None:
     for ahead in (3600, 10, -20):
-        token = issued(speaking(ISSUER, "ana"), ahead)
+        token = issue_earlier(speaking(ISSUER, "ana"), ahead)
         assert await house.known_people.person_for(token) == house.people["ana"]
-    await erased(house, "ana")
+    await erase(house, "ana")
     for ahead in (3600, 10, -20):
         with pytest.raises(InvalidToken):
-            await house.known_people.person_for(issued(speaking(ISSUER, "ana"), ahead))
+            await house.known_people.person_for(issue_earlier(speaking(ISSUER, "ana"), ahead))
     assert await house.count("person_link WHERE subject = 'ana'") == 0
     await come_back(house, "ana")
     with pytest.raises(InvalidToken):
-        await house.known_people.person_for(issued(speaking(ISSUER, "ana"), 10))
+        await house.known_people.person_for(issue_earlier(speaking(ISSUER, "ana"), 10))
 
 
 async def test_a_request_that_is_under_way_as_the_erased_person_is_refused(house: House) -> None:
     caller = asked_with_token(house, "ana")
     assert (await house.timesheets.list(caller, Filters())).value.items == ()
-    await erased(house, "ana")
+    await erase(house, "ana")
     with pytest.raises(InvalidToken):
         await house.timesheets.list(caller, Filters())
     with pytest.raises(InvalidToken):
@@ -545,7 +546,7 @@ async def test_a_sheet_that_is_being_made_does_not_outlive_the_erasure_of_its_ow
 
 def asked_with_token(house: House, name: str) -> Caller:
     caller = house.caller(name, scopes=ALL_SCOPES)
-    return replace(caller, principal=issued(caller.principal, 10))
+    return replace(caller, principal=issue_earlier(caller.principal, 10))
 
 
 async def test_a_revocation_that_reaches_further_than_the_erasure_does_so_after_it(house: House) -> None:
@@ -556,7 +557,7 @@ async def test_a_revocation_that_reaches_further_than_the_erasure_does_so_after_
         str(house.people["ana"]),
         reach,
     )
-    await erased(house, "ana")
+    await erase(house, "ana")
     with pytest.raises(InvalidToken):
         await house.known_people.person_for(replace(speaking(ISSUER, "ana"), issued_at=int(reach.timestamp()) - 5))
     await house.known_people.person_for(replace(speaking(ISSUER, "ana"), issued_at=int(reach.timestamp()) + 5))

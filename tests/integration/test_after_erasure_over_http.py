@@ -26,7 +26,7 @@ PAID = {"reason": "paid"}
 
 
 class ApiCaller:
-    """Somebody with one token that may do everything that a token can."""
+    """A person with one token with every scope and role."""
 
     def __init__(self, running: InProcess, name: str) -> None:
         self.running = running
@@ -85,7 +85,7 @@ async def test_the_token_of_somebody_who_was_erased_is_refused_and_the_next_one_
     house: House, running: InProcess
 ) -> None:
     eve, other = ApiCaller(running, "eve"), ApiCaller(running, "other")
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     path = f"/v1/timesheets/{sheet.id}"
     await house.timesheets.approve(house.caller("mia"), sheet.id, lambda _: None)
     assert (await eve.send("POST", f"{path}/lock", PAID, 4)).status_code == 200
@@ -116,7 +116,7 @@ async def test_a_revoked_token_is_not_revived_by_an_erasure(house: House, runnin
     assert (await eve.send("GET", "/v1/decisions")).status_code == 401
     assert await house.count("person") == people
     listed = (await other.send("GET", "/v1/revocations")).json()["items"]
-    assert [(one["what"], one["person"]) for one in listed] == [("person", person)] * 2
+    assert [(revocation["what"], revocation["person"]) for revocation in listed] == [("person", person)] * 2
 
 
 async def test_without_its_key_a_replica_takes_in_nobody_new_and_says_so(

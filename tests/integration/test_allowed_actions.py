@@ -30,7 +30,7 @@ async def sheets(house: House) -> list[UUID]:
     made = []
     for name in ("ana", "mia"):
         for week, state in enumerate(("draft", "submitted", "approved", "rejected", "submitted")):
-            sheet = (await house.submitted(name, MONDAY + timedelta(days=7 * week))).id
+            sheet = (await house.submit_week(name, MONDAY + timedelta(days=7 * week))).id
             wrote = [house.people["mia"]] if week in {1, 2} else []
             await house.owner.execute(
                 "UPDATE timesheet SET state = $2, editors = $3 WHERE id = $1", sheet, state, wrote

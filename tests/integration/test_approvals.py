@@ -41,7 +41,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 async def sheets(house: House, running: InProcess) -> list[Timesheet]:
     """Handed in by ana and ben, in this order; and carl's, whom lea does not lead."""
     weeks = [(name, MONDAY + timedelta(days=7 * week)) for week in (1, 0) for name in ("ana", "ben", "carl")]
-    return [await house.submitted(name, monday) for name, monday in weeks]
+    return [await house.submit_week(name, monday) for name, monday in weeks]
 
 
 async def lea(running: InProcess, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
@@ -67,8 +67,8 @@ async def test_what_waits_is_listed_longest_first_with_the_reason_why_it_is_your
     answer = await lea(running, "GET", "/v1/approvals")
     assert answer.status_code == 200, answer.text
     found = answer.json()["items"]
-    assert [one["timesheet"]["id"] for one in found] == [str(one.id) for one in mine(sheets)]
-    assert {(*one["as"], *one["rules"]) for one in found} == {("manager", "approve-team")}
+    assert [approval["timesheet"]["id"] for approval in found] == [str(sheet.id) for sheet in mine(sheets)]
+    assert {(*approval["as"], *approval["rules"]) for approval in found} == {("manager", "approve-team")}
     assert "Link" not in answer.headers
 
 
@@ -114,7 +114,7 @@ async def test_pages_link_to_the_next_one_and_end(running: InProcess, sheets: li
             assert path.startswith("/v1/approvals?limit=3&cursor=")
         else:
             assert "Link" not in answer.headers
-    assert found == [str(one.id) for one in mine(sheets)]
+    assert found == [str(sheet.id) for sheet in mine(sheets)]
 
 
 async def test_a_link_keeps_the_filters_of_every_list(running: InProcess, sheets: list[Timesheet]) -> None:
@@ -143,7 +143,7 @@ async def test_a_batch_is_approved_with_one_decision_and_one_change_for_each(
     told = answer.json()
     assert told["changed"] == 4
     assert [(item["id"], item["status"], item["state"]) for item in told["items"]] == [
-        (str(one.id), 200, "approved") for one in mine(sheets)
+        (str(sheet.id), 200, "approved") for sheet in mine(sheets)
     ]
     for item in told["items"]:
         for kind, column in (("decision", "uid"), ("change", "decision_uid")):
@@ -182,8 +182,8 @@ async def test_item_by_item_every_one_has_its_own_outcome(
     assert [item["status"] for item in told["items"]] == [200, 404, 412, 404]
     assert told["changed"] == 1
     assert told["items"][2]["problem"]["type"] == "urn:timewarden:problem:precondition-failed"
-    for one, applied in zip(told["items"], (True, False, False, False), strict=True):
-        sealed = f"uid = '{one['decision_id']}' AND leaf = '\\x{one['decision_leaf']}'"
+    for item, applied in zip(told["items"], (True, False, False, False), strict=True):
+        sealed = f"uid = '{item['decision_id']}' AND leaf = '\\x{item['decision_leaf']}'"
         condition = f"{sealed} AND kind = 'decision' AND applied IS {applied}"
         assert await house.count(f"audit_record WHERE {condition}") == 1
     assert sorted(await states(house)) == ["rejected", *["submitted"] * 5]
@@ -195,7 +195,7 @@ async def test_what_waits_says_what_its_owner_is_called(
 ) -> None:
     await house.directory.amend_person(house.administrator(), house.people["ana"], {"display_name": "Ana Lima"})
     waiting = (await lea(running, "GET", "/v1/approvals")).json()["items"]
-    called = {one["timesheet"]["owner"]: one["owner_name"] for one in waiting}
+    called = {approval["timesheet"]["owner"]: approval["owner_name"] for approval in waiting}
     assert called == {str(house.people["ana"]): "Ana Lima", str(house.people["ben"]): None}
     assert len(sheets) == 6
 
@@ -232,7 +232,7 @@ async def test_payroll_locks_many_sheets_at_once_and_somebody_else_unlocks_them(
         return await running.send("POST", f"/v1/timesheets/batch-{action}", token, body=body)
 
     seen = sheets[0].version
-    # What is not approved yet, payroll does not see.
+    # Payroll does not see sheets that are not approved yet.
     assert (await step(tokens[0], "lock", *sheets[:3], version=seen)).status_code == 403
     assert "locked" not in await states(house)
     some = await step(tokens[0], "lock", *sheets[:3], version=seen, mode="per-item")
@@ -304,7 +304,7 @@ async def test_a_batch_with_a_key_is_done_once(
     record = await house.owner.fetchval(
         "SELECT body FROM audit_record WHERE uid = $1::text::uuid", again.headers["Decision-Id"]
     )
-    assert read_body(record)["returned"] == [str(one.id) for one in mine(sheets)]
+    assert read_body(record)["returned"] == [str(sheet.id) for sheet in mine(sheets)]
     await house.owner.execute(
         "UPDATE membership SET valid_to = clock_timestamp() WHERE person_id = $1", house.people["ben"]
     )

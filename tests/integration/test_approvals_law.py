@@ -73,12 +73,14 @@ def policy(world: World, drawn: list[Row]) -> Snapshot:
         f"p, {effect}, {who}, approve, {states}, timesheet, {scope}, {' and '.join(when) or 'always'}"
         for effect, who, states, scope, when in drawn
     )
-    named = [one.replace("person:0", f"person:{people[0]}").replace("person:1", f"person:{people[1]}") for one in lines]
+    named = [
+        line.replace("person:0", f"person:{people[0]}").replace("person:1", f"person:{people[1]}") for line in lines
+    ]
     return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(dict.fromkeys([*LAW, *named]))))
 
 
 @settings(max_examples=example_count(30, uncut=40), suppress_health_check=list(HealthCheck))
-@given(drawn=policies, who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]), bound=bounds)
+@given(drawn=policies, who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda who: who[0]), bound=bounds)
 async def test_what_waits_is_what_a_single_approval_would_be_allowed(
     world: World,
     drawn: list[Row],
@@ -102,12 +104,14 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
             small.setattr(approvals_store, "WINDOW", bound[1])
             while True:
                 page = await approvals_store.list_pending(shown, world.connection, after=after, limit=4)
-                for one, row in page.items:
-                    found.append((one.updated_at, one.id))
+                for pending, row in page.items:
+                    found.append((pending.updated_at, pending.id))
                     assert explain_listed_row(shown, row).rules, "in the list, and by no rule"
                     same = world.organisation.same
-                    assert asker.person is None or not any(same(asker.person, by) for by in {one.owner, *one.editors})
-                    assert asker.person is not None or asker.client not in one.uploaders
+                    assert asker.person is None or not any(
+                        same(asker.person, by) for by in {pending.owner, *pending.editors}
+                    )
+                    assert asker.person is not None or asker.client not in pending.uploaders
                 after = page.after
                 if after is None:
                     break

@@ -24,7 +24,7 @@ ALWAYS = Validity()
 
 
 class Given(Protocol):
-    """What holds for a time."""
+    """A kind of grant with a validity."""
 
     @property
     def validity(self) -> Validity: ...

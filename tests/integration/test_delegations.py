@@ -33,12 +33,12 @@ DAY = timedelta(days=1)
 
 
 def strong(house: House, name: str) -> Caller:
-    """A request by somebody who signed in with a second factor."""
+    """A caller who signed in with a second factor."""
     caller = house.caller(name)
     return replace(caller, principal=replace(caller.principal, methods=frozenset({"mfa"})))
 
 
-async def given(house: House, manager: str, delegate: str, validity: Validity | None = None) -> Delegation:
+async def grant_delegation(house: House, manager: str, delegate: str, validity: Validity | None = None) -> Delegation:
     people = house.people
     asked = house.delegations.grant(house.manager(manager), people[manager], people[delegate], validity or Validity())
     return (await asked).value
@@ -61,10 +61,10 @@ async def records(house: House, event: str) -> list[dict[str, Any]]:
 
 
 async def test_a_delegate_approves_for_the_manager_and_the_log_names_both(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     with pytest.raises(Denied):
         await house.timesheets.approve(strong(house, "carl"), sheet.id, at(sheet.version))
-    await given(house, "mia", "carl")
+    await grant_delegation(house, "mia", "carl")
     assert await relations(house, "carl", sheet) == {"delegate"}
     approved = await house.timesheets.approve(strong(house, "carl"), sheet.id, at(sheet.version))
     assert approved.value.state is State.APPROVED
@@ -83,20 +83,20 @@ async def test_a_delegate_approves_for_the_manager_and_the_log_names_both(house:
             await search.search_records(connection, record_query.RecordFilters(on_behalf_of=(house.people["carl"],)))
             == []
         )
-    assert sorted(one.kind for one in found) == ["change", "decision"]
+    assert sorted(record.kind for record in found) == ["change", "decision"]
 
 
 async def test_a_manager_who_is_also_a_delegate_acts_for_themselves(house: House) -> None:
-    sheet = await house.submitted("ana")
-    await given(house, "mia", "dora")
+    sheet = await house.submit_week("ana")
+    await grant_delegation(house, "mia", "dora")
     assert await relations(house, "dora", sheet) == {"manager", "delegate"}
     await house.timesheets.approve(strong(house, "dora"), sheet.id, at(sheet.version))
     assert "on_behalf_of" not in (await records(house, "timesheet.approved"))[-1]
 
 
 async def test_a_delegate_without_a_second_factor_is_asked_for_one(house: House) -> None:
-    sheet = await house.submitted("ana")
-    await given(house, "mia", "carl")
+    sheet = await house.submit_week("ana")
+    await grant_delegation(house, "mia", "carl")
     weak = house.caller("carl")
     with pytest.raises(StepUpNeeded):
         await house.timesheets.approve(
@@ -105,8 +105,8 @@ async def test_a_delegate_without_a_second_factor_is_asked_for_one(house: House)
 
 
 async def test_a_delegate_approves_neither_their_own_sheet_nor_the_managers(house: House) -> None:
-    await given(house, "mia", "ana")
-    own, mias, bens = await house.submitted("ana"), await house.submitted("mia"), await house.submitted("ben")
+    await grant_delegation(house, "mia", "ana")
+    own, mias, bens = await house.submit_week("ana"), await house.submit_week("mia"), await house.submit_week("ben")
     assert await relations(house, "ana", own) == {"owner"}
     assert await relations(house, "ana", mias) == set()
     assert await relations(house, "ana", bens) == {"delegate"}
@@ -118,28 +118,28 @@ async def test_a_delegate_approves_neither_their_own_sheet_nor_the_managers(hous
 
 async def test_two_leads_who_are_each_others_delegates_do_not_approve_their_own(house: House) -> None:
     await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
-    await given(house, "mia", "max")
-    await given(house, "max", "mia")
+    await grant_delegation(house, "mia", "max")
+    await grant_delegation(house, "max", "mia")
     for name in ("mia", "max"):
-        assert await relations(house, name, await house.submitted(name)) == {"owner"}
+        assert await relations(house, name, await house.submit_week(name)) == {"owner"}
 
 
 async def test_a_delegate_does_not_pass_it_on(house: House) -> None:
-    sheet = await house.submitted("ana")
-    await given(house, "mia", "carl")
-    await given(house, "carl", "ben")
+    sheet = await house.submit_week("ana")
+    await grant_delegation(house, "mia", "carl")
+    await grant_delegation(house, "carl", "ben")
     assert await relations(house, "ben", sheet) == set()
     assert await relations(house, "carl", sheet) == {"delegate"}
 
 
 async def test_a_grant_holds_from_its_begin_up_to_its_end(house: House) -> None:
     now = datetime.now(UTC)
-    sheet = await house.submitted("ana")
-    await given(house, "mia", "carl", Validity(now + DAY, now + 2 * DAY))
+    sheet = await house.submit_week("ana")
+    await grant_delegation(house, "mia", "carl", Validity(now + DAY, now + 2 * DAY))
     assert await relations(house, "carl", sheet) == set()
-    await given(house, "mia", "ben", Validity(now - DAY, now - DAY / 2))
+    await grant_delegation(house, "mia", "ben", Validity(now - DAY, now - DAY / 2))
     assert await relations(house, "ben", sheet) == set()
-    grant = await given(house, "mia", "carl", Validity(None, now + DAY))
+    grant = await grant_delegation(house, "mia", "carl", Validity(None, now + DAY))
     assert await relations(house, "carl", sheet) == {"delegate"}
     ended = (await house.delegations.end(house.caller("mia"), grant.id)).value
     assert ended.validity.valid_to is not None
@@ -150,8 +150,8 @@ async def test_a_grant_holds_from_its_begin_up_to_its_end(house: House) -> None:
 
 
 async def test_a_manager_who_leads_no_longer_leaves_the_delegate_with_nothing(house: House) -> None:
-    sheet = await house.submitted("ana")
-    await given(house, "mia", "carl")
+    sheet = await house.submit_week("ana")
+    await grant_delegation(house, "mia", "carl")
     lead = await house.owner.fetchval(
         "SELECT id FROM membership WHERE person_id = $1 AND part = 'lead'", house.people["mia"]
     )
@@ -165,7 +165,7 @@ async def test_managers_name_their_own_delegates_and_administrators_anybodys(hou
         await house.delegations.grant(house.caller("carl"), people["mia"], people["carl"])
     grant = (await house.delegations.grant(house.administrator(), people["mia"], people["carl"])).value
     with pytest.raises(Conflict):
-        await given(house, "mia", "carl")
+        await grant_delegation(house, "mia", "carl")
     with pytest.raises(Denied):
         await house.delegations.end(house.caller("carl"), grant.id)
     with pytest.raises(Denied):
@@ -192,7 +192,7 @@ async def test_a_wrong_grant_names_its_field(house: House) -> None:
     ):
         with pytest.raises(InvalidField) as refused:
             await house.delegations.grant(house.manager("mia"), mia, delegate, validity)
-        assert [one.field for one in refused.value.fields] == [field]
+        assert [error.field for error in refused.value.fields] == [field]
     with pytest.raises(NotFound):
         await house.delegations.end(house.caller("mia"), uuid4())
 
@@ -209,18 +209,18 @@ async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_na
     assert len(told) == 1
     assert "may see" in told.pop()[0]
     assert await house.count("delegation") == 0
-    assert (await given(house, "carl", "dora")).delegate == people["dora"]
+    assert (await grant_delegation(house, "carl", "dora")).delegate == people["dora"]
 
 
 async def test_the_fallback_approver_approves_only_for_those_whom_nobody_leads(house: House) -> None:
     await house.fallbacks.name(house.administrator(), house.people["max"])
-    doras, anas = await house.submitted("dora"), await house.submitted("ana")
+    doras, anas = await house.submit_week("dora"), await house.submit_week("ana")
     assert await relations(house, "max", doras) == {"fallback"}
     assert await relations(house, "max", anas) == set()
     approved = await house.timesheets.approve(house.caller("max"), doras.id, at(doras.version))
     assert approved.value.state is State.APPROVED
     listed = (await house.timesheets.list(house.caller("max"), Filters())).value.items
-    assert {one.owner for one in listed} == {house.people["dora"]}
+    assert {sheet.owner for sheet in listed} == {house.people["dora"]}
 
 
 async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(house: House) -> None:
@@ -228,7 +228,7 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
     await house.fallbacks.name(admin, people["mia"], house.teams["west"])
     named = (await house.fallbacks.name(admin, people["dora"])).value
     with pytest.raises(NoApprover):
-        await house.submitted("dora")
+        await house.submit_week("dora")
     doras = (await house.timesheets.list(house.caller("dora"), Filters())).value.items[0]
     assert doras.state is State.DRAFT
     assert await relations(house, "dora", doras) == {"owner"}
@@ -239,7 +239,7 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
     with pytest.raises(Conflict):
         await house.fallbacks.end(admin, named.id)
     leads = await house.owner.fetch("SELECT id, person_id FROM membership WHERE part = 'lead'")
-    carls = await house.submitted("carl")
+    carls = await house.submit_week("carl")
     assert await relations(house, "mia", carls) == set()
     for lead in leads:
         await house.directory.end_membership(admin, lead["id"])
@@ -250,7 +250,7 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
 async def test_two_leads_of_one_team_may_approve_each_other_and_everybody_can_see_it(house: House) -> None:
     """Visible and not forbidden: docs/decisions/0015."""
     await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
-    mias, maxs = await house.submitted("mia"), await house.submitted("max")
+    mias, maxs = await house.submit_week("mia"), await house.submit_week("max")
     assert await relations(house, "max", mias) == {"manager"}
     await house.timesheets.approve(house.caller("max"), mias.id, anything)
     assert await relations(house, "mia", maxs) == {"manager"}
@@ -258,7 +258,7 @@ async def test_two_leads_of_one_team_may_approve_each_other_and_everybody_can_se
 
 async def test_where_nobody_could_approve_a_sheet_stays_a_draft_and_says_what_to_do(house: House) -> None:
     with pytest.raises(NoApprover, match="fallback approver"):
-        await house.submitted("dora")
+        await house.submit_week("dora")
     sheet = (await house.timesheets.list(house.caller("dora"), Filters())).value.items[0]
     await house.fallbacks.name(house.administrator(), house.people["max"])
     submitted = (await house.timesheets.submit(house.caller("dora"), sheet.id, at(sheet.version))).value
@@ -277,12 +277,12 @@ async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_i
         else:
             with pytest.raises(NoApprover, match="may name a delegate"):
                 await house.timesheets.submit(ana, sheet.id, at(sheet.version))
-    # Who wrote in it does not become an approver as a delegate, nor does the owner.
+    # A person who entered hours in it cannot approve as a delegate, nor can the owner.
     for delegate in ("dora", "ana"):
-        await given(house, "mia", delegate)
+        await grant_delegation(house, "mia", delegate)
         with pytest.raises(NoApprover):
             await house.timesheets.submit(ana, sheet.id, at(sheet.version))
-    await given(house, "mia", "carl")
+    await grant_delegation(house, "mia", "carl")
     submitted = (await house.timesheets.submit(ana, sheet.id, at(sheet.version))).value
     assert await relations(house, "carl", submitted) == {"delegate"}
 
@@ -290,7 +290,7 @@ async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_i
 async def test_a_fallback_approver_who_wrote_in_a_sheet_is_none(house: House) -> None:
     admin, people, dora = house.administrator(), house.people, house.caller("dora")
     await house.fallbacks.name(admin, people["max"])
-    sheet = await house.submitted("dora")
+    sheet = await house.submit_week("dora")
     sheet = (await house.timesheets.withdraw(dora, sheet.id, at(sheet.version))).value
     await house.owner.execute("UPDATE timesheet SET editors = $1", [people["max"]])
     with pytest.raises(NoApprover, match="fallback approver"):
@@ -300,12 +300,12 @@ async def test_a_fallback_approver_who_wrote_in_a_sheet_is_none(house: House) ->
 
 
 async def test_who_may_do_what_names_delegates_and_fallbacks(house: House) -> None:
-    await given(house, "mia", "carl")
+    await grant_delegation(house, "mia", "carl")
     await house.fallbacks.name(house.administrator(), house.people["max"])
-    anas, doras = await house.submitted("ana"), await house.submitted("dora")
+    anas, doras = await house.submit_week("ana"), await house.submit_week("dora")
     access = TimesheetAccess(house.gate)
-    found = {one.person: one for one in (await access.of(house.caller("ana"), anas.id)).value.grantees}
+    found = {grantee.person: grantee for grantee in (await access.of(house.caller("ana"), anas.id)).value.grantees}
     assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-delegate"
     assert house.people["max"] not in found
-    found = {one.person: one for one in (await access.of(house.caller("dora"), doras.id)).value.grantees}
+    found = {grantee.person: grantee for grantee in (await access.of(house.caller("dora"), doras.id)).value.grantees}
     assert found[house.people["max"]].may["approve"][0].rule == "approve-as-fallback"

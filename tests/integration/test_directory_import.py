@@ -51,11 +51,11 @@ def row(line: str, header: str = HEADER) -> str:
 
 
 async def test_an_import_makes_the_organisation_and_a_second_one_changes_nothing(house: House) -> None:
-    assert {one.outcome for one in await load(house, GOOD)} == {"created"}
+    assert {row.outcome for row in await load(house, GOOD)} == {"created"}
     assert await house.count("person WHERE email = 'Gil@Example.com' AND display_name = 'Gil, the second'") == 1
     assert await house.count("team_path JOIN team ON team.id = descendant_id WHERE team.name = 'Quay'") == 3
     before, records = await size(house), await house.count("audit_record WHERE kind = 'directory'")
-    assert {one.outcome for one in await load(house, GOOD)} == {"unchanged"}
+    assert {row.outcome for row in await load(house, GOOD)} == {"unchanged"}
     assert await size(house) == before
     assert await house.count("audit_record WHERE kind = 'directory'") == records
 
@@ -71,12 +71,12 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(house: House) -> None
     before = await size(house)
     dry = await load(house, GOOD, dry_run=True)
     assert await size(house) == before
-    assert await house.recorded_last() == ("manage", "allow", False, "dry-run")
+    assert await house.read_last_record() == ("manage", "allow", False, "dry-run")
     assert dry == await load(house, GOOD)
 
 
 async def test_an_import_counts_for_decisions_at_once(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     for name in ("ana", "max"):
         described = {"display_name": name.title(), "email": f"{name}@example.com"}
         await house.directory.amend_person(house.administrator(), house.people[name], described)
@@ -93,15 +93,15 @@ person,EVE@example.com,Eve Berg,https://other.example,eve,,,,
 team,,,,,Quay,division,,
 member,gil@example.com,,,,Quay,,2026-01-01T00:00:00Z,2036-01-01T00:00:00Z
 """
-    assert [one.outcome for one in await load(house, changed)] == ["updated"] * 3
-    assert {one.outcome for one in await load(house, changed)} == {"unchanged"}
+    assert [row.outcome for row in await load(house, changed)] == ["updated"] * 3
+    assert {row.outcome for row in await load(house, changed)} == {"unchanged"}
     assert await house.count("team_path JOIN team ON team.id = descendant_id WHERE team.name = 'Quay'") == 2
 
 
 async def test_two_teams_can_change_places(house: House) -> None:
     await load(house, GOOD)
     swapped = f"{HEADER}\nteam,,,,,Harbour,Quay,,\nteam,,,,,Quay,division,,\n"
-    assert [one.outcome for one in await load(house, swapped)] == ["updated", "updated"]
+    assert [row.outcome for row in await load(house, swapped)] == ["updated", "updated"]
     depths = await house.owner.fetch(
         "SELECT name, max(depth) FROM team_path JOIN team ON team.id = descendant_id"
         " WHERE name IN ('Harbour', 'Quay') GROUP BY name"
@@ -160,7 +160,7 @@ async def test_a_wrong_row_is_named_and_nothing_of_the_file_is_there(house: Hous
         for dry_run in (True, False):
             with pytest.raises(InvalidField) as refused:
                 await load(house, text, dry_run=dry_run)
-            assert [one.field for one in refused.value.fields] == [field], text
+            assert [error.field for error in refused.value.fields] == [field], text
             assert ("line" in refused.value.fields[0].message) is field.startswith("rows[") or field == "body", text
         assert await size(house) == before, text
 

@@ -1,4 +1,4 @@
-"""What the directory says when a sheet's lock is had is what counts, and not what it said when the request came."""
+"""A decision uses the directory as it is when the sheet is locked, and not as it was when the request came."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def both_turn_out_to_be_one(house: House) -> None:
 async def test_an_approval_that_waited_for_the_sheet_is_decided_by_the_directory_of_then(
     house: House, meanwhile: Callable[[House], Awaitable[None]]
 ) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     mia, approvals = house.caller("mia"), Approvals(house.gate)
     items = [Item(sheet.id, at(sheet.version))]
     other = await house.log_database.connect("owner")

@@ -38,7 +38,7 @@ class Administrator:
         token = self.running.token(sub="adam", scope=scopes, roles=["administrator"])
         return await self.running.send(method, path, token, headers=headers, body=body)
 
-    async def made(self, path: str, body: dict[str, Any]) -> httpx.Response:
+    async def create(self, path: str, body: dict[str, Any]) -> httpx.Response:
         answer = await self.send("POST", path, body)
         assert answer.status_code == 201, answer.text
         return answer
@@ -51,9 +51,9 @@ async def admin(house: House, issuer: str, linked: None) -> AsyncIterator[Admini
 
 
 async def test_of_two_who_change_a_person_a_team_or_a_project_the_second_sees_it_first(admin: Administrator) -> None:
-    person = (await admin.made("/v1/people", {"display_name": "Eve Adler", "email": "eve@example.com"})).json()
-    team = (await admin.made("/v1/teams", {"name": "Orion"})).json()
-    await admin.made("/v1/projects", {"code": "ORION", "name": "Orion"})
+    person = (await admin.create("/v1/people", {"display_name": "Eve Adler", "email": "eve@example.com"})).json()
+    team = (await admin.create("/v1/teams", {"name": "Orion"})).json()
+    await admin.create("/v1/projects", {"code": "ORION", "name": "Orion"})
     for method, path, first, second in (
         ("PATCH", f"/v1/people/{person['id']}", {"display_name": "Eve Berg"}, {"email": "berg@example.com"}),
         ("PUT", f"/v1/teams/{team['id']}", {"name": "Orion two", "parent": None}, {"name": "Late", "parent": None}),
@@ -72,7 +72,7 @@ async def test_of_two_who_change_a_person_a_team_or_a_project_the_second_sees_it
 
 
 async def test_a_patch_of_a_person_changes_what_it_names_and_takes_away_what_is_null(admin: Administrator) -> None:
-    made = await admin.made("/v1/people", {"display_name": "Eve Adler", "email": "eve@example.com"})
+    made = await admin.create("/v1/people", {"display_name": "Eve Adler", "email": "eve@example.com"})
     path = f"/v1/people/{made.json()['id']}"
     empty = await admin.send("PATCH", path, {}, made.headers["ETag"])
     assert (empty.status_code, empty.headers["ETag"]) == (200, '"1"')
@@ -94,8 +94,8 @@ async def test_what_is_not_there_is_not_found_and_that_is_recorded(admin: Admini
 
 
 async def test_an_address_is_one_persons_whatever_its_case_and_finds_them(admin: Administrator) -> None:
-    eve = (await admin.made("/v1/people", {"email": "Eve@Example.com"})).json()
-    other = await admin.made("/v1/people", {"email": "other@example.com"})
+    eve = (await admin.create("/v1/people", {"email": "Eve@Example.com"})).json()
+    other = await admin.create("/v1/people", {"email": "other@example.com"})
     again = await admin.send("POST", "/v1/people", {"email": "eve@example.COM"})
     assert (again.status_code, again.json()["person"]) == (409, eve["id"])
     path = f"/v1/people/{other.json()['id']}"
@@ -110,10 +110,10 @@ async def test_the_roles_of_a_person_are_listed(admin: Administrator) -> None:
     path = f"/v1/people/{admin.house.people['ana']}/roles"
     assert (await admin.send("GET", path)).json()["items"] == []
     for role in ("auditor", "payroll"):
-        await admin.made(path, {"role": role})
+        await admin.create(path, {"role": role})
     assert (await admin.send("DELETE", f"{path}/auditor")).status_code == 200
     listed = (await admin.send("GET", path)).json()["items"]
-    assert [(one["role"], one["valid_to"] is None) for one in listed] == [("auditor", False), ("payroll", True)]
+    assert [(role["role"], role["valid_to"] is None) for role in listed] == [("auditor", False), ("payroll", True)]
 
 
 async def test_nobody_of_that_id_is_not_found_whatever_is_asked_of_them(admin: Administrator) -> None:
@@ -133,11 +133,11 @@ async def test_nobody_of_that_id_is_not_found_whatever_is_asked_of_them(admin: A
 
 
 async def test_codes_of_projects_that_differ_only_in_case_conflict(admin: Administrator) -> None:
-    await admin.made("/v1/projects", {"code": "Orion", "name": "Orion"})
+    await admin.create("/v1/projects", {"code": "Orion", "name": "Orion"})
     again = await admin.send("POST", "/v1/projects", {"code": "ORION", "name": "Orion"})
     assert (again.status_code, "another case" in again.json()["detail"]) == (409, True)
     await admin.house.projects.replace(admin.house.administrator(), Project("Orion", "Orion, still"))
-    sheet = await admin.made("/v1/timesheets", {"period_start": "2026-03-02"})
+    sheet = await admin.create("/v1/timesheets", {"period_start": "2026-03-02"})
     path, entry = f"{sheet.headers['Location']}/entries", {"day": "2026-03-02", "minutes": 60}
     wrong = await admin.send("POST", path, {**entry, "project": "orion"}, "*")
     assert wrong.json()["fields"] == [{"field": "project", "message": "is not the code of a project; Orion is"}]
@@ -146,8 +146,8 @@ async def test_codes_of_projects_that_differ_only_in_case_conflict(admin: Admini
 
 @pytest.mark.parametrize("blank", BLANK)
 async def test_a_name_or_reason_that_shows_nothing_is_none(admin: Administrator, blank: str) -> None:
-    made = await admin.made("/v1/people", {"display_name": "\u200bEve"})
-    sheet = await admin.house.submitted("ana")
+    made = await admin.create("/v1/people", {"display_name": "\u200bEve"})
+    sheet = await admin.house.submit_week("ana")
     mia = admin.running.token(sub="mia", scope="approve:timesheets read:timesheets")
     for method, path, body, field in (
         ("POST", "/v1/people", {"display_name": blank}, "display_name"),

@@ -43,7 +43,7 @@ class Sheet:
 
     async def entries(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self.send("GET", "", None, None)).json()["entries"]
-        return [{name: one[name] for name in ENTRY} for one in found]
+        return [{name: entry[name] for name in ENTRY} for entry in found]
 
 
 @pytest.fixture
@@ -91,14 +91,14 @@ async def test_where_a_new_entry_is_said_to_be_it_is_found(house: House, sheet: 
     token = sheet.running.token(sub="ana")
     found = await sheet.running.send("GET", added.headers["Location"], token)
     assert (found.status_code, found.headers["ETag"]) == (200, '"3"')
-    assert found.json() == next(one for one in added.json()["entries"] if one["day"] == "2026-03-03")
+    assert found.json() == next(entry for entry in added.json()["entries"] if entry["day"] == "2026-03-03")
     # Recorded as a read of the sheet, also when there is no such entry.
     missing = await sheet.running.send("GET", f"{sheet.path}/entries/0198c0de-0000-7000-8000-00000000dead", token)
     assert missing.status_code == 404
     read = "SELECT returned FROM audit_record WHERE uid = $1::text::uuid AND action = 'read' AND outcome = 'allow'"
     for answer in (found, missing):
         returned = await house.owner.fetchval(read, answer.headers["Decision-Id"])
-        assert [str(one) for one in returned] == [sheet.path.rpartition("/")[2]]
+        assert [str(sheet_id) for sheet_id in returned] == [sheet.path.rpartition("/")[2]]
     stranger = await sheet.running.send("GET", added.headers["Location"], sheet.running.token(sub="carl"))
     assert stranger.status_code == 404
 
@@ -142,7 +142,7 @@ async def test_a_patch_that_does_not_fit_names_its_field_and_changes_nothing(
 ) -> None:
     answer = await sheet.patch(change)
     assert answer.status_code == 422, answer.text
-    assert [one["field"] for one in answer.json()["fields"]] == [field]
+    assert [error["field"] for error in answer.json()["fields"]] == [field]
     assert await sheet.entries() == [ENTRY]
 
 
@@ -219,11 +219,11 @@ async def test_a_read_of_the_version_that_the_caller_has_is_answered_without_its
             "SELECT returned FROM audit_record WHERE uid = $1::text::uuid AND action = 'read' AND outcome = 'allow'"
         )
         returned = await house.owner.fetchval(read_of, answer.headers["Decision-Id"])
-        assert [str(one) for one in returned] == [sheet.path.rpartition("/")[2]]
+        assert [str(sheet_id) for sheet_id in returned] == [sheet.path.rpartition("/")[2]]
     assert (await read('"2"', method="HEAD")).status_code == 304
     for tags in (('"1"',), ("2",), ('"22"',)):
         assert (await read(*tags)).json()["version"] == 2
-    # What may be done changes without a new version.
+    # The allowed actions change without a new version.
     assert "actions" in (await read('"2"', query="?include=actions")).json()
     stranger = sheet.running.token(sub="carl")
     refused = await sheet.running.send("GET", sheet.path, stranger, headers={"If-None-Match": "*"})

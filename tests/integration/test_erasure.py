@@ -23,7 +23,7 @@ from service.log.log import Log
 from service.log.record import commitment, read_body
 from service.log.record_query import RecordFilters
 from service.timesheets.entry import Hours
-from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
+from tests.integration.house import ALL_SCOPES, MONDAY, add_organisation, at, speaking, wire_house
 from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
@@ -42,7 +42,7 @@ def auditor(house: House) -> Caller:
 
 
 async def with_texts(house: House, name: str) -> UUID:
-    """A sheet of somebody with a note, sent back with a reason."""
+    """A rejected sheet with a note, and with a reason."""
     caller = house.caller(name)
     sheet = (await house.timesheets.create(caller, MONDAY, "UTC")).value
     await house.timesheets.add_entry(caller, sheet.id, at(1), NOTED)
@@ -51,8 +51,8 @@ async def with_texts(house: House, name: str) -> UUID:
     return sheet.id
 
 
-async def returned(house: House, name: str) -> UUID:
-    """Whom the next token of somebody who was erased speaks for."""
+async def sign_in_again(house: House, name: str) -> UUID:
+    """The person of the next token of an erased person."""
     later = int(datetime.now(UTC).timestamp()) + 60
     return await house.known_people.person_for(replace(speaking("https://issuer.example", name), issued_at=later))
 
@@ -66,7 +66,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     erasure = house.erasure
     wanted = Erased(links=1, texts=4, notes=1, sheets=1)
     assert (await erasure.preview(house.administrator(), ana)).value == wanted
-    assert await house.recorded_last() == ("erase", "allow", False, "dry-run")
+    assert await house.read_last_record() == ("erase", "allow", False, "dry-run")
     assert (await erasure.erase(house.administrator(), ana)).value == wanted
     assert (await erasure.preview(house.administrator(), ana)).value == Erased(0, 0, 0)
 
@@ -115,7 +115,7 @@ async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house:
 
 async def test_who_was_erased_and_signs_in_again_is_a_new_person(house: House) -> None:
     await house.erasure.erase(house.administrator(), house.people["ana"])
-    assert await returned(house, "ana") != house.people["ana"]
+    assert await sign_in_again(house, "ana") != house.people["ana"]
 
 
 async def test_texts_of_others_still_open_their_commitments(house: House) -> None:
@@ -236,7 +236,7 @@ async def test_a_hold_that_makes_no_sense_is_told_its_field(
 ) -> None:
     with pytest.raises(InvalidField) as wrong:
         await LegalHolds(house.gate).set(auditor(house), what, about, "why")
-    assert [one.field for one in wrong.value.fields] == [field]
+    assert [error.field for error in wrong.value.fields] == [field]
 
 
 async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_holds(log_database: LogDatabase) -> None:
@@ -247,7 +247,7 @@ async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_ho
     owner = await log_database.open("owner", size=1)
     async with owner.transaction() as connection:
         await bootstrap(connection, Log(owner), old, examination.load, datetime.now(UTC))
-    house = await peopled(await wired(log_database))
+    house = await add_organisation(await wire_house(log_database))
     with pytest.raises(Forbidden):
         await house.erasure.erase(house.administrator(), house.people["ana"])
     with pytest.raises(Forbidden):

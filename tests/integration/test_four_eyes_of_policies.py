@@ -17,7 +17,7 @@ from service.administration.replay.reevaluation import reevaluate
 from service.administration.versions.administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
-from tests.integration.house import checked_here, principal
+from tests.integration.house import check_in_process, principal
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Desk:
 
     @property
     def steps(self) -> PolicyAdministration:
-        return PolicyAdministration(self.house.gate, self.house.versions, checked_here)
+        return PolicyAdministration(self.house.gate, self.house.versions, check_in_process)
 
     def caller(self, name: str) -> Caller:
         return self.house.caller(name, scopes=SCOPES, roles=ROLES)
@@ -207,7 +207,7 @@ async def test_a_concurrent_activation_makes_the_check_of_four_eyes_start_over(d
             await desk.activates("mia", 1)
             return await super()._check_stored(number)
 
-    slow = Slow(desk.house.gate, desk.house.versions, checked_here)
+    slow = Slow(desk.house.gate, desk.house.versions, check_in_process)
     with pytest.raises(StaleExpectation):
         await slow.activate(desk.caller("paula"), own, expected=1)
     await desk.refused("paula", own)

@@ -58,7 +58,7 @@ WHO = [
 WHO += ["person:1", "client:payroll-import", "client:hours-app", "via:hours-app"]
 STATES = ["any", "any", "draft", "submitted", "draft or rejected", "approved or submitted"]
 SCOPE = st.sampled_from(["any", "any", *SCOPES])
-WHEN = st.lists(st.sampled_from(CONDITIONS), max_size=2, unique_by=lambda one: one.removeprefix("not "))
+WHEN = st.lists(st.sampled_from(CONDITIONS), max_size=2, unique_by=lambda word: word.removeprefix("not "))
 Row = tuple[str, str, str, str, list[str]]
 
 
@@ -153,10 +153,10 @@ def policy(world: World, drawn: list[Row]) -> Snapshot:
     return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(named)))
 
 
-def allowed(
+def expect_ids(
     world: World, rules: Snapshot, asker: Principal, lookup: dict[UUID, FactLookup], wanted: Filters
 ) -> set[UUID]:
-    """What single reads allow, of the sheets that the filters want."""
+    """The ids of the filtered sheets that single reads allow."""
     found = set()
     for sheet, (owner, state, start) in world.organisation.sheets.items():
         resource = Resource("timesheet", str(sheet), owner, state, 1)
@@ -172,7 +172,7 @@ def allowed(
     return found
 
 
-async def listed(
+async def list_ids(
     world: World, rules: Snapshot, asker: Principal, ambient: FactLookup, wanted: Filters
 ) -> list[tuple[date, UUID]]:
     """All pages of the list, four sheets a page."""
@@ -191,7 +191,7 @@ async def listed(
 @settings(max_examples=example_count(35, uncut=50), suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
-    who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]),
+    who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda who: who[0]),
     wanted=st.one_of(st.just(Filters()), filters),
     bound=bounds,
     owner=st.integers(0, 60),
@@ -213,8 +213,8 @@ async def test_the_pages_of_a_list_hold_what_single_reads_allow(
         with pytest.MonkeyPatch.context() as small:
             small.setattr(listing, "FEW", bound[0])
             small.setattr(listing, "WINDOW", bound[1])
-            found = await listed(world, rules, asker, ambient, wanted)
+            found = await list_ids(world, rules, asker, ambient, wanted)
         assert found == sorted(found, reverse=True)
         assert len(found) == len({sheet for _, sheet in found})
-        assert {sheet for _, sheet in found} == allowed(world, rules, asker, one_by_one, wanted)
+        assert {sheet for _, sheet in found} == expect_ids(world, rules, asker, one_by_one, wanted)
     assert rules.errors == 0

@@ -1,4 +1,4 @@
-"""The plan of a list: how many rows and blocks a page touches, whoever asks, stays the same when the table grows."""
+"""The plans of lists: the rows and blocks that a page reads, for any caller, stay the same when the table grows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def cost(house: House, shown: Visibility, filters: Filters, after: listing
     return explaining
 
 
-async def measured(house: House, crowd: Crowd) -> dict[str, Explaining]:
+async def measure(house: House, crowd: Crowd) -> dict[str, Explaining]:
     """The cost of first, deep and narrowed pages for every asker."""
     found = {}
     for who, asker in (await crowd.cast(house.owner)).items():
@@ -73,12 +73,12 @@ async def measured(house: House, crowd: Crowd) -> dict[str, Explaining]:
 async def test_a_page_touches_as_many_rows_in_a_table_of_a_hundred_thousand_as_in_one_of_ten(house: House) -> None:
     """Ten times the sheets, of the same people: nobody's page may touch many more rows or blocks for it."""
     small = await gather(house.owner, people=1_000, weeks=10)
-    before = await measured(house, small)
+    before = await measure(house, small)
     await house.owner.execute("TRUNCATE timesheet, entry, membership, team_path, team, importer_grant CASCADE")
     await house.owner.execute(
         "DELETE FROM person WHERE id IN (SELECT md5('person' || n)::uuid FROM generate_series(0, 1000) AS n)"
     )
-    after = await measured(house, await gather(house.owner, people=1_000, weeks=100))
+    after = await measure(house, await gather(house.owner, people=1_000, weeks=100))
     assert before.keys() == after.keys()
     for name, now in after.items():
         assert "Seq Scan" not in now.scans, name
@@ -130,7 +130,7 @@ async def test_a_single_read_asks_a_relation_from_the_owner_and_not_of_everybody
 
 
 async def few_rows(house: House, askers: dict[str, UUID | None]) -> None:
-    """What each asker is to one sheet is read from a handful of rows."""
+    """The relations of a caller to one sheet are read from a handful of rows."""
     words = {**TIMESHEET_FACTS.relations, "on_behalf_of": TIMESHEET_FACTS.on_behalf_of}
     for word, asker in askers.items():
         expression = words[word].replace(":person", f"'{asker}'::uuid")

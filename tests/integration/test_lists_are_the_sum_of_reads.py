@@ -59,7 +59,9 @@ numbers = itertools.count(2)
 async def sheets(house: House) -> list[UUID]:
     """Sheets of several people in every state, some of them entered, submitted or uploaded by others."""
     names = ("ana", "carl", "mia")
-    made = [(await house.submitted(name, MONDAY + timedelta(days=7 * week))).id for name in names for week in range(3)]
+    made = [
+        (await house.submit_week(name, MONDAY + timedelta(days=7 * week))).id for name in names for week in range(3)
+    ]
     mia, max_ = house.people["mia"], house.people["max"]
     for place, (sheet, state) in enumerate(
         zip(made, itertools.cycle(["draft", "submitted", "approved", "rejected"]), strict=False)

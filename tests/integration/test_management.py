@@ -1,4 +1,4 @@
-"""What the management address answers to what is no request for health, and that it bounds what it reads."""
+"""The management address answers requests that are not for health, and bounds what it reads."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CASES: dict[str, tuple[bytes, bytes, bytes]] = {
 }
 
 
-async def sent(wire: bytes) -> bytes:
-    """What comes back until the server closes."""
+async def exchange(wire: bytes) -> bytes:
+    """Send bytes; return the response until the server closes."""
     with held_port(0) as listener:
         port = listener.getsockname()[1]
         async with serve_management(listener, ROUTES):
@@ -37,7 +37,7 @@ async def sent(wire: bytes) -> bytes:
 
 @pytest.mark.parametrize(("line", "status", "body"), CASES.values(), ids=CASES)
 async def test_each_request_gets_one_answer(line: bytes, status: bytes, body: bytes) -> None:
-    answer = await sent(line + b"\r\nHost: here\r\n\r\n")
+    answer = await exchange(line + b"\r\nHost: here\r\n\r\n")
     head, _, found = answer.partition(b"\r\n\r\n")
     assert head.startswith(status)
     assert b"Connection: close" in head
@@ -58,13 +58,13 @@ async def test_a_probe_is_answered_beside_more_silent_connections_than_are_kept(
 
 
 async def test_half_a_request_is_closed_without_an_answer() -> None:
-    assert await sent(b"GET /health/live HTTP/1.1\r\n") == b""
+    assert await exchange(b"GET /health/live HTTP/1.1\r\n") == b""
 
 
 async def test_a_head_without_end_is_closed_without_an_answer() -> None:
     # The kernel resets the connection when it closes with unread bytes.
     try:
-        answer = await sent(b"GET /health/live HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
+        answer = await exchange(b"GET /health/live HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
     except ConnectionError:
         answer = b""
     assert answer == b""

@@ -23,9 +23,9 @@ pytest_plugins = [
 ]
 
 
-async def merged(site: Site, name: str, into: str) -> None:
+async def merge(site: Site, name: str, into: str) -> None:
     """The account `name`, which was seen already, turns out to be this person's."""
-    found = [(await site.send(one, "GET", "/v1/me")).json()["person"] for one in (name, into)]
+    found = [(await site.send(person, "GET", "/v1/me")).json()["person"] for person in (name, into)]
     administrator = site.running.token(sub="adam", scope="manage:directory", roles=["administrator"])
     taken = await site.running.send(
         "POST",
@@ -49,7 +49,7 @@ async def test_two_accounts_that_were_both_seen_are_one_person_from_the_merge_on
     day, night = await site.drafted("carl"), await site.drafted("carl-at-night")
     await site.handed_in("carl", day)
     await site.handed_in("carl-at-night", night)
-    await merged(site, "carl-at-night", "carl")
+    await merge(site, "carl-at-night", "carl")
     for path in (day, night):
         for name in ("carl", "carl-at-night"):
             assert "approve" not in (await site.send(name, "GET", f"{path}?include=actions")).json()["actions"]
@@ -66,7 +66,7 @@ async def test_what_an_account_did_to_a_sheet_counts_for_both_from_the_merge_on(
     path = await site.drafted("carl")
     assert (await site.send("max-at-night", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
     await site.handed_in("carl", path)
-    await merged(site, "max-at-night", "max")
+    await merge(site, "max-at-night", "max")
     await site.refused("max-at-night", "carl", path)
     await site.nobody_but("dora", "max", "carl", path)
 
@@ -77,7 +77,7 @@ async def test_a_request_that_was_let_in_before_a_merge_is_decided_after_it(site
     path = await site.drafted("carl")
     version = await site.handed_in("carl", path)
     gone = UUID((await site.send("carl-at-night", "GET", "/v1/me")).json()["person"])
-    await merged(site, "carl-at-night", "carl")
+    await merge(site, "carl-at-night", "carl")
     site.house.people["gone"] = gone
     caller = site.house.caller("gone")
     with pytest.raises(Denied):
@@ -96,7 +96,7 @@ async def test_who_locked_a_sheet_with_one_account_does_not_unlock_it_with_anoth
     version = await site.handed_in("carl", path)
     assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
     assert (await site.send("pat-at-night", "POST", f"{path}/lock", why, version + 1, **PAYROLL)).status_code == 200
-    await merged(site, "pat-at-night", "ana")
+    await merge(site, "pat-at-night", "ana")
     refused = await site.send("ana", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)
     assert (refused.status_code, "you locked this timesheet yourself" in refused.text) == (403, True)
     owner = site.house.owner

@@ -27,7 +27,7 @@ from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
 from service.web.audit.log_query import LogQuery
 from tests.integration.house import MONDAY, at, speaking
-from tests.integration.test_erasure import auditor, returned
+from tests.integration.test_erasure import auditor, sign_in_again
 from tests.integration.test_organisation import changes
 from tests.policy_forge import shipped
 
@@ -41,7 +41,7 @@ DAY = timedelta(days=1)
 
 
 async def signed_in(house: House, name: str) -> UUID:
-    """Somebody who was seen for the first time."""
+    """A person whose token is used for the first time."""
     house.people[name] = await People(house.requests, house.log).person_for(speaking(ISSUER, name))
     return house.people[name]
 
@@ -51,8 +51,10 @@ async def merge(house: House, person: str, into: str) -> Person:
     return (await Merging(house.gate).merge(house.administrator(), people[person], people[into])).value
 
 
-async def held(house: House, table: str, column: str, person: UUID, columns: str = "id") -> list[tuple[Any, ...]]:
-    """What a person holds now or will hold, from now on."""
+async def load_grants(
+    house: House, table: str, column: str, person: UUID, columns: str = "id"
+) -> list[tuple[Any, ...]]:
+    """The present and future grants of a person."""
     rows = await house.owner.fetch(
         f"SELECT {columns} FROM {table} WHERE {column} = $1 AND valid_from < valid_to AND now() < valid_to", person
     )
@@ -80,16 +82,16 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
         ("membership", "person_id"), ("person_role", "person_id"), ("fallback_approver", "person_id"),
         ("delegation", "delegator_id"), ("delegation", "delegate_id"),
     ):  # fmt: skip
-        assert await held(house, table, column, night) == []
+        assert await load_grants(house, table, column, night) == []
     found = (await house.directory.memberships(admin, MembershipFilter(person=mia))).value.items
     assert {(membership.team, membership.part, membership.validity.valid_to) for membership in found} == {
         (teams["east"], Part.LEAD, None), (teams["west"], Part.LEAD, None), (teams["west"], Part.MEMBER, later + DAY)
     }  # fmt: skip
     assert next(membership for membership in found if membership.part is Part.MEMBER).validity.valid_from == later
-    assert len(await held(house, "person_role", "person_id", mia)) == 1
-    assert len(await held(house, "fallback_approver", "person_id", mia)) == 1
+    assert len(await load_grants(house, "person_role", "person_id", mia)) == 1
+    assert len(await load_grants(house, "fallback_approver", "person_id", mia)) == 1
     # Nobody delegates to themselves; delegations to other people are kept.
-    assert await held(house, "delegation", "delegator_id", mia, "delegate_id") == [(people["carl"],)]
+    assert await load_grants(house, "delegation", "delegator_id", mia, "delegate_id") == [(people["carl"],)]
     assert await People(house.requests, house.log).person_for(speaking(ISSUER, "mia-at-night")) == mia
     told = (await changes(house))[before:]
     assert told[0]["to"] == {"what": "person.merged", "into": str(mia), "links": 1}
@@ -123,7 +125,7 @@ async def test_a_merge_is_a_new_version_of_everybody_who_is_told_otherwise_from_
     await house.directory.amend_person(admin, house.people["three"], {"display_name": "Three"})
 
     async def lookup() -> list[tuple[UUID | None, int]]:
-        found = [(await house.directory.person(admin, house.people[one])).value for one in ("one", "two", "three")]
+        found = [(await house.directory.person(admin, house.people[name])).value for name in ("one", "two", "three")]
         return [(person.merged_into, person.version) for person in found]
 
     three = house.people["three"]
@@ -238,7 +240,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     with pytest.raises(Denied) as refused:
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
     assert refused.value.decision is not None
@@ -258,7 +260,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.grantees
     assert night not in {candidate.person for candidate in found}
     carl = next(candidate for candidate in found if candidate.person == house.people["carl"])
@@ -298,7 +300,7 @@ async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_kee
     assert (gone.links, gone.notes) == (2, 1)
     assert await house.count("person_link WHERE subject LIKE 'ana%'") == 0
     assert await house.count("audit_text WHERE value = 'Ana by night'") == 0
-    assert await returned(house, "ana-at-night") not in {night, house.people["ana"]}
+    assert await sign_in_again(house, "ana-at-night") not in {night, house.people["ana"]}
 
 
 async def test_an_auditor_who_asks_about_a_person_is_told_of_every_account(house: House) -> None:

@@ -53,7 +53,7 @@ def test_the_older_version_lacks_the_words_and_reads_well() -> None:
 
 
 async def test_a_week_is_handed_in_approved_and_taken_back_as_before(behind: House) -> None:
-    sheet = await behind.submitted("ana")
+    sheet = await behind.submit_week("ana")
     mia = behind.caller("mia")
     assert (await behind.timesheets.approve(mia, sheet.id, at(3))).value.state == "approved"
     assert (await behind.timesheets.reopen(mia, sheet.id, at(4), "again")).value.state == "draft"
@@ -61,18 +61,18 @@ async def test_a_week_is_handed_in_approved_and_taken_back_as_before(behind: Hou
 
 @pytest.mark.parametrize("name", ["ana", "mia", "dora"])
 async def test_nobody_locks(behind: House, name: str) -> None:
-    sheet = await behind.submitted("ana")
+    sheet = await behind.submit_week("ana")
     await behind.timesheets.approve(behind.caller("mia"), sheet.id, at(3))
-    for one in (name, "carl"):
+    for person in (name, "carl"):
         with pytest.raises(NotFound):
-            await behind.timesheets.lock(behind.caller(one, roles=PAYROLL), sheet.id, at(4), "paid")
+            await behind.timesheets.lock(behind.caller(person, roles=PAYROLL), sheet.id, at(4), "paid")
     assert (await behind.timesheets.read(behind.caller(name), sheet.id)).value.state == "approved"
 
 
 async def test_what_was_locked_before_a_step_back_is_hidden_alone_as_in_lists_until_its_word_is_known_again(
     house: House,
 ) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     ana, mia = house.caller("ana"), house.caller("mia")
     await house.timesheets.approve(mia, sheet.id, at(3))
     await house.timesheets.lock(house.caller("ben", roles=PAYROLL), sheet.id, at(4), "paid")

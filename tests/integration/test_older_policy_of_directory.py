@@ -66,9 +66,9 @@ async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_delegat
         people["mia"],
         people["carl"],
     )
-    sheet = await behind.submitted("ana")
+    sheet = await behind.submit_week("ana")
     with pytest.raises(Denied):
         await behind.timesheets.approve(behind.caller("carl"), sheet.id, at(sheet.version))
     await behind.timesheets.approve(behind.caller("mia"), sheet.id, at(sheet.version))
     # Nobody leads dora; where no rule lets a fallback approve, she hands in as before.
-    assert (await behind.submitted("dora")).state == "submitted"
+    assert (await behind.submit_week("dora")).state == "submitted"

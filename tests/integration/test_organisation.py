@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 DAY = timedelta(days=1)
-# What the closure must be, from the parents alone.
+# The right closure, computed from the parents alone.
 CLOSURE = """
     WITH RECURSIVE path AS (
         SELECT id AS ancestor_id, id AS descendant_id, 0 AS depth FROM team
@@ -33,7 +33,7 @@ CLOSURE = """
 """
 
 
-async def closed(house: House) -> bool:
+async def is_closure_right(house: House) -> bool:
     """Whether the stored closure is the one that follows from the parents, without a cycle."""
     stored = {tuple(row) for row in await house.owner.fetch("SELECT ancestor_id, descendant_id, depth FROM team_path")}
     computed = {tuple(row) for row in await house.owner.fetch(CLOSURE)}
@@ -48,7 +48,7 @@ async def membership(house: House, name: str) -> UUID:
 
 
 async def changes(house: House) -> list[dict[str, Any]]:
-    """What the log tells of changes of the directory, oldest first."""
+    """The records of changes of the directory, oldest first."""
     rows = await house.owner.fetch(
         "SELECT convert_from(body, 'UTF8') AS body FROM audit_record WHERE kind = 'directory' ORDER BY id"
     )
@@ -59,14 +59,14 @@ async def test_a_team_is_renamed_and_moved_with_all_below_it(house: House) -> No
     admin, teams = house.administrator(), house.teams
     below = (await house.directory.add_team(admin, "below east", teams["east"])).value
     await house.directory.replace_team(admin, teams["east"], "orient", teams["west"])
-    assert await closed(house)
+    assert await is_closure_right(house)
     above = await house.owner.fetch("SELECT ancestor_id FROM team_path WHERE descendant_id = $1", below.id)
     assert {row["ancestor_id"] for row in above} == {below.id, teams["east"], teams["west"], teams["division"]}
     change = (await changes(house))[-1]
     assert change["from"] == {"parent": str(teams["division"])}
     assert change["to"] == {"what": "team.changed", "parent": str(teams["west"])}
     await house.directory.replace_team(admin, teams["east"], "orient", None)
-    assert await closed(house)
+    assert await is_closure_right(house)
 
 
 async def test_a_team_is_not_moved_below_itself(house: House) -> None:
@@ -81,7 +81,7 @@ async def test_a_team_is_not_moved_below_itself(house: House) -> None:
         await house.directory.replace_team(admin, uuid4(), "nowhere", None)
     with pytest.raises(Conflict):
         await house.directory.replace_team(admin, teams["east"], "west", teams["division"])
-    assert await closed(house)
+    assert await is_closure_right(house)
 
 
 async def test_two_moves_at_once_cannot_make_a_cycle(house: House) -> None:
@@ -93,7 +93,7 @@ async def test_two_moves_at_once_cannot_make_a_cycle(house: House) -> None:
         )
         outcomes = await asyncio.gather(*moves, return_exceptions=True)
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Answer", "InvalidField"]
-        assert await closed(house)
+        assert await is_closure_right(house)
         for name in ("east", "west"):
             await house.directory.replace_team(admin, teams[name], name, teams["division"])
 
@@ -110,12 +110,12 @@ async def test_the_closure_is_right_after_any_moves(house: House) -> None:
             await house.directory.replace_team(admin, team, f"moved {step}", parent)
         except InvalidField:
             refused += 1
-        assert await closed(house)
+        assert await is_closure_right(house)
     assert 0 < refused < 30
 
 
 async def test_a_move_counts_for_decisions_at_once(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     with pytest.raises(Denied):
         await house.timesheets.approve(house.caller("max"), sheet.id, at(sheet.version))
     moved = await house.directory.move_membership(
@@ -129,7 +129,7 @@ async def test_a_move_counts_for_decisions_at_once(house: House) -> None:
 
 
 async def test_moving_a_team_counts_for_decisions_at_once(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     await house.directory.replace_team(house.administrator(), house.teams["east"], "east", house.teams["west"])
     assert (
         await house.timesheets.approve(house.caller("max"), sheet.id, at(sheet.version))
@@ -142,7 +142,7 @@ async def test_a_move_ends_and_begins_at_one_moment_and_both_are_told_with_what_
     ended = await house.owner.fetchval("SELECT valid_to FROM membership WHERE id = $1", old)
     assert (made.validity.valid_from, made.part) == (ended, Part.LEAD)
     told = (await changes(house))[-2:]
-    assert [one["to"]["what"] for one in told] == ["membership.ended", "membership.created"]
+    assert [change["to"]["what"] for change in told] == ["membership.ended", "membership.created"]
     assert told[0]["from"]["valid_to"] is None
     assert told[0]["to"]["valid_to"] == told[1]["to"]["valid_from"]
 
@@ -197,12 +197,12 @@ async def test_two_who_are_given_one_part_at_once_get_it_once(house: House) -> N
 
 async def test_an_importers_grant_is_given_once_listed_and_ended_later(house: House) -> None:
     admin = house.administrator()
-    (one,) = (await house.directory.importer_grants(admin)).value.items
+    (grant,) = (await house.directory.importer_grants(admin)).value.items
     with pytest.raises(Conflict):
-        await house.directory.grant_importer(admin, one.client, one.team)
+        await house.directory.grant_importer(admin, grant.client, grant.team)
     soon = datetime.now(UTC) + DAY
-    assert (await house.directory.end_importer_grant(admin, one.id, soon)).value.validity.valid_to == soon
+    assert (await house.directory.end_importer_grant(admin, grant.id, soon)).value.validity.valid_to == soon
     change = (await changes(house))[-1]
     assert change["from"]["valid_to"] is None
     with pytest.raises(Conflict):
-        await house.directory.end_importer_grant(admin, one.id, soon + DAY)
+        await house.directory.end_importer_grant(admin, grant.id, soon + DAY)

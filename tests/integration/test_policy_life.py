@@ -15,7 +15,7 @@ from service.authorization.active.versions import hold_active_version
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
 from service.migrations import migrate
-from tests.integration.house import MONDAY, checked_here, principal
+from tests.integration.house import MONDAY, check_in_process, principal
 from tests.integration.log_database import PASSWORDS
 from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
@@ -36,7 +36,7 @@ FOUR_EYES = "p, deny, proposer, activate, any, policy, any, always, four-eyes\n"
 
 
 def steps(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.gate, house.versions, checked_here)
+    return PolicyAdministration(house.gate, house.versions, check_in_process)
 
 
 def author(house: House, name: str = "adam") -> Caller:

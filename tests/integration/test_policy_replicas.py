@@ -22,7 +22,7 @@ from service.authorization.active.watch import PolicyWatch
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.policy.access_request import AccessRequest
 from tests.integration.api import InProcess, api
-from tests.integration.house import checked_here
+from tests.integration.house import check_in_process
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
 from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 
@@ -84,7 +84,7 @@ async def test_an_idle_replica_learns_of_a_version_by_its_heartbeat(house: House
 
 async def test_a_hint_makes_a_replica_load_a_version_before_its_heartbeat(house: House, redis_url: str) -> None:
     teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
-    administration = PolicyAdministration(house.gate, house.versions, checked_here, publish=teller.publish)
+    administration = PolicyAdministration(house.gate, house.versions, check_in_process, publish=teller.publish)
     async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
         number = await proposed(house, with_rows())
         await asyncio.sleep(0.5)
@@ -109,7 +109,7 @@ async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> Non
 
 async def test_an_activation_does_not_wait_for_redis(house: House) -> None:
     nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
-    administration = PolicyAdministration(house.gate, house.versions, checked_here, publish=nobody.publish)
+    administration = PolicyAdministration(house.gate, house.versions, check_in_process, publish=nobody.publish)
     number = await proposed(house, with_rows())
     async with watched(house, interval=QUICK, hint=nobody) as (versions, _):
         assert (await administration.activate(author(house), number, expected=1)).value.active

@@ -13,7 +13,7 @@ from service.administration.checks import examination
 from service.administration.versions.administration import PolicyAdministration
 from service.authorization.active.versions import PolicyVersions, hold_active_version
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
-from tests.integration.house import MONDAY, anything, checked_here
+from tests.integration.house import MONDAY, anything, check_in_process
 from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SCOPES = frozenset({"read:policies", "write:policies"})
 
 
 def administration(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.gate, house.versions, checked_here)
+    return PolicyAdministration(house.gate, house.versions, check_in_process)
 
 
 def author(house: House) -> Caller:

@@ -81,7 +81,7 @@ numbers = itertools.count(2)
 async def sheets(house: House) -> list[UUID]:
     """Sheets of several people in every state, some of them entered or uploaded by others."""
     made = [
-        (await house.submitted(name, MONDAY + timedelta(days=7 * week))).id
+        (await house.submit_week(name, MONDAY + timedelta(days=7 * week))).id
         for name in ("ana", "carl", "mia")
         for week in range(WEEKS)
     ]

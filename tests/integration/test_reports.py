@@ -30,7 +30,7 @@ from tests.example_count import example_count
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, principal, speaking
 from tests.integration.random_organisation import settle
-from tests.integration.test_list_law import Row, World, allowed, askers, policies, policy
+from tests.integration.test_list_law import Row, World, askers, expect_ids, policies, policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,24 +59,25 @@ async def world(house: House) -> World:
     return made
 
 
-def belonged(world: World, memberships: list[Any], entry: Any) -> set[Any]:
+def teams_of_entry(world: World, memberships: list[Any], entry: Any) -> set[Any]:
     """The teams that the hours of an entry belong to."""
     mine = [
         membership for membership in memberships if world.organisation.same(membership["person_id"], entry["owner_id"])
     ]
-    first = min((one["valid_from"] for one in mine), default=None)
+    first = min((membership["valid_from"] for membership in mine), default=None)
     noon = datetime.combine(entry["day"], time(12), ZoneInfo(entry["time_zone"]))
     return {
-        one["team_id"]
-        for one in mine
-        if (one["ends"] is None or noon < one["ends"]) and (one["valid_from"] <= noon or one["valid_from"] == first)
+        membership["team_id"]
+        for membership in mine
+        if (membership["ends"] is None or noon < membership["ends"])
+        and (membership["valid_from"] <= noon or membership["valid_from"] == first)
     }
 
 
 @settings(max_examples=example_count(25), suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
-    who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda one: one[0]),
+    who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda who: who[0]),
     state=st.none() | st.sampled_from(State),
     owner=st.none() | st.integers(0, 13),
 )
@@ -95,8 +96,8 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
     )
     for asker in map(world.asker, who):
         ambient, one_by_one = await world.look(asker)
-        readable = allowed(world, rules, asker, one_by_one, wanted)
-        by: dict[str, Counter[str | None]] = {one: Counter() for one in ("person", "project", "week", "team")}
+        readable = expect_ids(world, rules, asker, one_by_one, wanted)
+        by: dict[str, Counter[str | None]] = {group: Counter() for group in ("person", "project", "week", "team")}
         entries = await world.connection.fetch(
             "SELECT e.*, r.owner_id, r.period_start, r.time_zone FROM entry AS e"
             " JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
@@ -108,7 +109,7 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
                 by["person"][str(merged.get(entry["owner_id"], entry["owner_id"]))] += entry["minutes"]
                 by["project"][entry["project"]] += entry["minutes"]
                 by["week"][str(entry["period_start"])] += entry["minutes"]
-                for team in belonged(world, memberships, entry) or {None}:
+                for team in teams_of_entry(world, memberships, entry) or {None}:
                     by["team"][team and str(team)] += entry["minutes"]
         access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
         shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
@@ -128,7 +129,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
     await house.directory.add_membership(house.administrator(), house.people["lea"], house.teams["east"], Part.LEAD)
     for name in ("ana", "ben", "carl"):
         for week in (0, 1):
-            await house.submitted(name, MONDAY + timedelta(days=7 * week))
+            await house.submit_week(name, MONDAY + timedelta(days=7 * week))
     async with api(house, issuer) as started:
         yield started
 
@@ -150,13 +151,13 @@ async def test_a_lead_adds_up_the_hours_of_their_team_and_the_log_names_every_sh
     assert (told["minutes"], told["sheets"]) == (4 * 480, 4)
     wanted = {str(house.people[name]): 2 * 480 for name in ("ana", "ben")}
     assert {item["key"]: item["minutes"] for item in told["items"]} == wanted
-    assert await returned(house, answer) == await sheets_of(house, "ana", "ben")
+    assert await load_returned(house, answer) == await sheets_of(house, "ana", "ben")
     week = (await report(running, "by=week&since=2026-03-09&until=2026-03-09")).json()
     assert [(item["key"], item["minutes"]) for item in week["items"]] == [("2026-03-09", 960)]
 
 
 async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, running: InProcess) -> None:
-    """Ana was in west before, and whoever was known to nobody then counts for the team that they came to first."""
+    """Ana was in west before; people count in their first team on the days before they joined it."""
     ana, ben, teams = house.people["ana"], house.people["ben"], house.teams
     moved = datetime(2026, 3, 9, tzinfo=UTC)
     await house.owner.execute("UPDATE membership SET valid_from = $2 WHERE person_id = $1", ana, moved)
@@ -191,12 +192,12 @@ async def sheets_of(house: House, *names: str) -> list[str]:
     return [str(row["id"]) for row in rows]
 
 
-async def returned(house: House, answer: httpx.Response) -> list[str]:
+async def load_returned(house: House, answer: httpx.Response) -> list[str]:
     """The ids in the record of an answer, and in those that continue it."""
     uid = answer.headers["Decision-Id"]
     rows = await house.owner.fetch("SELECT body FROM audit_record WHERE action = 'read' ORDER BY id")
     bodies: list[dict[str, Any]] = [dict(read_body(row["body"])) for row in rows]
-    return [one for body in bodies if uid in {body["uid"], body.get("continues")} for one in body["returned"]]
+    return [sheet_id for body in bodies if uid in {body["uid"], body.get("continues")} for sheet_id in body["returned"]]
 
 
 async def test_more_sheets_than_a_record_holds_stand_in_several_that_name_the_first(
@@ -205,7 +206,7 @@ async def test_more_sheets_than_a_record_holds_stand_in_several_that_name_the_fi
     monkeypatch.setattr(gate, "MAX_RETURNED_IDS_PER_RECORD", 3)
     answer = await report(running, f"by=team&{MARCH}")
     assert await house.count("audit_record WHERE action = 'read'") == 2
-    assert await returned(house, answer) == await sheets_of(house, "ana", "ben")
+    assert await load_returned(house, answer) == await sheets_of(house, "ana", "ben")
 
 
 async def test_a_report_of_too_much_is_refused_and_recorded(
@@ -214,7 +215,7 @@ async def test_a_report_of_too_much_is_refused_and_recorded(
     monkeypatch.setattr(reports, "MAX_SHEETS", 3)
     answer = await report(running, f"by=team&{MARCH}")
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "query.since")
-    assert await returned(house, answer) == []
+    assert await load_returned(house, answer) == []
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ async def test_every_parameter_that_is_missing_is_named(running: InProcess) -> N
     assert {field["field"] for field in answer.json()["fields"]} == {"query.by", "query.since", "query.until"}
 
 
-# What callers prefer, and what they get.
+# Accept headers, and the media types of the responses.
 PREFERRED = [
     ("text/csv", "text/csv"),
     ("text/*", "text/csv"),

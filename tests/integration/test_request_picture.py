@@ -20,7 +20,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 async def test_an_approval_passes_the_functions_of_the_picture_in_its_order(
     house: House, linked: None, running: InProcess
 ) -> None:
-    sheet = await house.submitted("ana", MONDAY)
+    sheet = await house.submit_week("ana", MONDAY)
     calls: list[tuple[str, str]] = []
 
     def note(frame: FrameType, event: str, _: Any) -> None:

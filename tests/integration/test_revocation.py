@@ -15,7 +15,7 @@ from service.log.record import commitment
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
-from tests.integration.house import MONDAY, House, anything, wired
+from tests.integration.house import MONDAY, House, anything, wire_house
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,7 +88,7 @@ async def fails_as_revoked(attempt: Callable[[], Awaitable[object]]) -> bool:
 
 @pytest.fixture
 async def filled(house: House) -> House:
-    await house.submitted("ben")
+    await house.submit_week("ben")
     return house
 
 
@@ -163,7 +163,7 @@ async def test_only_tokens_issued_before_the_time_are_refused(filled: House) -> 
 
 
 async def test_another_replica_refuses_it_at_once(filled: House) -> None:
-    replica = await wired(filled.log_database)
+    replica = await wire_house(filled.log_database)
     replica.people = filled.people
     await revoke(filled, RevocationKind.TOKEN, "token-1")
     with pytest.raises(InvalidToken):

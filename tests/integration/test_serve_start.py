@@ -29,7 +29,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = {
-    # Nothing listens there: whoever asks the database before the rest is judged says so.
+    # Nothing listens there, so an early attempt to connect would fail visibly.
     "DATABASE_URL": "postgresql://timewarden_app:secret-word@127.0.0.1:1/timewarden",
     "REDIS_URL": "redis://:secret-word@127.0.0.1:1/0",
     "PUBLIC_URL": "https://api.example",
@@ -45,14 +45,14 @@ def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
     return {**environment, **{f"TIMEWARDEN_{name}": value for name, value in {**WHOLE, **changes}.items()}}
 
 
-def said(**changes: str) -> str:
-    """What a process with these settings says on standard error before it ends with exit code 2. Unless they name a
-    port, its ports are held for it."""
+def run_and_read_error(**changes: str) -> str:
+    """Run a process with these settings, and return its standard error; it must end with exit code 2. Unless they name
+    a port, its ports are held for it."""
     with HeldSockets() as held:
-        return _said(changes, held if "PORT" not in changes else None)
+        return _run(changes, held if "PORT" not in changes else None)
 
 
-def _said(changes: Mapping[str, str], held: HeldSockets | None) -> str:
+def _run(changes: Mapping[str, str], held: HeldSockets | None) -> str:
     run = subprocess.run(
         [sys.executable, "-m", "service", "serve", *(held.options if held else ())],
         pass_fds=held.numbers if held else (),
@@ -80,7 +80,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("changes", "sentence"), BAD.values(), ids=BAD)
 def test_what_cannot_be_served_is_told_once(changes: dict[str, str], sentence: str) -> None:
-    told = said(**changes)
+    told = run_and_read_error(**changes)
     assert told.startswith(f"timewarden: {sentence}") or f": {sentence}: " in told
     assert told.count("\n") == 1
     # Nothing was asked for yet.
@@ -92,7 +92,7 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
     file.write_text(
         '[[issuer]]\nname = "one"\nissuer = "http://plain.example/"\naudience = "a"\nalgoritms = ["RS256"]\n'
     )
-    told = said(ISSUERS_FILE=str(file))
+    told = run_and_read_error(ISSUERS_FILE=str(file))
     assert told.startswith("timewarden: The issuers file is not valid:\n")
     assert "algoritms" in told
     assert "Traceback" not in told
@@ -101,11 +101,11 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
 def test_a_port_that_is_taken_is_told() -> None:
     with HeldSockets() as held:
         taken = {"PORT": str(held.port)}
-        assert said(**taken).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {held.port}: ")
+        assert run_and_read_error(**taken).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {held.port}: ")
         with HeldSockets() as other:
             other.sockets[0].close()
             free = {"PORT": str(other.port), "MANAGEMENT_ADDRESS": f"127.0.0.1:{held.management_port}"}
-            assert said(**free) == (
+            assert run_and_read_error(**free) == (
                 f"timewarden: Cannot listen on 127.0.0.1, port {held.management_port}: Address already in use;"
                 " choose another address in TIMEWARDEN_MANAGEMENT_ADDRESS\n"
             )
@@ -115,7 +115,7 @@ async def test_a_running_service_shares_its_port_with_nobody(house: House, issue
     async with served(house.log_database.url("app"), issuer, tmp_path) as service:
         await service.ready()
         port = service.held.port
-        assert said(PORT=str(port)).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {port}: ")
+        assert run_and_read_error(PORT=str(port)).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {port}: ")
         with socket.socket() as stranger:
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             with pytest.raises(OSError, match="in use"):
@@ -140,7 +140,7 @@ def test_a_descriptor_that_does_not_listen_is_told(number: str) -> None:
 
 
 async def test_a_password_that_is_wrong_is_told(house: House) -> None:
-    told = said(DATABASE_URL=house.log_database.url("app").replace(":a@", ":secret-word@"))
+    told = run_and_read_error(DATABASE_URL=house.log_database.url("app").replace(":a@", ":secret-word@"))
     assert told.startswith("timewarden: TIMEWARDEN_DATABASE_URL does not open a database")
     assert told.count("\n") == 1
 
@@ -163,13 +163,13 @@ def test_a_second_run_in_one_directory_says_so_and_stops(tmp_path: Path) -> None
 
 
 async def test_a_role_that_could_rewrite_the_log_serves_nothing(log_database: LogDatabase) -> None:
-    told = said(DATABASE_URL=log_database.url("owner"))
+    told = run_and_read_error(DATABASE_URL=log_database.url("owner"))
     assert "audit_record" in told
     assert told.count("\n") == 1
 
 
 async def test_a_database_without_a_policy_serves_nothing(log_database: LogDatabase) -> None:
-    told = said(DATABASE_URL=log_database.url("app"))
+    told = run_and_read_error(DATABASE_URL=log_database.url("app"))
     assert told.startswith("timewarden: No policy was ever activated: run `timewarden policy bootstrap`")
     assert told.count("\n") == 1
 
@@ -181,7 +181,7 @@ async def test_a_policy_that_this_release_cannot_read_serves_nothing(house: Hous
         " FROM policy_version"
     )
     await house.owner.execute("UPDATE policy_head SET active = 2")
-    told = said(DATABASE_URL=house.log_database.url("app"))
+    told = run_and_read_error(DATABASE_URL=house.log_database.url("app"))
     assert told.startswith("timewarden: The active policy version 2 cannot be read by this release: ")
     assert "policy.csv:" in told
     assert "'aprove' is not a known action" in told
@@ -195,7 +195,7 @@ async def test_an_active_policy_with_a_renamed_word_serves_nothing_and_says_what
         " replace(vocabulary, 'delegate =', 'deputy ='), cases, message, author_client FROM policy_version"
     )
     await house.owner.execute("UPDATE policy_head SET active = 2")
-    told = said(DATABASE_URL=house.log_database.url("app"))
+    told = run_and_read_error(DATABASE_URL=house.log_database.url("app"))
     assert "The service has no relation 'deputy' (it was renamed to 'delegate'). Start the release that" in told
     assert told.count("\n") == 1
 

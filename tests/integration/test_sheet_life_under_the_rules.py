@@ -107,13 +107,13 @@ class Life(RuleBasedStateMachine):
             return error
         return None
 
-    def seen(self, stale: int) -> Callable[[int | None], None]:
+    def expect_version(self, stale: int) -> Callable[[int | None], None]:
         return at(self.version - stale)
 
     @rule(name=ACTOR, stale=STALE, day=st.integers(0, 6))
     def enter(self, name: str, stale: int, day: int) -> None:
         hours = Hours(self.week + timedelta(days=day), "apollo", 1)
-        work = self.house.timesheets.add_entry(self.caller(name), self.sheet.id, self.seen(stale), hours)
+        work = self.house.timesheets.add_entry(self.caller(name), self.sheet.id, self.expect_version(stale), hours)
         if self.attempt("edit", name, stale, work):
             self.hands.add(name)
             self.rows += 1
@@ -124,7 +124,7 @@ class Life(RuleBasedStateMachine):
         if entry is None:
             return
         work = self.house.timesheets.amend_entry(
-            self.caller(name), self.sheet.id, self.seen(stale), entry.id, Amendment(minutes=minutes)
+            self.caller(name), self.sheet.id, self.expect_version(stale), entry.id, Amendment(minutes=minutes)
         )
         if self.attempt("edit", name, stale, work):
             self.hands.add(name)
@@ -173,14 +173,16 @@ class Life(RuleBasedStateMachine):
 
     def step(self, action: str, name: str, stale: int, *reason: str) -> bool:
         move = getattr(self.house.timesheets, action)
-        return self.attempt(action, name, stale, move(self.caller(name), self.sheet.id, self.seen(stale), *reason))
+        return self.attempt(
+            action, name, stale, move(self.caller(name), self.sheet.id, self.expect_version(stale), *reason)
+        )
 
     @rule(
         wanted=st.sampled_from([State.SUBMITTED, State.APPROVED, State.REJECTED, State.LOCKED, State.LOCKED]),
         name=PAYER,
     )
     def bring(self, wanted: State, name: str) -> None:
-        """The usual way, so that every state is walked from; whoever four eyes forbid it tries first."""
+        """The usual steps, so that every state is reached; the people whom four eyes forbid a step try first."""
         judges = sorted(MANAGERS - self.hands)
         for _ in range(5):
             if self.state in {State.DRAFT, State.REJECTED}:
@@ -210,9 +212,9 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "sheet"):
-            self.run(self.told())
+            self.run(self.check_log())
 
-    async def told(self) -> None:
+    async def check_log(self) -> None:
         """The log's changes of this sheet are the model's, and each stands beside a decision that allowed it."""
         rows = await self.house.owner.fetch(
             "SELECT kind, outcome, applied, convert_from(body, 'UTF8') AS body FROM audit_record"

@@ -111,7 +111,7 @@ async def test_a_missing_scope_is_named(running: InProcess) -> None:
 async def test_a_real_sheet_is_decided_on_the_persons_current_relations(
     house: House, running: InProcess, name: str, verdict: str
 ) -> None:
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     subject = {**MANAGER, "person": str(house.people[name])}
     resource = {"kind": "timesheet", "id": str(sheet)}
     answer = await simulate(running, auditor(running), subject=subject, action="approve", resource=resource)
@@ -127,7 +127,7 @@ async def test_a_real_sheet_is_decided_on_the_persons_current_relations(
 
 
 async def test_a_real_sheet_needs_permission_to_read_it_or_the_log(house: House, running: InProcess) -> None:
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     asks = {"subject": {**MANAGER, "person": str(house.people["mia"])}, "action": "approve"}
     hidden = await simulate(running, author(running), **asks, resource={"kind": "timesheet", "id": str(sheet)})
     unknown = await simulate(running, author(running), **asks, resource={"kind": "timesheet", "id": str(uuid4())})
@@ -141,7 +141,7 @@ async def test_a_real_sheet_needs_permission_to_read_it_or_the_log(house: House,
 async def test_a_simulation_is_recorded_as_an_access_to_the_sheet_and_not_as_a_decision_on_it(
     house: House, running: InProcess
 ) -> None:
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     subject = {**MANAGER, "person": str(house.people["mia"])}
     answer = await simulate(
         running, auditor(running), subject=subject, action="approve", resource={"kind": "timesheet", "id": str(sheet)}
@@ -164,7 +164,7 @@ async def test_a_simulation_is_recorded_as_an_access_to_the_sheet_and_not_as_a_d
 async def test_a_simulation_of_an_imagined_or_hidden_sheet_is_no_access_to_a_sheet(
     house: House, running: InProcess
 ) -> None:
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     subject = {**MANAGER, "person": str(house.people["mia"])}
     imagined = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
     hidden = await simulate(
@@ -263,7 +263,7 @@ async def test_an_active_version_without_the_simulate_action_refuses_simulations
     answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
     assert answer.status_code == 403
     assert (await record(house, answer))["policy"]["version"] == made.number
-    await house.submitted("ana")
+    await house.submit_week("ana")
     shown = await running.send("GET", "/v1/timesheets?include=actions", running.token(sub="ana"))
     assert shown.json()["items"][0]["actions"] == ["read", "withdraw"]
 

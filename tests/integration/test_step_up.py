@@ -59,7 +59,7 @@ async def under(house: House, *edits: tuple[str, str]) -> None:
 
 
 async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx.Response:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
     path = f"/v1/timesheets/{sheet.id}"
     if action == "read":
@@ -114,7 +114,7 @@ async def test_both_are_challenged_together_and_each_alone_if_only_it_is_missing
     house: House, running: InProcess
 ) -> None:
     await under(house, (APPROVE, "mfa and recent_sign_in"))
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
 
     async def found(**claims: Any) -> dict[str, str]:
         token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
@@ -136,7 +136,7 @@ async def test_a_sufficient_sign_in_is_allowed(house: House, running: InProcess)
 
 async def test_there_is_no_challenge_if_more_than_the_sign_in_is_missing(house: House, running: InProcess) -> None:
     await under(house, (APPROVE, "mfa"))
-    sheet = await house.submitted("carl")
+    sheet = await house.submit_week("carl")
     token = running.token(sub="auth0|lea", scope=SCOPES)
     answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", token, headers={"If-Match": '"3"'})
     assert answer.status_code == 404
@@ -175,7 +175,7 @@ async def test_an_inbox_tells_a_delegate_that_a_stronger_sign_in_would_show_more
     house: House, running: InProcess
 ) -> None:
     lea = await People(house.requests, house.log).person_for(speaking(running.issuer, "auth0|lea"))
-    anas, carls = await house.submitted("ana"), await house.submitted("carl")
+    anas, carls = await house.submit_week("ana"), await house.submit_week("carl")
 
     async def inbox(**claims: Any) -> tuple[list[str], Any, int]:
         answer = await running.send("GET", "/v1/approvals", running.token(sub="auth0|lea", scope=SCOPES, **claims))

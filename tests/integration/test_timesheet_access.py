@@ -1,4 +1,4 @@
-"""GET /v1/timesheets/{id}/access over HTTP: whoever it names may, as told; whoever it does not name may not."""
+"""GET /v1/timesheets/{id}/access over HTTP: exactly the people and clients that it lists may act, as it says."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_everybody_may_what_is_told_of_them_and_nothing_else(
     house: House, running: InProcess, state: str
 ) -> None:
     """Each person asks for each action, with the scope that is told, or with all scopes where nothing is told."""
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     mia = house.people["mia"]
     await house.owner.execute("UPDATE timesheet SET state = $2, editors = $3 WHERE id = $1", sheet, state, [mia])
     told = {item["person"]: item["may"] for item in (await access(running, sheet))["items"]}
@@ -59,7 +59,7 @@ async def test_everybody_may_what_is_told_of_them_and_nothing_else(
 
 
 async def test_it_names_relations_rules_and_scopes_and_the_importing_client(house: House, running: InProcess) -> None:
-    sheet = (await house.submitted("carl")).id
+    sheet = (await house.submit_week("carl")).id
     await house.owner.execute("UPDATE timesheet SET state = 'draft' WHERE id = $1", sheet)
     body = await access(running, sheet, sub="max")
     found = {item["person"] or item["client"]: item for item in body["items"]}
@@ -77,7 +77,7 @@ async def test_it_names_relations_rules_and_scopes_and_the_importing_client(hous
 
 
 async def test_pages_together_hold_everybody_once(house: House, running: InProcess) -> None:
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     whole = await access(running, sheet)
     assert whole["next_cursor"] is None
     found: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ async def test_pages_together_hold_everybody_once(house: House, running: InProce
 
 
 async def test_it_is_a_read_of_the_sheet_for_whoever_may_read_it(house: House, running: InProcess) -> None:
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     path = f"/v1/timesheets/{sheet}/access"
     seen = await running.send("GET", path, running.token(sub="ana"))
     row = await house.owner.fetchrow(
@@ -116,7 +116,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
     yesterday, ever = datetime.now(UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)
     for name, role, until in (("ben", "chief", ever), ("max", "clerk", yesterday), ("adam", "janitor", ever)):
         await house.owner.execute(holds, house.people[name], role, until)
-    body = await access(running, (await house.submitted("ana")).id)
+    body = await access(running, (await house.submit_week("ana")).id)
     ways_in = {"read": [{"rule": "clerks", "scope": "read:timesheets", "sign_in": ["mfa"]}]}
     assert body["whoever"] == {"role:clerk": ways_in}
     found = {item["person"]: item["may"] for item in body["items"]}
@@ -154,7 +154,7 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
     new = replace(text, rules=text.rules + more, cases={})
     number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
-    sheet = (await house.submitted("ana")).id
+    sheet = (await house.submit_week("ana")).id
     breaths, done = 0, False
 
     async def breathe() -> None:
@@ -179,7 +179,7 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
 async def test_who_waits_too_long_for_others_who_ask_is_told_to_come_again(
     house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sheet, entered, release = (await house.submitted("ana")).id, threading.Event(), threading.Event()
+    sheet, entered, release = (await house.submit_week("ana")).id, threading.Event(), threading.Event()
     whole = timesheets_access._compute_access
 
     def slow(*given: Any, **named: Any) -> Any:

@@ -88,7 +88,7 @@ async def test_of_many_who_create_the_same_week_at_once_one_wins(house: House) -
     found = await asyncio.gather(
         *(house.timesheets.create(house.caller("ana"), MONDAY, "UTC") for _ in range(5)), return_exceptions=True
     )
-    assert sum(isinstance(one, Conflict) for one in found) == 4
+    assert sum(isinstance(outcome, Conflict) for outcome in found) == 4
     assert await house.count("timesheet") == 1
 
 
@@ -96,14 +96,14 @@ async def test_of_many_who_create_the_same_week_at_once_one_wins(house: House) -
 async def test_whoever_is_not_the_manager_cannot_approve(
     house: House, name: str, wanted: type[TimewardenError]
 ) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     with pytest.raises(wanted):
         await house.timesheets.approve(house.caller(name), sheet.id, at(sheet.version))
     assert (await house.timesheets.read(house.caller("ana"), sheet.id)).value == sheet
 
 
 async def test_a_manager_who_submitted_for_the_owner_cannot_approve_but_the_one_above_can(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["mia"])
     with pytest.raises(Forbidden):
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
@@ -112,7 +112,7 @@ async def test_a_manager_who_submitted_for_the_owner_cannot_approve_but_the_one_
 
 async def test_a_sheet_says_when_it_was_handed_in_and_who_decided(house: House) -> None:
     people, ana, mia = house.people, house.caller("ana"), house.caller("mia")
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     assert (sheet.submitted_at, sheet.decided_at, sheet.decided_by) == (sheet.updated_at, None, None)
     rejected = (await house.timesheets.reject(mia, sheet.id, at(sheet.version), "Friday is missing")).value
     assert (rejected.submitted_at, rejected.decided_by) == (sheet.submitted_at, Actor(people["mia"]))
@@ -131,7 +131,7 @@ async def test_a_sheet_says_when_it_was_handed_in_and_who_decided(house: House) 
 
 
 async def test_of_approvals_that_race_one_wins_and_the_others_hear_of_it(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     found = await asyncio.gather(
         *(
             house.timesheets.approve(house.caller(name), sheet.id, at(sheet.version))
@@ -139,20 +139,20 @@ async def test_of_approvals_that_race_one_wins_and_the_others_hear_of_it(house: 
         ),
         return_exceptions=True,
     )
-    refused = [one for one in found if isinstance(one, BaseException)]
+    refused = [outcome for outcome in found if isinstance(outcome, BaseException)]
     assert len(refused) == 3
-    assert all(isinstance(one, PreconditionFailed | WrongState) for one in refused)
+    assert all(isinstance(outcome, PreconditionFailed | WrongState) for outcome in refused)
     assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 1
 
 
 async def test_approving_what_one_has_not_seen_is_refused(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     with pytest.raises(PreconditionFailed):
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version - 1))
 
 
 async def test_a_submitted_sheet_is_frozen(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     ana = house.caller("ana")
     attempts: list[Awaitable[object]] = [
         house.timesheets.add_entry(ana, sheet.id, anything, EIGHT_HOURS),
@@ -172,7 +172,7 @@ async def test_a_client_that_acts_for_itself_has_no_sheet(house: House) -> None:
 
 
 async def test_without_the_scope_known_and_unknown_sheets_are_refused_alike(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     asks = house.caller("ana", scopes=frozenset({"read:timesheets"}))
     for sheet_id in (sheet.id, uuid4()):
         with pytest.raises(InsufficientScope):
@@ -204,7 +204,7 @@ async def test_an_empty_sheet_cannot_be_submitted(house: House) -> None:
 
 async def test_a_list_is_what_single_reads_allow_page_by_page(house: House) -> None:
     weeks = [MONDAY + timedelta(days=7 * number) for number in range(3)]
-    sheets = [await house.submitted(name, week) for name in ("ana", "ben", "carl", "mia", "max") for week in weeks]
+    sheets = [await house.submit_week(name, week) for name in ("ana", "ben", "carl", "mia", "max") for week in weeks]
     for name in house.people:
         asks = house.caller(name)
         allowed = set()
@@ -222,30 +222,30 @@ async def test_a_list_is_what_single_reads_allow_page_by_page(house: House) -> N
                 break
         assert set(listed) == allowed
         assert len(listed) == len(allowed)
-        assert listed == sorted(listed, key=lambda one: (one.period_start, one.id), reverse=True)
+        assert listed == sorted(listed, key=lambda sheet: (sheet.period_start, sheet.id), reverse=True)
 
 
 async def test_filters_narrow_a_list(house: House) -> None:
     mia = house.caller("mia")
     for name in ("ana", "ben"):
-        await house.submitted(name)
+        await house.submit_week(name)
         await house.timesheets.create(house.caller(name), MONDAY + timedelta(days=7), "UTC")
 
-    async def found(**wanted: object) -> int:
+    async def count_sheets(**wanted: object) -> int:
         return len((await house.timesheets.list(mia, Filters(**wanted))).value.items)  # type: ignore[arg-type]  # by name
 
-    assert await found() == 4
-    assert await found(owner=house.people["ana"]) == 2
-    assert await found(state=State.SUBMITTED) == 2
-    assert await found(since=MONDAY + timedelta(days=7)) == 2
-    assert await found(since=MONDAY + timedelta(days=6)) == 4
-    assert await found(until=MONDAY + timedelta(days=6)) == 2
-    assert await found(until=MONDAY - timedelta(days=1)) == 0
-    assert await found(since=date.min, until=date.max, owner=house.people["ben"], state=State.DRAFT) == 1
+    assert await count_sheets() == 4
+    assert await count_sheets(owner=house.people["ana"]) == 2
+    assert await count_sheets(state=State.SUBMITTED) == 2
+    assert await count_sheets(since=MONDAY + timedelta(days=7)) == 2
+    assert await count_sheets(since=MONDAY + timedelta(days=6)) == 4
+    assert await count_sheets(until=MONDAY + timedelta(days=6)) == 2
+    assert await count_sheets(until=MONDAY - timedelta(days=1)) == 0
+    assert await count_sheets(since=date.min, until=date.max, owner=house.people["ben"], state=State.DRAFT) == 1
 
 
 async def test_an_allowed_change_that_did_not_take_place_is_recorded_with_what_stood_in_the_way(house: House) -> None:
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     with pytest.raises(PreconditionFailed) as refused:
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version + 1))
     record = await body_of(house, refused.value)
@@ -257,7 +257,7 @@ async def test_a_refusal_by_a_law_in_code_is_recorded_as_what_the_caller_is_told
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should every rule and the law behind the decision fail, the state machine still refuses, and the log says so."""
-    sheet = await house.submitted("ana")
+    sheet = await house.submit_week("ana")
     await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["mia"])
     lenient = policy_file.parse(
         rows("p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team")

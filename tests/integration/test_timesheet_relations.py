@@ -43,7 +43,7 @@ async def who(house: House, word: str, sheet: UUID) -> set[str]:
     return {name for name in house.people if await holds(house, word, sheet, name)}
 
 
-async def drafted(house: House, name: str) -> UUID:
+async def create_draft(house: House, name: str) -> UUID:
     """A sheet that nobody needs to approve yet."""
     return (await house.timesheets.create(house.caller(name), MONDAY, "UTC")).value.id
 
@@ -51,7 +51,7 @@ async def drafted(house: House, name: str) -> UUID:
 @pytest.fixture
 async def sheet(house: House) -> UUID:
     """A sheet of ana's."""
-    return (await house.submitted("ana")).id
+    return (await house.submit_week("ana")).id
 
 
 async def test_only_the_owner_is_the_owner(house: House, sheet: UUID) -> None:
@@ -63,8 +63,8 @@ async def test_leads_of_the_owners_team_and_above_are_managers(house: House, she
 
 
 async def test_a_leads_own_manager_is_the_lead_above_and_never_the_lead(house: House) -> None:
-    assert await who(house, "manager", (await house.submitted("mia")).id) == {"dora"}
-    assert await who(house, "manager", await drafted(house, "dora")) == set()
+    assert await who(house, "manager", (await house.submit_week("mia")).id) == {"dora"}
+    assert await who(house, "manager", await create_draft(house, "dora")) == set()
 
 
 async def test_a_membership_that_ended_or_has_not_begun_counts_for_nothing(house: House, sheet: UUID) -> None:
@@ -101,7 +101,7 @@ async def test_somebody_who_moved_has_the_manager_of_the_new_team(house: House, 
 
 
 async def test_a_grant_reaches_the_teams_below_it_and_ends(house: House, sheet: UUID) -> None:
-    carls = (await house.submitted("carl")).id
+    carls = (await house.submit_week("carl")).id
     assert await holds(house, "importer", carls, None, "payroll-import")
     assert not await holds(house, "importer", sheet, None, "payroll-import")
     assert not await holds(house, "importer", carls, None, "another-client")
@@ -113,7 +113,7 @@ async def test_a_grant_reaches_the_teams_below_it_and_ends(house: House, sheet: 
 
 
 async def test_a_person_is_never_an_importer_and_a_client_never_owner_or_manager(house: House) -> None:
-    carls = (await house.submitted("carl")).id
+    carls = (await house.submit_week("carl")).id
     assert await who(house, "importer", carls) == set()
     assert not await holds(house, "owner", carls, None, "payroll-import")
     assert not await holds(house, "manager", carls, None, "payroll-import")
@@ -133,7 +133,7 @@ async def test_the_client_that_uploaded_acted_for_the_owner(house: House, sheet:
     assert not await holds(house, "acted_for_owner", sheet, None, "another-client")
     assert await who(house, "acted_for_owner", sheet) == set()
     assert await holds(house, "acted_for_owner", sheet, "mia", "payroll-import")
-    # The owner never acts on their own behalf, through whatever app.
+    # The owner never acts on their own behalf, whichever app they use.
     assert not await holds(house, "acted_for_owner", sheet, "ana", "payroll-import")
 
 
@@ -166,7 +166,7 @@ async def test_every_word_is_true_or_false_of_a_sheet_that_does_not_exist_yet(ho
 
 
 async def test_a_relation_holds_for_nobody_whom_it_does_not_reach(house: House) -> None:
-    sheets = {name: await drafted(house, name) for name in house.people}
+    sheets = {name: await create_draft(house, name) for name in house.people}
     for word, reach in TIMESHEET_FACTS.reaches.items():
         for person, client in (*((name, None) for name in house.people), (None, "payroll-import")):
             reached = await house.owner.fetch(

@@ -33,9 +33,9 @@ async def upload(house: House, *rows: Row) -> list[RowResult]:
     return list(uploaded.results)
 
 
-async def uploaded(house: House, one: Row) -> tuple[UUID, UUID]:
+async def upload_row(house: House, wanted: Row) -> tuple[UUID, UUID]:
     """The sheet and entry of a row."""
-    (found,) = await upload(house, one)
+    (found,) = await upload(house, wanted)
     assert found.timesheet is not None
     assert found.entry is not None
     return found.timesheet, found.entry
@@ -47,7 +47,7 @@ async def carls(house: House) -> list[tuple[str, int]]:
         " WHERE owner_id = $1 ORDER BY external_ref",
         house.people["carl"],
     )
-    return [(one["external_ref"], one["minutes"]) for one in rows]
+    return [(entry["external_ref"], entry["minutes"]) for entry in rows]
 
 
 async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
@@ -68,8 +68,8 @@ async def test_a_second_run_changes_nothing(house: House) -> None:
     first = await upload(house, *rows)
     changes = await house.count("audit_record WHERE kind = 'change'")
     second = await upload(house, *rows)
-    assert [one.outcome for one in second] == ["unchanged"] * 3
-    assert [one.entry for one in second] == [one.entry for one in first]
+    assert [result.outcome for result in second] == ["unchanged"] * 3
+    assert [result.entry for result in second] == [result.entry for result in first]
     assert await house.owner.fetchval("SELECT version FROM timesheet") == 1
     assert await house.count("audit_record WHERE kind = 'change'") == changes
 
@@ -78,20 +78,20 @@ async def test_other_minutes_under_the_same_key_are_an_update(house: House) -> N
     carl = house.people["carl"]
     await upload(house, row(carl, "a"), row(carl, "b"))
     again = await upload(house, row(carl, "a"), row(carl, "b", minutes=90), row(carl, "c"))
-    assert [one.outcome for one in again] == ["unchanged", "updated", "created"]
+    assert [result.outcome for result in again] == ["unchanged", "updated", "created"]
     assert await carls(house) == [("a", 60), ("b", 90), ("c", 60)]
 
 
 async def test_the_same_reference_on_another_day_is_another_row(house: House) -> None:
     carl = house.people["carl"]
-    assert [one.outcome for one in await upload(house, row(carl), row(carl, days=1))] == ["created", "created"]
+    assert [result.outcome for result in await upload(house, row(carl), row(carl, days=1))] == ["created", "created"]
 
 
 async def test_one_refused_row_refuses_all_and_says_which(house: House) -> None:
     with pytest.raises(Forbidden) as refused:
         await upload(house, row(house.people["carl"]), row(house.people["ana"]), row(uuid4(), "nobody"))
     told: Any = refused.value.extra["rows"]
-    assert [one["row"] for one in told] == [1, 2]
+    assert [refusal["row"] for refusal in told] == [1, 2]
     assert refused.value.decision is not None
     assert await house.count("timesheet") == 0
     assert await house.count("audit_record WHERE kind = 'decision' AND action = 'upload' AND NOT applied") == 3
@@ -104,12 +104,12 @@ async def test_a_refusal_does_not_tell_whether_there_is_a_sheet(house: House) ->
         return refused.value.public, refused.value.extra
 
     before = await told()
-    await house.submitted("ana")
+    await house.submit_week("ana")
     assert await told() == before
 
 
 async def test_a_submitted_sheet_takes_no_rows(house: House) -> None:
-    sheet = await house.submitted("carl")
+    sheet = await house.submit_week("carl")
     with pytest.raises(TimewardenError) as refused:
         await upload(house, row(house.people["carl"]))
     assert "rows" in refused.value.extra
@@ -149,7 +149,7 @@ async def test_wrong_rows_are_named_by_row_and_field(house: House) -> None:
 @pytest.mark.parametrize("number", [0, 101])
 async def test_no_rows_and_too_many_rows_are_refused(house: House, number: int) -> None:
     with pytest.raises(InvalidField, match="rows"):
-        await upload(house, *(row(house.people["carl"], str(one)) for one in range(number)))
+        await upload(house, *(row(house.people["carl"], str(reference)) for reference in range(number)))
 
 
 async def test_a_hundred_rows_fit_into_a_record(house: House) -> None:
@@ -159,7 +159,7 @@ async def test_a_hundred_rows_fit_into_a_record(house: House) -> None:
         for number in range(100)
     ]
     assert len(await upload(house, *rows)) == 100
-    assert len(await upload(house, *(replace(one, minutes=15) for one in rows))) == 100
+    assert len(await upload(house, *(replace(hours, minutes=15) for hours in rows))) == 100
 
 
 async def test_a_day_that_would_be_too_long_names_its_rows_and_leaves_nothing(house: House) -> None:
@@ -189,15 +189,15 @@ async def test_uploads_at_once_for_the_same_new_week_all_succeed(house: House) -
 
 async def test_the_owner_may_correct_imported_hours_and_the_job_sets_them_right_again(house: House) -> None:
     carl = house.people["carl"]
-    made = await uploaded(house, row(carl))
+    made = await upload_row(house, row(carl))
     hours = replace(row(carl), minutes=30)
     await house.timesheets.replace_entry(house.caller("carl"), made[0], at(1), made[1], hours)
-    assert [one.outcome for one in await upload(house, row(carl))] == ["updated"]
+    assert [result.outcome for result in await upload(house, row(carl))] == ["updated"]
     assert await carls(house) == [("job-1", 60)]
 
 
 async def test_hours_that_a_client_uploaded_are_not_approved_by_it(house: House) -> None:
-    made = await uploaded(house, row(house.people["carl"]))
+    made = await upload_row(house, row(house.people["carl"]))
     await house.timesheets.submit(house.caller("carl"), made[0], at(1))
     with pytest.raises(TimewardenError):
         await house.timesheets.approve(house.machine(scopes=frozenset({"approve:timesheets"})), made[0], anything)
@@ -230,9 +230,9 @@ async def test_the_sheets_of_an_upload_are_found_by_their_index(house: House) ->
         " generate_series('2020-01-06'::date, '2023-12-25', '7 days') AS day"
     )
     await house.owner.execute("ANALYZE timesheet")
-    people = [one["id"] for one in await house.owner.fetch("SELECT id FROM person LIMIT 100")]
+    people = [person["id"] for person in await house.owner.fetch("SELECT id FROM person LIMIT 100")]
     plan = await house.owner.fetch(f"EXPLAIN {LOCK_SHEETS}", people, [MONDAY] * len(people))
-    told = "\n".join(one[0] for one in plan)
+    told = "\n".join(line[0] for line in plan)
     assert "timesheet_owner_id_period_start_key" in told or "timesheet_owner_period" in told, told
     assert "Seq Scan on timesheet" not in told
 
@@ -246,6 +246,6 @@ async def test_uploads_that_fall_in_with_others_of_the_same_owners_neither_block
         for mode in (UploadMode.TOGETHER, UploadMode.PER_ROW)
     ]
     found = [uploaded.results.counts() for uploaded, _ in await asyncio.gather(*runs)]
-    assert sum(one["created"] for one in found) == 40
-    assert sum(one["unchanged"] for one in found) == 120
+    assert sum(counts["created"] for counts in found) == 40
+    assert sum(counts["unchanged"] for counts in found) == 120
     assert await house.count("timesheet") == await house.count("entry") == 40

@@ -74,7 +74,7 @@ def outcomes(answer: httpx.Response) -> list[str]:
     return [row["outcome"] for row in answer.json()["rows"]]
 
 
-def told(answer: httpx.Response, status: int = 422, slug: str = "invalid-field") -> list[tuple[Any, ...]]:
+def errors_of(answer: httpx.Response, status: int = 422, slug: str = "invalid-field") -> list[tuple[Any, ...]]:
     """Row, line and field of each refused row."""
     assert answer.status_code == status, answer.text
     problem = answer.json()
@@ -127,7 +127,7 @@ async def test_what_was_delivered_before_the_owner_submitted_is_unchanged_and_no
     again = await job.send(lines(job.row(0), job.row(1)))
     assert outcomes(again) == ["unchanged"] * 2
     other = await job.send(lines(job.row(0), job.row(1, minutes=61), job.row(2)))
-    assert told(other, 409, "wrong-state") == [(1, 2, None), (2, 3, None)]
+    assert errors_of(other, 409, "wrong-state") == [(1, 2, None), (2, 3, None)]
     partly = await job.send(lines(job.row(0), job.row(1, minutes=61), job.row(2), job.row(8)), query="?mode=per-row")
     assert outcomes(partly) == ["unchanged", "refused", "refused", "created"]
     assert partly.json()["rows"][1]["problems"][0]["problem"] == "wrong-state"
@@ -135,13 +135,13 @@ async def test_what_was_delivered_before_the_owner_submitted_is_unchanged_and_no
 
 async def test_together_one_refused_owner_refuses_all_and_per_row_only_their_rows(job: Job) -> None:
     file = lines(job.row(0), job.row(1, "ana"), job.row(2, "ana"), job.row(3))
-    assert told(await job.send(file), 403, "forbidden") == [(1, 2, None), (2, 3, None)]
+    assert errors_of(await job.send(file), 403, "forbidden") == [(1, 2, None), (2, 3, None)]
     assert await job.entries() == 0
     answer = await job.send(file, query="?mode=per-row")
     assert outcomes(answer) == ["created", "refused", "refused", "created"]
     assert await job.entries() == 2
     denied = [row["problems"] for row in answer.json()["rows"] if row["outcome"] == "refused"]
-    assert {one["problem"] for found in denied for one in found} == {"forbidden"}
+    assert {fault["problem"] for found in denied for fault in found} == {"forbidden"}
     assert await job.house.count("audit_record WHERE action = 'upload' AND outcome = 'deny' AND NOT applied") == 2
 
 
@@ -162,7 +162,7 @@ async def test_a_dry_run_says_what_would_happen_and_changes_nothing(job: Job, mo
     assert outcomes(again) == ["unchanged", "updated", "created"]
     assert ["entry" in row for row in again.json()["rows"]] == [True, True, False]
     assert all("timesheet" in row for row in again.json()["rows"])
-    assert told(await job.send(lines(job.row(0, project="nowhere")), query="?dry_run=true")) == [(0, 1, "project")]
+    assert errors_of(await job.send(lines(job.row(0, project="nowhere")), query="?dry_run=true")) == [(0, 1, "project")]
 
 
 async def test_projects_that_are_unknown_or_over_are_named_and_what_stands_on_them_stays(job: Job) -> None:
@@ -170,7 +170,7 @@ async def test_projects_that_are_unknown_or_over_are_named_and_what_stands_on_th
     await job.house.projects.replace(job.house.administrator(), Project("apollo", "Apollo", active=False))
     assert outcomes(await job.send(lines(job.row(0, minutes=90)))) == ["updated"]
     file = lines(job.row(0, minutes=90), job.row(1), job.row(2, project="nowhere"), job.row(3, project="gemini"))
-    assert told(await job.send(file)) == [(1, 2, "project"), (2, 3, "project")]
+    assert errors_of(await job.send(file)) == [(1, 2, "project"), (2, 3, "project")]
     assert outcomes(await job.send(file, query="?mode=per-row")) == ["unchanged", "refused", "refused", "created"]
 
 
@@ -196,7 +196,7 @@ async def test_a_wrong_row_is_named_and_nothing_is_imported(
     file = write(job.row(0), job.row(1, **change), job.row(2))
     place = (1, 2 + (kind == CSV), next(iter(change)))
     refused = await job.send(file, kind)
-    assert told(refused) == [place]
+    assert errors_of(refused) == [place]
     assert [field["field"] for field in refused.json()["fields"]] == [f"rows[1].{place[2]}"]
     assert await job.entries() == 0
     assert outcomes(await job.send(file, kind, query="?mode=per-row")) == ["created", "refused", "created"]
@@ -204,7 +204,7 @@ async def test_a_wrong_row_is_named_and_nothing_is_imported(
 
 @pytest.mark.parametrize("cell", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
 async def test_a_formula_in_a_table_is_refused(job: Job, cell: str) -> None:
-    assert told(await job.send(table(job.row(0), job.row(1, note=cell)), CSV)) == [(1, 3, "note")]
+    assert errors_of(await job.send(table(job.row(0), job.row(1, note=cell)), CSV)) == [(1, 3, "note")]
     # In JSON it is a text like others.
     assert outcomes(await job.send(lines(job.row(0, note=cell)))) == ["created"]
 
@@ -212,7 +212,7 @@ async def test_a_formula_in_a_table_is_refused(job: Job, cell: str) -> None:
 async def test_one_key_twice_is_refused_whether_or_not_the_rows_differ(job: Job) -> None:
     for minutes in (60, 61):
         twice = lines(job.row(0), job.row(1), job.row(0, minutes=minutes))
-        assert told(await job.send(twice)) == [(2, 3, "external_ref")]
+        assert errors_of(await job.send(twice)) == [(2, 3, "external_ref")]
     file = lines(job.row(0), job.row(1), job.row(0, minutes=61))
     assert outcomes(await job.send(file, query="?mode=per-row")) == ["created", "created", "refused"]
 
@@ -220,7 +220,7 @@ async def test_one_key_twice_is_refused_whether_or_not_the_rows_differ(job: Job)
 async def test_what_a_sheet_does_not_hold_any_more_contradicts_it_and_its_state_does_not(job: Job) -> None:
     file = lines(*(job.row(number % 7, external_ref=str(number), minutes=1) for number in range(501)))
     answer = await job.send(file)
-    assert told(answer, 409, "timesheet-full") == [(500, 501, None)]
+    assert errors_of(answer, 409, "timesheet-full") == [(500, 501, None)]
     assert [row["problem"] for row in answer.json()["rows"]] == ["timesheet-full"]
     assert await job.entries() == 0
 
@@ -270,7 +270,7 @@ async def test_an_empty_file_is_called_one(job: Job) -> None:
 
 async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
     file = lines(job.row(0, minutes=1440), job.row(1), job.row(0, minutes=1, external_ref="more"))
-    assert told(await job.send(file)) == [(0, 1, "minutes"), (2, 3, "minutes")]
+    assert errors_of(await job.send(file)) == [(0, 1, "minutes"), (2, 3, "minutes")]
     assert outcomes(await job.send(file, query="?mode=per-row")) == ["refused", "created", "refused"]
 
 
@@ -296,7 +296,7 @@ async def test_a_file_that_cannot_be_read_is_refused_in_either_mode(
 ) -> None:
     answer = await job.send(content, kind, query=f"?mode={mode}")
     assert answer.status_code == 422
-    assert [one["field"] for one in answer.json()["fields"]] == [field]
+    assert [error["field"] for error in answer.json()["fields"]] == [field]
 
 
 async def test_ten_megabytes_of_good_lines_are_read_and_more_than_the_bound_is_refused(job: Job) -> None:
@@ -305,7 +305,7 @@ async def test_ten_megabytes_of_good_lines_are_read_and_more_than_the_bound_is_r
     file = lines(*rows)
     assert 10_000_000 < len(file) < LARGEST
     answer = await job.send(file, query="?mode=per-row")
-    assert told(answer) == [(number, number + 1, None) for number in range(100)]
+    assert errors_of(answer) == [(number, number + 1, None) for number in range(100)]
     assert answer.json()["refused"] == 16_000
     too_many = await job.send(file)
     assert [field["field"] for field in too_many.json()["fields"]] == ["rows"]
@@ -354,7 +354,7 @@ async def test_good_rows_behind_a_hundred_faults_go_in_and_each_row_that_is_not_
     assert sum(len(row.get("problems", ())) for row in answer["rows"]) == 100
     assert await job.entries() == 2
     refused = await job.send(file)
-    assert len(told(refused)) == 100
+    assert len(errors_of(refused)) == 100
     assert refused.json()["refused"] == 600
 
 
@@ -401,7 +401,7 @@ async def test_a_dry_run_of_all_rows_together_tells_of_every_wrong_row(job: Job,
     assert answer.json()["refused"] == 7
     assert await job.entries() == 1
     # Without wrong fields in the file itself it is the status that the run itself would have.
-    good = [one for place, one in enumerate(rows) if place in {0, 2, 3, 4}]
+    good = [good_row for place, good_row in enumerate(rows) if place in {0, 2, 3, 4}]
     dry = await job.send(lines(*good), query="?dry_run=true")
     real = await job.send(lines(*good))
     assert (dry.status_code, real.status_code) == (403, 403)

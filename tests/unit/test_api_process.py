@@ -1,4 +1,4 @@
-"""What an API process sets for itself before it opens anything."""
+"""An API process: its settings of the interpreter, its readiness, and its shared checks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_any_number_of_callers_that_ask_for_readiness_share_one_look_at_th
     health.free.set()
     found = await asyncio.gather(*callers[1:])
     assert health.asked == 1
-    assert len({id(one) for one in found}) == 1
+    assert len({id(state) for state in found}) == 1
     await api.check()
     assert health.asked == 2, "the next one looks anew"
 

@@ -62,7 +62,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_in(image: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Run code as the image would: its own files and the libraries; the checkout, installed for editing, is hidden."""
-    hidden = "sys.meta_path[:] = [one for one in sys.meta_path if '__editable__' not in repr(one)]; "
+    hidden = "sys.meta_path[:] = [finder for finder in sys.meta_path if '__editable__' not in repr(finder)]; "
     first = f"import sys; sys.path.insert(0, {str(image)!r}); {hidden}"
     return subprocess.run(
         [sys.executable, "-I", "-B", "-c", first + code], cwd=image, env={}, capture_output=True, text=True, check=False
@@ -91,7 +91,7 @@ def test_every_container_is_there_and_waits_for_what_it_needs(services: dict[str
     assert set(services) == {"postgres", "redis", "key", *WAITS_FOR}
     assert "depends_on" not in services["key"], "it needs nothing but its volume"
     for name, waits in WAITS_FOR.items():
-        assert {one: of["condition"] for one, of in services[name]["depends_on"].items()} == waits
+        assert {service: of["condition"] for service, of in services[name]["depends_on"].items()} == waits
     for name in ("postgres", "redis", "api", "keeper"):
         assert services[name]["restart"] == "unless-stopped"
     for name in ("postgres", "redis", "keeper"):
@@ -106,9 +106,9 @@ def test_every_variable_of_a_container_is_one_that_something_reads(services: dic
         known = set(SETTINGS) if name in {"key", *ROLE_OF} else OF_ROLES | OF_OTHER_IMAGES
         assert set(service["environment"]) <= known, name
     assert set(services["roles"]["environment"]) >= OF_ROLES
-    for one in last_stage():
-        if one.word == "ENV":
-            names = {word.partition("=")[0] for word in one.words()}
+    for instruction in last_stage():
+        if instruction.word == "ENV":
+            names = {word.partition("=")[0] for word in instruction.words()}
             assert {name for name in names if name.startswith("TIMEWARDEN_")} <= set(SETTINGS)
 
 
@@ -153,8 +153,11 @@ def test_the_key_and_the_anchor_lie_in_one_volume_that_postgres_does_not_have(se
     (volume,) = services["keeper"]["volumes"]
     name, _, folder = volume.partition(":")
     assert services["key"]["volumes"] == [volume]
-    assert [one for one, service in services.items() if f"{name}:" in str(service.get("volumes"))] == ["key", "keeper"]
-    places = [services["keeper"]["environment"][f"TIMEWARDEN_LOG_{one}_FILE"] for one in ("KEY", "ANCHOR")]
+    assert [named for named, service in services.items() if f"{name}:" in str(service.get("volumes"))] == [
+        "key",
+        "keeper",
+    ]
+    places = [services["keeper"]["environment"][f"TIMEWARDEN_LOG_{kind}_FILE"] for kind in ("KEY", "ANCHOR")]
     assert all(place.startswith(f"{folder}/") for place in places)
     assert command_of(services["key"]["command"]).name == "new"
     assert services["key"]["command"][-1] == places[0]
@@ -166,14 +169,14 @@ def test_every_command_of_a_container_is_one_of_the_command_line(services: dict[
     kind, *words = services["keeper"]["healthcheck"]["test"]
     assert kind == "CMD"
     assert command_of(words).name == "health"
-    (default,) = [one for one in last_stage() if one.word == "CMD"]
+    (default,) = [instruction for instruction in last_stage() if instruction.word == "CMD"]
     assert command_of(default.words()).name == "serve"
 
 
 def test_every_image_is_pinned_and_only_the_api_is_reached_from_this_machine_alone(services: dict[str, Any]) -> None:
     images = [service["image"] for service in services.values()]
     images += [instruction.rest.split()[0] for instruction in instructions() if instruction.word == "FROM"]
-    assert all(re.fullmatch(r"[a-z]+:\d+(\.\d+)*(-[a-z]+)*", one) for one in images), images
+    assert all(re.fullmatch(r"[a-z]+:\d+(\.\d+)*(-[a-z]+)*", image) for image in images), images
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert {services[name]["image"] for name in ROLE_OF} == {f"timewarden:{version}"}
     assert services["postgres"]["image"].startswith("postgres:18")
@@ -183,7 +186,7 @@ def test_every_image_is_pinned_and_only_the_api_is_reached_from_this_machine_alo
 
 
 def test_our_containers_are_not_root_and_cannot_write(services: dict[str, Any]) -> None:
-    (user,) = [one.rest for one in last_stage() if one.word == "USER"]
+    (user,) = [instruction.rest for instruction in last_stage() if instruction.word == "USER"]
     assert int(user.split(":")[0]) >= 1000
     for name in ROLE_OF:
         assert services[name]["read_only"]
@@ -241,7 +244,7 @@ def test_no_file_of_the_image_is_of_development_or_needs_it(image: Path) -> None
     assert not (image / "tests").exists()
     for file in image.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.startswith("service.development") for name in names), file
 

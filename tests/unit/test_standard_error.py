@@ -47,7 +47,7 @@ def terminal() -> tuple[int, int]:
     return pty.openpty()
 
 
-def drained(reader: int) -> bytes:
+def drain(reader: int) -> bytes:
     """All that is there to be read."""
     os.set_blocking(reader, False)
     found = b""
@@ -71,11 +71,11 @@ def test_a_reader_that_reads_nothing_holds_nobody_up(
         written += 1
     stream.write(LINE)
     assert stream.dropped == 2
-    got = drained(reader)
+    got = drain(reader)
     stream.write(LINE)
-    got += drained(reader)
+    got += drain(reader)
     stream.write(LINE)
-    got += drained(reader)
+    got += drain(reader)
     lines = [json.loads(line) for line in got.decode().splitlines()]
     assert len(lines) == written - 1 + 2
     assert [line["dropped"] for line in lines if "dropped" in line] == [2]
@@ -103,10 +103,10 @@ async def test_a_pipe_that_has_no_reader_from_the_start_is_counted(descriptors: 
     stream = StandardError(writer)
     stream.write(LINE)
 
-    async def counted() -> bool:
+    async def is_counted() -> bool:
         return stream.dropped == 1
 
-    await until(counted)
+    await until(is_counted)
     assert stream.failing
 
 
@@ -119,7 +119,7 @@ def test_a_descriptor_that_nobody_opened_drops_every_line() -> None:
 def test_a_pipe_that_cannot_be_opened_again_is_written_by_a_thread(
     descriptors: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> int:
+    def refuse(*_: object) -> int:
         raise PermissionError
 
     reader, writer = os.pipe()
@@ -127,7 +127,7 @@ def test_a_pipe_that_cannot_be_opened_again_is_written_by_a_thread(
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, SMALL)
     monkeypatch.setattr(standard_error, "MAX_QUEUE_BYTES", SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", refused)
+        patch.setattr(os, "open", refuse)
         stream = StandardError(writer)
     written = 0
     while not stream.failing:

@@ -64,30 +64,30 @@ class Life(RuleBasedStateMachine):
         self.sheet = after
         return True
 
-    def edited(self, by: Actor, *, done: bool) -> None:
+    def note_edit(self, by: Actor, *, done: bool) -> None:
         if done:
             self.hands.add(by)
 
     @rule(by=PEOPLE, day=DAYS, minutes=st.integers(-1, 1441))
     def add(self, by: Actor, day: date, minutes: int) -> None:
-        self.edited(by, done=self.attempt("edit", lambda one: timesheet.add_entry(one, entry(minutes, day), by)))
+        self.note_edit(by, done=self.attempt("edit", lambda week: timesheet.add_entry(week, entry(minutes, day), by)))
 
     @precondition(lambda self: self.sheet.entries)
     @rule(by=PEOPLE, place=st.integers(0, 20), day=DAYS, minutes=st.integers(1, 1440))
     def replace(self, by: Actor, place: int, day: date, minutes: int) -> None:
         chosen = self.sheet.entries[place % len(self.sheet.entries)].id
         hours = Hours(day, "zeus", minutes)
-        self.edited(by, done=self.attempt("edit", lambda one: timesheet.replace_entry(one, chosen, hours, by)))
+        self.note_edit(by, done=self.attempt("edit", lambda week: timesheet.replace_entry(week, chosen, hours, by)))
 
     @precondition(lambda self: self.sheet.entries)
     @rule(by=PEOPLE, place=st.integers(0, 20))
     def remove(self, by: Actor, place: int) -> None:
         chosen = self.sheet.entries[place % len(self.sheet.entries)].id
-        self.edited(by, done=self.attempt("edit", lambda one: timesheet.remove_entry(one, chosen, by)))
+        self.note_edit(by, done=self.attempt("edit", lambda week: timesheet.remove_entry(week, chosen, by)))
 
     @rule(by=PEOPLE)
     def submit(self, by: Actor) -> None:
-        if self.attempt("submit", lambda one: timesheet.submit(one, by)):
+        if self.attempt("submit", lambda week: timesheet.submit(week, by)):
             self.hands.add(by)
             assert self.sheet.entries
 
@@ -97,28 +97,28 @@ class Life(RuleBasedStateMachine):
 
     @rule(by=PEOPLE)
     def approve(self, by: Actor) -> None:
-        if self.attempt("approve", lambda one: timesheet.approve(one, by)):
+        if self.attempt("approve", lambda week: timesheet.approve(week, by)):
             assert by not in {Actor(OWNER), Actor(), *self.hands}
 
     @rule()
     def reject(self) -> None:
-        if self.attempt("reject", lambda one: timesheet.reject(one, "look again")):
+        if self.attempt("reject", lambda week: timesheet.reject(week, "look again")):
             assert self.sheet.reason == "look again"
 
     @rule()
     def reopen(self) -> None:
-        if self.attempt("reopen", lambda one: timesheet.reopen(one, "wrong project")):
+        if self.attempt("reopen", lambda week: timesheet.reopen(week, "wrong project")):
             assert self.sheet.reason == "wrong project"
 
     @rule(by=PEOPLE)
     def lock(self, by: Actor) -> None:
-        if self.attempt("lock", lambda one: timesheet.lock(one, "paid", by)):
+        if self.attempt("lock", lambda week: timesheet.lock(week, "paid", by)):
             self.locker = by
 
     @rule(by=PEOPLE)
     def unlock(self, by: Actor) -> None:
         locked = self.sheet.state is State.LOCKED
-        done = self.attempt("unlock", lambda one: timesheet.unlock(one, "a mistake", by))
+        done = self.attempt("unlock", lambda week: timesheet.unlock(week, "a mistake", by))
         assert done is (locked and by != self.locker)
         self.locker = None if done else self.locker
 
@@ -143,8 +143,10 @@ class Life(RuleBasedStateMachine):
     def no_day_has_more_minutes_than_a_day(self) -> None:
         for days in range(7):
             day = MONDAY + timedelta(days=days)
-            assert sum(one.minutes for one in self.sheet.entries if one.day == day) <= 1440
-        assert all(MONDAY <= one.day <= self.sheet.period_end and one.minutes > 0 for one in self.sheet.entries)
+            assert sum(entered.minutes for entered in self.sheet.entries if entered.day == day) <= 1440
+        assert all(
+            MONDAY <= entered.day <= self.sheet.period_end and entered.minutes > 0 for entered in self.sheet.entries
+        )
 
 
 Life.TestCase.settings = settings(max_examples=example_count(150), stateful_step_count=30)
@@ -154,12 +156,12 @@ TestLife = Life.TestCase
 @pytest.mark.parametrize("action", TRANSITIONS)
 @pytest.mark.parametrize("state", State)
 def test_a_state_allows_what_the_table_says_and_nothing_else(action: str, state: State) -> None:
-    one = sheet(entry(), state=state)
+    week = sheet(entry(), state=state)
     if state in TRANSITIONS[action].starts:
-        assert timesheet.require_state(one, action) is one
+        assert timesheet.require_state(week, action) is week
     else:
         with pytest.raises(WrongState) as refused:
-            timesheet.require_state(one, action)
+            timesheet.require_state(week, action)
         assert refused.value.extra["state"] == state
 
 
@@ -169,10 +171,12 @@ def test_a_state_allows_what_the_table_says_and_nothing_else(action: str, state:
     ids=["owner", "an editor", "another editor", "an uploader", "somebody through an uploader", "nobody"],
 )
 def test_nobody_who_acted_for_the_owner_approves(by: Actor) -> None:
-    one = sheet(entry(), state=State.SUBMITTED, editors=frozenset({MANAGER, DELEGATE}), uploaders=frozenset({"import"}))
+    week = sheet(
+        entry(), state=State.SUBMITTED, editors=frozenset({MANAGER, DELEGATE}), uploaders=frozenset({"import"})
+    )
     with pytest.raises(Forbidden):
-        timesheet.approve(one, by)
-    assert timesheet.approve(one, Actor(UUID(int=9), app="hours-app")).state is State.APPROVED
+        timesheet.approve(week, by)
+    assert timesheet.approve(week, Actor(UUID(int=9), app="hours-app")).state is State.APPROVED
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,7 @@ def test_whoever_locked_a_sheet_does_not_unlock_it_and_another_does(by: Actor, l
     locked = timesheet.lock(sheet(entry(), state=State.APPROVED), "paid", locker)
     with pytest.raises(Forbidden):
         timesheet.unlock(locked, "a mistake", by)
-    # The same app in the hands of a person is somebody else.
+    # The same app used by a person is another actor.
     unlocked = timesheet.unlock(locked, "a mistake", Actor(DELEGATE, app="payroll"))
     assert (unlocked.state, unlocked.locked_by, unlocked.reason) == (State.APPROVED, None, "a mistake")
 
@@ -244,7 +248,7 @@ GOOD = Hours(MONDAY, "a", 1)
 def test_each_wrong_field_of_hours_is_named(hours: Hours, field: str) -> None:
     with pytest.raises(InvalidField) as refused:
         check_hours(hours)
-    assert [one.field for one in refused.value.fields] == [field]
+    assert [error.field for error in refused.value.fields] == [field]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +272,7 @@ def test_good_hours_pass(hours: Hours) -> None:
 def test_a_week_begins_on_a_monday_in_a_zone_that_there_is(start: date, zone: str, field: str) -> None:
     with pytest.raises(InvalidField) as refused:
         check_week(start, zone)
-    assert [one.field for one in refused.value.fields] == [field]
+    assert [error.field for error in refused.value.fields] == [field]
 
 
 def test_a_day_belongs_to_the_week_of_its_monday() -> None:

@@ -60,7 +60,7 @@ def wrong(rows: Rows) -> list[tuple[int | None, str | None]]:
     return [(rows.line(index), fault.field) for index in rows.faults for fault in rows.faults[index]]
 
 
-def refused(file: bytes | str) -> list[tuple[str, str]]:
+def file_errors(file: bytes | str) -> list[tuple[str, str]]:
     """Why a CSV file cannot be read."""
     with pytest.raises(InvalidField) as error:
         csv(file)
@@ -86,7 +86,7 @@ def test_a_row_without_an_end_is_a_row_and_empty_lines_are_none() -> None:
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_other_separators_than_commas_are_named(separator: str) -> None:
-    ((where, why),) = refused(HEADER.replace(",", separator))
+    ((where, why),) = file_errors(HEADER.replace(",", separator))
     assert (where, "commas" in why) == ("header", True)
 
 
@@ -108,7 +108,7 @@ def test_semicolons_under_a_good_header_are_named_with_their_line() -> None:
     ],
 )
 def test_a_wrong_header_names_its_columns(header: str, fields: list[str]) -> None:
-    assert [where for where, _ in refused(header)] == fields
+    assert [where for where, _ in file_errors(header)] == fields
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_a_wrong_header_names_its_columns(header: str, fields: list[str]) -> Non
     ],
 )
 def test_what_makes_a_file_unreadable_is_named_with_its_line(file: bytes | str, where: str) -> None:
-    assert [where for where, _ in refused(file)] == [where]
+    assert [where for where, _ in file_errors(file)] == [where]
 
 
 def test_a_quote_that_stays_open_over_empty_lines_ends_the_file_where_a_row_would_be_too_long() -> None:
-    ((where, why),) = refused(HEADER + GOOD + '"' + "\n" * (MAX_LINE_BYTES + 1))
+    ((where, why),) = file_errors(HEADER + GOOD + '"' + "\n" * (MAX_LINE_BYTES + 1))
     assert (where, why) == ("line 3", f"begins a row of more than {MAX_LINE_BYTES} characters")
 
 
