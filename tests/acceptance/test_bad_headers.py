@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_unexpected")
 @pytest.mark.parametrize(
     "tag", ["7", "'7'", '"7', '7"', '"7"x', '""7""', '"é"', '"7","', "W/7", 'w/"7"', "*,*", '"' + "7" * 600 + '"']
 )
-async def test_a_malformed_if_match_is_told(callers: Callers, tag: str) -> None:
+async def test_a_malformed_if_match_is_refused(callers: Callers, tag: str) -> None:
     ana = await callers("ana")
     sheet = (await draft(ana)).json()["id"]
 
@@ -63,7 +63,7 @@ async def test_credentials_are_given_once_and_in_the_header(callers: Callers) ->
     "value",
     ["Bearer", "Basic YTpi", "bearer  x", "Bearer a b", "Bearer ü", "Token x", "", "Bearer " + "a" * 20_000],
 )
-async def test_an_authorization_header_that_holds_no_token_is_told(callers: Callers, value: str) -> None:
+async def test_an_authorization_header_without_a_token_is_refused(callers: Callers, value: str) -> None:
     header = {"Authorization": value}
 
     answer = await callers.nobody().send("GET", "/v1/me", headers=header)

@@ -88,14 +88,14 @@ async def test_a_wrong_field_is_named(callers: Callers, content: bytes, field: s
     assert fields(await raw(await callers("ana"), content)) == [field]
 
 
-async def test_a_missing_body_is_told(callers: Callers) -> None:
+async def test_a_missing_body_is_refused(callers: Callers) -> None:
     answer = await (await callers("ana")).post(SHEETS)
 
     assert fields(answer) == ["body"]
     assert answer.json()["fields"][0]["message"] == "is missing"
 
 
-async def test_every_wrong_field_is_told_in_words_that_say_what_is_wanted(callers: Callers) -> None:
+async def test_every_wrong_field_is_reported_with_what_is_expected(callers: Callers) -> None:
     content = b'{"period_start":"today","time_zone":7,"owner":1}'
     answer = await raw(await callers("ana"), content)
     assert [(field["field"], field["message"]) for field in answer.json()["fields"]] == [
@@ -133,7 +133,7 @@ async def test_every_wrong_field_is_told_in_words_that_say_what_is_wanted(caller
         ({"uploader": "payroll-import"}, "uploader"),
     ],
 )
-async def test_a_wrong_entry_is_told_by_field_and_changes_nothing(
+async def test_a_wrong_entry_is_reported_by_field_and_changes_nothing(
     callers: Callers, change: dict[str, object], field: str
 ) -> None:
     ana = await callers("ana")

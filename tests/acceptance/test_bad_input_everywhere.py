@@ -122,7 +122,7 @@ def is_explained(answer: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), WITH_BODY)
-async def test_every_field_of_every_body_refuses_what_the_document_forbids_by_its_name(
+async def test_every_field_of_every_body_refuses_by_name_what_the_document_forbids(
     callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
     caller, kind = await somebody(callers, operation), str(json_kind(operation))
@@ -222,7 +222,7 @@ async def test_no_file_is_our_fault(
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), WITH_PARAMETERS)
-async def test_every_parameter_refuses_what_the_document_forbids_by_its_name(
+async def test_every_parameter_refuses_by_name_what_the_document_forbids(
     callers: Callers, method: str, path: str, operation: dict[str, Any]
 ) -> None:
     caller, kind = await somebody(callers, operation), json_kind(operation)

@@ -91,7 +91,7 @@ async def test_a_proof_is_good_once_and_a_change_is_not_made_twice(carl: BoundCa
     problem(await carl.send("POST", SHEETS, body, proof=proof), 401, "invalid-dpop-proof")
 
 
-async def test_a_nonce_that_was_offered_is_taken_and_one_that_was_not_is_answered_with_a_new_one(
+async def test_an_offered_nonce_is_accepted_and_another_one_is_answered_with_a_new_nonce(
     carl: BoundCaller,
 ) -> None:
     nonce = (await carl.send("GET", "/v1/me")).headers["DPoP-Nonce"]

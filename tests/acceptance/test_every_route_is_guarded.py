@@ -144,9 +144,7 @@ async def test_without_a_token_there_is_a_challenge(
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), GUARDED)
-async def test_a_token_that_is_none_is_refused(
-    callers: Callers, method: str, path: str, operation: dict[str, Any]
-) -> None:
+async def test_an_invalid_token_is_refused(callers: Callers, method: str, path: str, operation: dict[str, Any]) -> None:
     answer = await send(callers.bearer_of("abc.def.ghi"), method, path, operation)
 
     problem(answer, 401, "invalid-token")

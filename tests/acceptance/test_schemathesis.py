@@ -131,7 +131,7 @@ def check_answer(
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_the_service_does_what_its_document_says_for_whoever_has_rights(
+def test_the_service_follows_its_document_for_callers_with_rights(
     described: Any, tokens: dict[str, str], method: str, path: str
 ) -> None:
     modes = {GenerationMode.POSITIVE: EXAMPLES, GenerationMode.NEGATIVE: EXAMPLES}
@@ -141,7 +141,7 @@ def test_the_service_does_what_its_document_says_for_whoever_has_rights(
 
 @pytest.mark.parametrize("who", ["ben", "payroll-import"])
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_the_service_does_what_its_document_says_for_whoever_has_few_rights(
+def test_the_service_follows_its_document_for_callers_with_few_rights(
     described: Any, tokens: dict[str, str], method: str, path: str, who: str
 ) -> None:
     modes = {GenerationMode.POSITIVE: FEW, GenerationMode.NEGATIVE: FEW}
@@ -152,7 +152,7 @@ def test_the_service_does_what_its_document_says_for_whoever_has_few_rights(
 @pytest.mark.parametrize(
     ("method", "path"), [operation for operation in OPERATIONS if "{timesheet_id}" in str(operation.values[1])]
 )
-async def test_the_service_does_what_its_document_says_of_sheets_that_are_there(
+async def test_the_service_follows_its_document_for_existing_sheets(
     described: Any, callers: Callers, tokens: dict[str, str], method: str, path: str
 ) -> None:
     make = submitted if path.rsplit("/", 1)[1] in {"approve", "reject", "withdraw"} else draft

@@ -193,7 +193,7 @@ async def test_what_the_policy_denies_is_no_matter_of_scope(callers: Callers) ->
     problem(await ana.get(f"{SHEETS}/{sheet.json()['id']}"), 404, "not-found")
 
 
-async def test_a_stronger_sign_in_is_asked_for_and_the_refusal_is_recorded(callers: Callers) -> None:
+async def test_a_stronger_sign_in_is_required_and_the_refusal_is_recorded(callers: Callers) -> None:
     paula, mia, ana = await callers("paula"), await callers("mia"), await callers("ana")
     text = without_rule("approve-team")
     row = "p, allow, manager, approve, submitted, timesheet, approve:timesheets, {}, approve-team"

@@ -126,7 +126,7 @@ async def test_an_algorithm_is_bound_to_its_key_as_rfc_8725_section_3_1_asks() -
         await tokens.verify(bearer(sign(header(alg="PS256"), claims())))
 
 
-async def test_the_example_of_rfc_9068_is_taken_within_its_time() -> None:
+async def test_the_example_of_rfc_9068_is_accepted_within_its_time() -> None:
     name = "https://authorization-server.example.com/"
     example = {
         "iss": name,

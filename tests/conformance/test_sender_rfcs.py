@@ -88,7 +88,7 @@ def test_the_hash_of_the_access_token_is_that_of_rfc_9449_section_7_1() -> None:
     assert digest64(RFC9449_TOKEN) == RFC9449_ATH
 
 
-async def test_the_proof_of_rfc_9449_figure_12_is_taken_for_its_request_alone() -> None:
+async def test_the_proof_of_rfc_9449_figure_12_is_accepted_only_for_its_request() -> None:
     request = RequestCredentials((), (RFC9449_PROOF,), "GET", RFC9449_URL)
     await proofs().check(request, RFC9449_TOKEN, RFC9449_JKT)
     for method, url in (("POST", RFC9449_URL), ("GET", RFC9449_URL + "/other"), ("GET", "https://other.example/")):

@@ -43,7 +43,7 @@ def test_no_other_curve_stands_for_ed25519(crv: str) -> None:
     assert read_jwk_set(jwks({**RFC8037_KEY, "crv": crv}), ["EdDSA", "Ed25519"]).keys == ()
 
 
-async def test_the_name_of_rfc_9864_is_taken_and_a_key_that_names_an_algorithm_serves_that_one_alone() -> None:
+async def test_the_name_of_rfc_9864_is_accepted_and_a_key_with_an_algorithm_serves_only_that_one() -> None:
     both = issuer(algorithms=frozenset({"Ed25519", "EdDSA"}))
     for named in ("Ed25519", "EdDSA"):
         tokens = verifier(both, body=jwks(jwk(ed_key(), "ed-1", alg=named)))
@@ -57,7 +57,7 @@ async def test_the_name_of_rfc_9864_is_taken_and_a_key_that_names_an_algorithm_s
                 assert caught.value.cause == "unknown-key"
 
 
-async def test_the_active_example_of_rfc_7662_is_taken_within_its_time_and_the_inactive_one_is_not() -> None:
+async def test_the_active_example_of_rfc_7662_is_accepted_within_its_time_and_the_inactive_one_is_not() -> None:
     class FakeIntrospector:
         answer: dict[str, object] = RFC7662_ACTIVE
 

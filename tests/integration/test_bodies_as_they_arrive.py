@@ -91,9 +91,7 @@ async def test_a_scope_without_the_role_is_not_enough_to_have_something_large_re
     assert (exchange.status, exchange.taken_before) == (403, 0)
 
 
-async def test_a_person_is_told_that_uploads_are_for_clients_before_anything_is_read(
-    house: House, running: InProcess
-) -> None:
+async def test_an_upload_by_a_person_is_refused_before_anything_is_read(house: House, running: InProcess) -> None:
     for kind in (JSON, CSV):
         exchange = sending(running, "/v1/uploads", kind, of(b"nonsense"), scope="batch:upload")
         await exchange.run()
@@ -117,7 +115,7 @@ class Piece(bytes):
         type(self).alive -= 1
 
 
-async def test_a_file_is_read_in_pieces_and_none_is_kept(house: House, running: InProcess) -> None:
+async def test_a_file_is_read_in_pieces_that_are_not_kept(house: House, running: InProcess) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for number in range(40):
             yield Piece(
@@ -168,7 +166,7 @@ async def test_a_body_that_trickles_is_cut_off_though_it_never_stops(
     assert exchange.status == 408
 
 
-async def test_who_sends_slowly_keeps_nobody_else_out(house: House, running: InProcess) -> None:
+async def test_a_slow_sender_does_not_block_others(house: House, running: InProcess) -> None:
     await house.owner.execute(
         "INSERT INTO importer_grant (id, client_id, team_id, valid_from)"
         " SELECT gen_random_uuid(), 'other-import', team_id, valid_from FROM importer_grant LIMIT 1"
@@ -189,7 +187,7 @@ async def test_who_sends_slowly_keeps_nobody_else_out(house: House, running: InP
     assert [upload.status for upload in slow] == [200] * 3
 
 
-async def test_no_client_has_every_turn_and_each_is_told_for_what_it_waits() -> None:
+async def test_no_client_takes_every_turn_and_each_learns_what_it_waits_for() -> None:
     turns = UploadTurns(3, each=2, timeout=0.01)
     async with turns.take("a"), turns.take("a"), turns.take("b"):
         with pytest.raises(TryLater, match=FULL_FOR_ONE):

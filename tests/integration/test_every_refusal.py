@@ -210,7 +210,7 @@ async def test_each_refusal_that_the_decision_finds_is_raised(cause: str, house:
     assert (caught.value.cause, caught.value.public) == (cause, refusals.SENTENCES[cause])
 
 
-async def test_what_is_right_in_every_case_is_taken(redis_url: str) -> None:
+async def test_correct_values_are_accepted_in_every_case(redis_url: str) -> None:
     await answer(Sent(good_token()), redis_url)
     await answer(proving(), redis_url)
     await answer(replace(proving(), dpop_required=True), redis_url)

@@ -141,7 +141,7 @@ def answer_jwt(key: Any = None, typ: str = "token-introspection+jwt", **changes:
     return sign(head, {name: value for name, value in content.items() if value is not ABSENT}, key)
 
 
-async def test_a_signed_answer_is_verified_and_its_content_taken() -> None:
+async def test_a_signed_answer_is_verified_and_its_content_used() -> None:
     async with desk(ok(answer_jwt(), f"Content-Type: {TYPE}"), SIGNED) as (here, asking):
         assert await asking.introspect(b"opaque") == {"active": True}
     assert here.questions[0].headers["accept"] == TYPE
@@ -196,7 +196,7 @@ async def test_what_the_issuer_does_not_clearly_say_lets_no_token_in(changes: di
         assert caught.value.cause == cause
 
 
-async def test_an_opaque_token_is_asked_about_once_and_a_jwt_never() -> None:
+async def test_an_opaque_token_is_introspected_once_and_a_jwt_never() -> None:
     async with site() as here, verifier(here) as tokens:
         here.answers.update({PATH: answer_with(**active()), "/jwks": ok(good_jwks())})
         for _ in range(3):

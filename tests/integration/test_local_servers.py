@@ -219,7 +219,7 @@ def test_the_port_is_kept_for_the_next_start(tmp_path: Path) -> None:
         assert server.port == port
 
 
-def test_a_taken_port_gives_the_next_free_one() -> None:
+def test_if_a_port_is_taken_the_next_free_one_is_used() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert free_port(taken.getsockname()[1]) > taken.getsockname()[1]
 
@@ -310,7 +310,7 @@ def test_root_without_namespaces_runs_postgres_as_nobody(open_place: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must become somebody else")
-def test_root_is_told_what_to_do_when_nobody_cannot_enter(tmp_path: Path) -> None:
+def test_root_learns_what_to_do_if_the_user_nobody_cannot_enter(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     with pytest.raises(LocalServerFailed, match="Start as an ordinary user, or move this folder"):
         start(tmp_path / "closed" / "state", root_method="nobody")

@@ -47,7 +47,9 @@ async def test_a_lead_sees_the_teams_that_they_lead_by_name(house: House, runnin
 
 @pytest.mark.parametrize("roles", [[], ["manager"], ["administrator"], ["auditor"], ["policy-author"]])
 @pytest.mark.parametrize("scope", ["", "read:timesheets", ALL])
-async def test_what_one_may_is_what_requests_are_answered(running: InProcess, roles: list[str], scope: str) -> None:
+async def test_the_capabilities_agree_with_the_answers_to_requests(
+    running: InProcess, roles: list[str], scope: str
+) -> None:
     token = running.token(roles=roles, scope=scope)
     me = (await running.send("GET", "/v1/me", token)).json()
     may: dict[tuple[str, str], dict[str, Any]] = {(entry["kind"], entry["action"]): entry for entry in me["may"]}
@@ -59,7 +61,7 @@ async def test_what_one_may_is_what_requests_are_answered(running: InProcess, ro
             assert answer.json()["required_scope"] == may[asked]["scopes"]
 
 
-async def test_a_client_for_itself_leads_nobody_and_is_told_what_it_may(running: InProcess) -> None:
+async def test_a_client_for_itself_leads_no_team_and_has_capabilities(running: InProcess) -> None:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
     found = (await running.send("GET", "/v1/me", token)).json()
     assert (found["kind"], found["person"], found["teams_led"]) == ("client", None, [])

@@ -69,7 +69,7 @@ def refused_by_admission(answer: httpx.Response) -> bool:
     )
 
 
-async def test_while_the_database_is_slow_everybody_is_answered_and_what_was_admitted_succeeds(
+async def test_with_a_slow_database_every_caller_is_answered_and_admitted_requests_succeed(
     house: House, small: InProcess
 ) -> None:
     token = small.token()
@@ -146,9 +146,7 @@ async def test_who_sends_a_body_slowly_holds_no_slot(small: InProcess) -> None:
     assert small.frame.load()[:2] == (0, 0)
 
 
-async def test_a_body_that_nobody_reads_is_taken_so_that_the_connection_can_go_on(
-    house: House, small: InProcess
-) -> None:
+async def test_an_unread_body_is_discarded_so_that_the_connection_can_be_reused(house: House, small: InProcess) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b" " * 100
@@ -195,7 +193,7 @@ async def test_refusals_are_logged_with_their_number_and_not_one_by_one(house: H
     assert len([line for line in lines if line["event"] == "request"]) == READS
 
 
-async def test_who_gets_no_connection_while_others_do_is_told_of_overload_and_not_of_a_dead_database(
+async def test_a_caller_without_connection_gets_overload_while_others_have_one(
     house: House,
 ) -> None:
     database = Database(house.log_database.url("app"), size=1, timeout=0.5)
@@ -212,7 +210,7 @@ async def test_who_gets_no_connection_while_others_do_is_told_of_overload_and_no
     assert {type(failure) for failure in failures} == {Overloaded}
 
 
-async def test_who_gets_no_connection_and_nobody_else_does_either_is_told_that_the_database_does_not_answer(
+async def test_a_caller_without_connection_gets_database_unavailable_if_no_other_caller_has_one(
     house: House,
 ) -> None:
     database = Database(house.log_database.url("app"), size=1, timeout=0.2)
@@ -224,6 +222,6 @@ async def test_who_gets_no_connection_and_nobody_else_does_either_is_told_that_t
     await database.close()
 
 
-def test_a_refusal_says_what_other_problems_say() -> None:
+def test_a_refusal_has_the_members_of_other_problems() -> None:
     told: dict[str, Any] = json.loads(_BODY % b"x")
     assert set(told) == {"type", "title", "status", "detail", "request_id"}

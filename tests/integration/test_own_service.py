@@ -41,7 +41,7 @@ class Stranger:
         writer.close()
 
 
-async def test_a_service_of_another_name_is_not_taken_for_ours(tmp_path: Path) -> None:
+async def test_a_service_with_another_name_is_not_mistaken_for_ours(tmp_path: Path) -> None:
     child = await asyncio.create_subprocess_exec("sleep", "600")
     stranger = Stranger("another start")
     try:

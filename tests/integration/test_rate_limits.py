@@ -36,7 +36,7 @@ async def limited(house: House, issuer: str, redis_url: str) -> AsyncIterator[In
         yield running
 
 
-async def test_a_person_through_a_client_has_a_limit_and_hears_how_much_is_left(limited: InProcess) -> None:
+async def test_a_person_with_a_client_has_a_limit_and_learns_what_remains(limited: InProcess) -> None:
     token = limited.token()
     for used in range(1, 11):
         answer = await limited.send("GET", "/v1/me", token)

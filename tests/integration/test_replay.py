@@ -80,7 +80,7 @@ async def test_only_digests_are_kept_and_each_for_a_bounded_time(redis_url: str)
     assert lives[0] <= 1
 
 
-async def test_a_use_is_forgotten_when_no_proof_could_be_taken_any_more(redis_url: str) -> None:
+async def test_a_used_proof_is_dropped_when_it_could_not_be_accepted_any_more(redis_url: str) -> None:
     async with replica(redis_url) as store:
         assert await store.add("thumbprint", "short", 0)
         assert not await store.add("thumbprint", "short", 0)
@@ -88,7 +88,7 @@ async def test_a_use_is_forgotten_when_no_proof_could_be_taken_any_more(redis_ur
         assert await store.add("thumbprint", "short", 0)
 
 
-async def test_while_redis_is_down_no_proof_is_judged_and_afterwards_all_are(tmp_path: Path) -> None:
+async def test_no_proof_is_checked_while_redis_is_down_and_all_are_afterwards(tmp_path: Path) -> None:
     redis = start_redis(tmp_path, preferred_port=0)
     port = redis.port
     async with replica(redis.url) as store:

@@ -32,7 +32,7 @@ async def traces(house: House) -> list[int]:
     return [await house.count(table) for table in ("person", "person_link", "audit_record")]
 
 
-async def test_a_revoked_subject_whom_nobody_knows_yet_stays_unknown(house: House, running: InProcess) -> None:
+async def test_a_revoked_unknown_subject_stays_unknown(house: House, running: InProcess) -> None:
     await revoke(house, RevocationKind.SUBJECT, "auth0|eve", running.issuer)
     before = await traces(house)
     answer = await running.send("GET", "/v1/me", running.token(sub="auth0|eve"))

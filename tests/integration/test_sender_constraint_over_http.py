@@ -53,7 +53,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].removeprefix("urn:timewarden:problem:")
 
 
-async def test_a_bound_token_with_a_proof_is_taken_once_each(running: InProcess) -> None:
+async def test_a_bound_token_is_accepted_once_with_each_proof(running: InProcess) -> None:
     token = running.token(cnf=BY_KEY)
     proof = KEY.proof("GET", ME, token)
     good = await ask(running, token, proof)
@@ -73,7 +73,7 @@ async def test_a_head_needs_a_proof_for_a_head(running: InProcess) -> None:
         assert (await running.send("HEAD", "/v1/me", headers=headers)).status_code == status
 
 
-async def test_a_proof_with_the_offered_nonce_is_taken_whatever_the_clients_clock_says(running: InProcess) -> None:
+async def test_a_proof_with_the_offered_nonce_is_accepted_at_any_client_time(running: InProcess) -> None:
     token = running.token(cnf=BY_KEY)
     late = await ask(running, token, KEY.proof("GET", ME, token, iat=1_600_000_000))
     assert problem(late) == (401, "invalid-dpop-proof")
@@ -130,7 +130,7 @@ async def test_an_unbound_token_under_dpop_is_refused(running: InProcess) -> Non
     assert answer.headers["WWW-Authenticate"].startswith("DPoP ")
 
 
-async def test_the_target_is_what_is_configured_and_never_the_host_header(running: InProcess) -> None:
+async def test_the_target_is_the_configured_url_and_never_the_host_header(running: InProcess) -> None:
     token = running.token(cnf=BY_KEY)
     for url in ("http://testserver/v1/me", "https://attacker.example/v1/me"):
         host = url.split("/")[2]
@@ -187,7 +187,7 @@ async def test_the_metadata_say_how_tokens_may_be_bound(house: House, issuer: st
         assert problem(await ask(plain, token, KEY.proof("GET", ME, token))) == (401, "invalid-token")
 
 
-async def test_where_dpop_is_required_bearer_is_neither_offered_nor_taken(
+async def test_bearer_is_neither_offered_nor_accepted_if_dpop_is_required(
     house: House, issuer: str, redis_url: str
 ) -> None:
     async with api(house, issuer, redis_url=redis_url, dpop_required=True) as running:

@@ -52,7 +52,7 @@ async def closed_by_the_server(wires: list[Wire]) -> list[bytes]:
         return await asyncio.gather(*(reader.read() for reader, _ in wires))
 
 
-async def test_two_thousand_silent_connections_lock_nobody_out_and_are_closed(
+async def test_two_thousand_silent_connections_do_not_lock_others_out_and_are_closed(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
     async with served(house.log_database.url("app"), issuer, tmp_path, IDLE_TIMEOUT="8") as service:

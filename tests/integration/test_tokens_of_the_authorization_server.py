@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_people_and_machines_are_told_apart_and_another_audience_refuses_them(tmp_path: Path) -> None:
+async def test_people_and_clients_are_distinguished_and_another_audience_refuses_them(tmp_path: Path) -> None:
     url, held = held_issuer()
     async with running(url, AUDIENCE, tmp_path, listener=held):
         signed_in = await authorization_code_token(url, "ana", PEOPLE["ana"].password, "hours-app", ["read:timesheets"])

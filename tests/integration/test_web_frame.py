@@ -59,7 +59,7 @@ async def test_an_audience_without_a_path_has_its_metadata_in_one_place(house: H
         assert (await running.send("GET", "/v1/me")).headers["WWW-Authenticate"].count(f'{METADATA}"') == 1
 
 
-async def test_a_preflight_needs_no_token_and_names_what_may_be_sent(running: InProcess) -> None:
+async def test_a_preflight_needs_no_token_and_lists_the_allowed_headers(running: InProcess) -> None:
     asked = {
         "Origin": APP,
         "Access-Control-Request-Method": "PUT",
@@ -97,7 +97,7 @@ async def test_options_needs_no_token_and_tells_the_methods_alone(
         assert (await running.send("OPTIONS", "/v1/nothing", headers=headers)).status_code == 404
 
 
-async def test_another_origin_is_told_nothing_of_itself(running: InProcess) -> None:
+async def test_another_origin_gets_no_cors_headers(running: InProcess) -> None:
     for method in ("GET", "OPTIONS"):
         headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}
         answer = await running.send(method, "/v1/me", headers=headers)
@@ -126,7 +126,7 @@ async def test_the_documents_alone_may_be_kept(running: InProcess, path: str) ->
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_without_https_no_browser_is_told_to_insist_on_it(house: House, issuer: str) -> None:
+async def test_without_https_there_is_no_strict_transport_security(house: House, issuer: str) -> None:
     async with api(house, issuer, public_url="http://127.0.0.1:8080") as running:
         assert "Strict-Transport-Security" not in (await running.send("GET", "/v1/me")).headers
 
@@ -143,7 +143,7 @@ async def test_without_https_no_browser_is_told_to_insist_on_it(house: House, is
         ("owner=" + "x" * 65, "query.owner", "must be a text of at most 64 characters"),
     ],
 )
-async def test_a_parameter_that_is_wrong_says_what_is_wanted(
+async def test_the_problem_of_a_wrong_parameter_says_what_is_expected(
     running: InProcess, query: str, field: str, message: str
 ) -> None:
     answer = await running.send("GET", f"/v1/timesheets?{query}", running.token())
@@ -151,7 +151,7 @@ async def test_a_parameter_that_is_wrong_says_what_is_wanted(
 
 
 @pytest.mark.parametrize("kind", ["text/csv; charset=latin-1", 'text/csv;charset="utf-16"', "text/csv; CHARSET=x"])
-async def test_text_of_another_charset_is_refused_wherever_it_is_taken(running: InProcess, kind: str) -> None:
+async def test_text_of_another_charset_is_refused_on_every_route(running: InProcess, kind: str) -> None:
     token = running.token(scope="manage:directory batch:upload")
     for path in ("/v1/directory/import", "/v1/uploads"):
         answer = await running.send("POST", path, token, headers={"Content-Type": kind, "Content-Length": "4"})
@@ -182,7 +182,7 @@ async def test_a_head_is_the_answer_of_a_get_without_its_body(house: House, runn
         assert records[0] == records[1]
 
 
-async def test_a_head_of_what_only_takes_changes_says_what_it_takes(running: InProcess) -> None:
+async def test_a_head_of_a_route_without_get_lists_its_methods(running: InProcess) -> None:
     answer = await running.send("HEAD", "/v1/uploads", running.token())
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     other = await running.send("DELETE", "/v1/me", running.token())

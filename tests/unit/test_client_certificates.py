@@ -112,7 +112,7 @@ def test_a_header_needs_a_name_and_proxies_that_are_addresses(header: str, proxi
         ClientCertificates(header, proxies)
 
 
-def test_what_strangers_send_is_counted_and_told_once_a_minute_without_its_content() -> None:
+def test_headers_of_untrusted_peers_are_counted_and_logged_once_a_minute_without_content() -> None:
     held = certificates()
     with structlog.testing.capture_logs() as lines:
         for _ in range(50):

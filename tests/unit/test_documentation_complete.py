@@ -299,7 +299,7 @@ def test_no_field_with_words_of_the_code_is_any_text() -> None:
     assert {name for name, example in texts.items() if example in words} - FREE == set()
 
 
-def test_what_a_request_may_leave_null_is_what_the_service_takes_as_null() -> None:
+def test_the_nullable_fields_of_requests_are_those_that_the_service_accepts_as_null() -> None:
     for shape in shapes():
         if not shape.__struct_config__.forbid_unknown_fields:
             continue
@@ -384,7 +384,7 @@ def test_what_may_be_a_file_is_documented_in_all_its_media_types() -> None:
 
 
 @pytest.mark.parametrize("judging", [False, True])
-def test_the_pattern_of_if_match_takes_what_the_service_takes(*, judging: bool) -> None:
+def test_the_pattern_of_if_match_accepts_the_same_values_as_the_service(*, judging: bool) -> None:
     (path, method) = (
         ("/v1/timesheets/{timesheet_id}/approve", "post") if judging else ("/v1/timesheets/{timesheet_id}", "delete")
     )

@@ -253,7 +253,7 @@ def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: 
                 jsonschema_rs.validator_for(with_parts(whole, schema)).validate(json.loads(body))
 
 
-def test_files_stand_on_the_page_as_they_are_and_choices_are_told(whole: dict[str, Any]) -> None:
+def test_the_page_shows_files_unchanged_and_lists_choices(whole: dict[str, Any]) -> None:
     article = render_page(whole, STYLE).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
     assert "<pre>owner,day,project,minutes,external_ref\n" in article
     assert "<code>together</code> or <code>per-row</code>" in article
@@ -341,7 +341,7 @@ async def anybody() -> AsyncIterator[httpx.AsyncClient]:
         ("", False),
     ],
 )
-async def test_document_and_page_are_compressed_for_those_who_take_it(
+async def test_document_and_page_are_compressed_for_clients_that_accept_it(
     anybody: httpx.AsyncClient, path: str, accepted: str, *, zipped: bool
 ) -> None:
     async with anybody.stream("GET", path, headers={"Accept-Encoding": accepted}) as answer:

@@ -71,7 +71,7 @@ async def cause_of(*headers: bytes, key: str = KEY.thumbprint, kind: type[Unauth
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
-async def test_a_good_proof_is_taken_with_each_algorithm(alg: str) -> None:
+async def test_a_good_proof_is_accepted_with_each_algorithm(alg: str) -> None:
     key = proof_key(alg)
     await check(key.proof("GET", URL, TOKEN), key=key)
 
@@ -226,7 +226,7 @@ def test_only_asymmetric_algorithms_can_be_configured(algorithms: tuple[str, ...
         "https://api.example/v1/./x/../timesheets",
     ],
 )
-async def test_another_spelling_of_the_same_target_is_taken(htu: str) -> None:
+async def test_another_spelling_of_the_same_url_is_accepted(htu: str) -> None:
     await check(make_proof(htu=htu))
 
 
@@ -243,7 +243,7 @@ async def test_a_proof_is_not_good_for_longer(age: int) -> None:
         await check(make_proof(iat=now - age), clock=lambda: now)
 
 
-async def test_a_proof_is_good_once_for_its_key_and_remembered_for_as_long_as_it_could_be_taken() -> None:
+async def test_a_proof_can_be_used_once_and_is_stored_for_as_long_as_it_could_be_accepted() -> None:
     uses = Remembered()
     proof = make_proof()
     await check(proof, uses)

@@ -77,7 +77,9 @@ async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(heade
 
 @settings(max_examples=example_count(150, uncut=300))
 @given(st.sampled_from(["jti", "htm", "htu", "iat", "ath", "nonce", "exp", "nbf", "other"]), json_values)
-async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(name: str, value: object) -> None:
+async def test_a_claim_with_any_json_value_is_accepted_or_refused_without_another_error(
+    name: str, value: object
+) -> None:
     key = KEYS["ES256"]
     with contextlib.suppress(*REFUSALS):
         await check("ES256", key.sign(key.header(), proof_claims("GET", URL, TOKEN, **{name: value})))
@@ -88,7 +90,9 @@ async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(n
     st.sampled_from(["alg", "typ", "jwk", "kid", "crit", "other"]),
     json_values | st.dictionaries(st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "alg", "use"]), json_values),
 )
-async def test_a_header_member_of_any_json_value_is_taken_or_refused_in_an_orderly_way(name: str, value: Any) -> None:
+async def test_a_header_member_with_any_json_value_is_accepted_or_refused_without_another_error(
+    name: str, value: Any
+) -> None:
     key = KEYS["ES256"]
     with contextlib.suppress(*REFUSALS):
         await check("ES256", key.sign(key.header(**{name: value}), proof_claims("GET", URL, TOKEN)))
@@ -96,7 +100,7 @@ async def test_a_header_member_of_any_json_value_is_taken_or_refused_in_an_order
 
 @settings(max_examples=example_count(150, uncut=300))
 @given(st.sampled_from(sorted(KEYS)), st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "use"]), json_values)
-async def test_a_key_with_a_member_of_any_json_value_is_taken_or_refused_in_an_orderly_way(
+async def test_a_key_with_any_json_value_as_a_member_is_accepted_or_refused_without_another_error(
     alg: str, name: str, value: object
 ) -> None:
     key = KEYS[alg]

@@ -47,7 +47,7 @@ def opaque(says: Says, *, subject_optional: bool) -> OpaqueTokens:
     return OpaqueTokens(issuer(introspection=asked), says, clock=lambda: float(NOW))
 
 
-async def test_a_token_that_names_nobody_is_its_clients_own_where_the_issuer_leaves_the_subject_out() -> None:
+async def test_a_token_without_subject_is_the_clients_own_if_the_issuer_allows_it() -> None:
     asker = (await opaque(Says(), subject_optional=True).introspect(b"token")).principal
     assert (asker.kind, asker.client, asker.subject) == (PrincipalKind.CLIENT, "payroll-import", "payroll-import")
 
@@ -62,9 +62,7 @@ async def test_a_token_that_names_nobody_is_its_clients_own_where_the_issuer_lea
         ({"sub": 7}, True),
     ],
 )
-async def test_otherwise_a_token_that_names_nobody_is_refused(
-    changed: dict[str, Any], *, subject_optional: bool
-) -> None:
+async def test_otherwise_a_token_without_subject_is_refused(changed: dict[str, Any], *, subject_optional: bool) -> None:
     with pytest.raises(InvalidToken) as refused:
         await opaque(Says(**changed), subject_optional=subject_optional).introspect(b"token")
     assert refused.value.cause == "subject"

@@ -108,7 +108,7 @@ async def test_an_audience_may_be_absent_only_where_that_is_configured() -> None
     assert await cause_of(active(aud="https://other.example"), lenient) == "audience"
 
 
-async def test_a_token_whose_age_is_not_told_counts_as_older_than_any_revocation() -> None:
+async def test_a_token_without_issue_time_counts_as_older_than_any_revocation() -> None:
     assert (await asking(Desk(active(iat=ABSENT))).verify(bearer("opaque"))).issued_at == 0
 
 
@@ -172,7 +172,7 @@ async def test_a_denial_is_remembered_briefly_and_boundedly() -> None:
     assert len(tokens._opaque._denied) == MAX_DENIED_TOKENS
 
 
-async def test_an_issuer_that_cannot_be_asked_leaves_the_token_unjudged_and_nothing_remembered() -> None:
+async def test_nothing_is_cached_when_the_issuer_does_not_answer() -> None:
     desk = Desk(None)
     tokens = asking(desk)
     for _ in range(2):
@@ -183,7 +183,7 @@ async def test_an_issuer_that_cannot_be_asked_leaves_the_token_unjudged_and_noth
     assert desk.asked == 3
 
 
-async def test_a_hundred_requests_with_one_token_ask_once_and_too_many_tokens_are_not_asked_about() -> None:
+async def test_a_hundred_requests_with_one_token_cause_one_introspection_and_their_number_is_bounded() -> None:
     desk = Desk(active())
     desk.gate = asyncio.Event()
     tokens = asking(desk)
@@ -223,7 +223,7 @@ async def test_a_flood_of_unknown_tokens_leaves_questions_about_tokens_that_were
     await tokens.close()
 
 
-async def test_a_good_token_is_asked_about_once_in_a_while_while_its_issuer_fails() -> None:
+async def test_a_valid_token_is_introspected_once_per_pause_while_its_issuer_fails() -> None:
     clock = [float(NOW)]
     desk = Desk(active(exp=NOW + 600))
     tokens = asking(desk, clock=lambda: clock[0])

@@ -43,7 +43,7 @@ async def test_long_work_takes_turns() -> None:
     assert done == ["a", "a", "b", "a", "b", "b"]
 
 
-async def test_work_that_is_cancelled_while_it_rests_holds_up_nobody_behind_it() -> None:
+async def test_work_that_is_cancelled_while_it_waits_does_not_block_other_work() -> None:
     done: list[str] = []
     first = asyncio.create_task(finish(steps("first", 50, done)))
     second = asyncio.create_task(finish(steps("second", 3, done)))

@@ -27,7 +27,7 @@ def test_a_weak_tag_never_matches_because_the_comparison_is_strong() -> None:
 
 
 @pytest.mark.parametrize("headers", [[], [""], ["   "], [","], [" , ", ""]])
-def test_without_a_tag_the_caller_is_asked_for_one(headers: list[str]) -> None:
+def test_without_a_tag_a_precondition_is_required(headers: list[str]) -> None:
     with pytest.raises(PreconditionRequired):
         parse_if_match(headers)(7)
 

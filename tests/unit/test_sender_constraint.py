@@ -46,7 +46,7 @@ GOOD: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("scheme", "cnf"), GOOD.values(), ids=GOOD)
-async def test_what_is_proved_is_taken(scheme: str, cnf: dict[str, object]) -> None:
+async def test_proved_possession_is_accepted(scheme: str, cnf: dict[str, object]) -> None:
     await constraint()(scheme, TOKEN, cnf, request())
 
 
@@ -112,14 +112,14 @@ async def test_without_configuration_a_bound_token_is_refused(
 
 
 @pytest.mark.parametrize("cnf", [{}, BY_CERTIFICATE])
-async def test_where_dpop_is_required_no_other_token_is_taken(cnf: dict[str, object]) -> None:
+async def test_other_tokens_are_refused_if_dpop_is_required(cnf: dict[str, object]) -> None:
     with pytest.raises(InvalidToken) as caught:
         await constraint(dpop_required=True)("bearer", TOKEN, cnf, request())
     assert caught.value.cause == "dpop-required"
     await constraint(dpop_required=True)("dpop", TOKEN, BY_KEY, request())
 
 
-async def test_possession_is_asked_for_at_every_use_of_a_remembered_token() -> None:
+async def test_possession_is_checked_at_every_use_of_a_cached_token() -> None:
     token = good_token(cnf=BY_KEY)
     tokens = verifier(sender=constraint())
     good = RequestCredentials((b"DPoP " + token,), (KEY.proof("GET", URL, token),), "GET", URL)
@@ -131,7 +131,7 @@ async def test_possession_is_asked_for_at_every_use_of_a_remembered_token() -> N
         await tokens.verify(RequestCredentials((b"Bearer " + token,), good.dpop, "GET", URL))
 
 
-async def test_a_store_that_cannot_answer_is_no_verdict_on_the_token_and_hits_only_those_who_need_it() -> None:
+async def test_a_store_that_does_not_answer_affects_only_tokens_with_proofs() -> None:
     async def down(_key: str, _proof_id: str, _seconds: float) -> bool:
         raise ReplayStoreUnavailable
 
@@ -157,7 +157,7 @@ CONFIGURED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("without", ["redis_url", "public_url", "algorithms"])
-def test_dpop_is_offered_only_where_proofs_can_be_judged(without: str) -> None:
+def test_dpop_is_offered_only_if_proofs_can_be_checked(without: str) -> None:
     assert build_senders(**CONFIGURED).algorithms == ("ES256",)
     changed = {**CONFIGURED, without: type(CONFIGURED[without])()}
     assert build_senders(**changed).algorithms == ()

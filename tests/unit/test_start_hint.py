@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
-def test_files_that_differ_are_told_with_the_command_that_shows_how() -> None:
+def test_a_difference_of_the_files_is_reported_with_the_command_that_shows_it() -> None:
     assert files_differ(POLICIES, "another digest")
     told = describe_difference(POLICIES, 7)
     assert "differs from the active policy version 7" in told

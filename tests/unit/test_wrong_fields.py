@@ -79,11 +79,11 @@ def read_errors(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
         ({"surprise": 1}, "surprise", "is not a field of this body"),
     ],
 )
-def test_a_wrong_field_says_what_is_wanted(change: dict[str, Any], field: str, message: str) -> None:
+def test_a_wrong_field_says_what_is_expected(change: dict[str, Any], field: str, message: str) -> None:
     assert read_errors(msgspec.json.encode(GOOD | change)) == [(field, message)]
 
 
-def test_every_wrong_field_is_told_at_once() -> None:
+def test_all_wrong_fields_are_reported_at_once() -> None:
     raw = msgspec.json.encode({"minutes": 0, "part": 7, "inner": {"size": "x"}, "yes": None, "other": 1})
     assert [field for field, _ in read_errors(raw)] == ["minutes", "day", "part", "inner.size", "yes", "other"]
 
@@ -109,7 +109,7 @@ def test_what_is_no_json_is_malformed_though_a_field_before_it_is_wrong(raw: byt
         st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda values: st.lists(values, max_size=3)
     )
 )
-def test_whatever_does_not_fit_is_told_of_the_field_in_which_it_stands(value: object) -> None:
+def test_every_error_is_reported_at_its_field(value: object) -> None:
     for name in ("minutes", "several", "texts", "when"):
         raw = msgspec.json.encode(GOOD | {name: value})
         wrong: tuple[str, ...] = (name,)

@@ -147,7 +147,7 @@ async def test_a_refreshed_token_is_the_same_grant_with_new_tokens(issuer: str) 
         assert one[name] == two[name]
 
 
-async def test_fewer_scopes_may_be_asked_for_and_the_rest_is_not_lost(issuer: str) -> None:
+async def test_fewer_scopes_may_be_requested_without_losing_the_others(issuer: str) -> None:
     first = await ana(issuer, scopes=["read:timesheets", "create:timesheets"])
     fewer = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "", ["read:timesheets"])
     assert fewer.scope == "read:timesheets"
@@ -191,7 +191,7 @@ async def test_a_machine_client_gets_no_refresh_token(issuer: str) -> None:
     assert (await client_credentials_token(issuer, *MACHINE)).refresh_token is None
 
 
-async def test_a_code_presented_twice_ends_what_it_bought(browser: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_code_that_is_presented_twice_revokes_its_tokens(browser: httpx.AsyncClient, issuer: str) -> None:
     from tests.integration.authorization_server.browser import exchange, get_code
 
     code = await get_code(browser)

@@ -78,7 +78,7 @@ async def test_a_device_is_told_where_to_send_the_person(device: httpx.AsyncClie
     assert given["user_code"] not in given["device_code"]
 
 
-async def test_a_device_waits_until_somebody_decides_and_is_slowed_down(device: httpx.AsyncClient) -> None:
+async def test_a_device_waits_for_the_decision_and_is_slowed_down(device: httpx.AsyncClient) -> None:
     code = (await begin(device)).json()["device_code"]
     told = [(await poll(device, code)) for _ in range(2)]
     assert [(answer.status_code, answer.json()["error"]) for answer in told] == [
@@ -100,7 +100,7 @@ async def test_the_code_is_good_once_however_it_is_spelt(device: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("values", [{"decision": "deny"}, {"decision": "allow"}, {"decision": "allow", "scope": "x"}])
-async def test_a_device_that_is_granted_nothing_is_told_so(
+async def test_a_device_without_granted_scopes_is_refused(
     device: httpx.AsyncClient, browser: httpx.AsyncClient, values: dict[str, str]
 ) -> None:
     given = (await begin(device)).json()
@@ -109,7 +109,7 @@ async def test_a_device_that_is_granted_nothing_is_told_so(
     assert (answer.status_code, answer.json()["error"]) == (400, "access_denied")
 
 
-async def test_nobody_is_asked_for_a_code_that_no_device_has(browser: httpx.AsyncClient) -> None:
+async def test_an_unknown_user_code_shows_no_sign_in(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/device")).status_code == 200
     for code in ("AAAA-BBBB", "<script>", "x" * 3000):
         page = await browser.get("/device", params={"user_code": code})
@@ -142,7 +142,7 @@ async def test_a_form_that_was_not_shown_to_this_browser_decides_nothing(
         ({"audience": "https://elsewhere.example"}, "invalid_target"),
     ],
 )
-async def test_a_device_that_may_not_begin_is_told_why(
+async def test_a_device_that_may_not_start_gets_the_reason(
     device: httpx.AsyncClient, form: dict[str, str], error: str
 ) -> None:
     answer = await begin(device, **form)

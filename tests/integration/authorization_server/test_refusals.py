@@ -67,7 +67,7 @@ async def test_a_request_without_s256_is_refused(
         ({"resource": "https://elsewhere.example"}, "invalid_target"),
     ],
 )
-async def test_a_wrong_request_of_a_known_client_is_told_to_the_client(
+async def test_an_error_of_a_known_client_is_sent_to_the_client(
     browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
 ) -> None:
     assert told_the_client(await browser.get("/authorize", params=asked(**changed)), issuer) == error
@@ -169,7 +169,7 @@ async def test_somebody_else_can_sign_in_instead(browser: httpx.AsyncClient) -> 
     assert "Password" in (await browser.get(sent.headers["location"])).text
 
 
-async def test_consent_offers_only_what_is_the_persons_to_give(browser: httpx.AsyncClient) -> None:
+async def test_consent_offers_only_scopes_that_the_person_can_grant(browser: httpx.AsyncClient) -> None:
     page = await show_consent(browser)
     boxes = read_page(page.text).forms[0].values("scope")
     assert boxes == ["read:timesheets", "create:timesheets"]
@@ -179,7 +179,7 @@ async def test_consent_offers_only_what_is_the_persons_to_give(browser: httpx.As
     assert (await exchange(browser, code)).json()["scope"] == "read:timesheets"
 
 
-async def test_a_refusal_on_the_consent_page_is_told_to_the_client(browser: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_refusal_on_the_consent_page_is_sent_to_the_client(browser: httpx.AsyncClient, issuer: str) -> None:
     page = await show_consent(browser)
     assert told_the_client(await decide(browser, page, decision="deny"), issuer) == "access_denied"
     assert told_the_client(await decide(browser, page, scope=[]), issuer) == "access_denied"

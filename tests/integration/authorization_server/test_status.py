@@ -96,7 +96,7 @@ async def test_a_bound_token_names_its_key(http: httpx.AsyncClient, issuer: str)
     assert (said["token_type"], said["cnf"]) == ("DPoP", {"jkt": key.thumbprint})
 
 
-async def test_of_what_does_not_hold_nothing_is_told(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_nothing_is_revealed_about_an_invalid_token(http: httpx.AsyncClient, issuer: str) -> None:
     answer = await ana(issuer)
     changed = answer.access_token[:-4] + ("AAAA" if answer.access_token[-4:] != "AAAA" else "BBBB")
     for token in ("x", changed, answer.refresh_token or "", "a.b.c"):
@@ -124,7 +124,7 @@ async def test_who_does_not_ask_for_a_signed_answer_gets_json(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize("auth", [None, ("timewarden-api", "wrong"), ("no-such-client", "x"), ("hours-app", "x")])
-async def test_who_does_not_prove_itself_is_told_nothing(
+async def test_an_unauthenticated_client_learns_nothing(
     http: httpx.AsyncClient, issuer: str, auth: tuple[str, str] | None
 ) -> None:
     token = (await client_credentials_token(issuer, *MACHINE)).access_token
@@ -133,7 +133,7 @@ async def test_who_does_not_prove_itself_is_told_nothing(
     assert answer.headers["www-authenticate"].startswith("Basic")
 
 
-async def test_a_client_that_is_no_resource_server_is_told_nothing_of_a_token(
+async def test_a_client_that_is_no_resource_server_learns_nothing_about_a_token(
     http: httpx.AsyncClient, issuer: str
 ) -> None:
     token = (await client_credentials_token(issuer, *MACHINE)).access_token

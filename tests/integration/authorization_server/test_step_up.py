@@ -59,7 +59,7 @@ async def test_a_second_factor_is_in_the_token_and_stays_when_it_is_refreshed(is
     assert "acr" not in claims(plain.access_token)
 
 
-async def test_only_the_second_factor_is_asked_of_who_has_signed_in(browser: httpx.AsyncClient) -> None:
+async def test_a_signed_in_person_is_asked_only_for_the_second_factor(browser: httpx.AsyncClient) -> None:
     first = await fetch_token(browser, await show_consent(browser))
     page = await browser.get("/authorize", params=asked(acr_values=ACR_MFA))
     assert asks_for(page) == {"second_factor"}
@@ -84,7 +84,7 @@ async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: 
 
 
 @pytest.mark.parametrize("changed", [{"prompt": "login"}, {"max_age": "0"}, {"prompt": "select_account"}])
-async def test_a_new_sign_in_is_asked_for_once_and_for_each_request(
+async def test_a_new_sign_in_is_required_once_for_each_request(
     browser: httpx.AsyncClient, changed: dict[str, str | None]
 ) -> None:
     first = await fetch_token(browser, await show_consent(browser))
@@ -113,7 +113,7 @@ async def test_a_sign_in_that_is_young_enough_is_enough(browser: httpx.AsyncClie
         ({"acr_values": "no-such-level"}, "unmet_authentication_requirements"),
     ],
 )
-async def test_a_demand_that_cannot_be_met_is_told_to_the_client(
+async def test_a_demand_that_cannot_be_met_is_reported_to_the_client(
     browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
 ) -> None:
     assert told_the_client(await browser.get("/authorize", params=asked(**changed)), issuer) == error

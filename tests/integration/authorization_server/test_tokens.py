@@ -177,7 +177,7 @@ async def test_our_audience_may_be_named_and_any_other_is_refused(issuer: str) -
     assert refused.value.error == "invalid_target"
 
 
-async def test_a_client_at_another_address_than_the_issuer_is_told_so(issuer: str) -> None:
+async def test_a_client_at_another_address_than_the_issuer_is_refused(issuer: str) -> None:
     with pytest.raises(SignInRefused) as refused:
         await client_credentials_token(f"{issuer}/", "payroll-import", "payroll-import-demo")
     assert refused.value.error == "wrong_issuer"
