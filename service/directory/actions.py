@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from service.directory import importer_store, membership_store, people_store, store, team_store
+from service.directory import grant_store, people_store, team_store
 from service.directory.entities import (
     GivenRole,
     ImporterGrant,
@@ -22,7 +22,7 @@ from service.directory.entities import (
     check_person,
     check_team,
 )
-from service.directory.membership_store import MembershipFilter
+from service.directory.grant_store import MembershipFilter
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, single, times
 from service.directory.store import KIND, any_version
 from service.identity.subject_hashes import NO_KEYS
@@ -127,7 +127,7 @@ class Directory:
         asked = Membership(uuid7(), person, team, part, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
-            made = await membership_store.add_membership(permit, connection, asked)
+            made = await grant_store.add_membership(permit, connection, asked)
             return made, DirectoryChange(str(made.id), "membership.created", _membership(made))
 
         return await self._manage(caller, asked.id, work)
@@ -138,7 +138,7 @@ class Directory:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
-            before, ended = await membership_store.end_membership(permit, connection, membership, at)
+            before, ended = await grant_store.end_membership(permit, connection, membership, at)
             return ended, _ended_membership(before, ended)
 
         return await self._manage(caller, membership, work)
@@ -151,10 +151,10 @@ class Directory:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[DirectoryChange]]:
-            before, ended = await membership_store.end_membership(permit, connection, membership, at)
+            before, ended = await grant_store.end_membership(permit, connection, membership, at)
             validity = Validity(ended.validity.valid_to, before.validity.valid_to)
             asked = Membership(uuid7(), before.person, team, part or before.part, validity)
-            made = await membership_store.add_membership(permit, connection, asked)
+            made = await grant_store.add_membership(permit, connection, asked)
             return made, [
                 _ended_membership(before, ended),
                 DirectoryChange(str(made.id), "membership.created", _membership(made)),
@@ -171,7 +171,7 @@ class Directory:
         asked = ImporterGrant(uuid7(), client, team, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
-            made = await importer_store.grant_importer(permit, connection, asked)
+            made = await grant_store.grant_importer(permit, connection, asked)
             return made, DirectoryChange(
                 str(made.id), "importer.granted", {"client": client, "team": team, **times(made.validity)}
             )
@@ -185,7 +185,7 @@ class Directory:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
-            before, ended = await importer_store.end_importer_grant(permit, connection, grant, at)
+            before, ended = await grant_store.end_importer_grant(permit, connection, grant, at)
             return ended, DirectoryChange(str(ended.id), "importer.ended", _grant(ended), before=_grant(before))
 
         return await self._manage(caller, grant, work)
@@ -199,21 +199,21 @@ class Directory:
 
         async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, DirectoryChange]:
             await people_store.load_unmerged_person(connection, person)
-            given = await store.give_role(permit, connection, GivenRole(person, role, validity))
+            given = await grant_store.give_role(permit, connection, GivenRole(person, role, validity))
             return given, DirectoryChange(str(person), "role.given", {"role": role, **times(given.validity)})
 
         return await self._manage(caller, person, work)
 
     async def roles(self, caller: Caller, person: UUID) -> Answer[Sequence[GivenRole]]:
         """Past, present and future roles of a person from the directory, by their beginning. Raises NotFound."""
-        return await single(self._gate, caller, KIND, lambda seen, at: store.list_roles(seen, at, person), person)
+        return await single(self._gate, caller, KIND, lambda seen, at: grant_store.list_roles(seen, at, person), person)
 
     async def take_role(self, caller: Caller, person: UUID, role: str) -> Answer[GivenRole]:
         """End a role now, and cancel its future periods. Returns the period that ended first. Raises NotFound."""
         check_grant(ALWAYS, role=role)
 
         async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, list[DirectoryChange]]:
-            ended = await store.take_role(permit, connection, person, role)
+            ended = await grant_store.take_role(permit, connection, person, role)
             return ended[0][1], [
                 DirectoryChange(
                     str(person),
@@ -258,7 +258,7 @@ class Directory:
         """Memberships, oldest first. Ended ones are listed too, unless the filter names a time."""
 
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Membership]:
-            return await membership_store.list_memberships(seen, at, of, after, limit)
+            return await grant_store.list_memberships(seen, at, of, after, limit)
 
         return await self._list(caller, load, after, limit)
 
@@ -266,7 +266,7 @@ class Directory:
         self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50
     ) -> Answer[DirectoryPage[ImporterGrant]]:
         """Importer grants, oldest first, ended ones too."""
-        return await self._list(caller, importer_store.list_importer_grants, after, limit)
+        return await self._list(caller, grant_store.list_importer_grants, after, limit)
 
     async def _manage(
         self, caller: Caller, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, DirectoryChange]]]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.directory import fallback_store
+from service.directory import grant_store
 from service.directory.entities import Fallback, Validity, check_grant
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND
@@ -37,7 +37,7 @@ class Fallbacks:
         asked = Fallback(uuid7(), person, team, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
-            made = await fallback_store.name(permit, connection, asked)
+            made = await grant_store.add_fallback(permit, connection, asked)
             return made, [DirectoryChange(str(made.id), "fallback.named", _facts(made))]
 
         return await manage(self._gate, caller, asked.id, work)
@@ -47,7 +47,7 @@ class Fallbacks:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
-            before, after = await fallback_store.end(permit, connection, fallback, at)
+            before, after = await grant_store.end_fallback(permit, connection, fallback, at)
             return after, [DirectoryChange(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
 
         return await manage(self._gate, caller, fallback, work)
@@ -60,7 +60,7 @@ class Fallbacks:
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: fallback_store.list_fallbacks(seen, connection, after, limit),
+            lambda seen, connection: grant_store.list_fallbacks(seen, connection, after, limit),
             limit,
             lambda fallback: str(fallback.id),
         )

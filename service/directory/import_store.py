@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from service.directory import erased_store
 from service.directory.entities import Link, Membership, Part, Person, Team, Validity
+from service.directory.grant_store import MEMBERSHIP
 from service.directory.import_plan import Known
-from service.directory.membership_store import COLUMNS
 from service.directory.store import KIND, MANAGE, constraints
 from service.errors import Conflict
 
@@ -51,7 +51,7 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
     teams = await connection.fetch("SELECT id, name, parent_id FROM team")
     # Memberships by the index on people, ended ones too, but none with an empty validity.
     found = await connection.fetch(
-        f"SELECT {COLUMNS} FROM membership WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
+        f"SELECT {MEMBERSHIP} FROM membership WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
         " ORDER BY valid_from",
         [person["id"] for person in people],
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from service.directory.entities import GivenRole, Team, Validity
+from service.directory.entities import Team, Validity
 from service.errors import Conflict, InvalidField, NotFound
 from service.places import FieldError
 
@@ -63,50 +63,6 @@ async def advance(connection: Connection) -> datetime:
         "UPDATE directory_revision SET revision = revision + 1 RETURNING statement_timestamp()"
     )
     return moment
-
-
-async def give_role(permit: Permit, connection: Connection, given_role: GivenRole) -> GivenRole:
-    """Give a role. Raises InvalidField for an unknown person, Conflict if the person has the role at any time in it."""
-    permit.covers(KIND, MANAGE)
-    what = {"person_id": given_role.person, "role": given_role.role}
-    row = await begin(connection, "person_role", {}, what, given_role.validity, VALID)
-    if row is None:
-        raise Conflict("This person already has that role at some of that time")
-    return GivenRole(given_role.person, given_role.role, validity_of(row))
-
-
-async def take_role(
-    permit: Permit, connection: Connection, person: UUID, role: str
-) -> list[tuple[GivenRole, GivenRole]]:
-    """End a role now, and cancel its future periods; returns each period before and after, earliest first. Raises
-    NotFound if the person has no present or future period of the role."""
-    permit.covers(KIND, MANAGE)
-    # Present and future periods of this role.
-    rows = await connection.fetch(
-        "SELECT id FROM person_role WHERE person_id = $1 AND role = $2 AND valid_from < valid_to"
-        " AND statement_timestamp() < valid_to ORDER BY valid_from",
-        person,
-        role,
-    )
-    if not rows:
-        raise NotFound("This person does not have that role from the directory")
-    ended = [await end(connection, "person_role", row["id"], None, VALID) for row in rows]
-    return [
-        (GivenRole(person, role, validity_of(was)), GivenRole(person, role, validity_of(now))) for was, now in ended
-    ]
-
-
-async def list_roles(visibility: Visibility, connection: Connection, person: UUID) -> list[GivenRole] | None:
-    """All past, present and future roles of a person from the directory; None if the caller may not see the person."""
-    if await load_row(visibility, connection, "person", "r.id", person) is None:
-        return None
-    # Few rows, by the index on people.
-    rows = await connection.fetch(
-        f"SELECT role, {VALID} FROM person_role WHERE person_id = $1 AND valid_from < person_role.valid_to"
-        " ORDER BY valid_from, role",
-        person,
-    )
-    return [GivenRole(person, row["role"], validity_of(row)) for row in rows]
 
 
 async def list_led_teams(permit: Permit, connection: Connection, person: UUID) -> list[Team]:

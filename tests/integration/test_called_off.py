@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from service.directory.entities import Part, Validity
-from service.directory.membership_store import MembershipFilter
+from service.directory.grant_store import MembershipFilter
 from service.errors import Conflict, NotFound
 from tests.integration.test_organisation import changes
 

@@ -16,8 +16,8 @@ from service.authorization.enforcement.decision_point import who_words
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.directory.entities import Link, Part, Person, Validity
+from service.directory.grant_store import MembershipFilter
 from service.directory.legal_holds import LegalHolds
-from service.directory.membership_store import MembershipFilter
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.directory.entities import Part, Validity
-from service.directory.membership_store import MembershipFilter
+from service.directory.grant_store import MembershipFilter
 from service.errors import Conflict, Denied, InvalidField, NotFound
 from service.timesheets.timesheet import State
 from tests.integration.house import at

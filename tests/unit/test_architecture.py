@@ -59,6 +59,7 @@ SQL_PLACES = (
     "service/timesheets/approvals_store.py",
     "service/timesheets/relations.py",
     "service/directory/store.py",
+    "service/directory/grant_store.py",
     "service/directory/people_store.py",
     "service/directory/erased_store.py",
     "service/directory/erasure.py",

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter
 
 from service.directory.entities import Part, Validity
-from service.directory.membership_store import MembershipFilter
+from service.directory.grant_store import MembershipFilter
 from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import (
     NOW,
