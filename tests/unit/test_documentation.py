@@ -130,9 +130,9 @@ def test_every_event_is_on_the_page_of_events() -> None:
 def test_every_route_is_in_a_family_of_the_page_of_routes_with_its_scopes() -> None:
     """The OpenAPI document describes single routes; the page names each family with exactly its scopes."""
     section = PAGES["api.md"].split("\n## Scopes\n")[1].split("\n## ")[0]
-    documented = {}
-    for families, scopes in (row for row in rows(section) if row[0].startswith("`")):
-        words = set(re.findall(r"`([a-z]+:[a-z]+)`", scopes)) | set(re.findall(r"^(none|any token)\b", scopes))
+    documented: dict[str, set[str]] = {}
+    for families, meaning in (row for row in rows(section) if row[0].startswith("`")):
+        words = set(re.findall(r"`([a-z]+:[a-z]+)`", meaning)) | set(re.findall(r"^(none|any token)\b", meaning))
         documented |= dict.fromkeys(re.findall(r"`([^`]+)`", families), words)
     expected: dict[str, set[str]] = {}
     for path, operations in document()["paths"].items():
