@@ -1,6 +1,6 @@
-"""Fixtures that all tests share: one embedded Postgres and one embedded Redis a session, fresh databases a test.
+"""Fixtures for all tests: an embedded Postgres and Redis for a session, a fresh database for a test.
 
-The servers are real; only flushing to disk is left to the system. Their files lie in pytest's own temporary directory.
+The servers are real; only flushing to disk is left to the system.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    # What exists after collection stays to the end, so the garbage collector need not look at it again. What tests make
-    # is looked at less often than Python does by default: that took a tenth of the CPU.
+    # Objects that exist after collection stay to the end, so the garbage collector skips them, and it runs less often
+    # than by default: it took a tenth of the CPU.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -56,7 +56,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """In memory where there is room: a disk's file system takes longer for each new database the more were dropped."""
+    """In memory if there is room: on a disk, new databases take longer the more were dropped before."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         with tempfile.TemporaryDirectory(prefix="timewarden-", dir=MEMORY) as folder:
             yield Path(folder)
@@ -88,7 +88,7 @@ def redis_url(redis_server: LocalRedis) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 async def superuser(postgres: LocalPostgres) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """One connection that makes and drops all databases: the first copy of a backend costs ten times the next ones."""
+    """The connection that makes and drops all databases: the first copy by a connection takes ten times as long."""
     connection = await asyncpg.connect(postgres.superuser_url)
     yield connection
     await connection.close()
@@ -98,7 +98,7 @@ async def superuser(postgres: LocalPostgres) -> AsyncIterator[asyncpg.Connection
 async def database_from(
     superuser: asyncpg.Connection[asyncpg.Record], template: str, *, owner: str = "postgres"
 ) -> AsyncIterator[str]:
-    """A copy of a template database, dropped at the end whoever is still connected; gives its name."""
+    """The name of a copy of a template database; it is dropped at the end, with its connections."""
     name = f"test_{next(database_numbers)}"
     await superuser.execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY file_copy")
     try:
@@ -109,6 +109,6 @@ async def database_from(
 
 @pytest.fixture
 async def empty_database(postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record]) -> AsyncIterator[str]:
-    """The superuser's URL of a database with nothing in it, made for this test alone."""
+    """The superuser's URL of an empty database of this test."""
     async with database_from(superuser, "template0") as name:
         yield postgres.superuser_database_url(name)

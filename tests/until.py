@@ -1,4 +1,4 @@
-"""Waiting in tests for what another task, thread or process does: for the condition, never for a time."""
+"""Wait until another task, thread or process has done something: for a condition, never for a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     import asyncpg
 
 T = TypeVar("T")
-# How long a test waits for what should happen at once. It ends a test that hangs and claims nothing: beside other load,
-# everything may take many times as long.
+# The bound of every wait. It ends a test that hangs; it claims nothing about speed, because the machine may be busy.
 PATIENCE_SECONDS = 180.0
 
 
 async def until(what: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS) -> T:
-    """What it gives once it gives something true."""
+    """Call `what` until it returns something true, and return that."""
     pause = 0.01
     async with asyncio.timeout(seconds):
         while not (found := await what()):
@@ -28,7 +27,7 @@ async def until(what: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECO
 
 
 async def lock_is_waited_for(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Until somebody in this connection's database, or in its cluster, waits for a lock."""
+    """Wait until a transaction of this server waits for a lock."""
 
     async def waits() -> bool:
         return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))

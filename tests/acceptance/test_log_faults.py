@@ -14,7 +14,7 @@ import pytest
 
 from tests.soak.estate import estate
 from tests.soak.traffic import Traffic, for_seconds
-from tests.soak.verdict import Verdict, judge, settle
+from tests.soak.verdict import Verdict, check_log, settle
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -38,28 +38,28 @@ async def traffic(hurt: Estate) -> Traffic:
 
 async def verdict(traffic: Traffic) -> Verdict:
     await settle(traffic.estate)
-    found = await judge(traffic.estate, traffic.told)
+    found = await check_log(traffic.estate, traffic.answers)
     assert found.good, str(found)
     return found
 
 
 async def test_nothing_answered_is_lost_when_api_workers_and_keepers_are_killed(traffic: Traffic) -> None:
     chance = random.Random(5)  # noqa: S311 - the same mixture every time
-    before = traffic.told.acknowledged
+    before = traffic.answers.acknowledged
 
     async def damage() -> None:
         await asyncio.sleep(chance.random() * 0.5)
         await chance.choice((traffic.estate.kill_worker, traffic.estate.kill_keeper))()
 
-    await for_seconds(traffic, 5, damage, enough=lambda: traffic.told.acknowledged - before > 100)
-    assert traffic.told.acknowledged - before > 100
+    await for_seconds(traffic, 5, damage, enough=lambda: traffic.answers.acknowledged - before > 100)
+    assert traffic.answers.acknowledged - before > 100
     found = await verdict(traffic)
     assert found.checkpoints > 1
     assert found.changes > 10
 
 
 async def test_nothing_answered_is_lost_when_postgres_is_killed(traffic: Traffic) -> None:
-    before = traffic.told.acknowledged
+    before = traffic.answers.acknowledged
     ways = [True, False]
 
     async def damage() -> None:
@@ -67,20 +67,20 @@ async def test_nothing_answered_is_lost_when_postgres_is_killed(traffic: Traffic
         if ways:
             await traffic.estate.kill_postgres(immediate=ways.pop())
 
-    await for_seconds(traffic, 6, damage, enough=lambda: not ways and traffic.told.acknowledged - before > 50)
+    await for_seconds(traffic, 6, damage, enough=lambda: not ways and traffic.answers.acknowledged - before > 50)
     assert not ways
     await verdict(traffic)
-    assert traffic.told.acknowledged - before > 50
+    assert traffic.answers.acknowledged - before > 50
 
 
 async def test_while_postgres_hangs_answers_are_503(traffic: Traffic) -> None:
     async def damage() -> None:
         await asyncio.sleep(0.5)
         async with traffic.estate.hanging_postgres():
-            before = traffic.told.statuses[503]
+            before = traffic.answers.statuses[503]
 
             async def is_refused() -> bool:
-                return traffic.told.statuses[503] > before + 5
+                return traffic.answers.statuses[503] > before + 5
 
             # They come while Postgres hangs, so they do not wait for it.
             await until(is_refused)
@@ -90,7 +90,7 @@ async def test_while_postgres_hangs_answers_are_503(traffic: Traffic) -> None:
 
 
 async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -> None:
-    told, headers = traffic.told, {"Authorization": f"Bearer {traffic.estate.token}"}
+    recorded, headers = traffic.answers, {"Authorization": f"Bearer {traffic.estate.token}"}
     path, entry = traffic.sheets[0]
     await traffic.outgrow()
     async with httpx.AsyncClient(
@@ -100,11 +100,11 @@ async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -
         body = {"day": before["period_start"], "project": "ATLAS", "minutes": before["minutes"] % 1000 + 1}
         async with traffic.estate.full_disk():
             answers: list[httpx.Response] = []
-            # What Postgres had allocated is used up first: until then it is told of honestly that all is well.
+            # Postgres first uses up the space that it allocated before; until then requests succeed.
             while [answer.status_code for answer in answers[-5:]] != [503] * 5 and len(answers) < 3000:
-                answers.append(told.hear(await http.get(path)))
+                answers.append(recorded.hear(await http.get(path)))
             changes = [
-                told.hear(await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"}))
+                recorded.hear(await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"}))
                 for _ in range(5)
             ]
         for answer in (*answers[-5:], *(change for change in changes if change.status_code != 200)):

@@ -25,7 +25,7 @@ def main() -> None:
     # A benchmark's own arguments are for when it is run by itself.
     sys.argv[1:] = []
     if unknown := [name for name in asked if name not in known]:
-        sys.exit(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+        sys.exit(f"Unknown benchmark {', '.join(unknown)}; known are {', '.join(known)}")
     for name in asked:
         print(f"\n== {name}: {(known[name].__doc__ or '').splitlines()[0]}", flush=True)
         running = known[name].main()
@@ -36,7 +36,11 @@ def main() -> None:
 def _module(name: str) -> ModuleType | None:
     module = importlib.import_module(f"tests.benchmarks.{name}")
     needed = inspect.signature(module.main).parameters.values() if hasattr(module, "main") else [None]
-    return module if all(one is not None and one.default is not one.empty for one in needed) else None
+    return (
+        module
+        if all(parameter is not None and parameter.default is not parameter.empty for parameter in needed)
+        else None
+    )
 
 
 if __name__ == "__main__":

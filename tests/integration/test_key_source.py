@@ -49,8 +49,8 @@ async def test_a_token_is_verified_with_keys_fetched_over_http() -> None:
     async with site() as here:
         here.answers["/jwks"] = ok(good_jwks(), "Cache-Control: public, max-age=600")
         async with verifier(here.origin, jwks_url=f"{here.origin}/jwks") as tokens:
-            asker = await tokens.verify(bearer(good_token(iss=here.origin)))
-            assert asker.issuer == here.origin
+            principal = await tokens.verify(bearer(good_token(iss=here.origin)))
+            assert principal.issuer == here.origin
             assert here.asked == ["/jwks"]
 
 

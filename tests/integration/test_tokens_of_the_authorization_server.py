@@ -29,9 +29,9 @@ async def test_people_and_clients_are_distinguished_and_another_audience_refuses
         ours, other = (Tokens([Issuer("local", url, audience)]) for audience in (AUDIENCE, "https://other.example"))
         for tokens in (ours, other):
             await tokens.start()
-        asker = await ours.verify(bearer(person))
-        assert (asker.kind, asker.scopes) == (PrincipalKind.USER, frozenset({"read:timesheets"}))
-        assert asker.methods == frozenset({"pwd"})
+        principal = await ours.verify(bearer(person))
+        assert (principal.kind, principal.scopes) == (PrincipalKind.USER, frozenset({"read:timesheets"}))
+        assert principal.methods == frozenset({"pwd"})
         assert (await ours.verify(bearer(machine))).kind is PrincipalKind.CLIENT
         with pytest.raises(InvalidToken) as caught:
             await other.verify(bearer(person))

@@ -107,9 +107,9 @@ def bound(token: str, *proofs: str) -> RequestCredentials:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_a_machines_token_is_accepted_in_every_algorithm(issuer: str, redis_url: str, algorithm: str) -> None:
     async with verifier(issuer, redis_url) as tokens:
-        asker = await tokens.verify(bearer(await machine_token(issuer, algorithm)))
-    assert (asker.kind, asker.client) == (PrincipalKind.CLIENT, f"machine-{algorithm}")
-    assert asker.scopes == frozenset({"batch:upload"})
+        principal = await tokens.verify(bearer(await machine_token(issuer, algorithm)))
+    assert (principal.kind, principal.client) == (PrincipalKind.CLIENT, f"machine-{algorithm}")
+    assert principal.scopes == frozenset({"batch:upload"})
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -123,9 +123,9 @@ async def test_a_token_for_another_api_or_of_another_key_is_refused(
         verifier(issuer, redis_url) as tokens,
         verifier(issuer, redis_url, audience="https://other.example") as other,
     ):
-        for one, presented, cause in ((tokens, bearer(changed), "signature"), (other, bearer(token), "audience")):
+        for checker, presented, cause in ((tokens, bearer(changed), "signature"), (other, bearer(token), "audience")):
             with pytest.raises(InvalidToken) as refused:
-                await one.verify(presented)
+                await checker.verify(presented)
             assert refused.value.cause == cause
 
 
@@ -150,11 +150,15 @@ async def test_a_bound_token_is_accepted_with_its_key_and_refused_without(
 
 async def test_an_opaque_token_is_introspected(issuer: str, redis_url: str) -> None:
     ours = Introspection(f"{issuer}/token/introspection", "api", client_secret=SECRET)
-    token, _ = await signed_in(issuer, "ana", "app-opaque")
+    token, _ = await sign_in(issuer, "ana", "app-opaque")
     assert "." not in token
     async with verifier(issuer, redis_url, introspection=ours) as tokens:
-        asker = await tokens.verify(bearer(token))
-        assert (asker.subject, asker.client, asker.scopes) == ("ana", "app-opaque", frozenset({"read:timesheets"}))
+        principal = await tokens.verify(bearer(token))
+        assert (principal.subject, principal.client, principal.scopes) == (
+            "ana",
+            "app-opaque",
+            frozenset({"read:timesheets"}),
+        )
         with pytest.raises(InvalidToken):
             await tokens.verify(bearer(f"{token[:-1]}{'A' if token[-1] != 'A' else 'B'}"))
 
@@ -167,8 +171,8 @@ async def test_a_machines_opaque_token_names_no_subject_and_is_taken_only_where_
         ours = Introspection(f"{issuer}/token/introspection", "api", client_secret=SECRET, subject_optional=optional)
         async with verifier(issuer, redis_url, introspection=ours) as tokens:
             if optional:
-                asker = await tokens.verify(bearer(token))
-                assert (asker.kind, asker.client) == (PrincipalKind.CLIENT, "machine-opaque")
+                principal = await tokens.verify(bearer(token))
+                assert (principal.kind, principal.client) == (PrincipalKind.CLIENT, "machine-opaque")
                 continue
             with pytest.raises(InvalidToken) as refused:
                 await tokens.verify(bearer(token))
@@ -178,7 +182,7 @@ async def test_a_machines_opaque_token_names_no_subject_and_is_taken_only_where_
 async def test_a_bound_opaque_token_needs_its_key_too(issuer: str, redis_url: str) -> None:
     key = ProofKey()
     ours = Introspection(f"{issuer}/token/introspection", "api", client_secret=SECRET)
-    token, _ = await signed_in(issuer, "ana", "app-opaque", key)
+    token, _ = await sign_in(issuer, "ana", "app-opaque", key)
     async with verifier(issuer, redis_url, introspection=ours) as tokens:
         assert (await tokens.verify(bound(token, key.proof("GET", API, token)))).subject == "ana"
         for presented in (bearer(token), bound(token), bound(token, ProofKey().proof("GET", API, token))):
@@ -187,16 +191,16 @@ async def test_a_bound_opaque_token_needs_its_key_too(issuer: str, redis_url: st
 
 
 async def test_a_person_signs_in_there_and_is_known_here(issuer: str, redis_url: str) -> None:
-    token, identity = await signed_in(issuer, "ana")
+    token, identity = await sign_in(issuer, "ana")
     async with verifier(issuer, redis_url) as tokens:
-        asker = await tokens.verify(bearer(token))
-        assert (asker.kind, asker.subject, asker.client) == (PrincipalKind.USER, "ana", "app")
-        assert asker.scopes == frozenset({"read:timesheets"})
+        principal = await tokens.verify(bearer(token))
+        assert (principal.kind, principal.subject, principal.client) == (PrincipalKind.USER, "ana", "app")
+        assert principal.scopes == frozenset({"read:timesheets"})
         with pytest.raises(InvalidToken):
             await tokens.verify(bearer(identity))
 
 
-async def signed_in(url: str, login: str, client: str = "app", key: ProofKey | None = None) -> tuple[str, str]:
+async def sign_in(url: str, login: str, client: str = "app", key: ProofKey | None = None) -> tuple[str, str]:
     """Access token and ID token of a person, by the provider's own pages."""
     back = "http://127.0.0.1/callback"
     challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -237,4 +241,4 @@ async def walk(http: httpx.AsyncClient, asked: dict[str, str], back: str, login:
         form = read_page(answer.text).forms[0]
         values = {field.name: field.value for field in form.fields if field.kind == "hidden"}
         answer = await http.post(form.action, data=values | {"login": login, "password": "x"})
-    pytest.fail("the pages lead in a circle")
+    pytest.fail("the pages never lead back to the app")

@@ -1,1 +1,1 @@
-"""Traffic and damage as long as one likes, and a verdict over the whole log: `python -m tests.soak --minutes 60`."""
+"""Traffic while processes are killed, and a verdict over the whole log: `python -m tests.soak --minutes 60`."""

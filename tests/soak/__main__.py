@@ -1,6 +1,6 @@
-"""`python -m tests.soak --minutes 60`: traffic while parts die, counts every half minute, and a verdict with figures.
+"""`python -m tests.soak --minutes 60`: traffic while processes are killed, counts every half minute, and a verdict.
 
-Exit code 0 when the verdict is good, 1 when it is not. Everything lies in a temporary directory; with --state it stays.
+Exit code 0 for a good verdict, 1 for a bad one. Files lie in a temporary directory, or in --state, which is kept.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.soak.estate import PATIENCE, Estate, estate
+from tests.soak.estate import DATABASE_TIMEOUT_SECONDS, Estate, estate
 from tests.soak.traffic import Traffic, for_seconds
-from tests.soak.verdict import judge, lost, settle
+from tests.soak.verdict import check_log, count_lost, settle
 
-EVERY = 30.0
+REPORT_SECONDS = 30.0
 
 
 @dataclass
 class Damage:
-    """One misfortune after the other: processes most often, Postgres now and then, a full disk or a hang seldom."""
+    """One fault after the other: mostly killed processes, sometimes Postgres, rarely a full disk or a hang."""
 
     traffic: Traffic
     chance: random.Random
-    told_at: float = field(default_factory=time.monotonic)
+    reported_at: float = field(default_factory=time.monotonic)
 
     async def __call__(self) -> None:
         hurt = self.traffic.estate
@@ -45,22 +45,23 @@ class Damage:
             await hurt.kill_postgres(immediate=self.chance.random() < 0.5)
         elif what < 0.985:
             async with hurt.hanging_postgres():
-                await asyncio.sleep(PATIENCE * 2)
+                await asyncio.sleep(DATABASE_TIMEOUT_SECONDS * 2)
         else:
             async with hurt.full_disk():
                 await asyncio.sleep(2.0)
-        if time.monotonic() - self.told_at > EVERY:
-            self.told_at = time.monotonic()
+        if time.monotonic() - self.reported_at > REPORT_SECONDS:
+            self.reported_at = time.monotonic()
             await hurt.ready()
             print(await summary(hurt, self.traffic), flush=True)
 
 
 async def summary(hurt: Estate, traffic: Traffic) -> str:
-    told = traffic.told
-    statuses = ", ".join(f"{status}: {count}" for status, count in sorted(told.statuses.items()))
+    answers = traffic.answers
+    statuses = ", ".join(f"{status}: {count}" for status, count in sorted(answers.statuses.items()))
     damage = ", ".join(f"{what} {count}" for what, count in sorted(hurt.damage.items()))
-    missing = await lost(hurt, told)
-    return f"acknowledged {told.acknowledged}, lost {missing}; {statuses}; connections broken {told.broken}; {damage}"
+    missing = await count_lost(hurt, answers)
+    counts = f"acknowledged {answers.acknowledged}, lost {missing}; {statuses}; connections broken {answers.broken}"
+    return f"{counts}; {damage}"
 
 
 async def soak(minutes: float, state: Path, seed: int) -> bool:
@@ -72,14 +73,14 @@ async def soak(minutes: float, state: Path, seed: int) -> bool:
         await for_seconds(traffic, minutes * 60, Damage(traffic, random.Random(seed)))  # noqa: S311 - repeatable
         await settle(hurt, 300)
         print(await summary(hurt, traffic))
-        found = await judge(hurt, traffic.told)
+        found = await check_log(hurt, traffic.answers)
         killed = sum(hurt.damage.values())
-        print(f"{'GOOD' if found.good else 'BAD'} after {killed} misfortunes: {found}")
+        print(f"{'GOOD' if found.good else 'BAD'} after {killed} faults: {found}")
         return found.good
 
 
 def main() -> int:
-    # What asyncpg says while Postgres is away is what is meant to happen here.
+    # asyncpg logs that Postgres is away, as it is meant to be here.
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
     reader = argparse.ArgumentParser(prog="python -m tests.soak")
     reader.add_argument("--minutes", type=float, default=60.0)

@@ -1,7 +1,7 @@
-"""The service as several processes that are hurt one by one: API workers, keepers that compete, Postgres.
+"""The service as processes to be killed: API workers, competing keepers, Postgres.
 
-An Estate owns the processes that it starts and restarts each that ended, as an init system would; what is durable lies
-in its state directory. It goes on by itself after every kind of damage: nobody repairs anything.
+An Estate owns the processes that it starts and restarts those that end, as an init system would. Durable data lie in
+its state directory. It recovers from every fault without help.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 ORIGIN = "soak.example/audit/1"
 # The service gives up on a silent database after so many seconds.
-PATIENCE = 2.0
+DATABASE_TIMEOUT_SECONDS = 2.0
 # A file may not grow beyond one segment of Postgres's own journal, which is written anew and never grows.
-FULL = 16 * 2**20
+MAX_FILE_BYTES = 16 * 2**20
 
 
 @dataclass
 class Estate:
-    """Started by `estate`. `damage` counts what was done to it."""
+    """Started by `estate`. `damage` counts the faults."""
 
     state: Path
     postgres: LocalPostgres
@@ -87,7 +87,7 @@ class Estate:
         await self._kill(f"keep {self.damage.get('keeper killed', 0) % self.keepers}", "keeper killed")
 
     async def kill_postgres(self, *, immediate: bool) -> None:
-        """End Postgres without any goodbye, by its own immediate shutdown or by SIGKILL, and start it again."""
+        """End Postgres by its immediate shutdown or by SIGKILL, and start it again."""
         self._count("Postgres stopped (immediate)" if immediate else "Postgres killed")
         if immediate:
             os.kill(self.postgres.pid, signal.SIGQUIT)
@@ -103,20 +103,20 @@ class Estate:
         """Inside this block every process of Postgres is stopped, without closing a connection."""
         self._count("Postgres hung")
         stopped = self.database_processes()
-        for one in stopped:
-            one.send(signal.SIGSTOP)
+        for process in stopped:
+            process.send(signal.SIGSTOP)
         try:
             yield
         finally:
-            for one in stopped:
-                one.send(signal.SIGCONT)
+            for process in stopped:
+                process.send(signal.SIGCONT)
 
     @contextlib.asynccontextmanager
     async def full_disk(self) -> AsyncIterator[None]:
-        """Inside this block no file of Postgres can grow beyond `FULL` bytes: its writes fail in the kernel, as on a
-        full disk, for root and for anybody else. Postgres's processes inherit the limit."""
+        """Inside this block no file of Postgres can grow beyond MAX_FILE_BYTES: its writes fail in the kernel, as on a
+        full disk, for root too. Postgres's processes inherit the limit."""
         self._count("disk full")
-        self._limit(FULL)
+        self._limit(MAX_FILE_BYTES)
         try:
             yield
         finally:
@@ -126,10 +126,12 @@ class Estate:
         """Postgres and all its backends."""
         every = list(processes())
         mine = {self.postgres.pid}
-        while more := {one.pid for one in every if one.parent in mine} - mine:
+        while more := {process.pid for process in every if process.parent in mine} - mine:
             mine |= more
-        # The postmaster first: what it forks meanwhile inherits what was done to it.
-        return sorted((one for one in every if one.pid in mine), key=lambda one: one.pid != self.postgres.pid)
+        # The postmaster first: backends that it forks later inherit its signal or limit.
+        return sorted(
+            (process for process in every if process.pid in mine), key=lambda process: process.pid != self.postgres.pid
+        )
 
     async def ready(self, seconds: float = 40.0) -> None:
         """Wait until the API can decide and record."""
@@ -142,7 +144,7 @@ class Estate:
         raise AssertionError(f"the API did not become ready: {(self.state / 'service.log').read_text()[-3000:]}")
 
     async def supervise(self) -> None:
-        """Start every child, and again whenever one has ended; until cancelled."""
+        """Start every child, and restart those that end, until cancelled."""
         names = ["serve", *(f"keep {number}" for number in range(self.keepers))]
         while True:
             for name in names:
@@ -164,11 +166,11 @@ class Estate:
                 await child.wait()
 
     def stop_postgres(self) -> None:
-        """Stop whichever server runs by then."""
+        """Stop the server that runs now."""
         self.postgres.stop()
 
     async def _start_postgres(self) -> None:
-        """Start it as often as that takes: a killed backend may hold the shared memory a moment longer."""
+        """Start it, repeatedly if needed: a killed backend may hold the shared memory a moment longer."""
         for attempt in range(20):
             try:
                 self.postgres = await asyncio.to_thread(start_postgres, self.state, preferred_port=self.postgres.port)
@@ -197,7 +199,7 @@ class Estate:
             "TIMEWARDEN_CLIENT_RATE": "0",
             "TIMEWARDEN_ADDRESS_RATE": "0",
             "TIMEWARDEN_WORKERS": str(self.workers),
-            "TIMEWARDEN_DATABASE_TIMEOUT": str(PATIENCE),
+            "TIMEWARDEN_DATABASE_TIMEOUT": str(DATABASE_TIMEOUT_SECONDS),
             "TIMEWARDEN_LOCK_TIMEOUT": "1",
             "TIMEWARDEN_DATABASE_URL": self.urls["app" if command == "serve" else "keeper"],
             "TIMEWARDEN_LOG_LEVEL": "error",
@@ -212,7 +214,7 @@ class Estate:
                 "TIMEWARDEN_SEAL_INTERVAL": "0.05",
             }
         with (self.state / "service.log").open("ab") as log:
-            # The ports stay held from one start to the next: callers wait meanwhile, and no stranger takes them.
+            # The ports stay open between two starts: callers wait, and no other process takes them.
             sockets = self.held.sockets if command == "serve" else ()
             return await start_child(command, variables, log.fileno(), sockets)
 
@@ -227,7 +229,7 @@ class Estate:
 
 @contextlib.asynccontextmanager
 async def estate(state: Path, *, workers: int = 2, keepers: int = 2) -> AsyncIterator[Estate]:
-    """Fresh servers that really flush, the service over them, all ended with the block."""
+    """Durable servers and the service over them; all end with the block."""
     remember_port(state, "postgres", free_port(0))
     with contextlib.ExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())

@@ -1,7 +1,7 @@
-"""Requests and transactions that go on whatever breaks, and everything that they were told. Owned by whoever runs them.
+"""Requests and transactions that continue through every fault, and a record of their answers.
 
-Callers read, list, change contended sheets, open new ones, and try what is denied. Beside them stand transactions that
-linger and roll back, so that ids and commits come in different orders.
+Callers read, list, change contended sheets, open new ones, and try what is denied. Slow transactions commit
+late or roll back, so that ids and commits have different orders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from service.database import Database
 from service.errors import TryLater
 from service.log.log import Log
 from tests.integration.log_database import decision
-from tests.soak.estate import FULL
+from tests.soak.estate import MAX_FILE_BYTES
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ DECIDED = frozenset({200, 201, 204, 403, 404, 409, 412})
 
 
 @dataclass
-class Told:
-    """`leaves` by decision id of every answer since the last check, `versions` the last answered one of each sheet;
-    `wrong` what no answer may be; `undone` what was rolled back; `slowest` in seconds."""
+class Answers:
+    """Answers since the last check. `leaves` by decision id; `versions`: the newest of each sheet; `wrong`: answers
+    that are never allowed; `undone`: ids of rolled-back records; `slowest` in seconds."""
 
     leaves: dict[str, str] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
@@ -72,10 +72,10 @@ class Told:
 
 @dataclass
 class Traffic:
-    """`run` goes on until `stop` is set. `sheets` are those that the callers fight over."""
+    """`run` ends when `stop` is set. All callers change `sheets`."""
 
     estate: Estate
-    told: Told = field(default_factory=Told)
+    answers: Answers = field(default_factory=Answers)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     sheets: list[tuple[str, str]] = field(default_factory=list)
     weeks: int = 0
@@ -89,7 +89,7 @@ class Traffic:
                     self.sheets.append((path, entry))
                 if len(self.sheets) == count:
                     return
-        raise RuntimeError(f"no sheets to work on: {self.told.statuses}")
+        raise RuntimeError(f"no sheets to work on: {self.answers.statuses}")
 
     async def run(self, callers: int = 8, lingerers: int = 3) -> None:
         await asyncio.gather(
@@ -103,10 +103,10 @@ class Traffic:
         await database.open()
         log = Log(database)
         try:
-            for _ in range(FULL // 1_000_000):
+            for _ in range(MAX_FILE_BYTES // 1_000_000):
                 made = [decision(reason="large", note=secrets.token_hex(800)) for _ in range(600)]
-                for one in await log.append(made):
-                    self.told.acknowledge(str(one.uid), one.leaf)
+                for receipt in await log.append(made):
+                    self.answers.acknowledge(str(receipt.uid), receipt.leaf)
         finally:
             await log.close()
             await database.close()
@@ -123,7 +123,7 @@ class Traffic:
                 try:
                     await self._request(http, chance)
                 except httpx.HTTPError:
-                    self.told.broken += 1
+                    self.answers.broken += 1
                     await asyncio.sleep(0.05)
 
     async def _request(self, http: httpx.AsyncClient, chance: random.Random) -> None:
@@ -138,24 +138,24 @@ class Traffic:
             body["day"] = self._day(path)
             answer = await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"})
         elif what < 0.95:
-            # Their own hours, and without the scope: denied, and recorded.
+            # Denied and recorded: their own hours, and a token without the scope.
             answer = await http.post(f"{path}/approve", headers={"If-Match": '"2"'})
         else:
             await self._new_sheet(http)
             return
-        if self.told.hear(answer).status_code == 503:
+        if self.answers.hear(answer).status_code == 503:
             await asyncio.sleep(0.1)
 
     async def _new_sheet(self, http: httpx.AsyncClient) -> tuple[str, str]:
         self.weeks += 1
-        # Weeks run out after a century; what is there already is a conflict, which is recorded too.
+        # After a century weeks repeat; an existing week is a conflict, which is recorded too.
         week = (date(2000, 1, 3) + timedelta(weeks=self.weeks % 5_000)).isoformat()
-        made = self.told.hear(await http.post(SHEETS, json={"period_start": week}))
+        made = self.answers.hear(await http.post(SHEETS, json={"period_start": week}))
         if not made.is_success:
             return "", ""
         path = f"{SHEETS}/{made.json()['id']}"
         body = {"day": week, "project": "ATLAS", "minutes": 60}
-        filled = self.told.hear(await http.post(f"{path}/entries", json=body, headers={"If-Match": '"1"'}))
+        filled = self.answers.hear(await http.post(f"{path}/entries", json=body, headers={"If-Match": '"1"'}))
         if not filled.is_success:
             return path, ""
         self._days[path] = week
@@ -192,10 +192,10 @@ class Traffic:
                 if undo:
                     raise _UndoneError
         except _UndoneError:
-            self.told.undone |= {record.uid for record in records}
+            self.answers.undone |= {record.uid for record in records}
             return
         for receipt in receipts:
-            self.told.acknowledge(str(receipt.uid), receipt.leaf)
+            self.answers.acknowledge(str(receipt.uid), receipt.leaf)
 
 
 class _UndoneError(Exception):
@@ -205,8 +205,7 @@ class _UndoneError(Exception):
 async def for_seconds(
     traffic: Traffic, seconds: float, damage: Any, *, enough: Callable[[], bool] = lambda: True
 ) -> None:
-    """Traffic while `damage()` is done again and again, one after the other, for so long and until it was `enough`, and
-    a moment after it. A busy machine gets as much more time as a test that hangs may take."""
+    """Run traffic and repeat `damage()` for `seconds`, and until `enough()` for at most PATIENCE_SECONDS more."""
     running = asyncio.create_task(traffic.run())
     until = time.monotonic() + seconds
     try:

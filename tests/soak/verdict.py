@@ -1,6 +1,5 @@
-"""The verdict over the whole log, from the stored rows alone: what was answered is there, nothing is there twice or by
-half, and every checkpoint ever signed is of this one tree. Reads only, and shares no code with the sealer: the root is
-computed here anew.
+"""The verdict over the whole log, from the stored rows: every answered decision is there once, no change is half done,
+and every signed checkpoint is of one tree. Reads only, and shares no code with the sealer: it computes the root itself.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from service.log.key_files import read_key
 
 if TYPE_CHECKING:
     from tests.soak.estate import Estate
-    from tests.soak.traffic import Told
+    from tests.soak.traffic import Answers
 
 # Every record in the order of the log.
 SEALED = """
@@ -31,7 +30,7 @@ SEALED = """
 
 @dataclass
 class Verdict:
-    """Each count must be nought, but for `records`, `checkpoints` and `changes`, which say how much was looked at."""
+    """Every count must be 0, except `records`, `checkpoints` and `changes`, which count what was checked."""
 
     records: int = 0
     changes: int = 0
@@ -76,37 +75,39 @@ async def settle(estate: Estate, seconds: float = 60.0) -> None:
         await auditor.close()
 
 
-async def lost(estate: Estate, told: Told) -> int:
-    """How many of the answers since the last call have no record with their leaf. Forgets those that have."""
+async def count_lost(estate: Estate, answers: Answers) -> int:
+    """Count the answers since the last call that have no record with their leaf; forget the others."""
     auditor = await asyncpg.connect(estate.urls["auditor"])
     try:
-        wanted = dict(told.leaves)
+        wanted = dict(answers.leaves)
         # The leaves of these decisions.
         rows = await auditor.fetch(
-            "SELECT uid, leaf FROM audit_record WHERE uid = ANY($1)", [UUID(one) for one in wanted]
+            "SELECT uid, leaf FROM audit_record WHERE uid = ANY($1)", [UUID(uid) for uid in wanted]
         )
     finally:
         await auditor.close()
     for row in rows:
         if wanted.get(str(row["uid"])) == row["leaf"].hex():
-            del wanted[str(row["uid"])], told.leaves[str(row["uid"])]
+            del wanted[str(row["uid"])], answers.leaves[str(row["uid"])]
     return len(wanted)
 
 
-async def judge(estate: Estate, told: Told) -> Verdict:
+async def check_log(estate: Estate, answers: Answers) -> Verdict:
     """Read everything. Call it when the log has settled."""
-    found = Verdict(lost=await lost(estate, told), wrong_answers=told.wrong[:5])
+    found = Verdict(lost=await count_lost(estate, answers), wrong_answers=answers.wrong[:5])
     auditor = await asyncpg.connect(estate.urls["auditor"])
     try:
         async with auditor.transaction(isolation="repeatable_read", readonly=True):
-            await _records(auditor, told, found, Verifier.parse(read_key(estate.key).verifier.vkey))
-            await _sheets(auditor, told, found)
+            await _records(auditor, answers, found, Verifier.parse(read_key(estate.key).verifier.vkey))
+            await _sheets(auditor, answers, found)
     finally:
         await auditor.close()
     return found
 
 
-async def _records(auditor: asyncpg.Connection[asyncpg.Record], told: Told, found: Verdict, known: Verifier) -> None:
+async def _records(
+    auditor: asyncpg.Connection[asyncpg.Record], answers: Answers, found: Verdict, known: Verifier
+) -> None:
     # Every checkpoint that was ever made.
     signed = {row["size"]: row for row in await auditor.fetch("SELECT size, root, note FROM checkpoint")}
     subtrees: list[tuple[int, bytes]] = []
@@ -116,7 +117,7 @@ async def _records(auditor: asyncpg.Connection[asyncpg.Record], told: Told, foun
         found.gaps += row["position"] != found.records
         found.records += 1
         found.duplicates += row["uid"] in seen
-        found.undone_yet_there += row["uid"] in told.undone
+        found.undone_yet_there += row["uid"] in answers.undone
         seen.add(row["uid"])
         leaf = hashlib.sha256(b"\x00" + row["body"]).digest()
         found.wrong_leaves += leaf != row["leaf"]
@@ -127,10 +128,10 @@ async def _records(auditor: asyncpg.Connection[asyncpg.Record], told: Told, foun
         if (checkpoint := signed.pop(found.records, None)) is not None:
             root = _root(subtrees)
             found.wrong_roots += checkpoint["root"] != root
-            found.wrong_signatures += not _says(checkpoint["note"], known, found.records, root)
+            found.wrong_signatures += not _is_signed(checkpoint["note"], known, found.records, root)
     # A checkpoint over more records than there are.
     found.wrong_roots += len(signed)
-    # The head's own word.
+    # The root in the head row.
     head = await auditor.fetchrow("SELECT size, root FROM log_head")
     assert head is not None
     found.wrong_roots += (head["size"], head["root"]) != (found.records, _root(subtrees))
@@ -138,7 +139,7 @@ async def _records(auditor: asyncpg.Connection[asyncpg.Record], told: Told, foun
     found.unsealed = await auditor.fetchval("SELECT count(*) FROM audit_record") - found.records
 
 
-async def _sheets(auditor: asyncpg.Connection[asyncpg.Record], told: Told, found: Verdict) -> None:
+async def _sheets(auditor: asyncpg.Connection[asyncpg.Record], answers: Answers, found: Verdict) -> None:
     reached: dict[str, int] = {}
     async for row in auditor.cursor(f"SELECT * FROM ({SEALED}) AS sealed WHERE kind = 'change' ORDER BY position"):
         body = json.loads(row["body"])
@@ -146,11 +147,11 @@ async def _sheets(auditor: asyncpg.Connection[asyncpg.Record], told: Told, found
         found.changes += 1
         found.inversions += version != reached.get(sheet, 0) + 1
         reached[sheet] = version
-    # What the sheets themselves say.
+    # The versions in the sheets.
     stored = {str(row["id"]): row["version"] for row in await auditor.fetch("SELECT id, version FROM timesheet")}
     found.half_done = sum(stored.get(sheet) != version for sheet, version in reached.items())
     found.half_done += len(stored.keys() - reached.keys())
-    found.lost += sum(reached.get(sheet, 0) < version for sheet, version in told.versions.items())
+    found.lost += sum(reached.get(sheet, 0) < version for sheet, version in answers.versions.items())
 
 
 def _root(subtrees: list[tuple[int, bytes]]) -> bytes:
@@ -160,8 +161,8 @@ def _root(subtrees: list[tuple[int, bytes]]) -> bytes:
     return root
 
 
-def _says(note: str | None, known: Verifier, size: int, root: bytes) -> bool:
-    """Whether the log's key signed just this. A note that no keeper lived to sign says nothing, and nobody has it."""
+def _is_signed(note: str | None, known: Verifier, size: int, root: bytes) -> bool:
+    """Whether the log's key signed this size and root. A checkpoint without a note was never signed."""
     if note is None:
         return True
     try:

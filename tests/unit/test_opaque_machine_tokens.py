@@ -48,8 +48,12 @@ def opaque(says: Says, *, subject_optional: bool) -> OpaqueTokens:
 
 
 async def test_a_token_without_subject_is_the_clients_own_if_the_issuer_allows_it() -> None:
-    asker = (await opaque(Says(), subject_optional=True).introspect(b"token")).principal
-    assert (asker.kind, asker.client, asker.subject) == (PrincipalKind.CLIENT, "payroll-import", "payroll-import")
+    principal = (await opaque(Says(), subject_optional=True).introspect(b"token")).principal
+    assert (principal.kind, principal.client, principal.subject) == (
+        PrincipalKind.CLIENT,
+        "payroll-import",
+        "payroll-import",
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,5 +73,5 @@ async def test_otherwise_a_token_without_subject_is_refused(changed: dict[str, A
 
 
 async def test_a_named_subject_is_a_person_all_the_same() -> None:
-    asker = (await opaque(Says(sub="ana"), subject_optional=True).introspect(b"token")).principal
-    assert (asker.kind, asker.subject) == (PrincipalKind.USER, "ana")
+    principal = (await opaque(Says(sub="ana"), subject_optional=True).introspect(b"token")).principal
+    assert (principal.kind, principal.subject) == (PrincipalKind.USER, "ana")

@@ -67,9 +67,9 @@ async def cause_of(answer: Mapping[str, Any], rules: Introspection = SECRET) -> 
 
 
 async def test_an_active_token_gives_its_principal() -> None:
-    asker = await asking(Desk(active(roles=["auditor"]))).verify(bearer("2YotnFZFEjr1zCsicMWpAA"))
-    assert (asker.kind, asker.subject, asker.client) == (PrincipalKind.USER, "auth0|ana", "web-app")
-    assert (asker.scopes, asker.roles) == ({"read:timesheets", "create:timesheets"}, {"role:auditor"})
+    principal = await asking(Desk(active(roles=["auditor"]))).verify(bearer("2YotnFZFEjr1zCsicMWpAA"))
+    assert (principal.kind, principal.subject, principal.client) == (PrincipalKind.USER, "auth0|ana", "web-app")
+    assert (principal.scopes, principal.roles) == ({"read:timesheets", "create:timesheets"}, {"role:auditor"})
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
