@@ -35,8 +35,7 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="",
-        description="`postgresql://user:password@host/name`; the user is `timewarden_app` for `serve`,"
-        " `timewarden_keeper` for `keep`, `timewarden_owner` for `migrate` and `policy bootstrap`",
+        description="`postgresql://user:password@host/name`; docs/production.md says which user for which command",
     )
     redis_url: str = Field(
         default="",
