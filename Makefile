@@ -1,4 +1,4 @@
-# The doors for people and machines. Each target makes what it needs first; `make help` lists them.
+# The entry points for people and CI. Each target first makes what it needs; `make help` lists them.
 
 PYTHON = .venv/bin/python
 ARGS =
@@ -20,7 +20,7 @@ demo: environment ## play the whole story over HTTP and print it
 test: check ## check, then every test, three files at a time (ARGS="-k approve" narrows them)
 	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-long: environment ## the laws with ten times the examples, then soak, interop and pgbouncer, all in short (20 minutes)
+test-long: environment ## laws with ten times the examples, a minute of soak, interop, pgbouncer (about 20 minutes)
 	@sh .ci/long
 
 check: environment ## format, lint, types, imports, commit messages; prints the import graph by room
@@ -31,27 +31,27 @@ check: environment ## format, lint, types, imports, commit messages; prints the 
 	@sh .ci/commits
 	@$(PYTHON) -m tests.house_report
 
-bench: environment ## figures beside peers: all benchmarks, or one (ARGS=engine)
+bench: environment ## benchmarks beside peers: all, or one (ARGS=engine)
 	@sh .ci/bench $(ARGS)
 
-soak: environment ## an hour of traffic while every part is killed, and a verdict over the log (ARGS="--minutes 5")
+soak: environment ## an hour of traffic while processes are killed, then a check of the log (ARGS="--minutes 5")
 	@$(PYTHON) -m tests.soak $(ARGS)
 
-interop: environment ## our verifier against an authorization server that we did not write (needs Node.js)
+interop: environment ## the token verifier against oidc-provider (needs Node.js)
 	@sh .ci/interop $(ARGS)
 
-pgbouncer: environment ## the service behind a real PgBouncer, in session and in transaction pooling
+pgbouncer: environment ## the service behind PgBouncer, in session and in transaction pooling
 	@sh .ci/pgbouncer $(ARGS)
 
-lock: environment ## write the lock files anew from pyproject.toml
+lock: environment ## rewrite the lock files from pyproject.toml
 	@sh .ci/lock $(ARGS)
 
 golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
 	@$(PYTHON) -m tests.golden
 
 ##@ Policy (while `make run` runs)
-##: .venv/bin/timewarden policy propose -m WHY    put the rules of policies/ forward as a new version
-##: .venv/bin/timewarden policy activate latest   let it decide, from the next request on
+##: .venv/bin/timewarden policy propose -m WHY    propose the rules of policies/ as a new version
+##: .venv/bin/timewarden policy activate latest   activate it for all requests
 
 ##@ Data
 clean: ## stop what runs from here; remove .venv, .local with ALL ITS DATA, and caches

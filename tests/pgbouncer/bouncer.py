@@ -1,6 +1,6 @@
-"""A real PgBouncer before the embedded Postgres, to be killed and started again. Owns the process that it starts.
+"""A PgBouncer in front of the embedded Postgres, which tests kill and restart. Owns the process that it starts.
 
-It knows every role by asking Postgres (`auth_query`), so roles may be made through it.
+It looks up roles in Postgres (`auth_query`), so roles can be created through it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ START_SECONDS = 20.0
 
 
 def program() -> str:
-    """Debian keeps it where only administrators look."""
+    """The path of pgbouncer; Debian installs it in /usr/sbin."""
     found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    assert found, "there is no pgbouncer here: install it first (Debian: apt-get install pgbouncer)"
+    assert found, "pgbouncer is not installed; install it (Debian: apt-get install pgbouncer)"
     return found
 
 
 @dataclass
 class PgBouncer:
-    """Started by `start`; `url` turns a URL of Postgres into one that leads through it. Its user must be able to enter
+    """Started by `start`; `url` turns a URL of Postgres into a URL through PgBouncer. Its user must be able to enter
     `folder`."""
 
     postgres: LocalPostgres
