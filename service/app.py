@@ -154,11 +154,11 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         redis_url=settings.redis_url,
         public_url=settings.public_url,
         secret=settings.cursor_key,
-        algorithms=settings.listed("dpop_algorithms"),
+        algorithms=settings.split("dpop_algorithms"),
         nonce_required=settings.dpop_nonce == "required",
         dpop_required=settings.dpop_required,
         certificate_header=settings.client_certificate_header,
-        trusted_proxies=settings.listed("trusted_proxies"),
+        trusted_proxies=settings.split("trusted_proxies"),
     )
     loader = database("policy", 1)
     policies = PolicyVersions(loader, examination.build, timeout=settings.database_timeout)
@@ -204,7 +204,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         counters=api.counters,
         tokens=api.tokens,
         gate=gate,
-        people=People(requests, log, SubjectHashes(settings.listed("erasure_keys"))),
+        people=People(requests, log, SubjectHashes(settings.split("erasure_keys"))),
         published=PublishedLog(requests, reading),
         relationships=relationships,
         hint=hint,
@@ -223,7 +223,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     )
     longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
     leeway = max(issuer.leeway for issuer in issuers)
-    hashes = SubjectHashes(settings.listed("erasure_keys"))
+    hashes = SubjectHashes(settings.split("erasure_keys"))
     memory = Memory(hashes, settings.erasure_memory_days, longest_lifetime, leeway)
     problems = Problems(
         _metadata_url(settings, settings.audience or issuers[0].audience),
@@ -281,7 +281,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
                 settings.address_rate,
                 weight=settings.failed_authentication_weight,
                 public=PUBLIC_ROUTES,
-                proxies=settings.listed("trusted_proxies"),
+                proxies=settings.split("trusted_proxies"),
             ),
             Authentication(
                 parts.tokens,
@@ -296,7 +296,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
         before_request=refuse_unknown_parameters,
         exception_handlers=problems.handlers(),
         before_send=[nonce_hook(senders.nonces)] if senders.algorithms else [],
-        cors_config=make_cors_config(settings.listed("cors_origins")),
+        cors_config=make_cors_config(settings.split("cors_origins")),
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[Shapes()],
         request_max_body_size=settings.max_body_bytes,
@@ -311,7 +311,7 @@ def admit(settings: Settings, app: Litestar) -> Admission:
         RequestFrame(app, https=settings.public_url.startswith("https://")),
         max_wait=settings.admission_timeout,
         connections=settings.database_pool,
-        address_of=Addresses(settings.listed("trusted_proxies")),
+        address_of=Addresses(settings.split("trusted_proxies")),
         cors=app.cors_config,
     )
 
@@ -327,8 +327,8 @@ def issuers_of(settings: Settings) -> list[Issuer]:
         issuer=settings.issuer,
         audience=settings.audience,
         jwks_url=settings.jwks_url or None,
-        algorithms=frozenset(settings.listed("token_algorithms")),
-        accepted_types=frozenset(settings.listed("token_types")),
+        algorithms=frozenset(settings.split("token_algorithms")),
+        accepted_types=frozenset(settings.split("token_types")),
         roles_claim=settings.roles_claim,
     )
     return [single, *filed]

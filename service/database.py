@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Database:
     """A bounded pool. `size` connections; `timeout` in seconds bounds acquiring a connection and every statement;
     `lock_timeout` in seconds bounds waiting for a row or advisory lock. Postgres itself must bound both, also behind a
-    pooler, unless it is not `enforced`: our own clock is enough for a command that somebody waits for. With
+    pooler, unless it is not `enforced`: our own clock is enough for a command that a person waits for. With
     `fresh_plans` no plan is kept: for a process that runs few statements for months while its tables grow."""
 
     def __init__(

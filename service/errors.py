@@ -41,7 +41,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
 
-from service.places import bounded
+from service.places import limit_complaints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -258,7 +258,7 @@ class PolicyRejected(TimewardenError):
     summary = "This policy cannot become active"
 
     def __init__(self, complaints: Sequence[Complaint]) -> None:
-        complaints = bounded(complaints)
+        complaints = limit_complaints(complaints)
         first = f": {complaints[0]}" if complaints else ""
         super().__init__(self.summary + first, extra={"complaints": [asdict(complaint) for complaint in complaints]})
         self.complaints = complaints

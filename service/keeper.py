@@ -42,7 +42,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     """Run every part until `stop`. While Postgres is unavailable, retry with backoff. Raises Misconfigured, also
     without a key: an unsigned log proves nothing."""
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
-    signers = read_keys([Path(path) for path in settings.listed("log_key_file")], settings.log_origin)
+    signers = read_keys([Path(path) for path in settings.split("log_key_file")], settings.log_origin)
     timeout = settings.database_timeout
     database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
     replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)

@@ -1,7 +1,4 @@
-"""Where input is wrong: a field of a request, or a place in a policy file. Pure: owns no state.
-
-They travel in errors.
-"""
+"""Errors of input: of a field of a request, or of a line of a policy file. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_COMPLAINTS = 100
-# What is said of one place; a word that is quoted in it may be as long as a file.
-LONGEST_MESSAGE = 1_000
-MAX_HIDDEN_CHARACTERS_TOLD = 10
-# A line feed, alone or behind a carriage return, ends a line in every editor; these do in some only.
+# A message may quote a word that is as long as a file.
+MAX_MESSAGE_LENGTH = 1_000
+MAX_HIDDEN_CHARACTERS_LISTED = 10
+# Every editor ends a line at LF and CR LF; only some do at these.
 _LINE_ENDS = frozenset("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -26,7 +23,8 @@ _PLAIN = r"\t\n\x20-\x7e"
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: `field` is a path such as `rows[3].minutes` or `query.cursor`; `message` says what is wanted."""
+    """The error of a field: `field` is a path such as `rows[3].minutes` or `query.cursor`; `message` says what is
+    valid."""
 
     field: str
     message: str
@@ -34,9 +32,9 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One reason why a policy is refused: `file` as in policies/, `line` and `column` from 1, 0 for a whole file.
+    """A reason why a policy is refused: `file` as in policies/, `line` and `column` from 1, 0 for a whole file.
 
-    It quotes what stands there, on terminals and in answers, so what cannot be printed is written as an escape.
+    It may quote the file on terminals and in responses, so characters that cannot be printed are escaped.
     """
 
     file: str
@@ -57,9 +55,9 @@ class Complaint:
 
 
 def hidden_characters(file: str, text: str) -> list[Complaint]:
-    """A complaint for each of the first characters that make a text look like another one than is read: what ends a
-    line in some editors, what changes the order in which text is shown (CVE-2021-42574), and other characters that
-    cannot be seen. A tab, a line end and a byte order mark at the beginning are none."""
+    """A complaint for each of the first characters that make a text look different from what is parsed: line ends of
+    some editors, characters that reorder the text (CVE-2021-42574), and other invisible characters. Tabs, line ends and
+    a byte order mark at the beginning are allowed."""
     found: list[Complaint] = []
     for match in re.finditer(rf"\r(?!\n)|[^\r{_PLAIN}]", text):
         character = match.group()
@@ -78,25 +76,27 @@ def hidden_characters(file: str, text: str) -> list[Complaint]:
         called = unicodedata.name(character, "")
         shown = f"U+{ord(character):04X}" + (f" ({called})" if called else "")
         found.append(Complaint(file, line, column, f"The character {shown} {why}", "remove it"))
-        if len(found) == MAX_HIDDEN_CHARACTERS_TOLD:
+        if len(found) == MAX_HIDDEN_CHARACTERS_LISTED:
             break
     return found
 
 
-def bounded(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:
-    """These, or of very many the first hundred, and how many more there are."""
+def limit_complaints(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:
+    """The first hundred complaints, and one that says how many more there are."""
     more = complaints[MAX_COMPLAINTS:]
     if not more:
         return tuple(complaints)
-    left_out = Complaint(more[0].file, 0, 0, f"{len(more):,} more are left out here")
+    left_out = Complaint(more[0].file, 0, 0, f"{len(more):,} more complaints are not listed")
     return (*complaints[:MAX_COMPLAINTS], left_out)
 
 
-def printable(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """The text on one line, no longer than this, with an escape for every character that does not print: a control
-    character would speak to the terminal, and half of a surrogate pair stands in no UTF-8."""
+def printable(text: str, longest: int = MAX_MESSAGE_LENGTH) -> str:
+    """The text on one line, cut at `longest` characters, with an escape for every character that cannot be printed:
+    control characters would act on a terminal, and a lone surrogate cannot be encoded."""
     if len(text) > longest:
         text = f"{text[:longest]}..."
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

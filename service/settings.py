@@ -199,7 +199,7 @@ class Settings(BaseSettings):
         self._check_senders()
 
     def _check_origins(self) -> None:
-        for origin in self.listed("cors_origins"):
+        for origin in self.split("cors_origins"):
             parts = urlsplit(origin)
             if parts.scheme == "http" and parts.hostname not in LOOPBACK:
                 raise Misconfigured(
@@ -275,7 +275,7 @@ class Settings(BaseSettings):
         """The settings that the issuer of the variables requires; none if only a file names issuers."""
         return ("issuer", "audience") if self.issuer or not self.issuers_file else ()
 
-    def listed(self, name: str) -> tuple[str, ...]:
+    def split(self, name: str) -> tuple[str, ...]:
         """The parts of a comma-separated setting."""
         return tuple(part.strip() for part in str(getattr(self, name)).split(",") if part.strip())
 

@@ -40,7 +40,7 @@ def new(file: Path, origin: str | None, *, unless_there: bool) -> None:
 def show(files: tuple[Path, ...]) -> None:
     """Print the public line of each key in FILES, for auditors. The default is TIMEWARDEN_LOG_KEY_FILE, or the key of
     `make run`."""
-    named = files or tuple(Path(path) for path in configuration.load().listed("log_key_file"))
+    named = files or tuple(Path(path) for path in configuration.load().split("log_key_file"))
     ours = state_directory() / DEVELOPMENT_KEY
     if not named and ours.is_file():
         named = (ours,)

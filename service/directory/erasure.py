@@ -68,7 +68,7 @@ REVOKE = """
     FROM unnest($1::uuid[], $2::text[]) AS revoked (id, value)
 """
 
-# What an erasure would delete, under every id of theirs, and what forbids it.
+# Counts everything that an erasure would delete, under every id of the person, and finds what forbids it.
 COUNT = """
     SELECT (SELECT count(*) FROM person_link WHERE person_id = ANY (theirs.ids)) AS links,
            (SELECT count(*) FROM audit_text WHERE record_uid IN (SELECT records_about($1))) AS texts,

@@ -104,7 +104,7 @@ async def single(
     load: Callable[[Visibility, Connection], Awaitable[T | None]],
     returned: UUID | None = None,
 ) -> Answer[T]:
-    """What `load` returns, if the caller may see it; the record names the id `returned`. Raises NotFound."""
+    """Return the result of `load`, if the caller may see it; the record names the id `returned`. Raises NotFound."""
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         listed.returned = [str(returned)] if found is not None and returned is not None else []

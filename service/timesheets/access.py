@@ -120,7 +120,7 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
 
 
 def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
-    """What a caller without relations to the sheet may do, by each word that their token may bring."""
+    """The ways of a caller without relations to the sheet, by each word that their token may bring."""
     facts = dict.fromkeys(TIMESHEET_FACTS.facts, False)
     by_word = {word: _may(found, {word}, facts, budget) for word in found.names.of_token}
     return {word: may for word, may in by_word.items() if may}

@@ -101,7 +101,7 @@ class Timesheets:
         """One entry, by reading its sheet. Raises NotFound also when the sheet has no such entry."""
         answer = await self.read(caller, sheet_id)
         with refused_under(answer.receipt):
-            return _edited(answer, entry_id)
+            return _select_entry(answer, entry_id)
 
     async def read_with_actions(self, caller: Caller, sheet_id: UUID) -> Answer[SheetWithActions]:
         """As `read`, with the allowed actions."""
@@ -145,7 +145,7 @@ class Timesheets:
         answer = await self._edit(
             caller, sheet_id, expect, lambda sheet, actor: timesheet.add_entry(sheet, entry, actor)
         )
-        return _edited(answer, entry.id)
+        return _select_entry(answer, entry.id)
 
     async def replace_entry(
         self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID, hours: Hours
@@ -155,7 +155,7 @@ class Timesheets:
         answer = await self._edit(
             caller, sheet_id, expect, lambda sheet, actor: timesheet.replace_entry(sheet, entry_id, hours, actor)
         )
-        return _edited(answer, entry_id)
+        return _select_entry(answer, entry_id)
 
     async def amend_entry(
         self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID, amendment: Amendment
@@ -165,7 +165,7 @@ class Timesheets:
         answer = await self._edit(
             caller, sheet_id, expect, lambda sheet, actor: timesheet.amend_entry(sheet, entry_id, amendment, actor)
         )
-        return _edited(answer, entry_id)
+        return _select_entry(answer, entry_id)
 
     async def remove_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
         """Remove an entry. Raises NotFound if the sheet has no such entry."""
@@ -271,5 +271,5 @@ def _existing(sheet_id: UUID, expect: Expect) -> Target:
     return Target(str(sheet_id), store.lock(sheet_id), must_exist=True, expect=expect)
 
 
-def _edited(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:
+def _select_entry(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:
     return Answer(Edited(answer.value, answer.value.entry(entry_id)), answer.receipt)

@@ -1,5 +1,5 @@
-"""Checks at submission that somebody could approve the sheet. Owns no state; reads the rules of the active version, and
-the directory in Postgres."""
+"""Checks at submission that the sheet has a possible approver. Owns no state; reads the rules of the active version,
+and the directory in Postgres."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
             (SELECT DISTINCT owner_id FROM ({visibility.reach}) AS given) AS reached CROSS JOIN LATERAL (
                 SELECT r.id FROM timesheet AS r WHERE r.owner_id = reached.owner_id AND {conditions}) AS r
         """
-    # GroupBy timesheet_owner_period of whoever can be seen at all, or by timesheet_period.
+    # GroupBy timesheet_owner_period for the owners that the visibility reaches, or by timesheet_period.
     found = await connection.fetch(
         f"SELECT r.id FROM {source} LIMIT $3",
         *visibility.parameters,

@@ -132,7 +132,7 @@ class Timesheet:
 
 
 def actions_from(state: str) -> tuple[str, ...]:
-    """Every action that this state allows, whoever the caller is. `create` is not among them."""
+    """Every action that this state allows, for any caller. `create` is not among them."""
     return ("read", *(action for action, transition in TRANSITIONS.items() if state in transition.starts))
 
 

@@ -247,7 +247,7 @@ class Rows:
         listed = [(index, fault) for index in faults for fault in faults[index]][:MAX_FAULTS_TOLD]
         error: TimewardenError
         if WRONG in self.faults.slugs or (WRONG in faults.slugs and faults.slugs <= NO_DENIALS):
-            fields = [self._named(index, fault) for index, fault in listed if fault.slug == WRONG]
+            fields = [self._field_error(index, fault) for index, fault in listed if fault.slug == WRONG]
             error = InvalidField(*fields or [FieldError("rows", "have more invalid fields than this response lists")])
         elif faults.slugs - NO_DENIALS:
             reasons = [f"{self.name(index)}: {fault.reason}" for index, fault in listed if fault.slug not in NO_DENIALS]
@@ -265,7 +265,7 @@ class Rows:
         field_at_fault = {"field": fault.field} if fault.field else {}
         return {"row": index, **place, "problem": fault.slug, **field_at_fault, "reason": fault.reason}
 
-    def _named(self, index: int, fault: Fault) -> FieldError:
+    def _field_error(self, index: int, fault: Fault) -> FieldError:
         name = f"rows[{index}].{fault.field}" if fault.field else f"rows[{index}]"
         return FieldError(name, f"{fault.reason} (line {self._lines[index]})" if self.lined else fault.reason)
 

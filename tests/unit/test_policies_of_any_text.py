@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.administration.checks import examination
 from service.administration.checks.trial import trial
 from service.errors import PolicyRejected
-from service.places import LONGEST_MESSAGE
+from service.places import MAX_MESSAGE_LENGTH
 from tests import policy_forge
 from tests.example_count import example_count
 
@@ -60,7 +60,7 @@ def only_refused(text: PolicyText) -> list[Complaint]:
     assert list(trial(text).complaints) == complaints
     for complaint in complaints:
         assert str(complaint).isprintable()
-        assert len(str(complaint)) < 3 * LONGEST_MESSAGE
+        assert len(str(complaint)) < 3 * MAX_MESSAGE_LENGTH
     return complaints
 
 
@@ -140,7 +140,7 @@ def test_a_hundred_complaints_are_reported_and_the_number_of_others() -> None:
     words = "".join(f"A{number} = 1\n" for number in range(30_000))
     complaints = only_refused(replace(SHORT, vocabulary=SHIPPED.vocabulary + words))
     assert len(complaints) == 101
-    assert complaints[-1].message == "59,900 more are left out here"
+    assert complaints[-1].message == "59,900 more complaints are not listed"
     last = len(SHIPPED.vocabulary.splitlines())
     assert [complaint.line for complaint in complaints[:-1]] == [last + 1 + place // 2 for place in range(100)]
     assert len(msgspec.json.encode([asdict(complaint) for complaint in complaints])) < 50_000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from service.administration.checks import case_changes, case_results, redundancy
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
-from service.places import Complaint, bounded
+from service.places import Complaint, limit_complaints
 from service.policy import case_files, known_words, laws, policy_file, vocabulary_file
 
 if TYPE_CHECKING:
@@ -97,11 +97,11 @@ def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> P
     """The findings about a policy. With the active policy in `beside`, lost cases become warnings."""
     found = examine(text, number)
     if found.snapshot is None:
-        return PolicyReport(bounded(found.complaints))
+        return PolicyReport(limit_complaints(found.complaints))
     before = None if beside is None or found.complaints else examine(beside, number)
     warnings = [*found.warnings, *(_warn_of_losses(before, found) if before else ())]
     untried = case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)
-    return PolicyReport(*(bounded(findings) for findings in (found.complaints, warnings, untried)))
+    return PolicyReport(*(limit_complaints(findings) for findings in (found.complaints, warnings, untried)))
 
 
 def _warn_of_losses(before: Examination, after: Examination) -> list[Complaint]:

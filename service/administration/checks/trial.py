@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.administration.checks import case_results, examination
-from service.places import bounded
+from service.places import limit_complaints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Trial:
 def trial(text: PolicyText) -> Trial:
     """Test a policy. Never raises for a wrong policy. One that cannot be read has only complaints."""
     found = examination.examine(text, examination.PROPOSAL)
-    complaints = bounded(found.complaints)
+    complaints = limit_complaints(found.complaints)
     if found.snapshot is None:
         return Trial(complaints)
     policy = found.snapshot.policy

@@ -28,7 +28,7 @@ class ErasureRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ErasureBody(msgspec.Struct):
-    """What was erased. In a dry run, what would be, and what forbids it."""
+    """The result of an erasure. A dry run counts what would be erased, and names what forbids it."""
 
     person: PersonId
     dry_run: Annotated[bool, Meta(description="Whether this was a dry run, which changes nothing", examples=[False])]
