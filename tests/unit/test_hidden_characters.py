@@ -78,4 +78,4 @@ def test_a_file_of_issuers_with_a_hidden_character_is_refused_with_its_place(tmp
     )
     with pytest.raises(Misconfigured, match=r"issuers.toml:2:4: The character U\+2028") as refused:
         read_issuers_file(file)
-    assert "issuers.toml:6:1: 'spare'" in refused.value.public
+    assert "issuers.toml:6:1: Unknown key 'spare'" in refused.value.public
