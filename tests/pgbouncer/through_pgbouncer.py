@@ -191,5 +191,5 @@ def test_serve_says_in_one_sentence_what_a_pooler_lacks(postgres: LocalPostgres)
             timeout=60,
         )
     assert run.returncode == 2
-    assert run.stderr.startswith("timewarden: A connection pooler stands before Postgres")
+    assert run.stderr.startswith("timewarden: A connection pooler in front of Postgres")
     assert run.stderr.count("\n") == 1
