@@ -80,8 +80,9 @@ def find_in_python(path: str, source: str) -> Iterator[Finding]:
         if name == "one":
             yield Finding(NAME, path, getattr(node, "lineno", 0), name)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            attribute = any(ast.unparse(decorator).endswith("property") for decorator in node.decorator_list)
-            if PARTICIPLES.match(node.name) and not attribute:
+            # Properties and fixtures are used as nouns.
+            noun = any(re.search(r"property$|\bfixture\b", ast.unparse(mark)) for mark in node.decorator_list)
+            if PARTICIPLES.match(node.name) and not noun:
                 yield Finding(PARTICIPLE, path, node.lineno, node.name)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield from _find_in_prose(path, node.lineno, node.value)
