@@ -203,7 +203,7 @@ async def test_a_person_who_judges_a_sheet_names_exactly_one_version(site: Site)
                 "POST", f"{path}/{step}", site.token(name, **claims), headers=headers, body=body
             )
             assert (answer.status_code, answer.json()["type"]) == (428, "urn:timewarden:problem:precondition-required")
-            assert "neither * nor a list" in answer.json()["detail"]
+            assert "exactly one ETag" in answer.json()["detail"]
         assert (await site.send(name, "POST", f"{path}/{step}", body, version, **claims)).status_code == 200
         version += 1
         if step == "reject":
