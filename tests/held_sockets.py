@@ -16,13 +16,13 @@ class HeldSockets(AbstractContextManager["HeldSockets"]):
 
     def __init__(self, port: int = 0) -> None:
         self.sockets: tuple[socket.socket, socket.socket] = (held_port(port), held_port(0))
-        self.port, self.management_port = (one.getsockname()[1] for one in self.sockets)
-        self.api, self.management = (f"http://127.0.0.1:{one}" for one in (self.port, self.management_port))
+        self.port, self.management_port = (item.getsockname()[1] for item in self.sockets)
+        self.api, self.management = (f"http://127.0.0.1:{value}" for value in (self.port, self.management_port))
 
     @property
     def numbers(self) -> tuple[int, int]:
         """The file descriptors, which the process must be let inherit."""
-        api, management = (one.fileno() for one in self.sockets)
+        api, management = (item.fileno() for item in self.sockets)
         return api, management
 
     @property
@@ -32,5 +32,5 @@ class HeldSockets(AbstractContextManager["HeldSockets"]):
         return [f"--fd={api}", f"--management-fd={management}"]
 
     def __exit__(self, *_: object) -> None:
-        for one in self.sockets:
-            one.close()
+        for connection in self.sockets:
+            connection.close()

@@ -38,12 +38,12 @@ def instructions() -> list[Instruction]:
 
 def last_stage() -> list[Instruction]:
     every = instructions()
-    return [one for one in every if one.stage == every[-1].stage]
+    return [item for item in every if item.stage == every[-1].stage]
 
 
 def health_check() -> list[str]:
     """The words of the command with which an engine asks the image's API whether it is ready."""
-    (check,) = [one for one in last_stage() if one.word == "HEALTHCHECK"]
+    (check,) = [item for item in last_stage() if item.word == "HEALTHCHECK"]
     words: list[str] = json.loads(check.rest.partition("CMD ")[2])
     return words
 
@@ -51,14 +51,14 @@ def health_check() -> list[str]:
 def copies() -> list[tuple[str, str]]:
     """Source in the checkout and target in the image of every COPY of the last stage that is not from another stage."""
     pairs = []
-    for one in last_stage():
-        if one.word == "COPY" and not one.rest.startswith("--from"):
-            *sources, target = one.words()
+    for item in last_stage():
+        if item.word == "COPY" and not item.rest.startswith("--from"):
+            *sources, target = item.words()
             pairs += [(source, target) for source in sources]
     return pairs
 
 
-def ignored(path: str) -> bool:
+def is_ignored(path: str) -> bool:
     """Whether .dockerignore keeps a file of the checkout out: the last pattern for it, or a parent, decides."""
     place = PurePosixPath(path)
     candidates = [str(place), *(str(parent) for parent in place.parents if str(parent) != ".")]
@@ -81,7 +81,7 @@ def copy_image(target: Path) -> None:
         origin = ROOT / source
         files = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
         for file in files:
-            if not ignored(file.relative_to(ROOT).as_posix()):
+            if not is_ignored(file.relative_to(ROOT).as_posix()):
                 inside = Path(place) / (file.name if origin.is_file() else file.relative_to(origin))
                 copy = target / inside
                 copy.parent.mkdir(parents=True, exist_ok=True)

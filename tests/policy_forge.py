@@ -13,7 +13,7 @@ from service.policy.policy_file import Policy, PolicyText
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 
 
-def shipped() -> PolicyText:
+def read_shipped() -> PolicyText:
     return PolicyText.read(POLICIES)
 
 
@@ -36,7 +36,7 @@ def four_eyes_as_written(text: PolicyText) -> PolicyText:
 
 def rows(*lines: str) -> PolicyText:
     """The shipped texts with these rows in place of policy.csv, and without cases."""
-    return replace(shipped(), rules="\n".join(lines) + "\n", cases={})
+    return replace(read_shipped(), rules="\n".join(lines) + "\n", cases={})
 
 
 def policy(*lines: str) -> Policy:
@@ -49,7 +49,7 @@ def snapshot(*lines: str) -> Snapshot:
 
 def without_rule(name: str) -> PolicyText:
     """The shipped texts without this row, and without cases."""
-    text = shipped()
+    text = read_shipped()
     kept = [line for line in text.rules.splitlines() if not line.endswith(f" {name}")]
     assert len(kept) + 1 == len(text.rules.splitlines())
     return replace(text, rules="\n".join(kept) + "\n", cases={})

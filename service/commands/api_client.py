@@ -61,7 +61,7 @@ class ApiClient:
         """As `call`, with the status before the answer."""
         answer = self.response(method, path, query, body, csv=csv, long=long)
         if not answer.is_success:
-            raise refused(answer)
+            raise to_click_error(answer)
         try:
             return answer.status_code, answer.json() if answer.content else None
         except ValueError as error:
@@ -146,7 +146,7 @@ def _api() -> str:
         raise click.ClickException(f"{error} Or set {API_VARIABLE} to the API's address.") from error
 
 
-def refused(answer: httpx.Response) -> click.ClickException:
+def to_click_error(answer: httpx.Response) -> click.ClickException:
     """The API's refusal as an error of the command. The body must have been read."""
     try:
         problem = answer.json()

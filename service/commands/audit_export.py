@@ -16,7 +16,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from service.commands.api_client import ApiClient, connect, refused
+from service.commands.api_client import ApiClient, connect, to_click_error
 from service.commands.groups import as_person
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, ki
             ) as got:
                 if not got.is_success:
                     got.read()
-                    raise refused(got)
+                    raise to_click_error(got)
                 _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
                 told: str = got.headers["Audit-Positions"]
         except httpx.HTTPError as error:

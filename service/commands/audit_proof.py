@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from service.commands.api_client import connect, refused
+from service.commands.api_client import connect, to_click_error
 from service.commands.groups import as_json, as_person
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _wait_for_proof(api: ApiClient, record: UUID, wait: int) -> str:
         if answer.is_success:
             return answer.text
         if not _is_not_sealed(answer):
-            raise refused(answer)
+            raise to_click_error(answer)
         if time.monotonic() >= until:
             raise click.ClickException(
                 f"The record is still not sealed after {wait} seconds."
@@ -108,7 +108,7 @@ def _exact_bytes(api: ApiClient, position: int) -> bytes | None:
     span = {"format": "jsonl", "from": str(position), "to": str(position + 1)}
     answer = api.response("GET", "/v1/audit/export", span)
     if not answer.is_success:
-        raise refused(answer)
+        raise to_click_error(answer)
     line = answer.content
     found = LINE.fullmatch(line)
     if found:

@@ -12,7 +12,7 @@ from rich.console import Console
 from service.administration.checks.diff import compare_policies
 from service.commands.api_client import active_number, connect
 from service.commands.groups import as_json, as_person, directory
-from service.commands.tables import quoted
+from service.commands.tables import escape_markup
 from service.commands.version_numbers import VersionNumber, resolve_version
 from service.policy.policy_file import PolicyText, parse
 
@@ -76,19 +76,21 @@ def _show(found: dict[str, Any]) -> None:
     for row in found["rows"]:
         line = f"{row['line']}: " if row["line"] else ""
         if row["before"] is not None:
-            console.print(f"[red]  - {quoted(row['before'])}[/red]")
+            console.print(f"[red]  - {escape_markup(row['before'])}[/red]")
         if row["after"] is not None:
-            console.print(f"[green]  + {line}{quoted(row['after'])}[/green]")
+            console.print(f"[green]  + {line}{escape_markup(row['after'])}[/green]")
     for word in found["words"]:
-        console.print(f"  words: {quoted(word)}")
+        console.print(f"  words: {escape_markup(word)}")
     for case in found["cases"]:
-        console.print(f"  case {case['change']}: {quoted(case['name'])} ({quoted(case['file'])}:{case['line']})")
-    console.print(f"Files that differ: {quoted(', '.join(found['files']))}")
+        console.print(
+            f"  case {case['change']}: {escape_markup(case['name'])} ({escape_markup(case['file'])}:{case['line']})"
+        )
+    console.print(f"Files that differ: {escape_markup(', '.join(found['files']))}")
     if not found["verdicts"]:
         console.print("No verdict changes." if not found["cut_short"] else "No change of verdicts was found so far.")
     else:
         console.print("Verdicts that change:")
     for verdict in found["verdicts"]:
-        console.print(f"  {quoted(verdict['sentence'])}")
+        console.print(f"  {escape_markup(verdict['sentence'])}")
     for action in found["cut_short"]:
-        console.print(f"  Not compared to the end, there is too much, so more may change: {quoted(action)}")
+        console.print(f"  Not compared to the end, there is too much, so more may change: {escape_markup(action)}")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from service.commands.api_client import connect
 from service.commands.groups import as_json, as_person
-from service.commands.tables import quoted
+from service.commands.tables import escape_markup
 from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
@@ -99,21 +99,21 @@ def _fact(text: str) -> tuple[str, bool | None]:
 
 def _show(found: dict[str, Any]) -> None:
     allowed = found["verdict"] == "allow"
-    by = f" by {quoted(', '.join(found['rules']))}" if found["rules"] else ""
+    by = f" by {escape_markup(', '.join(found['rules']))}" if found["rules"] else ""
     lines = [
         f"[{'green' if allowed else 'red'}]{found['verdict']}[/] ({found['reason']}{by}), version {found['version']}"
     ]
-    lines += [f"  sentence for the caller: {quoted(sentence)}" for sentence in found["told"]]
-    lines += [f"  {quoted(rule['rule'])} denies it{_grounds(rule)}" for rule in found["denied_because"]]
+    lines += [f"  sentence for the caller: {escape_markup(sentence)}" for sentence in found["told"]]
+    lines += [f"  {escape_markup(rule['rule'])} denies it{_grounds(rule)}" for rule in found["denied_because"]]
     wants = "would allow but for"
     if found["denied_because"] and found["near_misses"]:
         # A denial stands even if the missing conditions were met.
         lines.append("  without that denial, still no rule would allow it:")
         wants = "lacks"
-    lines += [f"  {quoted(near_miss['rule'])} {wants} {_words(near_miss)}" for near_miss in found["near_misses"]]
+    lines += [f"  {escape_markup(near_miss['rule'])} {wants} {_words(near_miss)}" for near_miss in found["near_misses"]]
     if found["more_near_misses"]:
         lines.append(f"  and {found['more_near_misses']} more rules with more missing conditions")
-    lines += [f"  assumed: {quoted(sentence)}" for sentence in found["assumed"]]
+    lines += [f"  assumed: {escape_markup(sentence)}" for sentence in found["assumed"]]
     console = Console(highlight=False)
     for line in lines:
         console.print(line)
@@ -124,4 +124,4 @@ def _grounds(rule: dict[str, Any]) -> str:
 
 
 def _words(rule: dict[str, Any]) -> str:
-    return quoted("; ".join(f"{dimension} {word}" for dimension, word in rule["conditions"]))
+    return escape_markup("; ".join(f"{dimension} {word}" for dimension, word in rule["conditions"]))

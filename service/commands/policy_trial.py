@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.administration.checks.trial import Trial, trial
 from service.commands.groups import as_json, directory
-from service.commands.tables import quoted, table
+from service.commands.tables import escape_markup, table
 from service.errors import PolicyRejected
 from service.policy.policy_file import PolicyText
 
@@ -70,7 +70,7 @@ def _show(found: Trial, directory: Path) -> None:
         console.print(f"{found.passed} cases pass, {found.failed} fail; they name {decided} of {rules} rules.")
     for what, complaints in (("untried", found.untried), ("warning", found.warnings), ("error", found.complaints)):
         for complaint in complaints:
-            console.print(quoted(f"{what}: {_path_of(complaint, directory)}"))
+            console.print(escape_markup(f"{what}: {_path_of(complaint, directory)}"))
     if found.good:
         console.print("The policy is valid: it can be read, keeps the laws and passes its cases.")
     else:

@@ -41,7 +41,7 @@ def plain(text: str) -> str:
     return printable(text, MAX_CHARACTERS)
 
 
-def quoted(text: str) -> str:
+def escape_markup(text: str) -> str:
     """As `plain`, for a line that holds markup."""
     return escape(plain(text))
 

@@ -43,20 +43,20 @@ async def api_replicas(
     """Clients of the running API and of `count` more processes, with the settings of the first but for these."""
     made = [_start(service, folder / f"replica-{number}.log", settings) for number in range(count)]
     try:
-        for one in made:
-            _wait(one)
-        addresses = [service.addresses.api, *(one.address for one in made)]
+        for value in made:
+            _wait(value)
+        addresses = [service.addresses.api, *(item.address for item in made)]
         async with contextlib.AsyncExitStack() as stack:
             yield [await stack.enter_async_context(_client(address)) for address in addresses]
     finally:
-        for one in made:
-            one.process.send_signal(signal.SIGINT)
-        for one in made:
+        for item in made:
+            item.process.send_signal(signal.SIGINT)
+        for item in made:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                one.process.wait(20)
-            if one.process.poll() is None:
-                one.process.kill()
-                one.process.wait(5)
+                item.process.wait(20)
+            if item.process.poll() is None:
+                item.process.kill()
+                item.process.wait(5)
 
 
 def database_of(service: RunningService) -> str:

@@ -134,7 +134,7 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
 
 def fields(answer: httpx.Response) -> list[str]:
     """The names of the fields that were found wrong."""
-    return [one["field"] for one in problem(answer, 422, "invalid-field")["fields"]]
+    return [item["field"] for item in problem(answer, 422, "invalid-field")["fields"]]
 
 
 async def draft(owner: Caller, *, minutes: int = 480) -> httpx.Response:
@@ -149,7 +149,7 @@ async def draft(owner: Caller, *, minutes: int = 480) -> httpx.Response:
     return filled
 
 
-async def submitted(owner: Caller) -> httpx.Response:
+async def submit_week(owner: Caller) -> httpx.Response:
     """As `draft`, and handed in."""
     filled = await draft(owner)
     handed = await owner.post(f"{SHEETS}/{filled.json()['id']}/submit", if_match=filled.headers["ETag"])

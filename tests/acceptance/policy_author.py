@@ -25,14 +25,14 @@ def proposal(text: PolicyText, message: str = "why not") -> dict[str, Any]:
     }
 
 
-async def proposed(author: Caller, text: PolicyText) -> int:
+async def propose(author: Caller, text: PolicyText) -> int:
     """Put a policy forward that must be taken; its number. One that another test left waiting is taken too."""
     answer = await author.post(VERSIONS, proposal(text))
     assert answer.status_code in {200, 201}, answer.text
     return int(answer.json()["number"])
 
 
-def noted(text: PolicyText, note: object) -> PolicyText:
+def add_note(text: PolicyText, note: object) -> PolicyText:
     """The same rules as another text."""
     return replace(text, rules=f"{text.rules}\n# {note}\n")
 

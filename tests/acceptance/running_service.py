@@ -110,8 +110,8 @@ class RunningService:
         if self._up is None:
             return
         mine = self.processes()
-        code = self._interrupted(self._up)
-        left = [one.line for one in mine if one.alive]
+        code = self._wait_for_exit(self._up)
+        left = [item.line for item in mine if item.alive]
         assert not left, f"left behind: {left}"
         assert code == 0
         assert not (self.state / FILE).exists()
@@ -121,11 +121,11 @@ class RunningService:
         """Ctrl-C, unless it has ended by itself for want of a part. It must leave nothing behind."""
         assert self._up is not None
         mine = self.processes()
-        self._interrupted(self._up)
-        assert wait_until(lambda: not any(one.alive for one in mine), 15), [one.line for one in mine if one.alive]
+        self._wait_for_exit(self._up)
+        assert wait_until(lambda: not any(item.alive for item in mine), 15), [item.line for item in mine if item.alive]
         self._up = None
 
-    def _interrupted(self, up: subprocess.Popen[bytes]) -> int:
+    def _wait_for_exit(self, up: subprocess.Popen[bytes]) -> int:
         up.send_signal(signal.SIGINT)
         try:
             return up.wait(PATIENCE_SECONDS)
@@ -138,17 +138,17 @@ class RunningService:
         assert self._up is not None
         every = list(processes())
         mine = {self._up.pid}
-        while more := {one.pid for one in every if one.parent in mine} - mine:
+        while more := {process.pid for process in every if process.parent in mine} - mine:
             mine |= more
-        return [one for one in every if one.pid in mine and mark in one.line]
+        return [process for process in every if process.pid in mine and mark in process.line]
 
     def kill(self, *marks: str) -> None:
         """SIGKILL for what carries one of the marks, and for its children, at once; without marks for everything."""
         every = self.processes()
-        chosen = {one.pid for one in every if not marks or any(mark in one.line for mark in marks)}
-        while more := {one.pid for one in every if one.parent in chosen} - chosen:
+        chosen = {process.pid for process in every if not marks or any(mark in process.line for mark in marks)}
+        while more := {process.pid for process in every if process.parent in chosen} - chosen:
             chosen |= more
-        self.kill_these([one for one in every if one.pid in chosen])
+        self.kill_these([process for process in every if process.pid in chosen])
         if not marks and self._up is not None:
             # It may have ended by itself before, and was then not among them.
             self._up.wait(PATIENCE_SECONDS)

@@ -24,7 +24,7 @@ async def ana(hurt: RunningService) -> AsyncIterator[Caller]:
         yield await Callers(http, hurt.addresses)("ana")
 
 
-async def opened(ana: Caller, week: str, key: str) -> httpx.Response:
+async def open_week(ana: Caller, week: str, key: str) -> httpx.Response:
     return await ana.send("POST", SHEETS, body={"period_start": week}, headers={"Idempotency-Key": f'"{key}"'})
 
 
@@ -59,7 +59,7 @@ async def test_whoever_never_heard_the_answer_gets_it_after_the_crash(hurt: Runn
 
     await restart(hurt)
     writer.close()
-    again = await opened(ana, week, key)
+    again = await open_week(ana, week, key)
 
     assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
     assert [again.json()["id"]] == made == await sheets_of(ana, week)
@@ -73,7 +73,7 @@ async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningSer
 
     async def attempt(week: str, key: str) -> None:
         try:
-            answer = await opened(ana, week, key)
+            answer = await open_week(ana, week, key)
         except httpx.HTTPError:
             return
         if answer.status_code == 201:
@@ -83,7 +83,7 @@ async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningSer
 
     async def all_of_them() -> None:
         for start in range(0, len(wanted), 4):
-            await asyncio.gather(*(attempt(*one) for one in wanted[start : start + 4]))
+            await asyncio.gather(*(attempt(*value) for value in wanted[start : start + 4]))
 
     work = asyncio.create_task(all_of_them())
     await eight.wait()
@@ -92,7 +92,7 @@ async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningSer
     assert len(heard) < len(wanted)
 
     for week, key in wanted:
-        answer = await opened(ana, week, key)
+        answer = await open_week(ana, week, key)
         assert answer.status_code == 201, answer.text
         assert await sheets_of(ana, week) == [answer.json()["id"]]
         if week in heard:

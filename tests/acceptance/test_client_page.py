@@ -13,7 +13,7 @@ import pytest
 
 from service.development.authorization_server import token_endpoint
 from service.standalone.client import Conflict, Project, Stale
-from tests.acceptance.caller import submitted
+from tests.acceptance.caller import submit_week
 from tests.acceptance.running_service import ROOT
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def test_every_example_of_the_page_prints_what_it_shows(callers: Callers, 
 
 async def test_many_weeks_are_approved_by_the_client_at_once_or_one_by_one(callers: Callers) -> None:
     ana, mia = await callers("ana"), (await callers("mia")).api
-    sheets = [await ana.api.timesheet((await submitted(ana)).json()["id"]) for _ in range(3)]
+    sheets = [await ana.api.timesheet((await submit_week(ana)).json()["id"]) for _ in range(3)]
     await mia.reject(sheets[2], "Friday is missing")
 
     with pytest.raises(Conflict, match=r"items\[2\]"):

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.development.processes import wait_until
-from tests.acceptance.caller import SHEETS, Caller, Callers, draft, fresh_week, problem, submitted
+from tests.acceptance.caller import SHEETS, Caller, Callers, draft, fresh_week, problem, submit_week
 from tests.acceptance.published import read_events
 from tests.acceptance.running_service import (
     KEEP,
@@ -111,7 +111,7 @@ async def check(callers: Callers, told: Told) -> None:
         assert now["state"] == STATES[now["version"] - 1]
         assert now["minutes"] == (60 if now["version"] > 1 else 0)
         decided = (await audrey.get("/v1/decisions", resource=sheet, outcome="allow", limit=200)).json()["items"]
-        assert sum(one["record"]["applied"] is True for one in decided if one["record"]["action"] != "create") == (
+        assert sum(item["record"]["applied"] is True for item in decided if item["record"]["action"] != "create") == (
             now["version"] - 1
         )
     await check_events(callers, told)
@@ -194,17 +194,17 @@ async def test_nothing_of_ours_outlives_a_supervisor_that_was_killed(hurt: Runni
     told.hear(await (await those("ana")).get("/v1/me"))
 
     await asyncio.to_thread(hurt.kill_these, hurt.processes(UP))
-    gone = await asyncio.to_thread(wait_until, lambda: not any(one.alive for one in mine), PATIENCE_SECONDS)
-    assert gone, [one.line for one in mine if one.alive]
+    gone = await asyncio.to_thread(wait_until, lambda: not any(item.alive for item in mine), PATIENCE_SECONDS)
+    assert gone, [item.line for item in mine if item.alive]
     await asyncio.to_thread(hurt.start)
     await check(those, told)
 
 
 async def test_without_the_log_nothing_is_answered_and_nothing_changes(hurt: RunningService, those: Callers) -> None:
     ana, mia = await those("ana"), await those("mia")
-    sheet = (await submitted(ana)).json()
+    sheet = (await submit_week(ana)).json()
     week = fresh_week().isoformat()
-    await asyncio.gather(*(one.get(SHEETS) for one in (ana, mia) * 6))
+    await asyncio.gather(*(item.get(SHEETS) for item in (ana, mia) * 6))
     servers = hurt.processes(POSTGRES) + [
         process for process in hurt.processes() if process.parent in {each.pid for each in hurt.processes(POSTGRES)}
     ]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.acceptance.caller import submitted
+from tests.acceptance.caller import submit_week
 from tests.bundle_forge import uid_at
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def test_an_auditor_verifies_the_log_without_the_operator(
     service: RunningService, callers: Callers, tmp_path: Path
 ) -> None:
     ana, audrey = await callers("ana"), await callers("audrey")
-    answer = await submitted(ana)
+    answer = await submit_week(ana)
     vkey, log = await public_key(service), f"{service.addresses.api}/v1/log"
     uid, leaf = answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]
     trusting = ("--key", vkey, "--state", str(tmp_path / "seen"))
@@ -113,7 +113,7 @@ async def test_an_auditor_verifies_the_log_without_the_operator(
 
 async def test_a_proof_shows_where_a_record_is(service: RunningService, callers: Callers, tmp_path: Path) -> None:
     ana, audrey = await callers("ana"), await callers("audrey")
-    uid = (await submitted(ana)).headers["Decision-Id"]
+    uid = (await submit_week(ana)).headers["Decision-Id"]
     path = f"/v1/audit/records/{uid}/proof"
 
     async def is_sealed() -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.caller import SHEETS, draft, fields, submitted
+from tests.acceptance.caller import SHEETS, draft, fields, submit_week
 
 if TYPE_CHECKING:
     from tests.acceptance.caller import Caller, Callers
@@ -85,7 +85,7 @@ async def test_pages_stay_complete_while_weeks_are_added_and_deleted(callers: Ca
 
 async def test_a_list_is_filtered_by_owner_state_and_time(callers: Callers) -> None:
     mia, ana = await callers("mia"), await callers("ana")
-    handed = (await submitted(ana)).json()
+    handed = (await submit_week(ana)).json()
 
     waiting = await every(mia, SHEETS, 50, state="submitted")
     assert handed["id"] in {sheet["id"] for sheet in waiting}

@@ -12,7 +12,7 @@ import pytest
 
 from events.envelope import PREFIX
 from service.development.people import PEOPLE
-from tests.acceptance.caller import SHEETS, draft, problem, submitted
+from tests.acceptance.caller import SHEETS, draft, problem, submit_week
 from tests.acceptance.published import read_events
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def test_decisions_are_found_by_each_filter(callers: Callers) -> None:
     ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
     anas, mias = await ana.me(), await mia.me()
     since = datetime.now(UTC)
-    handed = await submitted(ana)
+    handed = await submit_week(ana)
     sheet = handed.json()["id"]
     refused = await ana.post(f"{SHEETS}/{sheet}/approve", if_match='"3"')
     listed = await mia.get(SHEETS, state="submitted", limit=200)
@@ -148,7 +148,7 @@ async def test_a_decision_is_sealed_within_a_second_and_keeps_its_leaf(callers: 
 
 async def test_the_events_of_a_sheet_are_in_order(callers: Callers, service: RunningService) -> None:
     ana, mia = await callers("ana"), await callers("mia")
-    sheet = (await submitted(ana)).json()["id"]
+    sheet = (await submit_week(ana)).json()["id"]
     path = f"{SHEETS}/{sheet}"
     await ana.get(path)
     await mia.post(f"{path}/approve", if_match='"2"')
@@ -185,7 +185,7 @@ async def test_events_of_the_policy_and_the_directory_are_published(callers: Cal
 
 async def test_records_and_events_hold_ids_and_no_free_text(callers: Callers, service: RunningService) -> None:
     ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
-    sheet = (await submitted(ana)).json()["id"]
+    sheet = (await submit_week(ana)).json()["id"]
     await mia.post(f"{SHEETS}/{sheet}/reject", {"reason": "Friday is missing"}, if_match='"3"')
     joined = await (await callers("adam")).post("/v1/people", {"display_name": "Ana Lima", "email": new_address()})
     assert joined.status_code == 201, joined.text

@@ -14,7 +14,7 @@ import pytest
 
 from service.development.authorization_server import sign_in
 from service.development.people import PEOPLE
-from tests.acceptance.caller import SHEETS, fields, problem, submitted
+from tests.acceptance.caller import SHEETS, fields, problem, submit_week
 from tests.acceptance.running_service import ROOT
 from tests.until import PATIENCE_SECONDS
 
@@ -122,7 +122,7 @@ async def test_a_move_counts_for_the_very_next_decision(callers: Callers) -> Non
     adam, max_ = await callers("adam"), await callers("max")
     person = await create(adam, "/v1/people", {"display_name": "Mover"})
     ana = await callers("ana")
-    sheet = await submitted(ana)
+    sheet = await submit_week(ana)
     path, tag = f"{SHEETS}/{sheet.json()['id']}/approve", sheet.headers["ETag"]
     problem(await max_.post(path, if_match=tag), 404, "not-found")
     where = await team(adam)
@@ -147,7 +147,7 @@ async def test_a_move_counts_for_the_very_next_decision(callers: Callers) -> Non
 
 async def test_a_delegate_approves_with_a_second_factor_and_the_log_names_both(callers: Callers) -> None:
     mia, max_, audrey = await callers("mia"), await callers("max"), await callers("audrey")
-    sheet = await submitted(await callers("ana"))
+    sheet = await submit_week(await callers("ana"))
     path, tag = f"{SHEETS}/{sheet.json()['id']}/approve", sheet.headers["ETag"]
     grant = await create(mia, "/v1/delegations", {"delegate": await max_.me()})
     assert grant["id"] in {item["id"] for item in (await max_.get("/v1/delegations", now="true")).json()["items"]}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.acceptance.policy_author import VERSIONS, activate, active, noted, proposed
+from tests.acceptance.policy_author import VERSIONS, activate, active, add_note, propose
 from tests.acceptance.running_service import ROOT
-from tests.policy_forge import policy, shipped
+from tests.policy_forge import policy, read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def test_the_whole_story_of_a_change_can_be_pasted(
     paula = await callers("paula")
     # As after `make demo`: a version that was active once.
     first = await active(paula)
-    of_the_demo = await proposed(paula, noted(shipped(), "as the demo does"))
+    of_the_demo = await propose(paula, add_note(read_shipped(), "as the demo does"))
     assert (await activate(paula, of_the_demo, first)).status_code == 200
     assert (await activate(paula, first, of_the_demo)).status_code == 200
     blocks = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", PAGE, re.MULTILINE | re.DOTALL)
@@ -93,11 +93,11 @@ async def test_a_colleagues_proposal_in_between_is_not_activated_in_place_of_one
 ) -> None:
     paula, first = await callers("paula"), await active(await callers("paula"))
     adam = await callers("adam")
-    text = shipped()
+    text = read_shipped()
     rows = f"p, allow, person:{await adam.me()}, propose, any, policy, any, always, adam-proposes\n"
-    number = await proposed(paula, replace(text, rules=text.rules + rows))
+    number = await propose(paula, replace(text, rules=text.rules + rows))
     assert (await activate(paula, number, first)).status_code == 200
-    theirs = await proposed(adam, noted(text, "adam's own"))
+    theirs = await propose(adam, add_note(text, "adam's own"))
     with pytest.raises(AssertionError, match="It is not your own proposal") as refused:
         paste("timewarden policy activate latest --as paula < /dev/null", tmp_path, author)
     assert f"Version {theirs}, proposed by person {await adam.me()}" in str(refused.value)

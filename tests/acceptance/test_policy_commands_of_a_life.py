@@ -9,9 +9,9 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.acceptance.policy_author import activate, active, proposed
+from tests.acceptance.policy_author import activate, active, propose
 from tests.acceptance.running_service import ROOT
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def policy(service: RunningService, caller: Caller, *words: str) -> subprocess.C
 async def test_status_and_rollback_tell_what_decides(service: RunningService, callers: Callers) -> None:
     paula = await callers("paula")
     before = await active(paula)
-    text = shipped()
-    number = await proposed(paula, replace(text, rules=text.rules + "\n# another\n"))
+    text = read_shipped()
+    number = await propose(paula, replace(text, rules=text.rules + "\n# another\n"))
     assert (await activate(paula, number, before)).status_code == 200
 
     told = policy(service, paula, "status")
@@ -55,5 +55,5 @@ async def test_status_and_rollback_tell_what_decides(service: RunningService, ca
     back = policy(service, paula, "rollback")
     assert back.stdout.strip() == f"Version {before} decides again; before it was {number}."
     listed = policy(service, paula, "list", "--json")
-    states = {one["number"]: one["state"] for one in json.loads(listed.stdout)}
+    states = {item["number"]: item["state"] for item in json.loads(listed.stdout)}
     assert (states[before], states[number]) == ("active", "retired")

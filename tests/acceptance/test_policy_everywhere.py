@@ -12,8 +12,8 @@ import pytest
 
 from tests.acceptance.api_replicas import api_replicas, database_of
 from tests.acceptance.caller import SHEETS, Caller, fresh_week
-from tests.acceptance.policy_author import activate, active, noted, proposed
-from tests.policy_forge import shipped
+from tests.acceptance.policy_author import activate, active, add_note, propose
+from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def test_no_replica_decides_by_an_older_version_than_the_one_acknowledged(
     service: RunningService, callers: Callers, replicas: list[httpx.AsyncClient]
 ) -> None:
     paula = await callers("paula")
-    numbers = [await proposed(paula, noted(shipped(), one)) for one in range(ROUNDS)]
+    numbers = [await propose(paula, add_note(read_shipped(), value)) for value in range(ROUNDS)]
     tokens = [str((await callers(who)).token) for who in PEOPLE]
     stop = asyncio.Event()
     load = [asyncio.create_task(asking(token, replicas, stop)) for token in tokens]
@@ -91,14 +91,14 @@ async def test_no_replica_decides_by_an_older_version_than_the_one_acknowledged(
         assert told == [number] * len(replicas)
     await asyncio.sleep(0.3)
     stop.set()
-    asked = [one for task in load for one in await task]
+    asked = [value for task in load for value in await task]
 
-    assert {one.answer.status_code for one in asked} <= {200, 201}
-    assert {one.replica for one in asked} == set(range(len(replicas)))
+    assert {item.answer.status_code for item in asked} <= {200, 201}
+    assert {item.replica for item in asked} == set(range(len(replicas)))
     versions = await decided_by(callers, asked)
-    for one in asked:
-        least = max((number for moment, number in acknowledged if moment < one.sent), default=0)
-        if (version := versions.get(one.answer.headers["Decision-Id"])) is not None:
+    for item in asked:
+        least = max((number for moment, number in acknowledged if moment < item.sent), default=0)
+        if (version := versions.get(item.answer.headers["Decision-Id"])) is not None:
             assert version >= least
     assert set(versions.values()) >= set(numbers)
     await no_change_committed_under_a_replaced_version(service, numbers[0])
@@ -108,8 +108,8 @@ async def decided_by(callers: Callers, asked: list[Asked]) -> dict[str, int]:
     """The recorded version of many of these decisions, every replica's among them."""
     audrey = await callers("audrey")
     found = {}
-    for one in asked[:: max(1, len(asked) // 200)]:
-        found[one.answer.headers["Decision-Id"]] = (await audrey.decision(one.answer))["record"]["policy"]["version"]
+    for item in asked[:: max(1, len(asked) // 200)]:
+        found[item.answer.headers["Decision-Id"]] = (await audrey.decision(item.answer))["record"]["policy"]["version"]
     return found
 
 
@@ -139,17 +139,17 @@ async def test_readiness_of_every_replica_tells_of_the_new_version_without_a_req
 ) -> None:
     paula = await callers("paula")
     current = await active(paula)
-    number = await proposed(paula, shipped())
+    number = await propose(paula, read_shipped())
     assert (await activate(paula, number, current)).status_code == 200
     # The hint brings it in a moment; on a busy machine the heartbeat may come first.
     started = time.monotonic()
     while True:
-        told = [(await one.get("/health/ready")).json()["policy_version"] for one in replicas]
+        told = [(await item.get("/health/ready")).json()["policy_version"] for item in replicas]
         if told == [number] * len(replicas):
             break
         assert time.monotonic() - started < PATIENCE_SECONDS, told
         await asyncio.sleep(0.05)
     listed = (await paula.get("/v1/policies/replicas")).json()["items"]
-    assert len([one for one in listed if one["alive"]]) >= len(replicas)
+    assert len([item for item in listed if item["alive"]]) >= len(replicas)
     back = await paula.post("/v1/policies/rollback", {"expected_active": number})
     assert (back.status_code, back.json()["number"]) == (200, current)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.caller import SHEETS, draft, fresh_week, problem
-from tests.acceptance.policy_author import VERSIONS, activate, active, noted, proposal, proposed
-from tests.policy_forge import shipped
+from tests.acceptance.policy_author import VERSIONS, activate, active, add_note, proposal, propose
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def _as_before(callers: Callers) -> AsyncIterator[None]:
 
 def with_row(row: str) -> PolicyText:
     """The shipped policy with one more row."""
-    text = shipped()
+    text = read_shipped()
     return replace(text, rules=f"{text.rules}\n{row}\n")
 
 
@@ -64,7 +64,7 @@ async def test_one_request_flips_at_once_and_back(callers: Callers) -> None:
     first = await active(paula)
     row = f"p, deny, person:{await ben.me()}, read, any, timesheet, any, always, not-ben"
 
-    number = await proposed(paula, with_row(row))
+    number = await propose(paula, with_row(row))
     assert (await ben.get(f"{SHEETS}/{sheet}")).status_code == 200
     answer = await activate(paula, number, first)
     assert (answer.status_code, answer.json()["active"]) == (200, True)
@@ -81,7 +81,7 @@ async def test_a_new_right_holds_at_once_and_is_lost_by_going_back(callers: Call
     first = await active(paula)
     problem(await paula.get("/v1/decisions"), 403, "forbidden")
 
-    number = await proposed(paula, author_may_read())
+    number = await propose(paula, author_may_read())
     problem(await paula.get("/v1/decisions"), 403, "forbidden")
     await activate(paula, number, first)
     allowed = await paula.get("/v1/decisions")
@@ -96,7 +96,7 @@ async def test_a_new_right_holds_at_once_and_is_lost_by_going_back(callers: Call
 async def test_a_version_is_read_as_it_was_proposed(callers: Callers) -> None:
     paula, audrey = await callers("paula"), await callers("audrey")
     text = author_may_read()
-    number = await proposed(paula, text)
+    number = await propose(paula, text)
 
     for reader in (paula, audrey):
         found = await reader.get(f"{VERSIONS}/{number}")
@@ -112,7 +112,7 @@ async def test_a_version_is_read_as_it_was_proposed(callers: Callers) -> None:
 async def test_an_activation_that_expects_another_version_changes_nothing(callers: Callers) -> None:
     paula = await callers("paula")
     first = await active(paula)
-    number = await proposed(paula, author_may_read())
+    number = await propose(paula, author_may_read())
 
     problem(await activate(paula, number, number), 409, "stale-expectation")
     problem(await activate(paula, first, first), 409, "conflict")
@@ -123,11 +123,11 @@ async def test_an_activation_that_expects_another_version_changes_nothing(caller
 async def test_of_racing_activations_one_wins(callers: Callers) -> None:
     paula = await callers("paula")
     first = await active(paula)
-    numbers = [await proposed(paula, noted(author_may_read(), one)) for one in range(3)]
+    numbers = [await propose(paula, add_note(author_may_read(), value)) for value in range(3)]
 
     answers = await asyncio.gather(*(activate(paula, number, first) for number in numbers))
-    assert sorted(one.status_code for one in answers) == [200, 409, 409]
-    won = next(one.json()["number"] for one in answers if one.status_code == 200)
+    assert sorted(response.status_code for response in answers) == [200, 409, 409]
+    won = next(response.json()["number"] for response in answers if response.status_code == 200)
     assert await active(paula) == won
 
 
@@ -152,7 +152,7 @@ async def test_a_malformed_policy_is_refused_with_its_place(
     paula = await callers("paula")
     before = (await paula.get(VERSIONS, limit=1)).json()["items"][0]["number"]
 
-    refused = problem(await paula.post(VERSIONS, {**proposal(shipped()), **change}), 422, "policy-rejected")
+    refused = problem(await paula.post(VERSIONS, {**proposal(read_shipped()), **change}), 422, "policy-rejected")
     first = refused["complaints"][0]
     assert file in first["file"]
     assert says in first["message"]
@@ -161,7 +161,7 @@ async def test_a_malformed_policy_is_refused_with_its_place(
 
 
 async def test_a_typing_error_is_told_with_line_and_column(callers: Callers) -> None:
-    text = shipped()
+    text = read_shipped()
     line = 1 + next(n for n, one in enumerate(text.rules.splitlines()) if one.endswith(" read-own"))
     wrong = replace(
         text, rules=text.rules.replace("p, allow,  owner,              read,", "p, allow,  ownre,              read,")
@@ -179,7 +179,7 @@ async def test_a_typing_error_is_told_with_line_and_column(callers: Callers) -> 
     "rule", ["never-own-hours", "never-for-owner", "policy-propose", "policy-activate", "audit-read"]
 )
 async def test_a_policy_that_breaks_a_safety_law_is_refused(callers: Callers, rule: str) -> None:
-    text = shipped()
+    text = read_shipped()
     kept = "\n".join(line for line in text.rules.splitlines() if not line.endswith(f" {rule}"))
     body = proposal(replace(text, rules=kept, cases={}))
     if rule == "never-own-hours":
@@ -193,11 +193,11 @@ async def test_a_rule_that_contradicts_a_case_is_refused_until_the_case_changes(
 
     refused = problem(await paula.post(VERSIONS, proposal(with_row(AUTHOR_READS))), 422, "policy-rejected")
     assert "the scope alone does not open the log" in refused["complaints"][0]["message"]
-    assert await proposed(paula, author_may_read()) > 1
+    assert await propose(paula, author_may_read()) > 1
 
 
 async def test_a_policy_that_fails_a_case_is_refused_with_the_case(callers: Callers) -> None:
-    text = shipped()
+    text = read_shipped()
     changed = replace(text, rules=text.rules.replace(" read-own\n", " read-mine\n"))
 
     refused = problem(await (await callers("paula")).post(VERSIONS, proposal(changed)), 422, "policy-rejected")
@@ -210,18 +210,18 @@ async def test_nobody_else_changes_the_policy(callers: Callers, who: str) -> Non
     caller, audrey = await callers(who), await callers("audrey")
     first = await active(caller)
 
-    for answer in (await caller.post(VERSIONS, proposal(shipped())), await activate(caller, first, first)):
+    for answer in (await caller.post(VERSIONS, proposal(read_shipped())), await activate(caller, first, first)):
         assert answer.status_code == 403
         assert (await audrey.decision(answer))["record"]["outcome"] == "deny"
 
 
 @pytest.mark.parametrize("field", ["message", "model", "rules", "vocabulary", "cases"])
 async def test_a_proposal_without_a_part_is_refused(callers: Callers, field: str) -> None:
-    body = proposal(shipped())
+    body = proposal(read_shipped())
     del body[field]
 
     told = problem(await (await callers("paula")).post(VERSIONS, body), 422, "invalid-field")
-    assert [one["field"] for one in told["fields"]] == [field]
+    assert [item["field"] for item in told["fields"]] == [field]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ async def asking(caller: Caller, until: asyncio.Event) -> list[Asked]:
 
 async def test_under_load_no_request_fails_and_none_is_decided_by_an_older_version(callers: Callers) -> None:
     paula, audrey = await callers("paula"), await callers("audrey")
-    numbers = [await proposed(paula, noted(author_may_read(), one)) for one in range(5)]
+    numbers = [await propose(paula, add_note(author_may_read(), value)) for value in range(5)]
     stop = asyncio.Event()
     load = [asyncio.create_task(asking(await callers(who), stop)) for who in ("ana", "ben", "carl", "mia")]
     acknowledged: list[tuple[float, int]] = []
@@ -258,16 +258,16 @@ async def test_under_load_no_request_fails_and_none_is_decided_by_an_older_versi
         current = number
     await asyncio.sleep(0.4)
     stop.set()
-    asked = [one for task in load for one in await task]
+    asked = [value for task in load for value in await task]
 
     assert len(asked) > 100
-    assert {one.answer.status_code for one in asked} <= {200, 201}
+    assert {item.answer.status_code for item in asked} <= {200, 201}
     seen = set()
-    for one in asked[:: max(1, len(asked) // 150)]:
-        version = (await audrey.decision(one.answer))["record"]["policy"]["version"]
+    for item in asked[:: max(1, len(asked) // 150)]:
+        version = (await audrey.decision(item.answer))["record"]["policy"]["version"]
         seen.add(version)
-        assert version >= max((number for at, number in acknowledged if at < one.sent), default=0)
+        assert version >= max((number for at, number in acknowledged if at < item.sent), default=0)
     for at, number in acknowledged:
-        after = min((one for one in asked if one.sent > at), key=lambda one: one.sent)
+        after = min((item for item in asked if item.sent > at), key=lambda item: item.sent)
         assert (await audrey.decision(after.answer))["record"]["policy"]["version"] >= number
     assert seen >= set(numbers)

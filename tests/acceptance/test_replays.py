@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from uuid_utils.compat import uuid7
 
-from tests.acceptance.caller import SHEETS, problem, submitted
-from tests.acceptance.policy_author import VERSIONS, proposed
-from tests.policy_forge import shipped
+from tests.acceptance.caller import SHEETS, problem, submit_week
+from tests.acceptance.policy_author import VERSIONS, propose
+from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REPLAYS = "/v1/replays"
 
 
-async def ended(caller: Caller, where: str) -> dict[str, Any]:
+async def wait_for_end(caller: Caller, where: str) -> dict[str, Any]:
     """The job after a keeper has run it."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (job := (await caller.get(where)).json())["state"] in {"queued", "running"}:  # noqa: ASYNC110 — over HTTP
@@ -49,18 +49,18 @@ async def command(service: RunningService, *words: str) -> tuple[int, str]:
 
 async def test_an_author_sees_what_a_version_would_have_changed(callers: Callers, service: RunningService) -> None:
     ana, paula = await callers("ana"), await callers("paula")
-    await submitted(ana)
-    text = shipped()
+    await submit_week(ana)
+    text = read_shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" submit-own")) + "\n"
     cases = {name: one for name, one in text.cases.items() if "submit-own" not in one}
-    number = await proposed(paula, replace(text, rules=rules, cases=cases))
+    number = await propose(paula, replace(text, rules=rules, cases=cases))
 
     answer = await paula.post(REPLAYS, {"version": number, "action": "submit", "kind": "timesheet"})
 
     assert answer.status_code == 202, answer.text
     where = answer.headers["Location"]
     assert where == f"{REPLAYS}/{answer.json()['id']}"
-    job = await ended(paula, where)
+    job = await wait_for_end(paula, where)
     assert job["state"] == "done"
     assert job["progress"] == 1
     result = job["result"]
@@ -83,7 +83,7 @@ async def test_an_auditor_replays_the_log_and_every_verdict_is_reproduced(
     answer = await audrey.post(REPLAYS, {})
 
     assert answer.status_code == 202, answer.text
-    job = await ended(audrey, answer.headers["Location"])
+    job = await wait_for_end(audrey, answer.headers["Location"])
     result = job["result"]
     assert result["decided"] == result["same"] > 0, job
     code, printed = await command(service, "audit", "replay", "--since", "1h", "--json", "--as", "audrey")
@@ -113,7 +113,7 @@ async def test_a_replay_is_cancelled_or_has_ended(callers: Callers) -> None:
 
     answer = await audrey.post(f"{where}/cancel")
 
-    job = await ended(audrey, where)
+    job = await wait_for_end(audrey, where)
     assert (answer.status_code, job["state"]) in {(200, "cancelled"), (409, "done")}
     problem(await audrey.post(f"{where}/cancel"), 409, "conflict")
 
@@ -134,13 +134,13 @@ async def test_bad_filters_are_named(callers: Callers) -> None:
         ({"subject": "ana"}, "subject"),
     ):
         document = problem(await paula.post(REPLAYS, {"version": 1, **body}), 422, "invalid-field")
-        assert [one["field"] for one in document["fields"]] == [field]
+        assert [item["field"] for item in document["fields"]] == [field]
     problem(await paula.post(REPLAYS, {"version": "none"}), 422, "invalid-field")
 
 
 async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(callers: Callers) -> None:
     ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
-    sheet = (await submitted(ana)).json()["id"]
+    sheet = (await submit_week(ana)).json()["id"]
 
     refused = await mia.delete(f"{SHEETS}/{sheet}", if_match="*")
 
@@ -157,7 +157,7 @@ async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(ca
     assert body["reason"] == "no-rule"
     assert [near_miss["rule"] for near_miss in body["near_misses"]] == ["delete-own"]
     of_caller = body["near_misses"][0]["missing"]
-    assert [(one["condition"], one["wanted"]) for one in of_caller] == [
+    assert [(item["condition"], item["wanted"]) for item in of_caller] == [
         (condition["condition"], condition["wanted"]) for condition in near["missing"]
     ]
     assert near["missing"][0]["sentence"] == "this is not your own timesheet"
@@ -172,4 +172,4 @@ async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(ca
     about_me = (await audrey.get(f"/v1/decisions/{mine['decision_id']}/explanation")).json()
     told_me = [lack["sentence"] for miss in about_me["near_misses"] for lack in miss["missing"]]
     assert told_me
-    assert not [one for one in told_me if "the caller" in one or "the token did not" in one]
+    assert not [value for value in told_me if "the caller" in value or "the token did not" in value]

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from service.standalone.client import Invalid, Stale
-from tests.acceptance.caller import SHEETS, draft, fresh_week, problem, submitted
+from tests.acceptance.caller import SHEETS, draft, fresh_week, problem, submit_week
 
 if TYPE_CHECKING:
     from tests.acceptance.caller import Callers
@@ -67,7 +67,7 @@ async def test_every_answer_says_where_it_is_and_which_version_it_has(callers: C
 
 
 async def test_a_manager_of_another_team_does_not_even_learn_of_a_week(callers: Callers) -> None:
-    sheet, max_ = (await submitted(await callers("ana"))).json(), await callers("max")
+    sheet, max_ = (await submit_week(await callers("ana"))).json(), await callers("max")
 
     for action, body in (
         ("approve", None),
@@ -85,7 +85,7 @@ async def test_a_manager_of_another_team_does_not_even_learn_of_a_week(callers: 
 
 async def test_an_employee_has_no_scope_to_approve_with(callers: Callers) -> None:
     ana = await callers("ana")
-    sheet = (await submitted(ana)).json()
+    sheet = (await submit_week(ana)).json()
 
     refused = await ana.post(path_of(sheet, "approve"), if_match='"3"')
     assert problem(refused, 403, "insufficient-scope")["required_scope"] == ["approve:timesheets"]
@@ -95,7 +95,7 @@ async def test_an_employee_has_no_scope_to_approve_with(callers: Callers) -> Non
 
 async def test_a_manager_does_not_approve_their_own_hours(callers: Callers) -> None:
     mia = await callers("mia")
-    handed = await submitted(mia)
+    handed = await submit_week(mia)
 
     refused = await mia.post(path_of(handed.json(), "approve"), if_match=handed.headers["ETag"])
     told = problem(refused, 403, "forbidden")
@@ -120,7 +120,7 @@ async def test_an_app_that_was_granted_reading_alone_creates_nothing(callers: Ca
 
 async def test_a_rejected_week_is_mended_and_handed_in_again(callers: Callers) -> None:
     ana, mia = (await callers("ana")).api, (await callers("mia")).api
-    sheet = await ana.timesheet((await submitted(await callers("ana"))).json()["id"])
+    sheet = await ana.timesheet((await submit_week(await callers("ana"))).json()["id"])
 
     with pytest.raises(Invalid) as refused:
         await mia.reject(sheet, "")
@@ -136,7 +136,7 @@ async def test_a_rejected_week_is_mended_and_handed_in_again(callers: Callers) -
 
 
 async def test_a_reason_is_needed_to_send_back(callers: Callers) -> None:
-    mia, sheet = await callers("mia"), (await submitted(await callers("ana"))).json()
+    mia, sheet = await callers("mia"), (await submit_week(await callers("ana"))).json()
 
     for body in ({}, {"reason": ""}, {"reason": None}):
         refused = await mia.post(path_of(sheet, "reject"), body, if_match='"3"')
@@ -145,7 +145,7 @@ async def test_a_reason_is_needed_to_send_back(callers: Callers) -> None:
 
 async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
     ana, mia = await callers("ana"), await callers("mia")
-    sheet = (await submitted(ana)).json()
+    sheet = (await submit_week(ana)).json()
     assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
 
     problem(await ana.post(path_of(sheet, "reopen"), {"reason": "no"}, if_match='"4"'), 403, "insufficient-scope")
@@ -155,7 +155,7 @@ async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
 
 async def test_a_submitted_week_is_withdrawn_and_a_draft_deleted(callers: Callers) -> None:
     ana = await callers("ana")
-    sheet = (await submitted(ana)).json()
+    sheet = (await submit_week(ana)).json()
 
     wrong = problem(await ana.delete(path_of(sheet), if_match='"3"'), 409, "wrong-state")
     assert wrong["state"] == "submitted"
@@ -178,7 +178,7 @@ async def test_deleting_needs_a_scope_of_its_own(callers: Callers) -> None:
 
 async def test_a_change_needs_the_version_that_was_seen(callers: Callers) -> None:
     ana, mia = await callers("ana"), await callers("mia")
-    sheet = (await submitted(ana)).json()
+    sheet = (await submit_week(ana)).json()
 
     problem(await mia.post(path_of(sheet, "approve")), 428, "precondition-required")
     problem(await mia.post(path_of(sheet, "approve"), if_match='"2"'), 412, "precondition-failed")
@@ -194,7 +194,7 @@ async def test_a_change_needs_the_version_that_was_seen(callers: Callers) -> Non
 
 async def test_a_refusal_for_the_version_is_recorded_as_allowed_and_not_applied(callers: Callers) -> None:
     mia, audrey = await callers("mia"), await callers("audrey")
-    sheet = (await submitted(await callers("ana"))).json()
+    sheet = (await submit_week(await callers("ana"))).json()
 
     refused = await mia.post(path_of(sheet, "approve"), if_match='"2"')
     record = (await audrey.decision(refused))["record"]
@@ -221,7 +221,7 @@ async def test_an_empty_week_is_not_handed_in(callers: Callers) -> None:
 
 @pytest.mark.parametrize("round_", range(4))
 async def test_of_racing_approvals_one_is_applied(callers: Callers, round_: int) -> None:
-    handed = await submitted(await callers("ana"))
+    handed = await submit_week(await callers("ana"))
     sheet = handed.json()
     leads = [await callers("mia"), await callers("dora")]
 
@@ -239,7 +239,7 @@ async def test_of_racing_approvals_one_is_applied(callers: Callers, round_: int)
 
 async def test_approval_and_withdrawal_race_and_one_wins(callers: Callers) -> None:
     ana, mia = await callers("ana"), await callers("mia")
-    sheet = (await submitted(ana)).json()
+    sheet = (await submit_week(ana)).json()
 
     answers = await asyncio.gather(
         mia.post(path_of(sheet, "approve"), if_match='"3"'), ana.post(path_of(sheet, "withdraw"), if_match='"3"')
@@ -275,7 +275,7 @@ async def test_a_day_has_no_more_minutes_than_a_day(callers: Callers) -> None:
 
 async def test_payroll_locks_what_was_approved_and_another_of_payroll_unlocks_it(callers: Callers) -> None:
     mia, pia, pablo = [await callers(name) for name in ("mia", "pia", "pablo")]
-    sheet = (await submitted(await callers("ana"))).json()
+    sheet = (await submit_week(await callers("ana"))).json()
     why = {"reason": "the run of this month"}
     problem(await pia.get(path_of(sheet)), 404, "not-found")
     assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200

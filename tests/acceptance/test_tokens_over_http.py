@@ -17,8 +17,8 @@ import pytest
 
 from service.development.authorization_server.access_tokens import sign
 from service.development.authorization_server.signing_keys import load_or_create
-from tests.acceptance.caller import SHEETS, draft, problem, submitted
-from tests.acceptance.policy_author import activate, active, proposed
+from tests.acceptance.caller import SHEETS, draft, problem, submit_week
+from tests.acceptance.policy_author import activate, active, propose
 from tests.policy_forge import without_rule
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ async def test_a_scope_is_a_whole_word(callers: Callers, mint: Mint, scope: str)
 
 async def test_what_the_policy_denies_is_no_matter_of_scope(callers: Callers) -> None:
     mia, ana = await callers("mia"), await callers("ana")
-    sheet = await submitted(mia)
+    sheet = await submit_week(mia)
     own = await mia.post(f"{SHEETS}/{sheet.json()['id']}/approve", if_match=sheet.headers["ETag"])
     problem(own, 403, "forbidden")
     assert "WWW-Authenticate" not in own.headers
@@ -198,10 +198,10 @@ async def test_a_stronger_sign_in_is_required_and_the_refusal_is_recorded(caller
     text = without_rule("approve-team")
     row = "p, allow, manager, approve, submitted, timesheet, approve:timesheets, {}, approve-team"
     before = await active(paula)
-    sheet = await submitted(ana)
+    sheet = await submit_week(ana)
     path = f"{SHEETS}/{sheet.json()['id']}/approve"
     try:
-        number = await proposed(
+        number = await propose(
             paula, text.__class__(text.model, text.rules + row.format("mfa") + "\n", text.vocabulary, {})
         )
         assert (await activate(paula, number, before)).status_code == 200

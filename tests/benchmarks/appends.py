@@ -45,13 +45,13 @@ async def main() -> None:
             figures: dict[str, list[tuple[float, float]]] = {"single": [], "group": []}
             carried = []
             for _ in range(ROUNDS):
-                figures["single"].append(await timed(single, waiters))
+                figures["single"].append(await time_appends(single, waiters))
                 before = await commits(database)
-                figures["group"].append(await timed(group, waiters))
+                figures["group"].append(await time_appends(group, waiters))
                 after = await commits(database)
                 carried.append((after[0] - before[0]) / max(1, after[1] - before[1]))
-            rate = {name: statistics.median(one[0] for one in found) for name, found in figures.items()}
-            cpu = {name: statistics.median(one[1] for one in found) * 1e6 for name, found in figures.items()}
+            rate = {name: statistics.median(pair[0] for pair in found) for name, found in figures.items()}
+            cpu = {name: statistics.median(pair[1] for pair in found) * 1e6 for name, found in figures.items()}
             print(
                 f"{waiters:>7} {rate['single']:>9.0f} {rate['group']:>9.0f} {rate['group'] / rate['single']:>7.2f}"
                 f" {cpu['single']:>15.0f} {cpu['group']:>14.0f} {statistics.median(carried):>18.1f}"
@@ -60,7 +60,7 @@ async def main() -> None:
         await database.close()
 
 
-async def timed(work: Callable[[Record], Awaitable[None]], waiters: int) -> tuple[float, float]:
+async def time_appends(work: Callable[[Record], Awaitable[None]], waiters: int) -> tuple[float, float]:
     """Appends a second by so many waiters, each with the next as soon as it was answered, and CPU seconds of one."""
     made = [decision(reason="allowed", returned=[]) for _ in range(200)]
     done = 0

@@ -57,7 +57,7 @@ def main() -> None:
         ratios = ", ".join(f"{name} {most / few:.2f}" for name, most, few in pairs)
         print(f"asked again at 10,000 rows / at 50, {shape}: {ratios}")
     started = time.perf_counter()
-    examination.load(policy_forge.shipped(), 1)
+    examination.load(policy_forge.read_shipped(), 1)
     print(f"the shipped policy, read, built, laws and cases: {(time.perf_counter() - started) * 1e3:.1f} ms")
     if engine_peers.absent():
         print(f"not here, so not measured: {', '.join(engine_peers.absent())}")
@@ -70,13 +70,13 @@ def measure(count: int, shape: str) -> float:
     built = (time.perf_counter() - started) * 1e3
     who = [f"role:r{(count - 1) // 10 * 10}", "via:app", "person:x", "role:employee"]
 
-    def asked() -> AccessRequest:
+    def make_request() -> AccessRequest:
         return snapshot.access_request("timesheet", "read", "draft", who, ["read:timesheets", "openid"], {"mfa": True})
 
-    access_request = asked()
+    access_request = make_request()
     assert snapshot.decide(access_request).rules
     few = max(3, 3_000 // count)
-    warm = clock(20_000, lambda: snapshot.decide(asked()))
+    warm = clock(20_000, lambda: snapshot.decide(make_request()))
     cold = clock(few, lambda: snapshot._decide(access_request))
     own = snapshot.rules_of("timesheet", "read")
     why = clock(few, lambda: explain(own, replace(access_request, scopes=frozenset())))
@@ -110,10 +110,10 @@ def requests(count: int, shape: str) -> tuple[float, float, float, float]:
     listed = replace(lookup, row=None, facts={}, evaluated=frozenset(), about=About.LIST)
     sheet = Resource("timesheet", "1", None, "draft", 1)
 
-    def allowed() -> None:
+    def decide_allowed() -> None:
         assert decide(snapshot, mine.principal, "read", sheet, lookup).allowed
 
-    def denied() -> None:
+    def decide_denied() -> None:
         refusal_of(snapshot, decide(snapshot, stranger.principal, "read", sheet, lookup), None)
 
     def condition() -> None:
@@ -123,8 +123,8 @@ def requests(count: int, shape: str) -> tuple[float, float, float, float]:
     def me() -> None:
         list_capabilities(snapshot, mine.principal, listed)
 
-    first = [once(work) for work in (denied, condition, me)]
-    again = tuple(clock(1_000, work, rounds=10) for work in (allowed, denied, condition, me))
+    first = [once(work) for work in (decide_denied, condition, me)]
+    again = tuple(clock(1_000, work, rounds=10) for work in (decide_allowed, decide_denied, condition, me))
     print(f"{count:>6} {shape:>7} {again[0]:>9.2f} {again[1]:>9.2f} {again[2]:>9.2f} {again[3]:>9.2f}          "
           f"{first[0]:>9.1f} {first[1]:>9.1f} {first[2]:>11.1f}", flush=True)  # fmt: skip
     return again[0], again[1], again[2], again[3]

@@ -48,7 +48,7 @@ async def main(workers: int = 1, rounds: int = 3) -> None:
         token = token_of(issuer)
         with servers(stores, issuer, workers) as ports:
             path = await sheet(ports["ours"], token)
-            rates = await measured(ports, path, token, rounds)
+            rates = await measure(ports, path, token, rounds)
     print(f"\nrequests a second, medians of {rounds} rounds, {workers} worker(s)")
     print(f"{'':>14}" + "".join(f"{count:>12}" for count in CONNECTIONS))
     for name in NAMES:
@@ -102,7 +102,7 @@ def servers(stores: Stores, issuer: str, workers: int, names: Sequence[str] = NA
     with contextlib.ExitStack() as stack:
         for name in set(names) & set(settings):
             ports[name], commands[name] = serve_command(stack.enter_context(HeldSockets()), settings[name])
-        started = [spawned(*command) for command in commands.values()]
+        started = [spawn(*command) for command in commands.values()]
     try:
         yield ports
     finally:
@@ -145,10 +145,10 @@ def limited_service(stores: Stores, issuer: str, workers: int) -> dict[str, str]
     }
 
 
-def spawned(command: list[str], variables: Mapping[str, str]) -> int:
+def spawn(command: list[str], variables: Mapping[str, str]) -> int:
     """Start a Python module as a server; what it says goes where nobody reads it, as in production."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    quiet = [(os.POSIX_SPAWN_OPEN, one, os.devnull, os.O_WRONLY, 0) for one in (1, 2)]
+    quiet = [(os.POSIX_SPAWN_OPEN, item, os.devnull, os.O_WRONLY, 0) for item in (1, 2)]
     return os.posix_spawn(sys.executable, [sys.executable, "-m", *command], {**kept, **variables}, file_actions=quiet)
 
 
@@ -179,20 +179,20 @@ async def sheet(port: int, token: str, monday: date = date(2026, 11, 23)) -> str
     return path
 
 
-async def measured(ports: Mapping[str, int], path: str, token: str, rounds: int) -> dict[tuple[str, int], float]:
+async def measure(ports: Mapping[str, int], path: str, token: str, rounds: int) -> dict[tuple[str, int], float]:
     """The median rate of each server at each number of connections; all take turns."""
     found: dict[tuple[str, int], list[float]] = {}
     for name in NAMES:
-        await loaded(ports[name], 4, 0.5, path, token)
+        await run_load(ports[name], 4, 0.5, path, token)
     for turn in range(rounds):
         for count in CONNECTIONS:
             for name in NAMES if turn % 2 == 0 else NAMES[::-1]:
-                told = await loaded(ports[name], count, SECONDS, path, token)
+                told = await run_load(ports[name], count, SECONDS, path, token)
                 found.setdefault((name, count), []).append(told["rate"])
     return {key: statistics.median(rates) for key, rates in found.items()}
 
 
-async def loaded(
+async def run_load(
     port: int, connections: int, seconds: float, path: str, token: str, *headers: str, status: str = "200"
 ) -> dict[str, Any]:
     """What a load generator in a process of its own counted; every answer must have the status."""
@@ -207,4 +207,4 @@ async def loaded(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(int(one) for one in sys.argv[1:])))
+    asyncio.run(main(*(int(item) for item in sys.argv[1:])))

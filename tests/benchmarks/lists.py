@@ -62,7 +62,7 @@ NAME = "lists"
 
 
 def main() -> None:
-    given = [int(one) for one in sys.argv[1:3]]
+    given = [int(value) for value in sys.argv[1:3]]
     people, weeks = given if len(given) == 2 else (10_000, 100)
     with tempfile.TemporaryDirectory() as directory, start_postgres(Path(directory), preferred_port=0) as postgres:
         asyncio.run(_measure(postgres, people, weeks))
@@ -163,7 +163,7 @@ async def _database(postgres: LocalPostgres) -> str:
     database = Database(url, size=1)
     await database.open()
     async with database.transaction() as inside:
-        await bootstrap(inside, Log(database), policy_forge.shipped(), examination.load, now())
+        await bootstrap(inside, Log(database), policy_forge.read_shipped(), examination.load, now())
     await database.close()
     return url
 

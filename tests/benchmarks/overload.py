@@ -21,7 +21,7 @@ import httpx
 
 from service.commands.policy import bootstrap_policy
 from tests.benchmarks.ground import ground
-from tests.benchmarks.http import ROOT, limited_service, loaded, serve_command, sheet, spawned, token_of, with_a_project
+from tests.benchmarks.http import ROOT, limited_service, run_load, serve_command, sheet, spawn, token_of, with_a_project
 from tests.held_sockets import HeldSockets
 from tests.integration.api import key_server
 
@@ -42,36 +42,36 @@ async def main(workers: int = 1) -> None:
         token = token_of(issuer)
         with HeldSockets() as held:
             port, command = serve_command(held, limited_service(stores, issuer, workers))
-            process = spawned(*command)
+            process = spawn(*command)
         try:
             path = await sheet(port, token)
-            await measured(port, held.management, path, token)
+            await measure(port, held.management, path, token)
         finally:
             os.kill(process, signal.SIGTERM)
             await asyncio.to_thread(os.waitpid, process, 0)
 
 
-async def measured(port: int, management: str, path: str, token: str) -> None:
+async def measure(port: int, management: str, path: str, token: str) -> None:
     """Load the service in each way, and print a line for each."""
-    await loaded(port, 8, 2.0, path, token)
-    capacity = (await _generated("load", port, 64, SECONDS / 2, path, token))["goodput"]
+    await run_load(port, 8, 2.0, path, token)
+    capacity = (await _generate_load("load", port, 64, SECONDS / 2, path, token))["goodput"]
     print(f"capacity: {capacity:.0f} requests a second\n")
     heads = ("load", "sent/s", "good/s", "share", "200", "503", "other", "none", "200 p50", "200 p99", "503 p50")
     print(COLUMNS.format(*heads, "503 p99", "ready"))
     for times in TIMES:
-        async with probed(management) as slowest:
-            told = await _generated("open_load", port, capacity * times, SECONDS, PATIENCE_SECONDS, path, token)
+        async with probe(management) as slowest:
+            told = await _generate_load("open_load", port, capacity * times, SECONDS, PATIENCE_SECONDS, path, token)
         _print(f"{times} x capacity", capacity, told, slowest)
     for name, patient in (("1000 that wait", ("patient",)), ("1000 that do not", ())):
-        async with probed(management) as slowest:
-            told = await _generated("load", port, 1000, SECONDS, path, token, *patient)
+        async with probe(management) as slowest:
+            told = await _generate_load("load", port, 1000, SECONDS, path, token, *patient)
         _print(name, capacity, told, slowest)
-    after = (await _generated("load", port, 64, SECONDS / 2, path, token))["goodput"]
+    after = (await _generate_load("load", port, 64, SECONDS / 2, path, token))["goodput"]
     print(f"\ncapacity afterwards: {after:.0f} requests a second")
 
 
 @contextlib.asynccontextmanager
-async def probed(management: str) -> AsyncIterator[list[float]]:
+async def probe(management: str) -> AsyncIterator[list[float]]:
     """Ask the management address for readiness five times a second meanwhile. The slowest answer in milliseconds; inf
     for one that failed."""
     slowest = [0.0]
@@ -95,7 +95,7 @@ async def probed(management: str) -> AsyncIterator[list[float]]:
         await asyncio.wait({asking})
 
 
-async def _generated(module: str, *arguments: object) -> dict[str, Any]:
+async def _generate_load(module: str, *arguments: object) -> dict[str, Any]:
     """What a load generator in a process of its own counted."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "timesheet_id", "day", "project", "minutes", "note", "external_ref", "uploader")
 
 
-async def copied(url: str, rows: Sequence[Sequence[object]]) -> float:
+async def copy_rows(url: str, rows: Sequence[Sequence[object]]) -> float:
     """The seconds that it takes. `rows` are those of a file: owner, day, project, minutes, reference, note."""
     sheets: dict[tuple[object, int], UUID] = {}
     written = []

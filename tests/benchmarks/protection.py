@@ -29,7 +29,7 @@ from service.commands.policy import bootstrap_policy
 from service.log.key_files import make_key
 from tests.benchmarks.crowd import gather
 from tests.benchmarks.ground import ground
-from tests.benchmarks.http import ROOT, SECONDS, loaded, servers, sheet, spawned, token_of, with_a_project
+from tests.benchmarks.http import ROOT, SECONDS, run_load, servers, sheet, spawn, token_of, with_a_project
 from tests.integration.api import key_server
 
 if TYPE_CHECKING:
@@ -127,10 +127,10 @@ async def measure_pairs(ports: Mapping[str, int], compared: list[Pair], tokens: 
         rates: dict[str, list[float]] = {"ours": [], "rival": []}
         for turn in range(rounds + 1):
             token = tokens[pair.who]
-            ours = await loaded(
+            ours = await run_load(
                 ports["ours"], CONNECTIONS, SECONDS, pair.path, token, *pair.headers, status=pair.status
             )
-            rival = await loaded(ports[pair.rival], CONNECTIONS, SECONDS, pair.rival_path, token)
+            rival = await run_load(ports[pair.rival], CONNECTIONS, SECONDS, pair.rival_path, token)
             # The first round warms both.
             if turn:
                 rates["ours"].append(ours["rate"])
@@ -148,7 +148,7 @@ async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> Non
         " FROM pg_partition_tree('audit_record')) AS bytes, pg_current_wal_lsn() AS lsn"
     )
     before = await connection.fetchrow(measure)
-    await loaded(port, CONNECTIONS, SECONDS * 4, path, token)
+    await run_load(port, CONNECTIONS, SECONDS * 4, path, token)
     after = await connection.fetchrow(measure)
     assert before is not None
     assert after is not None
@@ -255,7 +255,7 @@ def keeper(stores: Stores) -> Iterator[None]:
             "TIMEWARDEN_LOG_KEY_FILE": str(key),
             "TIMEWARDEN_LOG_ANCHOR_FILE": str(Path(folder) / "anchor"),
         }
-        pid = spawned(["service", "keep"], variables)
+        pid = spawn(["service", "keep"], variables)
         try:
             yield
         finally:

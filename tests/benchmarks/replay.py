@@ -55,9 +55,9 @@ DISTINCT = 10_000
 
 def main() -> None:
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
-    version = examination.build(policy_forge.shipped(), 1)
+    version = examination.build(policy_forge.read_shipped(), 1)
     made = records(version, random.Random(1))  # noqa: S311 — no secret comes of it
-    bodies = [one.body for one in made]
+    bodies = [record.body for record in made]
     print(
         f"{len(bodies):,} different records of {sum(map(len, bodies)) // len(bodies)} bytes in the mean; one process:"
     )
@@ -66,7 +66,7 @@ def main() -> None:
     rate("decide again", bodies, lambda: [reevaluate(version, request, version) for request in requests])
     with tempfile.TemporaryDirectory() as folder:
         versions = Versions(Path(folder))
-        versions.put(1, policy_forge.shipped())
+        versions.put(1, policy_forge.read_shipped())
         versions.get(1)
         rate("tally", bodies, lambda: tally(versions, 1, bodies))
     asyncio.run(whole(made, wanted))
@@ -140,7 +140,7 @@ async def whole(made: Sequence[Record], wanted: int) -> None:
         async with owner.connection() as connection:
             await open_log(connection)
         async with owner.transaction() as connection:
-            await bootstrap(connection, Log(owner), policy_forge.shipped(), examination.load, datetime.now(UTC))
+            await bootstrap(connection, Log(owner), policy_forge.read_shipped(), examination.load, datetime.now(UTC))
         await fill(owner, made, wanted)
         print(f"a job over {wanted:,} records in Postgres:")
         for processes in (1, 2):

@@ -31,7 +31,7 @@ from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
 from tests.benchmarks.engine_peers import stock as stock_enforcer
 from tests.integration.api import AUDIENCE
 from tests.integration.log_database import decision
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,7 +87,7 @@ def stock() -> Litestar:
     return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)
 
 
-def kept() -> Litestar:
+def kept_app() -> Litestar:
     @get(PATH)
     async def answer(sheet: str) -> SheetBody:
         return await sheet_by_key(sheet)
@@ -126,7 +126,7 @@ def kept() -> Litestar:
 
 
 def naive() -> Litestar:
-    enforcer = stock_enforcer(examination.build(shipped(), 1).policy.rules)
+    enforcer = stock_enforcer(examination.build(read_shipped(), 1).policy.rules)
     key = os.environ["BENCH_KEY"]
 
     @get(PATH)

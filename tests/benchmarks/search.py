@@ -47,15 +47,15 @@ def main() -> None:
 
 async def measure(server: LocalPostgres, total: int) -> None:
     """Print all figures."""
-    before = await prepared(server, "before", "0005")
-    ground = await filled(before, COMPARED)
+    before = await prepare(server, "before", "0005")
+    ground = await fill(before, COMPARED)
     await before.close()
-    small = await prepared(server, "small", "head")
-    whole = await filled(small, COMPARED)
+    small = await prepare(server, "small", "head")
+    whole = await fill(small, COMPARED)
     await small.close()
     print(f"inserting {COMPARED:,}: {ground:.1f} s with the indexes of 0001, {whole:.1f} s with those of 0006")
-    connection = await prepared(server, "log", "head")
-    print(f"{total:,} records in {await filled(connection, total):.0f} s", flush=True)
+    connection = await prepare(server, "log", "head")
+    print(f"{total:,} records in {await fill(connection, total):.0f} s", flush=True)
     size = await connection.fetchval(
         "SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) || ', of which indexes '"
         " || pg_size_pretty(sum(pg_indexes_size(relid))) FROM pg_partition_tree('audit_record')"
@@ -63,13 +63,13 @@ async def measure(server: LocalPostgres, total: int) -> None:
     print(size, flush=True)
     print(f"{'question':<42}{'first p50':>10}{'p99':>8}{'deep p50':>10}{'p99':>8}  ms")
     for place, asked in enumerate(example_queries()):
-        first = await timed(connection, place, deep=False)
-        deep = await timed(connection, place, deep=True)
+        first = await time_pages(connection, place, deep=False)
+        deep = await time_pages(connection, place, deep=True)
         print(f"{asked.words:<42}{first[0]:>10.1f}{first[1]:>8.1f}{deep[0]:>10.1f}{deep[1]:>8.1f}", flush=True)
     await connection.close()
 
 
-async def prepared(server: LocalPostgres, name: str, upto: str) -> asyncpg.Connection[asyncpg.Record]:
+async def prepare(server: LocalPostgres, name: str, upto: str) -> asyncpg.Connection[asyncpg.Record]:
     """An owner's connection to a new database with the schema up to a step."""
     script = Path(service.migrations.__file__).parent / "roles.sql"
     environment = {f"TIMEWARDEN_{role.upper()}_PASSWORD": word for role, word in PASSWORDS.items()}
@@ -79,14 +79,14 @@ async def prepared(server: LocalPostgres, name: str, upto: str) -> asyncpg.Conne
     return await asyncpg.connect(url)
 
 
-async def filled(connection: asyncpg.Connection[asyncpg.Record], total: int) -> float:
+async def fill(connection: asyncpg.Connection[asyncpg.Record], total: int) -> float:
     """Generate; returns seconds."""
     started = time.perf_counter()
     await generate(connection, total)
     return time.perf_counter() - started
 
 
-async def timed(connection: asyncpg.Connection[asyncpg.Record], place: int, *, deep: bool) -> tuple[float, float]:
+async def time_pages(connection: asyncpg.Connection[asyncpg.Record], place: int, *, deep: bool) -> tuple[float, float]:
     """p50 and p99 in milliseconds, as Postgres and one connection need them."""
     chance = random.Random(place)  # noqa: S311 - no secret
     taken = []

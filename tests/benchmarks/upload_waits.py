@@ -180,7 +180,7 @@ def _rows(number: int, owner: Callable[[int], str], day: Callable[[int], str]) -
     """Good rows, NDJSON, each with a reference of its own."""
     line = '{{"owner":"{}","day":"{}","project":"ATLAS","minutes":1,"external_ref":"{}/{}","note":"night shift"}}\n'
     job = uuid4().hex[:8]
-    return "".join(line.format(owner(one), day(one), job, one) for one in range(number)).encode()
+    return "".join(line.format(owner(value), day(value), job, value) for value in range(number)).encode()
 
 
 def _day(week: int, day: int) -> str:
@@ -209,7 +209,7 @@ def _people(number: int) -> str:
     return f"person,{number}@example.com,Ana {number},https://issuer.example/,{number},,,,\n"
 
 
-def _nested(number: int) -> str:
+def _nested_team(number: int) -> str:
     return f"team,,,,,T{number},{f'T{number - 1}' if number else ''},,\n"
 
 
@@ -228,14 +228,14 @@ def _json(text: bytes) -> Make:
 def _hours(number: int, who: int, week: int, a_week: int) -> Make:
     """Good rows of `who` people from the team, `a_week` rows in each of their weeks, the first of which is `week`."""
 
-    def made(people: Sequence[str]) -> bytes:
+    def make_rows(people: Sequence[str]) -> bytes:
         return _rows(
             number,
             lambda place: people[4 + place % who],
             lambda place: _day(week + place // who // a_week, place // who % 7),
         )
 
-    return made
+    return make_rows
 
 
 def _strangers(number: int, who: int) -> Make:
@@ -295,7 +295,7 @@ BODIES = (
     Body("directory: 5,000 people", IMPORT, CSV, _organisation(_people), ADMIN),
     Body("directory: the same 5,000 people again", IMPORT, CSV, _organisation(_people), ADMIN),
     Body("directory: 5,000 wrong rows", IMPORT, CSV, _organisation(lambda _: "lead,=a,=b,=c,=d,=e,=f,x,y\n"), ADMIN),
-    Body("directory: 5,000 teams in one another", f"{IMPORT}?dry_run=true", CSV, _organisation(_nested), ADMIN),
+    Body("directory: 5,000 teams in one another", f"{IMPORT}?dry_run=true", CSV, _organisation(_nested_team), ADMIN),
     Body("directory: 5,000 members of one team", f"{IMPORT}?dry_run=true", CSV, _organisation(_member), ADMIN),
     Body("directory: 2 MB of empty lines", IMPORT, CSV, lambda _: b"record\n" + b"\n" * 1_999_000, ADMIN),
     Body("directory: 2 MB of empty cells", IMPORT, CSV, lambda _: b"record" + b"," * 1_999_000, ADMIN),

@@ -36,7 +36,7 @@ from service.log.epochs import open_log
 from service.log.log import Log
 from service.migrations.run import migrate
 from tests import policy_forge
-from tests.benchmarks.plain_rows import copied
+from tests.benchmarks.plain_rows import copy_rows
 from tests.held_sockets import HeldSockets
 from tests.token_forge import good_jwks, header, sign
 
@@ -63,7 +63,7 @@ class Keys(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    sizes = [int(one) for one in sys.argv[1:]] or list(SIZES)
+    sizes = [int(value) for value in sys.argv[1:]] or list(SIZES)
     keys = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
     Thread(target=keys.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:
@@ -92,17 +92,17 @@ def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pi
         # What the process needs once it has answered anything is no part of the upload.
         http.post("/v1/uploads", content=_file(_rows(50, people), kind), headers={"Content-Type": KINDS[kind]})
         before = _resident(pid)
-        took, waits, peak, worked = [], [0.0], before, [_worked(pid)]
+        took, waits, peak, worked = [], [0.0], before, [_cpu_seconds(pid)]
         for outcome in ("created", "unchanged"):
             with _watched(pid, api, bearer) as seen:
                 started = time.perf_counter()
                 answer = http.post(f"/v1/uploads?mode={mode}", content=file, headers={"Content-Type": KINDS[kind]})
                 took.append(time.perf_counter() - started)
-            worked.append(_worked(pid))
+            worked.append(_cpu_seconds(pid))
             assert answer.status_code == httpx.codes.OK, answer.text[:500]
             assert answer.json()["counts"][outcome] == size, answer.json()["counts"]
             waits, peak = [*waits, *seen["waits"]], max(peak, *seen["resident"])
-    copy = asyncio.run(copied(url, rows))
+    copy = asyncio.run(copy_rows(url, rows))
     name = f"{size:>9,} rows, {kind}, {mode}"
     speeds = f"{size / took[0]:>8,.0f} {size / took[1]:>8,.0f} {size / copy:>8,.0f} {took[0] / copy:>6.1f}"
     speeds += f" {(worked[1] - worked[0]) / size * 1e6:>6.0f}"
@@ -174,7 +174,7 @@ def _resident(pid: int) -> float:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _worked(pid: int) -> float:
+def _cpu_seconds(pid: int) -> float:
     """Seconds of processor time that it has had."""
     used = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
@@ -242,7 +242,7 @@ async def organisation(url: str) -> list[str]:
     async with database.connection() as connection:
         await open_log(connection)
     async with database.transaction() as connection:
-        await bootstrap(connection, Log(database), policy_forge.shipped(), examination.load, datetime.now(UTC))
+        await bootstrap(connection, Log(database), policy_forge.read_shipped(), examination.load, datetime.now(UTC))
     await database.close()
     people, team = [uuid4() for _ in range(PEOPLE)], uuid4()
     owner: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url)

@@ -27,7 +27,7 @@ def files() -> dict[str, str]:
         (tag,) = operation["tags"]
         part = parts.setdefault(_slug(tag), {"operations": {}, "schemas": {}})
         part["operations"][f"{method.upper()} {path}"] = operation
-        for name in _named(operation, schemas):
+        for name in _find_schemas(operation, schemas):
             tags[name].add(_slug(tag))
     for name, schema in schemas.items():
         owners = tags[name]
@@ -39,7 +39,7 @@ def _slug(tag: str) -> str:
     return tag.lower().replace(" ", "-")
 
 
-def _named(node: Any, schemas: dict[str, Any], seen: set[str] | None = None) -> Iterator[str]:
+def _find_schemas(node: Any, schemas: dict[str, Any], seen: set[str] | None = None) -> Iterator[str]:
     """The shapes that a part of the document refers to, and those inside them."""
     seen = set() if seen is None else seen
     if isinstance(node, dict):
@@ -48,8 +48,8 @@ def _named(node: Any, schemas: dict[str, Any], seen: set[str] | None = None) -> 
             seen.add(reference)
             name = reference.removeprefix(PREFIX)
             yield name
-            yield from _named(schemas[name], schemas, seen)
+            yield from _find_schemas(schemas[name], schemas, seen)
         node = list(node.values())
     if isinstance(node, list):
         for value in node:
-            yield from _named(value, schemas, seen)
+            yield from _find_schemas(value, schemas, seen)

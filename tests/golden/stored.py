@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def stored(name: str) -> str:
+def read_stored(name: str) -> str:
     """The reviewed text."""
     return (HERE / name).read_text(encoding="utf-8")
 

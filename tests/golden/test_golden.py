@@ -6,14 +6,14 @@ import pytest
 
 from tests.golden import event_files, openapi_files
 from tests.golden.problems import problems
-from tests.golden.stored import HERE, stored
+from tests.golden.stored import HERE, read_stored
 
 OPENAPI = openapi_files.files()
 
 
 @pytest.mark.parametrize("name", OPENAPI)
 def test_the_openapi_document_is_the_one_that_was_reviewed(name: str) -> None:
-    assert OPENAPI[name] == stored(f"openapi/{name}")
+    assert OPENAPI[name] == read_stored(f"openapi/{name}")
 
 
 def test_no_golden_part_of_the_openapi_document_is_left_over() -> None:
@@ -21,7 +21,7 @@ def test_no_golden_part_of_the_openapi_document_is_left_over() -> None:
 
 
 def test_the_problems_are_those_that_were_reviewed() -> None:
-    assert problems() == stored("problems.json")
+    assert problems() == read_stored("problems.json")
 
 
 def test_there_is_no_golden_event_without_a_type() -> None:

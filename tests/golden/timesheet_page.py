@@ -13,7 +13,7 @@ from service.policy import policy_file
 from service.policy.access_request import ANYONE, AccessRequest, Effect
 from service.timesheets import timesheet
 from service.timesheets.timesheet import TRANSITIONS, State
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "timesheets.md"
 KIND = "timesheet"
@@ -42,7 +42,7 @@ def states_table() -> str:
 
 def callers_table() -> str:
     """A row for each action, a column for each who-word: in which states, and what else it takes."""
-    snapshot = Snapshot.build(policy_file.parse(shipped()), 1)
+    snapshot = Snapshot.build(policy_file.parse(read_shipped()), 1)
     rules = [rule for rule in snapshot.policy.rules if rule.kind == KIND]
     words = list(dict.fromkeys(rule.who for rule in rules if rule.effect is Effect.ALLOW))
     words += [other for other in OTHERS if other not in words]
@@ -55,7 +55,9 @@ def callers_table() -> str:
 
 def denials_table() -> str:
     """The rows that forbid, in their own words."""
-    rules = [rule for rule in policy_file.parse(shipped()).rules if rule.kind == KIND and rule.effect is Effect.DENY]
+    rules = [
+        rule for rule in policy_file.parse(read_shipped()).rules if rule.kind == KIND and rule.effect is Effect.DENY
+    ]
     return _table(
         ["rule", "who", "never does", "when"],
         [

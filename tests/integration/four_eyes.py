@@ -48,7 +48,7 @@ class Site:
             headers["Content-Type"] = "application/merge-patch+json"
         return await self.running.send(method, path, self.token(name, **claims), headers=headers, body=body)
 
-    async def drafted(self, owner: str) -> str:
+    async def make_draft(self, owner: str) -> str:
         """The path of a fresh sheet with one entry, at version 2."""
         made = await self.send(owner, "POST", "/v1/timesheets", {"period_start": "2026-03-02"})
         path = f"/v1/timesheets/{made.json()['id']}"
@@ -75,7 +75,7 @@ class Site:
             return answer.status_code
         return int(answer.json()["items"][0]["status"])
 
-    async def refused(self, name: str, owner: str, path: str, **claims: Any) -> None:
+    async def expect_refusals(self, name: str, owner: str, path: str, **claims: Any) -> None:
         """`name` approves it in no way, and nothing happens."""
         version = await self.version(owner, path)
         for way in WAYS:
@@ -86,5 +86,5 @@ class Site:
 
     async def nobody_but(self, right: str, name: str, owner: str, path: str) -> None:
         """`name` does not approve it; `right` does."""
-        await self.refused(name, owner, path)
+        await self.expect_refusals(name, owner, path)
         assert await self.approve(right, path, await self.version(owner, path), "in a batch") == 200

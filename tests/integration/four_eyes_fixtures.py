@@ -10,7 +10,7 @@ import pytest
 from service.administration.versions import version_store
 from tests.integration.api import api
 from tests.integration.four_eyes import MORE, Site
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def site(house: House, issuer: str, linked: None) -> AsyncIterator[Site]:
-    text = replace(shipped(), rules=shipped().rules + MORE, cases={})
+    text = replace(read_shipped(), rules=read_shipped().rules + MORE, cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
     async with api(house, issuer) as running:

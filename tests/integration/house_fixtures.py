@@ -16,7 +16,7 @@ from service.administration.versions.bootstrap import bootstrap
 from service.log.log import Log
 from tests.integration.house import House, add_organisation, wire_house
 from tests.integration.log_database import copy_database, open_new_log
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def furnished(
         epoch = await open_new_log(database)
         owner = await database.open("owner", size=1)
         async with owner.transaction() as connection:
-            await bootstrap(connection, Log(owner), shipped(), examination.load, datetime.now(UTC))
+            await bootstrap(connection, Log(owner), read_shipped(), examination.load, datetime.now(UTC))
         house = await add_organisation(await wire_house(database))
         # Nothing may be connected to what is copied.
         await database.stack.aclose()

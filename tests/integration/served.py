@@ -66,7 +66,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(database_url: str, issuer: str, folder: Path, **settings: str) -> AsyncIterator[Served]:
+async def serve(database_url: str, issuer: str, folder: Path, **settings: str) -> AsyncIterator[Served]:
     """Start it, without waiting for its readiness. It must end by itself with exit code 0 when it is told to."""
     instance, log = str(uuid4()), folder / "serve.log"
     with HeldSockets() as held, log.open("wb") as output:
@@ -94,14 +94,14 @@ async def served(database_url: str, issuer: str, folder: Path, **settings: str) 
         yield Served(process, held, instance, log)
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            assert await ended(process) == 0, log.read_text()
+            assert await wait_for_exit(process) == 0, log.read_text()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
 
 
-async def ended(process: asyncio.subprocess.Process, seconds: float = 20.0) -> int:
+async def wait_for_exit(process: asyncio.subprocess.Process, seconds: float = 20.0) -> int:
     """The exit code; TimeoutError when it does not end."""
     async with asyncio.timeout(seconds):
         return await process.wait()

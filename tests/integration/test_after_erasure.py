@@ -37,7 +37,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
 from tests.integration.test_erasure import auditor, sign_in_again
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -80,8 +80,8 @@ async def submit_and_approve(house: House, name: str) -> Timesheet:
 
 async def activate(house: House, *rows: str, without: str = "no such row") -> None:
     """Let the shipped policy decide with these rows more, and without one of its own."""
-    kept = [line for line in shipped().rules.splitlines() if not line.endswith(f" {without}")]
-    text = replace(shipped(), rules="\n".join([*kept, *rows, ""]), cases={})
+    kept = [line for line in read_shipped().rules.splitlines() if not line.endswith(f" {without}")]
+    text = replace(read_shipped(), rules="\n".join([*kept, *rows, ""]), cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     active = await house.owner.fetchval("SELECT active FROM policy_head")
     assert await version_store.move_head(house.owner, number, expected=active)
@@ -293,7 +293,7 @@ async def test_whoever_set_a_hold_does_not_lift_it_after_an_erasure(house: House
 
 async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> None:
     made = await version_store.insert(
-        house.owner, shipped(), message="m", author_person=house.people["ana"], author_client="c"
+        house.owner, read_shipped(), message="m", author_person=house.people["ana"], author_client="c"
     )
     await erase(house, "ana")
     principal = house.caller(await come_back(house, "ana")).principal

@@ -13,7 +13,7 @@ import pytest
 from service.administration.versions import version_store
 from tests.integration.api import REQUESTS
 from tests.integration.house import MONDAY, House
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from tests.integration.api import InProcess
@@ -94,7 +94,7 @@ async def test_no_action_is_shown_that_ends_in_409_in_the_state_of_the_sheet(
     house: House, running: InProcess, sheets: list[UUID]
 ) -> None:
     """Even under a policy that allows an action in states from which it cannot start."""
-    text = shipped()
+    text = read_shipped()
     more = text.rules + "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
     new = replace(text, rules=more, cases={})
     number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
@@ -112,4 +112,4 @@ async def test_no_action_is_shown_that_ends_in_409_in_the_state_of_the_sheet(
     assert {sheet["state"]: "submit" in sheet["actions"] for sheet in listed} == {
         "draft": True, "rejected": True, "submitted": False, "approved": False,
     }  # fmt: skip
-    assert set(next(one["may"] for one in told if one["person"] == str(house.people["ana"]))) == {"read"}
+    assert set(next(item["may"] for item in told if item["person"] == str(house.people["ana"]))) == {"read"}

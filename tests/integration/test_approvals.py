@@ -84,16 +84,16 @@ async def test_viewing_what_waits_is_no_approval_in_the_log(
 
     auditor = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
 
-    async def found(query: str) -> list[str]:
+    async def list_pending(query: str) -> list[str]:
         answer = await running.send("GET", f"/v1/decisions?{query}", auditor)
         assert answer.status_code == 200, answer.text
         return [item["id"] for item in answer.json()["items"]]
 
-    assert len(await found("action=approve")) == len(await found("action=approve&applied=true")) == 1
-    views = await found("action=list-approvals&outcome=allow")
+    assert len(await list_pending("action=approve")) == len(await list_pending("action=approve&applied=true")) == 1
+    views = await list_pending("action=list-approvals&outcome=allow")
     assert len(views) == 3
     assert listed[-1].headers["Decision-Id"] == views[0]
-    assert await found("action=list-approvals&outcome=deny") == [refused.headers["Decision-Id"]]
+    assert await list_pending("action=list-approvals&outcome=deny") == [refused.headers["Decision-Id"]]
     counted = (await running.send("GET", "/v1/decisions/summary", auditor)).json()
     assert counted["action"].items() >= {"approve": 1, "list-approvals": 4}.items()
     assert counted["applied"]["true"] >= 1

@@ -17,7 +17,7 @@ from service.errors import PolicyRejected, TryLater
 from service.policy.policy_file import parse
 from tests.integration.api import unshared_api
 from tests.integration.test_policy_tools import EXTRA, author, propose, with_rows
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -35,36 +35,36 @@ def replace_worker(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(check_worker, "COMMAND", (sys.executable, "-I", "-c", program))
 
 
-async def started(path: Path) -> int:
+async def wait_for_pid(path: Path) -> int:
     """The process id that the program writes to the file."""
 
-    async def written() -> str:
+    async def read_pid() -> str:
         return await asyncio.to_thread(lambda: path.read_text() if path.exists() else "")
 
-    return int(await until(written))
+    return int(await until(read_pid))
 
 
-async def gone(process: int) -> None:
-    async def ended() -> bool:
+async def wait_for_end(process: int) -> None:
+    async def has_ended() -> bool:
         try:
             os.kill(process, 0)
         except ProcessLookupError:
             return True
         return False
 
-    await until(ended)
+    await until(has_ended)
 
 
 @pytest.mark.parametrize(
-    "text", [shipped(), with_rows(EXTRA), with_rows("p, allow, owner"), replace(shipped(), model="no model")]
+    "text", [read_shipped(), with_rows(EXTRA), with_rows("p, allow, owner"), replace(read_shipped(), model="no model")]
 )
 async def test_it_reports_what_a_check_in_this_process_reports(text: PolicyText) -> None:
-    found = await check_worker.check(text, examination.PROPOSAL, shipped())
-    assert found == examination.report(text, examination.PROPOSAL, shipped())
+    found = await check_worker.check(text, examination.PROPOSAL, read_shipped())
+    assert found == examination.report(text, examination.PROPOSAL, read_shipped())
 
 
 async def test_it_compares_as_this_process_does_and_reports_texts_that_cannot_be_read() -> None:
-    before, after = shipped(), with_rows(EXTRA)
+    before, after = read_shipped(), with_rows(EXTRA)
     assert await check_worker.compare(before, after) == compare_policies(parse(before), parse(after))
     with pytest.raises(PolicyRejected, match="A p row has 9 fields"):
         await check_worker.compare(before, with_rows("p, allow, owner"))
@@ -73,12 +73,12 @@ async def test_it_compares_as_this_process_does_and_reports_texts_that_cannot_be
 async def test_it_ends_with_its_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "process"
     replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
-    asked = asyncio.create_task(check_worker.check(shipped(), 1))
-    process = await started(place)
+    asked = asyncio.create_task(check_worker.check(read_shipped(), 1))
+    process = await wait_for_pid(place)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
-    await gone(process)
+    await wait_for_end(process)
 
 
 async def test_it_ends_after_its_time_and_the_check_can_be_repeated(
@@ -88,25 +88,25 @@ async def test_it_ends_after_its_time_and_the_check_can_be_repeated(
     replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
     monkeypatch.setattr(check_worker, "MAX_SECONDS", 1)
     with pytest.raises(TryLater, match="did not finish within 1 s"):
-        await check_worker.check(shipped(), 1)
+        await check_worker.check(read_shipped(), 1)
 
 
 async def test_a_policy_that_makes_it_fail_is_refused_and_a_killed_check_can_be_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     replace_worker(monkeypatch, "import sys; sys.stdin.read(); raise MemoryError")
-    found = await check_worker.check(shipped(), 1)
+    found = await check_worker.check(read_shipped(), 1)
     assert found.complaints == (check_worker.UNFINISHED,)
     replace_worker(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)")
     with pytest.raises(TryLater):
-        await check_worker.check(shipped(), 1)
+        await check_worker.check(read_shipped(), 1)
 
 
 async def test_it_gets_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY", "a secret")
     program = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9 * any('TIMEWARDEN' in x for x in os.environ))"
     replace_worker(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
-    assert await check_worker.check(shipped(), 1) == examination.PolicyReport()
+    assert await check_worker.check(read_shipped(), 1) == examination.PolicyReport()
 
 
 async def test_while_a_proposal_is_checked_only_a_second_proposal_waits(
@@ -117,7 +117,7 @@ async def test_while_a_proposal_is_checked_only_a_second_proposal_waits(
     monkeypatch.setattr(administration, "LONGEST_WAIT", 0.2)
     async with unshared_api(house, issuer) as running:
         first = asyncio.create_task(propose(running, with_rows(EXTRA)))
-        process = await started(place)
+        process = await wait_for_pid(place)
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
         late = await propose(running, with_rows())
         assert (late.status_code, late.json()["detail"]) == (503, administration.BUSY)

@@ -231,12 +231,12 @@ async def test_an_import_of_many_rows_takes_no_more_statements_than_one_of_few(
     acquire = house.requests.transaction
 
     @asynccontextmanager
-    async def heard(**options: bool) -> AsyncIterator[Connection]:
+    async def acquire_logged(**options: bool) -> AsyncIterator[Connection]:
         async with acquire(**options) as connection:
             with connection.query_logger(hear):
                 yield connection
 
-    monkeypatch.setattr(house.requests, "transaction", heard)
+    monkeypatch.setattr(house.requests, "transaction", acquire_logged)
     counts = []
     for rows in (4, 400):
         statements.clear()

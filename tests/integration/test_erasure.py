@@ -24,7 +24,7 @@ from service.log.record import commitment, read_body
 from service.log.record_query import RecordFilters
 from service.timesheets.entry import Hours
 from tests.integration.house import ALL_SCOPES, MONDAY, add_organisation, at, speaking, wire_house
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ async def test_a_hold_that_makes_no_sense_is_told_its_field(
 
 
 async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_holds(log_database: LogDatabase) -> None:
-    new = shipped()
+    new = read_shipped()
     rows = [line for line in new.rules.splitlines() if not re.search("log-hold|directory-erase", line)]
     words = [line for line in new.vocabulary.splitlines() if not line.startswith(("hold = ", "erase = "))]
     old = replace(new, rules="\n".join([*rows, ""]), vocabulary="\n".join([*words, ""]), cases={})

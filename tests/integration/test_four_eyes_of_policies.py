@@ -18,7 +18,7 @@ from service.administration.versions.administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
 from tests.integration.house import check_in_process, principal
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -35,7 +35,7 @@ OF_PROPOSALS = ROW.replace("any, policy", "proposed, policy")
 
 def text(row: str = "") -> PolicyText:
     """The shipped policy, perhaps with four eyes, and without cases."""
-    return replace(shipped(), rules=shipped().rules + row, cases={})
+    return replace(read_shipped(), rules=read_shipped().rules + row, cases={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Desk:
     def caller(self, name: str) -> Caller:
         return self.house.caller(name, scopes=SCOPES, roles=ROLES)
 
-    async def proposed(self, name: str, row: str = "") -> int:
+    async def propose(self, name: str, row: str = "") -> int:
         return (await self.steps.propose(self.caller(name), text(row), "why not")).value.version.number
 
     async def activates(self, name: str, number: int) -> int:
@@ -64,9 +64,9 @@ class Desk:
 
     async def under_four_eyes(self, row: str = ROW) -> int:
         """Ben proposed them and mia turned them on; the number of that version."""
-        return await self.activates("mia", await self.proposed("ben", row))
+        return await self.activates("mia", await self.propose("ben", row))
 
-    async def refused(self, name: str, number: int) -> Forbidden:
+    async def expect_refusal(self, name: str, number: int) -> Forbidden:
         active = await self.active()
         with pytest.raises(Forbidden) as refused:
             await self.activates(name, number)
@@ -86,49 +86,49 @@ def desk(house: House) -> Desk:
 
 async def test_a_rollback_does_not_let_the_proposer_activate_their_own_version(desk: Desk) -> None:
     four_eyes = await desk.under_four_eyes()
-    own = await desk.proposed("paula")
-    await desk.refused("paula", own)
+    own = await desk.propose("paula")
+    await desk.expect_refusal("paula", own)
     assert await desk.activates("paula", 1) == 1
-    refused = await desk.refused("paula", own)
+    refused = await desk.expect_refusal("paula", own)
     assert f"the four eyes of version {four_eyes} still apply" in refused.reasons[0]
 
 
 async def test_nor_does_proposing_the_same_again_after_a_rollback(desk: Desk) -> None:
     await desk.under_four_eyes()
     await desk.activates("paula", 1)
-    await desk.refused("paula", await desk.proposed("paula"))
+    await desk.expect_refusal("paula", await desk.propose("paula"))
 
 
 async def test_nor_does_a_rollback_in_place_of_an_activation(desk: Desk) -> None:
     await desk.under_four_eyes()
-    own = await desk.proposed("paula")
+    own = await desk.propose("paula")
     assert await desk.goes_back("paula") == 1
-    await desk.refused("paula", own)
+    await desk.expect_refusal("paula", own)
 
 
 async def test_nor_does_activating_several_older_versions_first(desk: Desk) -> None:
     for _ in range(3):
-        await desk.activates("paula", await desk.proposed("paula"))
+        await desk.activates("paula", await desk.propose("paula"))
     await desk.under_four_eyes(OF_PROPOSALS)
     for number in (4, 2, 3, 1, 2):
         await desk.activates("paula", number)
-    await desk.refused("paula", await desk.proposed("paula"))
+    await desk.expect_refusal("paula", await desk.propose("paula"))
 
 
 async def test_nor_does_activating_an_older_draft_of_another_person(desk: Desk) -> None:
     """Both drafts are older than the rule of four eyes."""
-    drafts = [await desk.proposed("ben"), await desk.proposed("mia", "# Another one.\n")]
+    drafts = [await desk.propose("ben"), await desk.propose("mia", "# Another one.\n")]
     await desk.under_four_eyes()
     for draft in drafts:
         await desk.activates("paula", draft)
-        await desk.refused("paula", await desk.proposed("paula"))
+        await desk.expect_refusal("paula", await desk.propose("paula"))
 
 
 async def test_nor_does_an_earlier_version_with_narrower_four_eyes(desk: Desk) -> None:
     narrow = await desk.under_four_eyes(ROW.replace("always", "not recent_sign_in"))
     await desk.under_four_eyes()
     await desk.activates("paula", narrow)
-    own = await desk.proposed("paula")
+    own = await desk.propose("paula")
     just_signed_in = replace(desk.caller("paula").principal, authenticated_at=2_000_000_000)
     with pytest.raises(Forbidden) as refused:
         await desk.steps.activate(replace(desk.caller("paula"), principal=just_signed_in), own, expected=narrow)
@@ -138,7 +138,7 @@ async def test_nor_does_an_earlier_version_with_narrower_four_eyes(desk: Desk) -
 async def test_nobody_else_gains_by_it(desk: Desk) -> None:
     await desk.under_four_eyes()
     await desk.activates("paula", 1)
-    await desk.refused("ben", await desk.proposed("ben"))
+    await desk.expect_refusal("ben", await desk.propose("ben"))
 
 
 async def test_a_client_that_proposed_for_itself_is_bound_like_a_person(desk: Desk) -> None:
@@ -152,54 +152,54 @@ async def test_a_client_that_proposed_for_itself_is_bound_like_a_person(desk: De
 
 
 async def test_four_eyes_bind_the_person_who_turned_them_on_alone(desk: Desk) -> None:
-    await desk.activates("paula", await desk.proposed("paula", ROW))
+    await desk.activates("paula", await desk.propose("paula", ROW))
     await desk.activates("paula", 1)
-    await desk.refused("paula", await desk.proposed("paula"))
+    await desk.expect_refusal("paula", await desk.propose("paula"))
 
 
 async def test_a_rollback_is_one_call_and_so_is_the_activation_after_it(desk: Desk) -> None:
-    four_eyes = await desk.activates("paula", await desk.proposed("paula", ROW))
+    four_eyes = await desk.activates("paula", await desk.propose("paula", ROW))
     assert await desk.activates("paula", 1) == 1
     assert await desk.goes_back("paula") == four_eyes
 
 
 async def test_a_second_person_lifts_them_by_activating_a_later_proposal(desk: Desk) -> None:
     await desk.under_four_eyes()
-    without = await desk.proposed("paula")
+    without = await desk.propose("paula")
     await desk.activates("paula", 1)
     assert await desk.activates("ben", without) == without
-    own = await desk.proposed("paula")
+    own = await desk.propose("paula")
     assert await desk.activates("paula", own) == own
 
 
 async def test_four_eyes_that_were_lifted_do_not_apply_again(desk: Desk) -> None:
     four_eyes = await desk.under_four_eyes()
-    await desk.activates("ben", await desk.proposed("paula"))
+    await desk.activates("ben", await desk.propose("paula"))
     await desk.activates("mia", four_eyes)
-    await desk.activates("ben", await desk.proposed("paula"))
+    await desk.activates("ben", await desk.propose("paula"))
     await desk.activates("paula", 1)
-    own = await desk.proposed("paula")
+    own = await desk.propose("paula")
     assert await desk.activates("paula", own) == own
 
 
 async def test_versions_without_four_eyes_forbid_nothing(desk: Desk) -> None:
-    await desk.activates("paula", await desk.proposed("paula"))
+    await desk.activates("paula", await desk.propose("paula"))
     await desk.activates("paula", 1)
-    own = await desk.proposed("paula")
+    own = await desk.propose("paula")
     assert await desk.activates("paula", own) == own
 
 
 async def test_other_restrictions_of_a_left_version_do_not_apply(desk: Desk) -> None:
     """Errors of a version must not outlive it: only its four eyes do."""
     only = "p, deny, role:policy-author, activate, proposed, policy, any, always, frozen\n"
-    await desk.activates("mia", await desk.proposed("ben", only))
+    await desk.activates("mia", await desk.propose("ben", only))
     await desk.goes_back("mia")
-    own = await desk.proposed("paula")
+    own = await desk.propose("paula")
     assert await desk.activates("paula", own) == own
 
 
 async def test_a_concurrent_activation_makes_the_check_of_four_eyes_start_over(desk: Desk) -> None:
-    four_eyes, own = await desk.proposed("mia", ROW), await desk.proposed("paula")
+    four_eyes, own = await desk.propose("mia", ROW), await desk.propose("paula")
 
     class Slow(PolicyAdministration):
         async def _check_stored(self, number: int) -> Snapshot:
@@ -210,13 +210,13 @@ async def test_a_concurrent_activation_makes_the_check_of_four_eyes_start_over(d
     slow = Slow(desk.house.gate, desk.house.versions, check_in_process)
     with pytest.raises(StaleExpectation):
         await slow.activate(desk.caller("paula"), own, expected=1)
-    await desk.refused("paula", own)
+    await desk.expect_refusal("paula", own)
 
 
 async def test_the_refusal_is_recorded_with_its_cause_and_reproduced_by_a_replay(desk: Desk) -> None:
     four_eyes = await desk.under_four_eyes()
     await desk.activates("paula", 1)
-    refused = await desk.refused("paula", await desk.proposed("paula"))
+    refused = await desk.expect_refusal("paula", await desk.propose("paula"))
     assert refused.decision is not None
     body: bytes = await desk.house.owner.fetchval(
         "SELECT body FROM audit_record WHERE uid = $1::text::uuid", refused.decision[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.administration.versions import version_store
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 pytest_plugins = [
     "tests.integration.log_fixtures",
@@ -19,7 +19,7 @@ pytest_plugins = [
 
 
 async def test_an_owner_who_leads_a_team_does_not_approve_their_own_sheet(site: Site) -> None:
-    path = await site.drafted("max")
+    path = await site.make_draft("max")
     await site.handed_in("max", path)
     await site.nobody_but("dora", "max", "max", path)
 
@@ -28,20 +28,20 @@ async def test_a_second_account_of_the_owner_is_the_owner(site: Site) -> None:
     await site.house.owner.execute(
         "INSERT INTO person_link VALUES ($1, 'max-at-night', $2)", site.running.issuer, site.house.people["max"]
     )
-    path = await site.drafted("max")
+    path = await site.make_draft("max")
     await site.handed_in("max", path)
     await site.nobody_but("dora", "max-at-night", "max", path)
 
 
 async def test_a_manager_who_entered_hours_for_the_owner_does_not_approve_them(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     assert (await site.send("max", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
     await site.handed_in("carl", path)
     await site.nobody_but("dora", "max", "carl", path)
 
 
 async def test_a_hand_is_remembered_when_what_it_wrote_is_gone(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     entry = (await site.send("carl", "GET", path)).json()["entries"][0]["id"]
     assert (await site.send("max", "PATCH", f"{path}/entries/{entry}", {"minutes": 90}, 2)).status_code == 200
     assert (await site.send("carl", "DELETE", f"{path}/entries/{entry}", None, 3)).status_code == 200
@@ -53,13 +53,13 @@ async def test_a_hand_is_remembered_when_what_it_wrote_is_gone(site: Site) -> No
 
 
 async def test_a_manager_who_handed_it_in_for_the_owner_does_not_approve_it(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     await site.handed_in("carl", path, by="max")
     await site.nobody_but("dora", "max", "carl", path)
 
 
 async def test_a_client_that_uploaded_hours_does_not_approve_them_and_another_client_may(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     row = {**ENTRY, "owner": str(site.house.people["carl"]), "external_ref": "1"}
     assert (await site.send("payroll-import", "POST", "/v1/uploads", {"rows": [row]})).status_code == 200
     await site.handed_in("carl", path)
@@ -69,12 +69,12 @@ async def test_a_client_that_uploaded_hours_does_not_approve_them_and_another_cl
 async def test_nobody_approves_through_the_client_that_uploaded_the_hours_and_the_same_person_may_with_another_app(
     site: Site,
 ) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     row = {**ENTRY, "owner": str(site.house.people["carl"]), "external_ref": "1"}
     assert (await site.send("payroll-import", "POST", "/v1/uploads", {"rows": [row]})).status_code == 200
     await site.handed_in("carl", path)
     through: dict[str, Any] = {"client_id": "payroll-import"}
-    await site.refused("max", "carl", path, **through)
+    await site.expect_refusals("max", "carl", path, **through)
     waiting = await site.send("max", "GET", "/v1/approvals", **through)
     assert waiting.json()["items"] == []
     shown = await site.send("max", "GET", f"{path}?include=actions", **through)
@@ -88,16 +88,16 @@ async def test_nobody_approves_through_the_client_that_uploaded_the_hours_and_th
 
 async def test_an_app_in_which_the_owner_wrote_their_own_hours_keeps_nobody_from_approving_with_it(site: Site) -> None:
     """Only what a client uploads for itself is on somebody's behalf."""
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     version = await site.handed_in("carl", path)
     assert await site.approve("max", path, version, "alone") == 200
 
 
 async def test_no_role_approves_by_itself(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     await site.handed_in("carl", path)
     for role in ("administrator", "payroll", "auditor", "manager"):
-        await site.refused("adam", "carl", path, roles=[role])
+        await site.expect_refusals("adam", "carl", path, roles=[role])
 
 
 async def grant_delegation(site: Site, manager: str, delegate: str) -> None:
@@ -108,13 +108,13 @@ async def grant_delegation(site: Site, manager: str, delegate: str) -> None:
 
 async def test_a_delegate_approves_for_the_manager_but_not_what_they_wrote_themselves(site: Site) -> None:
     await grant_delegation(site, "max", "ben")
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     assert (await site.send("ben", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
     await site.handed_in("carl", path)
     await site.nobody_but("max", "ben", "carl", path)
     await site.send("max", "POST", f"{path}/reopen", {"reason": "again"}, 5)
     assert (await site.send("carl", "DELETE", path, None, 6)).status_code == 204
-    fresh = await site.drafted("carl")
+    fresh = await site.make_draft("carl")
     assert await site.approve("ben", fresh, await site.handed_in("carl", fresh), "alone") == 200
 
 
@@ -122,22 +122,22 @@ async def test_a_delegate_approves_neither_their_own_sheet_nor_that_of_their_del
     await grant_delegation(site, "mia", "ben")
     await grant_delegation(site, "max", "ben")
     for owner in ("ben", "max"):
-        path = await site.drafted(owner)
+        path = await site.make_draft(owner)
         await site.handed_in(owner, path)
-        await site.refused("ben", owner, path)
-        await site.refused(owner, owner, path)
+        await site.expect_refusals("ben", owner, path)
+        await site.expect_refusals(owner, owner, path)
 
 
 async def test_a_delegate_of_a_delegate_has_nothing(site: Site) -> None:
     await grant_delegation(site, "max", "mia")
     await grant_delegation(site, "mia", "ana")
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     await site.handed_in("carl", path)
     await site.nobody_but("mia", "ana", "carl", path)
 
 
 async def test_of_approvals_that_race_one_is_done_and_the_others_hear_that_they_are_late(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     version = await site.handed_in("carl", path)
     answers = await asyncio.gather(
         *(site.send(name, "POST", f"{path}/approve", None, version) for name in ("max", "dora", "max", "dora"))
@@ -149,7 +149,7 @@ async def test_of_approvals_that_race_one_is_done_and_the_others_hear_that_they_
 
 
 async def test_approving_races_with_withdrawing_and_only_one_of_them_is_done(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     version = await site.handed_in("carl", path)
     approved, withdrawn = await asyncio.gather(
         site.send("max", "POST", f"{path}/approve", None, version),
@@ -162,7 +162,7 @@ async def test_approving_races_with_withdrawing_and_only_one_of_them_is_done(sit
 
 
 async def test_payroll_locks_and_another_of_payroll_unlocks(site: Site) -> None:
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     version = await site.handed_in("carl", path)
     assert (await site.send("ana", "GET", path, **PAYROLL)).status_code == 404
     assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
@@ -187,7 +187,7 @@ async def test_payroll_locks_and_another_of_payroll_unlocks(site: Site) -> None:
 
 
 async def test_a_person_who_judges_a_sheet_names_exactly_one_version(site: Site) -> None:
-    path, why = await site.drafted("carl"), {"reason": "why"}
+    path, why = await site.make_draft("carl"), {"reason": "why"}
     version = await site.handed_in("carl", path)
     for name, step, body in (
         ("max", "reject", why),
@@ -211,12 +211,12 @@ async def test_a_person_who_judges_a_sheet_names_exactly_one_version(site: Site)
 
 
 async def test_whoever_locked_does_not_unlock_though_no_row_forbids_it(site: Site) -> None:
-    kept = [line for line in shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
-    text = replace(shipped(), rules="\n".join(kept) + "\n", cases={})
+    kept = [line for line in read_shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
+    text = replace(read_shipped(), rules="\n".join(kept) + "\n", cases={})
     owner = site.house.owner
     number = (await version_store.insert(owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(owner, number, expected=number - 1)
-    path, why = await site.drafted("carl"), {"reason": "why"}
+    path, why = await site.make_draft("carl"), {"reason": "why"}
     version = await site.handed_in("carl", path)
     assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
     assert (await site.send("ana", "POST", f"{path}/lock", why, version + 1, **PAYROLL)).status_code == 200

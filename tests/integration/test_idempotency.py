@@ -401,13 +401,13 @@ async def test_an_upload_whose_sender_disconnected_returns_its_whole_response_la
     async def leaving(scope: Any, receive: Any, send: Any) -> None:
         more: Any = True
 
-        async def left() -> Any:
+        async def receive_nothing() -> Any:
             nonlocal more
             message = await receive() if more else {"type": "http.disconnect"}
             more = message.get("more_body", False)
             return message
 
-        await frame(scope, left, send)
+        await frame(scope, receive_nothing, send)
 
     file = file_of(house, CSV, 1200)
     await send_file(InProcess(cast("Any", leaving), running.issuer), CSV, file)

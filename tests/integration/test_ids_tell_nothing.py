@@ -127,15 +127,15 @@ async def things(house: House) -> dict[str, str]:
     }
 
 
-def filled(node: Any, names: dict[str, str]) -> Any:
+def fill(node: Any, names: dict[str, str]) -> Any:
     if isinstance(node, str):
         return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], node)
     if isinstance(node, dict):
-        return {name: filled(value, names) for name, value in node.items()}
-    return [filled(value, names) for value in node] if isinstance(node, list) else node
+        return {name: fill(value, names) for name, value in node.items()}
+    return [fill(value, names) for value in node] if isinstance(node, list) else node
 
 
-def told(answer: httpx.Response, names: dict[str, str]) -> tuple[Any, ...]:
+def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[Any, ...]:
     """What an answer tells, without the ids that were sent and those that are new in every answer."""
     text = answer.text
     for name, value in names.items():
@@ -160,8 +160,8 @@ async def test_an_unknown_id_and_one_that_the_caller_may_not_see_are_answered_al
             headers["Content-Type"] = "application/merge-patch+json"
         found = []
         for names in (known, unknown):
-            answer = await running.send(method, filled(path, names), token, headers=headers, body=filled(body, names))
-            found.append(told(answer, names))
+            answer = await running.send(method, fill(path, names), token, headers=headers, body=fill(body, names))
+            found.append(comparable(answer, names))
         assert found[0] == found[1], (method, path, body)
         assert found[0][0] in {200, 400, 401, 403, 404, 422}
 

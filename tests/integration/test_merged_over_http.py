@@ -14,7 +14,7 @@ from service.timesheets import timesheet
 from service.timesheets.timesheet import Actor, State, Timesheet
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
 from tests.integration.house import MONDAY, at
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 pytest_plugins = [
     "tests.integration.log_fixtures",
@@ -46,14 +46,14 @@ async def leading(site: Site, name: str, team: str) -> None:
 
 async def test_two_accounts_that_were_both_seen_are_one_person_from_the_merge_on(site: Site) -> None:
     await leading(site, "carl-at-night", "west")
-    day, night = await site.drafted("carl"), await site.drafted("carl-at-night")
+    day, night = await site.make_draft("carl"), await site.make_draft("carl-at-night")
     await site.handed_in("carl", day)
     await site.handed_in("carl-at-night", night)
     await merge(site, "carl-at-night", "carl")
     for path in (day, night):
         for name in ("carl", "carl-at-night"):
             assert "approve" not in (await site.send(name, "GET", f"{path}?include=actions")).json()["actions"]
-            await site.refused(name, "carl", path)
+            await site.expect_refusals(name, "carl", path)
     waiting = (await site.send("carl-at-night", "GET", "/v1/approvals")).json()["items"]
     assert waiting == []
     for path in (day, night):
@@ -63,18 +63,18 @@ async def test_two_accounts_that_were_both_seen_are_one_person_from_the_merge_on
 
 async def test_what_an_account_did_to_a_sheet_counts_for_both_from_the_merge_on(site: Site) -> None:
     await leading(site, "max-at-night", "west")
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     assert (await site.send("max-at-night", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
     await site.handed_in("carl", path)
     await merge(site, "max-at-night", "max")
-    await site.refused("max-at-night", "carl", path)
+    await site.expect_refusals("max-at-night", "carl", path)
     await site.nobody_but("dora", "max", "carl", path)
 
 
 async def test_a_request_that_was_let_in_before_a_merge_is_decided_after_it(site: Site) -> None:
     """A token was found to speak for the one who is gone, and nothing was decided yet."""
     await leading(site, "carl-at-night", "west")
-    path = await site.drafted("carl")
+    path = await site.make_draft("carl")
     version = await site.handed_in("carl", path)
     gone = UUID((await site.send("carl-at-night", "GET", "/v1/me")).json()["person"])
     await merge(site, "carl-at-night", "carl")
@@ -90,9 +90,9 @@ async def test_a_request_that_was_let_in_before_a_merge_is_decided_after_it(site
 
 
 async def test_who_locked_a_sheet_with_one_account_does_not_unlock_it_with_another(site: Site) -> None:
-    kept = [line for line in shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
-    without = replace(shipped(), rules="\n".join(kept) + "\n", cases={})
-    path, why = await site.drafted("carl"), {"reason": "why"}
+    kept = [line for line in read_shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
+    without = replace(read_shipped(), rules="\n".join(kept) + "\n", cases={})
+    path, why = await site.make_draft("carl"), {"reason": "why"}
     version = await site.handed_in("carl", path)
     assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
     assert (await site.send("pat-at-night", "POST", f"{path}/lock", why, version + 1, **PAYROLL)).status_code == 200

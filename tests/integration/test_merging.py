@@ -29,7 +29,7 @@ from service.web.audit.log_query import LogQuery
 from tests.integration.house import MONDAY, at, speaking
 from tests.integration.test_erasure import auditor, sign_in_again
 from tests.integration.test_organisation import changes
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -237,7 +237,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     night = await signed_in(house, "mia-at-night")
     await merge(house, "mia-at-night", "mia")
     rule = f"p, deny, person:{night}, approve, any, timesheet, any, always, never-mia"
-    text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
+    text = replace(read_shipped(), rules=read_shipped().rules + rule + "\n", cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
     sheet = await house.submit_week("ana")
@@ -257,7 +257,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     night = await signed_in(house, "carl-at-night")
     await merge(house, "carl-at-night", "carl")
     rule = f"p, allow, person:{night}, read, any, timesheet, read:timesheets, always, read-as-carl"
-    text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
+    text = replace(read_shipped(), rules=read_shipped().rules + rule + "\n", cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
     sheet = await house.submit_week("ana")
@@ -270,7 +270,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
 
 async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_the_other(house: House) -> None:
     night = await signed_in(house, "ana-at-night")
-    made = await version_store.insert(house.owner, shipped(), message="m", author_person=night, author_client="c")
+    made = await version_store.insert(house.owner, read_shipped(), message="m", author_person=night, author_client="c")
     lookup = Relationships([POLICY_FACTS])
     principal = house.caller("ana").principal
     assert (await lookup.of_row(house.owner, principal, "policy", made.number)).relations == set()

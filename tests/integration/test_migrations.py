@@ -10,7 +10,7 @@ import asyncpg
 
 from service.migrations import migrate
 from tests.golden.schema import schema_of
-from tests.golden.stored import stored
+from tests.golden.stored import read_stored
 from tests.integration.log_database import PASSWORDS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def test_migrating_again_changes_nothing(log_database: LogDatabase) -> Non
 
 async def test_the_schema_is_the_one_that_was_reviewed(log_database: LogDatabase) -> None:
     """`make golden` rewrites the file; the difference is read like code."""
-    assert await schema_of(log_database.url("owner")) == stored("schema.txt")
+    assert await schema_of(log_database.url("owner")) == read_stored("schema.txt")
 
 
 async def at_step(postgres: LocalPostgres, empty_database: str, step: str) -> tuple[str, asyncpg.Connection[Any]]:

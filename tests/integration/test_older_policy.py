@@ -13,7 +13,7 @@ from service.errors import NotFound
 from service.policy import policy_file
 from service.timesheets.listing import Filters
 from tests.integration.house import House, at
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from service.policy.policy_file import PolicyText
@@ -25,7 +25,7 @@ PAYROLL = frozenset({"role:payroll"})
 
 def older() -> PolicyText:
     """The shipped texts, without a word of locking."""
-    text = shipped()
+    text = read_shipped()
     vocabulary = re.sub(r"(?m)^(un)?lock(ed)? = .*\n", "", text.vocabulary)
     vocabulary = re.sub(r"(?s)\[kinds\.timesheet\.facts\.locked_by_asker\].*?\n\n", "", vocabulary)
     rules = "".join(line for line in text.rules.splitlines(keepends=True) if "lock" not in line)

@@ -14,7 +14,7 @@ from service.directory.entities import Project
 from service.errors import Denied, Forbidden
 from service.policy import policy_file
 from tests.integration.house import House, at
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from service.policy.policy_file import PolicyText
@@ -24,7 +24,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 def older() -> PolicyText:
     """The shipped texts without the words for delegations, fallback approvers and projects."""
-    text = shipped()
+    text = read_shipped()
     vocabulary = re.sub(r"(?m)^(delegate|fallback) = .*\n", "", text.vocabulary)
     vocabulary = re.sub(r"(?s)\[kinds\.(delegation|project)\].*?(?=\[kinds\.token\])", "", vocabulary)
     new = re.compile(r"delegat|fallback|project")

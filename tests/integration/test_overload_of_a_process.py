@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tests.integration.api import token_of
-from tests.integration.served import served
+from tests.integration.served import serve
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def test_every_connection_is_answered_and_kept_and_served_when_there_is_ti
     house: House, issuer: str, tmp_path: Path
 ) -> None:
     connections: list[Connection] = []
-    async with served(house.log_database.url("app"), issuer, tmp_path, **SETTINGS) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, **SETTINGS) as service:
         await service.ready()
         token = token_of(issuer)
         try:

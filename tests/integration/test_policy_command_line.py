@@ -65,7 +65,7 @@ class Api:
 
 
 @contextmanager
-def served(answers: dict[str, Any], slow: Event | None = None) -> Iterator[Api]:
+def serve(answers: dict[str, Any], slow: Event | None = None) -> Iterator[Api]:
     """An API with these answers."""
     api = Api(answers, slow=slow)
 
@@ -108,28 +108,28 @@ def test_text_of_others_cannot_control_the_terminal() -> None:
     page = {"items": [nasty], "next_cursor": None}
     active = {**nasty, "activated_at": "2026-11-01T00:00:00Z"}
     answers = {"GET /v1/policies/versions": page, "GET /v1/policies/active": active}
-    with served({**answers, "GET /v1/policies/replicas": {"items": []}}) as api:
+    with serve({**answers, "GET /v1/policies/replicas": {"items": []}}) as api:
         for words in (["list"], ["status", "--directory", "nowhere"]):
             told = run(api, *words)
             assert (told.exit_code, SHOWN in told.output) == (0, True), told.output
             assert "\x1b" not in told.output
-    with served({"POST /v1/policies/versions": (422, {"detail": NASTY})}) as api:
+    with serve({"POST /v1/policies/versions": (422, {"detail": NASTY})}) as api:
         assert SHOWN in run(api, "propose", "-m", "why").output
 
 
 def test_a_proposal_shows_warnings_and_a_refused_one_shows_suggestions() -> None:
     odd = {"file": "cases", "line": 0, "column": 0, "message": "There are fewer", "suggestion": None}
     proposed = (201, {**VERSION, "warnings": [odd], "untried": [odd]})
-    with served({"POST /v1/policies/versions": proposed}) as api:
+    with serve({"POST /v1/policies/versions": proposed}) as api:
         told = run(api, "propose", "-m", "why")
     assert (told.exit_code, told.output.splitlines()[:2]) == (
         0, ["untried: policies/cases: There are fewer", "warning: policies/cases: There are fewer"],
     )  # fmt: skip
     assert "Proposed as version 2" in told.output
     # With any message: a pipeline that runs again proposes nothing.
-    with served({"POST /v1/policies/versions": VERSION}) as api:
+    with serve({"POST /v1/policies/versions": VERSION}) as api:
         assert "These files are already proposed as version 2" in run(api, "propose", "-m", "why").output
-    with served({"POST /v1/policies/versions": (422, REFUSED)}) as api:
+    with serve({"POST /v1/policies/versions": (422, REFUSED)}) as api:
         told = run(api, "propose", "-m", "why")
     assert told.exit_code == 2
     # Whole lines even on a narrow terminal, so that tools find them.
@@ -140,7 +140,7 @@ def test_a_proposal_shows_warnings_and_a_refused_one_shows_suggestions() -> None
 
 
 def test_exit_code_1_means_a_difference_and_2_an_error() -> None:
-    with served(
+    with serve(
         {"GET /v1/policies/versions/2/diff": DIFF, "GET /v1/policies/versions/1/diff": {**DIFF, "same": True}}
     ) as api:
         assert run(api, "diff", "2", "--exit-code").exit_code == 1
@@ -186,7 +186,7 @@ def test_an_answer_of_another_server_is_explained() -> None:
 
 def test_files_that_cannot_be_read_are_an_error_and_not_a_difference(tmp_path: Path) -> None:
     active = {**VERSION, "model": "", "rules": "", "vocabulary": "", "cases": {}}
-    with served({"GET /v1/policies/active": active}) as api:
+    with serve({"GET /v1/policies/active": active}) as api:
         done = subprocess.run(
             [sys.executable, "-m", "service", "policy", "diff", "--exit-code", "--directory", str(tmp_path)],
             cwd=ROOT,
@@ -200,7 +200,7 @@ def test_files_that_cannot_be_read_are_an_error_and_not_a_difference(tmp_path: P
 
 
 def test_a_diff_shows_cases_and_what_was_not_compared_to_the_end() -> None:
-    with served({"GET /v1/policies/versions/2/diff": DIFF}) as api:
+    with serve({"GET /v1/policies/versions/2/diff": DIFF}) as api:
         told = run(api, "diff", "2").output
     assert "case removed: owners read (cases/a.yaml:3)" in told
     assert "No change of verdicts was found so far." in told
@@ -209,7 +209,7 @@ def test_a_diff_shows_cases_and_what_was_not_compared_to_the_end() -> None:
 
 def test_a_client_without_a_person_activates_and_rolls_back() -> None:
     """`/v1/me` is for people. The active version comes from the list of versions."""
-    with served({
+    with serve({
         "GET /v1/policies/active": VERSION,
         "POST /v1/policies/versions/7/activate": {**VERSION, "number": 7},
         "POST /v1/policies/rollback": {**VERSION, "number": 1},
@@ -235,7 +235,7 @@ def activating(newest: dict[str, Any], me: object = None) -> dict[str, Any]:
 
 
 def test_latest_is_the_newest_proposal_of_the_caller_and_is_shown_first() -> None:
-    with served(activating(MINE)) as api:
+    with serve(activating(MINE)) as api:
         told = run(api, "activate", "latest")
         assert told.exit_code == 0
         assert told.output.startswith("Version 7, proposed by you at 2026-11-01 00:00:00Z: why\n")
@@ -256,7 +256,7 @@ def test_latest_is_the_newest_proposal_of_the_caller_and_is_shown_first() -> Non
 def test_a_latest_version_of_another_author_is_not_activated_without_confirmation(
     newest: dict[str, Any], me: object, says: str
 ) -> None:
-    with served(activating(newest, me)) as api:
+    with serve(activating(newest, me)) as api:
         told = run(api, "activate", "latest")
         assert (told.exit_code, says in told.output) == (2, True), told.output
         assert "Nothing was activated; use --yes, or give the number: policy activate 7" in told.output
@@ -273,7 +273,7 @@ def test_a_latest_version_of_another_author_is_not_activated_without_confirmatio
     ],
 )
 def test_a_version_that_was_active_is_not_the_latest_proposal(newest: dict[str, Any], says: str) -> None:
-    with served(activating(newest)) as api:
+    with serve(activating(newest)) as api:
         told = run(api, "activate", "latest", "--yes")
         assert (told.exit_code, says in told.output) == (2, True), told.output
         assert not any(request.startswith("POST") for request in api.seen)
@@ -281,19 +281,19 @@ def test_a_version_that_was_active_is_not_the_latest_proposal(newest: dict[str, 
 
 def test_a_client_that_proposed_for_itself_activates_its_own() -> None:
     newest = {**MINE, "author": None, "author_client": "pipeline"}
-    with served(activating(newest, {"person": None, "client": "pipeline"})) as api:
+    with serve(activating(newest, {"person": None, "client": "pipeline"})) as api:
         assert run(api, "activate", "latest").output.startswith("Version 7, proposed by you at ")
 
 
 def test_a_malformed_version_is_explained() -> None:
-    with served({}) as api:
+    with serve({}) as api:
         told = run(api, "activate", "newest")
     assert told.exit_code == 2
     assert "'newest' is no version: give its number, or latest" in " ".join(told.output.split())
 
 
 def test_the_latest_version_can_be_compared_and_simulated() -> None:
-    with served({
+    with serve({
         **activating(MINE), "GET /v1/policies/versions/7/diff": DIFF, "POST /v1/policies/simulate": SIMULATED,
     }) as api:  # fmt: skip
         assert run(api, "diff", "latest").exit_code == 0
@@ -304,7 +304,7 @@ def test_the_latest_version_can_be_compared_and_simulated() -> None:
 
 def test_all_versions_are_listed_page_by_page() -> None:
     pages = [{"items": [{**VERSION, "number": n}], "next_cursor": c} for n, c in ((3, "more"), (2, None), (3, "more"))]
-    with served({"GET /v1/policies/versions": pages}) as api:
+    with serve({"GET /v1/policies/versions": pages}) as api:
         assert [version["number"] for version in json.loads(run(api, "list", "--all", "--json").output)] == [3, 2]
         assert [version["number"] for version in json.loads(run(api, "list", "--json").output)] == [3]
     assert api.seen[1].endswith("cursor=more")
@@ -327,15 +327,15 @@ def test_a_malformed_time_is_explained(since: str, says: str) -> None:
 def test_a_slow_request_shows_that_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     release = Event()
 
-    def said(_seconds: float, say: Any) -> Any:
+    def say_at_once(_seconds: float, say: Any) -> Any:
         def at_once() -> None:
             say()
             release.set()
 
         return Thread(target=at_once)
 
-    monkeypatch.setattr(api_client, "Timer", lambda seconds, say: Announced(said(seconds, say)))
-    with served({"POST /v1/policies/versions": VERSION}, release) as api:
+    monkeypatch.setattr(api_client, "Timer", lambda seconds, say: Announced(say_at_once(seconds, say)))
+    with serve({"POST /v1/policies/versions": VERSION}, release) as api:
         told = run(api, "propose", "-m", "why")
     assert told.exit_code == 0
     assert "Waiting: the policy is checked. This may take some minutes." in told.output
@@ -363,12 +363,12 @@ SIMULATED = {
 
 
 def test_a_simulation_shows_no_near_miss_when_a_rule_denies() -> None:
-    with served({"POST /v1/policies/simulate": SIMULATED}) as api:
+    with serve({"POST /v1/policies/simulate": SIMULATED}) as api:
         denied = run(api, "simulate", "approve").output
     assert "never denies it to everybody" in denied
     assert "own denies it because of who owner" in denied
     assert "without that denial, still no rule would allow it:\n  approve-team lacks who manager" in denied
-    with served({"POST /v1/policies/simulate": {**SIMULATED, "denied_because": [], "rules": []}}) as api:
+    with serve({"POST /v1/policies/simulate": {**SIMULATED, "denied_because": [], "rules": []}}) as api:
         assert "approve-team would allow but for who manager" in run(api, "simulate", "approve").output
 
 
@@ -383,7 +383,7 @@ WHERE = f"/v1/replays/{JOB['id']}"
 
 
 def test_a_replay_fails_on_the_outcomes_that_it_was_given() -> None:
-    with served({"POST /v1/replays": JOB}) as api:
+    with serve({"POST /v1/replays": JOB}) as api:
         assert run(api, "replay", "2").exit_code == 0
         assert run(api, "replay", "2", "--fail-on", "deny_to_allow").exit_code == 0
         assert run(api, "replay", "2", "--fail-on", "deny_to_allow", "--fail-on", "allow_to_deny").exit_code == 1
@@ -391,7 +391,7 @@ def test_a_replay_fails_on_the_outcomes_that_it_was_given() -> None:
 
 
 def test_a_replay_can_be_waited_for_again_by_its_id() -> None:
-    with served({f"GET {WHERE}": [{**JOB, "state": "running"}, JOB]}) as api:
+    with serve({f"GET {WHERE}": [{**JOB, "state": "running"}, JOB]}) as api:
         told = run(api, "replay", "--attach", str(JOB["id"]))
         assert (told.exit_code, "again under version 2" in told.output) == (0, True), told.output
         assert api.seen == [f"GET {WHERE}"] * 2
@@ -402,7 +402,7 @@ def test_a_replay_can_be_waited_for_again_by_its_id() -> None:
 
 def test_a_wait_that_times_out_says_how_to_continue() -> None:
     refused = (401, {"detail": "The access token has expired"})
-    with served({"POST /v1/replays": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
+    with serve({"POST /v1/replays": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
         told = run(api, "replay", "2")
     assert told.exit_code == 2
     assert "401: The access token has expired" in told.output
@@ -410,13 +410,13 @@ def test_a_wait_that_times_out_says_how_to_continue() -> None:
 
 
 def test_a_replay_that_another_caller_cancelled_says_so() -> None:
-    with served({f"GET {WHERE}": {**JOB, "state": "cancelled"}}) as api:
+    with serve({f"GET {WHERE}": {**JOB, "state": "cancelled"}}) as api:
         told = run(api, "replay", "--attach", str(JOB["id"]))
     assert (told.exit_code, "The replay was cancelled after 7 decisions" in told.output) == (2, True), told.output
 
 
 def test_replays_are_listed_with_their_subjects() -> None:
-    with served({"GET /v1/replays": {"items": [JOB], "next_cursor": None}}) as api:
+    with serve({"GET /v1/replays": {"items": [JOB], "next_cursor": None}}) as api:
         told = run(api, "replays").output
         assert str(JOB["id"]) in told
         assert "action approve" in told

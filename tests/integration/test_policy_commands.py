@@ -15,7 +15,7 @@ from tests.until import PATIENCE_SECONDS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tried(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_policy_test(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "service", "policy", "test", "--directory", str(directory), *options],
         cwd=ROOT,
@@ -32,7 +32,7 @@ def policies(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_policy_passes_with_a_line_for_every_rule(policies: Path) -> None:
-    run = tried(policies)
+    run = run_policy_test(policies)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "approve-team" in run.stdout
     assert "0 fail" in run.stdout
@@ -45,10 +45,10 @@ def test_a_failing_case_ends_with_exit_code_1_and_its_file_and_line(policies: Pa
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("verdict: allow", "verdict: deny", 1).replace("  rule: upload-contractors\n", "", 1))
     line = 1 + next(n for n, row in enumerate(text.splitlines()) if row.startswith("- case:"))
-    run = tried(policies)
+    run = run_policy_test(policies)
     assert run.returncode == 1
     assert f"error: {file}:{line}:1: Case" in run.stdout
-    told = json.loads(tried(policies, "--json").stdout)
+    told = json.loads(run_policy_test(policies, "--json").stdout)
     assert (told["good"], told["failed"]) == (False, 1)
     assert [(complaint["file"], complaint["line"]) for complaint in told["complaints"]] == [("cases/import.yaml", line)]
     assert {rule["rule"]: rule["failed"] for rule in told["rules"]}["upload-contractors"] == 1
@@ -58,10 +58,10 @@ def test_rows_that_no_case_exercises_are_named_and_refuse_nothing(policies: Path
     rules = policies / "policy.csv"
     rows = rules.read_text(encoding="utf-8")
     rules.write_text(rows + "p, allow, client:job, read, any, log, any, always, job-reads\n", encoding="utf-8")
-    run = tried(policies)
+    run = run_policy_test(policies)
     assert run.returncode == 0
     assert f"untried: {rules}:{len(rows.splitlines()) + 1}:1: No case is decided by the rule 'job-reads'" in run.stdout
-    told = json.loads(tried(policies, "--json").stdout)
+    told = json.loads(run_policy_test(policies, "--json").stdout)
     assert [rule["rule"] for rule in told["rules"] if rule["line"] and not rule["passed"]] == ["job-reads"]
 
 
@@ -77,12 +77,12 @@ def test_a_policy_that_would_be_refused_ends_with_exit_code_1_and_its_line(polic
     line = len(rules.read_text(encoding="utf-8").splitlines()) + 1
     with rules.open("a", encoding="utf-8") as file:
         file.write(row + "\n")
-    run = tried(policies)
+    run = run_policy_test(policies)
     assert run.returncode == 1
     assert any(row.startswith(f"error: {rules}:{line}:1: ") and says in row for row in run.stdout.splitlines())
 
 
 def test_a_directory_without_a_policy_is_reported(tmp_path: Path) -> None:
-    run = tried(tmp_path)
+    run = run_policy_test(tmp_path)
     assert run.returncode == 1
     assert "The file cannot be read" in run.stdout

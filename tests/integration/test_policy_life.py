@@ -17,7 +17,7 @@ from service.identity.principal import PrincipalKind
 from service.migrations import migrate
 from tests.integration.house import MONDAY, check_in_process, principal
 from tests.integration.log_database import PASSWORDS
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
@@ -45,24 +45,24 @@ def author(house: House, name: str = "adam") -> Caller:
 
 def with_rows(*rows: str) -> PolicyText:
     """The shipped policy with more rows, and without cases."""
-    text = shipped()
+    text = read_shipped()
     return replace(text, rules=text.rules + "\n".join(("", *rows)), cases={})
 
 
 def before_states() -> PolicyText:
     """The shipped policy as it was when versions had no states and no proposer."""
-    text = shipped()
+    text = read_shipped()
     start, end = text.vocabulary.index("[kinds.policy.states]"), text.vocabulary.index("[kinds.directory]")
     return replace(text, vocabulary=text.vocabulary[:start] + text.vocabulary[end:], cases={})
 
 
-async def proposed(house: House, text: PolicyText, who: Caller | None = None) -> int:
+async def propose(house: House, text: PolicyText, who: Caller | None = None) -> int:
     return (await steps(house).propose(who or author(house), text, "why not")).value.version.number
 
 
-async def activated(house: House, text: PolicyText) -> int:
+async def activate(house: House, text: PolicyText) -> int:
     """Propose and activate; the number."""
-    number = await proposed(house, text)
+    number = await propose(house, text)
     await steps(house).activate(author(house), number, expected=house.versions.current().number)
     return number
 
@@ -81,14 +81,14 @@ async def back(house: House, who: Caller | None = None) -> int:
 async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = await proposed(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
+    number = await propose(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
     moved, build, built = administration._move_head, house.versions._build, list[int]()
 
-    def noted(text: PolicyText, again: int) -> Snapshot:
+    def build_noted(text: PolicyText, again: int) -> Snapshot:
         built.append(again)
         return build(text, again)
 
-    monkeypatch.setattr(house.versions, "_build", noted)
+    monkeypatch.setattr(house.versions, "_build", build_noted)
 
     async def at_once(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
         # As a request would that begins as soon as this is committed.
@@ -103,7 +103,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
 
 
 async def test_a_version_is_proposed_then_active_then_retired(house: House) -> None:
-    number = await proposed(house, with_rows())
+    number = await propose(house, with_rows())
     assert await states(house) == ["active", "proposed"]
     answer = await steps(house).activate(author(house), number, expected=1)
     assert (answer.value.state, answer.value.activated_by) == ("active", house.people["adam"])
@@ -114,7 +114,7 @@ async def test_a_version_is_proposed_then_active_then_retired(house: House) -> N
 
 
 async def test_rolling_back_twice_goes_back_twice_and_never_to_what_was_left(house: House) -> None:
-    second, third = await activated(house, with_rows()), await activated(house, with_rows())
+    second, third = await activate(house, with_rows()), await activate(house, with_rows())
     assert [await back(house), await back(house)] == [second, 1]
     with pytest.raises(Conflict, match="No version was active before"):
         await back(house)
@@ -133,7 +133,7 @@ async def test_rolling_back_twice_goes_back_twice_and_never_to_what_was_left(hou
 
 
 async def test_each_step_of_the_history_names_its_recorded_decision(house: House) -> None:
-    await activated(house, with_rows())
+    await activate(house, with_rows())
     await back(house)
     named = await house.owner.fetch(
         "SELECT a.number, r.outcome, r.applied, r.resource_id FROM policy_activation AS a JOIN audit_record AS r"
@@ -143,21 +143,21 @@ async def test_each_step_of_the_history_names_its_recorded_decision(house: House
 
 
 async def test_a_rollback_that_expects_another_version_changes_nothing(house: House) -> None:
-    await activated(house, with_rows())
+    await activate(house, with_rows())
     with pytest.raises(StaleExpectation):
         await steps(house).roll_back(author(house), expected=1)
     assert await states(house) == ["retired", "active"]
 
 
 async def test_of_racing_steps_back_one_wins(house: House) -> None:
-    number = await activated(house, with_rows())
+    number = await activate(house, with_rows())
     asked = [steps(house).roll_back(author(house), expected=number) for _ in range(3)]
     told = await asyncio.gather(*asked, return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in told) == ["Answer", "StaleExpectation", "StaleExpectation"]
 
 
 async def test_whoever_may_not_activate_may_not_roll_back(house: House) -> None:
-    await activated(house, with_rows())
+    await activate(house, with_rows())
     stranger = house.caller("ana", scopes=SCOPES)
     with pytest.raises(TimewardenError) as refused:
         await back(house, stranger)
@@ -177,8 +177,8 @@ async def test_the_history_cannot_be_rewritten_by_anybody(house: House) -> None:
 
 
 async def test_under_four_eyes_nobody_activates_what_they_proposed(house: House) -> None:
-    await activated(house, with_rows(FOUR_EYES))
-    number = await proposed(house, with_rows(FOUR_EYES))
+    await activate(house, with_rows(FOUR_EYES))
+    number = await propose(house, with_rows(FOUR_EYES))
     with pytest.raises(Forbidden) as refused:
         await steps(house).activate(author(house), number, expected=2)
     assert refused.value.reasons == ("you proposed this version",)
@@ -188,10 +188,10 @@ async def test_under_four_eyes_nobody_activates_what_they_proposed(house: House)
 
 
 async def test_under_four_eyes_a_client_that_proposed_for_itself_does_not_activate(house: House) -> None:
-    await activated(house, with_rows(FOUR_EYES))
+    await activate(house, with_rows(FOUR_EYES))
     caller = author(house)
     machine = replace(caller, principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
-    number = await proposed(house, with_rows(FOUR_EYES), machine)
+    number = await propose(house, with_rows(FOUR_EYES), machine)
     with pytest.raises(Forbidden):
         await steps(house).activate(machine, number, expected=2)
     # The same app in the hands of a person is somebody else.
@@ -200,13 +200,13 @@ async def test_under_four_eyes_a_client_that_proposed_for_itself_does_not_activa
 
 
 async def test_without_the_row_whoever_proposed_a_version_activates_it(house: House) -> None:
-    assert await activated(house, with_rows()) == 2
+    assert await activate(house, with_rows()) == 2
 
 
 async def test_an_author_alone_can_go_back_to_the_first_version_under_four_eyes(house: House) -> None:
     """Nobody proposed the first version, so whoever may activate can at least go back to it."""
-    second = await activated(house, with_rows())
-    third = await activated(house, with_rows(FOUR_EYES))
+    second = await activate(house, with_rows())
+    third = await activate(house, with_rows(FOUR_EYES))
     with pytest.raises(Forbidden):
         await back(house)
     assert (await steps(house).activate(author(house), 1, expected=third)).value.number == 1
@@ -214,19 +214,19 @@ async def test_an_author_alone_can_go_back_to_the_first_version_under_four_eyes(
 
 
 async def test_four_eyes_for_new_versions_alone_let_the_author_go_back(house: House) -> None:
-    await activated(house, with_rows())
-    await activated(house, with_rows(FOUR_EYES.replace("any, policy", "proposed, policy")))
-    number = await proposed(house, with_rows())
+    await activate(house, with_rows())
+    await activate(house, with_rows(FOUR_EYES.replace("any, policy", "proposed, policy")))
+    number = await propose(house, with_rows())
     with pytest.raises(Forbidden):
         await steps(house).activate(author(house), number, expected=3)
     assert await back(house) == 2
 
 
 async def test_a_version_that_lets_nobody_go_back_is_not_activated(house: House) -> None:
-    text = shipped()
+    text = read_shipped()
     forward = text.rules.replace("role:policy-author, activate, any,     ", "role:policy-author, activate, proposed,")
     assert forward != text.rules
-    number = await proposed(house, replace(text, rules=forward, cases={}))
+    number = await propose(house, replace(text, rules=forward, cases={}))
     with pytest.raises(PolicyRejected, match="could not roll back"):
         await steps(house).activate(author(house), number, expected=1)
 
@@ -238,8 +238,8 @@ async def test_a_version_that_only_goes_back_needs_a_version_that_decided(house:
     text = replace(
         text, rules="\n".join(line for line in text.rules.splitlines() if not line.endswith(" policy-activate"))
     )
-    await activated(house, replace(text, rules=text.rules + "\n"))
-    number = await proposed(house, with_rows())
+    await activate(house, replace(text, rules=text.rules + "\n"))
+    number = await propose(house, with_rows())
     with pytest.raises(WrongState) as refused:
         await steps(house).activate(author(house), number, expected=2)
     assert refused.value.extra == {"state": "proposed", "wanted": "retired"}
@@ -248,12 +248,12 @@ async def test_a_version_that_only_goes_back_needs_a_version_that_decided(house:
 
 async def test_a_version_without_states_of_versions_goes_on_working(house: House) -> None:
     """The active version may be older than the code: for it a version has no state and no proposer."""
-    old = await activated(house, before_states())
+    old = await activate(house, before_states())
     assert await states(house) == ["retired", "active"]
-    new = await activated(house, with_rows(FOUR_EYES))
+    new = await activate(house, with_rows(FOUR_EYES))
     assert await states(house) == ["retired", "retired", "active"]
     await steps(house).activate(author(house, "mia"), old, expected=new)
-    again = await proposed(house, with_rows(FOUR_EYES))
+    again = await propose(house, with_rows(FOUR_EYES))
     assert (await steps(house).activate(author(house, "mia"), again, expected=old)).value.number == again
     recorded = await house.owner.fetchval(
         "SELECT convert_from(body, 'UTF8')::jsonb -> 'resource' ->> 'state' FROM audit_record"
@@ -265,8 +265,8 @@ async def test_a_version_without_states_of_versions_goes_on_working(house: House
 
 async def test_the_list_shows_what_single_reads_would_show(house: House) -> None:
     shown = "p, allow, role:payroll, read, active or retired, policy, read:policies, always, payroll-reads-decided"
-    await activated(house, with_rows(shown))
-    await proposed(house, with_rows())
+    await activate(house, with_rows(shown))
+    await propose(house, with_rows())
     payroll = house.caller("ben", scopes=SCOPES, roles=frozenset({"role:payroll"}))
     listed = (await steps(house).list(payroll, before=None, limit=50)).value
     assert [version.number for version in listed] == [2, 1]
@@ -281,8 +281,8 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
     house: House, postgres: LocalPostgres, empty_database: str
 ) -> None:
     """Versions, head and log of a house, as the second release would hold them, are brought to the newest schema."""
-    await activated(house, with_rows())
-    await activated(house, with_rows())
+    await activate(house, with_rows())
+    await activate(house, with_rows())
     await steps(house).activate(author(house), 2, expected=3)
     history = "SELECT number, previous, by_person, by_client, decision_uid FROM policy_activation ORDER BY step"
     wanted = await house.owner.fetch(history)
@@ -308,7 +308,7 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
 
 
 async def test_an_activation_waits_for_the_changes_that_are_under_way(house: House) -> None:
-    number = await proposed(house, with_rows())
+    number = await propose(house, with_rows())
     async with house.requests.transaction() as somebodys_change:
         await hold_active_version(somebodys_change)
         activation = asyncio.create_task(steps(house).activate(author(house), number, expected=1))
@@ -319,7 +319,7 @@ async def test_an_activation_waits_for_the_changes_that_are_under_way(house: Hou
 
 
 async def test_a_change_waits_for_the_activation_that_is_under_way_and_is_decided_by_it(house: House) -> None:
-    number = await proposed(house, with_rows())
+    number = await propose(house, with_rows())
     async with house.requests.transaction() as activation:
         await hold_active_version(activation, exclusively=True)
         assert await version_store.move_head(activation, number, expected=1)

@@ -11,7 +11,7 @@ from tests.acceptance.policy_author import VERSIONS, proposal
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 from tests.integration.test_policy_life import before_states, with_rows
-from tests.policy_forge import four_eyes_as_written, shipped
+from tests.policy_forge import four_eyes_as_written, read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def roll_back(running: InProcess, token: str, expected: int) -> httpx.Resp
 
 def with_four_eyes() -> PolicyText:
     """The shipped policy, changed as policies/README.md says that four eyes are turned on, and in nothing else."""
-    return four_eyes_as_written(shipped())
+    return four_eyes_as_written(read_shipped())
 
 
 async def test_the_row_that_is_shipped_for_four_eyes_works_as_it_stands(running: InProcess) -> None:
@@ -63,7 +63,7 @@ async def test_the_row_that_is_shipped_for_four_eyes_works_as_it_stands(running:
 
 async def test_as_shipped_four_eyes_are_off(running: InProcess) -> None:
     paula = author(running)
-    assert (await activate(running, paula, await propose(running, paula, shipped()), 1)).status_code == 200
+    assert (await activate(running, paula, await propose(running, paula, read_shipped()), 1)).status_code == 200
 
 
 async def test_what_callers_see_of_a_life(running: InProcess) -> None:
@@ -110,7 +110,7 @@ async def test_an_installation_whose_active_version_knows_no_states_can_still_ch
     me = (await running.send("GET", "/v1/me", paula)).json()
     may = {capability["action"]: capability["may"] for capability in me["may"] if capability["kind"] == "policy"}
     assert may["activate"] == "always"
-    newer = await propose(running, paula, shipped())
+    newer = await propose(running, paula, read_shipped())
     assert (await activate(running, paula, newer, old)).status_code == 200
     assert (await roll_back(running, paula, newer)).json()["number"] == old
 
@@ -121,7 +121,7 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
     patient = {"database_timeout": 60.0, "lock_timeout": 60.0, "admission_timeout": 60.0}
     async with api(house, issuer, database_pool=2, redis_url=redis_url, **patient) as running:
         paula = author(running)
-        numbers = [await propose(running, paula, with_rows(f"# {one}")) for one in range(2)]
+        numbers = [await propose(running, paula, with_rows(f"# {value}")) for value in range(2)]
 
         async def reads() -> list[int]:
             return [(await running.send("GET", path, running.token())).status_code for path in READS * 4]
@@ -140,7 +140,9 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
             return told
 
         async with asyncio.timeout(PATIENCE_SECONDS):
-            told = await asyncio.gather(activates(), *(reads() for _ in range(6)), *(writes(one) for one in range(6)))
+            told = await asyncio.gather(
+                activates(), *(reads() for _ in range(6)), *(writes(value) for value in range(6))
+            )
         assert [set(statuses) for statuses in told] == [{200}] * 7 + [{201}] * 6
         assert await house.count("audit_record WHERE kind = 'policy' AND action = 'activate'") == 4
 
@@ -149,7 +151,7 @@ READS = ("/v1/me", "/v1/timesheets")
 
 
 async def test_a_whole_policy_of_the_size_that_the_document_promises_is_taken(running: InProcess) -> None:
-    paula, text = author(running), shipped()
+    paula, text = author(running), read_shipped()
     padded = replace(text, rules=text.rules + "# a remark about a rule\n" * ((1_000_000 - len(text.rules)) // 24))
     assert await propose(running, paula, padded) == 2
 

@@ -23,7 +23,7 @@ from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.policy.access_request import AccessRequest
 from tests.integration.api import InProcess, api
 from tests.integration.house import check_in_process
-from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
+from tests.integration.test_policy_life import activate, author, propose, steps, with_rows
 from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SLOW, QUICK = 3_600.0, 0.2
 
 
 @asynccontextmanager
-async def watched(
+async def watch_policy(
     house: House, *, interval: float, hint: PolicyHint | None = None
 ) -> AsyncIterator[tuple[PolicyVersions, PolicyWatch]]:
     """The policy watch of another process."""
@@ -63,30 +63,30 @@ async def soon(versions: PolicyVersions, number: int, seconds: float = PATIENCE_
 async def trouble(versions: PolicyVersions) -> str | None:
     """The trouble with the active version in this process, once there is any."""
 
-    async def told() -> str | None:
+    async def read_trouble() -> str | None:
         return versions.trouble
 
-    return await until(told)
+    return await until(read_trouble)
 
 
 async def test_a_replica_is_registered_from_start_to_stop(house: House) -> None:
-    async with watched(house, interval=QUICK) as (_, watch):
+    async with watch_policy(house, interval=QUICK) as (_, watch):
         found = (await steps(house).replicas(author(house))).value
         assert [(replica.id, replica.policy_version, replica.alive) for replica in found] == [(watch.id, 1, True)]
     assert (await steps(house).replicas(author(house))).value == []
 
 
 async def test_an_idle_replica_learns_of_a_version_by_its_heartbeat(house: House) -> None:
-    async with watched(house, interval=QUICK) as (versions, _):
-        number = await activated(house, with_rows())
+    async with watch_policy(house, interval=QUICK) as (versions, _):
+        number = await activate(house, with_rows())
         assert await soon(versions, number)
 
 
 async def test_a_hint_makes_a_replica_load_a_version_before_its_heartbeat(house: House, redis_url: str) -> None:
     teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
     administration = PolicyAdministration(house.gate, house.versions, check_in_process, publish=teller.publish)
-    async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
-        number = await proposed(house, with_rows())
+    async with watch_policy(house, interval=SLOW, hint=hearer) as (versions, _):
+        number = await propose(house, with_rows())
         await asyncio.sleep(0.5)
         await administration.activate(author(house), number, expected=1)
         assert await soon(versions, number)
@@ -96,7 +96,7 @@ async def test_a_hint_makes_a_replica_load_a_version_before_its_heartbeat(house:
 
 async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> None:
     hint = PolicyHint(open_redis(redis_url), "policy")
-    async with watched(house, interval=SLOW, hint=hint) as (versions, _):
+    async with watch_policy(house, interval=SLOW, hint=hint) as (versions, _):
         await asyncio.sleep(0.3)
         redis = open_redis(redis_url)
         for false in (b"77", b"", b"\xff\x00", b"-1"):
@@ -110,15 +110,15 @@ async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> Non
 async def test_an_activation_does_not_wait_for_redis(house: House) -> None:
     nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
     administration = PolicyAdministration(house.gate, house.versions, check_in_process, publish=nobody.publish)
-    number = await proposed(house, with_rows())
-    async with watched(house, interval=QUICK, hint=nobody) as (versions, _):
+    number = await propose(house, with_rows())
+    async with watch_policy(house, interval=QUICK, hint=nobody) as (versions, _):
         assert (await administration.activate(author(house), number, expected=1)).value.active
         assert await soon(versions, number)
     await nobody.close()
 
 
 async def test_a_version_with_words_that_a_live_replica_lacks_is_not_activated(house: House) -> None:
-    number = await proposed(house, with_rows())
+    number = await propose(house, with_rows())
     old, gone = uuid4(), uuid4()
     known = sorted(replicas.words_of_code() - {"relation policy.proposer"})
     for replica in (old, gone):
@@ -140,7 +140,7 @@ async def test_a_version_with_words_that_a_live_replica_lacks_is_not_activated(h
 
 async def test_a_replica_that_starts_during_an_activation_loads_the_new_version(house: House) -> None:
     """It registers under the policy lock before it loads, so it waits for a running activation."""
-    number = await proposed(house, with_rows())
+    number = await propose(house, with_rows())
     async with house.requests.transaction() as activation:
         await hold_active_version(activation, exclusively=True)
         own = await house.log_database.open("app", size=1)
@@ -174,7 +174,7 @@ async def test_a_watch_can_be_stopped_at_any_point(house: House, monkeypatch: py
 
 
 async def test_a_deleted_row_is_registered_again(house: House) -> None:
-    async with watched(house, interval=QUICK) as (_, watch):
+    async with watch_policy(house, interval=QUICK) as (_, watch):
         await house.owner.execute("DELETE FROM api_replica")
         assert await until(lambda: house.owner.fetchval("SELECT id FROM api_replica")) == watch.id
 
@@ -182,7 +182,7 @@ async def test_a_deleted_row_is_registered_again(house: House) -> None:
 async def test_a_database_without_the_registry_is_reported_in_one_sentence(house: House) -> None:
     await house.owner.execute("ALTER TABLE api_replica RENAME TO somewhere_else")
     with pytest.raises(Misconfigured, match="timewarden migrate"):
-        async with watched(house, interval=SLOW):
+        async with watch_policy(house, interval=SLOW):
             pass
 
 
@@ -235,7 +235,7 @@ async def test_readiness_counts_requests_that_the_policy_could_not_decide(house:
 async def test_a_replica_that_cannot_load_the_version_in_time_refuses_requests(house: House) -> None:
     versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build, timeout=0.3)
     await versions.start()
-    number = await activated(house, with_rows())
+    number = await activate(house, with_rows())
     lock = await house.log_database.connect("owner")
     async with lock.transaction():
         # No texts of a version can be read meanwhile.
@@ -245,13 +245,13 @@ async def test_a_replica_that_cannot_load_the_version_in_time_refuses_requests(h
         assert versions.current().number == 1
         assert versions.trouble is not None
 
-    async def learned() -> bool:
+    async def has_learned() -> bool:
         # On a busy machine the time limit may be reached once more.
         with suppress(PolicyUnavailable):
             return (await versions.switch_to(number)).number == number
         return False
 
-    await until(learned)
+    await until(has_learned)
     assert versions.trouble is None
 
 
@@ -268,7 +268,7 @@ async def test_an_unexpected_error_of_a_version_refuses_requests_and_does_not_st
     versions = PolicyVersions(await house.log_database.open("app", size=1), build)
     watch = PolicyWatch(await house.log_database.open("app", size=1), versions, interval=QUICK)
     async with watch.running():
-        number = await activated(house, with_rows())
+        number = await activate(house, with_rows())
         assert await trouble(versions) == f"version {number} is active and cannot be loaded here"
         with pytest.raises(PolicyUnavailable):
             await versions.switch_to(number)
@@ -278,12 +278,12 @@ async def test_an_unexpected_error_of_a_version_refuses_requests_and_does_not_st
 
 
 async def test_a_heartbeat_goes_on_after_an_unexpected_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with watched(house, interval=QUICK) as (versions, _):
+    async with watch_policy(house, interval=QUICK) as (versions, _):
         with monkeypatch.context() as changed:
             changed.setattr(replicas, "beat", None)
             assert await trouble(versions) == "the heartbeat fails (TypeError)"
             assert not check_policy(versions).ready
-        number = await activated(house, with_rows())
+        number = await activate(house, with_rows())
         assert await soon(versions, number)
         assert versions.trouble is None
 
@@ -296,7 +296,7 @@ async def test_loading_other_versions_does_not_delay_the_active_one(house: House
             release.wait(60)
         return examination.build(text, number)
 
-    numbers = [await proposed(house, with_rows(f"# {number}")) for number in range(2, 8)]
+    numbers = [await propose(house, with_rows(f"# {number}")) for number in range(2, 8)]
     assert numbers == [2, 3, 4, 5, 6, 7]
     versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=30)
     # All default threads of the process are busy.
@@ -315,7 +315,7 @@ async def test_loading_other_versions_does_not_delay_the_active_one(house: House
 async def test_a_process_does_not_start_with_an_unreadable_policy(house: House) -> None:
     number = await broken_version(house)
     with pytest.raises(PolicyUnavailable) as refused:
-        async with watched(house, interval=SLOW):
+        async with watch_policy(house, interval=SLOW):
             pass
     assert f"version {number}" in str(refused.value.cause)
     assert await house.count("api_replica") == 0

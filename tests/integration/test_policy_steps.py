@@ -14,7 +14,7 @@ from service.administration.versions.administration import PolicyAdministration
 from service.authorization.active.versions import PolicyVersions, hold_active_version
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
 from tests.integration.house import MONDAY, anything, check_in_process
-from tests.policy_forge import shipped, without_rule
+from tests.policy_forge import read_shipped, without_rule
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -34,7 +34,7 @@ def author(house: House) -> Caller:
     return house.caller("adam", scopes=SCOPES, roles=frozenset({"role:policy-author"}))
 
 
-async def recorded(house: House, error: TimewardenError) -> tuple[str, bool | None]:
+async def read_record(house: House, error: TimewardenError) -> tuple[str, bool | None]:
     """The outcome of the decision that the error names, and whether it was applied."""
     assert error.decision is not None
     row = await house.owner.fetchrow(
@@ -46,10 +46,10 @@ async def recorded(house: House, error: TimewardenError) -> tuple[str, bool | No
 
 
 async def test_a_proposal_that_is_refused_for_its_texts_is_recorded(house: House) -> None:
-    bad = replace(shipped(), rules="p, allow, everybody\n")
+    bad = replace(read_shipped(), rules="p, allow, everybody\n")
     with pytest.raises(PolicyRejected) as refused:
         await administration(house).propose(author(house), bad, "A typing mistake")
-    assert await recorded(house, refused.value) == ("allow", False)
+    assert await read_record(house, refused.value) == ("allow", False)
     assert await house.count("policy_version") == 1
 
 
@@ -57,13 +57,13 @@ async def test_a_failed_activation_is_recorded(house: House) -> None:
     for number, expected, kind, outcome in ((1, 2, StaleExpectation, "allow"), (7, 1, NotFound, "deny")):
         with pytest.raises(kind) as refused:
             await administration(house).activate(author(house), number, expected=expected)
-        assert await recorded(house, refused.value) == (outcome, False)
+        assert await read_record(house, refused.value) == (outcome, False)
 
 
 async def test_a_request_for_an_unknown_version_is_recorded(house: House) -> None:
     with pytest.raises(NotFound) as refused:
         await administration(house).read(author(house), 7)
-    assert await recorded(house, refused.value) == ("deny", None)
+    assert await read_record(house, refused.value) == ("deny", None)
 
 
 async def test_the_largest_number_is_an_unknown_version(house: House) -> None:
@@ -85,7 +85,7 @@ async def test_a_version_whose_rules_all_match_can_be_recorded_and_rolled_back(h
         f"p, allow, role:r{number}, activate, any, policy, write:policies, always, {'long-name-' * 7}{number}"
         for number in range(900)
     ]
-    text = replace(shipped(), rules="\n".join([shipped().rules, *many, ""]), cases={})
+    text = replace(read_shipped(), rules="\n".join([read_shipped().rules, *many, ""]), cases={})
     steps = administration(house)
     proposed = (await steps.propose(author(house), text, "Every role may")).value.version
     await steps.activate(author(house), proposed.number, expected=1)
@@ -105,7 +105,7 @@ async def test_an_action_without_a_rule_asks_for_no_scope_and_does_not_reveal_id
                     await house.timesheets.delete(ana, known_or_not, anything)
     with pytest.raises(Forbidden) as refused:
         await house.directory.add_team(house.administrator(), "north")
-    assert await recorded(house, refused.value) == ("deny", False)
+    assert await read_record(house, refused.value) == ("deny", False)
 
 
 async def test_a_process_waits_for_its_version_at_the_start_without_a_limit(house: House) -> None:
@@ -119,7 +119,7 @@ async def test_a_process_waits_for_its_version_at_the_start_without_a_limit(hous
 
 async def test_a_caller_cannot_activate_a_version_that_would_lock_them_out(house: House) -> None:
     """The laws accept a role that nobody holds, so the caller must be able to roll back."""
-    text = shipped()
+    text = read_shipped()
     handed_over = replace(
         text,
         rules=text.rules.replace("role:policy-author, activate,", "role:nobody-at-all, activate,"),
@@ -128,5 +128,5 @@ async def test_a_caller_cannot_activate_a_version_that_would_lock_them_out(house
     proposed = await administration(house).propose(author(house), handed_over, "Hand it to nobody")
     with pytest.raises(PolicyRejected, match="could not roll back") as refused:
         await administration(house).activate(author(house), proposed.value.version.number, expected=1)
-    assert await recorded(house, refused.value) == ("allow", False)
+    assert await read_record(house, refused.value) == ("allow", False)
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1

@@ -11,7 +11,7 @@ import pytest
 from service.administration.checks import check_worker
 from service.administration.versions import comparison
 from tests.integration.api import InProcess, unshared_api
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     import httpx
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 VERSIONS = "/v1/policies/versions"
-LINES = len(shipped().rules.splitlines())
+LINES = len(read_shipped().rules.splitlines())
 EXTRA = "p, allow, importer, read, approved, timesheet, read:timesheets, always, read-imported\n"
 CASE = (
     "- case: {}\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n"
@@ -52,7 +52,7 @@ async def activate(running: InProcess, number: int, expected: int) -> None:
 
 
 def with_rows(*rows: str, cases: dict[str, str] | None = None) -> PolicyText:
-    text = shipped()
+    text = read_shipped()
     return replace(text, rules=text.rules + "\n".join(rows) + "\n", cases=cases or {})
 
 
@@ -85,10 +85,10 @@ WRONG: dict[str, tuple[PolicyText, str, int, str]] = {
         with_rows(cases={"a.yaml": CASE.format("owners read", "maybe")}), "cases/a.yaml", 7, "'maybe'",
     ),
     "an unknown word of the vocabulary": (
-        replace(shipped(), vocabulary=shipped().vocabulary.replace('edit = "add', 'edti = "add')),
+        replace(read_shipped(), vocabulary=read_shipped().vocabulary.replace('edit = "add', 'edti = "add')),
         "vocabulary.toml", 12, "edti",
     ),
-    "another model": (replace(shipped(), model="[matchers]\nm = true\n"), "model.conf", 1, "The model is fixed"),
+    "another model": (replace(read_shipped(), model="[matchers]\nm = true\n"), "model.conf", 1, "The model is fixed"),
 }  # fmt: skip
 
 
@@ -118,17 +118,17 @@ async def test_a_message_is_a_single_line_with_text(house: House, running: InPro
 
 async def test_a_shadowed_row_is_accepted_with_a_warning(running: InProcess) -> None:
     narrow = "p, allow, owner, read, draft, timesheet, read:timesheets, mfa, narrow"
-    answer = await propose(running, with_rows(narrow, cases=dict(shipped().cases)))
+    answer = await propose(running, with_rows(narrow, cases=dict(read_shipped().cases)))
     assert answer.status_code == 201, answer.text
     (warning,) = answer.json()["warnings"]
     assert (warning["file"], warning["line"]) == ("policy.csv", LINES + 1)
     assert "'read-own' in line 6 already allows" in warning["message"]
-    assert (await propose(running, shipped())).json()["warnings"] == []
+    assert (await propose(running, read_shipped())).json()["warnings"] == []
 
 
 async def test_a_proposal_reports_lost_cases_and_what_no_case_exercises(running: InProcess) -> None:
     row = "p, allow, client:job, read, any, log, any, always, job-reads"
-    told = (await propose(running, with_rows(row, cases=dict(shipped().cases)))).json()
+    told = (await propose(running, with_rows(row, cases=dict(read_shipped().cases)))).json()
     assert [(complaint["file"], complaint["line"]) for complaint in told["untried"]] == [("policy.csv", LINES + 1)]
     assert told["warnings"] == []
     fewer = (await propose(running, with_rows())).json()

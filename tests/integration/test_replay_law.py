@@ -165,7 +165,7 @@ def doing(house: House, caller: Caller, sheets: list[UUID], chance: random.Rando
     return chance.choice(works_of)()
 
 
-async def answered(work: Awaitable[object]) -> None:
+async def await_answer(work: Awaitable[object]) -> None:
     try:
         await work
     except TimewardenError:
@@ -193,7 +193,7 @@ async def test_the_version_that_decided_reproduces_every_record(
     chance, start = random.Random(seed), await last(house)  # noqa: S311 — no secret comes of it
     version = await activate(house, drawn)
     for _ in range(20):
-        await answered(chance.choice([looking, doing])(house, asker(house, chance), sheets, chance))
+        await await_answer(chance.choice([looking, doing])(house, asker(house, chance), sheets, chance))
 
     found = await recorded_behind(house, start)
     assert found
@@ -216,7 +216,7 @@ async def test_a_replay_of_a_draft_predicts_what_the_service_decides_under_it(
     for rules in (drawn, redrawn):
         draft, start, chance = await activate(house, rules), await last(house), random.Random(seed)  # noqa: S311 — no secret comes of it
         for _ in range(10):
-            await answered(looking(house, asker(house, chance), sheets, chance))
+            await await_answer(looking(house, asker(house, chance), sheets, chance))
         verdicts.append(await recorded_behind(house, start))
         versions.append(draft)
 

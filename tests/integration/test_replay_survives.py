@@ -90,14 +90,14 @@ async def test_another_keeper_finishes_the_job_of_a_killed_one(house: House, kee
         assert found is not None
         return found
 
-    async def begun() -> bool:
+    async def has_begun() -> bool:
         return (await job()).totals.records > 0
 
-    async def ended() -> bool:
+    async def has_ended() -> bool:
         return (await job()).state != "running"
 
     first = await keepers.start()
-    await until(begun)
+    await until(has_begun)
     workers = children(first.pid)
     first.kill()
     await first.wait()
@@ -114,7 +114,7 @@ async def test_another_keeper_finishes_the_job_of_a_killed_one(house: House, kee
     await until(orphans_gone)
     await house.owner.execute("UPDATE policy_replay SET claimed_at = claimed_at - interval '1 minute'")
     await keepers.start()
-    await until(ended)
+    await until(has_ended)
 
     whole = await job()
     assert (whole.state, whole.problem) == ("done", None)

@@ -26,7 +26,7 @@ from service.log.record_query import DECISIONS
 from service.log.recorded_decisions import DecisionSelection
 from service.timesheets.listing import Filters
 from tests.integration.log_traffic import COLUMNS, auditor, author, multiply_records, traffic
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def draft(house: House, text: PolicyText) -> int:
     return number
 
 
-async def done(house: House, job: Job) -> Job:
+async def run_job(house: House, job: Job) -> Job:
     """The job after a keeper has run it."""
     keeper = await house.log_database.open("keeper", size=2)
     assert await ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event())
@@ -71,7 +71,7 @@ async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     await traffic(house)
     replays = Replays(house.gate, house.requests)
 
-    job = await done(house, (await replays.start(auditor(house), DecisionSelection())).value)
+    job = await run_job(house, (await replays.start(auditor(house), DecisionSelection())).value)
 
     assert job.state == "done"
     assert job.progress == 1
@@ -85,15 +85,15 @@ async def test_a_replay_waits_for_decisions_in_flight(house: House, monkeypatch:
     keeper, looks = await house.log_database.open("keeper", size=2), 0
     look = recorded_decisions.list_writers
 
-    async def counted(connection: Connection) -> frozenset[str]:
+    async def look_and_count(connection: Connection) -> frozenset[str]:
         nonlocal looks
         looks += 1
         return await look(connection)
 
-    async def looked() -> bool:
+    async def has_looked() -> bool:
         return looks > 2
 
-    monkeypatch.setattr(recorded_decisions, "list_writers", counted)
+    monkeypatch.setattr(recorded_decisions, "list_writers", look_and_count)
     async with house.requests.transaction() as under_way:
         await under_way.execute(
             f"INSERT INTO audit_record (uid, kind, {COLUMNS}) SELECT $1, kind, {COLUMNS} FROM audit_record"
@@ -103,7 +103,7 @@ async def test_a_replay_waits_for_decisions_in_flight(house: House, monkeypatch:
         # A later record is committed already, so the log ends after both.
         await house.timesheets.list(house.caller("ana"), Filters())
         work = asyncio.create_task(ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event()))
-        await until(looked)
+        await until(has_looked)
         assert await house.owner.fetchval("SELECT state = 'running' AND last_id IS NULL FROM policy_replay")
     assert await work
 
@@ -115,13 +115,13 @@ async def test_a_replay_waits_for_decisions_in_flight(house: House, monkeypatch:
 
 async def test_a_draft_is_replayed_against_recorded_requests(house: House) -> None:
     await traffic(house)
-    text = shipped()
+    text = read_shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" approve-team"))
     number = await draft(house, replace(text, rules=rules + "\n"))
     replays = Replays(house.gate, house.requests)
 
     asked = await replays.start(author(house), DecisionSelection(action="approve"), number)
-    job = await done(house, asked.value)
+    job = await run_job(house, asked.value)
 
     assert job.state == "done"
     assert job.totals.counts[ReplayOutcome.ALLOW_TO_DENY] == 1
@@ -345,7 +345,7 @@ async def test_an_abandoned_job_continues_after_its_cursor_and_counts_nothing_tw
     assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
     await house.owner.execute("UPDATE policy_replay SET claimed_at = claimed_at - interval '1 minute'")
 
-    whole = await done(house, job)
+    whole = await run_job(house, job)
 
     assert whole.state == "done"
     assert whole.totals.records == await house.count(
@@ -417,7 +417,7 @@ def test_replay_workers_have_a_low_priority(tmp_path: Path) -> None:
 
 
 async def test_a_policy_without_the_replay_action_refuses_replays(house: House) -> None:
-    text = shipped()
+    text = read_shipped()
     older = replace(
         text,
         rules="\n".join(line for line in text.rules.splitlines() if " replay," not in line) + "\n",

@@ -39,7 +39,7 @@ async def unmigrated(
         yield postgres.url("timewarden_owner", PASSWORDS["owner"], name)
 
 
-async def started(folder: Path, url: str, *words: str) -> asyncio.subprocess.Process:
+async def start(folder: Path, url: str, *words: str) -> asyncio.subprocess.Process:
     """A command that was given a database."""
     variables = {
         "DATABASE_URL": url,
@@ -58,7 +58,7 @@ async def started(folder: Path, url: str, *words: str) -> asyncio.subprocess.Pro
         )
 
 
-async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+async def wait_for_exit(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     """Exit code, and what was said on standard error."""
     async with asyncio.timeout(60):
         _, told = await process.communicate()
@@ -87,7 +87,7 @@ async def test_another_processs_role_is_told_in_one_sentence(
     log_database: LogDatabase, tmp_path: Path, role: str, words: tuple[str, ...], sentence: str
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)
-    code, told = await ended(await started(tmp_path, log_database.url(role), *words))
+    code, told = await wait_for_exit(await start(tmp_path, log_database.url(role), *words))
     assert code == 2
     assert told.startswith("timewarden: ")
     assert sentence in told
@@ -101,7 +101,7 @@ async def test_a_database_that_was_never_migrated_is_told_in_one_sentence(
     unmigrated: str, tmp_path: Path, command: str
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)
-    code, told = await ended(await started(tmp_path, unmigrated, command))
+    code, told = await wait_for_exit(await start(tmp_path, unmigrated, command))
     assert (code, told.count("\n")) == (2, 1)
     assert "has no Timewarden tables: run `timewarden migrate`" in told
 
@@ -110,7 +110,7 @@ async def test_a_database_that_was_never_migrated_is_told_in_one_sentence(
 async def test_a_postgres_that_is_away_is_told_with_its_place(tmp_path: Path, words: tuple[str, ...]) -> None:
     make_key(tmp_path / "key", ORIGIN)
     away = "postgresql://timewarden_owner:secret-word@127.0.0.1:1/timewarden"
-    code, told = await ended(await started(tmp_path, away, *words))
+    code, told = await wait_for_exit(await start(tmp_path, away, *words))
     assert (code, told.count("\n")) == (2, 1)
     assert "Postgres does not answer at 127.0.0.1, port 1: check that it runs and can be reached from here" in told
     assert "secret-word" not in told
@@ -125,14 +125,14 @@ async def test_two_migrations_at_once_take_turns_and_the_second_says_that_it_wai
     turn = first.transaction()
     await turn.start()
     assert await first.fetchval(TURN)
-    processes = [await started(tmp_path, unmigrated, "migrate") for _ in range(2)]
+    processes = [await start(tmp_path, unmigrated, "migrate") for _ in range(2)]
     for process in processes:
         assert process.stderr is not None
         async with asyncio.timeout(60):
             told = await process.stderr.readline()
         assert told == b"Another `timewarden migrate` is at work on this database; waiting for it, up to 600 s\n"
     await turn.rollback()
-    assert [await ended(process) for process in processes] == [(0, ""), (0, "")]
+    assert [await wait_for_exit(process) for process in processes] == [(0, ""), (0, "")]
     assert await first.fetchval("SELECT version_num FROM alembic_version") == newest()
     assert await first.fetchval("SELECT count(*) FROM audit_record") == 1
     await first.close()

@@ -16,7 +16,7 @@ import pytest
 
 from service.development.server_directory import DirectoryLock
 from tests.held_sockets import HeldSockets
-from tests.integration.served import Served, served
+from tests.integration.served import Served, serve
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 
 async def test_a_running_service_shares_its_port_with_nobody(house: House, issuer: str, tmp_path: Path) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         await service.ready()
         port = service.held.port
         assert run_and_read_error(PORT=str(port)).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {port}: ")
@@ -227,7 +227,7 @@ def test_connections_are_bounded_by_the_open_files_that_a_process_may_have(
 
 
 async def test_the_health_command_asks_the_management_address(house: House, issuer: str, tmp_path: Path) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         (worker,) = await service.ready()
         # Nothing listens on the API's own address here: it is not what is asked.
         asked = {"PORT": "1", "MANAGEMENT_ADDRESS": f"0.0.0.0:{service.held.management_port}"}

@@ -16,7 +16,7 @@ from service.development.local_servers import start_redis
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from tests.database_away import DatabaseAway
-from tests.integration.served import ROOT, ended, served
+from tests.integration.served import ROOT, serve, wait_for_exit
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 async def test_a_worker_that_dies_again_and_again_takes_nobody_with_it(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
         healthy = (await service.ready(workers=2))[1]["pid"]
         victims = set()
         for _ in range(4):
@@ -64,7 +64,7 @@ async def has_ended(pid: int) -> bool:
 async def test_a_worker_that_hangs_is_named_not_ready_and_then_replaced(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         (worker,) = await service.ready()
         os.kill(worker["pid"], signal.SIGSTOP)
 
@@ -83,7 +83,7 @@ async def test_a_worker_that_hangs_is_named_not_ready_and_then_replaced(
 async def test_readiness_repeats_the_instance_and_the_worker_runs_on_uvloop(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         (worker,) = await service.ready()
         loaded = await asyncio.to_thread(Path(f"/proc/{worker['pid']}/maps").read_text, encoding="utf-8")
         assert "/uvloop/" in loaded
@@ -91,7 +91,7 @@ async def test_readiness_repeats_the_instance_and_the_worker_runs_on_uvloop(
 
 
 async def test_workers_end_when_their_supervisor_is_killed(house: House, issuer: str, tmp_path: Path) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
         workers = await service.ready(workers=2)
         service.process.kill()
         await service.process.wait()
@@ -103,7 +103,7 @@ async def test_serve_waits_for_postgres_says_so_and_goes_on_by_itself(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
     with DatabaseAway(house.log_database.url("app")) as away:
-        async with served(away.url, issuer, tmp_path) as service:
+        async with serve(away.url, issuer, tmp_path) as service:
             await until(lambda: says(service.log, b"database_away"), 60)
             # The API answers meanwhile, as it does whenever Postgres is away.
             await until(partial(has_told_of_the_database, service), 60)
@@ -130,10 +130,10 @@ async def has_told_of_the_database(service: Served) -> bool:
 
 async def test_serve_that_waits_for_postgres_ends_when_it_is_told(issuer: str, tmp_path: Path) -> None:
     with DatabaseAway("postgresql://timewarden_app:secret-word@127.0.0.1:1/timewarden") as away:
-        async with served(away.url, issuer, tmp_path) as service:
+        async with serve(away.url, issuer, tmp_path) as service:
             await until(lambda: says(service.log, b"database_away"), 60)
             service.process.send_signal(signal.SIGTERM)
-            assert await ended(service.process, 15) == 0
+            assert await wait_for_exit(service.process, 15) == 0
         assert b"secret-word" not in service.log.read_bytes()
 
 
@@ -141,10 +141,10 @@ async def test_what_a_database_that_came_back_is_unfit_for_ends_the_start(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
     with DatabaseAway(house.log_database.url("owner")) as away:
-        async with served(away.url, issuer, tmp_path) as service:
+        async with serve(away.url, issuer, tmp_path) as service:
             await until(partial(says, service.log, b"database_away"), 60)
             async with away.back():
-                assert await ended(service.process, 90) == 2
+                assert await wait_for_exit(service.process, 90) == 2
         assert b"timewarden: The role of TIMEWARDEN_DATABASE_URL could rewrite the log" in service.log.read_bytes()
 
 
@@ -171,7 +171,7 @@ async def test_keep_that_waits_for_postgres_ends_when_it_is_told(tmp_path: Path)
         async with keeper(away.url, "redis://127.0.0.1:1/0", tmp_path) as (process, log):
             await until(lambda: says(log, b"database_away"), 60)
             process.send_signal(signal.SIGTERM)
-            assert await ended(process, 10) == 0
+            assert await wait_for_exit(process, 10) == 0
         assert b"secret-word" not in log.read_bytes()
 
 
@@ -203,4 +203,4 @@ async def keeper(
     finally:
         if process.returncode is None:
             process.terminate()
-            assert await ended(process) == 0, log.read_text()
+            assert await wait_for_exit(process) == 0, log.read_text()

@@ -21,7 +21,7 @@ from service.timesheets.timesheet import TRANSITIONS, State
 from service.timesheets.upload_rows import Row, Rows
 from tests.example_count import example_count
 from tests.integration.house import ALL_SCOPES, MONDAY, House, at
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -239,7 +239,7 @@ class Life(RuleBasedStateMachine):
 
 
 async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(house: House) -> None:
-    text = replace(shipped(), rules=shipped().rules + ON_BEHALF_OF_ANYONE, cases={})
+    text = replace(read_shipped(), rules=read_shipped().rules + ON_BEHALF_OF_ANYONE, cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
     Life.house, Life.loop = house, asyncio.get_running_loop()

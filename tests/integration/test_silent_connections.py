@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from service.listeners import listen, serving
-from tests.integration.served import Served, served
+from tests.integration.served import Served, serve
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def closed_by_the_server(wires: list[Wire]) -> list[bytes]:
 async def test_two_thousand_silent_connections_do_not_lock_others_out_and_are_closed(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path, IDLE_TIMEOUT="8") as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, IDLE_TIMEOUT="8") as service:
         await service.ready()
         async with connections(service.held.port, SILENT) as wires:
             assert (await service.get("/v1/me")).status_code == 401
@@ -68,7 +68,7 @@ async def test_health_answers_while_every_connection_of_the_api_is_taken(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
     settings = {"IDLE_TIMEOUT": "10", "CONNECTIONS": "64"}
-    async with served(house.log_database.url("app"), issuer, tmp_path, **settings) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, **settings) as service:
         await service.ready()
         async with connections(service.held.port, 120) as wires:
             assert await refuses_to_answer(service)
@@ -89,7 +89,7 @@ async def refuses_to_answer(service: Served) -> bool:
 
 
 async def test_what_is_begun_and_never_ended_is_closed_too(house: House, issuer: str, tmp_path: Path) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path, IDLE_TIMEOUT="1") as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, IDLE_TIMEOUT="1") as service:
         await service.ready()
         port = service.held.port
         async with connections(port, 3, HEAD[:20]) as half_a_line, connections(port, 3, HEAD) as half_a_head:
@@ -101,7 +101,7 @@ async def test_what_is_begun_and_never_ended_is_closed_too(house: House, issuer:
 
 
 async def test_the_management_address_has_bounds_of_its_own(house: House, issuer: str, tmp_path: Path) -> None:
-    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+    async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         await service.ready()
         async with connections(service.held.management_port, 1_000) as wires:
             assert set(await closed_by_the_server(wires[:200])) == {b""}

@@ -11,7 +11,7 @@ import pytest
 
 from service.administration.replay import recorded_request
 from service.administration.versions import version_store
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     import httpx
@@ -54,16 +54,16 @@ async def test_a_simulation_of_an_imagined_resource_names_the_rule(running: InPr
 
 
 async def test_a_simulation_does_not_tell_an_author_which_people_exist(running: InProcess, house: House) -> None:
-    async def asked(token: str, person: UUID) -> httpx.Response:
+    async def ask(token: str, person: UUID) -> httpx.Response:
         subject = {**MANAGER, "person": str(person)}
         return await simulate(running, token, subject=subject, action="approve", resource=SUBMITTED)
 
-    found = [await asked(author(running), person) for person in (uuid4(), house.people["dora"])]
+    found = [await ask(author(running), person) for person in (uuid4(), house.people["dora"])]
     assert [answer.status_code for answer in found] == [200, 200]
     assert found[0].json() == found[1].json()
-    unknown = await asked(auditor(running), uuid4())
+    unknown = await ask(auditor(running), uuid4())
     assert (unknown.status_code, unknown.json()["fields"][0]["field"]) == (422, "subject.person")
-    assert (await asked(auditor(running), house.people["dora"])).status_code == 200
+    assert (await ask(auditor(running), house.people["dora"])).status_code == 200
 
 
 async def test_a_denial_lists_missing_conditions_and_the_sentences_for_the_subject(running: InProcess) -> None:
@@ -175,7 +175,7 @@ async def test_a_simulation_of_an_imagined_or_hidden_sheet_is_no_access_to_a_she
 
 
 async def test_the_nearest_misses_are_listed_with_the_number_of_the_others(house: House, running: InProcess) -> None:
-    text = shipped()
+    text = read_shipped()
     more = "".join(f"p, allow, role:r{n}, approve, submitted, timesheet, any, always, r-{n}\n" for n in range(60))
     many = replace(text, rules=text.rules + more)
     made = await version_store.insert(house.owner, many, message="many", author_person=None, author_client="c")
@@ -254,7 +254,7 @@ async def test_the_policy_decides_who_may_simulate(
 async def test_an_active_version_without_the_simulate_action_refuses_simulations_and_still_shows_actions(
     house: House, running: InProcess
 ) -> None:
-    text = shipped()
+    text = read_shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if "simulate" not in line)
     vocabulary = "\n".join(line for line in text.vocabulary.splitlines() if not line.startswith("simulate ="))
     old = replace(text, rules=rules + "\n", vocabulary=vocabulary + "\n", cases={})

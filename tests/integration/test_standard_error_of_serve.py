@@ -61,7 +61,7 @@ FAULTS = [disk_without_room, reader_that_is_gone, reader_that_reads_nothing]
 
 
 @asynccontextmanager
-async def served(house: House, issuer: str, standard_error: int) -> AsyncIterator[httpx.AsyncClient]:
+async def serve(house: House, issuer: str, standard_error: int) -> AsyncIterator[httpx.AsyncClient]:
     """A process of `serve` whose output goes there, and a client with a token of ana's."""
     changes = {
         "ENVIRONMENT": "development",
@@ -143,7 +143,7 @@ async def test_every_answer_is_right_though_no_line_can_be_written(
 ) -> None:
     writer, reader = fault()
     try:
-        async with served(house, issuer, writer) as client:
+        async with serve(house, issuer, writer) as client:
             assert await changes_and_reads(client) == [201, 201, 200, 200, 404, 401]
             part = await lines_part(client)
             assert (part["ready"], part["needed"]) == (False, False)
@@ -156,7 +156,7 @@ async def test_every_answer_is_right_though_no_line_can_be_written(
 
 async def test_every_answer_is_right_though_the_reader_goes_meanwhile(house: House, issuer: str) -> None:
     reader, writer = os.pipe()
-    async with served(house, issuer, writer) as client:
+    async with serve(house, issuer, writer) as client:
         os.close(writer)
         os.close(reader)
         assert await changes_and_reads(client) == [201, 201, 200, 200, 404, 401]
@@ -166,7 +166,7 @@ async def test_every_answer_is_right_though_the_reader_goes_meanwhile(house: Hou
 async def test_the_next_line_that_gets_out_tells_how_many_were_lost(house: House, issuer: str) -> None:
     writer, reader = reader_that_reads_nothing()
     assert reader is not None
-    async with served(house, issuer, writer) as client:
+    async with serve(house, issuer, writer) as client:
         await changes_and_reads(client)
         assert os.read(reader, PIPE_BYTES)
         await client.get("/nowhere")

@@ -15,7 +15,7 @@ from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api
 from tests.integration.house import at, speaking
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 
 async def under(house: House, *edits: tuple[str, str]) -> None:
     """Activate the shipped policy with rows replaced, or added (an empty word)."""
-    text = shipped()
+    text = read_shipped()
     rules = text.rules
     for row, when in edits:
         name = row.rpartition(" ")[2]
@@ -116,16 +116,16 @@ async def test_both_are_challenged_together_and_each_alone_if_only_it_is_missing
     await under(house, (APPROVE, "mfa and recent_sign_in"))
     sheet = await house.submit_week("ana")
 
-    async def found(**claims: Any) -> dict[str, str]:
+    async def read_step_up(**claims: Any) -> dict[str, str]:
         token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
         path = f"/v1/timesheets/{sheet.id}/approve"
         return read_challenge(await running.send("POST", path, token, headers={"If-Match": f'"{sheet.version}"'}))
 
     now = int(time())
-    neither = await found(jti="1")
+    neither = await read_step_up(jti="1")
     assert (neither["acr_values"], neither["max_age"]) == (ACR, "900")
-    assert "acr_values" not in await found(jti="2", amr=["pwd", "mfa"])
-    assert "max_age" not in await found(jti="3", auth_time=now - 5)
+    assert "acr_values" not in await read_step_up(jti="2", amr=["pwd", "mfa"])
+    assert "max_age" not in await read_step_up(jti="3", auth_time=now - 5)
 
 
 async def test_a_sufficient_sign_in_is_allowed(house: House, running: InProcess) -> None:

@@ -16,7 +16,7 @@ from service.authorization.enforcement.access import Way, find_ways
 from service.policy.request_space import Budget
 from service.timesheets import access as timesheets_access
 from tests.integration.api import REQUESTS, InProcess, unshared_api
-from tests.policy_forge import shipped, snapshot
+from tests.policy_forge import read_shipped, snapshot
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -109,7 +109,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
     house: House, running: InProcess
 ) -> None:
     more = "p, allow, role:clerk, read, any, timesheet, read:timesheets, mfa, clerks\ng, role:chief, role:clerk\n"
-    text = replace(shipped(), rules=shipped().rules + more, cases={})
+    text = replace(read_shipped(), rules=read_shipped().rules + more, cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=1)
     holds = "INSERT INTO person_role VALUES ($1, $2, now() - interval '2 days', $3)"
@@ -149,7 +149,7 @@ def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> No
 async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it_was_cut_short(
     house: House, running: InProcess
 ) -> None:
-    text = shipped()
+    text = read_shipped()
     more = "".join(f"p, allow, role:r{n}, read, any, timesheet, any, always, r-{n}\n" for n in range(1_500))
     new = replace(text, rules=text.rules + more, cases={})
     number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number

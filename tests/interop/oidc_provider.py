@@ -100,7 +100,7 @@ def bearer(token: str) -> RequestCredentials:
     return RequestCredentials((f"Bearer {token}".encode(),))
 
 
-def bound(token: str, *proofs: str) -> RequestCredentials:
+def with_proof(token: str, *proofs: str) -> RequestCredentials:
     return RequestCredentials((f"DPoP {token}".encode(),), tuple(proof.encode() for proof in proofs), "GET", API)
 
 
@@ -137,12 +137,12 @@ async def test_a_bound_token_is_accepted_with_its_key_and_refused_without(
     token = await machine_token(issuer, algorithm, key)
     async with verifier(issuer, redis_url) as tokens:
         proof = key.proof("GET", API, token)
-        assert (await tokens.verify(bound(token, proof))).client == f"machine-{algorithm}"
+        assert (await tokens.verify(with_proof(token, proof))).client == f"machine-{algorithm}"
         for presented in (
-            bound(token, proof),
-            bound(token),
+            with_proof(token, proof),
+            with_proof(token),
             bearer(token),
-            bound(token, ProofKey().proof("GET", API, token)),
+            with_proof(token, ProofKey().proof("GET", API, token)),
         ):
             with pytest.raises((InvalidToken, InvalidProof)):
                 await tokens.verify(presented)
@@ -184,8 +184,8 @@ async def test_a_bound_opaque_token_needs_its_key_too(issuer: str, redis_url: st
     ours = Introspection(f"{issuer}/token/introspection", "api", client_secret=SECRET)
     token, _ = await sign_in(issuer, "ana", "app-opaque", key)
     async with verifier(issuer, redis_url, introspection=ours) as tokens:
-        assert (await tokens.verify(bound(token, key.proof("GET", API, token)))).subject == "ana"
-        for presented in (bearer(token), bound(token), bound(token, ProofKey().proof("GET", API, token))):
+        assert (await tokens.verify(with_proof(token, key.proof("GET", API, token)))).subject == "ana"
+        for presented in (bearer(token), with_proof(token), with_proof(token, ProofKey().proof("GET", API, token))):
             with pytest.raises((InvalidToken, InvalidProof)):
                 await tokens.verify(presented)
 

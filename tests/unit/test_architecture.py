@@ -83,7 +83,7 @@ def tree(path: Path) -> ast.Module:
 
 
 @cache
-def imported(path: Path) -> set[str]:
+def find_imports(path: Path) -> set[str]:
     """Every module name that a file imports, wherever in the file."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
@@ -108,27 +108,29 @@ def test_a_library_is_imported_only_where_its_job_is_done(library: str) -> None:
     strangers = [
         name
         for name, path in NAMES.items()
-        if any(one == library or one.startswith(f"{library}.") for one in imported(path))
+        if any(find_import == library or find_import.startswith(f"{library}.") for find_import in find_imports(path))
         and not name.startswith(tuple(ALLOWED[library]))
     ]
     assert strangers == []
 
 
 def test_settings_are_read_by_the_composition_root_and_the_command_line_alone() -> None:
-    readers = [name for name, path in NAMES.items() if "service.settings" in imported(path)]
+    readers = [name for name, path in NAMES.items() if "service.settings" in find_imports(path)]
     assert [name for name in readers if not name.startswith(SETTINGS_READERS)] == []
 
 
 def test_permits_are_made_by_enforcement_alone() -> None:
     makers = [
-        name for name, path in NAMES.items() if "service.authorization.enforcement.changes.grant" in imported(path)
+        name for name, path in NAMES.items() if "service.authorization.enforcement.changes.grant" in find_imports(path)
     ]
     assert makers == ["service/authorization/enforcement/gate.py"]
 
 
 def test_visibilities_are_made_by_enforcement_alone() -> None:
     makers = [
-        name for name, path in NAMES.items() if "service.authorization.enforcement.visibility.visible" in imported(path)
+        name
+        for name, path in NAMES.items()
+        if "service.authorization.enforcement.visibility.visible" in find_imports(path)
     ]
     assert makers == ["service/authorization/enforcement/gate.py"]
 
@@ -144,10 +146,10 @@ def test_every_exemption_is_needed() -> None:
         for library, places in ALLOWED.items()
         for place in places
         if not any(
-            one == library or one.startswith(f"{library}.")
+            find_import == library or find_import.startswith(f"{library}.")
             for name, path in NAMES.items()
             if name.startswith(place)
-            for one in imported(path)
+            for find_import in find_imports(path)
         )
     ]
     idle += [
@@ -159,7 +161,7 @@ def test_every_exemption_is_needed() -> None:
         ("settings", settings_reader)
         for settings_reader in SETTINGS_READERS
         if not any(
-            "service.settings" in imported(path) for name, path in NAMES.items() if name.startswith(settings_reader)
+            "service.settings" in find_imports(path) for name, path in NAMES.items() if name.startswith(settings_reader)
         )
     ]
     assert idle == []
@@ -190,10 +192,10 @@ def test_web_modules_do_not_know_one_anothers_routes() -> None:
     }
     known = {name.removesuffix(".py").replace("/", ".") for name in routes}
     meetings = [
-        f"{name} imports {one}"
+        f"{name} imports {find_import}"
         for name, path in routes.items()
-        for one in imported(path) & known
-        if one != name.removesuffix(".py").replace("/", ".")
+        for find_import in find_imports(path) & known
+        if find_import != name.removesuffix(".py").replace("/", ".")
     ]
     assert meetings == []
 

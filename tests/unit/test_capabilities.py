@@ -16,12 +16,12 @@ from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
 from service.policy.access_request import NO_STATE
 from tests.example_count import example_count
-from tests.policy_forge import shipped, snapshot
+from tests.policy_forge import read_shipped, snapshot
 
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
 ROLES = ("role:manager", "role:administrator", "role:auditor")
 SEEN = FactLookup(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
-SHIPPED = Snapshot.build(policy_file.parse(shipped()), 1)
+SHIPPED = Snapshot.build(policy_file.parse(read_shipped()), 1)
 NOW = int(SEEN.at.timestamp())
 
 
@@ -88,7 +88,7 @@ def test_capabilities_under_any_policy_agree_with_every_request(lines: list[str]
 
 
 def test_a_capability_names_the_scopes_relations_and_states_that_would_help() -> None:
-    policy = Snapshot.build(policy_file.parse(shipped()), 1)
+    policy = Snapshot.build(policy_file.parse(read_shipped()), 1)
     found = {
         (capability.kind, capability.action): capability
         for capability in list_capabilities(policy, principal(frozenset(), frozenset(), None), SEEN)

@@ -13,7 +13,7 @@ from tests import policy_forge
 if TYPE_CHECKING:
     import pytest
 
-SHIPPED = policy_forge.shipped()
+SHIPPED = policy_forge.read_shipped()
 FILE = "import.yaml"
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from service.__main__ import timewarden
 from service.settings import Settings, variable
-from tests.image_content import ROOT, copies, copy_image, ignored, instructions, last_stage
+from tests.image_content import ROOT, copies, copy_image, instructions, is_ignored, last_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +207,7 @@ def test_mounted_and_copied_files_exist_and_reach_the_builder(services: dict[str
     assert {"service/", "events/", "policies/", "requirements.lock"} <= set(wanted)
     for source in wanted:
         assert (ROOT / source).exists(), source
-        assert not ignored(source.rstrip("/")), source
+        assert not is_ignored(source.rstrip("/")), source
 
 
 def test_the_image_has_both_programs_and_each_starts(image: Path) -> None:

@@ -153,7 +153,7 @@ def test_scopes_that_would_help_are_known_before_facts_are_looked_up() -> None:
 
 
 def test_the_rules_of_an_action_come_in_the_order_of_the_file() -> None:
-    snapshot = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
+    snapshot = policy_forge.snapshot(*policy_forge.read_shipped().rules.splitlines())
     assert [rule.name for rule in snapshot.rules_of("timesheet", "approve")] == [
         "approve-team", "approve-as-delegate", "approve-as-fallback", "never-own-hours", "never-for-owner",
     ]  # fmt: skip
@@ -204,7 +204,7 @@ def test_a_fact_that_is_both_true_and_false_is_an_error() -> None:
 
 def test_many_threads_build_versions_at_once() -> None:
     """Parsing in two threads at once sometimes fails on older Pythons (gh-106905), so builds take turns."""
-    text = policy_file.parse(policy_forge.shipped())
+    text = policy_file.parse(policy_forge.read_shipped())
     with ThreadPoolExecutor(8) as threads:
         built = list(threads.map(lambda number: engine.Snapshot.build(text, number), range(1, 97)))
     assert [snapshot.number for snapshot in built] == list(range(1, 97))

@@ -64,7 +64,7 @@ def asked_about(request: tuple[object, ...]) -> tuple[str, str, str]:
     return kind, action.removeprefix("log."), state if kind == "timesheet" else NO_STATE
 
 
-def built(given_rules: list[Rule], role_links: list[tuple[str, str]]) -> Snapshot:
+def build(given_rules: list[Rule], role_links: list[tuple[str, str]]) -> Snapshot:
     named = tuple(
         replace(rule, name=f"rule-{n}", kind=kind_of(rule.action), action=rule.action.removeprefix("log."), line=n)
         for n, rule in enumerate(given_rules)
@@ -138,7 +138,7 @@ def access_request(snapshot: Snapshot, request: tuple[object, ...]) -> AccessReq
 def test_the_engine_decides_as_a_naive_reading_and_as_stock_casbin(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
 ) -> None:
-    snapshot = built(given_rules, role_links)
+    snapshot = build(given_rules, role_links)
     plain = stock(snapshot)
     for request in asked:
         ours = access_request(snapshot, request)
@@ -174,7 +174,7 @@ def test_a_verdict_never_depends_on_words_outside_the_snapshot(
     scopes: frozenset[str],
     facts: dict[str, bool],
 ) -> None:
-    snapshot = built(given_rules, role_links)
+    snapshot = build(given_rules, role_links)
     _, _, known_who, known_scopes, known_facts = request
     kind, action, state = asked_about(request)
     plain = snapshot.access_request(kind, action, state, known_who, known_scopes, known_facts)
@@ -191,7 +191,7 @@ def test_a_verdict_never_depends_on_words_outside_the_snapshot(
 
 @given(given_rules=policies, request=requests)
 def test_what_could_not_be_allowed_is_never_allowed(given_rules: list[Rule], request: tuple[object, ...]) -> None:
-    snapshot = built(given_rules, [])
+    snapshot = build(given_rules, [])
     asked = access_request(snapshot, request)
     verdict = snapshot.decide(asked)
     if not snapshot.could_allow(asked.kind, asked.action, asked.scopes):

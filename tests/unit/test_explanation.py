@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
 
 BEN = "018f0000-0000-7000-8000-000000000000"
-SHIPPED = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
+SHIPPED = policy_forge.snapshot(*policy_forge.read_shipped().rules.splitlines())
 
 
 def explain_request(
@@ -172,8 +172,8 @@ def test_sentences_for_callers_use_the_second_person_and_those_for_auditors_the_
             words = explain([rule], access_request), access_request, SHIPPED.vocabulary
             for near in nearest(*words, of_others=True):
                 told = [condition for condition in near.missing if condition.condition in {"who", "fact"}]
-                assert not [one for one in told if third.search(one.sentence)], told
-                assert not [one for one in told if one.condition == "who" and not second.search(one.sentence)], told
+                assert not [item for item in told if third.search(item.sentence)], told
+                assert not [item for item in told if item.condition == "who" and not second.search(item.sentence)], told
             for near in nearest(*words, of_others=True, to_caller=False):
                 assert not [condition for condition in near.missing if second.search(condition.sentence)]
 

@@ -12,7 +12,7 @@ from service.administration.checks import examination
 from service.errors import Misconfigured, PolicyRejected
 from service.identity.issuers_file import read_issuers_file
 from service.places import hidden_characters
-from tests.policy_forge import shipped
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ FILES = ["model.conf", "policy.csv", "vocabulary.toml", "cases/hours.yaml"]
 
 def with_comment(file: str, comment: str) -> PolicyText:
     """The shipped texts, with a comment as the second line of one file."""
-    text = shipped()
+    text = read_shipped()
     if file.startswith("cases/"):
         name = min(text.cases)
         head, _, rest = text.cases[name].partition("\n")
@@ -39,7 +39,7 @@ def with_comment(file: str, comment: str) -> PolicyText:
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("character", HIDDEN, ids=[f"U+{ord(one):04X}" for one in HIDDEN])
+@pytest.mark.parametrize("character", HIDDEN, ids=[f"U+{ord(value):04X}" for value in HIDDEN])
 def test_a_proposal_with_a_hidden_character_is_refused_with_its_place(file: str, character: str) -> None:
     row = "p, deny, anyone, read, any, timesheet, any, always, nobody-reads"
     with pytest.raises(PolicyRejected) as refused:

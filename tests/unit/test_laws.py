@@ -38,7 +38,7 @@ def broken(text: PolicyText) -> list[str]:
 
 
 def test_the_shipped_policy_keeps_the_laws() -> None:
-    assert broken(policy_forge.shipped()) == []
+    assert broken(policy_forge.read_shipped()) == []
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.places import Complaint
     from service.policy.policy_file import PolicyText
 
-SHIPPED = policy_forge.shipped()
+SHIPPED = policy_forge.read_shipped()
 # One action is enough here, and a short policy is read a hundred times a second.
 SHORT = replace(SHIPPED, cases={})
 CASE = "- case: x\n  who: anyone\n  action: read\n  kind: me\n  verdict: allow\n"
@@ -64,7 +64,7 @@ def only_refused(text: PolicyText) -> list[Complaint]:
     return complaints
 
 
-def swapped(name: str) -> Callable[[str], PolicyText]:
+def with_text_in(name: str) -> Callable[[str], PolicyText]:
     """The short policy with this text in one of its files."""
 
     def with_text(text: str) -> PolicyText:
@@ -80,7 +80,7 @@ def swapped(name: str) -> Callable[[str], PolicyText]:
 @example("[kinds.me]\nname = 0x" + "f" * 5000)
 @example('[kinds.timesheet.actions]\n"\\u0000" = "x"')
 def test_any_vocabulary_is_accepted_or_refused(text: str) -> None:
-    only_refused(swapped("vocabulary")(text))
+    only_refused(with_text_in("vocabulary")(text))
 
 
 @settings(max_examples=example_count(150, uncut=300))
@@ -91,19 +91,19 @@ def test_any_vocabulary_is_accepted_or_refused(text: str) -> None:
 @example('- case: x\n  who: anyone\n  action: "\\uD800"\n  kind: me\n  verdict: deny\n')
 @example("%YAML " + "1" * 5000 + ".1\n---\n- x\n")
 def test_any_cases_are_accepted_or_refused(text: str) -> None:
-    only_refused(swapped("cases")(text))
+    only_refused(with_text_in("cases")(text))
 
 
 @settings(max_examples=example_count(200))
 @given(made | within(SHIPPED.rules))
 def test_any_rows_are_accepted_or_refused(text: str) -> None:
-    only_refused(swapped("rules")(text))
+    only_refused(with_text_in("rules")(text))
 
 
 @settings(max_examples=example_count(100))
 @given(made | within(SHIPPED.model))
 def test_any_model_but_ours_is_refused(text: str) -> None:
-    only_refused(swapped("model")(text))
+    only_refused(with_text_in("model")(text))
 
 
 @settings(max_examples=example_count(50))
@@ -115,12 +115,12 @@ def test_any_names_of_case_files_are_accepted_or_refused(cases: dict[str, str]) 
 @pytest.mark.parametrize(
     ("text", "file", "line", "says"),
     [
-        (swapped("vocabulary")("\na = " + "1" * 5000), "vocabulary.toml", 2, "too many digits"),
-        (swapped("cases")('- case: "\\UFFFFFFFF"\n'), "cases/a.yaml", 0, "is no character"),
-        (swapped("cases")(CASE.replace("x", '"\\uD800"')), "cases/a.yaml", 1, "without control characters"),
-        (swapped("cases")(CASE.replace("x", '"a\\Nb"')), "cases/a.yaml", 1, "without control characters"),
+        (with_text_in("vocabulary")("\na = " + "1" * 5000), "vocabulary.toml", 2, "too many digits"),
+        (with_text_in("cases")('- case: "\\UFFFFFFFF"\n'), "cases/a.yaml", 0, "is no character"),
+        (with_text_in("cases")(CASE.replace("x", '"\\uD800"')), "cases/a.yaml", 1, "without control characters"),
+        (with_text_in("cases")(CASE.replace("x", '"a\\Nb"')), "cases/a.yaml", 1, "without control characters"),
         (
-            swapped("cases")(CASE.replace("case: x", "case: |\n    x\n    y")),
+            with_text_in("cases")(CASE.replace("case: x", "case: |\n    x\n    y")),
             "cases/a.yaml",
             1,
             "must be on a single line",

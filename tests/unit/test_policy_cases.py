@@ -17,16 +17,16 @@ from service.policy import case_files, policy_file
 from service.policy.access_request import Reason
 from tests import policy_forge
 from tests.example_count import example_count
-from tests.unit.test_engine_differential import access_request, built, policies, requests
+from tests.unit.test_engine_differential import access_request, build, policies, requests
 
 if TYPE_CHECKING:
     from service.places import Complaint
     from service.policy.access_request import Rule
     from service.policy.policy_file import PolicyText
 
-VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
-SNAPSHOT = examination.build(policy_forge.shipped(), 1)
-SHIPPED = case_files.read(policy_forge.shipped().cases, VOCABULARY).cases
+VOCABULARY = policy_file.parse(policy_forge.read_shipped()).vocabulary
+SNAPSHOT = examination.build(policy_forge.read_shipped(), 1)
+SHIPPED = case_files.read(policy_forge.read_shipped().cases, VOCABULARY).cases
 CASE = """\
 - case: an owner reads their own sheet
   who: owner
@@ -42,7 +42,7 @@ def complaints_of(yaml: str) -> list[Complaint]:
     return case_files.read({"odd.yaml": yaml}, VOCABULARY).complaints
 
 
-def refused(text: policy_file.PolicyText) -> list[str]:
+def find_complaints(text: policy_file.PolicyText) -> list[str]:
     with pytest.raises(PolicyRejected) as error:
         examination.load(text, 1)
     return [str(complaint) for complaint in error.value.complaints]
@@ -54,7 +54,7 @@ def test_the_shipped_policy_passes_the_case(case: case_files.Case) -> None:
     assert result.problems == ()
 
 
-def untried(text: PolicyText) -> list[str]:
+def find_untried(text: PolicyText) -> list[str]:
     """What the cases of a correct policy leave untried."""
     found = examination.examine(text, examination.PROPOSAL)
     assert found.snapshot is not None
@@ -65,16 +65,16 @@ def untried(text: PolicyText) -> list[str]:
 
 
 def test_every_rule_and_word_has_an_allowed_and_a_denied_case() -> None:
-    assert untried(policy_forge.shipped()) == []
+    assert find_untried(policy_forge.read_shipped()) == []
 
 
 def test_four_eyes_are_turned_on_by_what_the_page_says_and_both_of_its_cases_are_needed() -> None:
-    before = policy_forge.shipped()
+    before = policy_forge.read_shipped()
     after = policy_forge.four_eyes_as_written(before)
 
     assert examination.load(after, 2).number == 2
     assert trial(after).good
-    assert len(refused(replace(after, cases=before.cases))) == 2
+    assert len(find_complaints(replace(after, cases=before.cases))) == 2
 
 
 def test_reads_of_timesheets_say_whether_they_are_listed() -> None:
@@ -83,10 +83,10 @@ def test_reads_of_timesheets_say_whether_they_are_listed() -> None:
 
 
 def test_a_policy_that_fails_a_case_is_refused_with_the_case_and_what_it_got() -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     changed = text.rules.replace("manager,            reject, ", "owner,              reject, ")
     assert changed != text.rules
-    complaint, explained = refused(replace(text, rules=changed))
+    complaint, explained = find_complaints(replace(text, rules=changed))
     assert complaint.startswith("cases/approval.yaml:")
     assert "as missing, got reject-team lacking who owner and state submitted" in explained
     assert "Case 'a manager sends a sheet back': expected allow, got deny (no-rule)" in complaint
@@ -101,13 +101,13 @@ def test_a_policy_that_fails_a_case_is_refused_with_the_case_and_what_it_got() -
     ],
 )
 def test_another_rule_or_reason_fails_the_case(addition: str, got: str) -> None:
-    text = replace(policy_forge.shipped(), cases={"odd.yaml": CASE + addition})
-    (complaint,) = refused(text)
+    text = replace(policy_forge.read_shipped(), cases={"odd.yaml": CASE + addition})
+    (complaint,) = find_complaints(text)
     assert got in complaint
 
 
 def test_a_case_can_leave_rule_reason_and_list_open() -> None:
-    snapshot = examination.load(replace(policy_forge.shipped(), cases={"a.yaml": CASE}), 7)
+    snapshot = examination.load(replace(policy_forge.read_shipped(), cases={"a.yaml": CASE}), 7)
     assert (snapshot.number, snapshot.errors) == (7, 0)
 
 
@@ -117,13 +117,13 @@ def test_a_fact_that_a_case_leaves_out_is_unknown() -> None:
         {"a.yaml": case.replace("verdict: allow", "verdict: deny\n  rule: never-for-owner")}, VOCABULARY
     )
     assert cases.complaints == []
-    snapshot = examination.load(policy_forge.shipped(), 1)
+    snapshot = examination.load(policy_forge.read_shipped(), 1)
     assert not any(result.problems for result in case_results.run_cases(snapshot.policy, snapshot, cases.cases))
 
 
 def test_an_untried_rule_or_word_is_reported_and_refuses_nothing() -> None:
-    text = replace(policy_forge.shipped(), cases={"a.yaml": CASE})
-    hints = untried(text)
+    text = replace(policy_forge.read_shipped(), cases={"a.yaml": CASE})
+    hints = find_untried(text)
     assert any("No case is decided by the rule 'approve-team'" in hint for hint in hints)
     assert any("No denied case uses the state 'draft'" in hint for hint in hints)
     assert not any("the rule 'read-own'" in hint for hint in hints)
@@ -166,14 +166,17 @@ def test_a_wrong_case_file_is_named_by_its_line(yaml: str, line: int, message: s
 
 
 def test_wrong_cases_refuse_the_policy() -> None:
-    text = replace(policy_forge.shipped(), cases={"odd.yaml": CASE + "  colour: red\n"})
-    (complaint,) = refused(text)
+    text = replace(policy_forge.read_shipped(), cases={"odd.yaml": CASE + "  colour: red\n"})
+    (complaint,) = find_complaints(text)
     assert complaint.startswith("cases/odd.yaml:8:3: 'colour' is not a known key")
 
 
 def test_a_request_that_cannot_be_decided_refuses_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.authorization.engine.engine.matches", lambda *_: False)
-    assert any("could not be decided" in complaint for complaint in refused(replace(policy_forge.shipped(), cases={})))
+    assert any(
+        "could not be decided" in complaint
+        for complaint in find_complaints(replace(policy_forge.read_shipped(), cases={}))
+    )
 
 
 def test_cases_use_only_reasons_that_rules_can_give() -> None:
@@ -201,7 +204,7 @@ DENIED = """\
     ],
 )
 def test_a_case_can_expect_near_misses_and_missing_conditions(addition: str) -> None:
-    examination.load(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}), 1)
+    examination.load(replace(policy_forge.read_shipped(), cases={"a.yaml": DENIED + addition}), 1)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,7 @@ def test_a_case_can_expect_near_misses_and_missing_conditions(addition: str) -> 
     ],
 )
 def test_a_case_that_expects_another_explanation_fails(addition: str, got: str) -> None:
-    (complaint,) = refused(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}))
+    (complaint,) = find_complaints(replace(policy_forge.read_shipped(), cases={"a.yaml": DENIED + addition}))
     assert complaint.startswith("cases/a.yaml:1:1: Case 'an app without the scope'")
     assert got in complaint
 
@@ -243,10 +246,10 @@ def test_an_allowed_case_has_no_near_miss() -> None:
 
 
 def test_listed_is_tested_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = replace(policy_forge.shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
+    text = replace(policy_forge.read_shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
     examination.load(text, 1)
     monkeypatch.setattr("service.authorization.engine.row_conditions.fold_rule", lambda *_: None)
-    (complaint,) = refused(text)
+    (complaint,) = find_complaints(text)
     assert complaint.endswith("expected it listed, got not listed")
 
 
@@ -255,7 +258,7 @@ def test_listed_is_tested_on_the_compiled_list_and_not_taken_from_the_verdict(mo
 def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
     given_rules: list[Rule], asked: list[tuple[object, ...]]
 ) -> None:
-    snapshot = built(given_rules, [])
+    snapshot = build(given_rules, [])
     for request in asked:
         row = access_request(snapshot, request)
         words = snapshot.vocabulary

@@ -16,7 +16,7 @@ from service.administration.checks.verdict_changes import MAX_CHANGES, verdict_c
 from service.policy import policy_file
 from tests import policy_forge
 from tests.example_count import example_count
-from tests.unit.test_engine_differential import access_request, built, links, policies, requests
+from tests.unit.test_engine_differential import access_request, build, links, policies, requests
 
 if TYPE_CHECKING:
     from service.administration.checks.verdict_changes import VerdictChange
@@ -89,7 +89,7 @@ def test_rows_are_added_removed_changed_and_renamed() -> None:
 
 
 def test_a_shorter_maximum_age_is_reported_although_no_row_changes() -> None:
-    before = policy_forge.shipped()
+    before = policy_forge.read_shipped()
     after = replace(before, vocabulary=before.vocabulary.replace("max_age = 900", "max_age = 300"))
     found = compare_policies(policy_file.parse(before), policy_file.parse(after))
     assert found.words == ("the fact recent_sign_in holds for 300 seconds after sign-in, 900 before",)
@@ -97,7 +97,7 @@ def test_a_shorter_maximum_age_is_reported_although_no_row_changes() -> None:
 
 
 def test_a_policy_does_not_differ_from_itself() -> None:
-    policy = policy_file.parse(policy_forge.shipped())
+    policy = policy_file.parse(policy_forge.read_shipped())
     found = compare_policies(policy, policy)
     assert (found.same, found.rows, found.words, found.files, found.verdicts) == (True, (), (), (), ())
 
@@ -184,7 +184,7 @@ def test_exactly_the_verdicts_that_change_are_reported(
     new: list[tuple[str, str]],
     asked: list[Request],
 ) -> None:
-    before, after = built([*kept, *removed], old), built([*kept, *added], new)
+    before, after = build([*kept, *removed], old), build([*kept, *added], new)
     changes = verdict_changes(before.policy, after.policy)
     assert changes.cut_short == []
     for change in changes.found:

@@ -34,7 +34,7 @@ def one_complaint(*lines: str) -> Complaint:
 
 
 def test_the_shipped_policy_is_understood_row_by_row() -> None:
-    policy = policy_file.parse(policy_forge.shipped())
+    policy = policy_file.parse(policy_forge.read_shipped())
     rule = next(rule for rule in policy.rules if rule.name == "edit-own")
     assert (rule.effect, rule.who, rule.action, rule.kind, rule.scope) == (
         Effect.ALLOW, "owner", "edit", "timesheet", "create:timesheets",
@@ -50,7 +50,7 @@ def test_conditions_are_read_with_their_negation() -> None:
 
 
 def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     (tmp_path / "cases").mkdir()
     for name, body in text.files():
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + body.replace("\n", "\r\n").encode())
@@ -120,7 +120,7 @@ def test_the_same_row_under_another_name_is_refused() -> None:
 
 @pytest.mark.parametrize("rules", ["", "# only a comment\n", "g, role:a, role:b\n"])
 def test_an_empty_policy_is_refused(rules: str) -> None:
-    (found,) = complaints(replace(policy_forge.shipped(), rules=rules))
+    (found,) = complaints(replace(policy_forge.read_shipped(), rules=rules))
     assert "empty" in found.message
 
 
@@ -145,7 +145,7 @@ def test_the_complaints_about_a_file_of_rubbish_are_bounded() -> None:
 
 
 def test_a_text_that_is_too_large_or_has_forbidden_characters_is_refused() -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     assert "exceeds" in complaints(replace(text, rules="#" * 1_048_577))[0].message
     found = complaints(replace(text, rules="# fine\n# \x00"))[0]
     assert (found.line, found.column) == (2, 3)
@@ -166,14 +166,14 @@ def test_a_text_that_is_too_large_or_has_forbidden_characters_is_refused() -> No
     ],
 )
 def test_the_model_is_fixed(old: str, new: str) -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     assert old in text.model
     (found,) = complaints(replace(text, model=text.model.replace(old, new)))
     assert (found.file, found.line > 0) == ("model.conf", True)
 
 
 def test_a_model_with_other_blanks_and_comments_is_accepted() -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     spaced = "# ours\n\n" + text.model.replace(" && ", "   &&\t").replace("[matchers]", "\n  [matchers]  ")
     assert spaced != text.model
     assert policy_file.parse(replace(text, model=spaced)).rules == policy_file.parse(text).rules
@@ -198,7 +198,7 @@ def test_a_model_with_other_blanks_and_comments_is_accepted() -> None:
     ],
 )
 def test_a_wrong_vocabulary_is_named(old: str, new: str, message: str) -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     assert old in text.vocabulary
     found = complaints(replace(text, vocabulary=text.vocabulary.replace(old, new, 1)))
     assert any(message in complaint.message and complaint.line > 0 for complaint in found), [
@@ -207,14 +207,14 @@ def test_a_wrong_vocabulary_is_named(old: str, new: str, message: str) -> None:
 
 
 def test_a_complaint_about_the_vocabulary_points_at_the_line() -> None:
-    vocabulary = policy_forge.shipped().vocabulary.replace("reopen = ", "repoen = ")
+    vocabulary = policy_forge.read_shipped().vocabulary.replace("reopen = ", "repoen = ")
     _, (found,) = vocabulary_file.read(vocabulary)
     assert vocabulary.splitlines()[found.line - 1].startswith("repoen")
     assert found.suggestion == "did you mean 'reopen'?"
 
 
 def test_a_renamed_word_is_refused_with_its_new_name() -> None:
-    shipped = policy_forge.shipped().vocabulary
+    shipped = policy_forge.read_shipped().vocabulary
     older = shipped.replace("[kinds.delegation", "[kinds.deputy").replace(
         'delegate = { yes = "you are a', 'deputy = { yes = "x'
     )
@@ -226,7 +226,7 @@ def test_a_renamed_word_is_refused_with_its_new_name() -> None:
 
 
 def test_the_digest_names_every_text_and_no_other() -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     moved = replace(text, model=text.model + text.rules[:1], rules=text.rules[1:])
     renamed = replace(text, cases={f"a{name}": body for name, body in text.cases.items()})
     reordered = replace(text, cases=dict(reversed(list(text.cases.items()))))

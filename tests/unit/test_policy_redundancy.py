@@ -31,23 +31,23 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
 from tests import policy_forge
 from tests.example_count import example_count
-from tests.unit.test_engine_differential import access_request, built, links, policies, requests
+from tests.unit.test_engine_differential import access_request, build, links, policies, requests
 
 # Complaints about rules that the engine would still apply, to requests that cannot occur or lead to nothing.
 NOT_OF_THE_RULES = ("never true for the owner", "has no effect")
 MAY = "timesheet, approve:timesheets, always"
 
 
-def refused(*lines: str) -> list[str]:
+def find_refusals(*lines: str) -> list[str]:
     return [str(complaint) for complaint in redundancy.find_redundancy(policy_forge.policy(*lines)).complaints]
 
 
-def warned(*lines: str) -> list[str]:
+def find_warnings(*lines: str) -> list[str]:
     return [str(complaint) for complaint in redundancy.find_redundancy(policy_forge.policy(*lines)).warnings]
 
 
 def test_the_shipped_rules_are_neither_conflicting_nor_shadowed() -> None:
-    policy = Snapshot.build(policy_forge.policy(*policy_forge.shipped().rules.splitlines()), 1).policy
+    policy = Snapshot.build(policy_forge.policy(*policy_forge.read_shipped().rules.splitlines()), 1).policy
     found = redundancy.find_redundancy(policy)
     assert (found.complaints, found.warnings) == ([], [])
 
@@ -55,10 +55,10 @@ def test_the_shipped_rules_are_neither_conflicting_nor_shadowed() -> None:
 def test_an_allow_and_a_deny_with_the_same_conditions_conflict_at_the_later_line() -> None:
     rows = (f"p, deny, manager, reject, submitted, {MAY}, no", f"p, allow, manager, reject, submitted, {MAY}, yes")
     for lines, late, early in ((rows, "yes", "no"), (rows[::-1], "no", "yes")):
-        (message,) = refused(*lines)
+        (message,) = find_refusals(*lines)
         assert message.startswith(f"policy.csv:2:1: This row conflicts with '{early}' in line 1")
         assert f"(rule '{late}')" in message
-        assert warned(*lines) == []
+        assert find_warnings(*lines) == []
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,10 @@ def test_an_allow_and_a_deny_with_the_same_conditions_conflict_at_the_later_line
 )
 def test_an_unsatisfiable_rule_is_refused(row: str, because: str) -> None:
     hour = "[request.facts]\nthis_hour = { max_age = 3600, yes = 'you signed in this hour', no = 'you did not' }"
-    words = policy_forge.shipped().vocabulary.replace("[request.facts]", hour)
-    text = replace(policy_forge.shipped(), rules=f"p, allow, anyone, read, any, me, any, always, me\n{row}\n", cases={})
+    words = policy_forge.read_shipped().vocabulary.replace("[request.facts]", hour)
+    text = replace(
+        policy_forge.read_shipped(), rules=f"p, allow, anyone, read, any, me, any, always, me\n{row}\n", cases={}
+    )
     (complaint,) = redundancy.find_redundancy(policy_file.parse(replace(text, vocabulary=words))).complaints
     assert str(complaint).startswith("policy.csv:2:1: This row ")
     assert because in complaint.message
@@ -116,8 +118,8 @@ def test_an_unsatisfiable_rule_is_refused(row: str, because: str) -> None:
 )
 def test_a_rule_that_can_match_some_request_is_accepted(row: str) -> None:
     hour = "[request.facts]\nthis_hour = { max_age = 3600, yes = 'you signed in this hour', no = 'you did not' }"
-    words = policy_forge.shipped().vocabulary.replace("[request.facts]", hour)
-    text = replace(policy_forge.shipped(), rules=f"p, {row}, row\n", vocabulary=words, cases={})
+    words = policy_forge.read_shipped().vocabulary.replace("[request.facts]", hour)
+    text = replace(policy_forge.read_shipped(), rules=f"p, {row}, row\n", vocabulary=words, cases={})
     assert redundancy.find_redundancy(policy_file.parse(text)).complaints == []
 
 
@@ -140,11 +142,11 @@ def test_a_rule_that_can_match_some_request_is_accepted(row: str) -> None:
 )  # fmt: skip
 def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: str, says: str) -> None:
     lines = (f"p, {narrow}, narrow", f"p, {broad}, broad", "g, role:lead, role:staff")
-    message = warned(*lines)[0]
+    message = find_warnings(*lines)[0]
     assert message.startswith("policy.csv:1:1: ")
     assert says in message
     assert "'broad' in line 2" in message
-    assert refused(*lines) == []
+    assert find_refusals(*lines) == []
 
 
 @pytest.mark.parametrize(
@@ -162,12 +164,12 @@ def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: s
     ],
 )
 def test_rules_with_different_verdicts_get_no_warning(row: str, other: str) -> None:
-    messages = warned(f"p, {row}, row", f"p, {other}, other", "g, role:lead, role:staff")
+    messages = find_warnings(f"p, {row}, row", f"p, {other}, other", "g, role:lead, role:staff")
     assert [message for message in messages if "policy.csv: The row 'g," not in message] == []
 
 
 def test_a_proposal_with_a_conflict_is_refused_and_a_stored_version_still_loads() -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     row = "p, deny, role:auditor, read, any, log, read:audit, always, no-audit\n"
     keep = "p, allow, role:controller, read, any, log, read:audit, always, still-somebody\n"
     text = replace(text, rules=text.rules + keep + row, cases={})
@@ -180,20 +182,20 @@ def test_a_proposal_with_a_conflict_is_refused_and_a_stored_version_still_loads(
 
 def test_a_link_to_a_role_that_no_row_names_gets_a_warning() -> None:
     lines = ("p, allow, role:c, read, any, log, any, always, log", "g, role:a, role:b", "g, role:b, role:c")
-    assert warned(*lines) == []
-    (message,) = warned(*lines, "g, role:a, role:d")
+    assert find_warnings(*lines) == []
+    (message,) = find_warnings(*lines, "g, role:a, role:d")
     assert "'g, role:a, role:d' has no effect" in message
 
 
 def test_the_findings_are_bounded() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, mfa, r-{n}" for n in range(300)]
-    messages = warned("p, allow, anyone, read, any, log, any, always, all", *rows)
+    messages = find_warnings("p, allow, anyone, read, any, log, any, always, all", *rows)
     assert len(messages) == redundancy.MAX_FOUND + 1
     assert "stopped here" in messages[-1]
 
 
 def test_a_deny_row_that_freezes_an_action_is_a_warning_for_each_row_that_it_stops() -> None:
-    text = policy_forge.shipped()
+    text = policy_forge.read_shipped()
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
     found = examination.report(text, examination.PROPOSAL)
     assert found.complaints == ()
@@ -222,7 +224,7 @@ def test_the_known_words_about_relations_name_relations() -> None:
 
 def test_a_proposal_that_does_not_declare_a_state_is_refused_and_a_stored_version_is_not() -> None:
     """Nobody could do anything to a version in that state: none that is `proposed` could ever be activated."""
-    text = replace(policy_forge.shipped(), cases={})
+    text = replace(policy_forge.read_shipped(), cases={})
     lines = [line for line in text.vocabulary.split("\n") if not line.startswith("proposed ")]
     without = replace(text, vocabulary="\n".join(lines))
 
@@ -239,7 +241,7 @@ def test_a_proposal_that_does_not_declare_a_state_is_refused_and_a_stored_versio
 def test_without_a_shadowed_rule_no_verdict_changes(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
 ) -> None:
-    snapshot = built(given_rules, role_links)
+    snapshot = build(given_rules, role_links)
     found = redundancy.find_redundancy(snapshot.policy)
     shadowed = {warning.line for warning in found.warnings if warning.line}
     for line in shadowed:
@@ -257,7 +259,7 @@ def test_without_a_refused_rule_no_verdict_changes(
 ) -> None:
     opposite = {Effect.ALLOW: Effect.DENY, Effect.DENY: Effect.ALLOW}
     mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
-    snapshot = built([*given_rules, *(replace(rule, effect=opposite[rule.effect]) for rule in mirrored)], [])
+    snapshot = build([*given_rules, *(replace(rule, effect=opposite[rule.effect]) for rule in mirrored)], [])
     for complaint in redundancy.find_redundancy(snapshot.policy).complaints:
         if any(words in complaint.message for words in NOT_OF_THE_RULES):
             continue

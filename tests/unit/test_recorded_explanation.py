@@ -36,7 +36,7 @@ BENS = f"p, allow, person:{BEN}, approve, submitted, timesheet, approve:timeshee
 NEVER = "p, deny, manager, approve, draft, timesheet, any, always, never-drafts"
 
 
-def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = True) -> Decision:
+def decide_approval(version: Snapshot, *scopes: str, state: str = "draft", found: bool = True) -> Decision:
     """ana, the owner's manager, approves a sheet."""
     nobody: frozenset[str] = frozenset()
     principal = Principal(PrincipalKind.USER, "i", "s", "app", frozenset(scopes), nobody, None, 0, 1, person=ANA)
@@ -64,7 +64,7 @@ def why(version: Snapshot, decision: Decision) -> RecordedExplanation:
 
 def test_an_allow_names_its_row_with_line_and_text() -> None:
     version = snapshot(READ, TEAM)
-    told = why(version, asked(version, "approve:timesheets", state="submitted"))
+    told = why(version, decide_approval(version, "approve:timesheets", state="submitted"))
 
     assert told.because == BECAUSE[Reason.ALLOWED]
     assert [(row.rule, row.line, row.text, row.effect) for row in told.rows] == [("approve-team", 2, TEAM, "allow")]
@@ -73,7 +73,7 @@ def test_an_allow_names_its_row_with_line_and_text() -> None:
 
 def test_a_deny_rule_is_explained_with_its_row() -> None:
     version = snapshot(READ, TEAM, NEVER)
-    told = why(version, asked(version, "approve:timesheets"))
+    told = why(version, decide_approval(version, "approve:timesheets"))
 
     assert told.because == BECAUSE[Reason.DENY_RULE]
     assert [(row.rule, row.line) for row in told.rows] == [("never-drafts", 3)]
@@ -81,7 +81,7 @@ def test_a_deny_rule_is_explained_with_its_row() -> None:
 
 def test_near_misses_come_nearest_first_and_mention_other_people() -> None:
     version = snapshot(READ, STRONG, BENS, TEAM)
-    told = why(version, asked(version, "approve:timesheets"))
+    told = why(version, decide_approval(version, "approve:timesheets"))
 
     assert [(miss.row.rule, [lack.wanted for lack in miss.missing]) for miss in told.near] == [
         ("approve-team", ["submitted"]),
@@ -98,7 +98,7 @@ def test_near_misses_come_nearest_first_and_mention_other_people() -> None:
 
 def test_the_caller_gets_the_same_without_other_people() -> None:
     version = snapshot(READ, STRONG, BENS, "p, allow, owner, approve, any, timesheet, any, not mfa, odd")
-    error = refusal_of(version, asked(version, "approve:timesheets"), None)
+    error = refusal_of(version, decide_approval(version, "approve:timesheets"), None)
 
     assert isinstance(error, Forbidden)
     near = error.extra["near_misses"]
@@ -117,7 +117,7 @@ def test_the_caller_gets_the_same_without_other_people() -> None:
 
 def test_without_a_scope_only_the_scope_is_missing() -> None:
     version = snapshot(READ, STRONG, TEAM, BENS.replace("approve:timesheets", "batch:upload"))
-    decision = asked(version, "read:timesheets")
+    decision = decide_approval(version, "read:timesheets")
     told = why(version, decision)
     error = refusal_of(version, decision, None)
 
@@ -129,8 +129,8 @@ def test_without_a_scope_only_the_scope_is_missing() -> None:
 
 def test_an_unknown_resource_and_a_law_have_their_own_sentences() -> None:
     version = snapshot(READ, TEAM)
-    unknown = asked(version, "approve:timesheets", found=False)
-    allowed = asked(version, "approve:timesheets", state="submitted")
+    unknown = decide_approval(version, "approve:timesheets", found=False)
+    allowed = decide_approval(version, "approve:timesheets", state="submitted")
     by_law = replace(allowed, verdict=Verdict(allowed=False, reason=Reason.LAW))
 
     assert why(version, unknown).because == BECAUSE[Reason.UNKNOWN_RESOURCE]
@@ -140,7 +140,7 @@ def test_an_unknown_resource_and_a_law_have_their_own_sentences() -> None:
 
 def test_a_list_names_the_rows_that_could_show_something() -> None:
     version = snapshot(READ, TEAM)
-    decision = asked(version, "approve:timesheets", state="submitted")
+    decision = decide_approval(version, "approve:timesheets", state="submitted")
     lookup = replace(decision.request.lookup, about=About.LIST, row=None)
     verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=("approve-team",))
     listed = replace(decision, request=replace(decision.request, lookup=lookup), verdict=verdict)
@@ -151,7 +151,7 @@ def test_a_list_names_the_rows_that_could_show_something() -> None:
 
 def test_a_refused_list_misses_no_condition_of_single_rows() -> None:
     version = snapshot(STRONG)
-    decision = asked(version, "approve:timesheets")
+    decision = decide_approval(version, "approve:timesheets")
     lookup = replace(decision.request.lookup, about=About.LIST, row=None)
     listed = replace(decision, request=replace(decision.request, lookup=lookup))
 

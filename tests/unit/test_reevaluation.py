@@ -40,7 +40,7 @@ from service.policy.access_request import Reason, Verdict
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.example_count import example_count
-from tests.policy_forge import shipped, snapshot
+from tests.policy_forge import read_shipped, snapshot
 
 if TYPE_CHECKING:
     import asyncpg
@@ -94,7 +94,7 @@ def policies(draw: st.DrawFn) -> Snapshot:
         for place, (effect, who, action, states, scope, when) in enumerate(drawn)
     ]
     lines += ["g, role:lead, role:auditor"] * draw(st.booleans())
-    text = replace(shipped(), rules="\n".join(lines) + "\n", cases={})
+    text = replace(read_shipped(), rules="\n".join(lines) + "\n", cases={})
     text = replace(
         text, vocabulary=text.vocabulary.replace("max_age = 900", f"max_age = {draw(st.sampled_from([60, 900]))}")
     )
@@ -250,7 +250,7 @@ def test_a_list_is_the_same_under_a_draft_only_if_every_single_read_is(
     ]
     reads = [(row.decide(version).allowed, row.decide(draft).allowed) for row in rows]
 
-    again = reevaluate(draft, parse_request(edited(body, returned=[str(ANA)])), version)
+    again = reevaluate(draft, parse_request(edit_record(body, returned=[str(ANA)])), version)
 
     if isinstance(again, Verdict) and again.allowed:
         assert all(was == now for was, now in reads)
@@ -276,7 +276,7 @@ OWN = World(
 APPROVING = "p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team"
 
 
-def edited(body: bytes, **members: object) -> bytes:
+def edit_record(body: bytes, **members: object) -> bytes:
     """The record with other members; None takes one away."""
     whole = {**json.loads(body), **members}
     return json.dumps({name: one for name, one in whole.items() if one is not None}).encode()
@@ -291,7 +291,7 @@ def before(body: bytes) -> bytes:
     facts = (
         whole["facts"] if looked else {name: one for name, one in whole["facts"].items() if name != "acted_for_owner"}
     )
-    return edited(body, asked=None, facts=facts, relations=whole["relations"] if looked else {})
+    return edit_record(body, asked=None, facts=facts, relations=whole["relations"] if looked else {})
 
 
 OF_OLD: Final = {
@@ -304,7 +304,7 @@ OF_OLD: Final = {
 
 
 @settings(max_examples=example_count(60))
-@given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
+@given(version=policies(), world=worlds().filter(lambda item: (item.about, item.action) in OF_OLD))
 def test_records_of_the_first_release_are_reproduced(version: Snapshot, world: World) -> None:
     again = reevaluate(version, parse_request(before(replace(world, recorded_as=None).record(version))), version)
 
@@ -313,7 +313,7 @@ def test_records_of_the_first_release_are_reproduced(version: Snapshot, world: W
 
 def test_a_relation_that_no_record_evaluated_is_not_guessed() -> None:
     body = OWN.record(snapshot(APPROVING))
-    older = edited(body, relations={"owner": False, "manager": True})
+    older = edit_record(body, relations={"owner": False, "manager": True})
     draft = snapshot("p, allow, importer, approve, any, timesheet, approve:timesheets, always, by-importer")
 
     assert reevaluate(draft, parse_request(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
@@ -322,7 +322,7 @@ def test_a_relation_that_no_record_evaluated_is_not_guessed() -> None:
 
 def test_a_relation_under_its_old_name_counts_as_not_evaluated() -> None:
     body = OWN.record(snapshot(APPROVING))
-    older = edited(body, relations={"owner": False, "manager": False, "deputy": True})
+    older = edit_record(body, relations={"owner": False, "manager": False, "deputy": True})
     version = snapshot(APPROVING.replace("manager", "delegate"))
 
     assert reevaluate(version, parse_request(older)) == Undecidable("relation delegate was not evaluated")
@@ -330,26 +330,26 @@ def test_a_relation_under_its_old_name_counts_as_not_evaluated() -> None:
 
 def test_a_kind_that_this_release_lacks_is_not_guessed() -> None:
     resource = {"kind": "deputy", "id": None, "owner": None, "state": None, "version": None}
-    older = edited(OWN.record(snapshot(APPROVING)), resource=resource, action="grant")
+    older = edit_record(OWN.record(snapshot(APPROVING)), resource=resource, action="grant")
 
     assert reevaluate(snapshot(APPROVING), parse_request(older)) == Undecidable(NO_KIND.format(kind="deputy"))
 
 
 def test_a_fact_that_no_record_evaluated_is_not_guessed() -> None:
-    older = edited(OWN.record(snapshot(APPROVING)), facts={"mfa": None})
+    older = edit_record(OWN.record(snapshot(APPROVING)), facts={"mfa": None})
     draft = snapshot(APPROVING.replace("always", "not acted_for_owner"))
 
     assert reevaluate(draft, parse_request(older)) == Undecidable("fact acted_for_owner was not evaluated")
 
 
 def test_a_verdict_that_is_the_same_for_every_missing_value_is_given() -> None:
-    older = edited(OWN.record(snapshot(APPROVING)), relations={"owner": False, "manager": True})
+    older = edit_record(OWN.record(snapshot(APPROVING)), relations={"owner": False, "manager": True})
     draft = snapshot(
         "p, allow, importer, submit, any, timesheet, approve:timesheets, always, by-importer",
         "p, allow, anyone, submit, any, timesheet, approve:timesheets, always, by-anyone",
     )
 
-    assert reevaluate(draft, parse_request(edited(older, action="submit"))) == Verdict(
+    assert reevaluate(draft, parse_request(edit_record(older, action="submit"))) == Verdict(
         allowed=True, reason=Reason.ALLOWED, rules=("by-anyone",)
     )
 
@@ -373,7 +373,7 @@ def test_an_unknown_resource_stays_unknown() -> None:
 def test_a_threshold_of_the_draft_applies_to_the_recorded_age() -> None:
     signed_in = replace(OWN.principal, authenticated_at=int(NOW.timestamp()) - 300)
     body = replace(OWN, principal=signed_in).record(snapshot(APPROVING))
-    text = replace(shipped(), rules=APPROVING.replace("always", "fresh") + "\n", cases={})
+    text = replace(read_shipped(), rules=APPROVING.replace("always", "fresh") + "\n", cases={})
     fresh = 'fresh = {{ max_age = {0}, yes = "you signed in just now", no = "you did not sign in just now" }}'
 
     def draft(seconds: int) -> Snapshot:
@@ -387,7 +387,7 @@ def test_a_threshold_of_the_draft_applies_to_the_recorded_age() -> None:
 
 
 def test_a_refusal_by_a_law_stays_a_refusal() -> None:
-    body = edited(OWN.record(snapshot(APPROVING)), outcome="deny", reason="law", rules=[])
+    body = edit_record(OWN.record(snapshot(APPROVING)), outcome="deny", reason="law", rules=[])
 
     assert reevaluate(snapshot(APPROVING), parse_request(body)) == BY_LAW
     assert reevaluate(snapshot(APPROVING.replace("manager", "owner")), parse_request(body)) == Verdict(
@@ -448,7 +448,7 @@ GOT = snapshot(OWN_ROWS, TEAM_ROWS)
     ids=["one rule gone", "fewer states", "a deny", "a deny on a fact", "one rule more"],
 )
 def test_a_list_under_rules_that_may_show_other_rows_is_undecidable(rules: list[str], cause: str) -> None:
-    body = edited(LISTING.record(GOT), returned=[str(ANA)])
+    body = edit_record(LISTING.record(GOT), returned=[str(ANA)])
 
     assert reevaluate(snapshot(*rules), parse_request(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
 
@@ -481,7 +481,7 @@ def test_a_list_that_would_show_the_same_rows_is_allowed(rules: list[str], names
 
 def test_a_list_that_would_lose_all_its_rows_counts_as_denied() -> None:
     nobody = snapshot(OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, always, nobody-reads")
-    full = edited(LISTING.record(GOT), returned=[str(ANA)])
+    full = edit_record(LISTING.record(GOT), returned=[str(ANA)])
 
     assert reevaluate(nobody, parse_request(full), GOT) == Verdict(
         allowed=False, reason=Reason.DENY_RULE, rules=("nobody-reads",)

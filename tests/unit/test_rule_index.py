@@ -220,7 +220,7 @@ def test_memoized_results_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_and_words_find_the_rules_that_a_search_would_find() -> None:
-    version = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
+    version = policy_forge.snapshot(*policy_forge.read_shipped().rules.splitlines())
     for kind, actions in version.vocabulary.actions.items():
         for action in actions:
             index, rules = version.index_of(kind, action), version.rules_of(kind, action)

@@ -23,7 +23,7 @@ def test_a_difference_of_the_files_is_reported_with_the_command_that_shows_it() 
 
 
 def test_files_that_are_the_active_version_or_are_not_there_do_not_differ(tmp_path: Path) -> None:
-    assert not files_differ(POLICIES, policy_forge.shipped().digest())
+    assert not files_differ(POLICIES, policy_forge.read_shipped().digest())
     assert not files_differ(tmp_path / "nowhere", "another digest")
 
 

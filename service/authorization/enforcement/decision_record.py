@@ -90,7 +90,7 @@ def of_decision(
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": lookup.directory_revision,
             "request": _request(caller),
-            **_returned(returned),
+            **_describe_returned(returned),
             **({} if query is None else {"question": dict(query.filters)}),
         },
         {} if query is None else query.texts,
@@ -130,7 +130,7 @@ def of_change(
     )
 
 
-def _returned(returned: Sequence[str] | Positions) -> dict[str, object]:
+def _describe_returned(returned: Sequence[str] | Positions) -> dict[str, object]:
     if not isinstance(returned, Positions):
         return {"returned": list(returned)}
     span = {"from": returned.start, "to": returned.end, "format": returned.form}

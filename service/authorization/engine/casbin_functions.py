@@ -26,7 +26,7 @@ def stands(state: str, wanted: str) -> bool:
     return wanted == "any" or state in wanted.split(" or ")
 
 
-def granted(scopes: frozenset[str], wanted: str) -> bool:
+def has_scope(scopes: frozenset[str], wanted: str) -> bool:
     """Whether the token has the scope."""
     return wanted == "any" or wanted in scopes
 
@@ -45,4 +45,4 @@ def holds(facts: frozenset[tuple[str, bool]], when: str, effect: str) -> bool:
     return True
 
 
-FUNCTIONS = MappingProxyType({"answers": answers, "stands": stands, "granted": granted, "holds": holds})
+FUNCTIONS = MappingProxyType({"answers": answers, "stands": stands, "granted": has_scope, "holds": holds})

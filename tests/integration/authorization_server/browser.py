@@ -39,13 +39,13 @@ def held_issuer() -> tuple[str, socket.socket]:
     return f"http://127.0.0.1:{held.getsockname()[1]}", held
 
 
-def asked(**changed: str | None) -> dict[str, str]:
+def make_parameters(**changed: str | None) -> dict[str, str]:
     return {name: value for name, value in (ASKED | changed).items() if value is not None}
 
 
 async def show_consent(browser: httpx.AsyncClient, login: str = "ana", **changed: str | None) -> httpx.Response:
     """The consent page, after signing in."""
-    page = await browser.get("/authorize", params=asked(**changed))
+    page = await browser.get("/authorize", params=make_parameters(**changed))
     form = read_page(page.text).forms[0]
     hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     sent = await browser.post(form.action, data=hidden | {"login": login, "password": PEOPLE[login].password})

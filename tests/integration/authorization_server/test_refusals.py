@@ -14,10 +14,10 @@ import pytest
 from service.development.authorization_server.page_walk import read_page
 from tests.integration.authorization_server.browser import (
     BACK,
-    asked,
     decide,
     exchange,
     get_code,
+    make_parameters,
     show_consent,
     told_the_client,
 )
@@ -52,7 +52,7 @@ async def test_the_code_goes_back_with_state_and_issuer_and_buys_one_token(
 async def test_a_request_without_s256_is_refused(
     browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None]
 ) -> None:
-    answer = await browser.get("/authorize", params=asked(**changed))
+    answer = await browser.get("/authorize", params=make_parameters(**changed))
     assert told_the_client(answer, issuer) == "invalid_request"
 
 
@@ -70,7 +70,7 @@ async def test_a_request_without_s256_is_refused(
 async def test_an_error_of_a_known_client_is_sent_to_the_client(
     browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
 ) -> None:
-    assert told_the_client(await browser.get("/authorize", params=asked(**changed)), issuer) == error
+    assert told_the_client(await browser.get("/authorize", params=make_parameters(**changed)), issuer) == error
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_an_error_of_a_known_client_is_sent_to_the_client(
 async def test_where_the_redirect_uri_cannot_be_trusted_a_page_is_shown_instead(
     browser: httpx.AsyncClient, changed: dict[str, str | None]
 ) -> None:
-    answer = await browser.get("/authorize", params=asked(**changed))
+    answer = await browser.get("/authorize", params=make_parameters(**changed))
     assert answer.status_code == 400
     assert "location" not in answer.headers
     assert answer.headers["content-type"].startswith("text/html")
@@ -102,13 +102,15 @@ async def test_where_the_redirect_uri_cannot_be_trusted_a_page_is_shown_instead(
 
 
 async def test_a_repeated_parameter_shows_a_page(browser: httpx.AsyncClient) -> None:
-    answer = await browser.get("/authorize", params=[*asked().items(), ("redirect_uri", "https://evil.example")])
+    answer = await browser.get(
+        "/authorize", params=[*make_parameters().items(), ("redirect_uri", "https://evil.example")]
+    )
     assert (answer.status_code, answer.headers.get("location")) == (400, None)
 
 
 async def test_hostile_parameters_are_shown_as_text(browser: httpx.AsyncClient) -> None:
     hostile = "'><script>alert(1)</script>"
-    page = await browser.get("/authorize", params=asked(state=hostile, extra=hostile))
+    page = await browser.get("/authorize", params=make_parameters(state=hostile, extra=hostile))
     assert page.status_code == 200
     assert "<script" not in page.text
     sent = await decide(browser, await show_consent(browser, state=hostile), scope=["read:timesheets"])
@@ -129,7 +131,7 @@ async def test_pages_run_no_script_are_not_framed_and_are_not_stored(browser: ht
 
 
 async def test_the_sign_in_cookie_is_for_the_browser_alone_and_changes_at_sign_in(browser: httpx.AsyncClient) -> None:
-    shown = await browser.get("/authorize", params=asked())
+    shown = await browser.get("/authorize", params=make_parameters())
     cookie = shown.headers["set-cookie"]
     assert "httponly" in cookie.lower()
     assert "samesite=lax" in cookie.lower()
@@ -137,7 +139,7 @@ async def test_the_sign_in_cookie_is_for_the_browser_alone_and_changes_at_sign_i
     await show_consent(browser)
     assert dict(browser.cookies) != before
     async with httpx.AsyncClient(base_url=browser.base_url, cookies=before, trust_env=False) as planted:
-        assert "Password" in (await planted.get("/authorize", params=asked())).text
+        assert "Password" in (await planted.get("/authorize", params=make_parameters())).text
 
 
 async def test_a_form_without_its_token_or_with_another_forms_token_does_nothing(browser: httpx.AsyncClient) -> None:
@@ -148,7 +150,7 @@ async def test_a_form_without_its_token_or_with_another_forms_token_does_nothing
         sent = await browser.post(consent.action, data={"step": "consent", "form_token": token} | allow)
         assert (sent.status_code, sent.headers.get("location")) == (403, None)
     widened = {"step": "consent", "form_token": consent.values("form_token")[0]} | allow
-    sent = await browser.post("/authorize", params=asked(scope="delete:timesheets"), data=widened)
+    sent = await browser.post("/authorize", params=make_parameters(scope="delete:timesheets"), data=widened)
     assert sent.status_code == 403
     browser.cookies.clear()
     sent = await browser.post(consent.action, data=widened)
@@ -157,7 +159,7 @@ async def test_a_form_without_its_token_or_with_another_forms_token_does_nothing
 
 async def test_a_signed_in_browser_skips_the_password_but_never_the_consent_page(browser: httpx.AsyncClient) -> None:
     await get_code(browser)
-    again = await browser.get("/authorize", params=asked())
+    again = await browser.get("/authorize", params=make_parameters())
     assert again.status_code == 200
     assert "Ana Lima" in again.text
     assert read_page(again.text).forms[0].has("checkbox")

@@ -15,9 +15,9 @@ from service.development.authorization_server.sessions import ACR_MFA
 from service.development.authorization_server.sign_in import authorization_code_token, refresh_token_grant
 from service.development.people import PEOPLE
 from tests.integration.authorization_server.browser import (
-    asked,
     decide,
     exchange,
+    make_parameters,
     show_consent,
     told_the_client,
 )
@@ -61,25 +61,27 @@ async def test_a_second_factor_is_in_the_token_and_stays_when_it_is_refreshed(is
 
 async def test_a_signed_in_person_is_asked_only_for_the_second_factor(browser: httpx.AsyncClient) -> None:
     first = await fetch_token(browser, await show_consent(browser))
-    page = await browser.get("/authorize", params=asked(acr_values=ACR_MFA))
+    page = await browser.get("/authorize", params=make_parameters(acr_values=ACR_MFA))
     assert asks_for(page) == {"second_factor"}
     consent = await send(browser, page, second_factor=demo_code("ana"))
     said = await fetch_token(browser, consent)
     assert said["amr"] == ["pwd", "mfa"]
     assert said["auth_time"] == first["auth_time"]
-    assert "decision" in asks_for(await browser.get("/authorize", params=asked(acr_values=ACR_MFA)))
+    assert "decision" in asks_for(await browser.get("/authorize", params=make_parameters(acr_values=ACR_MFA)))
 
 
 async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: httpx.AsyncClient) -> None:
     consent = await show_consent(browser)
-    page = await browser.get("/authorize", params=asked(acr_values=ACR_MFA))
+    page = await browser.get("/authorize", params=make_parameters(acr_values=ACR_MFA))
     for wrong in ("", "000000" if demo_code("ana") != "000000" else "111111", demo_code("ben"), "\u0661"):
         answer = await send(browser, page, second_factor=wrong)
         assert answer.status_code == 403
         assert asks_for(answer) == {"second_factor"}
     # A consent form that was shown for another request is none for this one.
     form = {field.name: field.value for field in read_page(consent.text).forms[0].fields if field.kind == "hidden"}
-    skipped = await browser.post("/authorize", params=asked(acr_values=ACR_MFA), data=form | {"decision": "allow"})
+    skipped = await browser.post(
+        "/authorize", params=make_parameters(acr_values=ACR_MFA), data=form | {"decision": "allow"}
+    )
     assert skipped.status_code == 403
 
 
@@ -89,16 +91,16 @@ async def test_a_new_sign_in_is_required_once_for_each_request(
 ) -> None:
     first = await fetch_token(browser, await show_consent(browser))
     time.sleep(1.1)  # noqa: ASYNC251  # auth_time counts whole seconds
-    page = await browser.get("/authorize", params=asked(**changed))
+    page = await browser.get("/authorize", params=make_parameters(**changed))
     assert {"login", "password"} <= asks_for(page)
     consent = await send(browser, page, login="ana", password=PEOPLE["ana"].password)
     assert (await fetch_token(browser, consent))["auth_time"] > first["auth_time"]
-    assert "password" in asks_for(await browser.get("/authorize", params=asked(**changed)))
+    assert "password" in asks_for(await browser.get("/authorize", params=make_parameters(**changed)))
 
 
 async def test_a_sign_in_that_is_young_enough_is_enough(browser: httpx.AsyncClient) -> None:
     await show_consent(browser)
-    assert "decision" in asks_for(await browser.get("/authorize", params=asked(max_age="600")))
+    assert "decision" in asks_for(await browser.get("/authorize", params=make_parameters(max_age="600")))
 
 
 @pytest.mark.parametrize(
@@ -116,9 +118,9 @@ async def test_a_sign_in_that_is_young_enough_is_enough(browser: httpx.AsyncClie
 async def test_a_demand_that_cannot_be_met_is_reported_to_the_client(
     browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
 ) -> None:
-    assert told_the_client(await browser.get("/authorize", params=asked(**changed)), issuer) == error
+    assert told_the_client(await browser.get("/authorize", params=make_parameters(**changed)), issuer) == error
 
 
 async def test_one_known_level_among_others_is_enough(browser: httpx.AsyncClient) -> None:
-    page = await browser.get("/authorize", params=asked(acr_values=f"phr {ACR_MFA}"))
+    page = await browser.get("/authorize", params=make_parameters(acr_values=f"phr {ACR_MFA}"))
     assert asks_for(page) == {"login", "password"}
