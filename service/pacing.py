@@ -75,7 +75,7 @@ def slices() -> Slices:
     return found
 
 
-async def paced(steps: Iterable[T]) -> AsyncIterator[T]:
+async def pace(steps: Iterable[T]) -> AsyncIterator[T]:
     """Yield the same items; before each, pause if the slice is over."""
     shared = slices()
     remaining = iter(steps)
@@ -90,6 +90,6 @@ async def paced(steps: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def finish(steps: Iterable[object]) -> None:
-    """Run every step, with pauses as in `paced`."""
-    async for _ in paced(steps):
+    """Run every step, with pauses as in `pace`."""
+    async for _ in pace(steps):
         pass

@@ -26,7 +26,7 @@ ANY_TEXT = frozenset({"key", "about", "subject", "detail", "message", "display_n
 
 def check_answer(method: str, path: str, answer: httpx.Response) -> None:
     """Hold an answer to the document: each operation's status and media type that stands there has a schema, which
-    closed shapes make exact. What no operation answers, such as 405, is not looked at."""
+    closed shapes make exact. Answers of no operation, such as 405, are not checked."""
     kind = answer.headers.get("content-type", "").partition(";")[0]
     template = next((known for known, pattern in _templates() if pattern.fullmatch(path.partition("?")[0])), None)
     if kind in _JSON and template is not None:

@@ -101,7 +101,7 @@ def public_jwk(key: PrivateKey) -> dict[str, Any]:
 
 
 def private_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
-    """What must never stand in a proof."""
+    """Members that must never be in a proof."""
     secret = key.private_numbers().private_value.to_bytes(32, "big")
     return {**public_jwk(key), "d": base64.urlsafe_b64encode(secret).rstrip(b"=").decode()}
 

@@ -40,8 +40,8 @@ NAME, WORD, PARTICIPLE, NOBODY, INVERTED, CLAUSE = (
     "a clause as the subject",
 )
 IRREGULAR = (
-    "begun|bound|bought|brought|built|caught|chosen|cut|done|drawn|driven|fallen|felt|forgotten|found|given|gone|grown"
-    "|heard|held|hidden|kept|known|laid|left|lent|lost|made|meant|met|paid|proven|said|seen|sent|shown|spent|split"
+    "begun|bound|bought|brought|built|caught|chosen|done|drawn|driven|fallen|felt|forgotten|found|given|gone|grown"
+    "|heard|held|hidden|kept|known|laid|left|lent|lost|made|meant|met|paid|proven|said|seen|sent|shown|spent"
     "|spoken|stood|sworn|taken|taught|thought|thrown|told|torn|understood|won|worn|written"
 )
 VERBS = "embed|exceed|feed|need|proceed|seed|shed|speed"

@@ -27,7 +27,7 @@ class HeldSockets(AbstractContextManager["HeldSockets"]):
 
     @property
     def options(self) -> list[str]:
-        """What `serve` is told."""
+        """The options of `serve`."""
         api, management = self.numbers
         return [f"--fd={api}", f"--management-fd={management}"]
 

@@ -51,7 +51,7 @@ def health(*, keeper: bool, here: bool, as_json: bool) -> None:
 
 def _api(settings: configuration.Settings) -> str | None:
     host, port = settings.management()
-    # What listens on every address is asked on loopback.
+    # A server that listens on every address is asked on loopback.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — only compared
     named = f"[{host}]" if ":" in host else host
     try:

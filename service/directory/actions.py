@@ -229,7 +229,7 @@ class Directory:
     async def people(
         self, caller: Caller, *, email: str | None = None, after: UUID | str | None = None, limit: int = 50
     ) -> Answer[DirectoryPage[Person]]:
-        """People, oldest first; with `email`, the people with this address, whatever its case."""
+        """People, oldest first; with `email`, the people with this address, in any case."""
 
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Person]:
             return await people_store.list_people(seen, at, email, after, limit)

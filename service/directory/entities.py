@@ -20,7 +20,7 @@ MAX_EMAIL_LENGTH = 320
 MAX_CLIENT_LENGTH = 276
 MAX_LINK_LENGTH = 255
 MAX_LINKS = 10
-# Any time between these can be written in UTC, whatever its offset. Drivers use the limits themselves for infinity.
+# Any time between these can be written in UTC, with any offset. Drivers use the limits themselves for infinity.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")

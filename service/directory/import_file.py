@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from service.csv_cells import is_formula
 from service.directory.entities import Link, Validity, check_grant, check_person, check_team
 from service.errors import InvalidField
-from service.pacing import paced
+from service.pacing import pace
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class RowErrors:
 async def read_rows(raw: bytes) -> list[ImportRow]:
     """The rows of a file. Raises InvalidField for a file that is not such a CSV, and for every invalid cell."""
     rows, errors = [], RowErrors()
-    async for row in paced(_parse_rows(_decode(raw))):
+    async for row in pace(_parse_rows(_decode(raw))):
         if row is None:
             continue
         rows.append(row)

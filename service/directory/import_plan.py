@@ -1,6 +1,6 @@
 """Compares the rows of an import with the directory, and plans the changes. Pure, so a dry run plans the same changes.
 
-Natural keys are the e-mail address of a person (whatever its case), the name of a team, and person, team and part of a
+Natural keys are the e-mail address of a person (in any case), the name of a team, and person, team and part of a
 membership that overlaps the validity of the row. A row that the directory already matches changes nothing.
 """
 
@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.directory.entities import Membership, Part, Person, Team, Validity
 from service.directory.import_file import RowErrors
-from service.pacing import paced
+from service.pacing import pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
     """Plan the changes. Raises InvalidField naming every row and field that contradicts the directory or the file."""
     planned, errors = Plan(), RowErrors()
     lines: dict[tuple[str, ...], int] = {}
-    async for row in paced(rows):
+    async for row in pace(rows):
         key = _key(row)
         if key in lines:
             column = {"person": "email", "team": "team"}.get(row.record, "record")
@@ -70,11 +70,11 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
             if login in lines:
                 errors.at(row, "subject", f"is already the login of the person in line {lines[login]}")
             lines.setdefault(login, row.line)
-    async for row in paced(row for row in rows if row.record == "person"):
+    async for row in pace(row for row in rows if row.record == "person"):
         _plan_person(row, known, planned, errors)
     await _plan_teams([row for row in rows if row.record == "team"], known, planned, errors)
     errors.refuse()
-    async for row in paced(row for row in rows if row.record in {"member", "lead"}):
+    async for row in pace(row for row in rows if row.record in {"member", "lead"}):
         _plan_membership(row, known, planned, errors)
     errors.refuse()
     return planned
@@ -122,7 +122,7 @@ async def _plan_teams(rows: Sequence[ImportRow], known: Known, planned: Plan, er
     parents |= {name: row["parent"] for name, row in by_name.items()}
     depths: dict[str, int] = {}
     known_depths: dict[str, int | None] = {"": -1}
-    async for name, row in paced(by_name.items()):
+    async for name, row in pace(by_name.items()):
         if row["parent"] and row["parent"] not in parents:
             errors.at(row, "parent", "names no team of the directory or the file")
             continue
@@ -133,7 +133,7 @@ async def _plan_teams(rows: Sequence[ImportRow], known: Known, planned: Plan, er
             depths[name] = depth
     if len(depths) < len(by_name):
         return
-    async for name in paced(sorted(depths, key=depths.__getitem__)):
+    async for name in pace(sorted(depths, key=depths.__getitem__)):
         row, there = by_name[name], known.teams.get(name)
         above = known.teams[row["parent"]].id if row["parent"] else None
         if there is None:

@@ -16,7 +16,7 @@ from service.directory.import_plan import plan
 from service.directory.recorded_change import DirectoryChange, manage, times
 from service.directory.store import KIND, MANAGE
 from service.identity.subject_hashes import NO_KEYS
-from service.pacing import paced
+from service.pacing import pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,10 +109,10 @@ async def _write_people(
     await import_store.add_links(permit, connection, links, hashes)
     await import_store.describe_people(permit, connection, [person for _, person in planned.described])
     changes = []
-    async for person, link in paced(planned.new_people):
+    async for person, link in pace(planned.new_people):
         texts = {"email": person.email or ""} | ({"display_name": person.display_name} if person.display_name else {})
         changes.append(DirectoryChange(str(person.id), "person.created", {"links": 1 if link else 0}, texts))
-    async for before, person in paced(planned.described):
+    async for before, person in pace(planned.described):
         texts = {"display_name": person.display_name or "", "email": person.email or ""}
         if before.display_name:
             texts["display_name_before"] = before.display_name

@@ -140,7 +140,7 @@ async def amend_person(
 
 
 async def _refuse_address(connection: Connection, person: Person) -> None:
-    """Raise Conflict if another person has the e-mail address, whatever its case; its extra `person` is that person."""
+    """Raise Conflict if another person has the e-mail address, in any case; its extra `person` is that person."""
     # By the index on lower(email).
     known = await connection.fetchval(
         "SELECT id FROM person WHERE lower(email) = lower($1) AND id <> $2 LIMIT 1", person.email, person.id

@@ -20,7 +20,7 @@ COLUMNS: Final = "code, name, active, version"
 
 
 async def add(permit: Permit, connection: Connection, project: Project) -> None:
-    """Insert a project. Raises Conflict for a code that is taken, whatever its case."""
+    """Insert a project. Raises Conflict for a code that is taken, in any case."""
     permit.covers(store.KIND, MANAGE)
     # By the index on lower(code).
     if await connection.fetchval("SELECT true FROM project WHERE lower(code) = lower($1) LIMIT 1", project.code):

@@ -15,7 +15,7 @@ from service.directory import store
 from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
 from service.log.record import Kind
-from service.pacing import paced
+from service.pacing import pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ async def manage(
     async with gate.change(caller, *asked, target or Target(str(subject))) as change:
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
-        async for entry in paced(changes):
+        async for entry in pace(changes):
             change.record(
                 "directory.changed",
                 Resource(entry.kind or asked[0], entry.subject),

@@ -1,7 +1,7 @@
 """Verifies access tokens: returns the Principal of a request, or raises a refusal with its cause.
 
 Owns one KeySet per issuer and the cache of verified tokens; nothing is durable. A token is verified once and then
-cached. What can change during its life (its key, its revocation, its sender) is checked at every use.
+cached. Facts that can change during its life (its key, its revocation, its sender) is checked at every use.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """What the rules can see of a request. A verdict is remembered under it.
+    """The parts of a request that rules can see. A verdict is remembered under it.
 
     `who`: every word that the caller answers to: relations, `role:X` with every included role, `person:UUID`,
     `client:X` for a client acting for itself, `via:X` for a client acting for a user, `anyone`. `facts` holds known

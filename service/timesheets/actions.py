@@ -16,7 +16,7 @@ from service.authorization.enforcement.changes import Answer, Target, refused_un
 from service.authorization.enforcement.relationships import person_or_client
 from service.errors import Conflict
 from service.identity.refusals import refusal
-from service.pacing import paced
+from service.pacing import pace
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import require_approver
 from service.timesheets.change_record import facts_of, record_change, resource_of
@@ -132,7 +132,7 @@ class Timesheets:
                 SheetWithActions(
                     sheet, allowed_actions.of_listed_row(listed.visibility, row, actions_from(sheet.state))
                 )
-                async for sheet, row in paced(zip(page.items, page.rows, strict=True))
+                async for sheet, row in pace(zip(page.items, page.rows, strict=True))
             ]
             listed.returned = [str(sheet.id) for sheet in page.items]
         return listed.answer(PageWithActions(tuple(items), page.after))
@@ -191,7 +191,7 @@ class Timesheets:
         return await self._transition(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
 
     async def approve(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Approve a sheet. Raises Forbidden, whatever the policy says, for the owner and for people who entered hours
+        """Approve a sheet. Raises Forbidden, under any policy, for the owner and for people who entered hours
         or submitted the sheet."""
         return await self._transition(caller, "approve", sheet_id, expect, timesheet.approve)
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from service.authorization.enforcement.merged_people import all_ids
 from service.authorization.enforcement.relationships import fact_columns
-from service.pacing import paced
+from service.pacing import pace
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
 
@@ -65,7 +65,7 @@ async def page(
     listing = _Listing(visibility, filters, after, limit + 1, with_relations=with_relations)
     found = await listing.rows(connection)
     # A page may hold 100,000 entries.
-    items = tuple([sheet_of(row) async for row in paced(found[:limit])])
+    items = tuple([sheet_of(row) async for row in pace(found[:limit])])
     following = (items[-1].period_start, items[-1].id) if len(found) > limit else None
     return Page(items, following, tuple(found[:limit]) if with_relations else ())
 

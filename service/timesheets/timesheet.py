@@ -222,7 +222,7 @@ def withdraw(sheet: Timesheet) -> Timesheet:
 
 
 def approve(sheet: Timesheet, actor: Actor) -> Timesheet:
-    """Approve the sheet. Raises WrongState. Whatever the policy says, raises Forbidden for the owner, for people who
+    """Approve the sheet. Raises WrongState. Under any policy, raises Forbidden for the owner, for people who
     ever entered hours or submitted the sheet, and for people who act through a client that uploaded hours into it."""
     if actor.is_any_of({sheet.owner, *sheet.editors}) or actor.acts_through(sheet.uploaders) or actor == Actor():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
@@ -248,7 +248,7 @@ def lock(sheet: Timesheet, reason: str, actor: Actor) -> Timesheet:
 
 
 def unlock(sheet: Timesheet, reason: str, actor: Actor) -> Timesheet:
-    """Unlock the sheet. Raises WrongState, InvalidField. Whatever the policy says, raises Forbidden for who locked
+    """Unlock the sheet. Raises WrongState, InvalidField. Under any policy, raises Forbidden for who locked
     it."""
     check_reason(reason)
     unlocked = replace(_transition(sheet, "unlock", reason), locked_by=None)

@@ -28,7 +28,7 @@ from service.errors import (
     TryLater,
 )
 from service.identity.principal import PrincipalKind
-from service.pacing import finish, paced, slices
+from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import invalid_field
@@ -94,7 +94,7 @@ class Uploads:
 
     async def preflight(self, caller: Caller) -> None:
         """Refuse callers who could not upload any row, before rows are read. Raises InsufficientScope, and Forbidden
-        for a person, whatever the policy says; both are recorded."""
+        for a person, under any policy; both are recorded."""
         never = CLIENTS_ONLY if caller.principal.kind is not PrincipalKind.CLIENT else None
         await admit(self._gate, caller, KIND, "upload", any_row=True, never=never)
 
@@ -142,13 +142,13 @@ class Uploads:
         async with self._gate.change_all(caller, KIND, "upload", targets, combine=combine) as changes:
             closed: dict[str, str] = {}
             found: list[tuple[Change, MergedWeek]] = []
-            async for change, week in paced(zip(changes, order, strict=True)):
+            async for change, week in pace(zip(changes, order, strict=True)):
                 merged = await _merge(change, rows, week, actor, closed)
                 uploaded.results.put(merged)
                 found.append((change, merged))
             if uploaded.results.faults:
                 raise rows.refusal(uploaded.results.faults)
-            async for sheets in paced(_statements(found)):
+            async for sheets in pace(_statements(found)):
                 await _write(sheets)
         uploaded.receipts = [change.receipt for change in changes]
 
@@ -264,7 +264,7 @@ async def _check_rows(rows: Rows, *, together: bool) -> None:
 async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, closed: dict[str, str]) -> MergedWeek:
     """Merge the rows of one week into its sheet, or into a new one. `closed` caches, for this transaction, why a
     project accepts no hours; an empty text means that it accepts them."""
-    numbered = [row async for row in paced(rows.of_week(week))]
+    numbered = [row async for row in pace(rows.of_week(week))]
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
         before = Timesheet(id=uuid7(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
@@ -287,7 +287,7 @@ async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:
         if merged.before.version:
             await store.save(change.permit, change.connection, merged.before, merged.steps[-1])
         before = merged.before
-        async for after in paced(merged.steps):
+        async for after in pace(merged.steps):
             record_change(change, "timesheet.uploaded", before, after)
             before = after
 

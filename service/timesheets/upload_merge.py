@@ -54,7 +54,7 @@ def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], actor: A
 
 
 def _find_faults(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[str, str]) -> bool:
-    """Add the faults of one row in this sheet, whatever the other rows are; return whether there are any."""
+    """Add the faults of one row in this sheet, independent of the other rows; return whether there are any."""
     index, row = numbered
     before = merged.before
     old = merged.known.get(_key(row))

@@ -29,7 +29,7 @@ def fresh_week() -> date:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with a token (None: without one). Every method returns whatever the service answered."""
+    """A caller with a token (None: without one). Every method returns the response."""
 
     http: httpx.AsyncClient
     token: str | None = field(default=None, repr=False)
@@ -138,7 +138,7 @@ def fields(answer: httpx.Response) -> list[str]:
 
 
 async def draft(owner: Caller, *, minutes: int = 480) -> httpx.Response:
-    """A fresh week of somebody with one entry; the answer holds the sheet and its ETag."""
+    """A fresh week of a person with one entry; the answer holds the sheet and its ETag."""
     week = fresh_week()
     made = await owner.post(SHEETS, {"period_start": week.isoformat()})
     assert made.status_code == 201, made.text

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-# What tells our processes apart, on their command lines.
+# The words that tell our processes apart, on their command lines.
 UP, SERVE, KEEP = "-m service up", "-m service serve", "-m service keep"
 WORKER = "-m service.api_worker"
 POSTGRES, REDIS = "/postgres -D", "redis-server"
@@ -64,7 +64,7 @@ class RunningService:
     def __init__(self, state: Path, variables: Mapping[str, str] | None = None) -> None:
         self.state = state
         self._variables = dict(variables or {})
-        # `up` takes the next free port when somebody else has this one by then; `addresses` says which.
+        # `up` takes the next free port if another process has taken this port; `addresses` says which.
         self.port = free_port(0)
         # Ports that nobody else prefers: after a restart the addresses in tokens must still be ours.
         for name in ("management", "sign-in", "postgres", "redis"):
@@ -84,7 +84,7 @@ class RunningService:
 
     @property
     def log(self) -> Path:
-        """What the API and the keeper wrote."""
+        """The output of the API and the keeper."""
         return self.state / "logs" / "service.log"
 
     def start(self) -> None:

@@ -39,7 +39,7 @@ STATES = ("draft", "draft", "submitted", "approved")
 
 @dataclass
 class Told:
-    """What the service answered before, while and after it was hurt."""
+    """The answers of the service before, while and after it was hurt."""
 
     # Decision-Id to Decision-Leaf of every answer.
     leaves: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ async def those(hurt: RunningService) -> AsyncIterator[Callers]:
 
 
 async def weeks_of_work(owner: Caller, lead: Caller, told: Told, until: asyncio.Event) -> None:
-    """One week after the other, from opening it to its approval; whatever breaks, on to the next."""
+    """One week after the other, from opening it to its approval; after any failure, go on to the next."""
     while not until.is_set():
         try:
             await _one_week(owner, lead, told)

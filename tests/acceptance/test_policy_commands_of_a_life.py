@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def policy(service: RunningService, caller: Caller, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `timewarden policy` answers to these words."""
+    """The output of `timewarden policy` with these arguments."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     given = {"TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": str(caller.token)}
     return subprocess.run(

@@ -64,7 +64,7 @@ async def asking(token: str, clients: list[httpx.AsyncClient], until: asyncio.Ev
 
 
 async def at(callers: Callers, who: str, client: httpx.AsyncClient) -> Caller:
-    """Somebody who asks this replica."""
+    """A caller of this replica."""
     token = (await callers(who)).token
     return Caller(client, token)
 

@@ -34,7 +34,7 @@ AUTHOR_READS = "p, allow, role:policy-author, read, any, log, read:audit, always
 
 @pytest.fixture(autouse=True)
 async def _as_before(callers: Callers) -> AsyncIterator[None]:
-    """Whatever a test activates, the version before it decides again afterwards."""
+    """After a test, the version that was active before it decides agairds."""
     paula = await callers("paula")
     before = await active(paula)
     yield
@@ -162,7 +162,7 @@ async def test_a_malformed_policy_is_refused_with_its_place(
 
 async def test_a_typing_error_is_told_with_line_and_column(callers: Callers) -> None:
     text = read_shipped()
-    line = 1 + next(n for n, one in enumerate(text.rules.splitlines()) if one.endswith(" read-own"))
+    line = 1 + next(n for n, row in enumerate(text.rules.splitlines()) if row.endswith(" read-own"))
     wrong = replace(
         text, rules=text.rules.replace("p, allow,  owner,              read,", "p, allow,  ownre,              read,")
     )

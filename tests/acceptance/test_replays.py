@@ -52,7 +52,7 @@ async def test_an_author_sees_what_a_version_would_have_changed(callers: Callers
     await submit_week(ana)
     text = read_shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" submit-own")) + "\n"
-    cases = {name: one for name, one in text.cases.items() if "submit-own" not in one}
+    cases = {name: case for name, case in text.cases.items() if "submit-own" not in case}
     number = await propose(paula, replace(text, rules=rules, cases=cases))
 
     answer = await paula.post(REPLAYS, {"version": number, "action": "submit", "kind": "timesheet"})

@@ -40,7 +40,7 @@ DOCUMENT = document()
 
 
 def like_its_example(_context: Any, answer: Any, case: Any) -> None:
-    """What is answered has the members of its schema and no others, and looks as its example does."""
+    """The answer has the members of its schema and no others, and looks as its example does."""
     said = case.operation.definition.raw["responses"].get(str(answer.status_code), {})
     if "$ref" in said:
         said = DOCUMENT["components"]["responses"][said["$ref"].rsplit("/", 1)[1]]

@@ -24,7 +24,7 @@ HEAD = "owner,day,project,minutes,external_ref"
 
 
 def upload(service: RunningService, caller: Caller, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `timewarden upload` answers to these words."""
+    """The output of `timewarden upload` with these arguments."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     given = {"TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": str(caller.token)}
     return subprocess.run(

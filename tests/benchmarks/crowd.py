@@ -63,7 +63,7 @@ _SHEETS = """
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Who is who in it, by number."""
+    """The people in it, by number."""
 
     people: int
     weeks: int
@@ -102,7 +102,7 @@ async def gather(connection: asyncpg.Connection[asyncpg.Record], people: int, we
 async def sight(
     connection: asyncpg.Connection[asyncpg.Record], asker: Principal, *rules: str, action: str = "read"
 ) -> Visibility:
-    """What the asker can see under these rules, or do to it, as enforcement compiles it."""
+    """The visibility of rows for the asker under these rules, as enforcement compiles it."""
     snapshot = policy_forge.snapshot(*rules)
     lookup = await RELATIONSHIPS.ambient(connection, asker)
     access_request = evaluate(snapshot, asker, action, Resource("timesheet"), lookup).access_request

@@ -90,7 +90,7 @@ def servers(stores: Stores, issuer: str, workers: int, names: Sequence[str] = NA
         rsa_key().public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     rival = {"BENCH_DATABASE": stores.app_url, "BENCH_KEY": pem.decode(), "BENCH_WORKERS": str(workers)}
-    # What is measured here is work, so a request that waits is not refused.
+    # The benchmark measures work, so a request that waits is not refused.
     patient = {"TIMEWARDEN_ADMISSION_TIMEOUT": "60"}
     settings = {
         "ours": {**unlimited_service(stores, issuer, workers), **patient},
@@ -153,7 +153,7 @@ def spawn(command: list[str], variables: Mapping[str, str]) -> int:
 
 
 async def with_a_project(owner_url: str) -> None:
-    """What hours are spent on here; who may keep projects is not what is tried."""
+    """A project to spend hours on; the right to keep projects is not tried."""
     owner = await asyncpg.connect(owner_url)
     await owner.execute("INSERT INTO project (code, name) VALUES ('ATLAS', 'Atlas')")
     await owner.close()
@@ -195,7 +195,7 @@ async def measure(ports: Mapping[str, int], path: str, token: str, rounds: int) 
 async def run_load(
     port: int, connections: int, seconds: float, path: str, token: str, *headers: str, status: str = "200"
 ) -> dict[str, Any]:
-    """What a load generator in a process of its own counted; every answer must have the status."""
+    """The counts of a load generator in its own process; every answer must have the status."""
     arguments = [str(port), str(connections), str(seconds), path, token, "", *headers]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.benchmarks.load", *arguments, stdout=asyncio.subprocess.PIPE

@@ -127,8 +127,8 @@ async def _row(connection: Connection, asker: Principal, middle: listing.Place, 
         )
         figures.append(f"{found:>9.2f} {found / bare:>6.1f}")
     some = await connection.fetchval("SELECT id FROM timesheet LIMIT 1")
-    one = await _clock(lambda: RELATIONSHIPS.of_row(connection, asker, "timesheet", some))
-    return " ".join([*figures, f"{one:>9.2f}"])
+    single = await _clock(lambda: RELATIONSHIPS.of_row(connection, asker, "timesheet", some))
+    return " ".join([*figures, f"{single:>9.2f}"])
 
 
 async def _bare(connection: Connection) -> None:

@@ -21,7 +21,7 @@ TICK_SECONDS = 0.001
 
 
 class Load:
-    """What was sent and answered, and the connections that are idle."""
+    """The requests sent and answered, and the connections that are idle."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self.port, self.request = port, request

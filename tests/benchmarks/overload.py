@@ -96,7 +96,7 @@ async def probe(management: str) -> AsyncIterator[list[float]]:
 
 
 async def _generate_load(module: str, *arguments: object) -> dict[str, Any]:
-    """What a load generator in a process of its own counted."""
+    """The counts of a load generator in its own process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

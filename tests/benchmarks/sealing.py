@@ -49,7 +49,7 @@ async def measure(postgres: LocalPostgres, count: int, directory: Path) -> None:
     keeper = Database(postgres.url("timewarden_keeper", "k", "bench"), size=3, timeout=60, name="bench")
     await keeper.open()
     for batch in (100, 1_000, 5_000, 20_000, 50_000):
-        # What piled up before; the scan for unsealed records sees all of it at each step.
+        # The backlog; the scan for unsealed records sees all of it at each step.
         for _ in range(10):
             await owner.execute(FILL, min(count, 20 * batch) // 10)
         await owner.execute("ANALYZE audit_record")

@@ -89,7 +89,7 @@ def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pi
     api = f"http://127.0.0.1:{port}"
     bearer = {"Authorization": f"Bearer {_token(issuer)}"}
     with httpx.Client(base_url=api, headers=bearer, timeout=900, trust_env=False) as http:
-        # What the process needs once it has answered anything is no part of the upload.
+        # The memory that the process needs after its first answer is no part of the upload.
         http.post("/v1/uploads", content=_file(_rows(50, people), kind), headers={"Content-Type": KINDS[kind]})
         before = _resident(pid)
         took, waits, peak, worked = [], [0.0], before, [_cpu_seconds(pid)]

@@ -43,7 +43,7 @@ FRAMES = {
 }
 # All rooms of routes import this one, with one arrow.
 SHARED = "web/http"
-# What each room is for, below its name where there is space.
+# The purpose of each room, below its name where there is space.
 NOTES = {
     "timesheets": "weeks, entries, uploads, approvals",
     "directory": "people, teams, roles, merges",

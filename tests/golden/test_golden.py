@@ -1,4 +1,4 @@
-"""What leaves the service is what was reviewed; `make golden` writes the files anew."""
+"""The documents of the service are the reviewed ones; `make golden` writes the files anew."""
 
 from __future__ import annotations
 

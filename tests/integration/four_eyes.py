@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.integration.api import InProcess
     from tests.integration.house import House
 
-# What an installation might allow beyond what is shipped.
+# Rules that an installation might add to the shipped policy.
 MORE = """
 p, allow, manager, edit, draft or rejected, timesheet, create:timesheets, always, edit-team
 p, allow, manager, submit, draft or rejected, timesheet, create:timesheets, always, submit-team

@@ -101,7 +101,7 @@ async def test_an_upload_by_a_person_is_refused_before_anything_is_read(house: H
 
 
 class Piece(bytes):
-    """Bytes that are counted while somebody holds them."""
+    """Bytes that are counted while a request holds them."""
 
     alive = 0
     most = 0

@@ -271,7 +271,7 @@ async def test_other_requests_are_answered_while_a_file_is_read_and_compared(
 ) -> None:
     async with api(house, issuer) as running:
         token = running.token(sub="adam", roles=["administrator"], scope="manage:directory")
-        # What is worked out once is no part of it.
+        # Work that is done once does not count.
         await running.send("GET", "/v1/me", token)
         path, kind = "/v1/directory/import?dry_run=true", {"Content-Type": "text/csv"}
         sending = asyncio.create_task(running.send("POST", path, token, headers=kind, content=file.encode()))

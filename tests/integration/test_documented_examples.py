@@ -89,7 +89,7 @@ async def test_every_documented_request_is_one_that_the_service_takes(house: Hou
         if path == NO_POLICY:
             assert told["type"] == "urn:timewarden:problem:policy-rejected"
         else:
-            # What is named may not be there, or not be to be had twice; it is asked for as it should be.
+            # A named thing may be missing, or exist only once; it is asked for as it should be.
             assert answer.is_success or answer.status_code in {403, 404, 409}, (path, answer.text)
         assert "insufficient-scope" not in answer.text, path
 

@@ -93,7 +93,7 @@ OTHERS = {
     *(f"/v1/policies/versions/{{number}}{more}" for more in ("", "/activate", "/diff")),
     *(f"/v1/replays/{{replay_id}}{more}" for more in ("", "/cancel")),
 }
-# Without a role, as a lead of others, as somebody who may simulate; the client may upload for another team.
+# Without a role, as a lead of others, as a person who may simulate; the client may upload for another team.
 CALLERS: dict[str, dict[str, Any]] = {
     "nobody": {"sub": "carl"},
     "lead": {"sub": "mia"},
@@ -136,7 +136,7 @@ def fill(node: Any, names: dict[str, str]) -> Any:
 
 
 def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[Any, ...]:
-    """What an answer tells, without the ids that were sent and those that are new in every answer."""
+    """The content of an answer, without the ids that were sent and those that are new in every answer."""
     text = answer.text
     for name, value in names.items():
         text = text.replace(value, name)

@@ -204,8 +204,11 @@ def test_cleaning_stops_the_owner_and_its_servers(tmp_path: Path) -> None:
 
 
 def test_two_directories_side_by_side_do_not_clash(tmp_path: Path) -> None:
-    with start_postgres(tmp_path / "one", durable=False) as one, start_postgres(tmp_path / "two", durable=False) as two:
-        assert one.port != two.port
+    with (
+        start_postgres(tmp_path / "one", durable=False) as first,
+        start_postgres(tmp_path / "two", durable=False) as second,
+    ):
+        assert first.port != second.port
     with start_redis(tmp_path / "one") as first, start_redis(tmp_path / "two") as second:
         assert first.port != second.port
         first.ask("SET mine 1")

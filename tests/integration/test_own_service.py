@@ -1,4 +1,4 @@
-"""`up` goes on only when the service that it started is ready, whatever else answers where it looks."""
+"""`up` goes on only when the service that it started is ready, also if another server answers at its address."""
 
 from __future__ import annotations
 

@@ -156,8 +156,8 @@ def doing(house: House, caller: Caller, sheets: list[UUID], chance: random.Rando
             caller,
             Rows.of(
                 [
-                    Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
-                    for place, one in enumerate(owners)
+                    Row(day=week, project="p", minutes=5, owner=owner, external_ref=str(place))
+                    for place, owner in enumerate(owners)
                 ]
             ),
         ),
@@ -197,9 +197,9 @@ async def test_the_version_that_decided_reproduces_every_record(
 
     found = await recorded_behind(house, start)
     assert found
-    for one, _ in found:
-        assert one.version == version.number
-        assert reevaluate(version, one, version) == one.verdict
+    for record, _ in found:
+        assert record.version == version.number
+        assert reevaluate(version, record, version) == record.verdict
 
 
 @settings(max_examples=example_count(12), suppress_health_check=[HealthCheck.function_scoped_fixture])

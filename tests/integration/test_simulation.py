@@ -156,8 +156,8 @@ async def test_a_simulation_is_recorded_as_an_access_to_the_sheet_and_not_as_a_d
     assert noted["resource"]["id"] == str(sheet)
     assert noted["principal"]["person"] == str(house.people["mia"])
     found = await running.send("GET", f"/v1/decisions?resource={sheet}&limit=200", auditor(running))
-    [one] = [item for item in found.json()["items"] if item["id"] == answer.headers["Decision-Id"]]
-    listed = one["record"]
+    [access] = [item for item in found.json()["items"] if item["id"] == answer.headers["Decision-Id"]]
+    listed = access["record"]
     assert (listed["action"], listed["resource"]["kind"], listed["resource"]["id"]) == ("simulate", "policy", None)
 
 

@@ -1,5 +1,5 @@
-"""`timewarden serve` and `keep` answer and work on whatever has become of standard error: a real process, whose lines
-go to a disk without room, to a reader that is gone, or to one that reads nothing."""
+"""`timewarden serve` and `keep` go on answering and working after any fault of standard error: real processes,
+whose lines go to a disk without room, to a reader that is gone, or to a reader that reads nothing."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def changes_and_reads(client: httpx.AsyncClient) -> list[int]:
 
 
 async def lines_part(client: httpx.AsyncClient) -> dict[str, object]:
-    """What readiness tells of the lines."""
+    """The state of the log lines in readiness."""
     parts = (await client.get("/health/ready")).json()["parts"]
     return next(part for part in parts if part["name"] == "log lines")
 

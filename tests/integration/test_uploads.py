@@ -98,14 +98,14 @@ async def test_one_refused_row_refuses_all_and_says_which(house: House) -> None:
 
 
 async def test_a_refusal_does_not_tell_whether_there_is_a_sheet(house: House) -> None:
-    async def told() -> tuple[str, object]:
+    async def refuse() -> tuple[str, object]:
         with pytest.raises(Forbidden) as refused:
             await upload(house, row(house.people["ana"]))
         return refused.value.public, refused.value.extra
 
-    before = await told()
+    before = await refuse()
     await house.submit_week("ana")
-    assert await told() == before
+    assert await refuse() == before
 
 
 async def test_a_submitted_sheet_takes_no_rows(house: House) -> None:

@@ -27,7 +27,7 @@ from tests.acceptance.caller import SHEETS, Callers, fresh_week
 from tests.acceptance.conftest import callers, http  # noqa: F401 — fixtures
 from tests.acceptance.running_service import ROOT, RunningService
 
-# What must hold behind a pooler as it does without one.
+# Tests that must pass behind a pooler as they do without it.
 from tests.acceptance.test_policy_everywhere import (  # noqa: F401
     replicas,
     test_no_replica_decides_by_an_older_version_than_the_one_acknowledged,

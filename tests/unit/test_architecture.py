@@ -230,7 +230,7 @@ def test_the_top_level_is_as_the_users_fixed_it() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
         "\n"
     )
-    # What somebody keeps beside the project is theirs; outside a checkout everything counts.
+    # Files that a developer keeps beside the project do not count; outside a checkout everything counts.
     files = [Path(line) for line in listed if line] or [path.relative_to(ROOT) for path in ROOT.iterdir()]
     found = {path.parts[0] for path in files if not path.parts[0].startswith(".")}
     extra = {name for name in found - fixed - also - made if not name.endswith((".lock", ".egg-info"))}

@@ -29,7 +29,7 @@ SHORT = replace(SHIPPED, cases={})
 CASE = "- case: x\n  who: anyone\n  action: read\n  kind: me\n  verdict: allow\n"
 
 anything = st.text(st.characters() | st.characters(categories=["Cc", "Cs", "Cf"]), max_size=40)
-# What readers and parsers look for, and numbers beyond every bound.
+# Characters that readers and parsers look for, and numbers beyond every bound.
 PARTS = (
     "- ", "case: ", "who: ", "facts: ", "? ", ": ", "{", "}", "[", "]", "[[", "\n", "\n  ", "\t", '"', "'", "|", ">",
     "&a ", "*a", "!!", "!!python/object:os.system ", "%YAML 9.9\n---\n", "%TAG ! x\n", "---\n", "...\n", "<<", "#", "~",

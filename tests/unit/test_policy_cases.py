@@ -55,7 +55,7 @@ def test_the_shipped_policy_passes_the_case(case: case_files.Case) -> None:
 
 
 def find_untried(text: PolicyText) -> list[str]:
-    """What the cases of a correct policy leave untried."""
+    """The rules of a correct policy that its cases leave untried."""
     found = examination.examine(text, examination.PROPOSAL)
     assert found.snapshot is not None
     assert found.complaints == ()

@@ -267,8 +267,8 @@ def test_without_a_refused_rule_no_verdict_changes(
         kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept) or snapshot.policy.rules), 1)
         for request in asked:
-            one, other = access_request(snapshot, request), access_request(without, request)
-            before = snapshot.decide(one).allowed and not law_forbids(one)
+            whole, other = access_request(snapshot, request), access_request(without, request)
+            before = snapshot.decide(whole).allowed and not law_forbids(whole)
             assert (without.decide(other).allowed and not law_forbids(other)) is before, complaint.message
 
 

@@ -110,7 +110,7 @@ def test_the_caller_gets_the_same_without_other_people() -> None:
         "sentence": "this is not your own timesheet",
     }
     assert str(BEN) not in str(error.extra)
-    assert [one["missing"][0]["sentence"] in reason for one, reason in zip(near, error.reasons, strict=True)] == [
+    assert [miss["missing"][0]["sentence"] in reason for miss, reason in zip(near, error.reasons, strict=True)] == [
         True
     ] * 2
 

@@ -279,7 +279,7 @@ APPROVING = "p, allow, manager, approve, submitted, timesheet, approve:timesheet
 def edit_record(body: bytes, **members: object) -> bytes:
     """The record with other members; None takes one away."""
     whole = {**json.loads(body), **members}
-    return json.dumps({name: one for name, one in whole.items() if one is not None}).encode()
+    return json.dumps({name: value for name, value in whole.items() if value is not None}).encode()
 
 
 def before(body: bytes) -> bytes:
@@ -289,7 +289,9 @@ def before(body: bytes) -> bytes:
         whole["asked"]["looked"] and whole["asked"]["about"] in {"row", "new"} and whole["reason"] != "unknown-resource"
     )
     facts = (
-        whole["facts"] if looked else {name: one for name, one in whole["facts"].items() if name != "acted_for_owner"}
+        whole["facts"]
+        if looked
+        else {name: value for name, value in whole["facts"].items() if name != "acted_for_owner"}
     )
     return edit_record(body, asked=None, facts=facts, relations=whole["relations"] if looked else {})
 

@@ -224,6 +224,6 @@ def test_names_and_words_find_the_rules_that_a_search_would_find() -> None:
     for kind, actions in version.vocabulary.actions.items():
         for action in actions:
             index, rules = version.index_of(kind, action), version.rules_of(kind, action)
-            assert index.named(rule.name for rule in reversed(rules)) == list(rules)
+            assert index.rules_named(rule.name for rule in reversed(rules)) == list(rules)
             assert index.near(rule.who for rule in rules) == list(rules)
             assert index.allowing == {rule.who for rule in rules if rule.effect is Effect.ALLOW}

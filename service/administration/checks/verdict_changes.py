@@ -91,7 +91,7 @@ def verdict_changes(before: Policy, after: Policy) -> VerdictChanges:
 
 @dataclass(slots=True)
 class _Half:
-    """What one side allows and the other does not, for one kind and action.
+    """The requests of one kind and action that one side allows and the other denies.
 
     Each half has its own share of the budget and of the reported changes, so that what is gained never hides what is
     lost, and the first action never hides the next.

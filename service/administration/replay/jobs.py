@@ -164,7 +164,7 @@ async def find_version(connection: Connection, job_id: UUID) -> int | None:
 
 async def cancel(permit: Permit, connection: Connection, job_id: UUID) -> Job:
     """Stop a job of the permitted kind, inside a transaction; its keeper learns of it when it next renews its claim.
-    What was found so far stays. Raises NotFound, and Conflict when the job has ended."""
+    The results so far stay. Raises NotFound, and Conflict when the job has ended."""
     kind = permit.decision.request.resource.kind
     permit.covers(kind, START[kind])
     # One job by its primary key.

@@ -123,7 +123,7 @@ class PolicyVersions:
         except (TryLater, NotFound, PolicyRejected) as error:
             raise _unavailable(number, str(error)) from error
         except Exception as error:
-            # Whatever the fault is, the requests that wait for the version must be refused.
+            # After any fault, the requests that wait for the version must be refused.
             _log.exception("policy_not_loaded", version=number, problem=type(error).__name__)
             raise _unavailable(number, type(error).__name__) from error
         self.keep(snapshot)

@@ -49,7 +49,7 @@ def explain_listed_row(visibility: Visibility, row: asyncpg.Record) -> Ground:
     lookup = look_at_listed_row(visibility.lookup, row, visibility.facts)
     resource = resource_of(visibility.kind, lookup, None)
     names = evaluate(visibility.snapshot, visibility.principal, visibility.action, resource, lookup).verdict.rules
-    rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)
+    rules = visibility.snapshot.index_of(visibility.kind, visibility.action).rules_named(names)
     return Ground(tuple(dict.fromkeys(rule.who for rule in rules)), names)
 
 

@@ -172,5 +172,5 @@ def _delegator(snapshot: Snapshot, decision: Decision) -> UUID | None:
     request = decision.request
     if not (decision.allowed and request.lookup.on_behalf_of):
         return None
-    rules = snapshot.index_of(request.resource.kind, request.action).named(decision.verdict.rules)
+    rules = snapshot.index_of(request.resource.kind, request.action).rules_named(decision.verdict.rules)
     return request.lookup.on_behalf_of if {rule.who for rule in rules} == {DELEGATE} else None

@@ -67,7 +67,7 @@ def fold_rules(snapshot: Snapshot, request: AccessRequest) -> ListRules:
 def fold_rule(
     rule: Rule, request: AccessRequest, relations: Collection[str], facts: Collection[str]
 ) -> RowCondition | None:
-    """What the rule requires of a row for this caller, or None when it can match no row.
+    """The conditions that the rule puts on a row for this caller, or None when it can match no row.
 
     `relations` and `facts` are words about rows. Everything else is about the caller, and known: an unknown fact about
     the caller fails an allow and fulfils a deny.

@@ -81,7 +81,7 @@ class RuleIndex:
         """Whether an allow rule can match with these scopes."""
         return ANY in self._helping or not self._helping.isdisjoint(scopes)
 
-    def named(self, names: Iterable[str]) -> list[Rule]:
+    def rules_named(self, names: Iterable[str]) -> list[Rule]:
         """The rules of these names, in the order of the file."""
         return self._at({self._by_name[name] for name in names if name in self._by_name})
 
@@ -103,7 +103,7 @@ class RuleIndex:
 
     def in_order(self, rules: Iterable[Rule]) -> list[Rule]:
         """These rules in the order of the file."""
-        return self.named(rule.name for rule in rules)
+        return self.rules_named(rule.name for rule in rules)
 
     def _not_on(self, who: frozenset[str], places: Iterable[int]) -> Iterator[int]:
         return (place for place in places if self.rules[place].who not in who)

@@ -37,7 +37,7 @@ class LedTeam(msgspec.Struct):
 
 
 class May(msgspec.Struct, rename={"as_": "as"}):
-    """What this token may do with one action on one kind of resource."""
+    """The rights of this token for one action on one kind of resource."""
 
     kind: Annotated[ResourceKind, Meta(description="The kind of resource")]
     action: Annotated[Action, Meta(description="The action", examples=["approve"])]

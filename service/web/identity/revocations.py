@@ -57,7 +57,8 @@ class RevocationBody(msgspec.Struct):
 
     id: Annotated[Id, Meta(description="The revocation's id")]
     what: Annotated[
-        RevocationKind, Meta(description="What was revoked. A subject itself is never shown", examples=["person"])
+        RevocationKind,
+        Meta(description="The kind of thing that was revoked. A subject itself is never shown", examples=["person"]),
     ]
     issuer: Annotated[str | None, Meta(description="The `iss` of the tokens; null: every issuer", examples=[None])]
     token_id: Annotated[

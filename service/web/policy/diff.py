@@ -89,7 +89,7 @@ class CaseChangeBody(msgspec.Struct):
 
 
 class PolicyDiffBody(msgspec.Struct):
-    """What differs between two policy versions."""
+    """The differences between two policy versions."""
 
     number: Annotated[int, Meta(description="The later version", ge=1, examples=[2])]
     against: Annotated[int, Meta(description="The version that it is compared with", ge=1, examples=[1])]

@@ -57,7 +57,7 @@ class GranteeBody(msgspec.Struct):
 
 
 class AccessBody(msgspec.Struct):
-    """Who may do what to a timesheet in its present state."""
+    """The people who may act on a timesheet in its present state, and how."""
 
     timesheet: SheetId
     state: Annotated[State, Meta(description="The present state of the timesheet", examples=["submitted"])]

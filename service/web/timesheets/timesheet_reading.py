@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from service.errors import InvalidField
-from service.pacing import paced
+from service.pacing import pace
 from service.places import FieldError
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
@@ -57,11 +57,11 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
         if include is None:
             plain = await timesheets.list(caller, filters, after=after, limit=limit)
-            items = [sheet_body(sheet) async for sheet in paced(plain.value.items)]
+            items = [sheet_body(sheet) async for sheet in pace(plain.value.items)]
             following, receipt = plain.value.after, plain.receipt
         else:
             shown = await timesheets.list_with_actions(caller, filters, after=after, limit=limit)
-            items = [sheet_body(item.sheet, item.actions) async for item in paced(shown.value.items)]
+            items = [sheet_body(item.sheet, item.actions) async for item in pace(shown.value.items)]
             following, receipt = shown.value.after, shown.receipt
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
         return make_response(SheetPage(items, more), receipt)

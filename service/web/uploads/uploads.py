@@ -17,7 +17,7 @@ from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
 from service.errors import BodyTooSlow, InvalidField
-from service.pacing import finish, paced
+from service.pacing import finish, pace
 from service.places import FieldError
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Rows
@@ -185,7 +185,7 @@ def _respond(uploaded: upload.UploadResult, receipt: Receipt, *, dry_run: bool) 
         for name, items in lists:
             buffer += f',"{name}":['.encode()
             separator = b""
-            async for place, item in paced(enumerate(items, 1)):
+            async for place, item in pace(enumerate(items, 1)):
                 buffer += separator + msgspec.json.encode(item)
                 separator = b","
                 if place % ROWS_PER_CHUNK == 0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from service.errors import BadInput, InvalidField, MalformedRequest
-from service.pacing import paced
+from service.pacing import pace
 from service.places import FieldError
 from service.timesheets.upload_rows import Rows
 from service.web.http.bodies import TOO_DEEP, read_body
@@ -34,7 +34,7 @@ async def rows_of_json(raw: bytes) -> Rows:
         json.loads(raw, object_pairs_hook=_check_single_list)
     except RecursionError:
         raise MalformedRequest(TOO_DEEP) from None
-    async for row in paced(read.rows):
+    async for row in pace(read.rows):
         put_row(found, bytes(row), name="The row")
     return found
 

@@ -141,10 +141,10 @@ async def test_a_refreshed_token_is_the_same_grant_with_new_tokens(issuer: str) 
     assert first.refresh_token not in repr(first)
     second = await refresh_token_grant(issuer, "hours-app", first.refresh_token)
     assert second.refresh_token not in (None, first.refresh_token)
-    one, two = claims(first), claims(second)
-    assert one["jti"] != two["jti"]
+    before, after = claims(first), claims(second)
+    assert before["jti"] != after["jti"]
     for name in ("sub", "client_id", "scope", "auth_time", "roles"):
-        assert one[name] == two[name]
+        assert before[name] == after[name]
 
 
 async def test_fewer_scopes_may_be_requested_without_losing_the_others(issuer: str) -> None:

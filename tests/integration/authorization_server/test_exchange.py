@@ -1,4 +1,4 @@
-"""What the token endpoint refuses, over HTTP against a running server."""
+"""Requests that the token endpoint refuses, over HTTP against a running server."""
 
 from __future__ import annotations
 
