@@ -31,7 +31,7 @@ PLACES = (
 # Its own words, and decisions: they are history.
 LEFT_OUT = ("tests/habits.py", "tests/unit/test_habits.py", "docs/decisions/")
 
-NAME, WORD, PARTICIPLE, NOBODY, INVERTED, CLAUSE = (
+NAME, PRONOUN, PARTICIPLE, NOBODY, INVERTED, CLAUSE = (
     "`one` as a name",
     "`one` as a pronoun",
     "a participle as a function",
@@ -140,7 +140,7 @@ def _comments(source: str) -> Iterator[tuple[int, str]]:
 
 def _find_in_prose(path: str, first: int, text: str) -> Iterator[Finding]:
     words = (
-        (WORD, PRONOUNS),
+        (PRONOUN, PRONOUNS),
         (NOBODY, NOBODIES),
         (INVERTED, INVERSIONS),
         (CLAUSE, CLAUSES),
