@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -158,38 +161,51 @@ def accepted_media_types(scope: Scope) -> tuple[str, ...]:
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that occur twice,
     or that are required and missing."""
-    route = request.route_handler
-    dependencies = route.resolve_dependencies()
-    filled_otherwise = request.path_params.keys() | dependencies.keys()
-    signatures = [route.parsed_fn_signature]
-    # The dependencies of searches read query parameters too.
-    signatures += [
-        dependencies[name].parsed_fn_signature for name in route.parsed_fn_signature.parameters.keys() & dependencies
-    ]
-    accepted = {
-        field.kwarg_definition.name or name: field
-        for signature in signatures
-        for name, field in signature.parameters.items()
-        if isinstance(field.kwarg_definition, ParameterKwarg)
-        and not isinstance(field.kwarg_definition, HeaderParameter | CookieParameter)
-        and name not in filled_otherwise
-    }
+    accepted = _query_parameters(request.route_handler, frozenset(request.path_params))
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
         if name not in accepted:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
-        kinds = {field.annotation for field in (accepted[name], *accepted[name].inner_types)}
+        parameter = accepted[name]
         # Litestar reads "null" as no value, which would drop the filter, and 1e2 as a hundred.
-        if value.lower() == "null" and str not in kinds:
+        if value.lower() == "null" and not parameter.is_text:
             raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to get all"))
-        if int in kinds and not _WHOLE_NUMBER.fullmatch(value):
+        if parameter.is_integer and not _WHOLE_NUMBER.fullmatch(value):
             raise InvalidField(FieldError(f"query.{name}", "must be a whole number"))
         seen.add(name)
-    needed = [name for name, field in accepted.items() if field.is_required and name not in seen]
+    needed = [name for name, parameter in accepted.items() if parameter.is_required and name not in seen]
     if needed:
         raise InvalidField(*(FieldError(f"query.{name}", "is missing") for name in needed))
+
+
+@dataclass(frozen=True, slots=True)
+class _QueryParameter:
+    is_required: bool
+    is_text: bool
+    is_integer: bool
+
+
+@lru_cache(maxsize=1_024)
+def _query_parameters(route: HTTPRouteHandler, in_path: frozenset[str]) -> Mapping[str, _QueryParameter]:
+    """The query parameters of a route and of its dependencies, by name."""
+    dependencies = route.resolve_dependencies()
+    filled_otherwise = in_path | dependencies.keys()
+    signatures = [route.parsed_fn_signature]
+    # The dependencies of searches read query parameters too.
+    signatures += [
+        dependencies[name].parsed_fn_signature for name in route.parsed_fn_signature.parameters.keys() & dependencies
+    ]
+    accepted = {}
+    for name, field in chain.from_iterable(signature.parameters.items() for signature in signatures):
+        definition = field.kwarg_definition
+        if isinstance(definition, HeaderParameter | CookieParameter) or not isinstance(definition, ParameterKwarg):
+            continue
+        if name not in filled_otherwise:
+            types = {inner.annotation for inner in (field, *field.inner_types)}
+            accepted[definition.name or name] = _QueryParameter(field.is_required, str in types, int in types)
+    return accepted
 
 
 def _merge_headers(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequence[Header]) -> list[Header]:
