@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MIN_RECORDS_PER_STEP = 50
 # How often an idle sealer looks for new records between its steps.
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.02
 FIRST_SCAN_SECONDS, MAX_SCAN_SECONDS = 5.0, 600.0
 
 # Lock the row of log_head, waiting for another sealer. A sealed record must be flushed, so this transaction does not
