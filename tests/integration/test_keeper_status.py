@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from service.log.keeper_status import KeeperStatus, PartStatus, read_status
@@ -86,6 +87,26 @@ async def has_status(log_database: LogDatabase, part: str, words: str, *, ready:
     return status if status and status.ready is ready and words in status.detail else None
 
 
+async def freeze(log_database: LogDatabase, keeper: asyncio.subprocess.Process) -> None:
+    """Stop a keeper between its transactions. Otherwise it would hold the sealer's lock until Postgres ends its
+    session, and the other keeper could not seal meanwhile."""
+    connection = await asyncpg.connect(log_database.postgres.superuser_database_url(log_database.name))
+    try:
+        while True:
+            keeper.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(0.05)
+            # Sessions of the keeper that run a statement or hold a transaction.
+            if not await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'timewarden-keeper' AND state <> 'idle')"
+            ):
+                return
+            keeper.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+
+
 async def test_a_frozen_keeper_is_named_by_the_waiting_one(
     log_database: LogDatabase, redis_url: str, tmp_path: Path
 ) -> None:
@@ -98,7 +119,7 @@ async def test_a_frozen_keeper_is_named_by_the_waiting_one(
     async with AsyncExitStack() as stack:
         frozen = await stack.enter_async_context(keeping(environment))
         await until(partial(has_status, log_database, "signer", "anchor file has not answered", ready=False), 60)
-        frozen.send_signal(signal.SIGSTOP)
+        await freeze(log_database, frozen)
         await stack.enter_async_context(keeping(environment))
         await log.append([decision()])
         waits = f"waiting: process {frozen.pid} on {host} signs"
