@@ -60,7 +60,7 @@ def configure_log_lines(level: str) -> None:
     logging.captureWarnings(capture=True)
     # Otherwise a record that cannot be formatted is printed with its values.
     logging.raiseExceptions = False
-    for noisy in ("httpx", "httpcore", "asyncio", "casbin"):
+    for noisy in ("httpx2", "httpcore2", "asyncio", "casbin"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*SHARED, structlog.processors.JSONRenderer()],

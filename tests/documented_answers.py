@@ -14,7 +14,7 @@ from tests.openapi_document import document
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import httpx
+    import httpx2
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -24,7 +24,7 @@ _JSON = {"application/json", "application/problem+json"}
 ANY_TEXT = frozenset({"key", "about", "subject", "detail", "message", "display_name", "name"})
 
 
-def check_answer(method: str, path: str, answer: httpx.Response) -> None:
+def check_answer(method: str, path: str, answer: httpx2.Response) -> None:
     """Hold an answer to the document: each operation's status and media type that stands there has a schema, which
     closed shapes make exact. Answers of no operation, such as 405, are not checked."""
     kind = answer.headers.get("content-type", "").partition(";")[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import rich_click as click
 
 from service.commands.running import NotRunning, running
@@ -76,12 +76,12 @@ class ApiClient:
         *,
         csv: bytes | None = None,
         long: str = "",
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """The answer, also a refusal. Raises ClickException if there is none."""
         timeout = LONG_TIMEOUT_SECONDS if long else TIMEOUT_SECONDS
         try:
             with _announce_wait(long) if long else nullcontext():
-                answer = httpx.request(
+                answer = httpx2.request(
                     method,
                     self.api + path,
                     json=body,
@@ -92,13 +92,13 @@ class ApiClient:
                     timeout=timeout,
                     trust_env=False,
                 )
-        except httpx.ReadTimeout as error:
+        except httpx2.ReadTimeout as error:
             raise click.ClickException(
                 f"{self.api} did not answer within {timeout:.0f} s; the request may still succeed"
             ) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             raise click.ClickException(f"{self.api} is not an API address: {error}") from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise click.ClickException(
                 f"{self.api} does not answer ({type(error).__name__}); check that it runs"
             ) from error
@@ -146,7 +146,7 @@ def _api() -> str:
         raise click.ClickException(f"{error} Or set {API_VARIABLE} to the API's address.") from error
 
 
-def to_click_error(answer: httpx.Response) -> click.ClickException:
+def to_click_error(answer: httpx2.Response) -> click.ClickException:
     """The API's refusal as an error of the command. The body must have been read."""
     try:
         problem = answer.json()

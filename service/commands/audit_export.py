@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -85,11 +85,11 @@ def export(
 def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, kind: str) -> str:
     """Append the answer to the file and return its positions. A file that is not empty gets no second heading."""
     headers = {"Authorization": f"Bearer {api.token}"}
-    timeout = httpx.Timeout(30, read=READ_TIMEOUT_SECONDS)
+    timeout = httpx2.Timeout(30, read=READ_TIMEOUT_SECONDS)
     with _remove_useless_file(output, kind), output.open("ab") as file:
         heading = file.tell() > 0 and kind in {"bundle", "csv"}
         try:
-            with httpx.stream(
+            with httpx2.stream(
                 "GET", api.api + path, params=query, headers=headers, timeout=timeout, trust_env=False
             ) as got:
                 if not got.is_success:
@@ -97,7 +97,7 @@ def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, ki
                     raise to_click_error(got)
                 _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
                 told: str = got.headers["Audit-Positions"]
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             then = "start again" if kind == "parquet" or not file.tell() else "continue it with --resume"
             message = f"The download failed ({type(error).__name__}); {then}"
             raise click.ClickException(message) from error

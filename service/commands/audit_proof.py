@@ -21,7 +21,7 @@ from service.commands.groups import as_json, as_person
 if TYPE_CHECKING:
     from uuid import UUID
 
-    import httpx
+    import httpx2
 
     from service.commands.api_client import ApiClient
 
@@ -96,7 +96,7 @@ def _wait_for_proof(api: ApiClient, record: UUID, wait: int) -> str:
         time.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
 
-def _is_not_sealed(answer: httpx.Response) -> bool:
+def _is_not_sealed(answer: httpx2.Response) -> bool:
     try:
         return str(answer.json()["type"]).endswith(":not-sealed")
     except (ValueError, KeyError, TypeError):

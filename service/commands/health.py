@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import rich_click as click
 
 from service import settings as configuration
@@ -55,8 +55,8 @@ def _api(settings: configuration.Settings) -> str | None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — only compared
     named = f"[{host}]" if ":" in host else host
     try:
-        answer = httpx.get(f"http://{named}:{port}/health/ready", timeout=4, trust_env=False)
-    except httpx.HTTPError as error:
+        answer = httpx2.get(f"http://{named}:{port}/health/ready", timeout=4, trust_env=False)
+    except httpx2.HTTPError as error:
         told = f"`timewarden serve` does not answer on {settings.management_address}: {type(error).__name__}"
         click.echo(told, err=True)
         sys.exit(ERROR)

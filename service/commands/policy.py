@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import rich_click as click
 from rich.console import Console
 
@@ -93,7 +93,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         for complaint in complaints:
             print(plain(f"{what}: {directory}/{Complaint(**complaint)}"))
     number = version["number"]
-    known = "Proposed" if status == httpx.codes.CREATED else "These files are already proposed"
+    known = "Proposed" if status == httpx2.codes.CREATED else "These files are already proposed"
     print(f"{known} as version {number}; `timewarden policy activate {number}` makes it decide.")
 
 

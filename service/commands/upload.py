@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -53,7 +53,7 @@ def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: s
         raise SystemExit(1)
 
 
-def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: bool, quiet: bool) -> httpx.Response:
+def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: bool, quiet: bool) -> httpx2.Response:
     client = connect(person)
     query = {"mode": "per-row" if per_row else "together", "dry_run": str(dry_run).lower()}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -73,7 +73,7 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
             progress.update(task, description="deciding")
 
         try:
-            return httpx.post(
+            return httpx2.post(
                 client.api + "/v1/uploads",
                 params=query,
                 content=pieces(),
@@ -81,12 +81,12 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
                 timeout=TIMEOUT_SECONDS,
                 trust_env=False,
             )
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             message = f"{client.api} does not answer ({type(error).__name__}); the same file can be sent again"
             raise click.ClickException(message) from error
 
 
-def _body(answer: httpx.Response) -> Any:
+def _body(answer: httpx2.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
@@ -100,7 +100,7 @@ def _show(body: dict[str, Any]) -> None:
     _show_rows([{**row, **problem} for row, problem in refused[:MAX_ROWS_SHOWN]], body["counts"]["refused"])
 
 
-def _show_problem(answer: httpx.Response, body: dict[str, Any]) -> None:
+def _show_problem(answer: httpx2.Response, body: dict[str, Any]) -> None:
     print(f"{answer.status_code}: {body.get('title', '')}; nothing was imported")
     if rows := body.get("rows"):
         _show_rows(rows[:MAX_ROWS_SHOWN], body.get("refused", len(rows)))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.development.authorization_server import sign_in
 from service.development.people import PEOPLE
@@ -48,7 +48,7 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
     adam = PEOPLE["adam"]
     answer = await sign_in.authorization_code_token(issuer, adam.login, adam.password, "timesheets-cli")
     headers = {"Authorization": f"Bearer {answer.access_token}"}
-    async with httpx.AsyncClient(base_url=api, headers=headers, timeout=20, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=api, headers=headers, timeout=20, trust_env=False) as http:
         if known["people"]:
             for login, person in known["people"].items():
                 await _create(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
@@ -69,7 +69,7 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
     file.write_text(json.dumps({"issuer": issuer, "people": people, "teams": teams}, indent=2), encoding="utf-8")
 
 
-async def _person(http: httpx.AsyncClient, issuer: str, login: str) -> str:
+async def _person(http: httpx2.AsyncClient, issuer: str, login: str) -> str:
     """The id of a demo person, created if needed. A 409 names the person to whom these tokens are linked already."""
     person = PEOPLE[login]
     created = await _create(http, "/v1/people", {"display_name": person.name, "links": _links(issuer, login)})
@@ -80,13 +80,13 @@ def _links(issuer: str, login: str) -> list[dict[str, str]]:
     return [{"issuer": issuer, "subject": PEOPLE[login].subject}]
 
 
-async def _known_teams(http: httpx.AsyncClient) -> dict[str, str]:
+async def _known_teams(http: httpx2.AsyncClient) -> dict[str, str]:
     answer = await http.get("/v1/teams", params={"limit": "200"})
     answer.raise_for_status()
     return {item["name"]: item["id"] for item in answer.json()["items"]}
 
 
-async def _create(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> dict[str, str]:
+async def _create(http: httpx2.AsyncClient, path: str, body: dict[str, object]) -> dict[str, str]:
     """The created item, or the problem if it exists already. Raises Misconfigured for any other answer."""
     answer = await http.post(path, json=body)
     if answer.status_code not in {201, 409}:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import httpx
+import httpx2
 
 from events.stream import stream_name
 from service.commands.database import migrate_database
@@ -182,14 +182,14 @@ async def wait_ready(
 ) -> None:
     """Wait until the API that we started can decide and record. Raises Misconfigured if a child ends, or when the time
     is up."""
-    async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+    async with httpx2.AsyncClient(timeout=2, trust_env=False) as http:
         for _ in range(int(READY_SECONDS / 0.1)):
             if stop.is_set():
                 return
             _check_running(children, state)
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):
                 answer = await http.get(f"{management}/health/ready")
-                if answer.status_code == httpx.codes.OK and answer.json()["instance"] == instance:
+                if answer.status_code == httpx2.codes.OK and answer.json()["instance"] == instance:
                     return
             await asyncio.sleep(0.1)
     raise Misconfigured(f"The API is not ready after {READY_SECONDS:.0f} s; see {state / 'logs' / 'service.log'}")

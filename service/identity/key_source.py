@@ -17,7 +17,7 @@ from service.identity.strict_json import read_object
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
+    import httpx2
 
     from service.identity.issuer import Issuer
 
@@ -59,7 +59,7 @@ class HttpKeySource:
         self,
         issuer: Issuer,
         *,
-        connect: Callable[[], httpx.AsyncClient] | None = None,
+        connect: Callable[[], httpx2.AsyncClient] | None = None,
         timeout: float = 3.0,
         max_bytes: int = MAX_BYTES,
     ) -> None:

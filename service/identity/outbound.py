@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from service.identity.issuer import is_loopback
 
@@ -42,14 +42,14 @@ class Outbound:
     def __init__(
         self,
         *,
-        connect: Callable[[], httpx.AsyncClient] | None = None,
+        connect: Callable[[], httpx2.AsyncClient] | None = None,
         timeout: float = 3.0,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._connect = connect
         self._timeout = timeout
         self._max_bytes = max_bytes
-        self._client: httpx.AsyncClient | None = None
+        self._client: httpx2.AsyncClient | None = None
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
@@ -58,9 +58,9 @@ class Outbound:
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(method, url, {**headers, "Accept-Encoding": "identity"}, form)
-        except (TimeoutError, httpx.TimeoutException) as error:
+        except (TimeoutError, httpx2.TimeoutException) as error:
             raise NoAnswer("timeout") from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise NoAnswer("unreachable") from error
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class Outbound:
         async with self._http(url).stream(method, url, headers=headers, data=data, follow_redirects=False) as answer:
             if answer.is_redirect:
                 raise NoAnswer("redirected")
-            if answer.status_code != httpx.codes.OK:
+            if answer.status_code != httpx2.codes.OK:
                 raise NoAnswer(f"status-{answer.status_code}")
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise NoAnswer("compressed")
@@ -87,11 +87,11 @@ class Outbound:
                     raise NoAnswer("too-large")
             return OutboundAnswer(bytes(body), {name.lower(): value for name, value in answer.headers.items()})
 
-    def _http(self, url: str) -> httpx.AsyncClient:
+    def _http(self, url: str) -> httpx2.AsyncClient:
         if self._client is None:
             # The environment's proxies are not used for loopback.
             outside = not is_loopback(urlsplit(url).hostname or "")
             self._client = (
-                self._connect() if self._connect else httpx.AsyncClient(trust_env=outside, timeout=self._timeout)
+                self._connect() if self._connect else httpx2.AsyncClient(trust_env=outside, timeout=self._timeout)
             )
         return self._client

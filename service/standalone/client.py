@@ -1,6 +1,6 @@
 """A typed client of the Timewarden API: `async with Timewarden(url, token) as api: await api.me()`.
 
-Copy this module and its neighbours `client_*` into any project; they need httpx and msgspec only. Owns HTTP
+Copy this module and its neighbours `client_*` into any project; they need httpx2 and msgspec only. Owns HTTP
 connections. The client is async only; a script uses `asyncio.run`.
 """
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote_plus
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,9 +44,9 @@ class OAuthTokens:
         self,
         endpoint: str,
         form: dict[str, str],
-        auth: httpx.Auth | None,
+        auth: httpx2.Auth | None,
         keep: Callable[[str], None] | None = None,
-        http: httpx.AsyncClient | None = None,
+        http: httpx2.AsyncClient | None = None,
     ) -> None:
         self._endpoint, self._form, self._auth, self._keep = require_secure(endpoint), form, auth, keep
         self._http = http
@@ -54,7 +54,7 @@ class OAuthTokens:
         self._lock = asyncio.Lock()
 
     async def __call__(self, refused: str | None = None) -> str:
-        """A valid token. Raises TokenRefused; httpx.HTTPError when the server does not answer."""
+        """A valid token. Raises TokenRefused; httpx2.HTTPError when the server does not answer."""
         async with self._lock:
             if not self._token or self._token == refused or time.monotonic() >= self._until:
                 await self._renew()
@@ -65,7 +65,7 @@ class OAuthTokens:
         if self._http is not None:
             answer = await self._ask(self._http)
         else:
-            async with httpx.AsyncClient(timeout=10, follow_redirects=False) as http:
+            async with httpx2.AsyncClient(timeout=10, follow_redirects=False) as http:
                 answer = await self._ask(http)
         given = _document(answer)
         token = given.get("access_token")
@@ -81,9 +81,9 @@ class OAuthTokens:
             if self._keep is not None:
                 self._keep(new)
 
-    async def _ask(self, http: httpx.AsyncClient) -> httpx.Response:
+    async def _ask(self, http: httpx2.AsyncClient) -> httpx2.Response:
         headers = {"Accept": "application/json"}
-        return await http.post(self._endpoint, data=self._form, headers=headers, auth=self._auth or httpx.Auth())
+        return await http.post(self._endpoint, data=self._form, headers=headers, auth=self._auth or httpx2.Auth())
 
 
 def client_credentials(
@@ -93,7 +93,7 @@ def client_credentials(
     scopes: Iterable[str] = (),
     *,
     audience: str | None = None,
-    http: httpx.AsyncClient | None = None,
+    http: httpx2.AsyncClient | None = None,
 ) -> OAuthTokens:
     """Tokens of a machine (RFC 6749 section 4.4). No scopes means all that it may have; Auth0 needs the `audience`."""
     form = {"grant_type": "client_credentials"} | _without_none(scope=" ".join(scopes), audience=audience)
@@ -107,7 +107,7 @@ def refreshing(
     *,
     secret: str | None = None,
     keep: Callable[[str], None] | None = None,
-    http: httpx.AsyncClient | None = None,
+    http: httpx2.AsyncClient | None = None,
 ) -> OAuthTokens:
     """Tokens of a person, by the refresh token that the app got at sign-in (RFC 6749 section 6)."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -118,13 +118,13 @@ def refreshing(
 
 def require_secure(url: str) -> str:
     """Return the URL if secrets may be sent there: https, or this machine. Raises ValueError."""
-    parsed = httpx.URL(url)
+    parsed = httpx2.URL(url)
     if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK):
         raise ValueError(f"tokens are sent over https only, not to {parsed.scheme}://{parsed.host}")
     return url
 
 
-def _document(answer: httpx.Response) -> dict[str, Any]:
+def _document(answer: httpx2.Response) -> dict[str, Any]:
     """The JSON object in a response; empty without one."""
     try:
         found = answer.json()
@@ -142,9 +142,9 @@ def _lifetime(value: object) -> float | None:
     return float(value) if 0 < value < MAX_LIFETIME_SECONDS else None
 
 
-def _basic(client: str, secret: str) -> httpx.BasicAuth:
+def _basic(client: str, secret: str) -> httpx2.BasicAuth:
     # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
-    return httpx.BasicAuth(quote_plus(client), quote_plus(secret))
+    return httpx2.BasicAuth(quote_plus(client), quote_plus(secret))
 
 
 def _without_none(**values: str | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ import uuid
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
+import httpx2
 import msgspec
 
 from .client_problems import KINDS, Problem
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+BUSY = (httpx2.codes.TOO_MANY_REQUESTS, httpx2.codes.SERVICE_UNAVAILABLE)
 # A proxy got no answer in time: the request may have arrived.
-UNKNOWN = (httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT)
+UNKNOWN = (httpx2.codes.BAD_GATEWAY, httpx2.codes.GATEWAY_TIMEOUT)
 # The first attempt, whose connection broke, may still be running.
 IN_PROGRESS = "idempotency-key-in-use"
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # An upload without a key may be repeated, as its rows are recognised, but not while the first may still be running.
-BROKEN = (*NOT_SENT, httpx.NetworkError, httpx.RemoteProtocolError)
+BROKEN = (*NOT_SENT, httpx2.NetworkError, httpx2.RemoteProtocolError)
 WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/audit"), "/v1/uploads"
 # Seconds. The response to a large file comes after its last row is decided.
-TIMEOUT, UPLOAD_TIMEOUT = httpx.Timeout(10), httpx.Timeout(10, write=120, read=600)
+TIMEOUT, UPLOAD_TIMEOUT = httpx2.Timeout(10), httpx2.Timeout(10, write=120, read=600)
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200
@@ -52,7 +52,7 @@ class Transport:
     """The API at `url`. `token` is an access token, or a source of tokens: `client_credentials`, `refreshing`, or your
     own function (see Tokens). `on_answer` is called with every response, also those that are retried.
 
-    Every method raises a Problem for an error response, and httpx.TransportError without a response. Before that it
+    Every method raises a Problem for an error response, and httpx2.TransportError without a response. Before that it
     retries: after 429, 502, 503, 504 and broken connections, up to `attempts` times, as soon as Retry-After allows;
     once with another token after a token was refused. A change is repeated with the same Idempotency-Key. Changes of
     the policy have none and are not repeated if they may have arrived. Uploads have a longer timeout; one without a key
@@ -64,9 +64,9 @@ class Transport:
         url: str,
         token: str | Tokens,
         *,
-        http: httpx.AsyncClient | None = None,
+        http: httpx2.AsyncClient | None = None,
         attempts: int = 4,
-        on_answer: Callable[[httpx.Response], None] | None = None,
+        on_answer: Callable[[httpx2.Response], None] | None = None,
     ) -> None:
         self._url, self._token, self._attempts, self._on_answer = (
             require_secure(url).rstrip("/"),
@@ -74,7 +74,7 @@ class Transport:
             attempts,
             on_answer,
         )
-        self._http, self._borrowed = http or httpx.AsyncClient(timeout=TIMEOUT), http is not None
+        self._http, self._borrowed = http or httpx2.AsyncClient(timeout=TIMEOUT), http is not None
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,7 +124,7 @@ class Transport:
         query: Mapping[str, Any] | None = None,
         version: int | None = None,
         key: str | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Like `call`, but returns the raw response. `file` is a media type and an encoded body."""
         kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
         asked = {name: _format(value) for name, value in (query or {}).items() if value is not None}
@@ -140,7 +140,7 @@ class Transport:
             content=content,
             params=asked or None,
             headers=headers,
-            timeout=UPLOAD_TIMEOUT if upload else httpx.USE_CLIENT_DEFAULT,
+            timeout=UPLOAD_TIMEOUT if upload else httpx2.USE_CLIENT_DEFAULT,
         )
         attempt, refused, repeatable = 1, None, keyed or method == "GET"
         passing = BROKEN if upload else NOT_SENT
@@ -151,7 +151,7 @@ class Transport:
             try:
                 # No redirects: the token is for this API only.
                 answer = await self._http.send(request, follow_redirects=False)
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 # A request without a key that may have arrived must not be repeated.
                 if attempt >= self._attempts or not (repeatable or isinstance(error, passing)):
                     raise
@@ -175,7 +175,7 @@ class Transport:
         return self._token if isinstance(self._token, str) else await self._token(refused)
 
 
-def decode(shape: type[A], answer: httpx.Response) -> A:
+def decode(shape: type[A], answer: httpx2.Response) -> A:
     """Decode a response as a shape, with its receipt. Raises msgspec.ValidationError if it does not fit."""
     found = msgspec.json.decode(answer.content, type=shape)
     found.receipt = receipt_of(answer)
@@ -184,13 +184,13 @@ def decode(shape: type[A], answer: httpx.Response) -> A:
     return found
 
 
-def receipt_of(answer: httpx.Response) -> Receipt:
+def receipt_of(answer: httpx2.Response) -> Receipt:
     """The receipt of a response."""
     names = ("Decision-Id", "Decision-Leaf", "X-Request-Id")
     return Receipt(answer.status_code, *(answer.headers.get(name) for name in names))
 
 
-def problem_of(answer: httpx.Response) -> Problem:
+def problem_of(answer: httpx2.Response) -> Problem:
     """The typed error of an error response, from Timewarden or a proxy."""
     try:
         members = answer.json()
@@ -201,13 +201,13 @@ def problem_of(answer: httpx.Response) -> Problem:
     return kind(receipt_of(answer), members if isinstance(members, dict) else {}, challenge)
 
 
-def _version(answer: httpx.Response) -> int | None:
+def _version(answer: httpx2.Response) -> int | None:
     """The version in the ETag, which a compressing proxy may have made weak; None without one."""
     tag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
     return int(tag) if tag.isascii() and tag.isdigit() else None
 
 
-def _retry_after(answer: httpx.Response) -> float:
+def _retry_after(answer: httpx2.Response) -> float:
     """Retry-After in seconds; 0 for a date, which Timewarden never sends."""
     value = answer.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else 0.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import httpx
+import httpx2
 
 from service.development.processes import spawn
 from tests.acceptance.running_service import ROOT, SERVE, RunningService
@@ -39,7 +39,7 @@ class ApiReplica:
 @asynccontextmanager
 async def api_replicas(
     service: RunningService, folder: Path, count: int, **settings: str
-) -> AsyncIterator[list[httpx.AsyncClient]]:
+) -> AsyncIterator[list[httpx2.AsyncClient]]:
     """Clients of the running API and of `count` more processes, with the settings of the first but for these."""
     made = [_start(service, folder / f"replica-{number}.log", settings) for number in range(count)]
     try:
@@ -89,14 +89,14 @@ def _start(service: RunningService, log: Path, settings: dict[str, str]) -> ApiR
 def _wait(replica: ApiReplica) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and replica.process.poll() is None:
-        with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.get(f"{replica.management}/health/ready", timeout=2, trust_env=False)
-            if answer.status_code == httpx.codes.OK:
+        with contextlib.suppress(httpx2.HTTPError):
+            answer = httpx2.get(f"{replica.management}/health/ready", timeout=2, trust_env=False)
+            if answer.status_code == httpx2.codes.OK:
                 assert answer.json()["instance"] == replica.instance
                 return
         time.sleep(0.1)
     raise AssertionError("a replica did not become ready")
 
 
-def _client(address: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS, trust_env=False)
+def _client(address: str) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS, trust_env=False)

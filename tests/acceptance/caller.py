@@ -14,7 +14,7 @@ from service.standalone.client import Timewarden
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import httpx
+    import httpx2
 
     from service.commands.running import Running
 
@@ -31,7 +31,7 @@ def fresh_week() -> date:
 class Caller:
     """A caller with a token (None: without one). Every method returns the response."""
 
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     token: str | None = field(default=None, repr=False)
 
     @property
@@ -49,7 +49,7 @@ class Caller:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         given = dict(headers or {})
         if self.token is not None:
             given.setdefault("Authorization", f"Bearer {self.token}")
@@ -61,19 +61,19 @@ class Caller:
         written = [(name.encode(), value.encode()) for name, value in given.items()]
         return await self.http.request(method, path, content=content, json=body, params=params or None, headers=written)
 
-    async def get(self, path: str, **params: str | int) -> httpx.Response:
+    async def get(self, path: str, **params: str | int) -> httpx2.Response:
         return await self.send("GET", path, params=params)
 
-    async def post(self, path: str, body: object = None, *, if_match: str | None = None) -> httpx.Response:
+    async def post(self, path: str, body: object = None, *, if_match: str | None = None) -> httpx2.Response:
         return await self.send("POST", path, body=body, if_match=if_match)
 
-    async def put(self, path: str, body: object, *, if_match: str | None = None) -> httpx.Response:
+    async def put(self, path: str, body: object, *, if_match: str | None = None) -> httpx2.Response:
         return await self.send("PUT", path, body=body, if_match=if_match)
 
-    async def delete(self, path: str, *, if_match: str | None = None) -> httpx.Response:
+    async def delete(self, path: str, *, if_match: str | None = None) -> httpx2.Response:
         return await self.send("DELETE", path, if_match=if_match)
 
-    async def decision(self, answer: httpx.Response) -> dict[str, Any]:
+    async def decision(self, answer: httpx2.Response) -> dict[str, Any]:
         """The recorded decision behind an answer, as this caller (an auditor) reads it."""
         found = await self.get(f"/v1/decisions/{answer.headers['Decision-Id']}")
         assert found.status_code == 200, found.text
@@ -89,7 +89,7 @@ class Caller:
 class Callers:
     """Signs people in at the running authorization server, each with the same scopes only once."""
 
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     addresses: Running
     tokens: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
 
@@ -118,7 +118,7 @@ class Callers:
         return answer.access_token
 
 
-def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+def problem(answer: httpx2.Response, status: int, slug: str) -> dict[str, Any]:
     """The problem document of an answer, which must be of this status and kind, and as RFC 9457 wants it."""
     assert answer.status_code == status, f"{answer.status_code}: {answer.text}"
     assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json"
@@ -132,12 +132,12 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     return document
 
 
-def fields(answer: httpx.Response) -> list[str]:
+def fields(answer: httpx2.Response) -> list[str]:
     """The names of the fields that were found wrong."""
     return [item["field"] for item in problem(answer, 422, "invalid-field")["fields"]]
 
 
-async def draft(owner: Caller, *, minutes: int = 480) -> httpx.Response:
+async def draft(owner: Caller, *, minutes: int = 480) -> httpx2.Response:
     """A fresh week of a person with one entry; the answer holds the sheet and its ETag."""
     week = fresh_week()
     made = await owner.post(SHEETS, {"period_start": week.isoformat()})
@@ -149,7 +149,7 @@ async def draft(owner: Caller, *, minutes: int = 480) -> httpx.Response:
     return filled
 
 
-async def submit_week(owner: Caller) -> httpx.Response:
+async def submit_week(owner: Caller) -> httpx2.Response:
     """As `draft`, and handed in."""
     filled = await draft(owner)
     handed = await owner.post(f"{SHEETS}/{filled.json()['id']}/submit", if_match=filled.headers["ETag"])

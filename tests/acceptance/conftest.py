@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.caller import Callers
@@ -35,13 +35,13 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 
 
 @pytest.fixture(scope="session")
-async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.addresses.api, timeout=PATIENCE_SECONDS, trust_env=False) as client:
+async def http(service: RunningService) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=service.addresses.api, timeout=PATIENCE_SECONDS, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-async def callers(service: RunningService, http: httpx.AsyncClient) -> Callers:
+async def callers(service: RunningService, http: httpx2.AsyncClient) -> Callers:
     """Real tokens: `await callers("ana")`."""
     return Callers(http, service.addresses)
 

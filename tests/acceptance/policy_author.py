@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from service.policy.policy_file import PolicyText
     from tests.acceptance.caller import Caller
@@ -42,6 +42,6 @@ async def active(author: Caller) -> int:
     return int((await author.get("/v1/me")).json()["policy_version"])
 
 
-async def activate(author: Caller, number: int, expected: int) -> httpx.Response:
+async def activate(author: Caller, number: int, expected: int) -> httpx2.Response:
     """Ask that a version decides from now on."""
     return await author.post(f"{VERSIONS}/{number}/activate", {"expected_active": expected})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 
 from service.commands.running import FILE, Running
 from service.development.local_servers import free_port
@@ -166,18 +166,18 @@ class RunningService:
         """Wait until the API can decide and record."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.HTTPError):
-                answer = httpx.get(f"{self.addresses.management}/health/ready", timeout=2, trust_env=False)
-                if answer.status_code == httpx.codes.OK:
+            with contextlib.suppress(httpx2.HTTPError):
+                answer = httpx2.get(f"{self.addresses.management}/health/ready", timeout=2, trust_env=False)
+                if answer.status_code == httpx2.codes.OK:
                     return
             time.sleep(0.05)
         raise AssertionError("the API did not become ready")
 
 
-def fresh_connections(service: RunningService, *, timeout: float = 20) -> httpx.AsyncClient:
+def fresh_connections(service: RunningService, *, timeout: float = 20) -> httpx2.AsyncClient:
     """A client with a new connection for each request: one to a worker that was killed must not spoil the next."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=service.addresses.api, timeout=timeout, trust_env=False, limits=limits)
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    return httpx2.AsyncClient(base_url=service.addresses.api, timeout=timeout, trust_env=False, limits=limits)
 
 
 def processes() -> Iterator[Process]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from click.testing import CliRunner
 
@@ -147,7 +147,7 @@ async def test_waiting_for_a_record_to_be_sealed_is_bounded(
     callers: Callers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = {"type": "urn:timewarden:problem:not-sealed", "detail": "Not sealed yet"}
-    monkeypatch.setattr(ApiClient, "response", lambda *_: httpx.Response(503, json=problem))
+    monkeypatch.setattr(ApiClient, "response", lambda *_: httpx2.Response(503, json=problem))
     record = "018f0000-0000-7000-8000-00000000000a"
     result = await command(callers, "audrey", "audit", "proof", record, "--directory", str(tmp_path), "--wait", "1")
     assert result.exit_code == 2

@@ -12,7 +12,7 @@ from tests.acceptance.caller import SHEETS, draft, fields, fresh_week, problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Caller, Callers
 
@@ -25,20 +25,20 @@ NOT_MINUTES += ["1e400", "true", "null", "[60]", "{}"]
 NO_JSON = ["NaN", "Infinity", "-Infinity", "0x3c", "+60", "060", "1_000", "60.", ".5"]
 
 
-async def enter(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.Response:
+async def enter(caller: Caller, sheet: httpx2.Response, minutes: str) -> httpx2.Response:
     day = sheet.json()["period_start"]
     content = f'{{"day":"{day}","project":"ATLAS","minutes":{minutes}}}'.encode()
     path = f"{SHEETS}/{sheet.json()['id']}/entries"
     return await caller.send("POST", path, content=content, if_match=sheet.headers["ETag"])
 
 
-async def patch(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.Response:
+async def patch(caller: Caller, sheet: httpx2.Response, minutes: str) -> httpx2.Response:
     path = f"{SHEETS}/{sheet.json()['id']}/entries/{sheet.json()['entries'][0]['id']}"
     headers, content = {"Content-Type": MERGE_PATCH}, f'{{"minutes":{minutes}}}'.encode()
     return await caller.send("PATCH", path, content=content, headers=headers, if_match=sheet.headers["ETag"])
 
 
-async def assert_unchanged(caller: Caller, sheet: httpx.Response) -> bool:
+async def assert_unchanged(caller: Caller, sheet: httpx2.Response) -> bool:
     return bool((await caller.get(f"{SHEETS}/{sheet.json()['id']}")).json() == sheet.json())
 
 

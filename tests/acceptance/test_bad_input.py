@@ -13,7 +13,7 @@ from tests.acceptance.caller import SHEETS, fields, fresh_week, problem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Caller, Callers
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("nothing_unexpected")
 
 async def raw(
     caller: Caller, content: bytes, path: str = SHEETS, method: str = "POST", **headers: str
-) -> httpx.Response:
+) -> httpx2.Response:
     return await caller.send(method, path, content=content, headers=headers, if_match='"1"')
 
 

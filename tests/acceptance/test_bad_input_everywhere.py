@@ -19,7 +19,7 @@ from tests.acceptance.forbidden_input import DOCUMENT, forbids, places, resolve,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Caller, Callers
 
@@ -105,15 +105,15 @@ async def somebody(callers: Callers, operation: Mapping[str, Any]) -> Caller:
     return await callers(WHO[scopes[0]] if scopes else "ana")
 
 
-async def send(caller: Caller, method: str, path: str, kind: str, content: bytes) -> httpx.Response:
+async def send(caller: Caller, method: str, path: str, kind: str, content: bytes) -> httpx2.Response:
     return await caller.send(method, fill_path(path), content=content, headers={"Content-Type": kind}, if_match='"1"')
 
 
-def assert_named(answer: httpx.Response) -> list[str]:
+def assert_named(answer: httpx2.Response) -> list[str]:
     return [field["field"] for field in problem(answer, 422, "invalid-field")["fields"]]
 
 
-def is_explained(answer: httpx.Response) -> None:
+def is_explained(answer: httpx2.Response) -> None:
     """Taken, or refused with a problem document; never our fault."""
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:

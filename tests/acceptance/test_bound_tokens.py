@@ -18,7 +18,7 @@ from tests.acceptance.caller import SHEETS, fresh_week, problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
@@ -30,7 +30,7 @@ NOTHING: Mapping[str, str] = {}
 class BoundCaller:
     """A client that holds a key and a token for it, and makes a proof for each request."""
 
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     key: ProofKey
     token: str
 
@@ -43,7 +43,7 @@ class BoundCaller:
         proof: str | None = None,
         scheme: str = "DPoP",
         headers: Mapping[str, str] = NOTHING,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         given = {"Authorization": f"{scheme} {self.token}", "DPoP": proof or self.proof(method, path), **headers}
         return await self.http.request(method, path, json=body, headers=given)
 
@@ -52,7 +52,7 @@ class BoundCaller:
 
 
 @pytest.fixture
-async def carl(service: RunningService, http: httpx.AsyncClient) -> BoundCaller:
+async def carl(service: RunningService, http: httpx2.AsyncClient) -> BoundCaller:
     """Carl in an app that binds its tokens."""
     key = ProofKey()
     answer = await sign_in.authorization_code_token(
@@ -76,7 +76,7 @@ async def test_a_person_writes_and_reads_hours_with_a_bound_token(carl: BoundCal
     assert len(gone.headers["DPoP-Nonce"]) == 32
 
 
-async def test_a_machine_uses_a_bound_token(service: RunningService, http: httpx.AsyncClient) -> None:
+async def test_a_machine_uses_a_bound_token(service: RunningService, http: httpx2.AsyncClient) -> None:
     key, secret = ProofKey(), CLIENTS["payroll-import"].secret
     assert secret is not None
     answer = await sign_in.client_credentials_token(service.addresses.issuer, "payroll-import", secret, dpop=key)

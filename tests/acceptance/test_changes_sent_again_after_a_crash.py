@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
@@ -24,7 +24,7 @@ async def ana(hurt: RunningService) -> AsyncIterator[Caller]:
         yield await Callers(http, hurt.addresses)("ana")
 
 
-async def open_week(ana: Caller, week: str, key: str) -> httpx.Response:
+async def open_week(ana: Caller, week: str, key: str) -> httpx2.Response:
     return await ana.send("POST", SHEETS, body={"period_start": week}, headers={"Idempotency-Key": f'"{key}"'})
 
 
@@ -74,7 +74,7 @@ async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningSer
     async def attempt(week: str, key: str) -> None:
         try:
             answer = await open_week(ana, week, key)
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return
         if answer.status_code == 201:
             heard[week] = answer.json()["id"]

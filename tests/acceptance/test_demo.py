@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 from service.development.demo.cast import DemoFailed
@@ -56,7 +56,7 @@ def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def active_version(service: RunningService) -> int:
     """The policy version that decides now."""
-    return int(httpx.get(f"{service.addresses.api}/health/ready", trust_env=False).json()["policy_version"])
+    return int(httpx2.get(f"{service.addresses.api}/health/ready", trust_env=False).json()["policy_version"])
 
 
 def requests(transcript: Transcript) -> list[str]:
@@ -95,7 +95,7 @@ async def test_the_demo_fails_at_the_step_that_another_caller_spoils(service: Ru
         path = submit.removeprefix("POST ").replace("/submit", "/reject")
         headers = {"Authorization": f"Bearer {mia.token}", "If-Match": '"4"'}
         body = {"reason": "A word with you first"}
-        answer = httpx.post(service.addresses.api + path, headers=headers, json=body, trust_env=False)
+        answer = httpx2.post(service.addresses.api + path, headers=headers, json=body, trust_env=False)
         assert answer.status_code == 200, answer.text
 
     transcript = Disturbed("Mia leads Ana's team", reject)

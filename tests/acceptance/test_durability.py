@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 from service.development.processes import wait_until
@@ -49,7 +49,7 @@ class Told:
     broken: int = 0
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hear(self, answer: httpx.Response) -> httpx.Response:
+    def hear(self, answer: httpx2.Response) -> httpx2.Response:
         self.statuses[answer.status_code] += 1
         if self.statuses[200] > ENOUGH:
             self.enough.set()
@@ -78,7 +78,7 @@ async def weeks_of_work(owner: Caller, lead: Caller, told: Told, until: asyncio.
     while not until.is_set():
         try:
             await _one_week(owner, lead, told)
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             told.broken += 1
             await asyncio.sleep(0.02)
 

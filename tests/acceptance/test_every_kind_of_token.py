@@ -18,7 +18,7 @@ from service.development.people import PEOPLE
 from tests.token_forge import FAULTS, claims, forge
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from tests.acceptance.running_service import RunningService
 
@@ -31,14 +31,14 @@ async def ana(service: RunningService, **asked: Any) -> sign_in.TokenAnswer:
     return await sign_in.authorization_code_token(issuer, "ana", PEOPLE["ana"].password, CLIENT, **asked)
 
 
-async def me(http: httpx.AsyncClient, token: str, key: ProofKey | None = None) -> httpx.Response:
+async def me(http: httpx2.AsyncClient, token: str, key: ProofKey | None = None) -> httpx2.Response:
     if key is None:
         return await http.get(ME, headers={"Authorization": f"Bearer {token}"})
     proof = key.proof("GET", str(http.base_url.join(ME)), token)
     return await http.get(ME, headers={"Authorization": f"DPoP {token}", "DPoP": proof})
 
 
-async def test_a_person_is_the_same_with_every_kind_of_token(service: RunningService, http: httpx.AsyncClient) -> None:
+async def test_a_person_is_the_same_with_every_kind_of_token(service: RunningService, http: httpx2.AsyncClient) -> None:
     key = ProofKey()
     plain = await ana(service)
     issuer = service.addresses.issuer
@@ -55,7 +55,9 @@ async def test_a_person_is_the_same_with_every_kind_of_token(service: RunningSer
     assert len({answer.json()["person"] for answer in answers}) == 1
 
 
-async def test_a_machine_is_the_same_with_every_kind_of_token(service: RunningService, http: httpx.AsyncClient) -> None:
+async def test_a_machine_is_the_same_with_every_kind_of_token(
+    service: RunningService, http: httpx2.AsyncClient
+) -> None:
     issuer, machine, key = service.addresses.issuer, ("payroll-import", "payroll-import-demo"), ProofKey()
     answers = [
         await me(http, (await sign_in.client_credentials_token(issuer, *machine)).access_token),
@@ -67,7 +69,7 @@ async def test_a_machine_is_the_same_with_every_kind_of_token(service: RunningSe
 
 @pytest.mark.parametrize("opaque", [False, True])
 async def test_a_stolen_token_is_of_no_use_without_its_key(
-    service: RunningService, http: httpx.AsyncClient, *, opaque: bool
+    service: RunningService, http: httpx2.AsyncClient, *, opaque: bool
 ) -> None:
     token = (await ana(service, dpop=ProofKey(), opaque=opaque)).access_token
     for key in (None, ProofKey()):
@@ -77,7 +79,7 @@ async def test_a_stolen_token_is_of_no_use_without_its_key(
 
 
 async def test_an_opaque_token_that_its_issuer_revoked_is_refused(
-    service: RunningService, http: httpx.AsyncClient
+    service: RunningService, http: httpx2.AsyncClient
 ) -> None:
     token = (await ana(service, opaque=True)).access_token
     await sign_in.revoke(service.addresses.issuer, CLIENT, token)
@@ -86,7 +88,7 @@ async def test_an_opaque_token_that_its_issuer_revoked_is_refused(
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_forged_token_is_refused_and_the_answer_does_not_repeat_it(
-    service: RunningService, http: httpx.AsyncClient, fault: str
+    service: RunningService, http: httpx2.AsyncClient, fault: str
 ) -> None:
     key = load_or_create(service.state / "authorization-server").signing_key("RS256")
     assert isinstance(key, RSAKey)

@@ -15,7 +15,7 @@ from tests.openapi_document import app, document
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Caller, Callers
 
@@ -73,7 +73,7 @@ BODIES: dict[str, object] = {
 QUERY: dict[str, str] = {"by": "person", "since": MONDAY, "until": MONDAY, "from": "1"}
 
 
-async def send(caller: Caller, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
+async def send(caller: Caller, method: str, path: str, operation: dict[str, Any]) -> httpx2.Response:
     """The operation with well-formed ids, body and If-Match."""
     concrete = path.replace("{number}", "1").replace("{role}", "auditor").replace("{index}", "000.p/1")
     concrete = re.sub(r"\{[a-z_]+\}", lambda _: str(uuid7()), concrete)

@@ -9,7 +9,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import pytest
 
 from tests.soak.estate import estate
@@ -93,13 +93,13 @@ async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -
     recorded, headers = traffic.answers, {"Authorization": f"Bearer {traffic.estate.token}"}
     path, entry = traffic.sheets[0]
     await traffic.outgrow()
-    async with httpx.AsyncClient(
+    async with httpx2.AsyncClient(
         base_url=traffic.estate.api, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False
     ) as http:
         before = (await http.get(path)).json()
         body = {"day": before["period_start"], "project": "ATLAS", "minutes": before["minutes"] % 1000 + 1}
         async with traffic.estate.full_disk():
-            answers: list[httpx.Response] = []
+            answers: list[httpx2.Response] = []
             # Postgres first uses up the space that it allocated before; until then requests succeed.
             while [answer.status_code for answer in answers[-5:]] != [503] * 5 and len(answers) < 3000:
                 answers.append(recorded.hear(await http.get(path)))
@@ -114,5 +114,5 @@ async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -
         after = (await http.get(path)).json()
         assert after["version"] == before["version"] + sum(item.status_code == 200 for item in changes)
         again = await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"})
-        assert again.status_code == httpx.codes.OK
+        assert again.status_code == httpx2.codes.OK
     await verdict(traffic)

@@ -11,13 +11,13 @@ from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_hold
 from tests.integration.tlog_client import read_note
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Caller, Callers
     from tests.acceptance.running_service import RunningService
 
 
-async def when_sealed(caller: Caller, path: str) -> httpx.Response:
+async def when_sealed(caller: Caller, path: str) -> httpx2.Response:
     """The response once a signed checkpoint covers the request."""
     for _ in range(100):
         answer = await caller.get(path)

@@ -21,7 +21,7 @@ from tests.until import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Caller, Callers
     from tests.acceptance.running_service import RunningService
@@ -47,7 +47,7 @@ async def team(adam: Caller, parent: str | None = None) -> dict[str, Any]:
     return await create(adam, "/v1/teams", {"name": word(), "parent": parent})
 
 
-async def load(adam: Caller, text: str | bytes, kind: str = "text/csv", **params: str) -> httpx.Response:
+async def load(adam: Caller, text: str | bytes, kind: str = "text/csv", **params: str) -> httpx2.Response:
     raw = text if isinstance(text, bytes) else text.encode()
     headers = {"Content-Type": kind}
     return await adam.send("POST", "/v1/directory/import", content=raw, headers=headers, params=params)

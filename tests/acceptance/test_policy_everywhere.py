@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import httpx
+    import httpx2
 
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
@@ -30,7 +30,9 @@ ROUNDS = 6
 
 
 @pytest.fixture
-async def replicas(service: RunningService, tmp_path: Path, callers: Callers) -> AsyncIterator[list[httpx.AsyncClient]]:
+async def replicas(
+    service: RunningService, tmp_path: Path, callers: Callers
+) -> AsyncIterator[list[httpx2.AsyncClient]]:
     """Three API processes, one of them with the smallest pools; the version before decides again afterwards."""
     paula = await callers("paula")
     before = await active(paula)
@@ -47,10 +49,10 @@ class Asked:
 
     sent: float
     replica: int
-    answer: httpx.Response
+    answer: httpx2.Response
 
 
-async def asking(token: str, clients: list[httpx.AsyncClient], until: asyncio.Event) -> list[Asked]:
+async def asking(token: str, clients: list[httpx2.AsyncClient], until: asyncio.Event) -> list[Asked]:
     """Reads, lists and changes without a pause, at each replica in turn."""
     asked: list[Asked] = []
     while not until.is_set():
@@ -63,14 +65,14 @@ async def asking(token: str, clients: list[httpx.AsyncClient], until: asyncio.Ev
     return asked
 
 
-async def at(callers: Callers, who: str, client: httpx.AsyncClient) -> Caller:
+async def at(callers: Callers, who: str, client: httpx2.AsyncClient) -> Caller:
     """A caller of this replica."""
     token = (await callers(who)).token
     return Caller(client, token)
 
 
 async def test_no_replica_decides_by_an_older_version_than_the_one_acknowledged(
-    service: RunningService, callers: Callers, replicas: list[httpx.AsyncClient]
+    service: RunningService, callers: Callers, replicas: list[httpx2.AsyncClient]
 ) -> None:
     paula = await callers("paula")
     numbers = [await propose(paula, add_note(read_shipped(), value)) for value in range(ROUNDS)]
@@ -135,7 +137,7 @@ async def no_change_committed_under_a_replaced_version(service: RunningService, 
 
 
 async def test_readiness_of_every_replica_tells_of_the_new_version_without_a_request(
-    callers: Callers, replicas: list[httpx.AsyncClient]
+    callers: Callers, replicas: list[httpx2.AsyncClient]
 ) -> None:
     paula = await callers("paula")
     current = await active(paula)

@@ -16,7 +16,7 @@ from tests.policy_forge import read_shipped
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from service.policy.policy_file import PolicyText
     from tests.acceptance.caller import Caller, Callers
@@ -229,7 +229,7 @@ class Asked:
     """A request, and when it was sent and answered."""
 
     sent: float
-    answer: httpx.Response
+    answer: httpx2.Response
 
 
 async def asking(caller: Caller, until: asyncio.Event) -> list[Asked]:

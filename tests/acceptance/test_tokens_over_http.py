@@ -22,7 +22,7 @@ from tests.acceptance.policy_author import activate, active, propose
 from tests.policy_forge import without_rule
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
     from joserfc.jwk import Key
 
     from tests.acceptance.caller import Caller, Callers
@@ -63,7 +63,7 @@ def mint(service: RunningService) -> Mint:
     return Mint(key, service.addresses.issuer, service.addresses.audience)
 
 
-def challenge(answer: httpx.Response) -> dict[str, str]:
+def challenge(answer: httpx2.Response) -> dict[str, str]:
     """The parameters of the Bearer challenge, which must be safe to quote."""
     value = answer.headers["WWW-Authenticate"]
     assert value.startswith("Bearer ")
@@ -215,7 +215,7 @@ async def test_a_stronger_sign_in_is_required_and_the_refusal_is_recorded(caller
     assert (await mia.post(path, if_match=sheet.headers["ETag"])).status_code == 200
 
 
-async def revoke(callers: Callers, **body: object) -> httpx.Response:
+async def revoke(callers: Callers, **body: object) -> httpx2.Response:
     return await (await callers("adam")).post("/v1/revocations", body)
 
 

@@ -10,7 +10,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
@@ -50,7 +50,7 @@ async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_ag
     ]
     file = "".join(json.dumps(row) + "\n" for row in rows).encode()
 
-    async def send() -> httpx.Response:
+    async def send() -> httpx2.Response:
         kind = {"Content-Type": "application/x-ndjson"}
         return await job.send("POST", f"{UPLOADS}?mode={mode}", content=file, headers=kind)
 
@@ -68,7 +68,7 @@ async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_ag
     else:
         await asyncio.sleep(0.3)
     await asyncio.to_thread(hurt.kill, SERVE)
-    with pytest.raises(httpx.HTTPError):
+    with pytest.raises(httpx2.HTTPError):
         await sending
     await asyncio.to_thread(hurt.end)
     await asyncio.to_thread(hurt.start)
@@ -77,7 +77,7 @@ async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_ag
     assert {sheet["minutes"] for sheet in left} <= {10 * ROWS_A_WEEK}
     assert len(left) == 0 if mode == "together" else 0 < len(left) < WEEKS
     again = await send()
-    assert again.status_code == httpx.codes.OK, again.text[:500]
+    assert again.status_code == httpx2.codes.OK, again.text[:500]
     counts = again.json()["counts"]
     assert counts["unchanged"] == ROWS_A_WEEK * len(left)
     assert counts["created"] == ROWS_A_WEEK * (WEEKS - len(left))

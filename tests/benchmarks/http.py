@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
+import httpx2
 from cryptography.hazmat.primitives import serialization
 
 from service.commands.policy import bootstrap_policy
@@ -162,12 +162,12 @@ async def with_a_project(owner_url: str) -> None:
 async def sheet(port: int, token: str, monday: date = date(2026, 11, 23)) -> str:
     """The path of a sheet with five entries, made through the service once it takes requests."""
     base = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
         for _ in range(300):
             try:
-                if (await http.get("/health/ready")).status_code == httpx.codes.OK:
+                if (await http.get("/health/ready")).status_code == httpx2.codes.OK:
                     break
-            except httpx.HTTPError:
+            except httpx2.HTTPError:
                 await asyncio.sleep(0.1)
         made = await http.post("/v1/timesheets", json={"period_start": str(monday)})
         assert made.status_code == 201, made.text

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.commands.policy import bootstrap_policy
 from tests.benchmarks.ground import ground
@@ -77,12 +77,12 @@ async def probe(management: str) -> AsyncIterator[list[float]]:
     slowest = [0.0]
 
     async def ask() -> None:
-        async with httpx.AsyncClient(base_url=management, timeout=5, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=management, timeout=5, trust_env=False) as http:
             while True:
                 started = time.perf_counter()
                 try:
-                    ready = (await http.get("/health/ready")).status_code == httpx.codes.OK
-                except httpx.HTTPError:
+                    ready = (await http.get("/health/ready")).status_code == httpx2.codes.OK
+                except httpx2.HTTPError:
                     ready = False
                 slowest[0] = max(slowest[0], (time.perf_counter() - started) * 1e3 if ready else float("inf"))
                 await asyncio.sleep(0.2)

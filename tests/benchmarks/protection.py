@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import asyncpg
-import httpx
+import httpx2
 
 from events.stream import open_redis, stream_name
 from service.commands.policy import bootstrap_policy
@@ -279,7 +279,7 @@ async def measure_lag(stores: Stores, port: int, token: str) -> None:
     stream = stream_name("timewarden:events", epoch)
     await asyncio.sleep(2)
     lags = []
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         headers = {"Authorization": f"Bearer {token}"}
         for week in range(LAG_SAMPLES):
             newest = await redis.xrevrange(stream, count=1)
@@ -287,7 +287,7 @@ async def measure_lag(stores: Stores, port: int, token: str) -> None:
             monday = str(FIRST_MONDAY + timedelta(weeks=week))
             made = await http.post("/v1/timesheets", json={"period_start": monday}, headers=headers)
             answered = time.perf_counter()
-            assert made.status_code == httpx.codes.CREATED, made.text
+            assert made.status_code == httpx2.codes.CREATED, made.text
             while not await redis.xread({stream: after}, block=1_000):
                 pass
             lags.append((time.perf_counter() - answered) * 1e3)

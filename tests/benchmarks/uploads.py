@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
+import httpx2
 
 from service.administration.checks import examination
 from service.administration.versions.bootstrap import bootstrap
@@ -88,7 +88,7 @@ def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pi
     mode = "together" if size <= 10_000 else "per-row"
     api = f"http://127.0.0.1:{port}"
     bearer = {"Authorization": f"Bearer {_token(issuer)}"}
-    with httpx.Client(base_url=api, headers=bearer, timeout=900, trust_env=False) as http:
+    with httpx2.Client(base_url=api, headers=bearer, timeout=900, trust_env=False) as http:
         # The memory that the process needs after its first answer is no part of the upload.
         http.post("/v1/uploads", content=_file(_rows(50, people), kind), headers={"Content-Type": KINDS[kind]})
         before = _resident(pid)
@@ -99,7 +99,7 @@ def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pi
                 answer = http.post(f"/v1/uploads?mode={mode}", content=file, headers={"Content-Type": KINDS[kind]})
                 took.append(time.perf_counter() - started)
             worked.append(_cpu_seconds(pid))
-            assert answer.status_code == httpx.codes.OK, answer.text[:500]
+            assert answer.status_code == httpx2.codes.OK, answer.text[:500]
             assert answer.json()["counts"][outcome] == size, answer.json()["counts"]
             waits, peak = [*waits, *seen["waits"]], max(peak, *seen["resident"])
     copy = asyncio.run(copy_rows(url, rows))
@@ -135,7 +135,7 @@ class _watched:  # noqa: N801 — a context manager
             time.sleep(0.02)
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._api, timeout=60, trust_env=False) as http:
+        with httpx2.Client(base_url=self._api, timeout=60, trust_env=False) as http:
             while not self._done:
                 started = time.perf_counter()
                 http.get("/health/live")
@@ -218,8 +218,8 @@ class serving:  # noqa: N801 — a context manager
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self._held.management}/health/ready", timeout=1, trust_env=False).is_success
-        except httpx.HTTPError:
+            return httpx2.get(f"{self._held.management}/health/ready", timeout=1, trust_env=False).is_success
+        except httpx2.HTTPError:
             return False
 
 

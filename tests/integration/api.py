@@ -13,7 +13,7 @@ from threading import Thread
 from time import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.app import admit, build, route, wire
 from service.settings import Settings
@@ -103,13 +103,13 @@ class InProcess:
         headers: dict[str, str] | None = None,
         body: object = None,
         content: bytes | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         given = dict(headers or {})
         if token is not None:
             given["Authorization"] = f"Bearer {token}"
         application: Any = self.frame
-        transport = httpx.ASGITransport(app=application, client=(address, 40000))
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+        transport = httpx2.ASGITransport(app=application, client=(address, 40000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as http:
             answer = await http.request(method, path, headers=given, json=body, content=content)
         check_answer(method, path, answer)
         return answer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from tests.integration.api import InProcess
     from tests.integration.house import House
@@ -42,7 +42,7 @@ class Site:
 
     async def send(
         self, name: str, method: str, path: str, body: object = None, version: int | None = None, **claims: Any
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         headers = {} if version is None else {"If-Match": f'"{version}"'}
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"

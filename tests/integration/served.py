@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 
 from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE
@@ -39,11 +39,11 @@ class Served:
     instance: str
     log: Path
 
-    async def get(self, path: str, *, seconds: float = 20.0) -> httpx.Response:
+    async def get(self, path: str, *, seconds: float = 20.0) -> httpx2.Response:
         """An answer of the API."""
         return await fetch(f"{self.held.api}{path}", seconds)
 
-    async def health(self, which: str = "ready") -> httpx.Response:
+    async def health(self, which: str = "ready") -> httpx2.Response:
         """An answer of the management address."""
         return await fetch(f"{self.held.management}/health/{which}", 5.0)
 
@@ -57,7 +57,7 @@ class Served:
 
         async def enough() -> list[dict[str, Any]]:
             assert self.process.returncode is None, self.log.read_text()
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):
                 found = await self.workers()
                 return found if sum(worker["ready"] for worker in found) >= workers else []
             return []
@@ -107,7 +107,7 @@ async def wait_for_exit(process: asyncio.subprocess.Process, seconds: float = 20
         return await process.wait()
 
 
-async def fetch(url: str, seconds: float) -> httpx.Response:
+async def fetch(url: str, seconds: float) -> httpx2.Response:
     """One request on a connection of its own."""
-    async with httpx.AsyncClient(timeout=seconds, trust_env=False, verify=NO_TLS) as http:
+    async with httpx2.AsyncClient(timeout=seconds, trust_env=False, verify=NO_TLS) as http:
         return await http.get(url)

@@ -11,7 +11,7 @@ from tests.integration.api import InProcess, api
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -32,7 +32,7 @@ class ApiCaller:
         self.running = running
         self.token = running.token(sub=name, scope=ALL, roles=ROLES, amr=["pwd", "mfa"])
 
-    async def send(self, method: str, path: str, body: object = None, version: int | None = None) -> httpx.Response:
+    async def send(self, method: str, path: str, body: object = None, version: int | None = None) -> httpx2.Response:
         headers = {} if version is None else {"If-Match": f'"{version}"'}
         return await self.running.send(method, path, self.token, headers=headers, body=body)
 
@@ -53,7 +53,7 @@ class ApiCaller:
         return path
 
 
-async def erase(by: ApiCaller, person: str) -> httpx.Response:
+async def erase(by: ApiCaller, person: str) -> httpx2.Response:
     return await by.send("POST", f"/v1/people/{person}/erase", {})
 
 

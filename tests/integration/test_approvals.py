@@ -18,7 +18,7 @@ from tests.integration.house import MONDAY, speaking
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
@@ -44,7 +44,7 @@ async def sheets(house: House, running: InProcess) -> list[Timesheet]:
     return [await house.submit_week(name, monday) for name, monday in weeks]
 
 
-async def lea(running: InProcess, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+async def lea(running: InProcess, method: str, path: str, body: object = None, **headers: str) -> httpx2.Response:
     token = running.token(sub="auth0|lea", scope=SCOPE)
     return await running.send(method, path, token, body=body, headers=headers)
 
@@ -227,7 +227,7 @@ async def test_payroll_locks_many_sheets_at_once_and_somebody_else_unlocks_them(
     await house.owner.execute("UPDATE timesheet SET state = 'approved' WHERE owner_id <> $1", house.people["carl"])
     tokens = [running.token(sub=name, scope=SCOPE, roles=["payroll"], jti=name) for name in ("pat", "pam")]
 
-    async def step(token: str, action: str, *wanted: Timesheet, version: int, **more: str) -> httpx.Response:
+    async def step(token: str, action: str, *wanted: Timesheet, version: int, **more: str) -> httpx2.Response:
         body = {"items": items(*wanted, version=version), "reason": "November", **more}
         return await running.send("POST", f"/v1/timesheets/batch-{action}", token, body=body)
 

@@ -28,7 +28,7 @@ from tests.integration.log_trees import as_superuser, seal_all
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -55,7 +55,7 @@ async def running(house: House, issuer: str, tmp_path: Path) -> AsyncIterator[In
         yield started
 
 
-async def fetch(running: InProcess, path: str, status: int = 200) -> httpx.Response:
+async def fetch(running: InProcess, path: str, status: int = 200) -> httpx2.Response:
     token = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
     answer = await running.send("GET", path, token)
     assert answer.status_code == status, answer.text

@@ -13,7 +13,7 @@ from tests.integration.api import InProcess, api
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -30,7 +30,7 @@ class Administrator:
     running: InProcess
     house: House
 
-    async def send(self, method: str, path: str, body: object = None, etag: str | None = None) -> httpx.Response:
+    async def send(self, method: str, path: str, body: object = None, etag: str | None = None) -> httpx2.Response:
         headers = {} if etag is None else {"If-Match": etag}
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
@@ -38,7 +38,7 @@ class Administrator:
         token = self.running.token(sub="adam", scope=scopes, roles=["administrator"])
         return await self.running.send(method, path, token, headers=headers, body=body)
 
-    async def create(self, path: str, body: dict[str, Any]) -> httpx.Response:
+    async def create(self, path: str, body: dict[str, Any]) -> httpx2.Response:
         answer = await self.send("POST", path, body)
         assert answer.status_code == 201, answer.text
         return answer

@@ -13,7 +13,7 @@ from tests.integration.api import InProcess, api
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -33,12 +33,12 @@ class Sheet:
 
     async def send(
         self, method: str, rest: str, body: object, version: int | None, kind: str = "application/json"
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         headers = {"Content-Type": kind} | ({} if version is None else {"If-Match": f'"{version}"'})
         token = self.running.token(sub="ana")
         return await self.running.send(method, f"{self.path}{rest}", token, headers=headers, body=body)
 
-    async def patch(self, body: object, version: int | None = 2, kind: str = MERGE_PATCH) -> httpx.Response:
+    async def patch(self, body: object, version: int | None = 2, kind: str = MERGE_PATCH) -> httpx2.Response:
         return await self.send("PATCH", f"/entries/{self.entry}", body, version, kind)
 
     async def entries(self) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ async def test_an_unknown_project_is_told_only_to_who_may_write_the_sheet(sheet:
 async def test_a_read_of_the_version_that_the_caller_has_is_answered_without_its_body(
     house: House, sheet: Sheet
 ) -> None:
-    async def read(*tags: str, method: str = "GET", query: str = "") -> httpx.Response:
+    async def read(*tags: str, method: str = "GET", query: str = "") -> httpx2.Response:
         token = sheet.running.token(sub="ana")
         headers = {"If-None-Match": ", ".join(tags)}
         return await sheet.running.send(method, sheet.path + query, token, headers=headers)

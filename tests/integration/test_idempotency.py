@@ -20,7 +20,7 @@ from tests.integration.house import speaking
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -41,12 +41,12 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
         yield started
 
 
-async def open_week(running: InProcess, key: str, **changes: Any) -> httpx.Response:
+async def open_week(running: InProcess, key: str, **changes: Any) -> httpx2.Response:
     token = running.token(**{"scope": WRITE, **changes.pop("claims", {})})
     return await running.send("POST", "/v1/timesheets", token, headers={"Idempotency-Key": key}, body=WEEK | changes)
 
 
-async def record_of(house: House, answer: httpx.Response) -> dict[str, Any]:
+async def record_of(house: House, answer: httpx2.Response) -> dict[str, Any]:
     uid = answer.headers["Decision-Id"]
     return dict(read_body(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1::text::uuid", uid)))
 
@@ -264,7 +264,7 @@ async def test_a_former_reader_gets_no_stored_response(house: House, running: In
 async def test_of_two_concurrent_requests_one_is_made_and_the_other_gets_409(house: House, running: InProcess) -> None:
     token = running.token(scope="manage:directory", roles=["administrator"])
 
-    async def add() -> httpx.Response:
+    async def add() -> httpx2.Response:
         body = {"display_name": "Ada", "links": []}
         return await running.send("POST", "/v1/people", token, headers={"Idempotency-Key": "ada"}, body=body)
 
@@ -314,7 +314,7 @@ def job(house: House, **changes: object) -> dict[str, Any]:
 
 async def upload(
     running: InProcess, body: object, *, query: str = "", scope: str = "batch:upload", key: str = "job-1"
-) -> httpx.Response:
+) -> httpx2.Response:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope=scope)
     return await running.send("POST", f"/v1/uploads{query}", token, headers={"Idempotency-Key": key}, body=body)
 
@@ -362,7 +362,7 @@ def file_of(house: House, kind: str, number: int = 1, **changes: object) -> byte
 
 async def send_file(
     running: InProcess, kind: str, content: bytes, key: str = "job-1", query: str = ""
-) -> httpx.Response:
+) -> httpx2.Response:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
     headers = {"Idempotency-Key": key, "Content-Type": kind}
     return await running.send("POST", f"/v1/uploads{query}", token, headers=headers, content=content)

@@ -13,7 +13,7 @@ from tests.integration.house import EIGHT_HOURS, MONDAY, at
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from tests.integration.api import InProcess
     from tests.integration.house import House
@@ -135,7 +135,7 @@ def fill(node: Any, names: dict[str, str]) -> Any:
     return [fill(value, names) for value in node] if isinstance(node, list) else node
 
 
-def comparable(answer: httpx.Response, names: dict[str, str]) -> tuple[Any, ...]:
+def comparable(answer: httpx2.Response, names: dict[str, str]) -> tuple[Any, ...]:
     """The content of an answer, without the ids that were sent and those that are new in every answer."""
     text = answer.text
     for name, value in names.items():

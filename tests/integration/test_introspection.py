@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from httpx import QueryParams
+from httpx2 import QueryParams
 
 from service.errors import IntrospectionUnavailable, InvalidToken, Misconfigured
 from service.identity.introspection import HttpIntrospector

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import httpx
+    import httpx2
 
     from service.database import Database
     from tests.integration.house import House
@@ -206,7 +206,7 @@ async def test_bad_input_is_explained(
 ) -> None:
     await grow(house, keeper, tmp_path, 1)
     needs_token = "audit" in path or "entries" in path
-    answer: httpx.Response = await served.send("GET", path, auditor(served) if needs_token else None)
+    answer: httpx2.Response = await served.send("GET", path, auditor(served) if needs_token else None)
     assert (answer.status_code, answer.json()["type"]) == (status, PROBLEM + problem), answer.text
 
 

@@ -23,7 +23,7 @@ from tests.integration.sender import Exchange
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -48,14 +48,14 @@ async def lock_table(house: House, table: str) -> AsyncIterator[None]:
         yield
 
 
-async def until_answered(tasks: list[asyncio.Task[httpx.Response]], count: int) -> list[httpx.Response]:
+async def until_answered(tasks: list[asyncio.Task[httpx2.Response]], count: int) -> list[httpx2.Response]:
     async with asyncio.timeout(20):
         while len(done := [task for task in tasks if task.done()]) < count:  # noqa: ASYNC110 — for tasks of any kind
             await asyncio.sleep(0.01)
     return [task.result() for task in done]
 
 
-def refused_by_admission(answer: httpx.Response) -> bool:
+def refused_by_admission(answer: httpx2.Response) -> bool:
     """Whether this is a whole refusal, of which nothing was decided."""
     return (
         answer.status_code == 503

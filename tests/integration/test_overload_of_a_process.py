@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 
 from tests.integration.api import token_of
 from tests.integration.served import serve
@@ -65,7 +65,7 @@ async def test_every_connection_is_answered_and_kept_and_served_when_there_is_ti
                 async with asyncio.timeout(30):
                     while sum(task.done() for task in tasks) < CROWD - AT_ONCE:  # noqa: ASYNC110 — for any of them
                         await asyncio.sleep(0.01)
-                assert (await service.health()).status_code == httpx.codes.OK
+                assert (await service.health()).status_code == httpx2.codes.OK
             answers = await asyncio.gather(*tasks)
             assert sorted(status for status, _, _ in answers) == [200] * AT_ONCE + [503] * (CROWD - AT_ONCE)
             refusals = [(headers, json.loads(body)) for status, headers, body in answers if status == 503]

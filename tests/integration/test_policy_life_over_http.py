@@ -15,7 +15,7 @@ from tests.policy_forge import four_eyes_as_written, read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House
@@ -34,11 +34,11 @@ async def propose(running: InProcess, token: str, text: PolicyText) -> int:
     return int(answer.json()["number"])
 
 
-async def activate(running: InProcess, token: str, number: int, expected: int) -> httpx.Response:
+async def activate(running: InProcess, token: str, number: int, expected: int) -> httpx2.Response:
     return await running.send("POST", f"{VERSIONS}/{number}/activate", token, body={"expected_active": expected})
 
 
-async def roll_back(running: InProcess, token: str, expected: int) -> httpx.Response:
+async def roll_back(running: InProcess, token: str, expected: int) -> httpx2.Response:
     return await running.send("POST", "/v1/policies/rollback", token, body={"expected_active": expected})
 
 

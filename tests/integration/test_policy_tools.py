@@ -14,7 +14,7 @@ from tests.integration.api import InProcess, unshared_api
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from service.administration.checks.diff import PolicyDiff
     from service.policy.policy_file import PolicyText
@@ -34,7 +34,7 @@ def author(running: InProcess, scope: str = "read:policies write:policies") -> s
     return running.token(sub="auth0|paula", roles=["policy-author"], scope=scope)
 
 
-async def propose(running: InProcess, text: PolicyText, message: str = "why") -> httpx.Response:
+async def propose(running: InProcess, text: PolicyText, message: str = "why") -> httpx2.Response:
     body = {
         "message": message,
         "model": text.model,
@@ -154,7 +154,7 @@ async def test_a_proposal_from_before_an_activation_is_stored_again(running: InP
     assert (again.status_code, again.json()["number"]) == (201, 4)
 
 
-async def diff(running: InProcess, path: str, **token: Any) -> httpx.Response:
+async def diff(running: InProcess, path: str, **token: Any) -> httpx2.Response:
     return await running.send("GET", f"{VERSIONS}/{path}", author(running, **token))
 
 

@@ -35,7 +35,7 @@ from tests.integration.test_list_law import Row, World, askers, expect_ids, poli
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -134,7 +134,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
         yield started
 
 
-async def report(running: InProcess, query: str, **headers: str) -> httpx.Response:
+async def report(running: InProcess, query: str, **headers: str) -> httpx2.Response:
     token = running.token(sub="auth0|lea", scope="read:timesheets")
     return await running.send("GET", f"/v1/reports/hours?{query}", token, headers=headers)
 
@@ -192,7 +192,7 @@ async def sheets_of(house: House, *names: str) -> list[str]:
     return [str(row["id"]) for row in rows]
 
 
-async def load_returned(house: House, answer: httpx.Response) -> list[str]:
+async def load_returned(house: House, answer: httpx2.Response) -> list[str]:
     """The ids in the record of an answer, and in those that continue it."""
     uid = answer.headers["Decision-Id"]
     rows = await house.owner.fetch("SELECT body FROM audit_record WHERE action = 'read' ORDER BY id")

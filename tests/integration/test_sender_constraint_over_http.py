@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -42,14 +42,14 @@ async def running(house: House, issuer: str, redis_url: str) -> AsyncIterator[In
         yield in_process
 
 
-async def ask(running: InProcess, token: str, *proofs: bytes, scheme: str = "DPoP", **more: Any) -> httpx.Response:
+async def ask(running: InProcess, token: str, *proofs: bytes, scheme: str = "DPoP", **more: Any) -> httpx2.Response:
     headers = {"Authorization": f"{scheme} {token}", **more.pop("headers", {})}
     if proofs:
         headers["DPoP"] = b", ".join(proofs).decode()
     return await running.send("GET", more.pop("path", "/v1/me"), headers=headers, **more)
 
 
-def problem(answer: httpx.Response) -> tuple[int, str]:
+def problem(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].removeprefix("urn:timewarden:problem:")
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.listeners import listen, serving
 from tests.integration.served import Served, serve
@@ -83,7 +83,7 @@ async def refuses_to_answer(service: Served) -> bool:
     """Whether the API leaves a caller waiting; without that this test would show nothing."""
     try:
         await service.get("/v1/me", seconds=1)
-    except httpx.TimeoutException:
+    except httpx2.TimeoutException:
         return True
     return False
 
@@ -107,7 +107,7 @@ async def test_the_management_address_has_bounds_of_its_own(house: House, issuer
             assert set(await closed_by_the_server(wires[:200])) == {b""}
 
         async def answers() -> bool:
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):
                 return (await service.health()).status_code == 200
             return False
 

@@ -14,7 +14,7 @@ from service.administration.versions import version_store
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
     from tests.integration.api import InProcess
     from tests.integration.house import House
@@ -35,11 +35,11 @@ def auditor(running: InProcess) -> str:
     return running.token(sub="adam", roles=["auditor"], scope="read:policies read:audit")
 
 
-async def simulate(running: InProcess, token: str, **question: Any) -> httpx.Response:
+async def simulate(running: InProcess, token: str, **question: Any) -> httpx2.Response:
     return await running.send("POST", PATH, token, body=question)
 
 
-async def record(house: House, answer: httpx.Response) -> dict[str, Any]:
+async def record(house: House, answer: httpx2.Response) -> dict[str, Any]:
     row = await house.owner.fetchrow("SELECT * FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"]))
     assert row is not None
     return {**json.loads(row["body"]), "columns": dict(row)}
@@ -54,7 +54,7 @@ async def test_a_simulation_of_an_imagined_resource_names_the_rule(running: InPr
 
 
 async def test_a_simulation_does_not_tell_an_author_which_people_exist(running: InProcess, house: House) -> None:
-    async def ask(token: str, person: UUID) -> httpx.Response:
+    async def ask(token: str, person: UUID) -> httpx2.Response:
         subject = {**MANAGER, "person": str(person)}
         return await simulate(running, token, subject=subject, action="approve", resource=SUBMITTED)
 

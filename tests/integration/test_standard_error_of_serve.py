@@ -13,7 +13,7 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import pytest
 
 from tests.held_sockets import HeldSockets
@@ -61,7 +61,7 @@ FAULTS = [disk_without_room, reader_that_is_gone, reader_that_reads_nothing]
 
 
 @asynccontextmanager
-async def serve(house: House, issuer: str, standard_error: int) -> AsyncIterator[httpx.AsyncClient]:
+async def serve(house: House, issuer: str, standard_error: int) -> AsyncIterator[httpx2.AsyncClient]:
     """A process of `serve` whose output goes there, and a client with a token of ana's."""
     changes = {
         "ENVIRONMENT": "development",
@@ -92,14 +92,14 @@ async def serve(house: House, issuer: str, standard_error: int) -> AsyncIterator
         )
 
     async def ready() -> bool:
-        with suppress(httpx.HTTPError):
+        with suppress(httpx2.HTTPError):
             return (await fetch(f"{held.management}/health/ready", 5.0)).status_code == 200
         return False
 
     try:
         await until(ready, 60)
         token = sign(header(), claims).decode()
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=held.api,
             headers={"Authorization": f"Bearer {token}"},
             timeout=20,
@@ -115,7 +115,7 @@ async def serve(house: House, issuer: str, standard_error: int) -> AsyncIterator
             await process.wait()
 
 
-async def changes_and_reads(client: httpx.AsyncClient) -> list[int]:
+async def changes_and_reads(client: httpx2.AsyncClient) -> list[int]:
     """The status of each answer to a change, a read, and requests of which an error or nothing but a line comes."""
     made = await client.post("/v1/timesheets", json={"period_start": "2026-03-02"})
     assert made.status_code == 201, made.text
@@ -131,7 +131,7 @@ async def changes_and_reads(client: httpx.AsyncClient) -> list[int]:
     return [made.status_code, *(answer.status_code for answer in sent)]
 
 
-async def lines_part(client: httpx.AsyncClient) -> dict[str, object]:
+async def lines_part(client: httpx2.AsyncClient) -> dict[str, object]:
     """The state of the log lines in readiness."""
     parts = (await client.get("/health/ready")).json()["parts"]
     return next(part for part in parts if part["name"] == "log lines")

@@ -20,7 +20,7 @@ from tests.policy_forge import read_shipped
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import httpx
+    import httpx2
 
     from tests.integration.house import House
 
@@ -58,7 +58,7 @@ async def under(house: House, *edits: tuple[str, str]) -> None:
         assert await version_store.move_head(house.owner, version.number, expected=1)
 
 
-async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx.Response:
+async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx2.Response:
     sheet = await house.submit_week("ana")
     token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
     path = f"/v1/timesheets/{sheet.id}"
@@ -67,7 +67,7 @@ async def attempt(running: InProcess, house: House, action: str = "approve", **c
     return await running.send("POST", f"{path}/{action}", token, headers={"If-Match": f'"{sheet.version}"'})
 
 
-def read_challenge(answer: httpx.Response) -> dict[str, str]:
+def read_challenge(answer: httpx2.Response) -> dict[str, str]:
     """The parameters of the challenge, which the response must be."""
     assert answer.status_code == 401, answer.text
     assert answer.json()["type"] == "urn:timewarden:problem:step-up-needed"
@@ -78,7 +78,7 @@ def read_challenge(answer: httpx.Response) -> dict[str, str]:
     return {name: value.strip('"') for name, value in parameters.items()}
 
 
-async def read_record(house: House, answer: httpx.Response) -> str:
+async def read_record(house: House, answer: httpx2.Response) -> str:
     uid = UUID(answer.headers["Decision-Id"])
     assert answer.json()["decision_id"] == str(uid)
     outcome = await house.owner.fetchval("SELECT outcome FROM audit_record WHERE uid = $1", uid)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import httpx
+import httpx2
 import pytest
 
 from service.directory.entities import Project
@@ -37,12 +37,12 @@ class Job:
 
     async def send(
         self, content: bytes | str, kind: str = NDJSON, *, query: str = "", token: str | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         given = token or self.running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
         application: Any = self.running.frame
-        transport = httpx.ASGITransport(app=application, client=("192.0.2.1", 40000))
+        transport = httpx2.ASGITransport(app=application, client=("192.0.2.1", 40000))
         headers = {"Authorization": f"Bearer {given}", "Content-Type": kind}
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as http:
             return await http.post(f"/v1/uploads{query}", content=content, headers=headers)
 
     def row(self, number: int = 0, who: str = "carl", **changes: object) -> dict[str, object]:
@@ -69,12 +69,12 @@ def table(*rows: dict[str, object]) -> str:
     return "\n".join([HEAD, *(",".join(str(row.get(name, "")) for name in HEAD.split(",")) for row in rows)]) + "\n"
 
 
-def outcomes(answer: httpx.Response) -> list[str]:
+def outcomes(answer: httpx2.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [row["outcome"] for row in answer.json()["rows"]]
 
 
-def errors_of(answer: httpx.Response, status: int = 422, slug: str = "invalid-field") -> list[tuple[Any, ...]]:
+def errors_of(answer: httpx2.Response, status: int = 422, slug: str = "invalid-field") -> list[tuple[Any, ...]]:
     """Row, line and field of each refused row."""
     assert answer.status_code == status, answer.text
     problem = answer.json()
@@ -82,7 +82,7 @@ def errors_of(answer: httpx.Response, status: int = 422, slug: str = "invalid-fi
     return [(row["row"], row["line"], row.get("field")) for row in problem["rows"]]
 
 
-async def leaves_are_those_of_the_log(job: Job, answer: httpx.Response) -> None:
+async def leaves_are_those_of_the_log(job: Job, answer: httpx2.Response) -> None:
     uids, leaves = answer.json()["decisions"], answer.json()["leaves"]
     assert (answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]) == (uids[0], leaves[0])
     rows = await job.house.owner.fetch("SELECT uid, leaf FROM audit_record WHERE uid = ANY($1)", list(map(UUID, uids)))

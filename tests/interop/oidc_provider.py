@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-import httpx
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -83,7 +83,7 @@ async def verifier(url: str, redis_url: str, **changes: Any) -> AsyncIterator[To
 
 
 async def machine_token(url: str, name: str, key: ProofKey | None = None) -> str:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False) as http:
         answer = await http.post(
             f"{url}/token",
             data={"grant_type": "client_credentials", "scope": "batch:upload"},
@@ -213,7 +213,7 @@ async def sign_in(url: str, login: str, client: str = "app", key: ProofKey | Non
         "code_challenge": challenge,
         "code_challenge_method": "S256",
     }
-    async with httpx.AsyncClient(trust_env=False, base_url=url) as http:
+    async with httpx2.AsyncClient(trust_env=False, base_url=url) as http:
         location = await walk(http, asked, back, login)
         form = {
             "grant_type": "authorization_code",
@@ -227,7 +227,7 @@ async def sign_in(url: str, login: str, client: str = "app", key: ProofKey | Non
     return bought["access_token"], bought["id_token"]
 
 
-async def walk(http: httpx.AsyncClient, asked: dict[str, str], back: str, login: str) -> str:
+async def walk(http: httpx2.AsyncClient, asked: dict[str, str], back: str, login: str) -> str:
     """Through the pages to the address of the app."""
     answer = await http.get("/auth", params=asked)
     for _ in range(10):

@@ -40,7 +40,7 @@ from tests.until import until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import httpx
+    import httpx2
 
     from service.development.local_servers import LocalPostgres
 
@@ -104,7 +104,7 @@ def bouncer(behind: tuple[RunningService, PgBouncer]) -> PgBouncer:
     return behind[1]
 
 
-async def test_the_keeper_seals_signs_and_publishes(service: RunningService, http: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_the_keeper_seals_signs_and_publishes(service: RunningService, http: httpx2.AsyncClient) -> None:  # noqa: F811
     async def all_ready() -> bool:
         parts = (await http.get("/health/ready")).json()["parts"]
         return {"sealer", "signer", "relay"} <= {part["name"] for part in parts if part["ready"]}

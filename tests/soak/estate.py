@@ -14,7 +14,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 
 from service.commands.database import migrate_database
 from service.commands.policy import bootstrap_policy
@@ -135,10 +135,10 @@ class Estate:
 
     async def ready(self, seconds: float = 40.0) -> None:
         """Wait until the API can decide and record."""
-        async with httpx.AsyncClient(base_url=self.api, timeout=5, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=self.api, timeout=5, trust_env=False) as http:
             for _ in range(int(seconds / 0.1)):
-                with contextlib.suppress(httpx.HTTPError):
-                    if (await http.get("/health/ready")).status_code == httpx.codes.OK:
+                with contextlib.suppress(httpx2.HTTPError):
+                    if (await http.get("/health/ready")).status_code == httpx2.codes.OK:
                         return
                 await asyncio.sleep(0.1)
         raise AssertionError(f"the API did not become ready: {(self.state / 'service.log').read_text()[-3000:]}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.database import Database
 from service.errors import TryLater
@@ -48,7 +48,7 @@ class Answers:
     broken: int = 0
     slowest: float = 0.0
 
-    def hear(self, answer: httpx.Response) -> httpx.Response:
+    def hear(self, answer: httpx2.Response) -> httpx2.Response:
         self.statuses[answer.status_code] += 1
         self.slowest = max(self.slowest, answer.elapsed.total_seconds())
         recorded = "Decision-Id" in answer.headers
@@ -111,22 +111,22 @@ class Traffic:
             await log.close()
             await database.close()
 
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self) -> httpx2.AsyncClient:
         token = {"Authorization": f"Bearer {self.estate.token}"}
         # Without keep-alive: a connection to a worker that was killed must not spoil the next request.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        return httpx.AsyncClient(base_url=self.estate.api, headers=token, timeout=20, trust_env=False, limits=limits)
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        return httpx2.AsyncClient(base_url=self.estate.api, headers=token, timeout=20, trust_env=False, limits=limits)
 
     async def _caller(self, chance: random.Random) -> None:
         async with self._client() as http:
             while not self.stop.is_set():
                 try:
                     await self._request(http, chance)
-                except httpx.HTTPError:
+                except httpx2.HTTPError:
                     self.answers.broken += 1
                     await asyncio.sleep(0.05)
 
-    async def _request(self, http: httpx.AsyncClient, chance: random.Random) -> None:
+    async def _request(self, http: httpx2.AsyncClient, chance: random.Random) -> None:
         path, entry = chance.choice(self.sheets)
         what = chance.random()
         if what < 0.35:
@@ -146,7 +146,7 @@ class Traffic:
         if self.answers.hear(answer).status_code == 503:
             await asyncio.sleep(0.1)
 
-    async def _new_sheet(self, http: httpx.AsyncClient) -> tuple[str, str]:
+    async def _new_sheet(self, http: httpx2.AsyncClient) -> tuple[str, str]:
         self.weeks += 1
         # After a century weeks repeat; an existing week is a conflict, which is recorded too.
         week = (date(2000, 1, 3) + timedelta(weeks=self.weeks % 5_000)).isoformat()

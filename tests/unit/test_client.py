@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from service.standalone import client_tokens, client_transport
@@ -50,7 +50,7 @@ MADE: dict[str, Any] = {
     "entries": [],
     "invented_later": True,
 }
-Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+Answer = httpx2.Response | Exception | Callable[[httpx2.Request], httpx2.Response]
 
 
 class Server:
@@ -58,32 +58,32 @@ class Server:
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
-        self.seen: list[httpx.Request] = []
+        self.seen: list[httpx2.Request] = []
 
     @property
-    def http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+    def http(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
         self.seen.append(request)
         now = self._answers.pop(0)
         if isinstance(now, Exception):
             raise now
-        return now if isinstance(now, httpx.Response) else now(request)
+        return now if isinstance(now, httpx2.Response) else now(request)
 
 
-def sheet(**changed: object) -> httpx.Response:
+def sheet(**changed: object) -> httpx2.Response:
     headers = {"Decision-Id": "d1", "Decision-Leaf": "aa", "X-Request-Id": "r1"}
-    return httpx.Response(200, json=MADE | changed, headers=headers)
+    return httpx2.Response(200, json=MADE | changed, headers=headers)
 
 
-def problem(status: int, slug: str, headers: dict[str, str] | None = None, **more: object) -> httpx.Response:
+def problem(status: int, slug: str, headers: dict[str, str] | None = None, **more: object) -> httpx2.Response:
     body = {"type": f"urn:timewarden:problem:{slug}", "title": "t", "status": status, "detail": "why", **more}
-    return httpx.Response(status, json=body, headers={"Decision-Id": "d9", **(headers or {})})
+    return httpx2.Response(status, json=body, headers={"Decision-Id": "d9", **(headers or {})})
 
 
-def token(name: str, **more: object) -> httpx.Response:
-    return httpx.Response(200, json={"access_token": name, "token_type": "Bearer", "expires_in": 3600, **more})
+def token(name: str, **more: object) -> httpx2.Response:
+    return httpx2.Response(200, json={"access_token": name, "token_type": "Bearer", "expires_in": 3600, **more})
 
 
 @pytest.fixture
@@ -125,11 +125,11 @@ async def test_a_change_sends_the_version_that_was_read() -> None:
     [
         problem(503, "log-unavailable", {"Retry-After": "2"}),
         problem(429, "too-many-requests", {"Retry-After": "2"}),
-        httpx.ConnectError("no"),
-        httpx.ReadError("broken off"),
-        httpx.ReadTimeout("late"),
-        httpx.Response(502, text="<html>bad gateway"),
-        httpx.Response(504, text="<html>gateway timeout"),
+        httpx2.ConnectError("no"),
+        httpx2.ReadError("broken off"),
+        httpx2.ReadTimeout("late"),
+        httpx2.Response(502, text="<html>bad gateway"),
+        httpx2.Response(504, text="<html>gateway timeout"),
     ],
 )
 async def test_a_change_is_retried_with_the_same_key_after_retry_after(waits: list[float], failure: Answer) -> None:
@@ -141,7 +141,7 @@ async def test_a_change_is_retried_with_the_same_key_after_retry_after(waits: li
     keys = [request.headers["Idempotency-Key"] for request in server.seen]
     assert keys[0] == keys[1] != keys[2]
     assert len(waits) == 1
-    if isinstance(failure, httpx.Response) and "Retry-After" in failure.headers:
+    if isinstance(failure, httpx2.Response) and "Retry-After" in failure.headers:
         assert 2 <= waits[0] < 3
 
 
@@ -154,8 +154,8 @@ async def test_it_gives_up_after_its_attempts_with_the_last_problem(waits: list[
 
 
 async def test_a_broken_connection_is_raised_after_all_attempts(waits: list[float]) -> None:
-    server = Server(httpx.ConnectError("no"), httpx.ConnectError("no"))
-    with pytest.raises(httpx.ConnectError):
+    server = Server(httpx2.ConnectError("no"), httpx2.ConnectError("no"))
+    with pytest.raises(httpx2.ConnectError):
         await read_sheet(Timewarden(URL, "t", http=server.http, attempts=2))
 
     assert len(waits) == 1
@@ -164,9 +164,9 @@ async def test_a_broken_connection_is_raised_after_all_attempts(waits: list[floa
 @pytest.mark.parametrize(
     ("failure", "sent"),
     [
-        (httpx.ReadError("broken off"), 1),
-        (httpx.Response(504, text="late"), 1),
-        (httpx.ConnectError("no"), 2),
+        (httpx2.ReadError("broken off"), 1),
+        (httpx2.Response(504, text="late"), 1),
+        (httpx2.ConnectError("no"), 2),
         (problem(503, "log-unavailable"), 2),
     ],
 )
@@ -174,7 +174,7 @@ async def test_a_policy_change_has_no_key_and_is_not_retried_if_it_may_have_arri
     waits: list[float], failure: Answer, sent: int
 ) -> None:
     server = Server(failure, problem(409, "stale-expectation"))
-    with pytest.raises((httpx.ReadError, Problem)):
+    with pytest.raises((httpx2.ReadError, Problem)):
         await Timewarden(URL, "t", http=server.http).activate_policy(2, instead_of=1)
 
     assert len(server.seen) == sent
@@ -182,7 +182,7 @@ async def test_a_policy_change_has_no_key_and_is_not_retried_if_it_may_have_arri
 
 
 async def test_it_waits_for_an_earlier_attempt_that_is_still_running(waits: list[float]) -> None:
-    server = Server(httpx.ReadTimeout("late"), problem(409, "idempotency-key-in-use"), sheet())
+    server = Server(httpx2.ReadTimeout("late"), problem(409, "idempotency-key-in-use"), sheet())
     opened = await Timewarden(URL, "t", http=server.http).open_week(date(2026, 11, 23))
 
     assert opened.id == "s1"
@@ -205,19 +205,19 @@ async def test_it_does_not_wait_longer_than_the_limit(waits: list[float]) -> Non
         (problem(412, "precondition-failed"), Stale),
         (problem(422, "invalid-field", fields=[{"field": "minutes", "message": "too many"}]), Invalid),
         (problem(418, "teapot"), Problem),
-        (httpx.Response(302, headers={"Location": "https://elsewhere.example"}), Problem),
-        (httpx.Response(500, text="<html>oops"), Problem),
-        (httpx.Response(500, json=["no", "document"]), Problem),
+        (httpx2.Response(302, headers={"Location": "https://elsewhere.example"}), Problem),
+        (httpx2.Response(500, text="<html>oops"), Problem),
+        (httpx2.Response(500, json=["no", "document"]), Problem),
         (problem(403, "forbidden", reasons=None, rules=7, required_scope="x", fields=None), Denied),
         (
             problem(422, "invalid-field", fields=[None, "x", {"field": "minutes"}, {"field": "a", "message": 1}]),
             Invalid,
         ),
-        (httpx.Response(422, json={"type": None, "detail": 7, "fields": {"a": 1}}), Invalid),
-        (httpx.Response(500, text="[" * 100_000), Problem),
+        (httpx2.Response(422, json={"type": None, "detail": 7, "fields": {"a": 1}}), Invalid),
+        (httpx2.Response(500, text="[" * 100_000), Problem),
     ],
 )
-async def test_a_refusal_is_typed_and_not_retried(answer: httpx.Response, kind: type[Problem]) -> None:
+async def test_a_refusal_is_typed_and_not_retried(answer: httpx2.Response, kind: type[Problem]) -> None:
     server = Server(answer)
     with pytest.raises(Problem) as raised:
         await read_sheet(Timewarden(URL, "t", http=server.http))
@@ -235,8 +235,8 @@ async def test_a_refusal_is_typed_and_not_retried(answer: httpx.Response, kind: 
 
 
 async def test_pages_are_fetched_when_needed() -> None:
-    first = httpx.Response(200, json={"items": [MADE, MADE | {"id": "s2"}], "next_cursor": "c2"})
-    last = httpx.Response(200, json={"items": [MADE | {"id": "s3"}], "next_cursor": None})
+    first = httpx2.Response(200, json={"items": [MADE, MADE | {"id": "s2"}], "next_cursor": "c2"})
+    last = httpx2.Response(200, json={"items": [MADE | {"id": "s3"}], "next_cursor": None})
     server = Server(first, last)
     listed = Timewarden(URL, "t", http=server.http).timesheets(state="draft", since=date(2026, 1, 5))
     assert [(await anext(listed)).id, (await anext(listed)).id] == ["s1", "s2"]
@@ -252,7 +252,7 @@ async def test_pages_are_fetched_when_needed() -> None:
 
 
 async def test_filters_are_encoded_as_the_service_parses_them() -> None:
-    server = Server(httpx.Response(200, json={"items": [], "next_cursor": None}))
+    server = Server(httpx2.Response(200, json={"items": [], "next_cursor": None}))
     since = datetime(2026, 11, 23, 9, tzinfo=UTC)
     found = Timewarden(URL, "t", http=server.http).decisions(since=since, outcome="deny", rule=None)
 
@@ -307,20 +307,20 @@ async def test_a_step_up_names_the_required_sign_in() -> None:
 @pytest.mark.parametrize(
     ("failure", "sent"),
     [
-        (httpx.ReadTimeout("late"), 1),
-        (httpx.WriteTimeout("late"), 1),
-        (httpx.Response(504, text="late"), 1),
-        (httpx.ConnectTimeout("late"), 2),
-        (httpx.ReadError("broken off"), 2),
+        (httpx2.ReadTimeout("late"), 1),
+        (httpx2.WriteTimeout("late"), 1),
+        (httpx2.Response(504, text="late"), 1),
+        (httpx2.ConnectTimeout("late"), 2),
+        (httpx2.ReadError("broken off"), 2),
         (problem(503, "try-later"), 2),
     ],
 )
 async def test_a_file_is_not_sent_again_while_it_may_be_processed(
     waits: list[float], failure: Answer, sent: int
 ) -> None:
-    server = Server(failure, httpx.Response(200, json={"rows": [], "decisions": ["d1"]}))
+    server = Server(failure, httpx2.Response(200, json={"rows": [], "decisions": ["d1"]}))
     api = Timewarden(URL, "t", http=server.http)
-    with suppress(httpx.TransportError, Problem):
+    with suppress(httpx2.TransportError, Problem):
         await api.upload_file(b"owner", per_row=True)
     assert len(server.seen) == sent
     assert {request.extensions["timeout"]["read"] for request in server.seen} == {600}
@@ -328,7 +328,7 @@ async def test_a_file_is_not_sent_again_while_it_may_be_processed(
 
 
 async def test_rows_have_a_key_if_the_service_stores_the_response() -> None:
-    answer = httpx.Response(200, json={"rows": [], "decisions": ["d1"]})
+    answer = httpx2.Response(200, json={"rows": [], "decisions": ["d1"]})
     server = Server(answer, answer, answer)
     api = Timewarden(URL, "t", http=server.http)
     await api.upload([])
@@ -353,7 +353,7 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     delegate = {"id": "g1", "delegator": "p1", "delegate": "p2", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     answers = [report, MADE, {**access, "next_cursor": "c2"}, {**access, "next_cursor": None}]
     answers += [delegate, delegate, {"reminded": 2, "more": False}]
-    server = Server(*(httpx.Response(200, json=answer) for answer in answers))
+    server = Server(*(httpx2.Response(200, json=answer) for answer in answers))
     api = Timewarden(URL, "t", http=server.http)
 
     found = await api.hours("project", date(2026, 11, 23), date(2026, 11, 29))
@@ -372,8 +372,8 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     ]
 
 
-def with_etag(version: int, **body: object) -> httpx.Response:
-    return httpx.Response(200, json=body, headers={"ETag": f'"{version}"'})
+def with_etag(version: int, **body: object) -> httpx2.Response:
+    return httpx2.Response(200, json=body, headers={"ETag": f'"{version}"'})
 
 
 async def test_people_teams_and_projects_send_the_version_that_was_read() -> None:
@@ -408,7 +408,7 @@ async def test_people_teams_and_projects_send_the_version_that_was_read() -> Non
 async def test_only_an_etag_of_the_service_gives_a_version(etag: str | None, version: int | None) -> None:
     body = {"id": "p1", "display_name": "Ana", "email": None}
     headers = [(b"ETag", etag.encode())] if etag else []
-    server = Server(httpx.Response(200, json=body, headers=headers), problem(428, "precondition-required"))
+    server = Server(httpx2.Response(200, json=body, headers=headers), problem(428, "precondition-required"))
     api = Timewarden(URL, "t", http=server.http)
     ana = await api.person("p1")
     with pytest.raises(Problem, match="428"):
@@ -427,7 +427,7 @@ async def test_merges_roles_locks_and_replays_have_methods() -> None:
     batch = {"changed": 1, "items": []}
     answers = [person, {"items": [role]}, role, role, batch, batch, replay | {"result": {"decided": 0}}, replay]
     server = Server(
-        *(httpx.Response(200, json=answer) for answer in [*answers, {"items": [replay], "next_cursor": None}])
+        *(httpx2.Response(200, json=answer) for answer in [*answers, {"items": [replay], "next_cursor": None}])
     )
     api = Timewarden(URL, "t", http=server.http)
 
@@ -457,7 +457,7 @@ async def test_a_refused_token_is_renewed_once_for_all_tasks() -> None:
     signed_in = Server(token("old"), token("new"))
     tokens = client_credentials(TOKENS, "job", "s", http=signed_in.http)
 
-    def api(request: httpx.Request) -> httpx.Response:
+    def api(request: httpx2.Request) -> httpx2.Response:
         ok = request.headers["Authorization"] == "Bearer new"
         return sheet() if ok else problem(401, "invalid-token")
 
@@ -490,16 +490,16 @@ async def test_a_rotated_refresh_token_is_stored_and_used_next(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (httpx.Response(400, json={"error": "invalid_grant", "error_description": "spent"}), "invalid_grant: spent"),
-        (httpx.Response(500, text="oops"), "500"),
-        (httpx.Response(200, json={"token_type": "Bearer"}), "200"),
-        (httpx.Response(200, json={"access_token": ["a"]}), "200"),
-        (httpx.Response(200, json=[]), "200"),
-        (httpx.Response(400, json="x"), "400"),
-        (httpx.Response(401, text="null"), "401"),
+        (httpx2.Response(400, json={"error": "invalid_grant", "error_description": "spent"}), "invalid_grant: spent"),
+        (httpx2.Response(500, text="oops"), "500"),
+        (httpx2.Response(200, json={"token_type": "Bearer"}), "200"),
+        (httpx2.Response(200, json={"access_token": ["a"]}), "200"),
+        (httpx2.Response(200, json=[]), "200"),
+        (httpx2.Response(400, json="x"), "400"),
+        (httpx2.Response(401, text="null"), "401"),
     ],
 )
-async def test_a_failed_sign_in_reveals_no_secret(answer: httpx.Response, error: str) -> None:
+async def test_a_failed_sign_in_reveals_no_secret(answer: httpx2.Response, error: str) -> None:
     with pytest.raises(TokenRefused) as raised:
         await client_credentials(TOKENS, "job", "hush", http=Server(answer).http)()
 
@@ -515,7 +515,7 @@ def test_tokens_are_sent_over_https_only_or_to_this_machine(url: str) -> None:
 
 
 async def test_an_upload_omits_members_that_are_not_set() -> None:
-    server = Server(httpx.Response(200, json={"rows": [], "decisions": ["d1"]}))
+    server = Server(httpx2.Response(200, json={"rows": [], "decisions": ["d1"]}))
     row = UploadRow(owner="p", day=date(2026, 11, 23), project="ATLAS", minutes=60, external_ref="1")
     await Timewarden(URL, "t", http=server.http).upload([row], key="job-7")
 

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import httpx
+import httpx2
 import jsonschema_rs
 import pytest
 import schemathesis
@@ -302,8 +302,8 @@ def test_the_page_may_use_its_own_style_and_nothing_else() -> None:
 async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows_nothing_else(
     whole: dict[str, Any],
 ) -> None:
-    transport = httpx.ASGITransport(app=cast("Any", RequestFrame(app())))
-    async with httpx.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
+    transport = httpx2.ASGITransport(app=cast("Any", RequestFrame(app())))
+    async with httpx2.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
         document_answer = await client.get("/openapi.json")
         page_answer = await client.get("/docs")
         root_answer = await client.get("/", follow_redirects=True)
@@ -319,9 +319,9 @@ async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows
 
 
 @pytest.fixture(scope="module")
-async def anybody() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=cast("Any", RequestFrame(app())))
-    async with httpx.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
+async def anybody() -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=cast("Any", RequestFrame(app())))
+    async with httpx2.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
         del client.headers["Accept-Encoding"]
         yield client
 
@@ -342,7 +342,7 @@ async def anybody() -> AsyncIterator[httpx.AsyncClient]:
     ],
 )
 async def test_document_and_page_are_compressed_for_clients_that_accept_it(
-    anybody: httpx.AsyncClient, path: str, accepted: str, *, zipped: bool
+    anybody: httpx2.AsyncClient, path: str, accepted: str, *, zipped: bool
 ) -> None:
     async with anybody.stream("GET", path, headers={"Accept-Encoding": accepted}) as answer:
         raw = b"".join([piece async for piece in answer.aiter_raw()])
@@ -355,7 +355,7 @@ async def test_document_and_page_are_compressed_for_clients_that_accept_it(
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
 async def test_each_form_of_document_and_page_has_a_version_and_says_on_what_it_depends(
-    anybody: httpx.AsyncClient, path: str
+    anybody: httpx2.AsyncClient, path: str
 ) -> None:
     plain, again = [await anybody.get(path) for _ in range(2)]
     zipped = await anybody.get(path, headers={"Accept-Encoding": "gzip"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "service" / "standalone"
-LIBRARIES = {"httpx", "msgspec"}
+LIBRARIES = {"httpx2", "msgspec"}
 
 
 def list_imports(path: Path) -> set[str]:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 
 from service.development.authorization_server.second_factor import demo_code
 from service.errors import TimewardenError
@@ -121,7 +121,7 @@ class Account:
         return cls(login, password, None if granted is None else frozenset(granted))
 
 
-async def walk(http: httpx.AsyncClient, first: httpx.URL, account: Account, back: str) -> str:
+async def walk(http: httpx2.AsyncClient, first: httpx2.URL, account: Account, back: str) -> str:
     """Walk from page to page until the browser is redirected to `back`, an address without its query. Returns the whole
     address and does not open it. Raises SignInRefused.
     """
@@ -134,7 +134,7 @@ async def walk(http: httpx.AsyncClient, first: httpx.URL, account: Account, back
             answer = await http.get(location)
             continue
         page = read_page(answer.text)
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != httpx2.codes.OK:
             raise SignInRefused("sign_in_failed", page.alert or f"The page answered {answer.status_code}")
         form, values = _fill(page, account)
         answer = await http.post(answer.url.join(form.action), data=values)

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.development.authorization_server.page_walk import Account, SignInRefused, read_code, walk
 from service.development.authorization_server.sessions import ACR_MFA
@@ -72,7 +72,7 @@ async def authorization_code_token(
     all that are offered. Only scopes that the person's roles allow are offered, so the answer's `scope` may be smaller.
     `mfa`: with a second factor (RFC 9470). `max_age`: maximum seconds since the password was given. `opaque`: no JWT.
     `dpop`: the key that the token is bound to. Raises SignInRefused, ValueError if `granted` has a scope that is not
-    requested, and httpx.HTTPError if the server does not answer.
+    requested, and httpx2.HTTPError if the server does not answer.
     """
     account = Account.of(login, password, granted)
     _refuse_ungranted(account, scopes)
@@ -93,7 +93,7 @@ async def authorization_code_token(
     asked |= {"dpop_jkt": dpop.thumbprint} if dpop else {}
     async with _browser() as http:
         server = await _discover(http, issuer_url)
-        location = await walk(http, httpx.URL(server["authorization_endpoint"], params=asked), account, back)
+        location = await walk(http, httpx2.URL(server["authorization_endpoint"], params=asked), account, back)
         code = read_code(location, state, server["issuer"])
         form = {"grant_type": "authorization_code", "client_id": client_id, "redirect_uri": back, "code": code}
         return await _ask(http, server, form | {"code_verifier": verifier}, opaque=opaque, dpop=dpop)
@@ -113,7 +113,7 @@ async def client_credentials_token(
     form = {"grant_type": "client_credentials"} | ({"scope": " ".join(scopes)} if scopes else {})
     async with _browser() as http:
         server = await _discover(http, issuer_url)
-        return await _ask(http, server, form, opaque=opaque, dpop=dpop, auth=httpx.BasicAuth(client_id, secret))
+        return await _ask(http, server, form, opaque=opaque, dpop=dpop, auth=httpx2.BasicAuth(client_id, secret))
 
 
 async def refresh_token_grant(
@@ -155,7 +155,7 @@ async def device_token(
     async with _browser() as device, _browser() as person:
         server = await _discover(device, issuer_url)
         given = _check(await device.post(server["device_authorization_endpoint"], data=asked))
-        first = httpx.URL(given["verification_uri_complete"])
+        first = httpx2.URL(given["verification_uri_complete"])
         await walk(person, first, account, f"{given['verification_uri']}/done")
         form = {"grant_type": DEVICE_GRANT, "client_id": client_id, "device_code": given["device_code"]}
         end = time.monotonic() + given["expires_in"]
@@ -181,12 +181,12 @@ def _refuse_ungranted(account: Account, scopes: Sequence[str]) -> None:
         raise ValueError("Only requested scopes can be granted")
 
 
-def _browser() -> httpx.AsyncClient:
+def _browser() -> httpx2.AsyncClient:
     # The server is on loopback, so the environment's proxies are not used.
-    return httpx.AsyncClient(timeout=10, follow_redirects=False, trust_env=False)
+    return httpx2.AsyncClient(timeout=10, follow_redirects=False, trust_env=False)
 
 
-async def _discover(http: httpx.AsyncClient, issuer_url: str) -> dict[str, Any]:
+async def _discover(http: httpx2.AsyncClient, issuer_url: str) -> dict[str, Any]:
     """The server's metadata. Its issuer must be `issuer_url` (RFC 8414 section 3.3)."""
     answer = await http.get(f"{issuer_url.rstrip('/')}/.well-known/oauth-authorization-server")
     answer.raise_for_status()
@@ -197,18 +197,18 @@ async def _discover(http: httpx.AsyncClient, issuer_url: str) -> dict[str, Any]:
 
 
 async def _ask(
-    http: httpx.AsyncClient,
+    http: httpx2.AsyncClient,
     server: dict[str, Any],
     form: dict[str, str],
     *,
     opaque: bool = False,
     dpop: ProofKey | None = None,
-    auth: httpx.Auth | None = None,
+    auth: httpx2.Auth | None = None,
 ) -> TokenAnswer:
     endpoint = server["token_endpoint"]
     headers = {"DPoP": dpop.proof("POST", endpoint)} if dpop else {}
     data = form | ({"token_format": "opaque"} if opaque else {})
-    given = _check(await http.post(endpoint, data=data, headers=headers, auth=auth or httpx.Auth()))
+    given = _check(await http.post(endpoint, data=data, headers=headers, auth=auth or httpx2.Auth()))
     return TokenAnswer(
         given["access_token"],
         given.get("scope", ""),
@@ -218,9 +218,9 @@ async def _ask(
     )
 
 
-def _check(answer: httpx.Response) -> dict[str, Any]:
+def _check(answer: httpx2.Response) -> dict[str, Any]:
     given: dict[str, Any] = answer.json()
-    if answer.status_code != httpx.codes.OK:
+    if answer.status_code != httpx2.codes.OK:
         raise SignInRefused(given.get("error", "sign_in_failed"), given.get("error_description", ""))
     return given
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from service.development.demo.cast import must
 from service.development.people import PEOPLE
@@ -41,9 +41,9 @@ async def audrey_looks(stage: Stage, since: datetime) -> None:
 
 def _expected_outcome(status: int) -> str:
     """The outcome that the log must have for an answer with this status."""
-    if status == httpx.codes.PRECONDITION_FAILED:
+    if status == httpx2.codes.PRECONDITION_FAILED:
         return "not applied"
-    return "deny" if status >= httpx.codes.BAD_REQUEST else "allow"
+    return "deny" if status >= httpx2.codes.BAD_REQUEST else "allow"
 
 
 def _outcome(record: dict[str, Any]) -> str:

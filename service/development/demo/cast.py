@@ -18,7 +18,7 @@ from service.standalone.client import ApiResult, Problem, Timewarden, client_cre
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    import httpx
+    import httpx2
 
     from service.commands.running import Running
     from service.development.demo.transcript import Transcript
@@ -50,7 +50,7 @@ class Stage:
 
     house: Running
     transcript: Transcript
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     people: dict[str, str]
     decided: dict[str, Decided] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class Actor:
     ) -> None:
         self.name, self.id, self.scopes = name, person, scopes
         self._stage, self._client = stage, client
-        self._answers: list[httpx.Response] = []
+        self._answers: list[httpx2.Response] = []
         self.api = Timewarden(stage.house.api, token, http=stage.http, on_answer=self._answers.append)
 
     async def does(self, asked: Awaitable[A], *, tell: Callable[[A], str] | None = None, quietly: bool = False) -> A:
@@ -108,7 +108,7 @@ class Actor:
             self._show(self._answers[0], [tell(found)])
         return found
 
-    async def _await(self, asked: Awaitable[A]) -> tuple[A | Problem, httpx.Response]:
+    async def _await(self, asked: Awaitable[A]) -> tuple[A | Problem, httpx2.Response]:
         self._answers.clear()
         found: A | Problem
         try:
@@ -119,13 +119,13 @@ class Actor:
         self._remember(answer)
         return found, answer
 
-    def _remember(self, answer: httpx.Response) -> None:
+    def _remember(self, answer: httpx2.Response) -> None:
         decision = answer.headers.get("decision-id")
         if decision is None:
             raise DemoFailed(f"{_line(answer)} was answered without a decision")
         self._stage.decided[decision] = Decided(self.name, answer.status_code)
 
-    def _show(self, answer: httpx.Response, lines: list[str]) -> None:
+    def _show(self, answer: httpx2.Response, lines: list[str]) -> None:
         """Show an exchange in the transcript."""
         request, if_match = [_line(answer)], answer.request.headers.get("If-Match")
         request += [f"If-Match: {if_match}"] if if_match else []
@@ -135,7 +135,7 @@ class Actor:
             Exchange(self.name, self._client, request, answer.status_code, etag, lines, decision)
         )
 
-    def _fail(self, answer: httpx.Response, expected: str) -> DemoFailed:
+    def _fail(self, answer: httpx2.Response, expected: str) -> DemoFailed:
         self._show(answer, [])
         return DemoFailed(
             f"{_line(answer)} answered {answer.status_code}, not {expected}: {answer.text[:MAX_BODY_CHARS]}"
@@ -148,7 +148,7 @@ def must(holds: bool, what: str, found: object) -> None:  # noqa: FBT001 — rea
         raise DemoFailed(f"{what}; the answer was {str(found)[:MAX_BODY_CHARS]}")
 
 
-def _line(answer: httpx.Response) -> str:
+def _line(answer: httpx2.Response) -> str:
     """The request line, unescaped."""
     url = answer.request.url
     query = f"?{unquote(url.query.decode())}" if url.query else ""

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 
 from service.development.demo import auditing, hours, imports, policy_change, published
 from service.development.demo.cast import DemoFailed, Stage
@@ -27,7 +27,7 @@ async def play(house: Running, state: Path, transcript: Transcript) -> None:
     """Play the story against the running service. Raises DemoFailed that names the failed step."""
     started = time.monotonic()
     people = json.loads((state / "demo.json").read_text(encoding="utf-8"))["people"]
-    async with httpx.AsyncClient(base_url=house.api, timeout=10, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=house.api, timeout=10, trust_env=False) as http:
         try:
             await _steps(Stage(house, transcript, http, people))
         except Exception as error:

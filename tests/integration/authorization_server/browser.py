@@ -16,7 +16,7 @@ from service.development.people import PEOPLE
 if TYPE_CHECKING:
     import socket
 
-    import httpx
+    import httpx2
 
 AUDIENCE = "https://api.example.test/timesheets"
 BACK = "http://127.0.0.1:4200/callback"
@@ -43,7 +43,7 @@ def make_parameters(**changed: str | None) -> dict[str, str]:
     return {name: value for name, value in (ASKED | changed).items() if value is not None}
 
 
-async def show_consent(browser: httpx.AsyncClient, login: str = "ana", **changed: str | None) -> httpx.Response:
+async def show_consent(browser: httpx2.AsyncClient, login: str = "ana", **changed: str | None) -> httpx2.Response:
     """The consent page, after signing in."""
     page = await browser.get("/authorize", params=make_parameters(**changed))
     form = read_page(page.text).forms[0]
@@ -53,18 +53,18 @@ async def show_consent(browser: httpx.AsyncClient, login: str = "ana", **changed
     return await browser.get(sent.headers["location"])
 
 
-async def decide(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
+async def decide(browser: httpx2.AsyncClient, page: httpx2.Response, **values: Any) -> httpx2.Response:
     form = read_page(page.text).forms[0]
     hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     return await browser.post(form.action, data=hidden | {"decision": "allow"} | values)
 
 
-async def get_code(browser: httpx.AsyncClient) -> str:
+async def get_code(browser: httpx2.AsyncClient) -> str:
     sent = await decide(browser, await show_consent(browser), scope=["read:timesheets"])
     return parse_qs(urlsplit(sent.headers["location"]).query)["code"][0]
 
 
-async def exchange(browser: httpx.AsyncClient, given: str, /, **changed: str | None) -> httpx.Response:
+async def exchange(browser: httpx2.AsyncClient, given: str, /, **changed: str | None) -> httpx2.Response:
     form = {
         "grant_type": "authorization_code",
         "client_id": "hours-app",
@@ -75,7 +75,7 @@ async def exchange(browser: httpx.AsyncClient, given: str, /, **changed: str | N
     return await browser.post("/token", data={name: value for name, value in (form | changed).items() if value})
 
 
-def told_the_client(answer: httpx.Response, issuer: str) -> str:
+def told_the_client(answer: httpx2.Response, issuer: str) -> str:
     """The error in a redirect to the client, which names state and issuer."""
     assert answer.status_code == 303, answer.text
     location = answer.headers["location"]

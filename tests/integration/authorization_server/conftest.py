@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import pytest_asyncio
 
 from service.development.authorization_server.application import running
@@ -24,6 +24,6 @@ async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def browser(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as http:
+async def browser(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=issuer, trust_env=False) as http:
         yield http

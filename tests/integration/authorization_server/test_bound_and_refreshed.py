@@ -23,7 +23,7 @@ from service.development.authorization_server.sign_in import (
 from service.development.people import PEOPLE
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 MACHINE = ("payroll-import", "payroll-import-demo")
 
@@ -77,7 +77,7 @@ def proof(url: str, *, header: dict[str, Any] | None = None, **changed: Any) -> 
     return jose.encode(head, body, signer, algorithms=["ES256", "HS256"])
 
 
-async def ask(browser: httpx.AsyncClient, *proofs: str) -> httpx.Response:
+async def ask(browser: httpx2.AsyncClient, *proofs: str) -> httpx2.Response:
     return await browser.post(
         "/token", data={"grant_type": "client_credentials"}, auth=MACHINE, headers=[("DPoP", proof) for proof in proofs]
     )
@@ -108,26 +108,26 @@ async def ask(browser: httpx.AsyncClient, *proofs: str) -> httpx.Response:
     ],
 )
 async def test_a_proof_with_a_fault_gives_no_token(
-    browser: httpx.AsyncClient, issuer: str, fault: dict[str, Any]
+    browser: httpx2.AsyncClient, issuer: str, fault: dict[str, Any]
 ) -> None:
     answer = await ask(browser, proof(f"{issuer}/token", **fault))
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "e30.e30.", "x" * 5000])
-async def test_what_is_no_proof_gives_no_token(browser: httpx.AsyncClient, text: str) -> None:
+async def test_what_is_no_proof_gives_no_token(browser: httpx2.AsyncClient, text: str) -> None:
     answer = await ask(browser, text)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
 
 
-async def test_a_proof_without_a_signature_gives_no_token(browser: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_proof_without_a_signature_gives_no_token(browser: httpx2.AsyncClient, issuer: str) -> None:
     head, body, _ = proof(f"{issuer}/token").split(".")
     for header in (head, _encode({"typ": "dpop+jwt", "alg": "none", "jwk": KEY.as_dict(private=False)})):
         answer = await ask(browser, f"{header}.{body}.")
         assert answer.json()["error"] == "invalid_dpop_proof"
 
 
-async def test_a_proof_is_good_once_and_only_alone(browser: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_proof_is_good_once_and_only_alone(browser: httpx2.AsyncClient, issuer: str) -> None:
     good = proof(f"{issuer}/token?ignored#ignored")
     assert (await ask(browser, good)).status_code == 200
     assert (await ask(browser, good)).json()["error"] == "invalid_dpop_proof"
@@ -191,7 +191,7 @@ async def test_a_machine_client_gets_no_refresh_token(issuer: str) -> None:
     assert (await client_credentials_token(issuer, *MACHINE)).refresh_token is None
 
 
-async def test_a_code_that_is_presented_twice_revokes_its_tokens(browser: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_code_that_is_presented_twice_revokes_its_tokens(browser: httpx2.AsyncClient, issuer: str) -> None:
     from tests.integration.authorization_server.browser import exchange, get_code
 
     code = await get_code(browser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import jwt
 import pytest
 import pytest_asyncio
@@ -27,8 +27,8 @@ MACHINE = ("payroll-import", "payroll-import-demo")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def http(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as client:
+async def http(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=issuer, trust_env=False) as client:
         yield client
 
 
@@ -40,7 +40,7 @@ async def verifier(issuer: str) -> AsyncIterator[Tokens]:
     await tokens.close()
 
 
-async def test_the_page_reads_a_token(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_the_page_reads_a_token(http: httpx2.AsyncClient, issuer: str) -> None:
     opaque = (await client_credentials_token(issuer, *MACHINE, opaque=True)).access_token
     ours = (await client_credentials_token(issuer, *MACHINE)).access_token
     revoked = (await client_credentials_token(issuer, *MACHINE)).access_token
@@ -58,14 +58,14 @@ async def test_the_page_reads_a_token(http: httpx.AsyncClient, issuer: str) -> N
         assert "<script" not in answer.text
 
 
-async def test_the_keys_are_changed_only_from_our_own_page(http: httpx.AsyncClient) -> None:
+async def test_the_keys_are_changed_only_from_our_own_page(http: httpx2.AsyncClient) -> None:
     before = (await http.get("/jwks")).json()
     for form in ({}, {"form_token": "guess"}):
         assert (await http.post("/demo/keys", data=form | {"when": "now"})).status_code == 403
     assert (await http.get("/jwks")).json() == before
 
 
-async def test_verifiers_find_a_key_that_signs_at_once(http: httpx.AsyncClient, issuer: str, verifier: Tokens) -> None:
+async def test_verifiers_find_a_key_that_signs_at_once(http: httpx2.AsyncClient, issuer: str, verifier: Tokens) -> None:
     old = (await client_credentials_token(issuer, *MACHINE)).access_token
     page = await http.get("/demo")
     (token,) = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 import pytest_asyncio
@@ -26,33 +26,33 @@ CLIENT = "timesheets-cli"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def device(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as client:
+async def device(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=issuer, trust_env=False) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def browser(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False, follow_redirects=True) as client:
+async def browser(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=issuer, trust_env=False, follow_redirects=True) as client:
         yield client
 
 
-async def begin(device: httpx.AsyncClient, **form: str) -> httpx.Response:
+async def begin(device: httpx2.AsyncClient, **form: str) -> httpx2.Response:
     return await device.post("/device_authorization", data={"client_id": CLIENT} | form)
 
 
-async def poll(device: httpx.AsyncClient, code: str, **form: str) -> httpx.Response:
+async def poll(device: httpx2.AsyncClient, code: str, **form: str) -> httpx2.Response:
     asked = {"grant_type": DEVICE_GRANT, "client_id": CLIENT, "device_code": code}
     return await device.post("/token", data=asked | form)
 
 
-async def send(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
+async def send(browser: httpx2.AsyncClient, page: httpx2.Response, **values: Any) -> httpx2.Response:
     form = read_page(page.text).forms[0]
     hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     return await browser.post(form.action, data=hidden | values)
 
 
-async def consent(browser: httpx.AsyncClient, user_code: str, login: str = "ana") -> httpx.Response:
+async def consent(browser: httpx2.AsyncClient, user_code: str, login: str = "ana") -> httpx2.Response:
     page = await browser.get("/device", params={"user_code": user_code})
     return await send(browser, page, login=login, password=PEOPLE[login].password)
 
@@ -68,7 +68,7 @@ async def test_a_person_signs_in_for_a_device_that_has_no_browser(issuer: str) -
     assert (await refresh_token_grant(issuer, CLIENT, answer.refresh_token or "", dpop=key)).scope == "read:timesheets"
 
 
-async def test_a_device_is_told_where_to_send_the_person(device: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_device_is_told_where_to_send_the_person(device: httpx2.AsyncClient, issuer: str) -> None:
     answer = await begin(device)
     assert answer.headers["cache-control"] == "no-store"
     given = answer.json()
@@ -78,7 +78,7 @@ async def test_a_device_is_told_where_to_send_the_person(device: httpx.AsyncClie
     assert given["user_code"] not in given["device_code"]
 
 
-async def test_a_device_waits_for_the_decision_and_is_slowed_down(device: httpx.AsyncClient) -> None:
+async def test_a_device_waits_for_the_decision_and_is_slowed_down(device: httpx2.AsyncClient) -> None:
     code = (await begin(device)).json()["device_code"]
     told = [(await poll(device, code)) for _ in range(2)]
     assert [(answer.status_code, answer.json()["error"]) for answer in told] == [
@@ -87,7 +87,9 @@ async def test_a_device_waits_for_the_decision_and_is_slowed_down(device: httpx.
     ]
 
 
-async def test_the_code_is_good_once_however_it_is_spelt(device: httpx.AsyncClient, browser: httpx.AsyncClient) -> None:
+async def test_the_code_is_good_once_however_it_is_spelt(
+    device: httpx2.AsyncClient, browser: httpx2.AsyncClient
+) -> None:
     given = (await begin(device, scope="read:timesheets")).json()
     page = await consent(browser, given["user_code"].replace("-", " ").lower())
     assert given["user_code"] in page.text
@@ -101,7 +103,7 @@ async def test_the_code_is_good_once_however_it_is_spelt(device: httpx.AsyncClie
 
 @pytest.mark.parametrize("values", [{"decision": "deny"}, {"decision": "allow"}, {"decision": "allow", "scope": "x"}])
 async def test_a_device_without_granted_scopes_is_refused(
-    device: httpx.AsyncClient, browser: httpx.AsyncClient, values: dict[str, str]
+    device: httpx2.AsyncClient, browser: httpx2.AsyncClient, values: dict[str, str]
 ) -> None:
     given = (await begin(device)).json()
     await send(browser, await consent(browser, given["user_code"]), **values)
@@ -109,7 +111,7 @@ async def test_a_device_without_granted_scopes_is_refused(
     assert (answer.status_code, answer.json()["error"]) == (400, "access_denied")
 
 
-async def test_an_unknown_user_code_shows_no_sign_in(browser: httpx.AsyncClient) -> None:
+async def test_an_unknown_user_code_shows_no_sign_in(browser: httpx2.AsyncClient) -> None:
     assert (await browser.get("/device")).status_code == 200
     for code in ("AAAA-BBBB", "<script>", "x" * 3000):
         page = await browser.get("/device", params={"user_code": code})
@@ -121,7 +123,7 @@ async def test_an_unknown_user_code_shows_no_sign_in(browser: httpx.AsyncClient)
 
 
 async def test_a_form_that_was_not_shown_to_this_browser_decides_nothing(
-    device: httpx.AsyncClient, browser: httpx.AsyncClient
+    device: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
     given = (await begin(device)).json()
     form = {"step": "consent", "decision": "allow", "scope": "read:timesheets", "form_token": "guess"}
@@ -143,7 +145,7 @@ async def test_a_form_that_was_not_shown_to_this_browser_decides_nothing(
     ],
 )
 async def test_a_device_that_may_not_start_gets_the_reason(
-    device: httpx.AsyncClient, form: dict[str, str], error: str
+    device: httpx2.AsyncClient, form: dict[str, str], error: str
 ) -> None:
     answer = await begin(device, **form)
     assert answer.status_code in (400, 401)
@@ -159,7 +161,7 @@ async def test_a_device_that_may_not_start_gets_the_reason(
         ({"client_id": "no-such-client"}, "invalid_client"),
     ],
 )
-async def test_a_poll_with_a_fault_gives_no_token(device: httpx.AsyncClient, form: dict[str, str], error: str) -> None:
+async def test_a_poll_with_a_fault_gives_no_token(device: httpx2.AsyncClient, form: dict[str, str], error: str) -> None:
     code = (await begin(device)).json()["device_code"]
     answer = await poll(device, code, **form)
     assert (answer.status_code, answer.json()["error"]) == (400, error)

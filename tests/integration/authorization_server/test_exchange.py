@@ -13,7 +13,7 @@ from tests.integration.authorization_server.browser import (
 )
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     ],
 )
 async def test_a_code_is_exchanged_only_by_its_client_with_its_verifier(
-    browser: httpx.AsyncClient, changed: dict[str, str | None], error: str
+    browser: httpx2.AsyncClient, changed: dict[str, str | None], error: str
 ) -> None:
     answer = await exchange(browser, await get_code(browser), **changed)
     assert answer.status_code in (400, 401)
@@ -45,14 +45,14 @@ async def test_a_code_is_exchanged_only_by_its_client_with_its_verifier(
     assert "access_token" not in answer.text
 
 
-async def test_a_code_that_met_a_wrong_verifier_is_spent(browser: httpx.AsyncClient) -> None:
+async def test_a_code_that_met_a_wrong_verifier_is_spent(browser: httpx2.AsyncClient) -> None:
     code = await get_code(browser)
     await exchange(browser, code, code_verifier="w" * 64)
     assert (await exchange(browser, code)).json()["error"] == "invalid_grant"
 
 
 @pytest.mark.parametrize("way", ["basic", "post"])
-async def test_a_machine_client_proves_itself_in_either_way(browser: httpx.AsyncClient, way: str) -> None:
+async def test_a_machine_client_proves_itself_in_either_way(browser: httpx2.AsyncClient, way: str) -> None:
     unsendable = 401 if way == "basic" else 400  # RFC 6749 appendix A.2: a secret in a form is printable ASCII
     for secret, status in (("payroll-import-demo", 200), ("wrong", 401), ("\u00e9", unsendable), ("", 401)):
         form = {"grant_type": "client_credentials"}
@@ -67,18 +67,18 @@ async def test_a_machine_client_proves_itself_in_either_way(browser: httpx.Async
 
 
 @pytest.mark.parametrize("header", ["Basic", "Basic !!!", "Basic /w==", "Basic gICA", "Bearer x", "Basic cGF5cm9sbA=="])
-async def test_credentials_that_cannot_be_read_are_no_credentials(browser: httpx.AsyncClient, header: str) -> None:
+async def test_credentials_that_cannot_be_read_are_no_credentials(browser: httpx2.AsyncClient, header: str) -> None:
     answer = await browser.post("/token", data={"grant_type": "client_credentials"}, headers={"Authorization": header})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
-async def test_two_ways_of_authentication_at_once_are_refused(browser: httpx.AsyncClient) -> None:
+async def test_two_ways_of_authentication_at_once_are_refused(browser: httpx2.AsyncClient) -> None:
     form = {"grant_type": "client_credentials", "client_secret": "payroll-import-demo"}
     answer = await browser.post("/token", data=form, auth=("payroll-import", "payroll-import-demo"))
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-async def test_a_public_client_has_no_client_credentials(browser: httpx.AsyncClient) -> None:
+async def test_a_public_client_has_no_client_credentials(browser: httpx2.AsyncClient) -> None:
     answer = await browser.post("/token", data={"grant_type": "client_credentials", "client_id": "timesheets-cli"})
     assert answer.json()["error"] == "invalid_client"
 
@@ -93,12 +93,14 @@ async def test_a_public_client_has_no_client_credentials(browser: httpx.AsyncCli
         (b"", "application/x-www-form-urlencoded"),
     ],
 )
-async def test_a_body_that_is_no_token_request_is_explained(browser: httpx.AsyncClient, body: bytes, kind: str) -> None:
+async def test_a_body_that_is_no_token_request_is_explained(
+    browser: httpx2.AsyncClient, body: bytes, kind: str
+) -> None:
     answer = await browser.post("/token", content=body, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-async def test_a_request_in_another_hosts_name_is_refused(browser: httpx.AsyncClient) -> None:
+async def test_a_request_in_another_hosts_name_is_refused(browser: httpx2.AsyncClient) -> None:
     answer = await browser.get("/jwks", headers={"Host": "rebound.example:80"})
     assert answer.status_code == 400
     assert "keys" not in answer.json()

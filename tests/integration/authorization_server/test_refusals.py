@@ -8,7 +8,7 @@ import base64
 import hashlib
 from urllib.parse import parse_qs, quote, urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from service.development.authorization_server.page_walk import read_page
@@ -24,7 +24,7 @@ from tests.integration.authorization_server.browser import (
 
 
 async def test_the_code_goes_back_with_state_and_issuer_and_buys_one_token(
-    browser: httpx.AsyncClient, issuer: str
+    browser: httpx2.AsyncClient, issuer: str
 ) -> None:
     sent = await decide(browser, await show_consent(browser), scope=["read:timesheets"])
     given = parse_qs(urlsplit(sent.headers["location"]).query)
@@ -50,7 +50,7 @@ async def test_the_code_goes_back_with_state_and_issuer_and_buys_one_token(
     ],
 )
 async def test_a_request_without_s256_is_refused(
-    browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None]
+    browser: httpx2.AsyncClient, issuer: str, changed: dict[str, str | None]
 ) -> None:
     answer = await browser.get("/authorize", params=make_parameters(**changed))
     assert told_the_client(answer, issuer) == "invalid_request"
@@ -68,7 +68,7 @@ async def test_a_request_without_s256_is_refused(
     ],
 )
 async def test_an_error_of_a_known_client_is_sent_to_the_client(
-    browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
+    browser: httpx2.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
 ) -> None:
     assert told_the_client(await browser.get("/authorize", params=make_parameters(**changed)), issuer) == error
 
@@ -91,7 +91,7 @@ async def test_an_error_of_a_known_client_is_sent_to_the_client(
     ],
 )
 async def test_where_the_redirect_uri_cannot_be_trusted_a_page_is_shown_instead(
-    browser: httpx.AsyncClient, changed: dict[str, str | None]
+    browser: httpx2.AsyncClient, changed: dict[str, str | None]
 ) -> None:
     answer = await browser.get("/authorize", params=make_parameters(**changed))
     assert answer.status_code == 400
@@ -101,14 +101,14 @@ async def test_where_the_redirect_uri_cannot_be_trusted_a_page_is_shown_instead(
     assert "<script" not in answer.text
 
 
-async def test_a_repeated_parameter_shows_a_page(browser: httpx.AsyncClient) -> None:
+async def test_a_repeated_parameter_shows_a_page(browser: httpx2.AsyncClient) -> None:
     answer = await browser.get(
         "/authorize", params=[*make_parameters().items(), ("redirect_uri", "https://evil.example")]
     )
     assert (answer.status_code, answer.headers.get("location")) == (400, None)
 
 
-async def test_hostile_parameters_are_shown_as_text(browser: httpx.AsyncClient) -> None:
+async def test_hostile_parameters_are_shown_as_text(browser: httpx2.AsyncClient) -> None:
     hostile = "'><script>alert(1)</script>"
     page = await browser.get("/authorize", params=make_parameters(state=hostile, extra=hostile))
     assert page.status_code == 200
@@ -117,7 +117,7 @@ async def test_hostile_parameters_are_shown_as_text(browser: httpx.AsyncClient) 
     assert parse_qs(urlsplit(sent.headers["location"]).query)["state"] == [hostile]
 
 
-async def test_pages_run_no_script_are_not_framed_and_are_not_stored(browser: httpx.AsyncClient) -> None:
+async def test_pages_run_no_script_are_not_framed_and_are_not_stored(browser: httpx2.AsyncClient) -> None:
     page = await show_consent(browser)
     policy = page.headers["content-security-policy"]
     for rule in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self' http://127.0"):
@@ -130,7 +130,7 @@ async def test_pages_run_no_script_are_not_framed_and_are_not_stored(browser: ht
     assert "http" not in page.text.partition("<body>")[2].replace(quote(BACK, safe=""), "").replace(BACK, "")
 
 
-async def test_the_sign_in_cookie_is_for_the_browser_alone_and_changes_at_sign_in(browser: httpx.AsyncClient) -> None:
+async def test_the_sign_in_cookie_is_for_the_browser_alone_and_changes_at_sign_in(browser: httpx2.AsyncClient) -> None:
     shown = await browser.get("/authorize", params=make_parameters())
     cookie = shown.headers["set-cookie"]
     assert "httponly" in cookie.lower()
@@ -138,11 +138,11 @@ async def test_the_sign_in_cookie_is_for_the_browser_alone_and_changes_at_sign_i
     before = dict(browser.cookies)
     await show_consent(browser)
     assert dict(browser.cookies) != before
-    async with httpx.AsyncClient(base_url=browser.base_url, cookies=before, trust_env=False) as planted:
+    async with httpx2.AsyncClient(base_url=browser.base_url, cookies=before, trust_env=False) as planted:
         assert "Password" in (await planted.get("/authorize", params=make_parameters())).text
 
 
-async def test_a_form_without_its_token_or_with_another_forms_token_does_nothing(browser: httpx.AsyncClient) -> None:
+async def test_a_form_without_its_token_or_with_another_forms_token_does_nothing(browser: httpx2.AsyncClient) -> None:
     page = await show_consent(browser)
     allow = {"scope": ["read:timesheets"], "decision": "allow"}
     consent, switch = read_page(page.text).forms
@@ -157,7 +157,7 @@ async def test_a_form_without_its_token_or_with_another_forms_token_does_nothing
     assert sent.status_code == 403
 
 
-async def test_a_signed_in_browser_skips_the_password_but_never_the_consent_page(browser: httpx.AsyncClient) -> None:
+async def test_a_signed_in_browser_skips_the_password_but_never_the_consent_page(browser: httpx2.AsyncClient) -> None:
     await get_code(browser)
     again = await browser.get("/authorize", params=make_parameters())
     assert again.status_code == 200
@@ -165,13 +165,13 @@ async def test_a_signed_in_browser_skips_the_password_but_never_the_consent_page
     assert read_page(again.text).forms[0].has("checkbox")
 
 
-async def test_somebody_else_can_sign_in_instead(browser: httpx.AsyncClient) -> None:
+async def test_somebody_else_can_sign_in_instead(browser: httpx2.AsyncClient) -> None:
     switch = read_page((await show_consent(browser)).text).forms[1]
     sent = await browser.post(switch.action, data={field.name: field.value for field in switch.fields})
     assert "Password" in (await browser.get(sent.headers["location"])).text
 
 
-async def test_consent_offers_only_scopes_that_the_person_can_grant(browser: httpx.AsyncClient) -> None:
+async def test_consent_offers_only_scopes_that_the_person_can_grant(browser: httpx2.AsyncClient) -> None:
     page = await show_consent(browser)
     boxes = read_page(page.text).forms[0].values("scope")
     assert boxes == ["read:timesheets", "create:timesheets"]
@@ -181,7 +181,7 @@ async def test_consent_offers_only_scopes_that_the_person_can_grant(browser: htt
     assert (await exchange(browser, code)).json()["scope"] == "read:timesheets"
 
 
-async def test_a_refusal_on_the_consent_page_is_sent_to_the_client(browser: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_refusal_on_the_consent_page_is_sent_to_the_client(browser: httpx2.AsyncClient, issuer: str) -> None:
     page = await show_consent(browser)
     assert told_the_client(await decide(browser, page, decision="deny"), issuer) == "access_denied"
     assert told_the_client(await decide(browser, page, scope=[]), issuer) == "access_denied"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 import pytest_asyncio
@@ -50,8 +50,8 @@ async def issuer(keys: Path) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def http(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as client:
+async def http(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=issuer, trust_env=False) as client:
         yield client
 
 
@@ -59,7 +59,7 @@ async def ana(issuer: str, **asked: Any) -> TokenAnswer:
     return await authorization_code_token(issuer, "ana", PEOPLE["ana"].password, "hours-app", **asked)
 
 
-async def introspect(http: httpx.AsyncClient, token: str) -> dict[str, Any]:
+async def introspect(http: httpx2.AsyncClient, token: str) -> dict[str, Any]:
     answer = await http.post("/introspect", data={"token": token}, auth=US)
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -68,7 +68,7 @@ async def introspect(http: httpx.AsyncClient, token: str) -> dict[str, Any]:
 
 
 async def test_an_opaque_token_says_nothing_by_itself_and_all_by_introspection(
-    http: httpx.AsyncClient, issuer: str
+    http: httpx2.AsyncClient, issuer: str
 ) -> None:
     answer = await ana(issuer, scopes=["read:timesheets"], opaque=True)
     assert "." not in answer.access_token
@@ -82,13 +82,13 @@ async def test_an_opaque_token_says_nothing_by_itself_and_all_by_introspection(
     assert "." not in again.access_token
 
 
-async def test_a_jwt_can_be_introspected_too_and_says_the_same(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_jwt_can_be_introspected_too_and_says_the_same(http: httpx2.AsyncClient, issuer: str) -> None:
     token = (await client_credentials_token(issuer, *MACHINE)).access_token
     claims = jwt.decode(token, options={"verify_signature": False})
     assert await introspect(http, token) == {"active": True, "token_type": "Bearer"} | claims
 
 
-async def test_a_bound_token_names_its_key(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_bound_token_names_its_key(http: httpx2.AsyncClient, issuer: str) -> None:
     key = ProofKey()
     said = await introspect(
         http, (await client_credentials_token(issuer, *MACHINE, opaque=True, dpop=key)).access_token
@@ -96,14 +96,14 @@ async def test_a_bound_token_names_its_key(http: httpx.AsyncClient, issuer: str)
     assert (said["token_type"], said["cnf"]) == ("DPoP", {"jkt": key.thumbprint})
 
 
-async def test_nothing_is_revealed_about_an_invalid_token(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_nothing_is_revealed_about_an_invalid_token(http: httpx2.AsyncClient, issuer: str) -> None:
     answer = await ana(issuer)
     changed = answer.access_token[:-4] + ("AAAA" if answer.access_token[-4:] != "AAAA" else "BBBB")
     for token in ("x", changed, answer.refresh_token or "", "a.b.c"):
         assert await introspect(http, token) == {"active": False}
 
 
-async def test_a_signed_answer_is_for_the_resource_server_that_asked(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_signed_answer_is_for_the_resource_server_that_asked(http: httpx2.AsyncClient, issuer: str) -> None:
     published = (await http.get("/jwks")).json()["keys"]
     opaque = (await client_credentials_token(issuer, *MACHINE, opaque=True)).access_token
     for token, active in ((opaque, True), ("x", False)):
@@ -118,30 +118,30 @@ async def test_a_signed_answer_is_for_the_resource_server_that_asked(http: httpx
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", f"{SIGNED};q=0, application/json", ""])
-async def test_who_does_not_ask_for_a_signed_answer_gets_json(http: httpx.AsyncClient, accept: str) -> None:
+async def test_who_does_not_ask_for_a_signed_answer_gets_json(http: httpx2.AsyncClient, accept: str) -> None:
     answer = await http.post("/introspect", data={"token": "x"}, auth=US, headers={"Accept": accept})
     assert answer.json() == {"active": False}
 
 
 @pytest.mark.parametrize("auth", [None, ("timewarden-api", "wrong"), ("no-such-client", "x"), ("hours-app", "x")])
 async def test_an_unauthenticated_client_learns_nothing(
-    http: httpx.AsyncClient, issuer: str, auth: tuple[str, str] | None
+    http: httpx2.AsyncClient, issuer: str, auth: tuple[str, str] | None
 ) -> None:
     token = (await client_credentials_token(issuer, *MACHINE)).access_token
-    answer = await http.post("/introspect", data={"token": token, "client_id": "hours-app"}, auth=auth or httpx.Auth())
+    answer = await http.post("/introspect", data={"token": token, "client_id": "hours-app"}, auth=auth or httpx2.Auth())
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
     assert answer.headers["www-authenticate"].startswith("Basic")
 
 
 async def test_a_client_that_is_no_resource_server_learns_nothing_about_a_token(
-    http: httpx.AsyncClient, issuer: str
+    http: httpx2.AsyncClient, issuer: str
 ) -> None:
     token = (await client_credentials_token(issuer, *MACHINE)).access_token
     assert (await http.post("/introspect", data={"token": token}, auth=MACHINE)).json() == {"active": False}
 
 
 @pytest.mark.parametrize("path", ["/introspect", "/revoke"])
-async def test_a_request_without_a_token_is_malformed(http: httpx.AsyncClient, path: str) -> None:
+async def test_a_request_without_a_token_is_malformed(http: httpx2.AsyncClient, path: str) -> None:
     for content in ({"data": {"x": "y"}}, {"data": {"token": ["a", "b"]}}, {"json": {"token": "a"}}):
         answer = await http.post(path, auth=US, **content)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
@@ -157,7 +157,7 @@ def assertion(keys: Path, issuer: str, key: Any = None, **changed: Any) -> dict[
 
 
 async def test_a_resource_server_may_prove_itself_with_its_key(
-    http: httpx.AsyncClient, keys: Path, issuer: str
+    http: httpx2.AsyncClient, keys: Path, issuer: str
 ) -> None:
     token = (await client_credentials_token(issuer, *MACHINE)).access_token
     for audience in (issuer, f"{issuer}/introspect", [f"{issuer}/token", "other"]):
@@ -183,13 +183,13 @@ async def test_a_resource_server_may_prove_itself_with_its_key(
     ],
 )
 async def test_an_assertion_with_a_fault_proves_nothing(
-    http: httpx.AsyncClient, keys: Path, issuer: str, fault: dict[str, Any]
+    http: httpx2.AsyncClient, keys: Path, issuer: str, fault: dict[str, Any]
 ) -> None:
     answer = await http.post("/introspect", data={"token": "x"} | assertion(keys, issuer, **fault))
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
-async def test_an_assertion_is_good_once_and_alone(http: httpx.AsyncClient, keys: Path, issuer: str) -> None:
+async def test_an_assertion_is_good_once_and_alone(http: httpx2.AsyncClient, keys: Path, issuer: str) -> None:
     form = {"token": "x"} | assertion(keys, issuer)
     assert (await http.post("/introspect", data=form)).status_code == 200
     assert (await http.post("/introspect", data=form)).status_code == 401
@@ -203,7 +203,7 @@ async def test_a_resource_server_gets_no_token_of_its_own(issuer: str) -> None:
     assert refused.value.error == "unauthorized_client"
 
 
-async def test_a_revoked_access_token_ends_alone(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_revoked_access_token_ends_alone(http: httpx2.AsyncClient, issuer: str) -> None:
     first = await ana(issuer)
     await revoke(issuer, "hours-app", first.access_token)
     assert await introspect(http, first.access_token) == {"active": False}
@@ -211,7 +211,7 @@ async def test_a_revoked_access_token_ends_alone(http: httpx.AsyncClient, issuer
     assert (await introspect(http, second.access_token))["active"] is True
 
 
-async def test_a_revoked_refresh_token_takes_its_family_along(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_revoked_refresh_token_takes_its_family_along(http: httpx2.AsyncClient, issuer: str) -> None:
     first, stranger = await ana(issuer), await ana(issuer)
     second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     await revoke(issuer, "hours-app", second.refresh_token or "")
@@ -222,7 +222,7 @@ async def test_a_revoked_refresh_token_takes_its_family_along(http: httpx.AsyncC
     assert (await introspect(http, stranger.access_token))["active"] is True
 
 
-async def test_a_copied_refresh_token_ends_the_access_tokens_too(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_copied_refresh_token_ends_the_access_tokens_too(http: httpx2.AsyncClient, issuer: str) -> None:
     first = await ana(issuer)
     second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "")
     with pytest.raises(SignInRefused):
@@ -230,7 +230,7 @@ async def test_a_copied_refresh_token_ends_the_access_tokens_too(http: httpx.Asy
     assert await introspect(http, second.access_token) == {"active": False}
 
 
-async def test_only_its_own_client_revokes_a_token(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_only_its_own_client_revokes_a_token(http: httpx2.AsyncClient, issuer: str) -> None:
     answer = await ana(issuer)
     for token in (answer.access_token, answer.refresh_token or ""):
         with pytest.raises(SignInRefused) as refused:
@@ -239,17 +239,17 @@ async def test_only_its_own_client_revokes_a_token(http: httpx.AsyncClient, issu
     assert (await introspect(http, answer.access_token))["active"] is True
 
 
-async def test_revoking_an_unknown_token_or_with_a_wrong_hint_succeeds(http: httpx.AsyncClient) -> None:
+async def test_revoking_an_unknown_token_or_with_a_wrong_hint_succeeds(http: httpx2.AsyncClient) -> None:
     for form in ({"token": "x"}, {"token": "x", "token_type_hint": "no-such-type"}):
         answer = await http.post("/revoke", data=form | {"client_id": "hours-app"})
         assert (answer.status_code, answer.json()) == (200, {})
 
 
-async def test_a_confidential_client_cannot_revoke_without_its_secret(http: httpx.AsyncClient) -> None:
+async def test_a_confidential_client_cannot_revoke_without_its_secret(http: httpx2.AsyncClient) -> None:
     answer = await http.post("/revoke", data={"token": "x", "client_id": "payroll-import"})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
-async def test_another_token_format_is_refused(http: httpx.AsyncClient) -> None:
+async def test_another_token_format_is_refused(http: httpx2.AsyncClient) -> None:
     answer = await http.post("/token", data={"grant_type": "client_credentials", "token_format": "saml"}, auth=MACHINE)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")

@@ -23,7 +23,7 @@ from tests.integration.authorization_server.browser import (
 )
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def claims(token: str) -> dict[str, Any]:
     return read
 
 
-async def send(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
+async def send(browser: httpx2.AsyncClient, page: httpx2.Response, **values: Any) -> httpx2.Response:
     """Fill in and send the page's first form, and open what comes next."""
     form = read_page(page.text).forms[0]
     hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
@@ -39,11 +39,11 @@ async def send(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) 
     return await browser.get(answer.headers["location"]) if answer.has_redirect_location else answer
 
 
-def asks_for(page: httpx.Response) -> set[str]:
+def asks_for(page: httpx2.Response) -> set[str]:
     return {field.name for form in read_page(page.text).forms for field in form.fields if field.kind != "hidden"}
 
 
-async def fetch_token(browser: httpx.AsyncClient, page: httpx.Response) -> dict[str, Any]:
+async def fetch_token(browser: httpx2.AsyncClient, page: httpx2.Response) -> dict[str, Any]:
     """The claims of the token that this consent page leads to."""
     sent = await decide(browser, page, scope=["read:timesheets"])
     code = parse_qs(urlsplit(sent.headers["location"]).query)["code"][0]
@@ -59,7 +59,7 @@ async def test_a_second_factor_is_in_the_token_and_stays_when_it_is_refreshed(is
     assert "acr" not in claims(plain.access_token)
 
 
-async def test_a_signed_in_person_is_asked_only_for_the_second_factor(browser: httpx.AsyncClient) -> None:
+async def test_a_signed_in_person_is_asked_only_for_the_second_factor(browser: httpx2.AsyncClient) -> None:
     first = await fetch_token(browser, await show_consent(browser))
     page = await browser.get("/authorize", params=make_parameters(acr_values=ACR_MFA))
     assert asks_for(page) == {"second_factor"}
@@ -70,7 +70,7 @@ async def test_a_signed_in_person_is_asked_only_for_the_second_factor(browser: h
     assert "decision" in asks_for(await browser.get("/authorize", params=make_parameters(acr_values=ACR_MFA)))
 
 
-async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: httpx.AsyncClient) -> None:
+async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: httpx2.AsyncClient) -> None:
     consent = await show_consent(browser)
     page = await browser.get("/authorize", params=make_parameters(acr_values=ACR_MFA))
     for wrong in ("", "000000" if demo_code("ana") != "000000" else "111111", demo_code("ben"), "\u0661"):
@@ -87,7 +87,7 @@ async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: 
 
 @pytest.mark.parametrize("changed", [{"prompt": "login"}, {"max_age": "0"}, {"prompt": "select_account"}])
 async def test_a_new_sign_in_is_required_once_for_each_request(
-    browser: httpx.AsyncClient, changed: dict[str, str | None]
+    browser: httpx2.AsyncClient, changed: dict[str, str | None]
 ) -> None:
     first = await fetch_token(browser, await show_consent(browser))
     time.sleep(1.1)  # noqa: ASYNC251  # auth_time counts whole seconds
@@ -98,7 +98,7 @@ async def test_a_new_sign_in_is_required_once_for_each_request(
     assert "password" in asks_for(await browser.get("/authorize", params=make_parameters(**changed)))
 
 
-async def test_a_sign_in_that_is_young_enough_is_enough(browser: httpx.AsyncClient) -> None:
+async def test_a_sign_in_that_is_young_enough_is_enough(browser: httpx2.AsyncClient) -> None:
     await show_consent(browser)
     assert "decision" in asks_for(await browser.get("/authorize", params=make_parameters(max_age="600")))
 
@@ -116,11 +116,11 @@ async def test_a_sign_in_that_is_young_enough_is_enough(browser: httpx.AsyncClie
     ],
 )
 async def test_a_demand_that_cannot_be_met_is_reported_to_the_client(
-    browser: httpx.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
+    browser: httpx2.AsyncClient, issuer: str, changed: dict[str, str | None], error: str
 ) -> None:
     assert told_the_client(await browser.get("/authorize", params=make_parameters(**changed)), issuer) == error
 
 
-async def test_one_known_level_among_others_is_enough(browser: httpx.AsyncClient) -> None:
+async def test_one_known_level_among_others_is_enough(browser: httpx2.AsyncClient) -> None:
     page = await browser.get("/authorize", params=make_parameters(acr_values=f"phr {ACR_MFA}"))
     assert asks_for(page) == {"login", "password"}

@@ -12,7 +12,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 
@@ -35,7 +35,7 @@ HOURS = ("read:timesheets", "create:timesheets", "delete:timesheets", "approve:t
 
 
 async def _keys(issuer: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False) as http:
         document = (await http.get(f"{issuer}/.well-known/oauth-authorization-server")).json()
         keys: dict[str, Any] = (await http.get(document["jwks_uri"])).json()
     return keys
@@ -57,7 +57,7 @@ def _verify(token: str, keys: dict[str, Any], issuer: str, algorithm: str = "RS2
 
 
 async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False) as http:
         metadata = (await http.get(f"{issuer}/.well-known/oauth-authorization-server")).json()
         other = (await http.get(f"{issuer}/.well-known/openid-configuration")).json()
     assert metadata == other
