@@ -86,8 +86,8 @@ ROW = st.tuples(
 
 
 @st.composite
-def policies(draw: st.DrawFn) -> Snapshot:
-    """A random policy about timesheets, and a random age for its threshold."""
+def policies(draw: st.DrawFn, number: int = 1) -> Snapshot:
+    """A random policy about timesheets as the version `number`, and a random age for its threshold."""
     drawn = draw(st.lists(ROW, min_size=1, max_size=7, unique=True))
     lines = [
         f"p, {effect}, {who}, {action}, {states}, timesheet, {scope}, {when}, rule-{place}"
@@ -98,7 +98,7 @@ def policies(draw: st.DrawFn) -> Snapshot:
     text = replace(
         text, vocabulary=text.vocabulary.replace("max_age = 900", f"max_age = {draw(st.sampled_from([60, 900]))}")
     )
-    return Snapshot.build(policy_file.parse(text), 1)
+    return Snapshot.build(policy_file.parse(text), number)
 
 
 PRINCIPALS = st.builds(
@@ -205,7 +205,7 @@ def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(versio
 
 
 @settings(max_examples=example_count(100, uncut=150))
-@given(version=policies(), draft=policies(), world=worlds())
+@given(version=policies(), draft=policies(2), world=worlds())
 def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
     version: Snapshot, draft: Snapshot, world: World
 ) -> None:
@@ -233,7 +233,7 @@ def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_ca
 
 
 @settings(max_examples=example_count(100, uncut=150))
-@given(version=policies(), draft=policies(), world=worlds())
+@given(version=policies(), draft=policies(2), world=worlds())
 def test_a_list_is_the_same_under_a_draft_only_if_every_single_read_is(
     version: Snapshot, draft: Snapshot, world: World
 ) -> None:
