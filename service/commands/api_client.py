@@ -46,24 +46,14 @@ class ApiClient:
     ) -> Any:
         """The decoded answer to JSON, or to a CSV file. `long` says what is waited for if the answer may take
         minutes. Raises ClickException with the problem's sentences when the API refuses."""
-        return self.call_with_status(method, path, body, query, csv=csv, long=long)[1]
+        return self.decode(self.response(method, path, query, body, csv=csv, long=long))
 
-    def call_with_status(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        query: dict[str, str] | None = None,
-        *,
-        csv: bytes | None = None,
-        long: str = "",
-    ) -> tuple[int, Any]:
-        """As `call`, with the status before the answer."""
-        answer = self.response(method, path, query, body, csv=csv, long=long)
+    def decode(self, answer: httpx2.Response) -> Any:
+        """The decoded body of an answer. Raises ClickException as `call`."""
         if not answer.is_success:
             raise to_click_error(answer)
         try:
-            return answer.status_code, answer.json() if answer.content else None
+            return answer.json() if answer.content else None
         except ValueError as error:
             raise click.ClickException(f"{self.api} answers, but not like this API; check the address") from error
 

@@ -84,8 +84,9 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         "vocabulary": text.vocabulary,
         "cases": dict(text.cases),
     }
-    path = "/v1/policies/versions"
-    status, version = connect(person).call_with_status("POST", path, body, long="the policy is checked")
+    api = connect(person)
+    answer = api.response("POST", "/v1/policies/versions", body=body, long="the policy is checked")
+    version = api.decode(answer)
     if as_json:
         print(json.dumps(version, indent=2))
         return
@@ -93,7 +94,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         for complaint in complaints:
             print(plain(f"{what}: {directory}/{Complaint(**complaint)}"))
     number = version["number"]
-    known = "Proposed" if status == httpx2.codes.CREATED else "These files are already proposed"
+    known = "Proposed" if answer.status_code == httpx2.codes.CREATED else "These files are already proposed"
     print(f"{known} as version {number}; `timewarden policy activate {number}` makes it decide.")
 
 
