@@ -98,6 +98,8 @@ from service.web.timesheets.timesheets import timesheet_routes
 from service.web.uploads.uploads import upload_routes
 
 if TYPE_CHECKING:
+    from litestar.config.cors import CORSConfig
+
     from service.identity.sender import Senders
     from service.settings import Settings
 
@@ -131,15 +133,19 @@ class Parts:
     relationships: Relationships
     hint: PolicyHint | None
     senders: Senders
+    address_of: Addresses
+    cors: CORSConfig | None
 
 
 def build(settings: Settings, *, channel: int | None = None) -> Admission:
     """Wire an API process from its settings."""
-    return admit(settings, route(settings, wire(settings, channel=channel)))
+    parts = wire(settings, channel=channel)
+    return admit(settings, parts, route(settings, parts))
 
 
 def wire(settings: Settings, *, channel: int | None = None) -> Parts:
-    """Create the stateful parts; none is opened before the process starts."""
+    """Create the stateful parts, and those that read settings which can be wrong; none is opened before the process
+    starts. Raises Misconfigured."""
 
     def database(name: str, size: int) -> Database:
         return Database(
@@ -209,6 +215,8 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         relationships=relationships,
         hint=hint,
         senders=senders,
+        address_of=Addresses(settings.split("trusted_proxies")),
+        cors=make_cors_config(settings.split("cors_origins")),
     )
 
 
@@ -281,7 +289,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
                 settings.address_rate,
                 weight=settings.failed_authentication_weight,
                 public=PUBLIC_ROUTES,
-                proxies=settings.split("trusted_proxies"),
+                address_of=parts.address_of,
             ),
             Authentication(
                 parts.tokens,
@@ -296,7 +304,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
         before_request=refuse_unknown_parameters,
         exception_handlers=problems.handlers(),
         before_send=[nonce_hook(senders.nonces)] if senders.algorithms else [],
-        cors_config=make_cors_config(settings.split("cors_origins")),
+        cors_config=parts.cors,
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[Shapes()],
         request_max_body_size=settings.max_body_bytes,
@@ -305,14 +313,14 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     )
 
 
-def admit(settings: Settings, app: Litestar) -> Admission:
+def admit(settings: Settings, parts: Parts, app: Litestar) -> Admission:
     """The ASGI application: the routes behind the bounds on requests and on how many are in progress."""
     return Admission(
         RequestFrame(app, https=settings.public_url.startswith("https://")),
         max_wait=settings.admission_timeout,
         connections=settings.database_pool,
-        address_of=Addresses(settings.split("trusted_proxies")),
-        cors=app.cors_config,
+        address_of=parts.address_of,
+        cors=parts.cors,
     )
 
 

@@ -41,7 +41,7 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     # Nothing connects yet. A wrong setting is reported once, here, instead of by every worker.
-    app.build(settings)
+    app.wire(settings)
     listener = inherit(fd) if fd is not None else listen(settings.host, settings.port, setting="TIMEWARDEN_PORT")
     management = (
         inherit(management_fd)

@@ -184,7 +184,7 @@ def _application(settings: Settings) -> Iterator[Admission]:
         stand_ins: dict[str, Any] = dict(current)
         app = route(settings, replace(parts, **stand_ins))
     try:
-        yield admit(settings, app)
+        yield admit(settings, parts, app)
     finally:
         free.append((app, current))
 

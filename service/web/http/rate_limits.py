@@ -143,14 +143,14 @@ class AddressLimits(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     def __init__(
-        self, counters: Counters, rate: int, *, weight: int, public: frozenset[str], proxies: Sequence[str]
+        self, counters: Counters, rate: int, *, weight: int, public: frozenset[str], address_of: Addresses
     ) -> None:
         self._counters = counters
         self._limit = RateLimitItemPerMinute(rate) if rate else None
         self._tiles = RateLimitItemPerMinute(max(rate, 1) * TILE_LIMIT_FACTOR)
         self._weight = min(weight, rate)
         self._public = public
-        self._address_of = Addresses(proxies)
+        self._address_of = address_of
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
