@@ -29,6 +29,14 @@ def sources() -> dict[Path, str]:
     return {path: room_of(".".join(path.relative_to(ROOT).with_suffix("").parts)) for path in paths}
 
 
+def imports_by_room() -> dict[str, set[str]]:
+    """The rooms, each with the other rooms that its files import from."""
+    imports: dict[str, set[str]] = defaultdict(set)
+    for path, room in sources().items():
+        imports[room] |= imported_rooms(path) - {room, OUTSIDE}
+    return imports
+
+
 def imported_rooms(path: Path) -> set[str]:
     """The rooms that a file imports from."""
     names = []
@@ -41,14 +49,13 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 def main() -> None:
-    imports: dict[str, set[str]] = defaultdict(set)
+    imports = imports_by_room()
     lines: dict[str, int] = defaultdict(int)
     lengths = []
     for path, room in sources().items():
         length = len(path.read_text(encoding="utf-8").splitlines())
         lengths.append((length, str(path.relative_to(ROOT))))
         lines[room] += length
-        imports[room] |= imported_rooms(path) - {room, OUTSIDE}
     print("room                        lines  imports from")
     # A floor that only holds rooms has a docstring and nothing else.
     for room in sorted(room for room in imports if lines[room] > MAX_LINES_OF_A_FLOOR):

@@ -1,16 +1,13 @@
-"""docs/pictures/rooms-*.svg: the rooms of the service as rows of floors, and the imports between them, read with `ast`.
+"""docs/pictures/rooms-*.svg: the rooms of the service as rows of floors, and the imports between them.
 
 An arrow is left out when a longer path of arrows says the same. The places of the rooms are set by hand.
 """
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
-
 from tests.golden.picture_svg import PALETTES, Box, Drawing
+from tests.house_report import imports_by_room
 
-ROOT = Path(__file__).resolve().parents[2]
 TITLE = "The rooms of the service and the imports between them"
 
 PLACES = {
@@ -86,25 +83,13 @@ def draw_rooms(palette: str) -> str:
 
 
 def imports() -> set[tuple[str, str]]:
-    """Every pair of rooms of which the first imports from the second; each must have a place."""
-    found = set()
-    for path in [*ROOT.glob("service/**/*.py"), *ROOT.glob("events/**/*.py")]:
-        importer = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {(importer, room_of(alias.name)) for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                found |= {(importer, room_of(f"{node.module}.{alias.name}")) for alias in node.names}
-    return {(room, other) for room, other in found if other and room and room != other}
-
-
-def room_of(module: str) -> str | None:
-    """The room that a module lives in; None for modules that live in no room, and for the floors above all rooms."""
-    first, *parts = module.split(".")
-    if first == "events":
-        return "events"
-    names = ["/".join(parts[:2]), *parts[:1]] if first == "service" else []
-    return next((name for name in names if name in PLACES), None)
+    """Every pair of rooms with a place of which the first imports from the second."""
+    return {
+        (room, other)
+        for room, others in imports_by_room().items()
+        for other in others
+        if room in PLACES and other in PLACES
+    }
 
 
 def shortest_imports() -> set[tuple[str, str]]:
