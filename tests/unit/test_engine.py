@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from casbin.model import Model
 
-from service.authorization.engine import engine
+from service.authorization.engine import casbin_functions, engine
 from service.authorization.engine.rule_index import VisibleWords
 from service.policy import policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
@@ -219,3 +219,24 @@ def test_building_a_version_compares_no_row_with_all_others(monkeypatch: pytest.
     monkeypatch.setattr(Model, "has_policy", never)
     rows = [f"p, allow, role:r{n}, read, any, timesheet, read:timesheets, always, r-{n}" for n in range(50)]
     assert decide(policy_forge.snapshot(*rows), "role:r49").rules == ("r-49",)
+
+
+def test_casbin_reads_only_the_rows_on_a_word_of_the_caller() -> None:
+    rows = [READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(500)]
+    snapshot = policy_forge.snapshot(*rows, "p, deny, client:x, read, any, timesheet, any, always, no-x")
+    read: list[str] = []
+
+    def answers(who: frozenset[str], wanted: str, effect: str) -> bool:
+        read.append(wanted)
+        return casbin_functions.answers(who, wanted, effect)
+
+    snapshot._parts["timesheet", "read"].enforcer.add_function("answers", answers)
+    snapshot._parts["timesheet", "read"].enforcer.parsed = None
+    assert decide(snapshot, "role:r7").rules == ("read-r7",)
+    assert read == ["role:r7"]
+    read.clear()
+    assert decide(snapshot, "via:x").rules == ("no-x",)
+    assert read == ["client:x"]
+    read.clear()
+    assert not decide(snapshot, "role:none").allowed
+    assert read == ["role:r0"], "casbin may allow everything over no rows, so it gets one"

@@ -135,7 +135,7 @@ def test_a_row_that_is_too_short_denies_its_action_and_raises_nothing() -> None:
     with pytest.raises(RuntimeError, match="invalid policy size"):
         stock(ALLOW_AND_NO_DENY, PLAIN, ["allow", "x"]).enforce("x", "read")
     snapshot = policy_forge.snapshot(READ)
-    snapshot._parts["timesheet", "read"].enforcer.model["p"]["p"].policy.insert(0, ["allow", "owner"])
+    snapshot._parts["timesheet", "read"].enforcer.rows["owner"].insert(0, ["allow", "owner"])
     assert snapshot.decide(access_request("owner")) == ERROR
     assert snapshot.decide(access_request("owner")) == ERROR, "an error is not remembered as a verdict"
     assert snapshot.errors == 2

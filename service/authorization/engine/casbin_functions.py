@@ -8,17 +8,20 @@ from __future__ import annotations
 from types import MappingProxyType
 
 
-def answers(who: frozenset[str], wanted: str, effect: str) -> bool:
-    """Whether the caller answers to the word.
+def words_of(wanted: str, effect: str) -> tuple[str, ...]:
+    """The words of which a caller needs one to answer to the word of a row.
 
     A deny on `client:X` also applies to X acting for a user. A deny on a relation or person also applies to a caller
     who had that word before an erasure.
     """
-    if wanted in who:
-        return True
     if effect != "deny":
-        return False
-    return f"former:{wanted}" in who or (wanted.startswith("client:") and f"via:{wanted[7:]}" in who)
+        return (wanted,)
+    return (wanted, f"former:{wanted}", *([f"via:{wanted[7:]}"] if wanted.startswith("client:") else []))
+
+
+def answers(who: frozenset[str], wanted: str, effect: str) -> bool:
+    """Whether the caller answers to the word."""
+    return wanted in who or not who.isdisjoint(words_of(wanted, effect))
 
 
 def stands(state: str, wanted: str) -> bool:

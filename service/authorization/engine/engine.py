@@ -1,7 +1,7 @@
 """The decision point (PDP): an immutable snapshot of one policy version, with casbin behind a fence.
 
-This is the only module that imports casbin. A snapshot is built, warmed, and then only read: nothing changes a live
-enforcer. It owns the verdicts that it remembers, and they end with it. Nothing here is durable.
+This is the only module that imports casbin. A snapshot is built, warmed, and then only read: a live enforcer never
+gets a new row. It owns the verdicts that it remembers, and they end with it. Nothing here is durable.
 """
 
 from __future__ import annotations
@@ -250,27 +250,46 @@ class _Part:
         """Casbin's answer."""
         # casbin's evaluator keeps the values of the request in itself, so only one request at a time.
         with self.lock:
-            answer = self.enforcer.enforce(
-                request.who, request.action, CasbinResource(request.kind, request.state), request.scopes, request.facts
-            )
+            answer = self.enforcer.enforce_near(request)
         if not isinstance(answer, bool):
             raise TypeError("casbin did not answer with a bool")
         return answer
 
 
 class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
-    """casbin's enforcer with the matcher parsed once. Stock casbin parses it again for every request."""
+    """casbin's enforcer with the matcher parsed once and the rows indexed by the words of callers.
+
+    Stock casbin parses the matcher again for every request, and walks every row.
+    """
 
     parsed: Any = None
+    # The rows that a caller with a word may answer to, by that word.
+    rows: Mapping[str, list[list[str]]]
+    # A row for callers without any: over no rows at all, casbin may allow everything.
+    first: list[list[str]]
 
     @classmethod
     def of(cls, rules: Iterable[Rule]) -> _Enforcer:
         enforcer = cls(casbin.Enforcer.new_model(text=casbin_model.MODEL))
         for name, function in casbin_functions.FUNCTIONS.items():
             enforcer.add_function(name, function)
-        # casbin's own `add_policy` compares each row with all others. The fence has already checked that names differ.
-        enforcer.model["p"]["p"].policy.extend(row(rule) for rule in rules)
+        rows = [row(rule) for rule in rules]
+        by_word: dict[str, list[list[str]]] = defaultdict(list)
+        for effect, wanted, *others in rows:
+            for word in casbin_functions.words_of(wanted, effect):
+                by_word[word].append([effect, wanted, *others])
+        enforcer.rows, enforcer.first = dict(by_word), rows[:1]
         return enforcer
+
+    def enforce_near(self, request: AccessRequest) -> object:
+        """Casbin's answer over the rows on a word of the caller; it is the answer over all rows, in any order.
+
+        They are put into the model without casbin's own `add_policy`, which compares each row with all others.
+        """
+        near = [found for word in request.who for found in self.rows.get(word, ())]
+        self.model["p"]["p"].policy = near or self.first
+        resource = CasbinResource(request.kind, request.state)
+        return self.enforce(request.who, request.action, resource, request.scopes, request.facts)
 
     def _get_expression(self, expr: str, functions: Any = None) -> Any:
         if self.parsed is None:
