@@ -2,6 +2,8 @@
 
 PYTHON = .venv/bin/python
 ARGS =
+# Hundreds of processes start in a run of the tests. Each compiles every module anew where this is set.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-long check golden bench soak interop pgbouncer lock clean environment
