@@ -26,6 +26,7 @@ from service.audit.published_log import PublishedLog
 from service.authorization.active.hint import PolicyHint
 from service.authorization.active.versions import PolicyVersions
 from service.authorization.active.watch import PolicyWatch
+from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.idempotent_replay import IdempotentReplay
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
@@ -184,7 +185,8 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         tokens=Tokens(issuers_of(settings), sender=senders.check),
         channel=channel,
     )
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS])
+    memory = DirectoryMemory()
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory)
     gate = Gate(
         requests,
         log,
@@ -210,7 +212,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         counters=api.counters,
         tokens=api.tokens,
         gate=gate,
-        people=People(requests, log, SubjectHashes(settings.split("erasure_keys"))),
+        people=People(requests, log, SubjectHashes(settings.split("erasure_keys")), memory),
         published=PublishedLog(requests, reading),
         relationships=relationships,
         hint=hint,
@@ -293,7 +295,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             ),
             Authentication(
                 parts.tokens,
-                parts.people.person_for,
+                parts.people.identify,
                 public_url=settings.public_url,
                 certificates=senders.certificates,
             ),

@@ -5,10 +5,12 @@ Postgres owns people and links. The first use needs no decision, only a verified
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.directory import people_store, store
 from service.directory.entities import Link, Person
 from service.identity.principal import PrincipalKind
@@ -27,12 +29,25 @@ if TYPE_CHECKING:
 
 
 class People:
-    """`database` is the pool of the requests; `hashes` recognises erased people."""
+    """`database` is the pool of the requests; `hashes` recognises erased people; `memory` remembers people."""
 
-    def __init__(self, database: Database, log: Log, hashes: SubjectHashes = NO_KEYS) -> None:
+    def __init__(
+        self, database: Database, log: Log, hashes: SubjectHashes = NO_KEYS, memory: DirectoryMemory | None = None
+    ) -> None:
         self._database = database
         self._log = log
         self._hashes = hashes
+        self._memory = memory or DirectoryMemory()
+
+    async def identify(self, principal: Principal) -> Principal:
+        """The principal with its person: a remembered one, or else as `person_for`, with what that raises."""
+        token = principal.issuer, principal.subject, principal.issued_at
+        known = self._memory.person(*token)
+        if known is not None:
+            return replace(principal, person=known, is_remembered=True)
+        person = await self.person_for(principal)
+        self._memory.remember_person(*token, person)
+        return replace(principal, person=person)
 
     async def person_for(self, principal: Principal) -> UUID:
         """The person of a verified token.

@@ -46,7 +46,7 @@ async def person_of_token(
     """The person of this token, and whether the token was revoked, also by an erasure of its subject."""
     # One link by its primary key, if there is one, with the deny list and erasures.
     row = await connection.fetchrow(
-        f"SELECT link.person_id, {revocation.revocation_condition(people=all_ids('link.person_id'), first=1)}"
+        f"SELECT link.person_id, {revocation.revocation_condition(all_ids('link.person_id'), revocation.numbered(1))}"
         " OR EXISTS (SELECT FROM erased_subject AS erased WHERE erased.hash = ANY ($6::bytea[])"
         "            AND erased.revoked_before > $5) AS revoked"
         " FROM (SELECT) AS always LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",

@@ -26,7 +26,8 @@ class Principal:
 
     `issuer` and `subject` identify the caller in tokens, and never reach the decision log or a log line. `client` is
     the acting client's id. `roles` are words `role:X`. Times are Unix seconds. `authenticated_at` is `auth_time` and
-    `methods` is `amr`; each is None if the token does not have it.
+    `methods` is `amr`; each is None if the token does not have it. `is_remembered`: the `person` was looked up for an
+    earlier request, so the statement of facts checks that the token is still theirs.
     """
 
     kind: PrincipalKind
@@ -43,3 +44,4 @@ class Principal:
     acr: str | None = None
     person: UUID | None = None
     issuer_name: str = ""
+    is_remembered: bool = False

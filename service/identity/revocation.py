@@ -12,23 +12,30 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from service.identity.principal import Principal
 
     Parameters = tuple[str, str | None, str, str, datetime]
 
 
-def revocation_condition(people: str, first: int) -> str:
+def revocation_condition(people: str, token: Sequence[str]) -> str:
     """The SQL condition that the deny list has this token. `people` is the SQL of an array with every id of the person,
-    empty or NULL without a person. `first` is the number of the first of `parameters`."""
-    issuer, token, subject, client, issued = (f"${place}" for place in range(first, first + 5))
+    empty or NULL without a person. `token` is the SQL of `parameters`, such as `numbered(4)`."""
+    issuer, token_id, subject, client, issued = token
     return f"""
         EXISTS (SELECT FROM revocation AS denied
-                WHERE ((denied.value, denied.what) IN (({token}::text, 'token'), ({subject}::text, 'subject'),
+                WHERE ((denied.value, denied.what) IN (({token_id}::text, 'token'), ({subject}::text, 'subject'),
                                                        ({client}::text, 'client'))
                        OR (denied.what = 'person' AND denied.value = ANY (({people})::text[])))
                   AND (denied.issuer IS NULL OR denied.issuer = {issuer}::text)
                   AND denied.issued_before > {issued}::timestamptz)
     """
+
+
+def numbered(first: int) -> Sequence[str]:
+    """The SQL of `parameters` that start at number `first`."""
+    return [f"${place}" for place in range(first, first + 5)]
 
 
 def parameters(principal: Principal) -> Parameters:

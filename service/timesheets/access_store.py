@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
 
-_CANDIDATE = {"person": "candidate.person", "client": "candidate.client", "app": "candidate.client"}
+_CANDIDATE = {
+    "person": "candidate.person",
+    "ids": all_ids("candidate.person"),
+    "former": former_ids("candidate.person"),
+    "client": "candidate.client",
+    "app": "candidate.client",
+}
 _WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}
 _COLUMNS = ", ".join(
-    f"({re.sub(':(person|client|app)', lambda found: _CANDIDATE[found[1]], sql)}) AS word_{name}"
+    f"({re.sub(':(person|ids|former|client|app)', lambda found: _CANDIDATE[found[1]], sql)}) AS word_{name}"
     for name, sql in _WORDS.items()
 )
 # The teams of the owner of sheet $1, and the teams above them.

@@ -194,16 +194,15 @@ REACHES = {
 # The sheet is not the caller's own, and the person ever entered hours or submitted it, or the acting client ever did so
 # for itself.
 ACTED_FOR_OWNER = f"""
-    ({_OWNER} IS DISTINCT FROM {_ASKER}
-     AND ((:person IS NOT NULL AND r.editors && {all_ids(":person")}) OR r.uploaders @> ARRAY[:app]
-          OR {unknown_if(f"r.editors && {_FORMER}")}))
+    ((r.owner_id = ANY (:ids)) IS NOT TRUE
+     AND (r.editors && :ids OR r.uploaders @> ARRAY[:app] OR {unknown_if("r.editors && :former")}))
 """
 
 # The person locked the sheet for payroll, or the client did so for itself.
 LOCKED_BY_ASKER = f"""
-    ((:person IS NOT NULL AND {canonical_id("r.locked_by")} IS NOT DISTINCT FROM {_ASKER})
+    (coalesce(r.locked_by = ANY (:ids), false)
      OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client)
-     OR {unknown_if(f"r.locked_by = ANY ({_FORMER})")})
+     OR {unknown_if("r.locked_by = ANY (:former)")})
 """
 
 TIMESHEET_FACTS = KindFacts(
@@ -215,5 +214,6 @@ TIMESHEET_FACTS = KindFacts(
     relations={"owner": OWNER, "manager": MANAGER, "delegate": DELEGATE, "fallback": FALLBACK, "importer": IMPORTER},
     on_behalf_of=ON_BEHALF_OF,
     facts={"acted_for_owner": ACTED_FOR_OWNER, "locked_by_asker": LOCKED_BY_ASKER},
+    by_owner=True,
     reaches=REACHES,
 )

@@ -100,7 +100,7 @@ async def is_revoked(connection: Connection, principal: Principal) -> bool:
     waited."""
     # The same condition as in every decision.
     found: bool | None = await connection.fetchval(
-        f"SELECT {revocation.revocation_condition(people=all_ids('$6::uuid'), first=1)}",
+        f"SELECT {revocation.revocation_condition(people=all_ids('$6::uuid'), token=revocation.numbered(1))}",
         *revocation.parameters(principal),
         principal.person,
     )

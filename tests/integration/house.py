@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from service.administration.checks import examination
 from service.authorization.active.versions import PolicyVersions
 from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
@@ -59,6 +60,9 @@ ALL_SCOPES = frozenset(
 )
 
 
+ISSUER = "https://issuer.example"
+
+
 @dataclass(slots=True)
 class House:
     """Timewarden without HTTP; `people` and `teams` by name."""
@@ -69,6 +73,8 @@ class House:
     versions: PolicyVersions
     gate: Gate
     owner: asyncpg.Connection[asyncpg.Record]
+    memory: DirectoryMemory
+    relationships: Relationships
     people: dict[str, UUID] = field(default_factory=dict)
     teams: dict[str, UUID] = field(default_factory=dict)
 
@@ -156,7 +162,7 @@ class House:
 def principal(
     kind: PrincipalKind, client: str, scopes: frozenset[str], roles: frozenset[str], person: UUID | None
 ) -> Principal:
-    return Principal(kind, "https://issuer.example", "subject", client, scopes, roles, None, 0, 1, person=person)
+    return Principal(kind, ISSUER, "subject", client, scopes, roles, None, 0, 1, person=person)
 
 
 def speaking(issuer: str, subject: str, client: str = "hours-app") -> Principal:
@@ -190,14 +196,18 @@ async def wire_house(log_database: LogDatabase) -> House:
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), examination.build)
     await versions.start()
+    memory = DirectoryMemory()
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory)
     gate = Gate(
         requests,
         log,
         versions,
-        Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS]),
+        relationships,
         turns=Turns(8, timeout=60, full="busy"),
     )
-    return House(log_database, requests, log, versions, gate, await log_database.connect("owner"))
+    return House(
+        log_database, requests, log, versions, gate, await log_database.connect("owner"), memory, relationships
+    )
 
 
 async def add_organisation(house: House) -> House:

@@ -1,7 +1,8 @@
 """Fact lookups, the policy information point (PIP): one statement reads all facts and the active policy version.
 
-Use cases supply the SQL of their rows' relations and facts (`KindFacts`); this module composes the statements. Owns no
-state: every decision looks its facts up anew, after any lock was taken, and nothing is cached.
+Use cases supply the SQL of their rows' relations and facts (`KindFacts`); this module composes the statements. Every
+decision looks its facts up anew, after any lock was taken. What the directory alone determines may come from
+`DirectoryMemory`, if the statement finds the directory unchanged. Owns no state.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement import merged_people
+from service.authorization.enforcement.directory_memory import (
+    NEVER,
+    CallerInDirectory,
+    DirectoryState,
+    RelationsToOwner,
+)
 from service.errors import PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
@@ -24,24 +31,41 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.authorization.enforcement.directory_memory import DirectoryMemory
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
-# The active policy version, the directory's revision, the time, the caller's roles in the directory, all their ids,
-# those from before an erasure, and whether the token is revoked. The token's parameters start at $4.
+# Every id of the caller, and those from before an erasure.
+_IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
+
+
+def _revoked(ids: str, token: Sequence[str], remembered: str) -> str:
+    """SQL: the token is in the deny list, or its person was remembered and is no longer the token's."""
+    issuer, _, subject, _, _ = token
+    return f"""
+        ({revocation.revocation_condition(ids, token)}
+         OR ({remembered} AND NOT EXISTS (SELECT FROM person_link AS link WHERE link.issuer = {issuer}
+                                              AND link.subject = {subject} AND link.person_id = ANY ({ids}))))
+    """
+
+
+# The active policy version, the directory's revision, the time, and until when no validity in the directory begins or
+# ends; the caller's roles in the directory, all their ids, those from before an erasure, and whether the token is
+# revoked. The token's parameters start at $4; $9 is whether its person is remembered.
 AMBIENT = f"""
     head.active AS lookup_version,
     directory.revision AS lookup_revision,
     statement_timestamp() AS lookup_at,
+    next_validity_change() AS lookup_until,
     ARRAY(SELECT role FROM person_role
           WHERE person_id = {merged_people.canonical_id("$1::uuid")}
               AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
-    {merged_people.all_ids("$1::uuid")} AS lookup_ids,
-    {merged_people.former_ids("$1::uuid")} AS lookup_former_ids,
-    {revocation.revocation_condition(people=merged_people.all_ids("$1::uuid"), first=4)} AS lookup_revoked
+    {_IDS} AS lookup_ids,
+    {_FORMER} AS lookup_former_ids,
+    {_revoked(_IDS, revocation.numbered(4), "$9::boolean")} AS lookup_revoked
 """
 # The client if it acts for itself, NULL for a person.
-_ITSELF = f"(CASE WHEN starts_with($2::text, '{CLIENT}') THEN substr($2::text, {len(CLIENT) + 1}) END)"
+_ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CLIENT) + 1}) END)"
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
 
@@ -53,9 +77,12 @@ class KindFacts:
     - `row`: the SELECT columns of a row `r`, among them id, owner_id, state and version.
     - `table`: the table of the rows, or a SELECT in parentheses. Its `id` is a UUID or a policy version's number.
     - `imagined`: a SELECT of the row as its owner, $3, would start it, in `imagined_state`.
-    - `relations` and `facts`: an SQL expression each, about `r`, `:person` (NULL if a client acts for itself),
-      `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person. True, false, or NULL
-      if it holds through an id from before an erasure: NULL matches every deny and no allow.
+    - `relations` and `facts`: an SQL expression each, about `r`, `:person` (NULL if a client acts for itself), `:ids`
+      and `:former`, arrays of all ids of the person and of those from before an erasure, `:client` (NULL for a person)
+      and `:app`, the client that acts for itself or for the person. True, false, or NULL if it holds through an id from
+      before an erasure: NULL matches every deny and no allow.
+    - `by_owner`: the relations, and `on_behalf_of`, follow from the caller, the row's owner and the directory alone, so
+      they may be remembered. The facts do without `:person`.
     - `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps more. Lists start from it.
     - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
     """
@@ -69,6 +96,7 @@ class KindFacts:
     facts: Mapping[str, str] = field(default_factory=dict)
     reaches: Mapping[str, str] = field(default_factory=dict)
     on_behalf_of: str = ""
+    by_owner: bool = False
 
 
 class About(StrEnum):
@@ -92,6 +120,7 @@ class FactLookup:
     - `evaluated`: the relations that were looked up. `looked`: whether a row was looked up; none is without a fitting
       scope. `about`: what the request is about.
     - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
+    - `unchanged_until`: the next moment at which a validity in the directory begins or ends.
     """
 
     version: int
@@ -108,6 +137,7 @@ class FactLookup:
     on_behalf_of: UUID | None = None
     ids: frozenset[UUID] = frozenset()
     former_ids: frozenset[UUID] = frozenset()
+    unchanged_until: datetime | None = None
 
     def complete(self, facts: KindFacts, about: About, *, looked: bool) -> FactLookup:
         """The lookup with what a record needs for its request to be evaluated again. If a row was looked up and is
@@ -138,17 +168,21 @@ def fact_parameters(principal: Principal) -> tuple[UUID | None, str]:
     return None, CLIENT + principal.client
 
 
-def bind_parameters(expression: str) -> str:
-    """An expression of KindFacts with its named parameters numbered."""
-    numbered = expression.replace(":person", "$1::uuid").replace(":client", _ITSELF)
-    return numbered.replace(":app", "substr($2::text, strpos($2::text, ':') + 1)")
+def bind_parameters(
+    expression: str, *, person: str = "$1::uuid", word: str = "$2::text", ids: str = _IDS, former: str = _FORMER
+) -> str:
+    """An expression of KindFacts with SQL in place of its named parameters."""
+    bound = expression.replace(":person", person).replace(":ids", ids).replace(":former", former)
+    bound = bound.replace(":client", _ITSELF).replace(":app", "substr(:word, strpos(:word, ':') + 1)")
+    return bound.replace(":word", word)
 
 
 class Relationships:
-    """Looks up facts of the given kinds."""
+    """Looks up facts of the given kinds, with what `memory` remembers of the directory, if there is one."""
 
-    def __init__(self, kinds: Sequence[KindFacts]) -> None:
+    def __init__(self, kinds: Sequence[KindFacts], memory: DirectoryMemory | None = None) -> None:
         self._kinds = {facts.kind: facts for facts in kinds}
+        self._memory = memory
 
     def of(self, kind: str) -> KindFacts:
         """The SQL of a kind; empty for a kind without rows."""
@@ -156,40 +190,25 @@ class Relationships:
 
     async def ambient(self, connection: Connection, principal: Principal) -> FactLookup:
         """The facts without a row. Raises PolicyUnavailable if no policy was ever activated."""
-        person, client = fact_parameters(principal)
-        row = await connection.fetchrow(
-            _AMBIENT_STATEMENT,
-            person,
-            client,
-            None,
-            *revocation.parameters(principal),
-        )
+        row = await connection.fetchrow(_AMBIENT_STATEMENT, *_parameters(principal, None))
         return _parse_row(row, KindFacts(""), present=False)
 
     async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> FactLookup:
         """The facts of a row; `row` is None if it is missing."""
         facts = self.of(kind)
-        person, client = fact_parameters(principal)
-        row = await connection.fetchrow(
-            _row_statement(facts),
-            person,
-            client,
-            row_id,
-            *revocation.parameters(principal),
-        )
-        return _parse_row(row, facts, present=bool(row and row["lookup_row"]))
+        lookup = await self._with_memory(connection, principal, facts, row_id)
+        if lookup is not None:
+            return lookup
+        row = await connection.fetchrow(_row_statement(facts), *_parameters(principal, row_id))
+        lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
+        if self._memory is not None and facts.by_owner:
+            _remember(self._memory, principal, facts, lookup)
+        return lookup
 
     async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> FactLookup:
         """The facts of a new row that `owner` would start; `row` is None."""
         facts = self.of(kind)
-        person, client = fact_parameters(principal)
-        row = await connection.fetchrow(
-            _imagined_statement(facts),
-            person,
-            client,
-            owner,
-            *revocation.parameters(principal),
-        )
+        row = await connection.fetchrow(_imagined_statement(facts), *_parameters(principal, owner))
         lookup = _parse_row(row, facts, present=True)
         return replace(lookup, row=None)
 
@@ -203,6 +222,106 @@ class Relationships:
                 f"SELECT EXISTS (SELECT FROM ({visibility.reach}) AS reached)", *visibility.parameters
             )
         )
+
+    async def _with_memory(
+        self, connection: Connection, principal: Principal, facts: KindFacts, row_id: UUID | int
+    ) -> FactLookup | None:
+        """As `of_row`, where everything about the directory is remembered; else None."""
+        memory = self._memory
+        if memory is None or not facts.by_owner or (known := memory.caller(*fact_parameters(principal))) is None:
+            return None
+        question = row_question(principal, known, row_id)
+        [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
+        return recall(memory, principal, facts, known, row)
+
+
+# The parameters of `remembering_statement` for one request, and their types.
+_QUESTION: Final = {
+    "row_id": "uuid",
+    "word": "text",
+    "ids": "text",
+    "former": "text",
+    "issuer": "text",
+    "token": "text",
+    "subject": "text",
+    "client": "text",
+    "issued": "timestamptz",
+    "remembered": "boolean",
+}
+
+
+def row_question(principal: Principal, known: CallerInDirectory, row_id: UUID | int) -> tuple[object, ...]:
+    """The parameters of one request for `remembering_statement`, which takes an array of each."""
+    _, word = fact_parameters(principal)
+    token = revocation.parameters(principal)
+    return (row_id, word, known.id_array, known.former_array, *token, principal.is_remembered)
+
+
+@cache
+def remembering_statement(facts: KindFacts) -> str:
+    """The rows of several requests, the facts of each row, and what is never remembered: the active version, the
+    revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from 1."""
+    token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
+    revoked = _revoked("asked.ids::uuid[]", token, "asked.remembered")
+    bound = {"word": "asked.word", "ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
+    columns = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
+    return f"""
+        SELECT asked.place, head.active AS lookup_version, directory.revision AS lookup_revision,
+               statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
+               r.id IS NOT NULL AS lookup_row, {", ".join([facts.row, *columns])}
+        FROM {AMBIENT_FROM} CROSS JOIN unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
+        LEFT JOIN {facts.table} AS r ON r.id = asked.row_id
+    """
+
+
+def recall(
+    memory: DirectoryMemory, principal: Principal, facts: KindFacts, known: CallerInDirectory, row: asyncpg.Record
+) -> FactLookup | None:
+    """The lookup of a row of `remembering_statement`; None unless the directory is as it was remembered, and the
+    relations to the row's owner are remembered."""
+    if not memory.holds_at(row["lookup_revision"], row["lookup_at"]):
+        return None
+    lookup = FactLookup(
+        row["lookup_version"],
+        row["lookup_revision"],
+        row["lookup_at"],
+        known.roles,
+        revoked=row["lookup_revoked"] is not False,
+        ids=known.ids,
+        former_ids=known.former_ids,
+    )
+    if not row["lookup_row"]:
+        return lookup
+    related = memory.relations(*fact_parameters(principal), facts.kind, row["owner_id"])
+    if related is None:
+        return None
+    return replace(
+        lookup,
+        row=row,
+        relations=related.relations,
+        facts={name: row[f"fact_{name}"] for name in facts.facts},
+        evaluated=frozenset(facts.relations),
+        on_behalf_of=related.on_behalf_of,
+    )
+
+
+def _remember(memory: DirectoryMemory, principal: Principal, facts: KindFacts, lookup: FactLookup) -> None:
+    """Remember what a whole statement has read of the directory."""
+    if lookup.unchanged_until is None:
+        return
+    if not memory.enter(DirectoryState(lookup.directory_revision, lookup.unchanged_until), lookup.at):
+        return
+    person, word = fact_parameters(principal)
+    memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids))
+    if lookup.row is not None:
+        related = RelationsToOwner(lookup.relations, lookup.on_behalf_of)
+        memory.remember_relations(person, word, facts.kind, lookup.row["owner_id"], related)
+
+
+def _parameters(principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
+    """The parameters of a statement with AMBIENT."""
+    return (*fact_parameters(principal), row_id, *revocation.parameters(principal), principal.is_remembered)
 
 
 # The ambient facts alone.
@@ -282,5 +401,6 @@ def _parse_row(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -
         revoked=row["lookup_revoked"] is not False,
         ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
+        unchanged_until=row["lookup_until"] or NEVER,
     )
     return look_at_listed_row(ambient, row, facts) if present else ambient

@@ -6,7 +6,6 @@ An ASGI middleware for every route except the public ones, which only this modul
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,7 +19,6 @@ from service.identity.principal import PrincipalKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from uuid import UUID
 
     from litestar import Request
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -48,7 +46,7 @@ _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
 
 class Authentication(ASGIMiddleware):
-    """`tokens` verifies tokens. `person_for` returns the person of a principal, and adds one on first valid use.
+    """`tokens` verifies tokens. `identify` returns a principal with its person, and adds one on first valid use.
 
     `public_url`: the configured base URL that callers use. `certificates`: reads the client certificate that a trusted
     proxy passes on; None without such a proxy.
@@ -59,13 +57,13 @@ class Authentication(ASGIMiddleware):
     def __init__(
         self,
         tokens: Tokens,
-        person_for: Callable[[Principal], Awaitable[UUID]],
+        identify: Callable[[Principal], Awaitable[Principal]],
         *,
         public_url: str = "",
         certificates: ClientCertificates | None = None,
     ) -> None:
         self._tokens = tokens
-        self._person_for = person_for
+        self._identify = identify
         self._public_url = public_url.rstrip("/")
         self._certificates = certificates
 
@@ -79,8 +77,7 @@ class Authentication(ASGIMiddleware):
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
             principal = await self._tokens.verify(self._read_credentials(scope))
             if principal.kind is PrincipalKind.USER:
-                person = await self._person_for(principal)
-                principal = replace(principal, person=person)
+                principal = await self._identify(principal)
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)

@@ -1,0 +1,206 @@
+"""The law of memory: what is remembered of the directory never changes a lookup, however the directory changes.
+
+Two processes look at the same rows: one remembers, the other reads everything anew. Between lookups the directory is
+changed by plain SQL, and time passes beginnings and ends of validities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
+from service.authorization.enforcement.relationships import FactLookup, Relationships
+from service.directory.people import People
+from service.errors import InvalidToken
+from service.identity.principal import PrincipalKind
+from service.timesheets.relations import TIMESHEET_FACTS
+from tests.example_count import example_count
+from tests.integration.house import ISSUER, principal, speaking
+from tests.integration.random_organisation import CLIENTS, NOW, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.identity.principal import Principal
+    from tests.integration.house import House
+    from tests.integration.random_organisation import Organisation
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+# A beginning or an end that comes while the test looks.
+SOON = timedelta(milliseconds=40)
+CHANGES = ["member", "lead", "delegate", "fallback", "importer", "role", "merge", "return", "end", "remove", "nothing"]
+steps = st.lists(
+    st.tuples(st.sampled_from(CHANGES), st.integers(0, 2**16), st.sampled_from(["now", "soon", "until soon"])),
+    min_size=3,
+    max_size=8,
+)
+
+
+@pytest.fixture
+async def organisation(house: House) -> Organisation:
+    return await settle(house.owner, 4)
+
+
+# Moments pass while a failure would be made smaller, so it is reported as it was found.
+@settings(
+    max_examples=example_count(12),
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+@given(drawn=steps)
+async def test_what_is_remembered_is_what_would_be_read(
+    house: House, organisation: Organisation, drawn: Sequence[tuple[str, int, str]]
+) -> None:
+    remembering = Relationships([TIMESHEET_FACTS], DirectoryMemory())
+    reading = Relationships([TIMESHEET_FACTS])
+    for change, seed, when in drawn:
+        draw = random.Random(seed)  # noqa: S311 — no secret comes of it
+        await apply(house.owner, organisation, change, draw, when)
+        callers = [*draw.sample(organisation.people, 2), None]
+        sheets = draw.sample(sorted(organisation.sheets), 2)
+        # The first lookup after a change reads and the second remembers. At the third a moment has passed.
+        for pause in (0.0, 0.0) if when == "now" else (0.0, 0.0, SOON.total_seconds()):
+            await asyncio.sleep(pause)
+            for person in callers:
+                caller = caller_of(person, draw)
+                for sheet in sheets:
+                    await expect_the_same(house, remembering, reading, caller, sheet)
+
+
+async def expect_the_same(
+    house: House, remembering: Relationships, reading: Relationships, caller: Principal, sheet: UUID
+) -> None:
+    """Compare one lookup of each, in one snapshot of the directory and of time."""
+    for _ in range(20):
+        async with house.owner.transaction(isolation="repeatable_read", readonly=True):
+            before = await reading.of_row(house.owner, caller, "timesheet", sheet)
+            remembered = await remembering.of_row(house.owner, caller, "timesheet", sheet)
+            after = await reading.of_row(house.owner, caller, "timesheet", sheet)
+        # A moment between two statements is no difference of theirs.
+        if comparable(before) == comparable(after):
+            assert comparable(remembered) == comparable(before)
+            return
+    raise AssertionError("the directory did not stand still")
+
+
+def comparable(lookup: FactLookup) -> FactLookup:
+    assert lookup.row is not None
+    return replace(lookup, at=NOW, row=None, unchanged_until=None)
+
+
+def caller_of(person: UUID | None, draw: random.Random) -> Principal:
+    if person is None:
+        return principal(PrincipalKind.CLIENT, draw.choice(CLIENTS), frozenset(), frozenset(), None)
+    return principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person)
+
+
+async def apply(
+    owner: asyncpg.Connection[asyncpg.Record],
+    organisation: Organisation,
+    change: str,
+    draw: random.Random,
+    when: str,
+) -> None:
+    """One change, by one statement, of a kind that the service or an operator could send."""
+    now = await owner.fetchval("SELECT clock_timestamp()")
+    since = now + SOON if when == "soon" else now
+    until = now + SOON if when == "until soon" else None
+    first, second = draw.sample(organisation.people, 2)
+    team, former = draw.choice(organisation.teams), draw.choice(sorted(organisation.former))
+    span = f"'{since}', '{until or 'infinity'}'"
+    apart = f"SELECT FROM merged_person AS known WHERE '{second}' IN (known.person_id, known.into_id)"
+    statements = {
+        "member": f"INSERT INTO membership VALUES (gen_random_uuid(), '{first}', '{team}', 'member', {span})",
+        "lead": f"INSERT INTO membership VALUES (gen_random_uuid(), '{first}', '{team}', 'lead', {span})",
+        "delegate": "INSERT INTO delegation (id, delegator_id, delegate_id, valid_from, valid_to)"
+        f" VALUES (gen_random_uuid(), '{first}', '{second}', {span})",
+        "fallback": "INSERT INTO fallback_approver (id, person_id, valid_from, valid_to)"
+        f" VALUES (gen_random_uuid(), '{first}', {span})",
+        "importer": "INSERT INTO importer_grant"
+        f" VALUES (gen_random_uuid(), '{draw.choice(CLIENTS)}', '{team}', {span})",
+        "role": f"INSERT INTO person_role VALUES ('{first}', 'auditor', {span})",
+        "merge": f"INSERT INTO merged_person SELECT '{second}', '{first}' WHERE NOT EXISTS ({apart})"
+        f" AND NOT EXISTS (SELECT FROM merged_person WHERE person_id = '{first}')",
+        "return": f"INSERT INTO former_person VALUES ('{first}', '{former}', '{until or 'infinity'}')"
+        " ON CONFLICT (person_id, former_id) DO UPDATE SET until = excluded.until",
+        "end": f"UPDATE membership SET valid_to = '{until or since}'"
+        f" WHERE person_id = '{first}' AND valid_from < '{until or since}'",
+        "remove": f"DELETE FROM delegation WHERE delegator_id = '{first}'",
+    }
+    if change in statements:
+        await owner.execute(statements[change])
+
+
+async def test_every_table_of_the_directory_is_counted(house: House) -> None:
+    """A table that relations, roles, ids or links are read from must increment the revision."""
+    counted = await house.owner.fetch(
+        "SELECT tgrelid::regclass::text AS name FROM pg_trigger WHERE tgname = 'counted' ORDER BY 1"
+    )
+    assert [row["name"] for row in counted] == [
+        "delegation",
+        "fallback_approver",
+        "former_person",
+        "importer_grant",
+        "membership",
+        "merged_person",
+        "person_link",
+        "person_role",
+        "team_path",
+    ]
+
+
+async def test_a_remembered_person_is_refused_once_the_link_is_gone(house: House) -> None:
+    people, relationships = People(house.requests, house.log, memory=house.memory), house.relationships
+    sheet = await house.submit_week("ana")
+    for expected in (False, True):
+        caller = await people.identify(speaking(ISSUER, "ana"))
+        assert caller.is_remembered is expected
+        lookup = await relationships.of_row(house.owner, caller, "timesheet", sheet.id)
+        assert not lookup.revoked
+    remembered = await people.identify(speaking(ISSUER, "ana"))
+    await house.owner.execute("DELETE FROM person_link WHERE subject = 'ana'")
+    assert (await relationships.of_row(house.owner, remembered, "timesheet", sheet.id)).revoked
+    with pytest.raises(InvalidToken):
+        await house.timesheets.read(replace(house.caller("ana"), principal=remembered), sheet.id)
+
+
+async def test_a_remembered_person_who_was_merged_is_still_the_same_human(house: House) -> None:
+    people = People(house.requests, house.log, memory=house.memory)
+    sheet = await house.submit_week("ana")
+    await people.identify(speaking(ISSUER, "ana"))
+    remembered = await people.identify(speaking(ISSUER, "ana"))
+    async with house.owner.transaction():
+        await house.owner.execute(
+            "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", house.people["ana"], house.people["ben"]
+        )
+        await house.owner.execute(
+            "UPDATE person_link SET person_id = $2 WHERE person_id = $1", house.people["ana"], house.people["ben"]
+        )
+    lookup = await house.relationships.of_row(house.owner, remembered, "timesheet", sheet.id)
+    assert not lookup.revoked
+    assert lookup.ids == {house.people["ana"], house.people["ben"]}
+    assert (await people.identify(speaking(ISSUER, "ana"))).person == house.people["ben"]
+
+
+def test_an_older_state_is_not_remembered_over_a_newer_one() -> None:
+    memory = DirectoryMemory()
+    soon, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
+    assert memory.enter(DirectoryState(7, later), soon)
+    assert not memory.enter(DirectoryState(7, soon), NOW)
+    assert memory.holds_at(7, soon + timedelta(seconds=1))
+    # A slow statement from before the moment must not use what holds after it.
+    assert not memory.holds_at(7, NOW)
+    assert not memory.holds_at(7, later)
