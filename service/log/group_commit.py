@@ -2,7 +2,8 @@
 
 One flush runs at a time, on one reserved connection. New appends join the next batch, which starts as soon as the
 connection is free; there is no timer. The flusher is the only task here and lives while appends wait. Even if it fails,
-every waiter gets a result or LogUnavailable within its time limit.
+every waiter gets a result or LogUnavailable within its time limit. While appends come one by one, each commits in its
+caller's own task, which spares a task, a future and a timer.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ROW_ERRORS = (
     ValueError,
     OverflowError,
 )
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 MAX_RECORDS_PER_BATCH = 1_000
 MAX_INBOX_BYTES = 16 * 2**20
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
@@ -83,6 +85,9 @@ class GroupCommit:
         self._waiting = 0
         self._bytes = 0
         self._flusher: asyncio.Task[None] | None = None
+        # Done when the caller that commits its own record has finished.
+        self._alone: asyncio.Future[None] | None = None
+        self._last_batch = 1
         self._connection: Reserved | None = None
         self._pause = 0.0
         self._failed: tuple[str, float] | None = None
@@ -94,9 +99,40 @@ class GroupCommit:
         """
         if not records:
             return
-        size = sum(len(record.body) for record in records)
         if self._closed:
             raise LogUnavailable(cause="append: the log is closed")
+        connection = self._connection
+        if connection is not None and len(records) == 1 and not records[0].texts and self._is_idle(connection):
+            await self._commit_alone(connection, records[0])
+        else:
+            await self._join_batch(records)
+
+    def _is_idle(self, connection: Reserved) -> bool:
+        """Whether nothing is in flight, and the last batch was a single append: among many, the first of those that
+        come at once waits for the others instead."""
+        return self._flusher is None and self._alone is None and self._last_batch == 1 and not connection.is_closed()
+
+    async def _commit_alone(self, connection: Reserved, record: Record) -> None:
+        """Commit one record in the task of its caller. If that task is cancelled, asyncpg cancels the statement."""
+        self._alone = asyncio.get_running_loop().create_future()
+        try:
+            await insert.commit_record(connection, record, timeout=self._patience)
+        except ROW_ERRORS as error:
+            raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
+        except Exception as error:
+            cause = _name_cause(error)
+            self._note_failure(cause)
+            raise LogUnavailable(cause=f"append: {cause}") from error
+        else:
+            self._pause, self._failed = 0.0, None
+        finally:
+            self._alone.set_result(None)
+            self._alone = None
+            if self._open:
+                self._start_flusher()
+
+    async def _join_batch(self, records: Sequence[Record]) -> None:
+        size = sum(len(record.body) for record in records)
         if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > MAX_INBOX_BYTES):
             raise LogUnavailable(cause="append: the inbox is full")
         loop = asyncio.get_running_loop()
@@ -104,9 +140,8 @@ class GroupCommit:
         self._open.append(group)
         self._waiting += len(records)
         self._bytes += size
-        if self._flusher is None:
-            # The task starts in the loop's next turn, so all appends of this turn join the first batch.
-            self._flusher = loop.create_task(self._flush_until_empty())
+        if self._flusher is None and self._alone is None:
+            self._start_flusher()
         try:
             async with asyncio.timeout(self._patience):
                 await group.done
@@ -121,8 +156,10 @@ class GroupCommit:
     async def close(self) -> None:
         """Refuse new appends, flush the waiting ones within `patience`, and give the connection back."""
         self._closed = True
-        if self._flusher is not None:
-            await asyncio.wait({self._flusher}, timeout=self._patience)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                while running := self._flusher or self._alone:
+                    await asyncio.wait({running})
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.wait({self._flusher})
@@ -131,16 +168,18 @@ class GroupCommit:
                 await self._connection.close(timeout=self._patience)
         self._disconnect()
 
+    def _start_flusher(self) -> None:
+        # The task starts in the loop's next turn, so all appends of this turn join its first batch.
+        self._flusher = asyncio.get_running_loop().create_task(self._flush_until_empty())
+
     async def _flush_until_empty(self) -> None:
         try:
             while self._open:
                 batch = self._take_batch()
                 if batch and (cause := await self._flush(batch)):
-                    self._failed = (cause, asyncio.get_running_loop().time())
                     for group in batch:
                         group.fail(cause)
-                    self._disconnect()
-                    self._pause = min(max(self._pause * 2, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
+                    self._note_failure(cause)
                     await asyncio.sleep(self._pause)
         finally:
             # Groups still wait here only if the task was cancelled or failed: release them.
@@ -169,6 +208,7 @@ class GroupCommit:
     async def _flush(self, batch: Sequence[_Group]) -> str | None:
         """Commit the batch. Returns None, or the cause of a failure, after which it is unknown whether the batch was
         committed."""
+        self._last_batch = len(batch)
         try:
             async with asyncio.timeout(self._patience):
                 if self._connection is None or self._connection.is_closed():
@@ -179,20 +219,29 @@ class GroupCommit:
             for group in batch:
                 group.fail("the log is closing")
             raise
-        except DatabaseUnavailable as error:
-            return error.cause or error.slug
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            return type(error).__name__
-        except Exception as error:
-            log.exception("flush failed")
-            return type(error).__name__
+        except Exception as error:  # noqa: BLE001 - its waiters are told
+            return _name_cause(error)
         self._pause, self._failed = 0.0, None
         return None
+
+    def _note_failure(self, cause: str) -> None:
+        self._failed = (cause, asyncio.get_running_loop().time())
+        self._disconnect()
+        self._pause = min(max(self._pause * 2, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._database.give_back(connection)
+
+
+def _name_cause(error: Exception) -> str:
+    """Why a flush failed, for the operator. An error that is not about the database is logged."""
+    if isinstance(error, DatabaseUnavailable):
+        return error.cause or error.slug
+    if not isinstance(error, DATABASE_ERRORS):
+        log.error("flush failed", exc_info=error)
+    return type(error).__name__
 
 
 async def _commit(connection: Connection, groups: Sequence[_Group]) -> None:

@@ -47,7 +47,7 @@ INSERT_RECORD = f"""
 INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($1, $2, $3, $4)"
 
 # From this many rows on, binary COPY costs less than one statement for each row.
-MIN_ROWS_FOR_COPY = 12
+MIN_ROWS_FOR_COPY = 4
 # asyncpg encodes rows on the event loop, so each statement takes few enough to encode quickly.
 MAX_RECORDS_PER_COPY = 200
 
@@ -72,6 +72,11 @@ async def _insert_chunk(connection: Connection, records: Sequence[Record]) -> No
         await connection.copy_records_to_table("audit_text", records=texts, columns=TEXT)
     elif texts:
         await connection.executemany(INSERT_TEXT, texts)
+
+
+async def commit_record(connection: Connection, record: Record, *, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's
+    """Insert a record without texts: durable when this returns. `timeout` in seconds bounds it."""
+    await connection.execute(INSERT_RECORD, *_rows([record])[0], timeout=timeout)
 
 
 async def commit_records(connection: Connection, records: Sequence[Record]) -> None:

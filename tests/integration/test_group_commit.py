@@ -226,7 +226,7 @@ async def test_a_connection_killed_while_idle_is_replaced(watched_log: WatchedLo
 
 
 async def test_a_connection_killed_during_a_flush_fails_only_that_batch(watched_log: WatchedLog) -> None:
-    await watched_log.log.append([decision()])
+    assert await append_each(watched_log.log, [decision(), decision()]) == ["kept", "kept"]
     pid = await watched_log.flusher()
     lock = await block_writes(watched_log)
     first = [asyncio.create_task(watched_log.log.append([decision()])) for _ in range(3)]
@@ -240,8 +240,91 @@ async def test_a_connection_killed_during_a_flush_fails_only_that_batch(watched_
     assert state.age < 5
     await lock.rollback()
     receipts = await later
-    assert (await watched_log.list_uids())[1:] == [receipts[0].uid]
+    assert (await watched_log.list_uids())[2:] == [receipts[0].uid]
     assert watched_log.log.state().failing is None
+
+
+async def test_an_idle_append_commits_in_its_own_task(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    lock = await block_writes(watched_log)
+    tasks = asyncio.all_tasks()
+    alone = asyncio.create_task(watched_log.log.append([decision()]))
+    await lock_is_waited_for(watched_log.auditor)
+    assert asyncio.all_tasks() - tasks == {alone}
+    await lock.rollback()
+    await alone
+    assert len(await watched_log.list_uids()) == 2
+
+
+async def test_appends_during_an_idle_one_are_the_next_batch(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    lock = await block_writes(watched_log)
+    appended = [asyncio.create_task(watched_log.log.append([decision()])) for _ in range(9)]
+    await lock_is_waited_for(watched_log.auditor)
+    await lock.rollback()
+    await asyncio.gather(*appended)
+    # The first of the next nine waits for the others, because the batch before carried several.
+    await append_each(watched_log.log, [decision() for _ in range(9)])
+    assert await watched_log.commits() == [1, 1, 8, 9]
+
+
+async def test_a_cancelled_idle_append_does_not_stop_the_next(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    lock = await block_writes(watched_log)
+    cancelled = asyncio.create_task(watched_log.log.append([decision()]))
+    await lock_is_waited_for(watched_log.auditor)
+    later = asyncio.create_task(watched_log.log.append([decision()]))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    await lock.rollback()
+    receipts = await later
+    assert (await watched_log.list_uids())[-1] == receipts[0].uid
+    assert watched_log.log.state().failing is None
+
+
+async def test_a_connection_killed_during_an_idle_append_fails_it_alone(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    pid = await watched_log.flusher()
+    lock = await block_writes(watched_log)
+    lost = asyncio.create_task(watched_log.log.append([decision()]))
+    await lock_is_waited_for(watched_log.auditor)
+    later = asyncio.create_task(watched_log.log.append([decision()]))
+    await (await watched_log.superuser()).execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(LogUnavailable):
+        await lost
+    await lock.rollback()
+    receipts = await later
+    assert (await watched_log.list_uids())[1:] == [receipts[0].uid]
+
+
+async def test_a_slow_idle_append_is_given_up_in_time(watched_log: WatchedLog) -> None:
+    log = Log(watched_log.database, patience=1.0)
+    await log.append([decision()])
+    lock = await block_writes(watched_log)
+    # The lock is held throughout, so only the timeout ends this.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(LogUnavailable):
+            await log.append([decision()])
+    await lock.rollback()
+    receipts = await log.append([decision()])
+    assert receipts[0].uid in await watched_log.list_uids()
+    await log.close()
+
+
+async def test_closing_waits_for_an_idle_append(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    lock = await block_writes(watched_log)
+    appended = asyncio.create_task(watched_log.log.append([decision()]))
+    await lock_is_waited_for(watched_log.auditor)
+    queued = asyncio.create_task(watched_log.log.append([decision()]))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(watched_log.log.close())
+    await asyncio.sleep(0)
+    await lock.rollback()
+    await asyncio.gather(appended, queued, closing)
+    assert len(await watched_log.list_uids()) == 3
 
 
 async def test_a_connection_lost_after_the_commit_raises_although_records_are_stored(watched_log: WatchedLog) -> None:
