@@ -70,7 +70,8 @@ async def search_records(
     if after is not None and after[0] is not None:
         since, until = (after[0], until) if oldest_first else (since, after[0])
     found: list[LoggedRecord] = []
-    async with custom_plans(connection):
+    # Without filters, any plan reads the records in the order of time.
+    async with custom_plans(connection, needed=filters != RecordFilters()):
         for window in await find_windows(connection, since, until, oldest_first=oldest_first):
             statement, values = page_statement(filters, kinds, after, limit, oldest_first=oldest_first, window=window)
             found += [_build_record(row) for row in await connection.fetch(statement, *values)]
@@ -123,7 +124,7 @@ def page_statement(
     """The SQL of a page within a window, and its parameters."""
     query = RecordQuery(filters, kinds, window)
     direction = "ASC" if oldest_first else "DESC"
-    bound = f"ORDER BY r.decided_at {direction}, r.id {direction} LIMIT {query.add_parameter(limit)}"
+    bound = f"ORDER BY r.decided_at {direction}, r.id {direction} LIMIT {limit}"
     # A page of each alternative, each by its own index; the page is the first rows of all of them.
     pages = " UNION ALL ".join(
         f"(SELECT {SELECTED} FROM audit_record r {query.where([*terms, *further])} {bound})"

@@ -67,10 +67,14 @@ class RecordFilters:
 
 
 @asynccontextmanager
-async def custom_plans(connection: Connection) -> AsyncIterator[None]:
+async def custom_plans(connection: Connection, *, needed: bool = True) -> AsyncIterator[None]:
     """A transaction in which Postgres plans each statement for its parameters: a generic plan would search for a rare
-    client among all records. Raises QueryTooBroad when a statement exceeds the statement timeout."""
+    client among all records. If that is not `needed`, there is no transaction, which saves three round trips. Raises
+    QueryTooBroad when a statement exceeds the statement timeout."""
     try:
+        if not needed:
+            yield
+            return
         async with connection.transaction():
             # `true`: for this transaction only.
             await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
