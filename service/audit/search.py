@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.merged_people import canonical_id
 from service.log.record import readable_body
 from service.log.record_query import DECISIONS, RecordFilters, RecordQuery, custom_plans
 from service.log.sql_times import epoch_seconds, sort_key, time_text
@@ -21,15 +22,25 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.database import Connection
-    from service.log.record import Kind
+    from service.log.record import Kind, ReadableMembers
     from service.log.sql_times import TimeOrder
 
     Place = tuple[str | None, int]
 
-SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
+SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body, r.person_id, r.owner_id"
+
+
+def _name_of(person: str) -> str:
+    """SQL: the current name of a person. A subquery, as Postgres might join all people."""
+    return f"""
+        (SELECT coalesce(person.display_name, person.email) FROM person WHERE person.id = {canonical_id(person)})
+    """
+
+
 SHOWN = f"""
     SELECT r.id, r.uid, r.kind, {time_text("r.at")} AS at, r.decided_at::text AS moment,
-           {epoch_seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position
+           {epoch_seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position, r.person_id, r.owner_id,
+           {_name_of("r.person_id")} AS caller_name, {_name_of("r.owner_id")} AS owner_name
 """
 PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 
@@ -41,7 +52,8 @@ TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY(
 class LoggedRecord:
     """A record of the log. `position` is None until it is sealed. `at` is when Postgres stored it, which is not proved.
     `place` is its place in the order of pages: the time as text, and the id; `order` is the same as a sort key. `leaf`
-    is hex. `texts` is empty until `add_texts` or `load_record` fills it."""
+    is hex. `json` is its bytes as people can read them, `members` some of its members. `names` are the current names of
+    its people, by id, and not proved. `texts` is empty until `add_texts` or `load_record` fills it."""
 
     id: int
     uid: UUID
@@ -51,7 +63,9 @@ class LoggedRecord:
     order: tuple[TimeOrder, int]
     position: int | None
     leaf: str
-    body: dict[str, object]
+    json: bytes
+    members: ReadableMembers
+    names: Mapping[str, str]
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +145,7 @@ def page_statement(
         for terms in query.alternatives
         for further in _after_place(query, after, oldest_first=oldest_first)
     )
-    # Only for the rows of the page, read the remaining columns and the position.
+    # Only for the rows of the page, read the remaining columns, the position and the names.
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", query.values
 
 
@@ -160,6 +174,7 @@ def _is_complete(found: Sequence[LoggedRecord], limit: int, window: Window, *, o
 
 
 def _build_record(row: asyncpg.Record) -> LoggedRecord:
+    json, members = readable_body(row["body"] or b"")
     return LoggedRecord(
         id=row["id"],
         uid=row["uid"],
@@ -169,5 +184,20 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
         order=(sort_key(row["seconds"]), row["id"]),
         position=row["position"],
         leaf=(row["leaf"] or b"").hex(),
-        body=readable_body(row["body"] or b""),
+        json=json,
+        members=members,
+        names=_names_in(members, row),
     )
+
+
+def _names_in(members: ReadableMembers, row: asyncpg.Record) -> dict[str, str]:
+    """The names that were found by search columns, of people who are in the record itself."""
+    people = (
+        (members.principal, "person", "person_id", "caller_name"),
+        (members.resource, "owner", "owner_id", "owner_name"),
+    )
+    return {
+        str(row[column]): row[name]
+        for part, member, column, name in people
+        if row[name] is not None and isinstance(part, dict) and part.get(member) == str(row[column])
+    }

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 65_535
 MAX_DEPTH = 12
+# Of a stored record: deeper JSON was altered, and could not be encoded into a response.
+MAX_READABLE_DEPTH = 50
 # JSON readers may lose digits of larger integers (RFC 8785 §3.2.2.3).
 MAX_INTEGER = 2**53 - 1
 # Members that the log adds itself.
@@ -140,16 +142,32 @@ def read_body(body: bytes) -> dict[str, object]:
     return found
 
 
-def readable_body(body: bytes) -> dict[str, object]:
-    """The members of a stored record's bytes, for people to read. Bytes that were altered and cannot be read give
-    DAMAGED, so that one damaged record does not hide a page of others."""
+class ReadableMembers(msgspec.Struct):
+    """The members of a stored record that name people and texts. In an altered record they may be anything."""
+
+    principal: Any = None
+    resource: Any = None
+    commitments: Any = None
+
+
+def readable_body(body: bytes) -> tuple[bytes, ReadableMembers]:
+    """A stored record's bytes as JSON for people to read, and some of its members. Bytes that were altered and cannot
+    be read give DAMAGED, so that one damaged record does not hide a page of others."""
     for replace_surrogates in (False, True):
         with suppress(ValueError, RecursionError):
-            found = read_body(_replace_surrogates(body) if replace_surrogates else body)
-            # Deeper JSON could not be encoded into a response.
-            if _is_within_depth(found, MAX_DEPTH):
-                return found
-    return dict(DAMAGED)
+            readable = _replace_surrogates(body) if replace_surrogates else body
+            # msgspec checks the syntax of members that it skips, but not that they are UTF-8.
+            if not readable.isascii():
+                readable.decode()
+            members = _MEMBERS.decode(readable)
+            # Mostly there are so few brackets that nothing can be nested too deep.
+            few = readable.count(b"{") + readable.count(b"[") <= MAX_READABLE_DEPTH
+            if few or _is_within_depth(read_body(readable), MAX_READABLE_DEPTH):
+                return readable, members
+    return _ENCODER.encode(DAMAGED), ReadableMembers()
+
+
+_MEMBERS = msgspec.json.Decoder(ReadableMembers)
 
 
 def _replace_surrogates(body: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -181,7 +180,7 @@ async def test_a_decision_has_its_body_texts_leaf_and_position(log_database: Log
     found = await load_decision(auditor, record.uid)
     assert found is not None
     assert (found.position, found.leaf, found.kind) == (1, record.leaf.hex(), "decision")
-    assert found.body == json.loads(record.body)
+    assert found.json == record.body
     assert found.texts == {"reason": "hours are missing"}
     assert await load_decision(auditor, other.uid) is None
     assert await load_record(auditor, other.uid) is not None

@@ -13,7 +13,7 @@ from litestar import Response, get
 from litestar.di import Provide
 from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
 
-from service.audit import people, search
+from service.audit import search
 from service.audit.summary import Summary, summarize_decisions
 from service.errors import InvalidField, NotFound
 from service.log.record_query import DECISIONS
@@ -83,14 +83,14 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     async def read_decision(caller: CurrentCaller, decision_id: FromPath[str]) -> Response[RecordBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
 
-        async def load(connection: Connection) -> tuple[tuple[LoggedRecord, dict[str, str]], list[str]]:
+        async def load(connection: Connection) -> tuple[LoggedRecord, list[str]]:
             found = await search.load_decision(connection, uid)
             if found is None:
                 raise NotFound("No such decision")
-            return (found, await people.load_names(connection, [found])), [str(uid)]
+            return found, [str(uid)]
 
         answer = await read_log(gate, caller, load)
-        return make_response(record_body(*answer.value, texts=True), answer.receipt)
+        return make_response(record_body(answer.value, texts=True), answer.receipt)
 
     return [list_decisions, count_decisions, read_decision]
 

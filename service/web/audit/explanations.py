@@ -121,7 +121,7 @@ async def _load_request(connection: Connection, uid: UUID) -> Found:
     if found is None:
         return None, []
     try:
-        return parse_request(msgspec.json.encode(found.body)), [str(uid)]
+        return parse_request(found.json), [str(uid)]
     except NotARequest:
         return None, [str(uid)]
 

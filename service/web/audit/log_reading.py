@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from service.audit import people, search
+from service.audit import search
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
 from service.web.audit.shapes import record_page
@@ -92,14 +92,13 @@ async def answer_search(
     for."""
     after = page.place()
 
-    async def load(connection: Connection) -> tuple[tuple[list[LoggedRecord], dict[str, str]], list[str]]:
+    async def load(connection: Connection) -> tuple[list[LoggedRecord], list[str]]:
         filters = replace(await query.resolve(connection), after_approval=after_approval)
         found = await search.search_records(connection, filters, kinds=kinds, after=after, limit=page.limit + 1)
-        shown = found[: page.limit]
-        ids = [str(record.uid) for record in shown] + [str(person) for person in filters.persons or ()]
-        return (found, await people.load_names(connection, shown)), ids
+        ids = [str(record.uid) for record in found[: page.limit]]
+        return found, ids + [str(person) for person in filters.persons or ()]
 
     recorded = query.to_record(kinds=kinds, after_approval=after_approval)
     answer = await read_log(gate, caller, load, query=recorded)
-    found, names = answer.value
-    return make_response(record_page(found[: page.limit], names, page.next_cursor(found)), answer.receipt)
+    found = answer.value
+    return make_response(record_page(found[: page.limit], page.next_cursor(found)), answer.receipt)

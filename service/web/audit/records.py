@@ -11,7 +11,7 @@ from litestar import Response, get
 from litestar.di import Provide
 from litestar.params import FromPath, Parameter
 
-from service.audit import people, search
+from service.audit import search
 from service.errors import InvalidField, NotFound
 from service.log.record import Kind
 from service.log.record_query import RecordFilters
@@ -63,16 +63,16 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     async def read_record(caller: CurrentCaller, record_id: FromPath[str]) -> Response[RecordBody]:
         uid = parse_uuid(record_id, "path.record_id")
 
-        async def load(connection: Connection) -> tuple[tuple[LoggedRecord, dict[str, str]], list[str]]:
+        async def load(connection: Connection) -> tuple[LoggedRecord, list[str]]:
             found = await search.load_record(connection, uid)
             if found is None:
                 position = await search.pruned_position(connection, uid)
                 pruned = f"The record at position {position} was pruned; its hash is kept"
                 raise NotFound("No such record" if position is None else pruned)
-            return (found, await people.load_names(connection, [found])), [str(uid)]
+            return found, [str(uid)]
 
         answer = await read_log(gate, caller, load)
-        return make_response(record_body(*answer.value, texts=True), answer.receipt)
+        return make_response(record_body(answer.value, texts=True), answer.receipt)
 
     @get(
         "/v1/timesheets/{timesheet_id:str}/history",
@@ -100,7 +100,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         page = PageRequest(cursors, "history", {"sheet": sheet, "kind": kind, "order": order}, cursor, limit)
         after = page.place()
 
-        async def load(connection: Connection) -> tuple[tuple[list[LoggedRecord], dict[str, str]], list[str]]:
+        async def load(connection: Connection) -> tuple[list[LoggedRecord], list[str]]:
             filters = RecordFilters(history=str(sheet))
             found = await search.search_records(
                 connection,
@@ -113,13 +113,12 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             if not found and after is None and not await search.search_records(connection, filters, limit=1):
                 raise NotFound("No record of this timesheet; its records may have been pruned")
             shown = await search.add_texts(connection, found[:limit])
-            names = await people.load_names(connection, shown)
             # The record of this access names the timesheet, so that a search for accesses to it finds this one.
-            return ([*shown, *found[limit:]], names), [str(sheet), *(str(record.uid) for record in shown)]
+            return [*shown, *found[limit:]], [str(sheet), *(str(record.uid) for record in shown)]
 
         answer = await read_log(gate, caller, load)
-        found, names = answer.value
-        return make_response(record_page(found[:limit], names, page.next_cursor(found), texts=True), answer.receipt)
+        found = answer.value
+        return make_response(record_page(found[:limit], page.next_cursor(found), texts=True), answer.receipt)
 
     return [list_records, read_record, read_history]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -11,7 +11,7 @@ from service.log.record import Kind
 from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_ID, EXAMPLE_PERSON, Hex, Id, NextCursor, TimeText
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from service.audit.search import LoggedRecord
     from service.audit.summary import Summary
@@ -53,12 +53,14 @@ class RecordBody(msgspec.Struct):
         int | None, Meta(description="Its position in the sealed log; null until it is sealed", examples=[7])
     ]
     leaf: Annotated[Hex, Meta(description="The leaf hash, as returned with the decision")]
+    # The stored bytes, which are JSON already.
     record: Annotated[
-        dict[str, Any],
+        msgspec.Raw,
         Meta(
             description="The sealed record: the request, the facts, the outcome and its rules; or a change with the"
             " state before and after",
             examples=[EXAMPLE],
+            extra_json_schema={"type": "object"},
         ),
     ]
     names: Annotated[
@@ -107,32 +109,29 @@ class SummaryBody(msgspec.Struct):
     reason: Annotated[dict[str, int], Meta(description="By reason", examples=[{"deny-rule": 7}])]
 
 
-def record_body(record: LoggedRecord, names: Mapping[str, str], *, texts: bool) -> RecordBody:
+def record_body(record: LoggedRecord, *, texts: bool) -> RecordBody:
     """The response body of a record, with or without its texts."""
     body = RecordBody(
-        str(record.uid), record.kind, record.at, record.position, record.leaf, record.body, _names_in(record, names)
+        str(record.uid),
+        record.kind,
+        record.at,
+        record.position,
+        record.leaf,
+        msgspec.Raw(record.json),
+        dict(record.names),
     )
     if texts:
-        committed = record.body.get("commitments")
+        committed = record.members.commitments
         body.texts = dict(record.texts)
         body.erased = sorted(set(committed) - set(record.texts)) if isinstance(committed, dict) else []
     return body
 
 
-def record_page(
-    records: Sequence[LoggedRecord], names: Mapping[str, str], next_cursor: str | None, *, texts: bool = False
-) -> RecordPage:
+def record_page(records: Sequence[LoggedRecord], next_cursor: str | None, *, texts: bool = False) -> RecordPage:
     """The response body of a page of records."""
-    return RecordPage([record_body(record, names, texts=texts) for record in records], next_cursor)
+    return RecordPage([record_body(record, texts=texts) for record in records], next_cursor)
 
 
 def summary_body(summary: Summary, since: str, until: str) -> SummaryBody:
     """The response body of a summary."""
     return SummaryBody(since=since, until=until, total=summary.total, **summary.facets)
-
-
-def _names_in(record: LoggedRecord, names: Mapping[str, str]) -> dict[str, str]:
-    """Those of the page's names that are in this record."""
-    parts = (record.body.get("principal"), record.body.get("resource"))
-    ids = {value for part in parts if isinstance(part, dict) for value in part.values() if isinstance(value, str)}
-    return {person: name for person, name in names.items() if person in ids}
