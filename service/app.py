@@ -186,7 +186,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         channel=channel,
     )
     memory = DirectoryMemory()
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory)
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory, requests)
     gate = Gate(
         requests,
         log,

@@ -18,7 +18,7 @@ from service.errors import DatabaseUnavailable, Overloaded, TryLater
 from service.slots import slot_free
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -122,12 +122,15 @@ class Database:
         else:
             self._answered += 1
 
-    async def reserve(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection beside the pool, for one owner, until `give_back` or `close`."""
+    async def reserve(self, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection beside the pool, for one owner, until `give_back` or `close`. `settings` are Postgres's, for its
+        whole session; a pooler would not pass them on, and does without."""
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
         try:
             options = self._options.options(self.way)
+            if self.way is Connectivity.DIRECT:
+                options["server_settings"] |= settings or {}
             connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._url, **options)
         except TRANSIENT_ERRORS as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error

@@ -92,10 +92,8 @@ class Timesheets:
 
     async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Timesheet]:
         """One sheet with its entries."""
-        async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
-            sheet = store.sheet_of_row(reading.permit, reading.found)
-            reading.returned = [str(sheet_id)]
-        return reading.answer(sheet)
+        reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
+        return reading.answer(store.sheet_of_row(reading.permit, reading.found))
 
     async def read_entry(self, caller: Caller, sheet_id: UUID, entry_id: UUID) -> Answer[Edited]:
         """One entry, by reading its sheet. Raises NotFound also when the sheet has no such entry."""
@@ -105,10 +103,9 @@ class Timesheets:
 
     async def read_with_actions(self, caller: Caller, sheet_id: UUID) -> Answer[SheetWithActions]:
         """As `read`, with the allowed actions."""
-        async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
-            sheet = store.sheet_of_row(reading.permit, reading.found)
-            actions = allowed_actions.of_row(reading.permit, actions_from(sheet.state))
-            reading.returned = [str(sheet_id)]
+        reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
+        sheet = store.sheet_of_row(reading.permit, reading.found)
+        actions = allowed_actions.of_row(reading.permit, actions_from(sheet.state))
         return reading.answer(SheetWithActions(sheet, actions))
 
     async def list(

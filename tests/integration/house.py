@@ -197,7 +197,7 @@ async def wire_house(log_database: LogDatabase) -> House:
     versions = PolicyVersions(await log_database.open("app", size=1), examination.build)
     await versions.start()
     memory = DirectoryMemory()
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory)
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory, requests)
     gate = Gate(
         requests,
         log,

@@ -185,8 +185,8 @@ class Allowed:
 class AllowedOnFacts(Allowed):
     """A request that looked-up facts allow."""
 
-    def __init__(self, permit: Permit, connection: Connection) -> None:
-        self.permit, self.connection = permit, connection
+    def __init__(self, permit: Permit) -> None:
+        self.permit = permit
 
     @property
     def decision(self) -> Decision:
@@ -214,7 +214,8 @@ class Reading(AllowedOnFacts):
     """An allowed read. Its record holds what it `returned`: ids, or positions of the log."""
 
     def __init__(self, permit: Permit, connection: Connection) -> None:
-        super().__init__(permit, connection)
+        super().__init__(permit)
+        self.connection = connection
         self.returned: Sequence[str] | Positions = ()
 
 
@@ -236,8 +237,8 @@ class Change(AllowedOnFacts):
     an outcome each."""
 
     def __init__(self, caller: Caller, target: Target, permit: Permit, connection: Connection) -> None:
-        super().__init__(permit, connection)
-        self.caller, self.target = caller, target
+        super().__init__(permit)
+        self.caller, self.target, self.connection = caller, target, connection
         self.records: list[Record] = []
         self.value: Any = None
 

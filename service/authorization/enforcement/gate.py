@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from service.authorization.active.versions import hold_active_version
 from service.authorization.enforcement.changes import (
     AbortChange,
+    AllowedOnFacts,
     Change,
     Changes,
     Each,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # How often a request starts over because another policy version was activated meanwhile.
 MAX_ATTEMPTS = 5
+BEHIND = "the active version changed with every attempt"
 MAX_RETURNED_IDS_PER_RECORD = 1_000
 MAX_DECISIONS_PER_COMMIT = 200
 
@@ -125,6 +127,25 @@ class Gate:
         record = of_decision(caller, reading.decision, applied=None, returned=reading.returned, query=query)
         [receipt] = await self._log.append([record])
         reading.settle(receipt)
+
+    async def read_row(self, caller: Caller, kind: str, action: str, row_id: UUID) -> AllowedOnFacts:
+        """As `read`, for one row that is all that the caller gets. It holds no connection, and shares its statement
+        with other requests. Its record says that the row was returned."""
+        snapshot = self._policies.current()
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                decision = await self._decide(None, snapshot, caller, kind, action, _row(row_id))
+                break
+            except _Behind as behind:
+                snapshot = await self._policies.switch_to(behind.active)
+        else:
+            raise PolicyUnavailable(cause=BEHIND)
+        if not decision.allowed:
+            await self._refuse(caller, [decision], refusal_of(snapshot, decision), applied=None)
+        reading = AllowedOnFacts(grant(decision, snapshot))
+        [receipt] = await self._log.append([of_decision(caller, decision, applied=None, returned=[str(row_id)])])
+        reading.settle(receipt)
+        return reading
 
     @asynccontextmanager
     async def list(self, caller: Caller, kind: str, action: str) -> AsyncIterator[Listing]:
@@ -310,7 +331,7 @@ class Gate:
                     return result
             except _Behind as behind:
                 snapshot = await self._policies.switch_to(behind.active)
-        raise PolicyUnavailable(cause="the active version changed with every attempt")
+        raise PolicyUnavailable(cause=BEHIND)
 
     @asynccontextmanager
     async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
@@ -359,12 +380,16 @@ class Gate:
         return decision, None
 
     async def _decide(
-        self, connection: Connection, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
+        self, connection: Connection | None, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
     ) -> Decision:
         """Lock the target if it has a lock, then look up its facts in a later statement and decide: the facts may have
         changed while the lock was waited for."""
         row_id = target.row_id
-        if target.lock is not None and snapshot.could_allow(kind, action, caller.principal.scopes):
+        if (
+            target.lock is not None
+            and connection is not None
+            and snapshot.could_allow(kind, action, caller.principal.scopes)
+        ):
             row_id = await target.lock(connection)
         about = About.ROW if target.must_exist else About.KIND if target.owner is None else About.NEW
         lookup = await self._look_up(
@@ -382,7 +407,7 @@ class Gate:
 
     async def _look_up(
         self,
-        connection: Connection,
+        connection: Connection | None,
         snapshot: Snapshot,
         caller: Caller,
         kind: str,

@@ -7,6 +7,7 @@ decision looks its facts up anew, after any lock was taken. What the directory a
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
@@ -19,13 +20,15 @@ from service.authorization.enforcement.directory_memory import (
     DirectoryState,
     RelationsToOwner,
 )
-from service.errors import PolicyUnavailable
+from service.authorization.enforcement.fact_reader import FactReader
+from service.errors import DatabaseUnavailable, PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.matching import CLIENT, FORMER, VIA, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.directory_memory import DirectoryMemory
     from service.authorization.enforcement.visibility import Visibility
-    from service.database import Connection
+    from service.database import Connection, Database
 
 # Every id of the caller, and those from before an erasure.
 _IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
@@ -178,37 +181,61 @@ def bind_parameters(
 
 
 class Relationships:
-    """Looks up facts of the given kinds, with what `memory` remembers of the directory, if there is one."""
+    """Looks up facts of the given kinds. With a `memory`, what the directory determines is remembered. `database`
+    serves lookups without a connection of their own, which wait up to `timeout` seconds."""
 
-    def __init__(self, kinds: Sequence[KindFacts], memory: DirectoryMemory | None = None) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[KindFacts],
+        memory: DirectoryMemory | None = None,
+        database: Database | None = None,
+        *,
+        timeout: float = 5.0,
+    ) -> None:
         self._kinds = {facts.kind: facts for facts in kinds}
         self._memory = memory
+        self._database = database
+        self._readers: dict[str, FactReader] = {}
+        if memory is not None and database is not None:
+            self._readers = {
+                facts.kind: FactReader(database, remembering_statement(facts), timeout=timeout, lost=memory.forget)
+                for facts in kinds
+                if facts.by_owner
+            }
 
     def of(self, kind: str) -> KindFacts:
         """The SQL of a kind; empty for a kind without rows."""
         return self._kinds.setdefault(kind, KindFacts(kind))
 
-    async def ambient(self, connection: Connection, principal: Principal) -> FactLookup:
+    async def ambient(self, connection: Connection | None, principal: Principal) -> FactLookup:
         """The facts without a row. Raises PolicyUnavailable if no policy was ever activated."""
-        row = await connection.fetchrow(_AMBIENT_STATEMENT, *_parameters(principal, None))
+        async with self._connected(connection) as connected:
+            row = await connected.fetchrow(_AMBIENT_STATEMENT, *_parameters(principal, None))
         return _parse_row(row, KindFacts(""), present=False)
 
-    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> FactLookup:
-        """The facts of a row; `row` is None if it is missing."""
+    async def of_row(
+        self, connection: Connection | None, principal: Principal, kind: str, row_id: UUID | int
+    ) -> FactLookup:
+        """The facts of a row; `row` is None if it is missing. Without a `connection`, the statement may be shared with
+        other requests."""
         facts = self.of(kind)
         lookup = await self._with_memory(connection, principal, facts, row_id)
         if lookup is not None:
             return lookup
-        row = await connection.fetchrow(_row_statement(facts), *_parameters(principal, row_id))
+        async with self._connected(connection) as connected:
+            row = await connected.fetchrow(_row_statement(facts), *_parameters(principal, row_id))
         lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
         if self._memory is not None and facts.by_owner:
             _remember(self._memory, principal, facts, lookup)
         return lookup
 
-    async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> FactLookup:
+    async def of_imagined(
+        self, connection: Connection | None, principal: Principal, kind: str, owner: UUID
+    ) -> FactLookup:
         """The facts of a new row that `owner` would start; `row` is None."""
         facts = self.of(kind)
-        row = await connection.fetchrow(_imagined_statement(facts), *_parameters(principal, owner))
+        async with self._connected(connection) as connected:
+            row = await connected.fetchrow(_imagined_statement(facts), *_parameters(principal, owner))
         lookup = _parse_row(row, facts, present=True)
         return replace(lookup, row=None)
 
@@ -224,15 +251,27 @@ class Relationships:
         )
 
     async def _with_memory(
-        self, connection: Connection, principal: Principal, facts: KindFacts, row_id: UUID | int
+        self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
     ) -> FactLookup | None:
         """As `of_row`, where everything about the directory is remembered; else None."""
         memory = self._memory
         if memory is None or not facts.by_owner or (known := memory.caller(*fact_parameters(principal))) is None:
             return None
         question = row_question(principal, known, row_id)
-        [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
+        if connection is not None:
+            [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
+        elif facts.kind in self._readers:
+            row = await self._readers[facts.kind].read(question)
+        else:
+            return None
         return recall(memory, principal, facts, known, row)
+
+    def _connected(self, connection: Connection | None) -> AbstractAsyncContextManager[Connection]:
+        if connection is not None:
+            return nullcontext(connection)
+        if self._database is None:
+            raise DatabaseUnavailable(cause="facts are looked up without a database")
+        return self._database.connection()
 
 
 # The parameters of `remembering_statement` for one request, and their types.
