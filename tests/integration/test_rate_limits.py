@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from contextlib import asynccontextmanager
 from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from limits import RateLimitItemPerMinute
 from structlog.testing import capture_logs
 
+from events.stream import open_redis
 from service.development.local_servers import free_port, start_redis
 from service.errors import Misconfigured
-from service.web.http.rate_limits import MAX_LOCAL_COUNTERS, Addresses, Allowance, Counters, LocalCounters
+from service.web.http.rate_limits import (
+    MAX_COUNTERS_PER_SCRIPT,
+    MAX_LOCAL_COUNTERS,
+    PREFIX,
+    Addresses,
+    Allowance,
+    Counters,
+    LocalCounters,
+)
 from tests.integration.api import AUDIENCE, InProcess, api
 from tests.integration.site import Site, ok, site
 from tests.token_forge import good_jwks
@@ -142,7 +151,7 @@ async def test_while_redis_is_down_each_process_counts_for_itself_and_recovers(
 
 async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
     now = [0.0]
-    limit = RateLimitItemPerMinute(5)
+    limit = 5
     with start_redis(tmp_path, preferred_port=0) as server:
         url = server.database_url(0)
         shared = Counters(url)
@@ -164,6 +173,39 @@ async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
         assert (await replica.spend(limit, "fresh")).remaining == 3
         for each in (shared, counters, replica):
             await each.close()
+
+
+async def test_requests_that_come_at_once_share_round_trips(tmp_path: Path) -> None:
+    with start_redis(tmp_path, preferred_port=0) as server:
+        counters, redis = Counters(server.database_url(0)), open_redis(server.database_url(0))
+        await counters.spend(1_000, "other")
+        before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        found = await asyncio.gather(*(counters.spend(200, f"key-{number % 2}") for number in range(500)))
+        after = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        assert after - before == 1 + math.ceil(499 / MAX_COUNTERS_PER_SCRIPT)
+        # Each is counted by itself, in the order in which they came.
+        assert [spent.remaining for spent in found[:6]] == [199, 199, 198, 198, 197, 197]
+        assert sum(spent.allowed for spent in found) == 400
+        await redis.aclose()
+        await counters.close()
+
+
+async def test_a_window_in_redis_slides_as_in_a_process(tmp_path: Path) -> None:
+    """A counter's beginning is moved into the past, instead of waiting."""
+    with start_redis(tmp_path, preferred_port=0) as server:
+        counters, redis = Counters(server.database_url(0)), open_redis(server.database_url(0))
+        now = [0.0]
+        local = LocalCounters(lambda: now[0])
+        for seconds, cost in ((0, 7), (0, 4), (90, 3), (0, 5), (0, -2), (0, -30), (45, 6), (70, 3), (200, 1)):
+            now[0] += seconds
+            if seconds:
+                await redis.hincrby(f"{PREFIX}key", "begun", -seconds * 1000)
+            shared, own = await counters.spend(10, "key", cost), local.spend(10, "key", cost)
+            assert (shared.allowed, shared.remaining) == (own.allowed, own.remaining)
+            assert own.reset - 1 <= shared.reset <= own.reset
+        assert await redis.ttl(f"{PREFIX}key") in range(60, 121)
+        await redis.aclose()
+        await counters.close()
 
 
 def scope_of(address: str, *forwarded: str) -> dict[str, object]:
@@ -273,7 +315,7 @@ async def test_made_up_opaque_tokens_are_counted_while_redis_is_down(house: Hous
 
 
 def test_a_process_keeps_a_bounded_number_of_counters_and_drops_the_least_used() -> None:
-    limit, own = RateLimitItemPerMinute(2), LocalCounters(lambda: 0.0)
+    limit, own = 2, LocalCounters(lambda: 0.0)
     for number in range(MAX_LOCAL_COUNTERS + 100):
         own.spend(limit, "busy", 1)
         own.spend(limit, f"address-{number}", 1)
@@ -283,7 +325,7 @@ def test_a_process_keeps_a_bounded_number_of_counters_and_drops_the_least_used()
 
 def test_a_process_counts_in_a_window_that_slides() -> None:
     now = [0.0]
-    limit, own = RateLimitItemPerMinute(10), LocalCounters(lambda: now[0])
+    limit, own = 10, LocalCounters(lambda: now[0])
     assert own.spend(limit, "key", 10).allowed
     assert not own.spend(limit, "key", 1).allowed
     now[0] = 90.0

@@ -6,6 +6,7 @@ each process counts for itself, in a bounded number of counters. A counter matte
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -15,22 +16,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
+from redis.exceptions import RedisError
 
+from events.stream import open_redis
 from service.errors import MalformedCredentials, NonceRequired, TooManyRequests, Unauthenticated
 from service.identity.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from limits import RateLimitItem
     from litestar.types import ASGIApp, Receive, Scope, Send
 
     from service.authorization.enforcement.changes import Caller
@@ -40,7 +39,9 @@ WINDOW_SECONDS: Final = 60
 # When Redis does not answer within the timeout, it is tried again after the pause.
 RETRY_PAUSE_SECONDS: Final = 5.0
 REDIS_TIMEOUT_SECONDS: Final = 0.5
-PREFIX: Final = "timewarden:limits"
+PREFIX: Final = "timewarden:limits:"
+# A script holds up Redis while it runs; so many counters take it less than a millisecond.
+MAX_COUNTERS_PER_SCRIPT: Final = 100
 # About 5 MB in a process. The least recently used counter is dropped first, and starts at zero.
 MAX_LOCAL_COUNTERS: Final = 20_000
 # Health checks must be answered under any load.
@@ -48,6 +49,36 @@ UNLIMITED: Final = frozenset({"/health/live", "/health/ready"})
 # A verifier of the log reads one tile for every 256 records, so tiles have a counter of their own with a higher limit.
 TILES: Final = "/v1/log/tile/{level}/{index}"
 TILE_LIMIT_FACTOR: Final = 20
+
+# Counts requests as `LocalCounters` does. KEYS are counters; ARGV holds the window in milliseconds, then the limit and
+# the cost of each. Returns for each whether it was within its limit, what remains, and how many milliseconds of the
+# window are left.
+SPEND: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local window = tonumber(ARGV[1])
+local found = {}
+for place, key in ipairs(KEYS) do
+    local limit, cost = tonumber(ARGV[2 * place]), tonumber(ARGV[2 * place + 1])
+    local counter = redis.call('HMGET', key, 'begun', 'current', 'previous')
+    local begun, current, previous = tonumber(counter[1]) or now, tonumber(counter[2]) or 0, tonumber(counter[3]) or 0
+    if now < begun or now >= begun + 2 * window then
+        begun, current, previous = now, 0, 0
+    elseif now >= begun + window then
+        begun, current, previous = begun + window, 0, current
+    end
+    local left = begun + window - now
+    local used = math.floor(previous * left / window) + current
+    local allowed, spent = used + cost <= limit, 0
+    if allowed then
+        spent = math.max(-current, cost)
+        redis.call('HSET', key, 'begun', begun, 'current', current + spent, 'previous', previous)
+        redis.call('PEXPIREAT', key, begun + 2 * window)
+    end
+    found[#found + 1] = {allowed and 1 or 0, math.max(0, limit - used - spent), left}
+end
+return found
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +90,31 @@ class Allowance:
     reset: int
 
 
+class Spending(NamedTuple):
+    """A request of weight `cost` against the counter `key`, which may count `limit` a minute."""
+
+    key: str
+    limit: int
+    cost: int
+
+
 class Counters:
     """Counters that processes share in Redis. Without a `redis_url` each process counts for itself."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._local = LocalCounters(clock)
-        self._storage: RedisStorage | None = None
-        self._failures: tuple[type[Exception], ...] = (OSError, TimeoutError)
+        self._shared = SharedCounters(redis_url) if redis_url else None
         self._clock = clock
         self._down_until: float | None = None
-        if redis_url:
-            self._storage = RedisStorage(
-                f"async+{redis_url}",
-                implementation="redispy",
-                key_prefix=PREFIX,
-                socket_timeout=REDIS_TIMEOUT_SECONDS,
-                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            )
-            self._shared = SlidingWindowCounterRateLimiter(self._storage)
-            failures = self._storage.base_exceptions
-            self._failures += failures if isinstance(failures, tuple) else (failures,)
 
-    async def spend(self, limit: RateLimitItem, key: str, cost: int = 1) -> Allowance:
+    async def spend(self, limit: int, key: str, cost: int = 1) -> Allowance:
         """Count a request of weight `cost`; a negative cost is a refund. Never fails: without Redis the counters of the
         process are used."""
-        if self._storage is None or (self._down_until is not None and self._clock() < self._down_until):
+        if self._shared is None or (self._down_until is not None and self._clock() < self._down_until):
             return self._local.spend(limit, key, cost)
         try:
-            spent = await _spend(self._shared, limit, key, cost)
-        except self._failures as error:
+            spent = await self._shared.spend(Spending(key, limit, cost))
+        except (RedisError, OSError) as error:
             if self._down_until is None:
                 log.warning(
                     "rate limits hold for each process alone: Redis does not answer", error=type(error).__name__
@@ -101,31 +128,95 @@ class Counters:
 
     async def close(self) -> None:
         """Close the connections to Redis."""
-        if self._storage is not None:
-            await cast("Any", self._storage.bridge).storage.aclose()
+        if self._shared is not None:
+            await self._shared.close()
+
+
+class SharedCounters:
+    """Counters in Redis. One script runs at a time; requests that come meanwhile are counted together by the next, so
+    a round trip is shared where there are many."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = open_redis(redis_url, timeout=REDIS_TIMEOUT_SECONDS)
+        self._script = self._redis.register_script(SPEND)
+        self._waiting: list[tuple[Spending, asyncio.Future[Allowance]]] = []
+        self._running: asyncio.Task[None] | None = None
+        self._is_busy = False
+
+    async def spend(self, spending: Spending) -> Allowance:
+        """Count a request. Raises RedisError or OSError within two timeouts if Redis does not answer."""
+        if self._is_busy:
+            counted: asyncio.Future[Allowance] = asyncio.get_running_loop().create_future()
+            self._waiting.append((spending, counted))
+            return await counted
+        self._is_busy = True
+        try:
+            return (await self._count([spending]))[0]
+        finally:
+            if self._waiting:
+                self._running = asyncio.create_task(self._count_waiting())
+            else:
+                self._is_busy = False
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _count_waiting(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._waiting[:MAX_COUNTERS_PER_SCRIPT]
+                del self._waiting[:MAX_COUNTERS_PER_SCRIPT]
+                try:
+                    found = await self._count([spending for spending, _ in batch])
+                except (RedisError, OSError) as error:
+                    # All that wait count for themselves now, instead of one batch after the other.
+                    batch += self._waiting
+                    self._waiting.clear()
+                    for _, counted in batch:
+                        if not counted.done():
+                            counted.set_exception(error)
+                else:
+                    for (_, counted), allowance in zip(batch, found, strict=True):
+                        if not counted.done():
+                            counted.set_result(allowance)
+        finally:
+            self._is_busy = False
+
+    async def _count(self, batch: Sequence[Spending]) -> list[Allowance]:
+        numbers = [number for spending in batch for number in (spending.limit, spending.cost)]
+        rows = await self._script(
+            keys=[PREFIX + spending.key for spending in batch], args=[WINDOW_SECONDS * 1000, *numbers]
+        )
+        return [Allowance(bool(allowed), remaining, math.ceil(left / 1000)) for allowed, remaining, left in rows]
 
 
 class LocalCounters:
-    """Counters of one process, in memory, with the same sliding window as in Redis. At most MAX_LOCAL_COUNTERS."""
+    """Counters of one process, in memory, with the same sliding window as in Redis: a counter's window begins with its
+    first request, and what was spent in the window before counts for the part of it that a minute still covers. At most
+    MAX_LOCAL_COUNTERS."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # The number of the minute, what was spent in it, and what was spent in the minute before.
-        self._counters: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        # When the window began, what was spent in it, and what was spent in the window before.
+        self._counters: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
 
-    def spend(self, limit: RateLimitItem, key: str, cost: int) -> Allowance:
+    def spend(self, limit: int, key: str, cost: int) -> Allowance:
         """Count `cost` if it is within the limit; a negative cost is a refund."""
-        minute, into = divmod(self._clock(), WINDOW_SECONDS)
-        counted, current, previous = self._counters.pop(key, (int(minute), 0, 0))
-        if counted != minute:
-            current, previous = 0, current if counted == minute - 1 else 0
-        used = int(previous * (WINDOW_SECONDS - into) / WINDOW_SECONDS) + current
-        allowed = used + cost <= limit.amount
+        now = self._clock()
+        begun, current, previous = self._counters.pop(key, (now, 0, 0))
+        if now >= begun + 2 * WINDOW_SECONDS:
+            begun, current, previous = now, 0, 0
+        elif now >= begun + WINDOW_SECONDS:
+            begun, current, previous = begun + WINDOW_SECONDS, 0, current
+        left = begun + WINDOW_SECONDS - now
+        used = int(previous * left / WINDOW_SECONDS) + current
+        allowed = used + cost <= limit
         spent = max(-current, cost) if allowed else 0
-        self._counters[key] = (int(minute), current + spent, previous)
+        self._counters[key] = (begun, current + spent, previous)
         while len(self._counters) > MAX_LOCAL_COUNTERS:
             self._counters.popitem(last=False)
-        return Allowance(allowed, max(0, limit.amount - used - spent), math.ceil(WINDOW_SECONDS - into))
+        return Allowance(allowed, max(0, limit - used - spent), math.ceil(left))
 
     def __len__(self) -> int:
         return len(self._counters)
@@ -146,8 +237,8 @@ class AddressLimits(ASGIMiddleware):
         self, counters: Counters, rate: int, *, weight: int, public: frozenset[str], address_of: Addresses
     ) -> None:
         self._counters = counters
-        self._limit = RateLimitItemPerMinute(rate) if rate else None
-        self._tiles = RateLimitItemPerMinute(max(rate, 1) * TILE_LIMIT_FACTOR)
+        self._limit = rate or None
+        self._tiles = max(rate, 1) * TILE_LIMIT_FACTOR
         self._weight = min(weight, rate)
         self._public = public
         self._address_of = address_of
@@ -203,7 +294,7 @@ class ClientLimits(ASGIMiddleware):
 
     def __init__(self, counters: Counters, rate: int) -> None:
         self._counters = counters
-        self._limit = RateLimitItemPerMinute(rate) if rate else None
+        self._limit = rate or None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         state: dict[str, Any] = scope["state"]
@@ -266,18 +357,11 @@ def _counter_key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-async def _spend(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, key: str, cost: int) -> Allowance:
-    allowed = await limiter.hit(limit, key, cost=cost)
-    stats = await limiter.get_window_stats(limit, key)
-    reset = min(max(math.ceil(stats.reset_time - time.time()), 0), WINDOW_SECONDS)
-    return Allowance(allowed, stats.remaining, reset)
-
-
-def _apply_limit(scope: Scope, name: str, limit: RateLimitItem, spent: Allowance) -> None:
+def _apply_limit(scope: Scope, name: str, limit: int, spent: Allowance) -> None:
     """Add the rate limit headers to the answer (draft-ietf-httpapi-ratelimit-headers). Raises TooManyRequests."""
     state: dict[str, Any] = scope["state"]
     state["answer_headers"] = {
-        "RateLimit-Policy": f'"{name}";q={limit.amount};w={WINDOW_SECONDS}',
+        "RateLimit-Policy": f'"{name}";q={limit};w={WINDOW_SECONDS}',
         "RateLimit": f'"{name}";r={spent.remaining};t={spent.reset}',
     }
     if not spent.allowed:
