@@ -1,7 +1,9 @@
-"""Measures an authorized, recorded read against its rivals: `python -m tests.benchmarks.http [WORKERS] [ROUNDS]`.
+"""Measures an authorized, recorded read against its rivals: `make bench ARGS="http [--records N] [--rounds N]"`.
 
-All servers stand beside one embedded Postgres that really flushes, and take turns in short rounds: the ratios are of
-one run. Figures only, no verdicts; the targets are printed beside them. See rivals.py and load.py.
+The database is as `make run` leaves it: migrated, with policies/ and the demo people, and with no statistics but those
+that the service makes. All servers stand beside one Postgres that really flushes, and take turns in short rounds, so
+the ratios are of one run. With `--records`, everything is measured again with so many records in the log. Figures only;
+the floors are printed beside the ratios. See rivals.py, cerbos.py and load.py.
 """
 
 from __future__ import annotations
@@ -9,202 +11,209 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
-import statistics
-import sys
-import time
-from datetime import date, timedelta
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx2
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import RSAAlgorithm
 
 from service.commands.policy import bootstrap_policy
-from service.development.local_servers import free_port
+from service.development.authorization_server import sign_in
+from service.development.authorization_server.application import running as authorization_server
+from service.development.demo_directory import fill
+from service.development.local_servers import free_port, held_port
+from service.development.people import PEOPLE
+from tests.benchmarks import cerbos, figures
+from tests.benchmarks.cost import count_statements
 from tests.benchmarks.ground import ground
-from tests.held_sockets import HeldSockets
-from tests.integration.api import AUDIENCE, key_server
-from tests.token_forge import header, rsa_key, sign
+from tests.benchmarks.servers import (
+    ROOT,
+    Measured,
+    Server,
+    measure_load,
+    median_of,
+    run_load,
+    servers,
+    sheet,
+    stop,
+    wait_ready,
+)
+from tests.generated_log import generate
+from tests.integration.api import AUDIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
-    from service.development.stores import Stores
+    from tests.benchmarks.ground import Ground
 
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 1.5
-CONNECTIONS = (1, 32, 64)
-NAMES = ("bare", "kept", "stock", "naive", "ours", "ours, limited")
+# Workers, and the numbers of connections that are measured with so many.
+LOADS = {1: (1, 32), 2: (64,)}
+COUNTS = tuple(count for counts in LOADS.values() for count in counts)
+RIVALS = ("kept", "stock", "naive")
+# Only with one worker, because Postgres takes a hundred connections.
+RIVALS_OF_ONE = ("bare", "kept on asyncio", "stock on asyncio")
+OURS = ("ours", "ours, limited")
+CERBOS = "Cerbos"
+# Pairs and the least ratio that is wanted of them, by the number of connections.
+RATIOS: tuple[tuple[str, str, Mapping[int, float]], ...] = (
+    ("ours", "kept", {1: 0.45, 32: 0.65, 64: 0.85}),
+    ("ours", "stock", {1: 0.55, 32: 0.85, 64: 1.0}),
+    ("ours", CERBOS, {32: 1.0}),
+    ("ours", "naive", {}),
+    ("ours, limited", "ours", {}),
+    ("kept", "bare", {}),
+)
+LOG_NOW, LOG_FULL = "as make run leaves it", "with {:,} records in the log"
 
 
-async def main(workers: int = 1, rounds: int = 3) -> None:
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The issuer that the service trusts and its keys, Ana's token, and the path of a sheet of hers."""
+
+    issuer: str
+    key_set: Mapping[str, Any]
+    token: str
+    path: str
+
+    def pem(self) -> str:
+        """The RSA key as rivals take it."""
+        (key,) = (found for found in self.key_set["keys"] if found["kty"] == "RSA")
+        public = RSAAlgorithm.from_jwk(key)
+        assert isinstance(public, RSAPublicKey)
+        form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return public.public_bytes(*form).decode()
+
+    def request_to(self, name: str) -> tuple[str, ...]:
+        """The path, token and more of a request to this server, as the load generator takes them."""
+        if name == CERBOS:
+            return f"POST {cerbos.PATH}", "", json.dumps(cerbos.question(self.token, self.path))
+        return self.path, self.token
+
+
+async def main(rounds: int = 3, records: int = 0) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
-        issuer = stack.enter_context(contextlib.contextmanager(key_server)())
         await bootstrap_policy(stores.owner_url, ROOT / "policies")
-        await with_a_project(stores.owner_url)
-        token = token_of(issuer)
-        with servers(stores, issuer, workers) as ports:
-            path = await sheet(ports["ours"], token)
-            rates = await measure(ports, path, token, rounds)
-    print(f"\nrequests a second, medians of {rounds} rounds, {workers} worker(s)")
-    print(f"{'':>14}" + "".join(f"{count:>12}" for count in CONNECTIONS))
-    for name in NAMES:
-        print(f"{name:>14}" + "".join(f"{rates[name, count]:>12.0f}" for count in CONNECTIONS))
-    print("\nratios of one run" + f"{'':>33}" + "".join(f"{count:>8}" for count in CONNECTIONS) + "   targets")
-    for name, rival, targets in (
-        ("ours", "kept", "1 worker: 0.45 at 1, 0.65 at 32; 2 workers: 0.85 at 64"),
-        ("ours", "stock", "1 worker: 0.55 at 1, 0.85 at 32; 2 workers: 1.0 at 64"),
-        ("ours", "naive", "4"),
-        ("ours", "bare", ""),
-        ("kept", "bare", ""),
-        ("ours, limited", "ours", ""),
-    ):
-        ratios = "".join(f"{rates[name, count] / rates[rival, count]:>8.2f}" for count in CONNECTIONS)
-        print(f"  {f'{name} / {rival}':<48}{ratios}   {targets}")
+        demo = await stack.enter_async_context(signed_in(stores))
+        await compare(stores, demo, LOG_NOW, rounds)
+        if records:
+            owner = await asyncpg.connect(stores.owner_url)
+            await generate(owner, records)
+            await owner.close()
+            await compare(stores, demo, LOG_FULL.format(records), rounds)
+    if cerbos.find_program() is None:
+        print("\nnot here, so not measured: Cerbos (Linux on x86-64, Node.js, and make bench)")
 
 
-def token_of(issuer: str, subject: str = "auth0|ana", scope: str = "read:timesheets create:timesheets") -> str:
-    now = int(time.time())
-    claims = {
-        "iss": issuer,
-        "aud": AUDIENCE,
-        "sub": subject,
-        "client_id": "hours-app",
-        "jti": f"token-{subject}",
-        "iat": now - 1,
-        "exp": now + 3600,
-        "scope": scope,
-    }
-    return sign(header(), claims).decode()
+@contextlib.asynccontextmanager
+async def signed_in(stores: Ground) -> AsyncIterator[Demo]:
+    """The authorization server of `make run`, with its people in the directory, and Ana's token."""
+    held = held_port(0)
+    issuer = f"http://127.0.0.1:{held.getsockname()[1]}"
+    folder = stores.folder / "authorization-server"
+    async with authorization_server(issuer, AUDIENCE, folder, listener=held):
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            key_set = (await http.get(f"{issuer}/jwks")).json()
+        with servers(stores, issuer, 1, ["ours"]) as started:
+            port = started["ours"].port
+            await wait_ready(port)
+            await fill(f"http://127.0.0.1:{port}", issuer, stores.folder, print)
+            ana = PEOPLE["ana"]
+            answer = await sign_in.authorization_code_token(issuer, ana.login, ana.password, "timesheets-cli")
+            path = await sheet(port, answer.access_token)
+        yield Demo(issuer, key_set, answer.access_token, path)
 
 
-@contextlib.contextmanager
-def servers(stores: Stores, issuer: str, workers: int, names: Sequence[str] = NAMES) -> Iterator[dict[str, int]]:
-    """The service and the rivals that are named, each on its port; they end with the block."""
-    rivals = [name for name in names if not name.startswith("ours")]
-    ports = {name: free_port(0) for name in rivals}
-    pem = (
-        rsa_key().public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> None:
+    """Measure and print everything over the log as it is, and keep the figures."""
+    found: dict[tuple[str, int], Measured] = {}
+    statements: dict[str, list[float]] = {}
+    for workers, counts in LOADS.items():
+        async with started_servers(stores, demo, workers) as running:
+            for name, server in running.items():
+                await run_load(server.port, 4, 0.5, *demo.request_to(name))
+            found |= await measure(stores, running, demo, counts, rounds)
+            if workers == 1:
+                for name in ("kept", "stock", "naive", "ours"):
+                    statements[name] = await count(stores, running[name], demo)
+    _print(found, statements, log, rounds)
+    figures.keep(
+        "http",
+        log,
+        {
+            "measured": {f"{name} at {count}": asdict(value) for (name, count), value in found.items()},
+            "statements": statements,
+        },
     )
-    rival = {"BENCH_DATABASE": stores.app_url, "BENCH_KEY": pem.decode(), "BENCH_WORKERS": str(workers)}
-    # The benchmark measures work, so a request that waits is not refused.
-    patient = {"TIMEWARDEN_ADMISSION_TIMEOUT": "60"}
-    settings = {
-        "ours": {**unlimited_service(stores, issuer, workers), **patient},
-        "ours, limited": {**limited_service(stores, issuer, workers), **patient},
-    }
-    commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
-        name: (["tests.benchmarks.rivals", name], {**rival, "BENCH_PORT": str(ports[name])}) for name in rivals
-    }
+
+
+@contextlib.asynccontextmanager
+async def started_servers(stores: Ground, demo: Demo, workers: int) -> AsyncIterator[dict[str, Server]]:
+    """All servers, ready, in the order in which they take turns."""
+    program = cerbos.find_program()
     with contextlib.ExitStack() as stack:
-        for name in set(names) & set(settings):
-            ports[name], commands[name] = serve_command(stack.enter_context(HeldSockets()), settings[name])
-        started = [spawn(*command) for command in commands.values()]
-    try:
-        yield ports
-    finally:
-        for pid in started:
-            os.kill(pid, signal.SIGTERM)
-        for pid in started:
-            os.waitpid(pid, 0)
+        names = [*(RIVALS_OF_ONE if workers == 1 else ()), *RIVALS, *OURS]
+        running = stack.enter_context(servers(stores, demo.issuer, workers, names, demo.pem()))
+        for server in running.values():
+            await wait_ready(server.port, demo.path, token=demo.token)
+        if program is not None:
+            port = free_port(0)
+            server = cerbos.start_cerbos(program, stores.folder / f"cerbos-{port}", port, free_port(0), demo.key_set)
+            stack.callback(stop, server.pid)
+            await wait_ready(port, cerbos.PATH, body=cerbos.question(demo.token, demo.path))
+            running = {**running, CERBOS: server}
+        yield running
 
 
-def serve_command(held: HeldSockets, variables: Mapping[str, str]) -> tuple[int, tuple[list[str], Mapping[str, str]]]:
-    """The port of the service, and the command that serves on it."""
-    for number in held.numbers:
-        os.set_inheritable(number, True)
-    return held.port, (["service", "serve", *held.options], variables)
-
-
-def unlimited_service(stores: Stores, issuer: str, workers: int) -> dict[str, str]:
-    """The settings of the service without rate limits."""
-    return {
-        "TIMEWARDEN_ENVIRONMENT": "development",
-        "TIMEWARDEN_ISSUER": issuer,
-        "TIMEWARDEN_JWKS_URL": f"{issuer}/jwks",
-        "TIMEWARDEN_AUDIENCE": AUDIENCE,
-        "TIMEWARDEN_DATABASE_URL": stores.app_url,
-        "TIMEWARDEN_CURSOR_KEY": "0" * 32,
-        "TIMEWARDEN_WORKERS": str(workers),
-        "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
-        "TIMEWARDEN_CLIENT_RATE": "0",
-        "TIMEWARDEN_ADDRESS_RATE": "0",
-    }
-
-
-def limited_service(stores: Stores, issuer: str, workers: int) -> dict[str, str]:
-    """The settings of the service with rate limits that nobody reaches, counted in Redis."""
-    return {
-        **unlimited_service(stores, issuer, workers),
-        "TIMEWARDEN_REDIS_URL": stores.redis_url,
-        "TIMEWARDEN_CLIENT_RATE": "1000000",
-        "TIMEWARDEN_ADDRESS_RATE": "1000000",
-    }
-
-
-def spawn(command: list[str], variables: Mapping[str, str]) -> int:
-    """Start a Python module as a server; what it says goes where nobody reads it, as in production."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    quiet = [(os.POSIX_SPAWN_OPEN, item, os.devnull, os.O_WRONLY, 0) for item in (1, 2)]
-    return os.posix_spawn(sys.executable, [sys.executable, "-m", *command], {**kept, **variables}, file_actions=quiet)
-
-
-async def with_a_project(owner_url: str) -> None:
-    """A project to spend hours on; the right to keep projects is not tried."""
-    owner = await asyncpg.connect(owner_url)
-    await owner.execute("INSERT INTO project (code, name) VALUES ('ATLAS', 'Atlas')")
-    await owner.close()
-
-
-async def sheet(port: int, token: str, monday: date = date(2026, 11, 23)) -> str:
-    """The path of a sheet with five entries, made through the service once it takes requests."""
-    base = f"http://127.0.0.1:{port}"
-    async with httpx2.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
-        for _ in range(300):
-            try:
-                if (await http.get("/health/ready")).status_code == httpx2.codes.OK:
-                    break
-            except httpx2.HTTPError:
-                await asyncio.sleep(0.1)
-        made = await http.post("/v1/timesheets", json={"period_start": str(monday)})
-        assert made.status_code == 201, made.text
-        path = f"/v1/timesheets/{made.json()['id']}"
-        for day in range(5):
-            entry = {"day": str(monday + timedelta(days=day)), "project": "ATLAS", "minutes": 480, "note": "as planned"}
-            added = await http.post(f"{path}/entries", json=entry, headers={"If-Match": f'"{day + 1}"'})
-            assert added.status_code == 201, added.text
-    return path
-
-
-async def measure(ports: Mapping[str, int], path: str, token: str, rounds: int) -> dict[tuple[str, int], float]:
-    """The median rate of each server at each number of connections; all take turns."""
-    found: dict[tuple[str, int], list[float]] = {}
-    for name in NAMES:
-        await run_load(ports[name], 4, 0.5, path, token)
+async def measure(
+    stores: Ground, running: Mapping[str, Server], demo: Demo, counts: tuple[int, ...], rounds: int
+) -> dict[tuple[str, int], Measured]:
+    """The medians of each server at each number of connections; all take turns."""
+    found: dict[tuple[str, int], list[Measured]] = {}
     for turn in range(rounds):
-        for count in CONNECTIONS:
-            for name in NAMES if turn % 2 == 0 else NAMES[::-1]:
-                told = await run_load(ports[name], count, SECONDS, path, token)
-                found.setdefault((name, count), []).append(told["rate"])
-    return {key: statistics.median(rates) for key, rates in found.items()}
+        for count in counts:
+            for name in running if turn % 2 == 0 else reversed([*running]):
+                told = await measure_load(stores, running[name], count, *demo.request_to(name))
+                found.setdefault((name, count), []).append(told)
+    return {key: median_of(values) for key, values in found.items()}
 
 
-async def run_load(
-    port: int, connections: int, seconds: float, path: str, token: str, *headers: str, status: str = "200"
-) -> dict[str, Any]:
-    """The counts of a load generator in its own process; every answer must have the status."""
-    arguments = [str(port), str(connections), str(seconds), path, token, "", *headers]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.load", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    told: dict[str, Any] = json.loads(output)
-    assert set(told["statuses"]) == {status}, (port, path, told["statuses"])
-    return told
+async def count(stores: Ground, server: Server, demo: Demo) -> list[float]:
+    """Statements of a read at one connection and at 32."""
+
+    async def send(connections: int) -> int:
+        told = await run_load(server.port, connections, 0.5, demo.path, demo.token)
+        return int(told["statuses"]["200"])
+
+    return [await count_statements(stores, partial(send, connections)) for connections in (1, 32)]
+
+
+def _print(
+    found: Mapping[tuple[str, int], Measured], statements: Mapping[str, list[float]], log: str, rounds: int
+) -> None:
+    names = list(dict.fromkeys(name for name, _ in found))
+    print(f"\n{log}: medians of {rounds} round(s); 64 connections have 2 workers, fewer have 1")
+    heads = "".join(f"{count:>9}" for count in COUNTS)
+    print(f"{'requests a second':<20}{heads}   CPU us of a request at 32: server, Postgres; statements at 1, 32")
+    for name in names:
+        rates = "".join(
+            f"{found[name, count].rate:>9.0f}" if (name, count) in found else f"{'-':>9}" for count in COUNTS
+        )
+        told = ", ".join(f"{number:.2f}" for number in statements.get(name, ()))
+        print(f"{name:<20}{rates}{found[name, 32].server:>32.0f}{found[name, 32].postgres:>10.0f}   {told}")
+    print(f"{'ratios':<20}{heads}   floors")
+    for name, rival, floors in RATIOS:
+        if rival in names:
+            pairs = [(found.get((name, count)), found.get((rival, count))) for count in COUNTS]
+            ratios = "".join(
+                f"{mine.rate / other.rate:>9.2f}" if mine and other else f"{'-':>9}" for mine, other in pairs
+            )
+            wanted = ", ".join(f"{floor:.2f} at {count}" for count, floor in floors.items())
+            print(f"{f'{name} / {rival}':<20}{ratios}   {wanted}", flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(int(item) for item in sys.argv[1:])))
+    asyncio.run(main())

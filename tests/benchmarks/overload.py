@@ -21,7 +21,16 @@ import httpx2
 
 from service.commands.policy import bootstrap_policy
 from tests.benchmarks.ground import ground
-from tests.benchmarks.http import ROOT, limited_service, run_load, serve_command, sheet, spawn, token_of, with_a_project
+from tests.benchmarks.servers import (
+    ROOT,
+    limited_service,
+    run_load,
+    serve_command,
+    sheet,
+    spawn,
+    token_of,
+    with_a_project,
+)
 from tests.held_sockets import HeldSockets
 from tests.integration.api import key_server
 

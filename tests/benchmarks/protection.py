@@ -29,7 +29,7 @@ from service.commands.policy import bootstrap_policy
 from service.log.key_files import make_key
 from tests.benchmarks.crowd import gather
 from tests.benchmarks.ground import ground
-from tests.benchmarks.http import ROOT, SECONDS, run_load, servers, sheet, spawn, token_of, with_a_project
+from tests.benchmarks.servers import ROOT, SECONDS, run_load, servers, sheet, spawn, token_of, with_a_project
 from tests.integration.api import key_server
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.development.stores import Stores
+    from tests.benchmarks.servers import Server
 
 PEOPLE = 10_000
 CONNECTIONS = 32
@@ -73,12 +74,12 @@ async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
         await make_crowd(stores.owner_url, issuer, weeks)
         tokens = {who: token_of(issuer, who, SCOPES) for who in CAST}
         with servers(stores, issuer, workers, ["kept", "ours"]) as ports:
-            path = await sheet(ports["ours"], tokens["employee"], FIRST_MONDAY - timedelta(weeks=1))
+            path = await sheet(ports["ours"].port, tokens["employee"], FIRST_MONDAY - timedelta(weeks=1))
             await measure_pairs(ports, await pairs(stores.owner_url, path), tokens, rounds)
-            await measure_bytes(stores.owner_url, ports["ours"], path, tokens["employee"])
-            await measure_cycles(stores.owner_url, ports["ours"], issuer)
+            await measure_bytes(stores.owner_url, ports["ours"].port, path, tokens["employee"])
+            await measure_cycles(stores.owner_url, ports["ours"].port, issuer)
             with keeper(stores):
-                await measure_lag(stores, ports["ours"], tokens["employee"])
+                await measure_lag(stores, ports["ours"].port, tokens["employee"])
 
 
 async def make_crowd(owner_url: str, issuer: str, weeks: int) -> None:
@@ -119,7 +120,9 @@ async def pairs(owner_url: str, path: str) -> list[Pair]:
     ]
 
 
-async def measure_pairs(ports: Mapping[str, int], compared: list[Pair], tokens: Mapping[str, str], rounds: int) -> None:
+async def measure_pairs(
+    ports: Mapping[str, Server], compared: list[Pair], tokens: Mapping[str, str], rounds: int
+) -> None:
     """Print the median rates and the ratio of each pair, which take turns."""
     print(f"\nrequests a second at {CONNECTIONS} connections, medians of {rounds} rounds")
     print(f"  {'':<36}{'ours':>8}{'rival':>8}{'ratio':>8}{'floor':>8}")
@@ -128,9 +131,9 @@ async def measure_pairs(ports: Mapping[str, int], compared: list[Pair], tokens: 
         for turn in range(rounds + 1):
             token = tokens[pair.who]
             ours = await run_load(
-                ports["ours"], CONNECTIONS, SECONDS, pair.path, token, *pair.headers, status=pair.status
+                ports["ours"].port, CONNECTIONS, SECONDS, pair.path, token, *pair.headers, status=pair.status
             )
-            rival = await run_load(ports[pair.rival], CONNECTIONS, SECONDS, pair.rival_path, token)
+            rival = await run_load(ports[pair.rival].port, CONNECTIONS, SECONDS, pair.rival_path, token)
             # The first round warms both.
             if turn:
                 rates["ours"].append(ours["rate"])

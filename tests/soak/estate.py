@@ -25,7 +25,7 @@ from service.development.stores import prepare
 from service.development.up import start_child
 from service.log.key_files import make_key
 from tests.acceptance.running_service import ROOT, WORKER, processes
-from tests.benchmarks.http import token_of, with_a_project
+from tests.benchmarks.servers import token_of, with_a_project
 from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE, key_server
 
