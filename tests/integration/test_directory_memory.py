@@ -10,7 +10,7 @@ import asyncio
 import random
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -204,3 +204,23 @@ def test_an_older_state_is_not_remembered_over_a_newer_one() -> None:
     # A slow statement from before the moment must not use what holds after it.
     assert not memory.holds_at(7, NOW)
     assert not memory.holds_at(7, later)
+
+
+async def test_the_roles_of_an_older_directory_are_not_used_in_a_newer_one(house: House) -> None:
+    relationships, sheet = house.relationships, await house.submit_week("ana")
+    caller = house.caller("ana").principal
+    await relationships.of_row(house.owner, caller, "timesheet", sheet.id)
+
+    class Meanwhile:
+        """A connection on which another request remembers a newer directory before this one's statement runs."""
+
+        async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+            await house.owner.execute("INSERT INTO person_role VALUES ($1, 'auditor', '-infinity')", caller.person)
+            await relationships.of_row(house.owner, caller, "timesheet", sheet.id)
+            return await house.owner.fetch(statement, *values)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.owner, name)
+
+    connection = cast("asyncpg.Connection[asyncpg.Record]", Meanwhile())
+    assert (await relationships.of_row(connection, caller, "timesheet", sheet.id)).roles == {"auditor"}

@@ -319,7 +319,9 @@ def recall(
 ) -> FactLookup | None:
     """The lookup of a row of `remembering_statement`; None unless the directory is as it was remembered, and the
     relations to the row's owner are remembered."""
-    if not memory.holds_at(row["lookup_revision"], row["lookup_at"]):
+    person, word = fact_parameters(principal)
+    # While the statement ran, another request may have found a newer directory, in which the caller is another.
+    if not memory.holds_at(row["lookup_revision"], row["lookup_at"]) or memory.caller(person, word) != known:
         return None
     lookup = FactLookup(
         row["lookup_version"],
@@ -332,7 +334,7 @@ def recall(
     )
     if not row["lookup_row"]:
         return lookup
-    related = memory.relations(*fact_parameters(principal), facts.kind, row["owner_id"])
+    related = memory.relations(person, word, facts.kind, row["owner_id"])
     if related is None:
         return None
     return replace(
