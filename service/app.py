@@ -323,6 +323,7 @@ def admit(settings: Settings, parts: Parts, app: Litestar) -> Admission:
         connections=settings.database_pool,
         address_of=parts.address_of,
         cors=parts.cors,
+        open_connections=settings.connections,
     )
 
 

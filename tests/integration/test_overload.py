@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from service.database import Database
 from service.errors import DatabaseUnavailable, Overloaded
-from service.web.http.admission import _BODY, RETRY_AFTER_SECONDS
+from service.web.http.refusals import _BODY, RETRY_AFTER_SECONDS
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 from tests.integration.sender import Exchange

@@ -29,7 +29,8 @@ class Scene:
         """The fate of a request that arrives now."""
         if self.queue.try_acquire():
             return "works"
-        if self.queue.refuse_if_late(address):
+        if self.queue.is_late(address):
+            self.queue.count_refusal()
             return "refused"
         self.waiting.append(self.wait(address))
         return "waits"

@@ -1,27 +1,22 @@
 """Load shedding: a request that cannot be answered in time gets 503 `try-later` at once. The outermost ASGI layer.
 
 Owns two queues (admission_queue.py), one for reads and one for changes, so that changes that wait for a lock never
-delay reads. A refusal costs a few microseconds: no token check, no Redis, no routing, no record; refusals share one log
-line a second.
+delay reads. A refusal costs no token check, no Redis, no routing and no record; refusals share one log line a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from itertools import cycle
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 from litestar.enums import ScopeType
 
-from service.errors import Overloaded
 from service.slots import HELD
 from service.web.http.admission_queue import AdmissionQueue
 from service.web.http.incoming_body import IncomingBody, announces_body
-from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
-from service.web.http.requests import VARY, request_id_of
+from service.web.http.refusals import MAX_REFUSALS_WAITING, Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +37,6 @@ MAX_READS_PER_CONNECTION: Final = 4
 MAX_CHANGES_PER_CONNECTION: Final = 2
 # How many bodies may be arriving at once. One address may have at most half of them.
 MAX_BODIES_ARRIVING: Final = 256
-# Retry-After cycles through these values, so that callers that were refused together do not return together.
-RETRY_AFTER_SECONDS: Final = range(1, 6)
-# How many refusals are sent in one turn of the event loop, so that a flood of callers that retry at once leaves time
-# for work. If many refusals wait, each turn sends one more for every TURNS_PER_EXTRA_REFUSAL of them.
-MAX_REFUSALS_PER_TURN: Final = 8
-TURNS_PER_EXTRA_REFUSAL: Final = 32
-MAX_REFUSALS_WAITING: Final = 2_000
 # How often the queues are checked for requests that waited too long. Each check also measures the event loop's delay.
 CHECK_SECONDS: Final = 0.05
 LOG_SECONDS: Final = 1.0
@@ -56,7 +44,8 @@ LOG_SECONDS: Final = 1.0
 
 class Admission:
     """Wraps `frame`. `max_wait` in seconds bounds the time before a request is worked on. `connections` is the size of
-    the pool for requests. `address_of` tells callers apart. `cors` lets browser apps read the refusal."""
+    the pool for requests. `address_of` tells callers apart. `cors` lets browser apps read the refusal.
+    `open_connections` is how many a worker may have; half of them may wait for refusals."""
 
     def __init__(
         self,
@@ -66,36 +55,26 @@ class Admission:
         connections: int,
         address_of: Callable[[Scope], str],
         cors: CORSConfig | None = None,
+        open_connections: int = 2 * MAX_REFUSALS_WAITING,
     ) -> None:
         self.frame = frame
         self._reads = AdmissionQueue(connections * MAX_READS_PER_CONNECTION, max_wait)
         self._changes = AdmissionQueue(connections * MAX_CHANGES_PER_CONNECTION, max_wait)
         self._address_of = address_of
-        self._cors = cors
-        self._refused_this_turn = 0
-        self._waiting_refusals: deque[asyncio.Future[None]] = deque()
+        self._refusals = Refusals(frame.always, cors, max_waiting=min(MAX_REFUSALS_WAITING, open_connections // 2))
         self._next_check: asyncio.TimerHandle | None = None
         self._logged_at = 0.0
         self._logged_refusals = 0
-        headers = [
-            *frame.always,
-            (b"vary", b", ".join(VARY)),
-            (b"content-type", PROBLEM_JSON.encode()),
-            (b"content-length", _LENGTH),
-        ]
-        self._refusal_headers = cycle(
-            [*headers, (b"retry-after", str(seconds).encode())] for seconds in RETRY_AFTER_SECONDS
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if str(scope["type"]) == "lifespan":
             await self.frame(scope, receive, send)
             self._stop_checks()
             return
-        if scope["type"] != ScopeType.HTTP or scope["path"] in EXEMPT or scope["path"].startswith(METADATA):
+        if _is_exempt(scope):
             await self.frame(scope, receive, send)
             return
-        queue = self._reads if scope["method"] in READ_METHODS else self._changes
+        queue = self._queue_of(scope)
         if self._must_refuse(queue, scope) or not (queue.try_acquire() or await self._wait_for_slot(queue, scope)):
             await self._refuse(scope, receive, send)
             return
@@ -123,12 +102,16 @@ class Admission:
             sum(queue.refused for queue in queues),
         )
 
+    def _queue_of(self, scope: Scope) -> AdmissionQueue:
+        return self._reads if scope.get("method") in READ_METHODS else self._changes
+
     def _must_refuse(self, queue: AdmissionQueue, scope: Scope) -> bool:
         """Whether the request must be refused without waiting; it is then counted as refused."""
-        if self._has_too_many_bodies(queue, scope):
-            queue.count_refusal()
-        elif queue.working < queue.max_working or not queue.refuse_if_late(self._address_of(scope)):
+        if not self._has_too_many_bodies(queue, scope) and (
+            queue.working < queue.max_working or not queue.is_late(self._address_of(scope))
+        ):
             return False
+        queue.count_refusal()
         self._start_checks()
         return True
 
@@ -148,46 +131,14 @@ class Admission:
         return await _await_grant(queue, granted)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._wait_turn_to_refuse()
-        request_id = request_id_of(scope).encode()
-        headers = [*next(self._refusal_headers), (b"x-request-id", request_id)]
-        if self._cors is not None:
-            headers += self._cors_headers(scope, self._cors)
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": _BODY % request_id, "more_body": False})
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._refusals.postpone(scope, partial(_end_wait, turn)):
+            await turn
+        for message in self._refusals.make(scope):
+            await send(message)
         if announces_body(scope["headers"]):
             # The connection can carry the next request only after the body of this one.
             await IncomingBody(scope, receive).discard_rest()
-
-    async def _wait_turn_to_refuse(self) -> None:
-        if not self._refused_this_turn:
-            asyncio.get_running_loop().call_soon(self._start_turn)
-        if self._refused_this_turn < MAX_REFUSALS_PER_TURN:
-            self._refused_this_turn += 1
-        elif len(self._waiting_refusals) < MAX_REFUSALS_WAITING:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting_refusals.append(turn)
-            await turn
-
-    def _start_turn(self) -> None:
-        self._refused_this_turn = 0
-        limit = MAX_REFUSALS_PER_TURN + len(self._waiting_refusals) // TURNS_PER_EXTRA_REFUSAL
-        while self._waiting_refusals and self._refused_this_turn < limit:
-            turn = self._waiting_refusals.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._refused_this_turn += 1
-        if self._refused_this_turn:
-            asyncio.get_running_loop().call_soon(self._start_turn)
-
-    @staticmethod
-    def _cors_headers(scope: Scope, cors: CORSConfig) -> list[tuple[bytes, bytes]]:
-        """The headers that let a browser app of an allowed origin read the refusal (Fetch standard, section 3.3)."""
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
-        if not origin or not cors.is_origin_allowed(origin.decode("latin-1")):
-            return []
-        readable = [(name.lower().encode(), value.encode()) for name, value in cors.simple_headers.items()]
-        return [(b"access-control-allow-origin", origin), *readable]
 
     def _start_checks(self) -> None:
         """Check the queues regularly until no request waits."""
@@ -201,10 +152,11 @@ class Admission:
         for queue in (self._reads, self._changes):
             queue.lag = max(0.0, now - due)
             queue.expire()
+        self._refusals.release()
         if now - self._logged_at >= LOG_SECONDS:
             self._log_refusals(now)
         _, waiting, refused = self.load()
-        if waiting or refused > self._logged_refusals:
+        if waiting or self._refusals.waiting or refused > self._logged_refusals:
             self._start_checks()
         else:
             self._reads.lag = self._changes.lag = 0.0
@@ -217,7 +169,9 @@ class Admission:
             self._logged_refusals, self._logged_at = refused, now
 
     def _stop_checks(self) -> None:
-        """Stop with the application, and log the last refusals."""
+        """Stop with the application. Send the refusals that wait, and log the last ones."""
+        while self._refusals.waiting:
+            self._refusals.release()
         if self._next_check is not None:
             self._next_check.cancel()
             self._log_refusals(asyncio.get_running_loop().time())
@@ -270,20 +224,14 @@ async def _await_grant(queue: AdmissionQueue, granted: asyncio.Future[bool]) -> 
         raise
 
 
-def _refusal_body() -> bytes:
-    """The problem document of a refusal, with a place for the request's id."""
-    error = Overloaded()
-    problem = {
-        "type": TYPE_PREFIX + error.slug,
-        "title": error.summary,
-        "status": 503,
-        "detail": error.public,
-        "request_id": "%s",
-    }
-    return msgspec.json.encode(problem)
+def _end_wait(turn: asyncio.Future[None]) -> None:
+    # It is done if its caller's connection broke.
+    if not turn.done():
+        turn.set_result(None)
+
+
+def _is_exempt(scope: Scope) -> bool:
+    return scope["type"] != ScopeType.HTTP or scope["path"] in EXEMPT or scope["path"].startswith(METADATA)
 
 
 _HELD, _LENT, _ENDED = range(3)
-_BODY: Final = _refusal_body()
-# A request id has 36 characters.
-_LENGTH: Final = str(len(_BODY) - 2 + 36).encode()

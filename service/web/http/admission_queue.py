@@ -60,8 +60,8 @@ class AdmissionQueue:
         self.working += 1
         return True
 
-    def refuse_if_late(self, address: str) -> bool:
-        """Whether a request from this address would wait too long; it is then counted as refused."""
+    def is_late(self, address: str) -> bool:
+        """Whether a request from this address would wait too long."""
         now = self._clock()
         own = self._queues.get(address)
         # Each address may have one request waiting, whatever others do.
@@ -70,10 +70,7 @@ class AdmissionQueue:
         idle = now - self._granted_at if self.waiting or self._returning else 0.0
         is_standing = own is not None and now - self._refused_at < self.max_wait
         allowed = self.max_wait * STANDING_SHARE if is_standing else self.max_wait
-        if self.waiting < MAX_WAITING_REQUESTS and max(self.lag, idle) + turns * self._turn_seconds <= allowed:
-            return False
-        self.count_refusal(now)
-        return True
+        return self.waiting >= MAX_WAITING_REQUESTS or max(self.lag, idle) + turns * self._turn_seconds > allowed
 
     def lend(self, address: str) -> None:
         """Release a slot until the request from this address needs it again."""
@@ -93,10 +90,10 @@ class AdmissionQueue:
         queue length thresholds", IEEE/ACM Transactions on Networking 6, 1998)."""
         return self._lent_to.get(address, 0) < max_lent - self.lent
 
-    def count_refusal(self, now: float | None = None) -> None:
+    def count_refusal(self) -> None:
         """Count a request that is refused."""
         self.refused += 1
-        self._refused_at = self._clock() if now is None else now
+        self._refused_at = self._clock()
 
     def wait(self, address: str, granted: asyncio.Future[bool]) -> None:
         """Queue for a slot. The future becomes True when the request has the slot, False when its time is over."""
