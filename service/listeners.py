@@ -11,8 +11,11 @@ import os
 import socket
 import sys
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import structlog
+from granian import _futures
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -25,6 +28,7 @@ from service.errors import Misconfigured
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+_log = structlog.get_logger(__name__)
 # Connections that the kernel queues until a process accepts them; Linux caps it at net.core.somaxconn (4096).
 BACKLOG: Final = 2048
 # For servers with few clients: sign-in of the development service.
@@ -72,8 +76,22 @@ def _limit_unread(listener: socket.socket, unread_seconds: float) -> socket.sock
     return listener
 
 
+class Application(Protocol):
+    """An ASGI application that can refuse a request before the event loop learns of it."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    def refuse_early(self, scope: Any, send: Callable[[Any], object]) -> bool:
+        """Answer the request with `send`, or return False. Called in Granian's thread for each request."""
+
+
 def run_worker(
-    application: Callable[[], Any], listener: int, *, connections: int, idle_seconds: float, logging: dict[str, Any]
+    application: Callable[[], Application],
+    listener: int,
+    *,
+    connections: int,
+    idle_seconds: float,
+    logging: dict[str, Any],
 ) -> None:
     """Serve in this process until SIGTERM; several processes may share the socket. `application` is called here to
     create the application; `logging` configures Granian's own log lines.
@@ -90,7 +108,30 @@ def run_worker(
         **_bounds(idle_seconds),
     )
     server.listener = listener
-    server.serve(target_loader=application, wrap_loader=False)
+    server.serve(target_loader=partial(_load, application), wrap_loader=False)
+
+
+def _load(application: Callable[[], Application]) -> Application:
+    """Create the application, and let it refuse requests in the thread in which Granian passes them to the loop."""
+    created = application()
+    make_scheduler: Any = _futures._cbsched_aioschedule  # noqa: SLF001 — the only place before the event loop
+
+    def make_refusing_scheduler(loop: Any, context: Any, callback: Any) -> Callable[[Any], None]:
+        schedule = make_scheduler(loop, context, callback)
+
+        def refuse_or_schedule(request: Any) -> None:
+            try:
+                is_refused = created.refuse_early(request.scope, request.proto.send)
+            except Exception:  # noqa: BLE001 — Granian would drop the request without an answer
+                _log.exception("early_refusal_failed")
+                is_refused = False
+            if not is_refused:
+                schedule(request)
+
+        return refuse_or_schedule
+
+    _futures._cbsched_aioschedule = make_refusing_scheduler  # noqa: SLF001
+    return created
 
 
 @asynccontextmanager

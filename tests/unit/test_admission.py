@@ -1,15 +1,20 @@
-"""Slow bodies from one address leave room for others."""
+"""Refusing a flood: what the server's thread may refuse before the event loop looks at a request, and slow bodies."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from service.slots import slot_free
-from service.web.http.admission import MAX_BODIES_ARRIVING, Admission
+from service.web.http.admission import MAX_BODIES_ARRIVING, MAX_CHANGES_PER_CONNECTION, Admission
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from service.web.http.requests import RequestFrame
 
 
@@ -27,6 +32,72 @@ class Endless:
 
 def change(path: str = "/v1/me", *headers: tuple[bytes, bytes]) -> Any:
     return {"type": "http", "path": path, "method": "POST", "headers": list(headers), "client": ("a", 1)}
+
+
+async def receive() -> Any:
+    raise AssertionError("there is no body")
+
+
+@asynccontextmanager
+async def overloaded() -> AsyncIterator[tuple[Admission, list[Any]]]:
+    """An application that refuses further changes, and the messages that `refuse_early` sent."""
+    frame = Endless()
+    admission = Admission(cast("RequestFrame", frame), max_wait=60, connections=1, address_of=lambda _: "a")
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    lifespan: Any = {"type": "lifespan"}
+    tasks = [asyncio.ensure_future(admission(lifespan, receive, send))]
+    tasks += [asyncio.ensure_future(admission(change(), receive, send)) for _ in range(MAX_CHANGES_PER_CONNECTION)]
+    await asyncio.sleep(0)
+    admission._changes.lag = 61
+    yield admission, sent
+    frame.end.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_request_that_would_be_refused_is_refused_before_the_event_loop_looks_at_it() -> None:
+    async with overloaded() as (admission, sent):
+        assert admission.refuse_early(change(), sent.append)
+        assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+        assert sent[0]["status"] == 503
+        assert dict(sent[0]["headers"])[b"content-length"] == str(len(sent[1]["body"])).encode()
+        assert admission.load() == (MAX_CHANGES_PER_CONNECTION, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        change("/health/live"),
+        change("/.well-known/oauth-protected-resource/timesheets"),
+        change("/v1/me", (b"content-length", b"2")),
+        change("/v1/me", (b"transfer-encoding", b"chunked")),
+        {**change(), "method": "GET"},
+    ],
+    ids=["health", "metadata", "a body", "a chunked body", "a read"],
+)
+async def test_the_event_loop_looks_at_what_is_exempt_has_a_body_or_has_room(scope: Any) -> None:
+    async with overloaded() as (admission, sent):
+        assert not admission.refuse_early(scope, sent.append)
+        assert sent == []
+
+
+async def test_requests_that_the_event_loop_has_not_begun_count_as_ahead() -> None:
+    async with overloaded() as (admission, sent):
+        admission._changes.lag = 0.0
+        admission._changes._turn_seconds = 1.0
+        admission._changes._refused_at = float("-inf")
+        fates = [admission.refuse_early(change(), sent.append) for _ in range(100)]
+        assert fates == [False] * 60 + [True] * 40
+
+
+async def test_nothing_is_refused_early_before_the_start_and_after_the_end() -> None:
+    async with overloaded() as (admission, sent):
+        pass
+    assert not admission.refuse_early(change(), sent.append)
+    assert sent == []
 
 
 class Trickle(Endless):

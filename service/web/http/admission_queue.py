@@ -60,13 +60,13 @@ class AdmissionQueue:
         self.working += 1
         return True
 
-    def is_late(self, address: str) -> bool:
-        """Whether a request from this address would wait too long."""
+    def is_late(self, address: str, arriving: int = 0) -> bool:
+        """Whether a request from this address would wait too long, with so many others about to queue."""
         now = self._clock()
         own = self._queues.get(address)
         # Each address may have one request waiting, whatever others do.
         turns_of_address = len(self._queues) if own is None else len(own) * len(self._queues)
-        turns = min(self.waiting, turns_of_address) + len(self._returning) + 1
+        turns = min(self.waiting, turns_of_address) + len(self._returning) + arriving + 1
         idle = now - self._granted_at if self.waiting or self._returning else 0.0
         is_standing = own is not None and now - self._refused_at < self.max_wait
         allowed = self.max_wait * STANDING_SHARE if is_standing else self.max_wait

@@ -1,0 +1,67 @@
+"""Granian asks the application in its own thread whether to refuse a request, before it wakes the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from service.listeners import listen
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# Reads are answered with the name of the thread that refused them or, as 200, of the one that ran the application.
+PROGRAM = """
+import sys, threading
+from service.listeners import run_worker
+from service.log_lines import GRANIAN_LOGGING
+
+def answer(status):
+    yield {"type": "http.response.start", "status": status, "headers": []}
+    yield {"type": "http.response.body", "body": str(threading.get_ident()).encode(), "more_body": False}
+
+class Application:
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            for message in answer(200):
+                await send(message)
+        else:
+            for _ in range(2):
+                await send({"type": (await receive())["type"] + ".complete"})
+
+    def refuse_early(self, scope, send):
+        if scope["path"] == "/fails":
+            raise LookupError
+        if scope["path"] == "/refused":
+            for message in answer(503):
+                send(message)
+        return scope["path"] == "/refused"
+
+run_worker(Application, int(sys.argv[1]), connections=8, idle_seconds=5, logging=GRANIAN_LOGGING)
+"""
+
+
+@asynccontextmanager
+async def worker() -> AsyncIterator[httpx2.AsyncClient]:
+    with listen("127.0.0.1", 0) as listener:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", PROGRAM, str(listener.fileno())), pass_fds=(listener.fileno(),)
+        )
+        port = listener.getsockname()[1]
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
+                yield http
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def test_the_application_refuses_in_granians_thread_and_answers_in_the_event_loop() -> None:
+    async with worker() as http:
+        refused, answered, failed = [await http.get(path) for path in ("/refused", "/answered", "/fails")]
+    assert (refused.status_code, answered.status_code, failed.status_code) == (503, 200, 200)
+    assert refused.text != answered.text == failed.text
