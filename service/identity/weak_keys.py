@@ -44,7 +44,7 @@ def _find_rsa_weakness(modulus: int, exponent: int) -> str | None:
         return "exponent"
     if math.gcd(modulus, _SMALL_PRIMES_PRODUCT) != 1:
         return "small-factor"
-    if all(_POWERS[prime][modulus % prime] for prime in _POWERS):
+    if all(modulus % prime in powers for prime, powers in _POWERS.items()):
         return "roca"
     return "close-primes" if _has_close_factors(modulus) else None
 
@@ -72,8 +72,7 @@ _SMALL_PRIMES_PRODUCT: Final = math.prod(_primes(MAX_SMALL_FACTOR))
 # ROCA's primes are k * M + (65537 ** a mod M) for a product M of small primes, so modulo each of these primes the
 # modulus is a power of 65537. One in 2 ** 27.8 other moduli is so by chance.
 _POWERS: Final = {
-    prime: [residue in {pow(65537, power, prime) for power in range(prime)} for residue in range(prime)]
-    for prime in _primes(MAX_ROCA_PRIME)[1:]
+    prime: frozenset(pow(65537, power, prime) for power in range(prime)) for prime in _primes(MAX_ROCA_PRIME)[1:]
 }
 _FIELD: Final = 2**255 - 19
 # The y of the points whose order divides 8: of order 1, 2, 4, and the two values of order 8.
