@@ -12,7 +12,7 @@ from pathlib import Path
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
-# Fixtures of a session that start a service, as tests/acceptance asks for them.
+# Fixtures of a package that start a service, as tests/acceptance asks for them.
 STARTED = {
     "hurt": re.compile(r"\bhurt: RunningService"),
     "service": re.compile(r"\bservice: RunningService|\bcallers: Callers"),

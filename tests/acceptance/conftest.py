@@ -1,4 +1,7 @@
-"""One running service for all acceptance tests of a session, and its callers; crash tests start their own."""
+"""One running service for all acceptance tests of a worker, and its callers; crash tests start their own.
+
+Both stop with the last acceptance test, since a service that nobody uses takes a tenth of a core.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Everything that `timewarden up` starts. It must stop cleanly in the end."""
     running = RunningService(tmp_path_factory.mktemp("acceptance") / "state")
@@ -25,7 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service whose processes tests kill. Each test leaves it running, or the next one starts it again."""
     service = RunningService(tmp_path_factory.mktemp("hurt") / "state")
@@ -34,13 +37,13 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     service.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def http(service: RunningService) -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(base_url=service.addresses.api, timeout=PATIENCE_SECONDS, trust_env=False) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def callers(service: RunningService, http: httpx2.AsyncClient) -> Callers:
     """Real tokens: `await callers("ana")`."""
     return Callers(http, service.addresses)
