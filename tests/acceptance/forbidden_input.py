@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
@@ -31,10 +33,15 @@ def resolve(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def forbids(schema: Mapping[str, Any], value: object) -> bool:
     """Whether the document says that this value is wrong here."""
     try:
-        whole = {**schema, "components": DOCUMENT["components"]}
-        return not jsonschema_rs.validator_for(whole, validate_formats=True).is_valid(value)
+        return not _validator(json.dumps(schema)).is_valid(value)
     except (ValueError, OverflowError):
         return False
+
+
+@cache
+def _validator(schema: str) -> jsonschema_rs.Validator:
+    whole = {**json.loads(schema), "components": DOCUMENT["components"]}
+    return jsonschema_rs.validator_for(whole, validate_formats=True)
 
 
 def places(schema: Mapping[str, Any], example: Any, at: str = "") -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:
