@@ -19,10 +19,10 @@ demo: environment ## play the whole story over HTTP and print it
 	@.venv/bin/timewarden demo $(ARGS)
 
 ##@ Test
-test: check ## check, then every test, three files at a time (ARGS="-k approve" narrows them)
-	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: check ## check, then the tests, three files at a time (ARGS="-k approve" narrows them)
+	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-long: environment ## laws with ten times the examples, a minute of soak, interop, pgbouncer (about 20 minutes)
+test-long: environment ## slow tests, laws with ten times the examples, soak, interop, pgbouncer (about 25 minutes)
 	@sh .ci/long
 
 check: environment ## format, lint, types, imports, commit messages; prints the import graph by room

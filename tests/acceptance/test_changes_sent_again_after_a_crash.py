@@ -66,6 +66,7 @@ async def test_whoever_never_heard_the_answer_gets_it_after_the_crash(hurt: Runn
     assert again.headers["ETag"] == '"1"'
 
 
+@pytest.mark.long
 async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningService, ana: Caller) -> None:
     wanted = [(fresh_week().isoformat(), str(uuid4())) for _ in range(40)]
     heard: dict[str, str] = {}

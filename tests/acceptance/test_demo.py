@@ -65,6 +65,7 @@ def requests(transcript: Transcript) -> list[str]:
     return [entry["request"][0] for entry in entries if "request" in entry]
 
 
+@pytest.mark.long
 def test_the_demo_can_be_played_twice(service: RunningService) -> None:
     for _ in range(2):
         run = demo(service.state)
@@ -81,6 +82,7 @@ def test_the_demo_can_report_as_json(service: RunningService) -> None:
     assert report["seconds"] < 15
 
 
+@pytest.mark.long
 def test_the_earlier_policy_is_active_after_the_demo(service: RunningService) -> None:
     before = active_version(service)
     assert demo(service.state).returncode == 0
@@ -103,6 +105,7 @@ async def test_the_demo_fails_at_the_step_that_another_caller_spoils(service: Ru
         await play(service.addresses, service.state, transcript)
 
 
+@pytest.mark.long
 async def test_a_policy_left_behind_by_a_killed_demo_is_rolled_back_by_the_next(service: RunningService) -> None:
     def die() -> None:
         raise InterruptedError
@@ -116,6 +119,7 @@ async def test_a_policy_left_behind_by_a_killed_demo_is_rolled_back_by_the_next(
     assert active_version(service) == before
 
 
+@pytest.mark.long
 async def test_the_demo_starts_what_it_needs_stops_it_and_fails_when_the_service_dies(tmp_path: Path) -> None:
     state = tmp_path / "state"
     run = demo(state)

@@ -149,7 +149,13 @@ async def run_and_hurt(hurt: RunningService, those: Callers, marks: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    "marks", [(SERVE,), (KEEP,), (POSTGRES,), None], ids=["the API", "the keeper", "Postgres", "everything"]
+    "marks",
+    [
+        pytest.param((SERVE,), marks=pytest.mark.long, id="the API"),
+        pytest.param((KEEP,), marks=pytest.mark.long, id="the keeper"),
+        pytest.param((POSTGRES,), marks=pytest.mark.long, id="Postgres"),
+        pytest.param(None, id="everything"),
+    ],
 )
 async def test_what_was_answered_is_there_after_a_crash(
     hurt: RunningService, those: Callers, marks: tuple[str, ...] | None
@@ -162,6 +168,7 @@ async def test_what_was_answered_is_there_after_a_crash(
     await check(those, told)
 
 
+@pytest.mark.long
 async def test_an_api_worker_that_dies_is_replaced_while_the_rest_goes_on(hurt: RunningService, those: Callers) -> None:
     workers = hurt.processes(WORKER)
     assert workers
@@ -177,6 +184,7 @@ async def test_an_api_worker_that_dies_is_replaced_while_the_rest_goes_on(hurt: 
     await check(those, told)
 
 
+@pytest.mark.long
 async def test_no_worker_outlives_a_leader_that_was_killed(hurt: RunningService, those: Callers) -> None:
     workers = hurt.processes(WORKER)
     assert workers
@@ -188,6 +196,7 @@ async def test_no_worker_outlives_a_leader_that_was_killed(hurt: RunningService,
     assert (await (await those("ana")).get("/v1/me")).status_code == 200
 
 
+@pytest.mark.long
 async def test_nothing_of_ours_outlives_a_supervisor_that_was_killed(hurt: RunningService, those: Callers) -> None:
     mine = hurt.processes()
     told = Told()
@@ -235,6 +244,7 @@ async def test_without_the_log_nothing_is_answered_and_nothing_changes(hurt: Run
     assert (await mia.post(f"{SHEETS}/{sheet['id']}/approve", if_match='"3"')).status_code == 200
 
 
+@pytest.mark.long
 async def test_without_redis_the_api_goes_on_and_the_events_catch_up(hurt: RunningService, those: Callers) -> None:
     ana, mia = await those("ana"), await those("mia")
     await draft(ana)

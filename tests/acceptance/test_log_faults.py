@@ -43,6 +43,7 @@ async def verdict(traffic: Traffic) -> Verdict:
     return found
 
 
+@pytest.mark.long
 async def test_nothing_answered_is_lost_when_api_workers_and_keepers_are_killed(traffic: Traffic) -> None:
     chance = random.Random(5)  # noqa: S311 - the same mixture every time
     before = traffic.answers.acknowledged
@@ -58,6 +59,7 @@ async def test_nothing_answered_is_lost_when_api_workers_and_keepers_are_killed(
     assert found.changes > 10
 
 
+@pytest.mark.long
 async def test_nothing_answered_is_lost_when_postgres_is_killed(traffic: Traffic) -> None:
     before = traffic.answers.acknowledged
     ways = [True, False]
@@ -73,6 +75,7 @@ async def test_nothing_answered_is_lost_when_postgres_is_killed(traffic: Traffic
     assert traffic.answers.acknowledged - before > 50
 
 
+@pytest.mark.long
 async def test_while_postgres_hangs_answers_are_503(traffic: Traffic) -> None:
     async def damage() -> None:
         await asyncio.sleep(0.5)

@@ -104,6 +104,7 @@ async def test_a_colleagues_proposal_in_between_is_not_activated_in_place_of_one
     assert await active(paula) == number
 
 
+@pytest.mark.long
 async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
     tmp_path: Path, author: dict[str, str], callers: Callers, service: RunningService
 ) -> None:

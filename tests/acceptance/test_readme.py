@@ -120,6 +120,7 @@ def test_the_readme_shows_its_commands_in_blocks_that_are_executed() -> None:
     assert len(examples()) >= 6
 
 
+@pytest.mark.long
 def test_every_command_of_the_readme_does_what_it_shows(reader: Reader) -> None:
     for example in examples():
         if example.commands in ELSEWHERE:
@@ -131,6 +132,7 @@ def test_every_command_of_the_readme_does_what_it_shows(reader: Reader) -> None:
         )
 
 
+@pytest.mark.long
 def test_the_panel_prints_the_lines_of_the_readme(reader: Reader) -> None:
     panel = (reader.state.parent / "make-run.log").read_text(encoding="utf-8")
     first = next(example.commands for example in examples() if "curl" in example.commands)

@@ -77,7 +77,7 @@ OPERATIONS = [
 DECIDED = [
     case for case in OPERATIONS if str(case.values[1]).startswith("/v1/") and case.values[1] not in PUBLIC_ROUTES
 ]
-EXAMPLES, FEW = example_count(6, uncut=10), example_count(1, uncut=2)
+EXAMPLES, FEW = example_count(2, uncut=10), example_count(1, uncut=2)
 BAD_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ."
 UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}
 
@@ -145,6 +145,7 @@ def test_the_service_follows_its_document_for_callers_with_rights(
     check_answer(described[path][method], tokens[with_rights(method, path)], modes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", ["ben", "payroll-import"])
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_the_service_follows_its_document_for_callers_with_few_rights(
@@ -155,6 +156,7 @@ def test_the_service_follows_its_document_for_callers_with_few_rights(
     check_answer(described[path][method], tokens[who], modes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "path"), [operation for operation in OPERATIONS if "{timesheet_id}" in str(operation.values[1])]
 )
@@ -172,6 +174,7 @@ async def test_the_service_follows_its_document_for_existing_sheets(
     await asyncio.to_thread(check_answer, described[path][method], token, modes, path_parameters=ids, **known)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("token", [BAD_TOKEN, None], ids=["bad token", "no token"])
 @pytest.mark.parametrize(("method", "path"), DECIDED)
 def test_nothing_is_to_be_had_without_a_valid_token(described: Any, method: str, path: str, token: str | None) -> None:

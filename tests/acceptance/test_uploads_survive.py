@@ -35,7 +35,7 @@ async def those(hurt: RunningService) -> AsyncIterator[Callers]:
         yield callers
 
 
-@pytest.mark.parametrize("mode", ["together", "per-row"])
+@pytest.mark.parametrize("mode", [pytest.param("together", marks=pytest.mark.long), "per-row"])
 async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_again(
     hurt: RunningService, those: Callers, mode: str
 ) -> None:

@@ -36,6 +36,9 @@ from tests.until import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Every acceptance test starts both servers anyway; here are the ends and places that it does not meet.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 # Another process that starts both servers, says so, and is then killed or interrupted by the test.

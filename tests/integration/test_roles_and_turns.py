@@ -82,6 +82,7 @@ MIXED_UP = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("role", "words", "sentence"), MIXED_UP)
 async def test_another_processs_role_is_told_in_one_sentence(
     log_database: LogDatabase, tmp_path: Path, role: str, words: tuple[str, ...], sentence: str

@@ -226,6 +226,7 @@ def test_connections_are_bounded_by_the_open_files_that_a_process_may_have(
     assert any("too_few_open_files" in line for line in warned) == (connections < 4096)
 
 
+@pytest.mark.long
 async def test_the_health_command_asks_the_management_address(house: House, issuer: str, tmp_path: Path) -> None:
     async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         (worker,) = await service.ready()

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from service.development.local_servers import start_redis
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
@@ -61,6 +63,7 @@ async def has_ended(pid: int) -> bool:
     return True
 
 
+@pytest.mark.long
 async def test_a_worker_that_hangs_is_named_not_ready_and_then_replaced(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
@@ -90,6 +93,7 @@ async def test_readiness_repeats_the_instance_and_the_worker_runs_on_uvloop(
         assert (await service.health()).json()["instance"] == service.instance
 
 
+@pytest.mark.long
 async def test_workers_end_when_their_supervisor_is_killed(house: House, issuer: str, tmp_path: Path) -> None:
     async with serve(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
         workers = await service.ready(workers=2)
@@ -128,6 +132,7 @@ async def has_told_of_the_database(service: Served) -> bool:
     return any(part["name"] == "database" for part in worker["parts"])
 
 
+@pytest.mark.long
 async def test_serve_that_waits_for_postgres_ends_when_it_is_told(issuer: str, tmp_path: Path) -> None:
     with DatabaseAway("postgresql://timewarden_app:secret-word@127.0.0.1:1/timewarden") as away:
         async with serve(away.url, issuer, tmp_path) as service:
@@ -152,6 +157,7 @@ async def says(log: Path, words: bytes) -> bool:
     return words in await asyncio.to_thread(log.read_bytes)
 
 
+@pytest.mark.long
 async def test_keep_waits_for_postgres_and_goes_on_by_itself(house: House, tmp_path: Path) -> None:
     with DatabaseAway(house.log_database.url("keeper")) as away, start_redis(tmp_path, preferred_port=0) as redis:
         async with keeper(away.url, redis.url, tmp_path) as (process, log):
@@ -166,6 +172,7 @@ async def test_keep_waits_for_postgres_and_goes_on_by_itself(house: House, tmp_p
                 await until(reports, 60)
 
 
+@pytest.mark.long
 async def test_keep_that_waits_for_postgres_ends_when_it_is_told(tmp_path: Path) -> None:
     with DatabaseAway("postgresql://timewarden_keeper:secret-word@127.0.0.1:1/timewarden") as away:
         async with keeper(away.url, "redis://127.0.0.1:1/0", tmp_path) as (process, log):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 
 from service.listeners import listen, serving
 from tests.integration.served import Served, serve
@@ -64,6 +65,7 @@ async def test_two_thousand_silent_connections_do_not_lock_others_out_and_are_cl
         assert (await service.get("/v1/me")).status_code == 401
 
 
+@pytest.mark.long
 async def test_health_answers_while_every_connection_of_the_api_is_taken(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ async def refuses_to_answer(service: Served) -> bool:
     return False
 
 
+@pytest.mark.long
 async def test_what_is_begun_and_never_ended_is_closed_too(house: House, issuer: str, tmp_path: Path) -> None:
     async with serve(house.log_database.url("app"), issuer, tmp_path, IDLE_TIMEOUT="1") as service:
         await service.ready()
@@ -100,6 +103,7 @@ async def test_what_is_begun_and_never_ended_is_closed_too(house: House, issuer:
             assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in await closed_by_the_server(answered))
 
 
+@pytest.mark.long
 async def test_the_management_address_has_bounds_of_its_own(house: House, issuer: str, tmp_path: Path) -> None:
     async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
         await service.ready()

@@ -137,6 +137,7 @@ async def lines_part(client: httpx2.AsyncClient) -> dict[str, object]:
     return next(part for part in parts if part["name"] == "log lines")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_every_answer_is_right_though_no_line_can_be_written(
     house: House, issuer: str, fault: Callable[[], tuple[int, int | None]]
@@ -154,6 +155,7 @@ async def test_every_answer_is_right_though_no_line_can_be_written(
             os.close(reader)
 
 
+@pytest.mark.long
 async def test_every_answer_is_right_though_the_reader_goes_meanwhile(house: House, issuer: str) -> None:
     reader, writer = os.pipe()
     async with serve(house, issuer, writer) as client:
@@ -180,6 +182,7 @@ async def test_the_next_line_that_gets_out_tells_how_many_were_lost(house: House
     assert lost[0] >= 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_start_that_fails_ends_though_nobody_can_be_told(
     fault: Callable[[], tuple[int, int | None]], tmp_path: Path
