@@ -18,6 +18,8 @@ TIME_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
 
 # A btree entry may hold some 2,700 bytes. A longer word would fail in the index, in the middle of a flush.
 MAX_WORD_CHARS = 300
+# The columns that hold one word.
+WORDS = ("client_id", "action", "resource_kind", "resource_id", "reason", "request_id")
 MAX_INTEGER = 2**31 - 1
 
 
@@ -47,7 +49,7 @@ def search_columns(body: Mapping[str, object]) -> dict[str, Column]:
 
 def format_time(time: datetime) -> str:
     """A UTC time as every record writes it, for example 2026-03-02T09:30:00.000000Z."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return time.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def _at(body: Mapping[str, object], path: str) -> object:

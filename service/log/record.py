@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 import msgspec
@@ -25,7 +26,7 @@ from uuid_utils.compat import uuid7
 
 from events.envelope import TYPES
 from service.errors import LogUnavailable
-from service.log.columns import format_time, search_columns
+from service.log.columns import MAX_WORD_CHARS, WORDS, format_time, search_columns
 from service.log.merkle import leaf_hash
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ class Kind(StrEnum):
     DIRECTORY = "directory"
     ACCESS = "access"
     SYSTEM = "system"
+
+
+class TypedMembers(Protocol):
+    """The members of a record as a msgspec struct."""
+
+    def plain(self) -> dict[str, object]:
+        """The members as JSON values, without RESERVED ones."""
 
 
 PUBLISHED = frozenset({Kind.CHANGE, Kind.POLICY, Kind.DIRECTORY})
@@ -92,7 +100,7 @@ class Record:
             Text(name, secrets.token_bytes(16), _check_text(name, value)) for name, value in (texts or {}).items()
         )
         whole = cast("dict[str, object]", _to_json(body, "body", MAX_DEPTH))
-        whole |= {"v": 1, "uid": str(uid), "kind": kind.value, "nonce": secrets.token_hex(16)}
+        whole |= {"v": 1, "uid": str(uid), "kind": kind.value, "nonce": make_nonce()}
         if committed:
             whole["commitments"] = {text.field: commitment(text.salt, text.value).hex() for text in committed}
         _check_shape(kind, whole)
@@ -104,6 +112,30 @@ class Record:
         if len(canonical) > MAX_BODY_BYTES:
             raise LogUnavailable(cause=f"record: {len(canonical)} bytes are more than {MAX_BODY_BYTES}")
         return cls(uid, kind, canonical, leaf_hash(canonical), derived, committed)
+
+
+def make_nonce() -> str:
+    """A nonce, so that nobody can guess the bytes of a record from its leaf."""
+    return secrets.token_hex(16)
+
+
+def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[str, Column]) -> Record:
+    """A record of members whose types are known, with their search columns. The members must be in the order of their
+    names and have `v`, `uid`, `kind` and `nonce`. What needs a closer look is left to `Record.make`, which raises."""
+    try:
+        encoded = _ENCODER.encode(members)
+    except UnicodeEncodeError as error:
+        raise LogUnavailable(cause="record: a member contains a lone surrogate") from error
+    words = (columns[name] for name in WORDS)
+    if (
+        len(encoded) > MAX_BODY_BYTES
+        or not encoded.isascii()
+        or b"\\u0000" in encoded
+        or any(isinstance(word, str) and len(word) > MAX_WORD_CHARS for word in words)
+        or _HUGE_NUMBER.search(encoded)
+    ):
+        return Record.make(kind, members.plain(), uid=uid)
+    return Record(uid, kind, encoded, leaf_hash(encoded), columns)
 
 
 def canonical_json(value: dict[str, object]) -> bytes:
@@ -120,6 +152,8 @@ def canonical_json(value: dict[str, object]) -> bytes:
 
 DAMAGED = {"damaged": "The bytes of this record were altered and cannot be read; a proof bundle shows what was sealed"}
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+# A number of sixteen or more digits, after a colon, may be beyond 2**53.
+_HUGE_NUMBER = re.compile(rb'":-?[0-9]{16}')
 
 
 def _has_ascii_names(value: object) -> bool:

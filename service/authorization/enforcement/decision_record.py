@@ -6,20 +6,26 @@ The bytes hold our ids, words and numbers only: never a token's subject, a name,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - msgspec reads the types of members
 from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from service.authorization.enforcement.decision_point import sign_in_age
 from service.identity.principal import Principal, PrincipalKind
-from service.log.record import Kind, Record
+from service.log.columns import format_time
+from service.log.record import RESERVED, Kind, Record, make_nonce, make_record
 from service.policy.matching import PERSON, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.enforcement.relationships import FactLookup
+    from service.log.columns import Column
 
 # Why an allowed dry run was not applied.
 DRY_RUN = "dry-run"
@@ -46,6 +52,107 @@ class RecordedQuery:
     texts: Mapping[str, str]
 
 
+# The members of a decision's record, in the order of their names. UNSET members are left out.
+
+
+class _Asked(msgspec.Struct, kw_only=True):
+    about: str
+    action: str | UnsetType = UNSET
+    found: bool
+    looked: bool
+
+
+class _Former(msgspec.Struct):
+    named: list[str]
+    others: int
+
+
+class _Policy(msgspec.Struct):
+    digest: str
+    version: int
+
+
+class _Principal(msgspec.Struct, kw_only=True):
+    acr: str | None
+    also: list[str] | UnsetType = UNSET
+    auth_age: int | None
+    client: str
+    former: _Former | UnsetType = UNSET
+    issuer: str
+    kind: PrincipalKind
+    methods: list[str] | None
+    person: UUID | None
+    roles: list[str]
+    scopes: list[str]
+    token: str | None
+
+
+class _Request(msgspec.Struct, kw_only=True):
+    again: UUID | UnsetType = UNSET
+    id: str
+    method: str
+    route: str
+    trace: str | UnsetType = UNSET
+
+
+class _Resource(msgspec.Struct):
+    id: str | None
+    kind: str
+    owner: UUID | None
+    state: str | None
+    version: int | None
+
+
+class DecisionMembers(msgspec.Struct, kw_only=True):
+    """The record of a decision, without what only some decisions note."""
+
+    action: str
+    applied: bool | None
+    asked: _Asked
+    decided_at: str
+    directory_revision: int
+    facts: dict[str, bool | None]
+    kind: Kind
+    nonce: str
+    not_applied_because: str | None
+    outcome: str
+    policy: _Policy
+    principal: _Principal
+    reason: str
+    relations: dict[str, bool | None]
+    request: _Request
+    resource: _Resource
+    returned: list[str]
+    rules: list[str]
+    uid: UUID
+    v: int = 1
+
+    def plain(self) -> dict[str, object]:
+        """The members as JSON values, without those that the log adds itself."""
+        members: dict[str, object] = msgspec.to_builtins(self)
+        return {name: value for name, value in members.items() if name not in RESERVED}
+
+    def columns(self, at: datetime) -> dict[str, Column]:
+        """The search columns, which `search_columns` would read from the bytes. `at` is `decided_at`."""
+        return {
+            "decision_uid": None,
+            "decided_at": at,
+            "person_id": self.principal.person,
+            "client_id": self.principal.client,
+            "action": self.action,
+            "resource_kind": self.resource.kind,
+            "resource_id": self.resource.id,
+            "owner_id": self.resource.owner,
+            "outcome": self.outcome,
+            "applied": self.applied,
+            "reason": self.reason,
+            "rules": self.rules,
+            "policy_version": self.policy.version,
+            "request_id": self.request.id,
+            "returned": self.returned,
+        }
+
+
 def of_decision(
     caller: Caller,
     decision: Decision,
@@ -65,37 +172,51 @@ def of_decision(
     request = decision.request
     lookup = request.lookup
     reads_log = request.resource.kind == "log" and request.action == "read"
-    return Record.make(
-        Kind.ACCESS if reads_log else Kind.DECISION,
-        {
-            **decision.noted,
-            "decided_at": lookup.at,
-            "outcome": "allow" if decision.allowed else "deny",
-            "reason": str(decision.verdict.reason),
-            "rules": list(decision.verdict.rules),
-            "applied": applied,
-            "not_applied_because": because if decision.allowed else None,
-            "action": caller.recorded_as or request.action,
-            "resource": _resource(request.resource),
-            "asked": {
-                "about": str(lookup.about),
-                "looked": lookup.looked,
-                "found": lookup.row is not None,
-                # A replay evaluates this action, not the one that the record names.
-                **({"action": request.action} if caller.recorded_as else {}),
-            },
-            "principal": _whole_principal(caller.principal, lookup, decision.access_request.who),
-            "relations": {name: _holds(name, lookup, decision.access_request.who) for name in sorted(lookup.evaluated)},
-            "facts": _facts(decision),
-            "policy": {"version": decision.version, "digest": decision.digest},
-            "directory_revision": lookup.directory_revision,
-            "request": _request(caller),
-            **_describe_returned(returned),
-            **({} if query is None else {"question": dict(query.filters)}),
-        },
-        {} if query is None else query.texts,
+    kind = Kind.ACCESS if reads_log else Kind.DECISION
+    span, ids = (returned, ()) if isinstance(returned, Positions) else (None, returned)
+    members = DecisionMembers(
+        action=caller.recorded_as or request.action,
+        applied=applied,
+        asked=_Asked(
+            about=str(lookup.about),
+            # A replay evaluates this action, not the one that the record names.
+            action=request.action if caller.recorded_as else UNSET,
+            found=lookup.row is not None,
+            looked=lookup.looked,
+        ),
+        decided_at=format_time(lookup.at),
+        directory_revision=lookup.directory_revision,
+        facts=_facts(decision),
+        kind=kind,
+        nonce=make_nonce(),
+        not_applied_because=because if decision.allowed else None,
+        outcome="allow" if decision.allowed else "deny",
+        policy=_Policy(decision.digest, decision.version),
+        principal=_whole_principal(caller.principal, lookup, decision.access_request.who),
+        reason=str(decision.verdict.reason),
+        relations={name: _holds(name, lookup, decision.access_request.who) for name in lookup.evaluated},
+        request=_Request(
+            again=UNSET if caller.again is None else caller.again,
+            id=caller.request_id,
+            method=caller.method,
+            route=caller.route,
+            trace=UNSET if caller.trace is None else caller.trace,
+        ),
+        resource=_Resource(
+            request.resource.id,
+            request.resource.kind,
+            request.resource.owner,
+            request.resource.state or None,
+            request.resource.version,
+        ),
+        returned=list(ids),
+        rules=list(decision.verdict.rules),
         uid=decision.uid,
     )
+    more = {**decision.noted, **_describe_positions(span), **({} if query is None else {"question": query.filters})}
+    if more:
+        return Record.make(kind, {**members.plain(), **more}, {} if query is None else query.texts, uid=decision.uid)
+    return make_record(kind, decision.uid, members, members.columns(lookup.at))
 
 
 def of_change(
@@ -130,11 +251,11 @@ def of_change(
     )
 
 
-def _describe_returned(returned: Sequence[str] | Positions) -> dict[str, object]:
-    if not isinstance(returned, Positions):
-        return {"returned": list(returned)}
-    span = {"from": returned.start, "to": returned.end, "format": returned.form}
-    return {"returned": [], "positions": {**span, "since": returned.since, "until": returned.until}}
+def _describe_positions(span: Positions | None) -> dict[str, object]:
+    if span is None:
+        return {}
+    members = {"from": span.start, "to": span.end, "format": span.form, "since": span.since, "until": span.until}
+    return {"positions": members}
 
 
 def _resource(resource: Resource) -> dict[str, object]:
@@ -145,12 +266,6 @@ def _resource(resource: Resource) -> dict[str, object]:
         "state": resource.state or None,
         "version": resource.version,
     }
-
-
-def _request(caller: Caller) -> dict[str, object]:
-    members: dict[str, object] = {"id": caller.request_id, "method": caller.method, "route": caller.route}
-    members |= {"trace": caller.trace} if caller.trace is not None else {}
-    return members | ({"again": caller.again} if caller.again is not None else {})
 
 
 def _principal(principal: Principal) -> dict[str, object]:
@@ -178,24 +293,25 @@ def _facts(decision: Decision) -> dict[str, bool | None]:
     }
 
 
-def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> dict[str, object]:
+def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> _Principal:
     """`also` holds a person's other ids, `former` those from before an erasure.
 
     A record is permanent, while the link to a person before an erasure is not. So `former` names only the ids to which
     a rule denies something, and counts the others.
     """
-    others = sorted(str(person) for person in lookup.ids if person != principal.person)
+    others = [person for person in lookup.ids if person != principal.person]
     named = sorted(str(person) for person in lookup.former_ids if former_word(f"{PERSON}{person}") in words)
-    former = {"named": named, "others": len(lookup.former_ids) - len(named)}
-    return {
-        **_principal(principal),
-        **({"also": others} if others else {}),
-        **({"former": former} if lookup.former_ids else {}),
-        "issuer": principal.issuer_name,
-        "scopes": sorted(principal.scopes),
-        "roles": sorted(principal.roles | {f"role:{role}" for role in lookup.roles}),
-        "token": principal.token_id,
-        "auth_age": sign_in_age(principal, int(lookup.at.timestamp())),
-        "methods": None if principal.methods is None else sorted(principal.methods),
-        "acr": principal.acr,
-    }
+    return _Principal(
+        acr=principal.acr,
+        auth_age=sign_in_age(principal, int(lookup.at.timestamp())),
+        client=principal.client,
+        issuer=principal.issuer_name,
+        kind=principal.kind,
+        methods=None if principal.methods is None else sorted(principal.methods),
+        person=principal.person if principal.kind is PrincipalKind.USER else None,
+        roles=sorted(principal.roles | {f"role:{role}" for role in lookup.roles}),
+        scopes=sorted(principal.scopes),
+        token=principal.token_id,
+        also=sorted(map(str, others)) if others else UNSET,
+        former=_Former(named, len(lookup.former_ids) - len(named)) if lookup.former_ids else UNSET,
+    )
