@@ -74,6 +74,7 @@ from service.web.http.admission import Admission
 from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_caller
 from service.web.http.bodies import JsonRequest
 from service.web.http.cors import make_cors_config
+from service.web.http.direct_routes import DirectRoutes
 from service.web.http.dpop_nonces import nonce_hook
 from service.web.http.health import health_routes
 from service.web.http.idempotency import Idempotency
@@ -222,7 +223,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
     )
 
 
-def route(settings: Settings, parts: Parts) -> Litestar:
+def route(settings: Settings, parts: Parts) -> RequestFrame:
     """Create the routes and middleware for these parts."""
     issuers = issuers_of(settings)
     gate, policies, hint, senders = parts.gate, parts.policies, parts.hint, parts.senders
@@ -241,7 +242,25 @@ def route(settings: Settings, parts: Parts) -> Litestar:
         dpop_required=settings.dpop_required,
         step_up_acr=settings.step_up_acr,
     )
-    return Litestar(
+    middleware = [
+        RequestBounds(),
+        AddressLimits(
+            parts.counters,
+            settings.address_rate,
+            weight=settings.failed_authentication_weight,
+            public=PUBLIC_ROUTES,
+            address_of=parts.address_of,
+        ),
+        Authentication(
+            parts.tokens,
+            parts.people.identify,
+            public_url=settings.public_url,
+            certificates=senders.certificates,
+        ),
+        ClientLimits(parts.counters, settings.client_rate),
+        Idempotency(StoredResponses(parts.requests), IdempotentReplay(gate), problems),
+    ]
+    app = Litestar(
         route_handlers=[
             me_route(gate),
             *timesheet_reading_routes(timesheets, cursors),
@@ -284,24 +303,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             *documentation_routes(),
         ],
         dependencies={"caller": Provide(provide_caller)},
-        middleware=[
-            RequestBounds(),
-            AddressLimits(
-                parts.counters,
-                settings.address_rate,
-                weight=settings.failed_authentication_weight,
-                public=PUBLIC_ROUTES,
-                address_of=parts.address_of,
-            ),
-            Authentication(
-                parts.tokens,
-                parts.people.identify,
-                public_url=settings.public_url,
-                certificates=senders.certificates,
-            ),
-            ClientLimits(parts.counters, settings.client_rate),
-            Idempotency(StoredResponses(parts.requests), IdempotentReplay(gate), problems),
-        ],
+        middleware=middleware,
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=problems.handlers(),
@@ -313,12 +315,14 @@ def route(settings: Settings, parts: Parts) -> Litestar:
         lifespan=[parts.api.running],
         logging_config=None,
     )
+    direct = DirectRoutes(app, middleware, problems)
+    return RequestFrame(app, direct, https=settings.public_url.startswith("https://"))
 
 
-def admit(settings: Settings, parts: Parts, app: Litestar) -> Admission:
+def admit(settings: Settings, parts: Parts, frame: RequestFrame) -> Admission:
     """The ASGI application: the routes behind the bounds on requests and on how many are in progress."""
     return Admission(
-        RequestFrame(app, https=settings.public_url.startswith("https://")),
+        frame,
         max_wait=settings.admission_timeout,
         connections=settings.database_pool,
         address_of=parts.address_of,

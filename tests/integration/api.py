@@ -23,9 +23,8 @@ from tests.token_forge import good_jwks, header, sign
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from litestar import Litestar
-
     from service.web.http.admission import Admission
+    from service.web.http.requests import RequestFrame
     from tests.integration.house import House
 
 AUDIENCE = "https://timewarden.example/timesheets"
@@ -163,7 +162,7 @@ class _Current:
 
 
 # Routes that no test uses now, by their settings. To make them takes ten times the CPU of what else a test needs.
-_routes: dict[str, list[tuple[Litestar, dict[str, _Current]]]] = {}
+_routes: dict[str, list[tuple[RequestFrame, dict[str, _Current]]]] = {}
 SHARED = ("api", "requests", "policies", "counters", "tokens", "gate", "people", "published", "relationships", "hint")
 
 
@@ -177,16 +176,16 @@ def _application(settings: Settings) -> Iterator[Admission]:
     kind = settings.model_copy(update={"database_url": "", "redis_url": "a Redis" if settings.redis_url else ""})
     free = _routes.setdefault(kind.model_dump_json(), [])
     made = {name for name in SHARED if getattr(parts, name) is not None}
-    app, current = free.pop() if free else (None, {name: _Current() for name in made})
+    frame, current = free.pop() if free else (None, {name: _Current() for name in made})
     for name, stand_in in current.items():
         stand_in.part = getattr(parts, name)
-    if app is None:
+    if frame is None:
         stand_ins: dict[str, Any] = dict(current)
-        app = route(settings, replace(parts, **stand_ins))
+        frame = route(settings, replace(parts, **stand_ins))
     try:
-        yield admit(settings, parts, app)
+        yield admit(settings, parts, frame)
     finally:
-        free.append((app, current))
+        free.append((frame, current))
 
 
 @asynccontextmanager

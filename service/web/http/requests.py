@@ -60,10 +60,11 @@ _CURSOR: Final = NEXT_CURSOR.lower().encode()
 
 class RequestFrame:
     """The ASGI application that is served. It wraps `app`, so that unknown routes too get an id and a log line.
-    `https`: callers use https."""
+    `direct` answers some requests in place of `app`. `https`: callers use https."""
 
-    def __init__(self, app: Litestar, *, https: bool = False) -> None:
+    def __init__(self, app: Litestar, direct: ASGIApp | None = None, *, https: bool = False) -> None:
         self.app = app
+        self._answer: ASGIApp = direct or app
         always = (
             {**DEFAULT_HEADERS, "Strict-Transport-Security": STRICT_TRANSPORT_SECURITY} if https else DEFAULT_HEADERS
         )
@@ -108,9 +109,9 @@ class RequestFrame:
                 # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
                 scope["method"] = "GET"
                 head = HeadOnly(body.receive, answer.send)
-                await self.app(scope, head.receive, head.send)
+                await self._answer(scope, head.receive, head.send)
             else:
-                await self.app(scope, body.receive, answer.send)
+                await self._answer(scope, body.receive, answer.send)
         if refused:
             await body.discard_rest()
 

@@ -14,6 +14,7 @@ from service.pacing import pace
 from service.places import FieldError
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit, SheetId, parse_optional_uuid, parse_uuid
@@ -68,6 +69,7 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
 
     @get(
         PATH + "/{timesheet_id:str}",
+        opt=DIRECT,
         **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
     async def read_timesheet(

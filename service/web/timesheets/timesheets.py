@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
@@ -180,6 +181,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         @post(
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
+            opt=DIRECT,
             operation_id=f"{action}_timesheet",
             **operation(
                 summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, exact_version=action == "approve"

@@ -1,0 +1,151 @@
+"""Direct routes: the hottest handlers, called without Litestar's router, injection and response classes.
+
+A direct route answers plain requests alone: a bearer token, no query, no body, and none of the headers that Litestar
+acts on. Litestar answers every other request, also to the same path: the same handlers are its routes, and the same
+middlewares stand around both ways, so both give the same answer (tests/integration/test_direct_routes.py). Owns no
+state.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Request
+from litestar.enums import ScopeType
+
+from service.errors import TimewardenError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from litestar import Litestar, Response
+    from litestar.handlers import HTTPRouteHandler
+    from litestar.middleware import ASGIMiddleware
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+    from service.web.http.problems import Problems
+
+# What a handler has in its `opt` to be direct.
+DIRECT: Final = {"direct": True}
+# Headers that CORS, DPoP, idempotency or a body need; Litestar and its hooks act on them.
+NOT_PLAIN: Final = frozenset({b"origin", b"dpop", b"idempotency-key", b"transfer-encoding", b"expect"})
+_UUID: Final = "([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
+_PARAMETER: Final = re.compile(r"\{(\w+):str\}")
+_JSON: Final = (b"content-type", b"application/json")
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class _DirectRoute:
+    """`answers` is the handler behind the middlewares. `parameters` are the names of the path's parameters, which are
+    ids; `template` is the route's name in records and log lines."""
+
+    pattern: re.Pattern[str]
+    method: str
+    template: str
+    handler: HTTPRouteHandler
+    parameters: Sequence[str]
+    answers: ASGIApp
+
+
+class DirectRoutes:
+    """Answers requests to the DIRECT handlers of `app`, behind the same `middleware`, and passes others on to it."""
+
+    def __init__(self, app: Litestar, middleware: Sequence[ASGIMiddleware], problems: Problems) -> None:
+        self._app = app
+        self._problems = problems
+        self._routes = [
+            self._make_route(handler, path, middleware)
+            for handler in _direct_handlers(app)
+            for path in sorted(handler.paths)
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._find(scope) if scope["type"] == ScopeType.HTTP else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["path_template"] = route.template
+        scope["route_handler"] = route.handler
+        await self._answer_errors(route.answers, scope, receive, send)
+
+    def _find(self, scope: Any) -> _DirectRoute | None:
+        """The direct route of a plain request."""
+        for route in self._routes:
+            found = route.pattern.fullmatch(scope["path"]) if route.method == scope["method"] else None
+            if found is not None and _is_plain(scope):
+                scope["path_params"] = dict(zip(route.parameters, found.groups(), strict=True))
+                return route
+        return None
+
+    def _make_route(self, handler: HTTPRouteHandler, path: str, middleware: Sequence[ASGIMiddleware]) -> _DirectRoute:
+        names = _PARAMETER.findall(path)
+        pattern = re.compile(_UUID.join(re.escape(part) for part in _PARAMETER.split(path)[::2]))
+        answers = self._call(handler.fn, needs_request="request" in inspect.signature(handler.fn).parameters)
+        for layer in reversed(middleware):
+            answers = layer(answers)
+        (method,) = handler.http_methods
+        return _DirectRoute(pattern, method, _PARAMETER.sub(r"{\1}", path), handler, names, answers)
+
+    def _call(self, handler: Callable[..., Awaitable[Response[Any]]], *, needs_request: bool) -> ASGIApp:
+        """The handler as an ASGI application, which answers the errors that it raises."""
+
+        async def respond(scope: Scope, _receive: Receive, send: Send) -> None:
+            arguments: dict[str, Any] = {"caller": scope["state"]["caller"], **scope["path_params"]}
+            if needs_request:
+                arguments["request"] = Request(scope)
+            response = await handler(**arguments)
+            body = _ENCODER.encode(response.content)
+            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+            headers += [_JSON, (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": response.status_code or 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+
+        async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._answer_errors(respond, scope, receive, send)
+
+        return answers
+
+    async def _answer_errors(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call an application, and answer an error that it raises before it has answered."""
+        try:
+            await app(scope, receive, send)
+        except TimewardenError as error:
+            request: Request[Any, Any, Any] = Request(scope)
+            response = self._problems.answer(request, error)
+        except Exception as error:  # noqa: BLE001 — it is logged, as Litestar does by the same function
+            request = Request(scope)
+            response = self._problems.answer_unexpected(request, error)
+        else:
+            return
+        await response.to_asgi_response(None, request)(scope, receive, send)
+
+
+def _direct_handlers(app: Litestar) -> Iterable[HTTPRouteHandler]:
+    """The handlers whose `opt` says DIRECT."""
+    found = {
+        id(handler): handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if handler.opt.get("direct")
+    }
+    return found.values()
+
+
+def _is_plain(scope: Any) -> bool:
+    """Whether Litestar has nothing to do for this request that a direct route leaves out."""
+    if scope["query_string"]:
+        return False
+    has_token = False
+    for name, value in scope["headers"]:
+        if name in NOT_PLAIN or (name == b"content-length" and value != b"0"):
+            return False
+        if name == b"authorization":
+            if has_token or value[:7].lower() != b"bearer ":
+                return False
+            has_token = True
+    return has_token

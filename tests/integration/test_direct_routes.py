@@ -1,0 +1,165 @@
+"""A direct route answers as Litestar does: status, headers, body and record. An Origin sends a request to Litestar."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.directory.entities import Part
+from service.directory.people import People
+from service.timesheets.actions import Timesheets
+from service.web.http import direct_routes
+from tests.integration.api import InProcess, api
+from tests.integration.house import speaking
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    import httpx2
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ORIGIN = {"Origin": "https://elsewhere.example"}
+# Different in each answer.
+OWN_HEADERS = {"decision-id", "decision-leaf", "x-request-id", "dpop-nonce", "ratelimit"}
+OWN_MEMBERS = {"decision_id", "request_id"}
+OWN_RECORDED = {"uid", "nonce", "decided_at"}
+MISSING = "0198c0de-4f2a-7000-8000-00000000002a"
+ALL = "read:timesheets approve:timesheets create:timesheets"
+# Who asks, the method, what stands behind the address of ana's submitted sheet, headers, and the status.
+REQUESTS: dict[str, tuple[str, str, str, dict[str, str], int]] = {
+    "read": ("ana", "GET", "", {}, 200),
+    "head": ("ana", "HEAD", "", {}, 200),
+    "current": ("ana", "GET", "", {"If-None-Match": '"3"'}, 304),
+    "not a reader": ("ben", "GET", "", {}, 404),
+    "no scope": ("nobody", "GET", "", {}, 403),
+    "no token": ("", "GET", "", {}, 401),
+    "bad token": ("bad", "GET", "", {}, 401),
+    "traced": ("ana", "GET", "", {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, 200),
+    "long headers": ("ana", "GET", "", {"X-Long": "x" * 40_000}, 431),
+    "own approval": ("ana", "POST", "/approve", {"If-Match": '"3"'}, 403),
+    "approval of no version": ("lea", "POST", "/approve", {}, 428),
+    "approval of two versions": ("lea", "POST", "/approve", {"If-Match": '"3", "4"'}, 428),
+    "approval of another version": ("lea", "POST", "/approve", {"If-Match": '"2"'}, 412),
+    "submission of a submitted sheet": ("ana", "POST", "/submit", {"If-Match": '"3"'}, 409),
+}
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    people = People(house.requests, house.log)
+    for name in ("ana", "ben", "lea"):
+        house.people[name] = await people.person_for(speaking(issuer, f"auth0|{name}"))
+    await put_into_team(house)
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def put_into_team(house: House) -> None:
+    for name, part in (("ana", Part.MEMBER), ("lea", Part.LEAD)):
+        await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], part)
+
+
+def token(running: InProcess, who: str) -> str | None:
+    if who == "bad":
+        return running.token(aud="https://elsewhere.example")
+    if who == "nobody":
+        return running.token(scope="")
+    return running.token(sub=f"auth0|{who}", jti=who, scope=ALL) if who else None
+
+
+@pytest.fixture
+async def sheet(house: House, running: InProcess) -> UUID:
+    return (await house.submit_week("ana")).id
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_both_ways_give_the_same_answer_and_the_same_record(
+    house: House, running: InProcess, sheet: UUID, name: str
+) -> None:
+    who, method, behind, headers, status = REQUESTS[name]
+    path = f"/v1/timesheets/{sheet}{behind}"
+    answers = []
+    for more in ({}, ORIGIN):
+        before = await house.count("audit_record")
+        answer = await running.send(method, path, token(running, who), headers={**headers, **more})
+        assert answer.status_code == status, answer.text
+        answers.append((comparable(answer), await recorded(house, before)))
+    assert answers[0] == answers[1]
+
+
+async def test_plain_requests_are_answered_directly_and_others_by_litestar(
+    running: InProcess, sheet: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    original = direct_routes.DirectRoutes._find
+
+    def find(self: Any, scope: Any) -> Any:
+        found.append(original(self, scope) is not None)
+        return original(self, scope)
+
+    monkeypatch.setattr(direct_routes.DirectRoutes, "_find", find)
+    path = f"/v1/timesheets/{sheet}"
+    mine = token(running, "ana")
+    for method, asked, headers, direct in (
+        ("GET", path, {}, True),
+        ("POST", f"{path}/approve", {"If-Match": '"3"'}, True),
+        ("GET", path, ORIGIN, False),
+        ("GET", f"{path}?include=actions", {}, False),
+        ("GET", f"/v1/timesheets/{str(sheet).upper()}", {}, False),
+        ("GET", "/v1/timesheets/no-id", {}, False),
+        ("GET", f"{path}/", {}, False),
+        ("DELETE", path, {"If-Match": '"3"'}, False),
+        ("POST", f"{path}/withdraw", {"If-Match": '"3"', "Idempotency-Key": "k"}, False),
+    ):
+        await running.send(method, asked, mine, headers=headers)
+        assert found.pop() is direct, asked
+    await running.send("GET", path)
+    assert found == [False]
+
+
+async def test_a_missing_sheet_is_unknown_both_ways(running: InProcess) -> None:
+    answers = [
+        await running.send("GET", f"/v1/timesheets/{MISSING}", token(running, "ana"), headers=more)
+        for more in ({}, ORIGIN)
+    ]
+    assert comparable(answers[0]) == comparable(answers[1])
+    assert answers[0].status_code == 404
+
+
+async def test_an_error_of_ours_is_answered_without_detail_both_ways(
+    running: InProcess, sheet: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(Timesheets, "read", fail)
+    answers = [
+        await running.send("GET", f"/v1/timesheets/{sheet}", token(running, "ana"), headers=more)
+        for more in ({}, ORIGIN)
+    ]
+    assert comparable(answers[0]) == comparable(answers[1])
+    assert answers[0].status_code == 500
+    assert "secret" not in answers[0].text
+
+
+def comparable(answer: httpx2.Response) -> tuple[dict[str, str], Any]:
+    headers = {name: value for name, value in answer.headers.items() if name not in OWN_HEADERS}
+    if not answer.content:
+        return headers, None
+    body: dict[str, Any] = answer.json()
+    return headers, {name: value for name, value in body.items() if name not in OWN_MEMBERS}
+
+
+async def recorded(house: House, before: int) -> list[dict[str, Any]]:
+    """The records since there were `before`."""
+    rows = await house.owner.fetch("SELECT body FROM audit_record ORDER BY id OFFSET $1", before)
+    bodies = [json.loads(row["body"]) for row in rows]
+    for body in bodies:
+        body["request"].pop("id", None)
+    return [{name: value for name, value in body.items() if name not in OWN_RECORDED} for body in bodies]
