@@ -69,7 +69,7 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             "approvals as a delegate",
             RecordFilters(rule="approve-as-delegate"),
             DECISIONS,
-            ("expr_decided_at_id_idx", "rules_idx"),
+            ("rules_decided_at_idx", "rules_idx"),
         ),
         ExampleQuery(
             "what delegates did for a delegator", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)
@@ -78,7 +78,7 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             "attempts to approve own hours",
             RecordFilters(rule="never-own-hours", action="approve", outcome="deny"),
             DECISIONS,
-            ("expr_decided_at_id_idx", "rules_idx"),
+            ("rules_decided_at_idx", "rules_idx"),
         ),
         ExampleQuery(
             "changes after an approval",
@@ -108,11 +108,16 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             "everything under a policy version",
             RecordFilters(policy_version=3),
             DECISIONS,
-            ("policy_version_decided_at_id_idx",),
+            ("policy_version_decided_at_idx",),
         ),
-        ExampleQuery("everything that a client did", RecordFilters(client="web"), (), ("_decided_at_id_idx",)),
         ExampleQuery(
-            "everything that a rare client did", RecordFilters(client="rare-job"), (), ("client_id_decided_at_id_idx",)
+            "everything that a client did",
+            RecordFilters(client="web"),
+            (),
+            ("_decided_at_id_idx", "client_id_decided_at_idx"),
+        ),
+        ExampleQuery(
+            "everything that a rare client did", RecordFilters(client="rare-job"), (), ("client_id_decided_at_idx",)
         ),
         ExampleQuery("all denials", RecordFilters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
         ExampleQuery(

@@ -124,6 +124,34 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     assert seen == [record.uid for record in (made if oldest_first else reversed(made))]
 
 
+@pytest.mark.parametrize(
+    "filters", [RecordFilters(client="web"), RecordFilters(rule="read-own"), RecordFilters(policy_version=3)]
+)
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_records_of_one_moment_are_paged_in_the_order_of_their_ids(
+    log_database: LogDatabase, filters: RecordFilters, *, oldest_first: bool
+) -> None:
+    """The indexes of these filters hold the moment, not the id."""
+    made = [
+        decision(
+            decided_at=MARCH + timedelta(seconds=number // 20),
+            principal={"client": "web"},
+            rules=["read-own"],
+            policy={"version": 3},
+        )
+        for number in range(60)
+    ]
+    await Log(await log_database.open("app")).append(made)
+    auditor = await log_database.connect("auditor")
+    found: list[UUID] = []
+    after = None
+    while page := await search_records(auditor, filters, after=after, limit=7, oldest_first=oldest_first):
+        found += [record.uid for record in page]
+        after = page[-1].place
+    uids = [record.uid for record in made]
+    assert found == (uids if oldest_first else uids[::-1])
+
+
 async def test_an_empty_set_of_persons_finds_nothing(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     await Log(app).append([full(), decision()])
