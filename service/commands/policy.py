@@ -15,7 +15,7 @@ from service import settings as configuration
 from service.administration.checks import examination
 from service.administration.versions.bootstrap import bootstrap as make_first
 from service.commands.api_client import active_number, connect
-from service.commands.database import owner_database
+from service.commands.database import owner_database, update_statistics
 from service.commands.groups import LazyGroup, as_json, as_person, directory
 from service.commands.tables import plain, table, when
 from service.commands.version_numbers import LATEST, VersionNumber, choose_latest_proposal
@@ -64,8 +64,10 @@ def bootstrap() -> None:
 async def bootstrap_policy(owner_url: str, files: Path) -> int:
     """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
     text = PolicyText.read(files)
-    async with owner_database(owner_url, "policy bootstrap") as database, database.transaction() as connection:
-        version = await make_first(connection, Log(database), text, examination.admit, datetime.now(UTC))
+    async with owner_database(owner_url, "policy bootstrap") as database:
+        async with database.transaction() as connection:
+            version = await make_first(connection, Log(database), text, examination.admit, datetime.now(UTC))
+        await update_statistics(database)
     return version.number
 
 

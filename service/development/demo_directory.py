@@ -36,14 +36,15 @@ MEMBERSHIPS = (
 PROJECTS = (("ATLAS", "Atlas, the new site"), ("BOREALIS", "Borealis, the old one"), ("SITE", "Work on site"))
 
 
-async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> None:
-    """Create people, teams, memberships and the importer's grant, unless that was done for this issuer."""
+async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> bool:
+    """Create people, teams, memberships and the importer's grant, unless that was done for this issuer. Returns whether
+    it created or linked any."""
     file = state / "demo.json"
     known: dict[str, Any] = (
         json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"issuer": "", "people": {}}
     )
     if known["issuer"] == issuer:
-        return
+        return False
     say("linking the sign-in at its new address" if known["people"] else "creating the demo people and teams")
     adam = PEOPLE["adam"]
     answer = await sign_in.authorization_code_token(issuer, adam.login, adam.password, "timesheets-cli")
@@ -53,7 +54,7 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
             for login, person in known["people"].items():
                 await _create(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
             file.write_text(json.dumps({**known, "issuer": issuer}, indent=2), encoding="utf-8")
-            return
+            return True
         for code, name in PROJECTS:
             await _create(http, "/v1/projects", {"code": code, "name": name})
         people = {login: await _person(http, issuer, login) for login in PEOPLE}
@@ -67,6 +68,7 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
         await _create(http, "/v1/fallback-approvers", {"person": people["max"]})
         await _create(http, "/v1/importer-grants", {"client": "payroll-import", "team": teams["Contractors"]})
     file.write_text(json.dumps({"issuer": issuer, "people": people, "teams": teams}, indent=2), encoding="utf-8")
+    return True
 
 
 async def _person(http: httpx2.AsyncClient, issuer: str, login: str) -> str:

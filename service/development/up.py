@@ -18,7 +18,7 @@ from uuid import uuid4
 import httpx2
 
 from events.stream import stream_name
-from service.commands.database import migrate_database
+from service.commands.database import migrate_database, owner_database, update_statistics
 from service.commands.policy_files import files_differ
 from service.commands.running import DEVELOPMENT_KEY, Running, announce, state_directory, withdraw
 from service.database import Database
@@ -129,7 +129,9 @@ async def _serve(
             await wait_ready(management, instance, children, stop, state)
             if stop.is_set():
                 return
-            await fill(api, issuer, state, say)
+            if await fill(api, issuer, state, say):
+                async with owner_database(stores.owner_url, "up") as database:
+                    await update_statistics(database)
             stream = await _find_stream(stores)
             announce(Running(os.getpid(), api, management, issuer, AUDIENCE, stores.redis_url, stream))
             print_panel(api, issuer, state, policy[0], differs=policy[1])

@@ -97,6 +97,8 @@ async def _carry_out(
         changes.append(
             DirectoryChange(str(membership.id), "membership.ended", _membership(ended), before=_membership(membership))
         )
+    if changes:
+        await import_store.update_statistics(permit, connection)
     return changes
 
 

@@ -38,12 +38,12 @@ async def migrate(
     *,
     say: Callable[[str], None] = say_nothing,
     max_wait: float = MAX_WAIT_SECONDS,
-) -> None:
+) -> bool:
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
     one being `upto`. While another migrates the same database this one waits, up to `max_wait` seconds, and says so.
-    Raises TryLater when the other takes longer."""
+    Raises TryLater when the other takes longer. Returns whether the database was behind."""
     if await _is_newest(database_url):
-        return
+        return False
     sqlalchemy = importlib.import_module("sqlalchemy.ext.asyncio")
     pool = importlib.import_module("sqlalchemy.pool")
     engine = sqlalchemy.create_async_engine(_driver_url(database_url), poolclass=pool.NullPool)
@@ -53,6 +53,7 @@ async def migrate(
             await connection.run_sync(_upgrade, upto)
     finally:
         await engine.dispose()
+    return True
 
 
 async def _take_turn(connection: Any, say: Callable[[str], None], max_wait: float) -> None:

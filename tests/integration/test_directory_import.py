@@ -60,6 +60,12 @@ async def test_an_import_makes_the_organisation_and_a_second_one_changes_nothing
     assert await house.count("audit_record WHERE kind = 'directory'") == records
 
 
+async def test_after_an_import_postgres_knows_how_many_people_there_are(house: House) -> None:
+    await load(house, GOOD)
+    counted = await house.owner.fetchval("SELECT reltuples::int FROM pg_class WHERE oid = 'person'::regclass")
+    assert counted == await house.count("person")
+
+
 async def test_each_row_that_changes_something_is_recorded_without_names(house: House) -> None:
     records = await house.count("audit_record WHERE kind = 'directory'")
     await load(house, GOOD)

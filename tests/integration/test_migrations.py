@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from service.commands.database import migrate_database
 from service.migrations import migrate
 from tests.golden.schema import schema_of
 from tests.golden.stored import read_stored
@@ -25,6 +26,17 @@ async def test_migrating_again_changes_nothing(log_database: LogDatabase) -> Non
     before = await schema_of(log_database.url("owner"))
     await migrate(log_database.url("owner"))
     assert await schema_of(log_database.url("owner")) == before
+
+
+async def test_after_migrating_every_table_has_statistics(postgres: LocalPostgres, empty_database: str) -> None:
+    url, owner = await at_step(postgres, empty_database, "0001")
+    await migrate_database(url)
+    # -1 is the number of rows of a table that was never analyzed.
+    assert not await owner.fetch(
+        "SELECT relname FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND reltuples < 0"
+    )
+    await owner.close()
 
 
 async def test_the_schema_is_the_one_that_was_reviewed(log_database: LogDatabase) -> None:
