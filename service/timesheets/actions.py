@@ -265,7 +265,7 @@ def actor_of(change: Change) -> Actor:
 
 
 def _existing(sheet_id: UUID, expect: Expect) -> Target:
-    return Target(str(sheet_id), store.lock(sheet_id), must_exist=True, expect=expect)
+    return Target(str(sheet_id), store.lock(sheet_id), must_exist=True, expect=expect, row_id=sheet_id)
 
 
 def _select_entry(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:

@@ -277,3 +277,15 @@ async def body_of(house: House, error: TimewardenError) -> dict[str, object]:
     return read_body(
         await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1::text::uuid", error.decision[0])
     )
+
+
+async def test_a_change_that_is_refused_now_waits_for_no_lock(house: House) -> None:
+    sheet = await house.submit_week("ana")
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet.id)
+        with pytest.raises(Forbidden):
+            await asyncio.wait_for(house.timesheets.approve(house.caller("ana"), sheet.id, at(sheet.version)), 2)
+        with pytest.raises(PreconditionFailed):
+            await asyncio.wait_for(house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version - 1)), 2)
+    assert (await house.read_last_record())[1:] == ("allow", False, "precondition-failed")

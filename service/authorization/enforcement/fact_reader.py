@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 2
 MAX_QUESTIONS_PER_STATEMENT: Final = 32
 MAX_WAITING: Final = 1_000
-# Each table is read by its key, so planning anew and sequential scans are never right, whatever the statistics say.
-SETTINGS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+# Each table is read by its key, so planning anew, sequential scans and compiled plans are never right, whatever the
+# statistics say.
+SETTINGS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 
 # Errors about a question, not about the database.
 STATEMENT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError)

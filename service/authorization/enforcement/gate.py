@@ -187,6 +187,8 @@ class Gate:
         NotApplied, PolicyRejected and StaleExpectation, and Denied or BadInput for what only the row can tell; the
         decision is then recorded as not applied. Raises these, and Denied and TryLater.
         """
+        if target.row_id is not None and caller.idempotent is None:
+            await self._refuse_early(caller, kind, action, target)
         async with self.change_all(caller, kind, action, [target], exclusively=exclusively) as changes:
             yield changes[0]
 
@@ -343,6 +345,17 @@ class Gate:
         async with self._turns.take(), self._database.transaction() as connection:
             yield connection
 
+    async def _refuse_early(self, caller: Caller, kind: str, action: str, target: Target) -> None:
+        """Refuse a change that would be refused now, without transaction and lock: a refusal costs no more than a read.
+        An allowed one is decided again once the row is locked."""
+        snapshot = self._policies.current()
+        try:
+            decision, refused = await self._decide_change(None, snapshot, caller, kind, action, target)
+        except _Behind:
+            return
+        if refused is not None:
+            await self._refuse(caller, [decision], refused, applied=False)
+
     async def _decide_all(
         self,
         connection: Connection,
@@ -366,7 +379,7 @@ class Gate:
         return refusals
 
     async def _decide_change(
-        self, connection: Connection, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
+        self, connection: Connection | None, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
     ) -> tuple[Decision, TimewardenError | None]:
         """The decision on one target, and the error if it is refused or has another version than the caller expects."""
         decision = await self._decide(connection, snapshot, caller, kind, action, target)

@@ -306,10 +306,11 @@ def remembering_statement(facts: KindFacts) -> str:
     columns = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
     arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
     return f"""
-        SELECT asked.place, head.active AS lookup_version, directory.revision AS lookup_revision,
+        SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
+               (SELECT revision FROM directory_revision) AS lookup_revision,
                statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
                r.id IS NOT NULL AS lookup_row, {", ".join([facts.row, *columns])}
-        FROM {AMBIENT_FROM} CROSS JOIN unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
+        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
         LEFT JOIN {facts.table} AS r ON r.id = asked.row_id
     """
 
