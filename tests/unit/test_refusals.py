@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.web.http.refusals import MAX_REFUSALS_PER_CHECK, RETRY_AFTER_SECONDS, SECONDS_WITHOUT_WAITING, Refusals
+from service.web.http.refusals import MAX_REFUSALS_PER_CHECK, RETRY_AFTER_SECONDS, Refusals
 
 LONGEST = max(RETRY_AFTER_SECONDS)
 
@@ -67,15 +67,14 @@ def test_waiting_refusals_are_sent_at_a_bounded_rate_in_their_order() -> None:
     assert flood.sent == list(range(MAX_REFUSALS_PER_CHECK))
 
 
-def test_refusals_do_not_wait_for_a_while_once_so_many_wait_that_waiting_slows_no_caller() -> None:
+def test_once_so_many_wait_that_waiting_slows_no_caller_no_more_wait_until_the_overload_ends() -> None:
     flood = Flood(max_waiting=10)
     flood.refuse("greedy", MAX_REFUSALS_PER_CHECK + 11)
     assert (len(flood.sent), flood.refusals.waiting) == (MAX_REFUSALS_PER_CHECK + 1, 10)
     flood.refusals.release()
     flood.refuse("greedy", MAX_REFUSALS_PER_CHECK)
     assert flood.refusals.waiting == 0
-    flood.now += SECONDS_WITHOUT_WAITING
-    flood.refuse("greedy")
+    flood.refusals.end_overload()
     flood.refuse("greedy")
     assert flood.refusals.waiting == 1
 
