@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,9 +25,23 @@ import httpx2
 from events.stream import open_redis, stream_name
 from service.commands.policy import bootstrap_policy
 from service.log.key_files import make_key
+from tests.benchmarks import figures
+from tests.benchmarks.cost import count_statements
 from tests.benchmarks.crowd import gather
 from tests.benchmarks.ground import ground
-from tests.benchmarks.servers import ROOT, SECONDS, run_load, servers, sheet, spawn, token_of, with_a_project
+from tests.benchmarks.servers import (
+    ROOT,
+    SECONDS,
+    measure_load,
+    median_of,
+    run_load,
+    servers,
+    sheet,
+    spawn,
+    stop,
+    token_of,
+    with_a_project,
+)
 from tests.integration.api import key_server
 
 if TYPE_CHECKING:
@@ -37,7 +49,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.development.stores import Stores
-    from tests.benchmarks.servers import Server
+    from tests.benchmarks.ground import Ground
+    from tests.benchmarks.servers import Measured, Server
 
 PEOPLE = 10_000
 CONNECTIONS = 32
@@ -75,7 +88,7 @@ async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
         tokens = {who: token_of(issuer, who, SCOPES) for who in CAST}
         with servers(stores, issuer, workers, ["kept", "ours"]) as ports:
             path = await sheet(ports["ours"].port, tokens["employee"], FIRST_MONDAY - timedelta(weeks=1))
-            await measure_pairs(ports, await pairs(stores.owner_url, path), tokens, rounds)
+            await measure_pairs(stores, ports, await pairs(stores.owner_url, path), tokens, rounds)
             await measure_bytes(stores.owner_url, ports["ours"].port, path, tokens["employee"])
             await measure_cycles(stores.owner_url, ports["ours"].port, issuer)
             with keeper(stores):
@@ -121,25 +134,39 @@ async def pairs(owner_url: str, path: str) -> list[Pair]:
 
 
 async def measure_pairs(
-    ports: Mapping[str, Server], compared: list[Pair], tokens: Mapping[str, str], rounds: int
+    ground: Ground, ports: Mapping[str, Server], compared: list[Pair], tokens: Mapping[str, str], rounds: int
 ) -> None:
-    """Print the median rates and the ratio of each pair, which take turns."""
-    print(f"\nrequests a second at {CONNECTIONS} connections, medians of {rounds} rounds")
-    print(f"  {'':<36}{'ours':>8}{'rival':>8}{'ratio':>8}{'floor':>8}")
+    """Print the median rates and the ratio of each pair, which take turns, and what a request costs the service."""
+    print(f"\nat {CONNECTIONS} connections, medians of {rounds} rounds; us of CPU and statements of a request of ours")
+    print(
+        f"  {'':<34}{'ours/s':>8}{'rival/s':>8}{'ratio':>7}{'floor':>7}{'server':>9}{'Postgres':>9}{'statements':>11}"
+    )
     for pair in compared:
-        rates: dict[str, list[float]] = {"ours": [], "rival": []}
+        token = tokens[pair.who]
+        told: dict[str, list[Measured]] = {"ours": [], "rival": []}
+        request, wanted = (pair.path, token, *pair.headers), pair.status
         for turn in range(rounds + 1):
-            token = tokens[pair.who]
-            ours = await run_load(
-                ports["ours"].port, CONNECTIONS, SECONDS, pair.path, token, *pair.headers, status=pair.status
-            )
-            rival = await run_load(ports[pair.rival].port, CONNECTIONS, SECONDS, pair.rival_path, token)
+            ours = await measure_load(ground, ports["ours"], CONNECTIONS, *request, status=wanted)
+            rival = await measure_load(ground, ports[pair.rival], CONNECTIONS, pair.rival_path, token)
             # The first round warms both.
             if turn:
-                rates["ours"].append(ours["rate"])
-                rates["rival"].append(rival["rate"])
-        here, there = (statistics.median(rates[side]) for side in ("ours", "rival"))
-        print(f"  {pair.name:<36}{here:>8.0f}{there:>8.0f}{here / there:>8.2f}{pair.floor:>8.2f}", flush=True)
+                told["ours"].append(ours)
+                told["rival"].append(rival)
+        here, there = (median_of(told[side]) for side in ("ours", "rival"))
+
+        async def send(request: tuple[str, ...] = request, wanted: str = wanted) -> int:
+            sent = await run_load(ports["ours"].port, 1, SECONDS / 3, *request, status=wanted)
+            return int(sent["statuses"][wanted])
+
+        statements = await count_statements(ground, send)
+        ratio = here.rate / there.rate
+        print(f"  {pair.name:<34}{here.rate:>8.0f}{there.rate:>8.0f}{ratio:>7.2f}{pair.floor:>7.2f}"
+              f"{here.server:>9.0f}{here.postgres:>9.0f}{statements:>11.1f}", flush=True)  # fmt: skip
+        figures.keep(
+            "protection",
+            pair.name,
+            {"ratio": ratio, "floor": pair.floor, "statements": statements, **asdict(here)},
+        )
 
 
 async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> None:
@@ -158,8 +185,10 @@ async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> Non
     records = after["records"] - before["records"]
     written = await connection.fetchval("SELECT $1::pg_lsn - $2::pg_lsn", after["lsn"], before["lsn"])
     await connection.close()
-    print(f"\nbytes a decision: {(after['bytes'] - before['bytes']) / records:.0f} on disk (floor 1,400),"
-          f" {written / records:.0f} of WAL (floor 1,600), of {records:,} reads")  # fmt: skip
+    found = {"disk": float(after["bytes"] - before["bytes"]) / records, "wal": float(written) / records}
+    figures.keep("protection", "bytes", found)
+    print(f"\nbytes a decision: {found['disk']:.0f} on disk (floor 1,400), {found['wal']:.0f} of WAL (floor 1,600),"
+          f" of {records:,} reads")  # fmt: skip
 
 
 async def measure_cycles(owner_url: str, port: int, issuer: str) -> None:
@@ -181,7 +210,9 @@ async def measure_cycles(owner_url: str, port: int, issuer: str) -> None:
     cycles = await asyncio.gather(
         *(work_weeks(port, token_of(issuer, f"member {number}", SCOPES), lead, until) for number in members)
     )
-    print(f"cycles a second on {THREADS} threads: {sum(cycles) / CYCLE_SECONDS:.0f} (floor 45)")
+    rate = sum(cycles) / CYCLE_SECONDS
+    figures.keep("protection", "cycles", {"rate": rate})
+    print(f"cycles a second on {THREADS} threads: {rate:.0f} (floor 45)")
 
 
 async def work_weeks(port: int, member: str, lead: str, until: float) -> int:
@@ -262,8 +293,7 @@ def keeper(stores: Stores) -> Iterator[None]:
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGTERM)
-            os.waitpid(pid, 0)
+            stop(pid)
 
 
 async def measure_lag(stores: Stores, port: int, token: str) -> None:
@@ -298,6 +328,7 @@ async def measure_lag(stores: Stores, port: int, token: str) -> None:
     await redis.aclose()
     ordered = sorted(lags)
     half, most = statistics.median(ordered), ordered[int(len(ordered) * 0.9)]
+    figures.keep("protection", "lag", {"p50": half, "p90": most})
     print(f"answer to Redis, idle: p50 {half:.0f} ms (floor 30), p90 {most:.0f} ms")
 
 
