@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 MEASURED = Path(__file__).resolve().parents[2] / ".local" / "bench" / "figures.json"
 
 
-def keep(benchmark: str, name: str, values: Mapping[str, Any]) -> None:
-    """Keep the figures of a part of a benchmark, in place of earlier ones."""
+def keep(benchmark: str, values: Mapping[str, Any]) -> None:
+    """Keep the figures of a benchmark, in place of earlier ones, to two decimals."""
     whole = read_figures(MEASURED)
-    whole.setdefault(benchmark, {})[name] = values
+    whole[benchmark] = json.loads(json.dumps(values), parse_float=lambda digits: round(float(digits), 2))
     whole["machine"] = {
         "day": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),

@@ -59,16 +59,18 @@ async def main(people: int = 10_000, sheets: int = 100_000, records: int = 300_0
         "tokens": {count: Sizes(people=1_000, tokens=count) for count in steps(10, tokens)},
     }
     print(f"\n{'CPU us of a read':<25}{'':>12}{'server':>8}{'Postgres':>10}{'p50 ms':>8}")
+    kept = {}
     with contextlib.contextmanager(key_server)() as issuer:
         for dimension, points in grown.items():
-            found = {}
+            found: dict[str, object] = {}
             async with ground() as stores:
                 for size, sizes in points.items():
                     measured = await measure_size(stores, issuer, f"bench_{size}", sizes)
                     print(f"{dimension:<25}{size:>12,}{measured.server:>8.0f}{measured.postgres:>10.0f}"
                           f"{measured.p50:>8.1f}", flush=True)  # fmt: skip
                     found[str(size)] = asdict(measured)
-            figures.keep("growth", dimension, found)
+            kept[dimension] = found
+    figures.keep("growth", kept)
 
 
 def steps(first: int, last: int) -> Iterator[int]:

@@ -98,12 +98,14 @@ async def main(rounds: int = 3, records: int = 0) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         await bootstrap_policy(stores.owner_url, ROOT / "policies")
         demo = await stack.enter_async_context(signed_in(stores))
-        await compare(stores, demo, LOG_NOW, rounds)
+        kept = {LOG_NOW: await compare(stores, demo, LOG_NOW, rounds)}
+        figures.keep("http", kept)
         if records:
             owner = await asyncpg.connect(stores.owner_url)
             await generate(owner, records)
             await owner.close()
-            await compare(stores, demo, LOG_FULL.format(records), rounds)
+            log = LOG_FULL.format(records)
+            figures.keep("http", {**kept, log: await compare(stores, demo, log, rounds)})
     if cerbos.find_program() is None:
         print("\nnot here, so not measured: Cerbos (Linux on x86-64, Node.js, and make bench)")
 
@@ -127,8 +129,8 @@ async def signed_in(stores: Ground) -> AsyncIterator[Demo]:
         yield Demo(issuer, key_set, answer.access_token, path)
 
 
-async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> None:
-    """Measure and print everything over the log as it is, and keep the figures."""
+async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> dict[str, Any]:
+    """Measure and print everything over the log as it is; the figures."""
     found: dict[tuple[str, int], Measured] = {}
     statements: dict[str, list[float]] = {}
     for workers, counts in LOADS.items():
@@ -140,14 +142,8 @@ async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> None:
                 for name in ("kept", "stock", "naive", "ours"):
                     statements[name] = await count(stores, running[name], demo)
     _print(found, statements, log, rounds)
-    figures.keep(
-        "http",
-        log,
-        {
-            "measured": {f"{name} at {count}": asdict(value) for (name, count), value in found.items()},
-            "statements": statements,
-        },
-    )
+    measured = {f"{name} at {connections}": asdict(value) for (name, connections), value in found.items()}
+    return {"measured": measured, "statements": statements}
 
 
 @contextlib.asynccontextmanager
@@ -204,7 +200,7 @@ def _print(
         )
         told = ", ".join(f"{number:.2f}" for number in statements.get(name, ()))
         print(f"{name:<20}{rates}{found[name, 32].server:>32.0f}{found[name, 32].postgres:>10.0f}   {told}")
-    print(f"{'ratios':<20}{heads}   floors")
+    print(f"{'ratios':<20}{heads}   CPU   floors")
     for name, rival, floors in RATIOS:
         if rival in names:
             pairs = [(found.get((name, count)), found.get((rival, count))) for count in COUNTS]
@@ -212,7 +208,9 @@ def _print(
                 f"{mine.rate / other.rate:>9.2f}" if mine and other else f"{'-':>9}" for mine, other in pairs
             )
             wanted = ", ".join(f"{floor:.2f} at {count}" for count, floor in floors.items())
-            print(f"{f'{name} / {rival}':<20}{ratios}   {wanted}", flush=True)
+            # Of processor time, which drifts less, the other way round.
+            cost = found[rival, 32].total / found[name, 32].total
+            print(f"{f'{name} / {rival}':<20}{ratios}{cost:>6.2f}   {wanted}", flush=True)
 
 
 if __name__ == "__main__":

@@ -88,11 +88,12 @@ async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
         tokens = {who: token_of(issuer, who, SCOPES) for who in CAST}
         with servers(stores, issuer, workers, ["kept", "ours"]) as ports:
             path = await sheet(ports["ours"].port, tokens["employee"], FIRST_MONDAY - timedelta(weeks=1))
-            await measure_pairs(stores, ports, await pairs(stores.owner_url, path), tokens, rounds)
-            await measure_bytes(stores.owner_url, ports["ours"].port, path, tokens["employee"])
-            await measure_cycles(stores.owner_url, ports["ours"].port, issuer)
+            found = await measure_pairs(stores, ports, await pairs(stores.owner_url, path), tokens, rounds)
+            found["bytes"] = await measure_bytes(stores.owner_url, ports["ours"].port, path, tokens["employee"])
+            found["cycles"] = await measure_cycles(stores.owner_url, ports["ours"].port, issuer)
             with keeper(stores):
-                await measure_lag(stores, ports["ours"].port, tokens["employee"])
+                found["lag"] = await measure_lag(stores, ports["ours"].port, tokens["employee"])
+    figures.keep("protection", found)
 
 
 async def make_crowd(owner_url: str, issuer: str, weeks: int) -> None:
@@ -135,12 +136,13 @@ async def pairs(owner_url: str, path: str) -> list[Pair]:
 
 async def measure_pairs(
     ground: Ground, ports: Mapping[str, Server], compared: list[Pair], tokens: Mapping[str, str], rounds: int
-) -> None:
+) -> dict[str, dict[str, float]]:
     """Print the median rates and the ratio of each pair, which take turns, and what a request costs the service."""
     print(f"\nat {CONNECTIONS} connections, medians of {rounds} rounds; us of CPU and statements of a request of ours")
     print(
         f"  {'':<34}{'ours/s':>8}{'rival/s':>8}{'ratio':>7}{'floor':>7}{'server':>9}{'Postgres':>9}{'statements':>11}"
     )
+    found: dict[str, dict[str, float]] = {}
     for pair in compared:
         token = tokens[pair.who]
         told: dict[str, list[Measured]] = {"ours": [], "rival": []}
@@ -162,14 +164,11 @@ async def measure_pairs(
         ratio = here.rate / there.rate
         print(f"  {pair.name:<34}{here.rate:>8.0f}{there.rate:>8.0f}{ratio:>7.2f}{pair.floor:>7.2f}"
               f"{here.server:>9.0f}{here.postgres:>9.0f}{statements:>11.1f}", flush=True)  # fmt: skip
-        figures.keep(
-            "protection",
-            pair.name,
-            {"ratio": ratio, "floor": pair.floor, "statements": statements, **asdict(here)},
-        )
+        found[pair.name] = {"ratio": ratio, "floor": pair.floor, "statements": statements, **asdict(here)}
+    return found
 
 
-async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> None:
+async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> dict[str, float]:
     """Print how many bytes a decision leaves in the log's tables and in the write-ahead log, without a keeper."""
     connection = await asyncpg.connect(owner_url)
     # How many records there are, how large their table with its indexes is, and how far the write-ahead log is.
@@ -186,12 +185,12 @@ async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> Non
     written = await connection.fetchval("SELECT $1::pg_lsn - $2::pg_lsn", after["lsn"], before["lsn"])
     await connection.close()
     found = {"disk": float(after["bytes"] - before["bytes"]) / records, "wal": float(written) / records}
-    figures.keep("protection", "bytes", found)
     print(f"\nbytes a decision: {found['disk']:.0f} on disk (floor 1,400), {found['wal']:.0f} of WAL (floor 1,600),"
           f" of {records:,} reads")  # fmt: skip
+    return found
 
 
-async def measure_cycles(owner_url: str, port: int, issuer: str) -> None:
+async def measure_cycles(owner_url: str, port: int, issuer: str) -> dict[str, float]:
     """Print how many weeks a second pass from creation to approval: eight requests each, on eight threads."""
     connection = await asyncpg.connect(owner_url)
     # Members of team 999, one for each thread, and their lead, who approves.
@@ -211,8 +210,8 @@ async def measure_cycles(owner_url: str, port: int, issuer: str) -> None:
         *(work_weeks(port, token_of(issuer, f"member {number}", SCOPES), lead, until) for number in members)
     )
     rate = sum(cycles) / CYCLE_SECONDS
-    figures.keep("protection", "cycles", {"rate": rate})
     print(f"cycles a second on {THREADS} threads: {rate:.0f} (floor 45)")
+    return {"rate": rate}
 
 
 async def work_weeks(port: int, member: str, lead: str, until: float) -> int:
@@ -296,7 +295,7 @@ def keeper(stores: Stores) -> Iterator[None]:
             stop(pid)
 
 
-async def measure_lag(stores: Stores, port: int, token: str) -> None:
+async def measure_lag(stores: Stores, port: int, token: str) -> dict[str, float]:
     """Print the time from an answer to its event in the stream, of changes that come one by one."""
     connection = await asyncpg.connect(stores.owner_url)
     epoch = await connection.fetchval("SELECT epoch FROM log_head")
@@ -328,8 +327,8 @@ async def measure_lag(stores: Stores, port: int, token: str) -> None:
     await redis.aclose()
     ordered = sorted(lags)
     half, most = statistics.median(ordered), ordered[int(len(ordered) * 0.9)]
-    figures.keep("protection", "lag", {"p50": half, "p90": most})
     print(f"answer to Redis, idle: p50 {half:.0f} ms (floor 30), p90 {most:.0f} ms")
+    return {"p50": half, "p90": most}
 
 
 if __name__ == "__main__":

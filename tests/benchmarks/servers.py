@@ -58,6 +58,11 @@ class Measured:
     server: float
     postgres: float
 
+    @property
+    def total(self) -> float:
+        """The processor time of the server and of Postgres."""
+        return self.server + self.postgres
+
 
 def token_of(issuer: str, subject: str = "auth0|ana", scope: str = "read:timesheets create:timesheets") -> str:
     now = int(time.time())

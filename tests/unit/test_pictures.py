@@ -1,4 +1,4 @@
-"""The pictures of the README show the code as it is; `make golden` draws them anew."""
+"""Pictures and figures of pages are those of the code and of docs/performance.json; `make golden` makes them anew."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.golden import performance_page
 from tests.golden.pictures import FOLDER, draw_all
 from tests.golden.rooms_picture import PLACES, imports, shortest_imports
 
@@ -25,6 +26,13 @@ def drawn() -> dict[str, str]:
 
 def test_the_pictures_are_what_the_code_draws(drawn: dict[str, str]) -> None:
     assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()} == drawn
+
+
+def test_the_pages_show_the_figures_that_were_kept() -> None:
+    for page in performance_page.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- figures: " in text
+        assert performance_page.rewrite_figures(text) == text
 
 
 def test_the_readme_shows_every_picture(drawn: dict[str, str]) -> None:

@@ -1,0 +1,96 @@
+"""The tables of docs/performance.md, and the three figures of the README, from the figures in docs/performance.json.
+
+`rewrite_figures(text)` is a page with its figures made anew.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.golden.speed_picture import AS_INSTALLED, read_figures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "README.md")
+_PART = re.compile(r"(<!-- figures: ([a-z-]+) -->\n?).*?(<!-- end -->)", re.DOTALL)
+LOADS = (1, 32, 64)
+SERVERS = {
+    "ours": "Timewarden",
+    "kept": "unprotected, tuned",
+    "stock": "unprotected",
+    "Cerbos": "Cerbos",
+    "naive": "naive",
+}
+
+
+def rewrite_figures(text: str) -> str:
+    """The page, its figures being the newest that were kept."""
+    figures = read_figures()
+    parts = {"machine": machine, "reads": reads_table, "requests": requests_table, "three": three_figures}
+    return _PART.sub(lambda found: f"{found[1]}{parts[found[2]](figures)}{found[3]}", text)
+
+
+def machine(figures: Mapping[str, Any]) -> str:
+    """Where and when they were measured."""
+    told = figures["machine"]
+    return f"{told['day']}, {told['cores']} cores of an {told['processor']}, Python {told['Python']}.\n"
+
+
+def reads_table(figures: Mapping[str, Any]) -> str:
+    """Reads of the service and its rivals, on what is installed; then those of the service over longer logs."""
+    states = dict(sorted(figures["http"].items()))
+    installed = states.pop(AS_INSTALLED)
+    lines = [
+        _reads(installed, name, title) for name, title in SERVERS.items() if f"{name} at 32" in installed["measured"]
+    ]
+    lines += [_reads(found, "ours", f"Timewarden, {log}") for log, found in states.items()]
+    return _table(["reads a second", "1 connection", "32", "64, 2 workers", "CPU at 32", "statements at 1, 32"], lines)
+
+
+def _reads(found: Mapping[str, Any], name: str, title: str) -> list[str]:
+    values = [found["measured"].get(f"{name} at {count}") for count in LOADS]
+    statements = ", ".join(f"{number:.1f}" for number in found["statements"].get(name, ()))
+    cost = f"{values[1]['server']:,.0f} + {values[1]['postgres']:,.0f}"
+    return [title, *(f"{value['rate']:,.0f}" if value else "" for value in values), cost, statements]
+
+
+def requests_table(figures: Mapping[str, Any]) -> str:
+    """Other requests beside their rivals."""
+    found = figures["protection"]
+    pairs = sorted((name, value) for name, value in found.items() if "ratio" in value and name != "read / kept")
+    lines = [
+        [
+            name,
+            f"{value['ratio']:.2f}",
+            f"{value['server']:,.0f} + {value['postgres']:,.0f}",
+            f"{value['statements']:.0f}",
+        ]
+        for name, value in pairs
+    ]
+    others = (
+        f"\nA decision takes {found['bytes']['disk']:,.0f} bytes on disk and {found['bytes']['wal']:,.0f} of WAL."
+        f" {found['cycles']['rate']:.0f} weeks a second pass from creation to approval, eight requests each."
+        f" An event\nis in Redis {found['lag']['p50']:.0f} ms after the answer.\n"
+    )
+    return _table(["request / rival", "ratio", "CPU", "statements"], lines) + others
+
+
+def three_figures(figures: Mapping[str, Any]) -> str:
+    """The sentences of the README."""
+    found = figures["http"][AS_INSTALLED]["measured"]
+    ours, kept, cerbos = (found.get(f"{name} at 32", {}) for name in ("ours", "kept", "Cerbos"))
+    grown = [value["server"] + value["postgres"] for points in figures["growth"].values() for value in points.values()]
+    compared = f", and {ours['rate'] / cerbos['rate']:.2f} times that of Cerbos" if cerbos else ""
+    return (
+        f"A read that is authorized and recorded has {ours['rate'] / kept['rate']:.2f} times the rate of the same read"
+        f" unprotected{compared}.\nIt costs {min(grown):.0f} to {max(grown):.0f} µs of processor time, however much"
+        " policy, directory and log grow ([figures](docs/performance.md)).\n"
+    )
+
+
+def _table(heads: list[str], lines: Iterable[list[str]]) -> str:
+    return "".join(f"|{'|'.join(row)}|\n" for row in [heads, ["---"] * len(heads), *lines])
