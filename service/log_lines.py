@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 
 from service.standard_error import guard_standard_error, standard_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 # Chained errors (causes and contexts) in one log line.
@@ -63,7 +66,7 @@ def configure_log_lines(level: str) -> None:
     for noisy in ("httpx2", "httpcore2", "asyncio", "casbin"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[*SHARED, structlog.processors.JSONRenderer()],
+        processors=[*SHARED, structlog.processors.JSONRenderer(serializer=_encode)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
@@ -72,6 +75,14 @@ def configure_log_lines(level: str) -> None:
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda failure: _log_error("a thread ended with an error", failure.exc_value)
     sys.unraisablehook = lambda failure: _log_error("an error could not be raised", failure.exc_value)
+
+
+def _encode(line: object, *, default: Callable[[object], object], **_: object) -> str:
+    """The JSON of a line; `json` writes what msgspec refuses, such as a lone surrogate."""
+    try:
+        return msgspec.json.encode(line, enc_hook=default).decode()
+    except (UnicodeEncodeError, msgspec.ValidationError, TypeError, ValueError):
+        return json.dumps(line, default=default)
 
 
 def _log_uncaught(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:

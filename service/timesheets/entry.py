@@ -10,14 +10,11 @@ import re
 import zoneinfo
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from uuid import UUID  # noqa: TC003 — msgspec reads the types of entries
 
 from service.errors import InvalidField
 from service.fields import Fields
 from service.places import FieldError
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 MAX_MINUTES = 1440
 MAX_NOTE_LENGTH = 500

@@ -6,14 +6,12 @@ of lists.
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from service.authorization.enforcement.merged_people import all_ids
 from service.authorization.enforcement.relationships import person_or_client
@@ -25,11 +23,15 @@ from service.timesheets.timesheet import TRANSITIONS, Actor, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+    from datetime import date
+    from uuid import UUID
 
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.identity.principal import Principal
 
+# Reads the entries of `relations.ROW`.
+_ENTRIES: Final = msgspec.json.Decoder(tuple[Entry, ...])
 _TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client"
 
 
@@ -304,16 +306,5 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         reason=row["reason"],
         locked_by=Actor(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
         **_read_times(row),
-        entries=tuple(
-            Entry(
-                date.fromisoformat(entry["day"]),
-                entry["project"],
-                entry["minutes"],
-                entry["note"],
-                id=UUID(entry["id"]),
-                external_ref=entry["external_ref"],
-                uploader=entry["uploader"],
-            )
-            for entry in json.loads(row["entries"])
-        ),
+        entries=_ENTRIES.decode(row["entries"]),
     )

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
-from service.authorization.enforcement.relationships import FactLookup, Relationships
+from service.authorization.enforcement.relationships import About, FactLookup, Relationships
 from service.directory.people import People
 from service.errors import InvalidToken
 from service.identity.principal import PrincipalKind
@@ -98,7 +98,7 @@ async def expect_the_same(
 
 def comparable(lookup: FactLookup) -> FactLookup:
     assert lookup.row is not None
-    return replace(lookup, at=NOW, row=None, unchanged_until=None)
+    return replace(lookup, at=NOW, row=None, about=About.ROW, unchanged_until=None)
 
 
 def caller_of(person: UUID | None, draw: random.Random) -> Principal:

@@ -62,6 +62,9 @@ class RelationsToOwner:
     on_behalf_of: UUID | None
 
 
+NO_RELATIONS: Final = RelationsToOwner(frozenset(), None)
+
+
 class DirectoryMemory:
     """Keys: a caller is their person and who-word; relations are those to an owner's rows of a kind."""
 

@@ -1,8 +1,9 @@
 """Reads the facts of rows for many requests at once: those that wait at the same time share one statement.
 
-Owns CONNECTIONS reserved connections, whose statements keep their plans, and the requests that wait for one. An idle
-connection serves a request at once; a busy one takes all that wait when it is free. A request joins only a statement
-that starts after it came, so its facts are read after the request began. Nothing is durable.
+Owns a reserved connection, whose statement keeps its plan, and the requests that wait for it. While it is idle, it
+serves a request at once; when it becomes free, it takes all that wait. A request joins only a statement that starts
+after it came, so its facts are read after the request began. A second connection only made the batches smaller:
+420 us of CPU for a read instead of 535, at 32 connections. Nothing is durable.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Question = tuple[object, ...]
     Waiting = tuple[Question, asyncio.Future[asyncpg.Record]]
 
-CONNECTIONS: Final = 2
 MAX_QUESTIONS_PER_STATEMENT: Final = 32
 MAX_WAITING: Final = 1_000
 # Each table is read by its key, so planning anew, sequential scans and compiled plans are never right, whatever the
@@ -44,18 +44,19 @@ class FactReader:
         self._statement = statement
         self._timeout = timeout
         self._lost = lost
-        self._idle = [_Connection() for _ in range(CONNECTIONS)]
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._busy = False
         self._waiting: deque[Waiting] = deque()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: asyncio.Task[None] | None = None
 
     async def read(self, question: Question) -> asyncpg.Record:
         """The row for one question. Raises Overloaded when too many wait, and DatabaseUnavailable."""
-        if self._idle:
-            connection = self._idle.pop()
+        if not self._busy:
+            self._busy = True
             try:
-                [row] = await self._run(connection, [question])
+                [row] = await self._run([question])
             finally:
-                self._release(connection)
+                self._release()
             return row
         if len(self._waiting) >= MAX_WAITING:
             raise Overloaded(cause="too many requests wait for their facts")
@@ -67,34 +68,39 @@ class FactReader:
         except TimeoutError as error:
             raise DatabaseUnavailable(cause="facts were not read in time") from error
 
-    def _release(self, connection: _Connection) -> None:
-        """Let the connection serve those who wait, or become idle."""
-        if not self._waiting:
-            self._idle.append(connection)
-            return
-        task = asyncio.get_running_loop().create_task(self._serve(connection))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+    def _release(self) -> None:
+        """Serve those who wait, or become idle."""
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._serving = asyncio.get_running_loop().create_task(self._serve())
 
-    async def _serve(self, connection: _Connection) -> None:
+    async def _serve(self) -> None:
         try:
-            while self._waiting:
-                count = min(len(self._waiting), MAX_QUESTIONS_PER_STATEMENT)
-                await self._answer(connection, [self._waiting.popleft() for _ in range(count)])
+            while batch := self._take_batch():
+                await self._answer(batch)
         finally:
-            self._idle.append(connection)
+            self._busy = False
 
-    async def _answer(self, connection: _Connection, batch: Sequence[Waiting]) -> None:
+    def _take_batch(self) -> list[Waiting]:
+        """The next questions, without those of requests that have ended."""
+        batch: list[Waiting] = []
+        while self._waiting and len(batch) < MAX_QUESTIONS_PER_STATEMENT:
+            waiting = self._waiting.popleft()
+            if not waiting[1].done():
+                batch.append(waiting)
+        return batch
+
+    async def _answer(self, batch: Sequence[Waiting]) -> None:
         results: Sequence[asyncpg.Record | Exception]
         try:
-            results = await self._run(connection, [question for question, _ in batch])
+            results = await self._run([question for question, _ in batch])
         except DatabaseUnavailable as error:
             results = [DatabaseUnavailable(cause=error.cause) for _ in batch]
         except STATEMENT_ERRORS as error:
             if len(batch) > 1:
                 # The question at fault fails alone.
                 for waiting in batch:
-                    await self._answer(connection, [waiting])
+                    await self._answer([waiting])
                 return
             results = [error]
         for result, (_, answered) in zip(results, batch, strict=True):
@@ -106,31 +112,22 @@ class FactReader:
             else:
                 answered.set_result(result)
 
-    async def _run(self, connection: _Connection, questions: Sequence[Question]) -> list[asyncpg.Record]:
+    async def _run(self, questions: Sequence[Question]) -> list[asyncpg.Record]:
         """The rows in the order of the questions."""
         try:
-            if connection.open is None or connection.open.is_closed():
-                self._disconnect(connection)
-                connection.open = await self._database.reserve(SETTINGS)
-            rows = await connection.open.fetch(self._statement, *zip(*questions, strict=True))
+            if self._connection is None or self._connection.is_closed():
+                self._disconnect()
+                self._connection = await self._database.reserve(SETTINGS)
+            rows = await self._connection.fetch(self._statement, *zip(*questions, strict=True))
         except BaseException as error:
-            self._disconnect(connection)
+            self._disconnect()
             if isinstance(error, TRANSIENT_ERRORS):
                 raise DatabaseUnavailable(cause=f"facts: {type(error).__name__}") from error
             raise
         return sorted(rows, key=lambda row: row["place"]) if len(rows) > 1 else rows
 
-    def _disconnect(self, connection: _Connection) -> None:
-        if connection.open is not None:
-            self._database.give_back(connection.open)
-            connection.open = None
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._database.give_back(self._connection)
+            self._connection = None
             self._lost()
-
-
-class _Connection:
-    """A place for a reserved connection, which is opened when it is needed."""
-
-    __slots__ = ("open",)
-
-    def __init__(self) -> None:
-        self.open: asyncpg.Connection[asyncpg.Record] | None = None

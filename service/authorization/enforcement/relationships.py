@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from service.authorization.enforcement import merged_people
 from service.authorization.enforcement.directory_memory import (
     NEVER,
+    NO_RELATIONS,
     CallerInDirectory,
     DirectoryState,
     RelationsToOwner,
@@ -149,7 +150,9 @@ class FactLookup:
         if looked and not self.evaluated:
             unknown = dict.fromkeys(facts.facts)
             lookup = replace(self, evaluated=frozenset(facts.relations), facts={**unknown, **self.facts})
-        return replace(lookup, about=about, looked=looked)
+        return (
+            lookup if (lookup.about, lookup.looked) == (about, looked) else replace(lookup, about=about, looked=looked)
+        )
 
     @property
     def same_human(self) -> frozenset[UUID]:
@@ -324,27 +327,24 @@ def recall(
     # While the statement ran, another request may have found a newer directory, in which the caller is another.
     if not memory.holds_at(row["lookup_revision"], row["lookup_at"]) or memory.caller(person, word) != known:
         return None
-    lookup = FactLookup(
+    related = memory.relations(person, word, facts.kind, row["owner_id"]) if row["lookup_row"] else NO_RELATIONS
+    if related is None:
+        return None
+    found = bool(row["lookup_row"])
+    return FactLookup(
         row["lookup_version"],
         row["lookup_revision"],
         row["lookup_at"],
         known.roles,
+        row if found else None,
+        related.relations,
+        {name: row[f"fact_{name}"] for name in facts.facts} if found else {},
+        frozenset(facts.relations) if found else frozenset(),
         revoked=row["lookup_revoked"] is not False,
+        about=About.ROW,
+        on_behalf_of=related.on_behalf_of,
         ids=known.ids,
         former_ids=known.former_ids,
-    )
-    if not row["lookup_row"]:
-        return lookup
-    related = memory.relations(person, word, facts.kind, row["owner_id"])
-    if related is None:
-        return None
-    return replace(
-        lookup,
-        row=row,
-        relations=related.relations,
-        facts={name: row[f"fact_{name}"] for name in facts.facts},
-        evaluated=frozenset(facts.relations),
-        on_behalf_of=related.on_behalf_of,
     )
 
 

@@ -1,0 +1,104 @@
+"""Shared statements of facts: each request gets its own row, and one at fault or a lost connection harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from service.authorization.enforcement import fact_reader
+from service.authorization.enforcement.fact_reader import FactReader
+from service.errors import DatabaseUnavailable, Overloaded
+
+if TYPE_CHECKING:
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+# Twice the number; waits while somebody holds the advisory lock 7; fails for a text that is no number.
+STATEMENT = """
+    SELECT asked.place, asked.number::integer * 2 AS twice, pg_backend_pid() AS pid, locked.held
+    FROM unnest($1::text[]) WITH ORDINALITY AS asked (number, place)
+    CROSS JOIN (SELECT pg_advisory_xact_lock_shared(7)::text AS held) AS locked ORDER BY asked.place DESC
+"""
+
+
+class Reader(FactReader):
+    """Counts the statements and the lost connections."""
+
+    def __init__(self, house: House, timeout: float = 5.0) -> None:
+        super().__init__(house.requests, STATEMENT, timeout=timeout, lost=self.forget)
+        self.sizes: list[int] = []
+        self.losses = 0
+
+    def forget(self) -> None:
+        self.losses += 1
+
+    async def _run(self, questions: Any) -> Any:
+        self.sizes.append(len(questions))
+        return await super()._run(questions)
+
+
+async def test_requests_that_wait_share_a_statement_and_each_gets_its_row(house: House) -> None:
+    reader = Reader(house)
+    rows = await asyncio.gather(*(reader.read((str(number),)) for number in range(70)))
+    assert [row["twice"] for row in rows] == [number * 2 for number in range(70)]
+    assert reader.sizes == [1, 32, 32, 5]
+    assert (await reader.read(("4",)))["twice"] == 8
+
+
+async def test_a_question_at_fault_fails_alone(house: House) -> None:
+    reader = Reader(house)
+    asked = ["1", "2", "no number", "4"]
+    results = await asyncio.gather(*(reader.read((text,)) for text in asked), return_exceptions=True)
+    assert isinstance(results[2], asyncpg.DataError)
+    assert [row["twice"] for row in results if isinstance(row, asyncpg.Record)] == [2, 4, 8]
+
+
+async def test_a_lost_connection_is_reported_and_replaced(house: House) -> None:
+    reader = Reader(house)
+    pid = (await reader.read(("1",)))["pid"]
+    await house.owner.execute("SELECT pg_advisory_lock(7)")
+    first, second = (asyncio.create_task(reader.read((text,))) for text in "12")
+    await asyncio.sleep(0.05)
+    app = await house.log_database.connect("app")
+    await app.execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(DatabaseUnavailable):
+        await first
+    assert reader.losses == 1
+    await house.owner.execute("SELECT pg_advisory_unlock(7)")
+    assert (await second)["twice"] == 4
+
+
+async def test_a_request_that_waits_too_long_is_refused_and_later_ones_are_answered(house: House) -> None:
+    reader = Reader(house, timeout=0.1)
+    await house.owner.execute("SELECT pg_advisory_lock(7)")
+    first = asyncio.create_task(reader.read(("1",)))
+    await asyncio.sleep(0)
+    with pytest.raises(DatabaseUnavailable):
+        await reader.read(("2",))
+    await house.owner.execute("SELECT pg_advisory_unlock(7)")
+    assert (await first)["twice"] == 2
+    await asyncio.sleep(0.05)
+    assert (await reader.read(("3",)))["twice"] == 6
+    # Nothing was asked for the request that had ended.
+    assert reader.sizes == [1, 1]
+
+
+async def test_a_request_that_ends_while_it_is_read_harms_no_other(house: House) -> None:
+    reader = Reader(house)
+    await house.owner.execute("SELECT pg_advisory_lock(7)")
+    first, second = (asyncio.create_task(reader.read((text,))) for text in "12")
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await house.owner.execute("SELECT pg_advisory_unlock(7)")
+    assert (await second)["twice"] == 4
+
+
+async def test_only_so_many_may_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fact_reader, "MAX_WAITING", 2)
+    reader = Reader(house)
+    results = await asyncio.gather(*(reader.read((str(number),)) for number in range(4)), return_exceptions=True)
+    assert [type(result) for result in results] == [asyncpg.Record, asyncpg.Record, asyncpg.Record, Overloaded]
