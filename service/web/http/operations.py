@@ -103,7 +103,8 @@ def _make_operation_class(
 ) -> type[spec.Operation]:
     """The class of an operation with further `parameters`, whose successful answers have these headers."""
 
-    @dataclass
+    # Only its `__init__`, which calls `__post_init__`: the others are never used and slow to make.
+    @dataclass(eq=False, repr=False, match_args=False)
     class Completed(spec.Operation):
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *parameters] or None
