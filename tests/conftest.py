@@ -30,6 +30,9 @@ hypothesis.settings.register_profile("usual", deadline=None)
 hypothesis.settings.register_profile(LONG, deadline=None, max_examples=100 * TIMES)
 hypothesis.settings.load_profile("usual")
 
+# A client looks for certificates and asks Postgres for TLS at each connection otherwise.
+os.environ["PGSSLMODE"] = "disable"
+
 REDIS_DATABASES = 64
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 

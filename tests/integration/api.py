@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from time import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 
+from service.administration.checks import check_worker
 from service.app import admit, build, route, wire
 from service.settings import Settings
 from tests.documented_answers import check_answer
+from tests.integration.house import check_in_process
 from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
@@ -131,16 +135,23 @@ async def unshared_api(house: House, issuer: str) -> AsyncIterator[InProcess]:
 
 
 def _settings(house: House, issuer: str, changes: Mapping[str, Any]) -> Settings:
+    changes = {"database_url": house.log_database.url("app"), **changes}
+    # Each test has a database of its own. To read all settings takes ten milliseconds.
+    database = {"database_url": changes.pop("database_url")}
+    return _read_settings(issuer, tuple(changes.items())).model_copy(update=database)
+
+
+@cache
+def _read_settings(issuer: str, changes: tuple[tuple[str, Any], ...]) -> Settings:
     wanted: dict[str, Any] = {
         "environment": "development",
-        "database_url": house.log_database.url("app"),
         "issuer": issuer,
         "jwks_url": f"{issuer}/jwks",
         "audience": AUDIENCE,
         "public_url": "https://timewarden.example",
         "cursor_key": "0" * 32,
         "erasure_keys": "1" * 32,
-        **changes,
+        **dict(changes),
     }
     return Settings(**wanted)
 
@@ -181,7 +192,10 @@ def _application(settings: Settings) -> Iterator[Admission]:
         stand_in.part = getattr(parts, name)
     if frame is None:
         stand_ins: dict[str, Any] = dict(current)
-        frame = route(settings, replace(parts, **stand_ins))
+        with pytest.MonkeyPatch.context() as patch:
+            # A process for each check would take longer to start than to work.
+            patch.setattr(check_worker, "check", check_in_process)
+            frame = route(settings, replace(parts, **stand_ins))
     try:
         yield admit(settings, parts, frame)
     finally:
