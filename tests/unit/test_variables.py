@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from service import settings as configuration
+from service.__main__ import main
 from service.errors import Misconfigured
 from service.settings import variables
 from service.variables import COMMAND_VARIABLES, DEPLOYMENT_VARIABLES, refuse_unknown_variables
@@ -86,18 +86,15 @@ def test_settings_are_not_loaded_with_a_misspelt_variable(monkeypatch: pytest.Mo
     "command",
     ["serve", "keep", "migrate", "health", "policy test", "audit verify x", "token explain", "upload x", "up", "demo"],
 )
-def test_every_command_refuses_a_misspelt_variable(command: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "service", *command.split()],
-        env={"PATH": "/bin", "TIMEWARDEN_ISUER": "x"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(
+def test_every_command_refuses_a_misspelt_variable(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TIMEWARDEN_ISUER", "x")
+    monkeypatch.setattr(sys, "argv", ["timewarden", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(
         "timewarden: TIMEWARDEN_ISUER is no setting (did you mean TIMEWARDEN_ISSUER?); docs/"
     )
 
