@@ -29,6 +29,13 @@ async def linked(house: House, issuer: str) -> None:
         await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
 
 
+@pytest.fixture(scope="module")
+async def common(common_house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """As `running`, for all tests of a module that change nothing."""
+    async with api(common_house, issuer) as started:
+        yield started
+
+
 @pytest.fixture
 async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
     async with api(house, issuer) as started:

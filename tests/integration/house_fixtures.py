@@ -5,6 +5,7 @@ It is put together once a session; each test gets a copy.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -54,6 +55,23 @@ async def furnished(
 
 @pytest.fixture
 async def house(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], furnished: Furnished
+) -> AsyncIterator[House]:
+    async with copy_house(postgres, superuser, furnished) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+async def common_house(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], furnished: Furnished
+) -> AsyncIterator[House]:
+    """A house for all tests of a module that change nothing."""
+    async with copy_house(postgres, superuser, furnished) as house:
+        yield house
+
+
+@asynccontextmanager
+async def copy_house(
     postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], furnished: Furnished
 ) -> AsyncIterator[House]:
     async with copy_database(postgres, superuser, furnished.template) as database:

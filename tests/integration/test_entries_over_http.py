@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,19 @@ class Sheet:
 
 @pytest.fixture
 async def sheet(house: House, issuer: str) -> AsyncIterator[Sheet]:
+    async with sheet_of(house, issuer) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def common_sheet(common_house: House, issuer: str) -> AsyncIterator[Sheet]:
+    """For all tests that change nothing."""
+    async with sheet_of(common_house, issuer) as made:
+        yield made
+
+
+@asynccontextmanager
+async def sheet_of(house: House, issuer: str) -> AsyncIterator[Sheet]:
     for name, person in house.people.items():
         await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
     async with api(house, issuer) as running:
@@ -138,26 +152,26 @@ async def test_a_time_zone_is_a_place_of_the_iana_database(sheet: Sheet, zone: s
     ids=str,
 )
 async def test_a_patch_that_does_not_fit_names_its_field_and_changes_nothing(
-    sheet: Sheet, change: object, field: str
+    common_sheet: Sheet, change: object, field: str
 ) -> None:
-    answer = await sheet.patch(change)
+    answer = await common_sheet.patch(change)
     assert answer.status_code == 422, answer.text
     assert [error["field"] for error in answer.json()["fields"]] == [field]
-    assert await sheet.entries() == [ENTRY]
+    assert await common_sheet.entries() == [ENTRY]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/json-patch+json", ""])
-async def test_a_patch_of_another_media_type_is_refused(sheet: Sheet, kind: str) -> None:
-    answer = await sheet.patch({"minutes": 5}, kind=kind)
+async def test_a_patch_of_another_media_type_is_refused(common_sheet: Sheet, kind: str) -> None:
+    answer = await common_sheet.patch({"minutes": 5}, kind=kind)
     assert answer.status_code == 415
     assert MERGE_PATCH in answer.json()["detail"]
-    assert await sheet.entries() == [ENTRY]
+    assert await common_sheet.entries() == [ENTRY]
 
 
 @pytest.mark.parametrize(("version", "status"), [(None, 428), (1, 412), (3, 412)])
-async def test_a_patch_needs_the_version_that_was_seen(sheet: Sheet, version: int | None, status: int) -> None:
-    assert (await sheet.patch({"minutes": 5}, version)).status_code == status
-    assert await sheet.entries() == [ENTRY]
+async def test_a_patch_needs_the_version_that_was_seen(common_sheet: Sheet, version: int | None, status: int) -> None:
+    assert (await common_sheet.patch({"minutes": 5}, version)).status_code == status
+    assert await common_sheet.entries() == [ENTRY]
 
 
 async def test_a_stranger_learns_nothing_from_a_patch(sheet: Sheet) -> None:

@@ -142,9 +142,9 @@ async def test_a_search_records_its_query_and_commits_to_free_text(house: House,
     ],
 )
 async def test_a_misspelt_word_is_refused_with_a_suggestion(
-    running: InProcess, query: str, field: str, hint: str
+    common: InProcess, query: str, field: str, hint: str
 ) -> None:
-    (found,) = (await get_json(running, f"/v1/audit/records?{query}", 422))["fields"]
+    (found,) = (await get_json(common, f"/v1/audit/records?{query}", 422))["fields"]
     assert (found["field"], found["message"]) == (field, hint)
 
 
@@ -224,8 +224,8 @@ async def test_pages_continue_where_the_last_one_ended(house: House, running: In
         ("audit/records/7", "path.record_id"),
     ],
 )
-async def test_an_invalid_query_names_the_field(running: InProcess, query: str, field: str) -> None:
-    problem = await get_json(running, f"/v1/{query}", 422)
+async def test_an_invalid_query_names_the_field(common: InProcess, query: str, field: str) -> None:
+    problem = await get_json(common, f"/v1/{query}", 422)
     assert problem["type"] == "urn:timewarden:problem:invalid-field"
     assert [item["field"] for item in problem["fields"]] == [field]
 

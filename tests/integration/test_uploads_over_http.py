@@ -61,6 +61,13 @@ async def job(house: House, issuer: str) -> AsyncIterator[Job]:
         yield Job(running, house)
 
 
+@pytest.fixture(scope="module")
+async def common_job(common_house: House, issuer: str) -> AsyncIterator[Job]:
+    """For all tests that import nothing."""
+    async with api(common_house, issuer, max_upload_bytes=LARGEST) as running:
+        yield Job(running, common_house)
+
+
 def lines(*rows: dict[str, object]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -257,8 +264,10 @@ async def test_a_json_body_is_judged_row_by_row_like_a_file(job: Job) -> None:
         ("", [("body", "is missing")]),
     ],
 )
-async def test_a_json_body_without_rows_says_what_is_wanted(job: Job, body: str, fields: list[tuple[str, str]]) -> None:
-    answer = await job.send(body, "application/json")
+async def test_a_json_body_without_rows_says_what_is_wanted(
+    common_job: Job, body: str, fields: list[tuple[str, str]]
+) -> None:
+    answer = await common_job.send(body, "application/json")
     assert answer.status_code == 422, answer.text
     assert [(field["field"], field["message"]) for field in answer.json()["fields"]] == fields
 
@@ -292,9 +301,9 @@ async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
 )
 @pytest.mark.parametrize("mode", ["together", "per-row"])
 async def test_a_file_that_cannot_be_read_is_refused_in_either_mode(
-    job: Job, content: bytes | str, kind: str, field: str, mode: str
+    common_job: Job, content: bytes | str, kind: str, field: str, mode: str
 ) -> None:
-    answer = await job.send(content, kind, query=f"?mode={mode}")
+    answer = await common_job.send(content, kind, query=f"?mode={mode}")
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["fields"]] == [field]
 
