@@ -18,7 +18,6 @@ from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     import httpx2
 
@@ -29,14 +28,14 @@ PEOPLE = ("ana", "ben", "carl", "mia")
 ROUNDS = 6
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def replicas(
-    service: RunningService, tmp_path: Path, callers: Callers
+    service: RunningService, tmp_path_factory: pytest.TempPathFactory, callers: Callers
 ) -> AsyncIterator[list[httpx2.AsyncClient]]:
     """Three API processes, one of them with the smallest pools; the version before decides again afterwards."""
     paula = await callers("paula")
     before = await active(paula)
-    async with api_replicas(service, tmp_path, 2, database_pool="2") as clients:
+    async with api_replicas(service, tmp_path_factory.mktemp("replicas"), 2, database_pool="2") as clients:
         yield clients
     now = await active(paula)
     if now != before:

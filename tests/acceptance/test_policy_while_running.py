@@ -243,6 +243,7 @@ async def asking(caller: Caller, until: asyncio.Event) -> list[Asked]:
     return asked
 
 
+@pytest.mark.long  # with several replicas, test_policy_everywhere shows the same
 async def test_under_load_no_request_fails_and_none_is_decided_by_an_older_version(callers: Callers) -> None:
     paula, audrey = await callers("paula"), await callers("audrey")
     numbers = [await propose(paula, add_note(author_may_read(), value)) for value in range(5)]

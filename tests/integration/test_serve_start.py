@@ -68,17 +68,22 @@ def _run(changes: Mapping[str, str], held: HeldSockets | None) -> str:
     return run.stderr
 
 
-BAD: dict[str, tuple[dict[str, str], str]] = {
-    "algorithms of tokens": ({"TOKEN_ALGORITHMS": "HS256"}, "Issuer main may use only these algorithms"),
-    "algorithms of proofs": ({"DPOP_ALGORITHMS": "ES256,none"}, "DPoP proofs may use only these algorithms"),
-    "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
-    "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
-    "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
-    "an address for health": ({"MANAGEMENT_ADDRESS": "8081"}, "Settings are invalid: TIMEWARDEN_MANAGEMENT_ADDRESS"),
-}
+BAD = [
+    pytest.param({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL", id="Redis"),
+    pytest.param({"TOKEN_ALGORITHMS": "HS256"}, "Issuer main may use only these algorithms", id="tokens"),
+    *(
+        pytest.param(changes, sentence, marks=pytest.mark.long, id=name)
+        for name, changes, sentence in (
+            ("proofs", {"DPOP_ALGORITHMS": "ES256,none"}, "DPoP proofs may use only these algorithms"),
+            ("keys", {"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
+            ("issuer", {"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
+            ("health", {"MANAGEMENT_ADDRESS": "8081"}, "Settings are invalid: TIMEWARDEN_MANAGEMENT_ADDRESS"),
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize(("changes", "sentence"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("changes", "sentence"), BAD)
 def test_what_cannot_be_served_is_told_once(changes: dict[str, str], sentence: str) -> None:
     told = run_and_read_error(**changes)
     assert told.startswith(f"timewarden: {sentence}") or f": {sentence}: " in told
@@ -202,7 +207,11 @@ async def test_an_active_policy_with_a_renamed_word_serves_nothing_and_says_what
 
 @pytest.mark.parametrize(
     ("limits", "connections", "files"),
-    [("ulimit -Sn 600", 4096, 4352), ("ulimit -n 1000", 744, 1000), ("ulimit -n 300", 150, 300)],
+    [
+        ("ulimit -n 300", 150, 300),
+        pytest.param("ulimit -n 1000", 744, 1000, marks=pytest.mark.long),
+        pytest.param("ulimit -Sn 600", 4096, 4352, marks=pytest.mark.long),
+    ],
 )
 def test_connections_are_bounded_by_the_open_files_that_a_process_may_have(
     limits: str, connections: int, files: int
