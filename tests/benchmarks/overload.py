@@ -2,8 +2,10 @@
 
 Capacity is what 64 connections get in a closed loop. Then requests arrive at a fixed rate, whatever is answered, and at
 last 1,000 connections ask again and again, first with and then without the pause that `Retry-After` asks for. Meanwhile
-readiness is asked for. The load generators are processes beside the service, on the same cores; they need nothing but
-Python. Figures only, no verdicts. See open_load.py and load.py.
+readiness is asked for. The row "sent elsewhere" is the limit: what 64 connections get while the load of the row above
+goes to a server that does nothing (sink.py), so that it costs its generator and the kernel alone. The load generators
+are processes beside the service, on the same cores; they need nothing but Python. Figures only, no verdicts. See
+open_load.py and load.py.
 """
 
 from __future__ import annotations
@@ -71,6 +73,12 @@ async def measure(port: int, management: str, path: str, token: str) -> None:
         async with probe(management) as slowest:
             told = await _generate_load("open_load", port, capacity * times, SECONDS, PATIENCE_SECONDS, path, token)
         _print(f"{times} x capacity", capacity, told, slowest)
+    async with sink() as elsewhere:
+        _, told = await asyncio.gather(
+            _generate_load("open_load", elsewhere, capacity * TIMES[-1], SECONDS, PATIENCE_SECONDS, path, token),
+            _generate_load("load", port, 64, SECONDS, path, token),
+        )
+    _print("  sent elsewhere", capacity, told, [0.0])
     for name, patient in (("1000 that wait", ("patient",)), ("1000 that do not", ())):
         async with probe(management) as slowest:
             told = await _generate_load("load", port, 1000, SECONDS, path, token, *patient)
@@ -102,6 +110,20 @@ async def probe(management: str) -> AsyncIterator[list[float]]:
     finally:
         asking.cancel()
         await asyncio.wait({asking})
+
+
+@contextlib.asynccontextmanager
+async def sink() -> AsyncIterator[int]:
+    """The port of a server that does nothing, in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.benchmarks.sink"), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def _generate_load(module: str, *arguments: object) -> dict[str, Any]:
