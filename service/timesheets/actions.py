@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement import allowed_actions
-from service.authorization.enforcement.changes import Answer, Target, refused_under
+from service.authorization.enforcement.changes import Answer, Listed, Target, refused_under
 from service.authorization.enforcement.relationships import person_or_client
 from service.errors import Conflict
 from service.identity.refusals import refusal
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Caller, Change, Expect
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.visibility import Visibility
+    from service.database import Connection
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
@@ -112,27 +114,29 @@ class Timesheets:
         self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
     ) -> Answer[Page]:
         """A page of the sheets that the caller may read, newest period first."""
-        async with self._gate.list(caller, KIND, "read") as listed:
-            page = await listing.page(listed.visibility, listed.connection, filters, after=after, limit=limit)
-            listed.returned = [str(sheet.id) for sheet in page.items]
-        return listed.answer(page)
+
+        async def read(visibility: Visibility, connection: Connection) -> Listed[Page]:
+            page = await listing.page(visibility, connection, filters, after=after, limit=limit)
+            return Listed(page, page.ids, page.confirmation)
+
+        return await self._gate.list_at_once(caller, KIND, "read", read)
 
     async def list_with_actions(
         self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
     ) -> Answer[PageWithActions]:
         """As `list`, each sheet with the allowed actions. The statement that reads the rows also reads relations."""
-        async with self._gate.list(caller, KIND, "read") as listed:
-            page = await listing.page(
-                listed.visibility, listed.connection, filters, after=after, limit=limit, with_relations=True
-            )
-            items = [
-                SheetWithActions(
-                    sheet, allowed_actions.of_listed_row(listed.visibility, row, actions_from(sheet.state))
-                )
-                async for sheet, row in pace(zip(page.items, page.rows, strict=True))
-            ]
-            listed.returned = [str(sheet.id) for sheet in page.items]
-        return listed.answer(PageWithActions(tuple(items), page.after))
+
+        async def read(visibility: Visibility, connection: Connection) -> Listed[PageWithActions]:
+            page = await listing.page(visibility, connection, filters, after=after, limit=limit, with_relations=True)
+            items = []
+            # A page may hold 100,000 entries.
+            async for row in pace(page.rows):
+                sheet = store.sheet_of(row)
+                actions = allowed_actions.of_listed_row(visibility, row, actions_from(sheet.state))
+                items.append(SheetWithActions(sheet, actions))
+            return Listed(PageWithActions(tuple(items), page.after), page.ids, page.confirmation)
+
+        return await self._gate.list_at_once(caller, KIND, "read", read)
 
     async def add_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
         """Add an entry. Raises InvalidField, also for a day outside the week, a day with more than 1,440 minutes, and a

@@ -1,7 +1,7 @@
 """SQL of lists of timesheets. The cost of a page does not grow with the number of sheets. Postgres owns the rows.
 
-Three query plans test rows against the condition of a Visibility; they differ only in which rows they read, and in
-which order (docs/decisions/0009).
+A page is one statement. Its plans test rows against the condition of a Visibility; they differ only in which rows they
+read, and in which order (docs/decisions/0009 and 0038).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.merged_people import all_ids
-from service.authorization.enforcement.relationships import fact_columns
-from service.pacing import pace
+from service.authorization.enforcement.relationships import AMBIENT_FROM, fact_columns
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
 
@@ -42,12 +41,23 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Sheets, newest period first. `after` is the keyset of the next page, None on the last page. `rows` are the rows
-    of `items` with the caller's relations, if requested."""
+    """Sheets, newest period first: rows with the columns of `relations.ROW`, and the caller's relations if requested.
+    `after` is the keyset of the next page, None on the last page. `confirmation` is a row that confirms the
+    visibility."""
 
-    items: tuple[Timesheet, ...]
+    rows: tuple[asyncpg.Record, ...]
     after: Place | None
-    rows: tuple[asyncpg.Record, ...] = ()
+    confirmation: asyncpg.Record | None
+
+    @property
+    def items(self) -> tuple[Timesheet, ...]:
+        """The sheets."""
+        return tuple(map(sheet_of, self.rows))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the sheets."""
+        return [str(row["id"]) for row in self.rows]
 
 
 async def page(
@@ -59,25 +69,25 @@ async def page(
     limit: int,
     with_relations: bool = False,
 ) -> Page:
-    """At most `limit` visible sheets that follow `after`."""
+    """At most `limit` visible sheets that follow `after`, read by one statement."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    listing = _Listing(visibility, filters, after, limit + 1, with_relations=with_relations)
-    found = await listing.rows(connection)
-    # A page may hold 100,000 entries.
-    items = tuple([sheet_of(row) async for row in pace(found[:limit])])
-    following = (items[-1].period_start, items[-1].id) if len(found) > limit else None
-    return Page(items, following, tuple(found[:limit]) if with_relations else ())
+    statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(with_relations=with_relations)
+    rows = await connection.fetch(statement, *parameters)
+    confirmation = rows[0] if visibility.assumed is not None else None
+    if confirmation is not None and confirmation["id"] is None:
+        rows = []
+    shown = tuple(rows[:limit])
+    following = (shown[-1]["period_start"], shown[-1]["id"]) if len(rows) > limit else None
+    return Page(shown, following, confirmation)
 
 
-class _Listing:
-    """The statements for one page of `most` rows. Their parameters are the caller's, `most`, and those of the
-    filters."""
+class _Statement:
+    """The statement for one page of `most` rows. Its parameters are the caller's, `most`, those of the filters, and
+    owners."""
 
-    def __init__(
-        self, visibility: Visibility, filters: Filters, after: Place | None, most: int, *, with_relations: bool
-    ) -> None:
-        self.visibility, self.owner, self.most = visibility, filters.owner, most
+    def __init__(self, visibility: Visibility, filters: Filters, after: Place | None, most: int) -> None:
+        self.visibility, self.most = visibility, most
         self.parameters: list[object] = [*visibility.parameters, most]
         templates = {
             "r.state = {}::text": filters.state,
@@ -87,63 +97,74 @@ class _Listing:
         }
         conditions = [self._bind(template, value) for template, value in templates.items() if value is not None]
         self.filters = " AND ".join(conditions) or "true"
-        self.columns = f"{ROW}, {fact_columns(visibility.facts)}" if with_relations else ROW
+        self.owner = None if filters.owner is None else self._bind("{}::uuid", filters.owner)
+        self.visible, self.arrays, owners = visibility.condition_by_owners(len(self.parameters) + 1)
+        self.parameters += owners
+        self.owners = None if visibility.owners is None else sum(map(len, owners))
 
-    async def rows(self, connection: Connection) -> list[asyncpg.Record]:
+    def compile(self, *, with_relations: bool) -> tuple[str, list[object]]:
+        """The statement and its parameters. If the visibility is assumed, each row tells what confirms it, and there is
+        one row at least."""
+        rows, assumed = self._rows(), self.visibility.assumed
+        columns = f"{ROW}, {fact_columns(self.visibility.facts)}" if with_relations else ROW
+        page = f"SELECT {columns} FROM ({rows}) AS r"
+        if assumed is None:
+            return f"{page} {_NEWEST}", self.parameters
+        confirming, parameters = assumed.columns(self.visibility.principal, len(self.parameters) + 1)
+        # Entries are read for the sheets of the page only.
+        statement = f"SELECT {confirming}, r.* FROM {AMBIENT_FROM} LEFT JOIN ({page}) AS r ON true {_NEWEST}"
+        return statement, [*self.parameters, *parameters]
+
+    def _rows(self) -> str:
         """The rows of the page, by the plan that reads the fewest."""
-        reach = self.visibility.reach
         if self.owner is not None:
             # Every id of the owner.
-            owners = await connection.fetchval(f"SELECT {all_ids('$1::uuid')}", self.owner)
-            return await self._of_owners(connection, owners)
-        if reach is None:
-            return await self._newest(connection)
-        # The owners whose sheets may be visible, unless they are many.
-        few = await connection.fetch(f"{reach} LIMIT {FEW + 1}", *self.visibility.parameters)
-        if len(few) <= FEW:
-            return await self._of_owners(connection, [row["owner_id"] for row in few])
-        found = await self._newest(connection, within=WINDOW)
-        return found if len(found) == self.most else await self._of_owners(connection, None)
+            return self._of_owners(f"SELECT unnest({all_ids(self.owner)})", self.most)
+        if self.visibility.reach is None:
+            return self._newest()
+        if self.owners == 1:
+            # By timesheet_owner_period.
+            rows = f"SELECT r.* FROM timesheet AS r WHERE r.owner_id = ({self.arrays[0]})[1]"
+            return f"{rows} AND {self._condition} {_NEWEST} LIMIT $3"
+        given = " UNION ALL ".join(f"SELECT unnest({array})" for array in self.arrays) or "SELECT NULL::uuid"
+        if self.owners is not None and self.owners <= FEW:
+            return self._of_owners(given, -(-self.most // max(self.owners, 1)))
+        source = self.visibility.reach if self.owners is None else given
+        # First the newest sheets are tested. If they do not fill the page, those of all owners are read.
+        return f"""
+            WITH newest AS MATERIALIZED ({self._newest(within=WINDOW)}),
+            counted AS (SELECT count(*) AS found FROM newest)
+            SELECT r.* FROM newest AS r WHERE (SELECT found FROM counted) >= $3
+            UNION ALL SELECT r.* FROM ({self._of_owners(source, 1)}) AS r WHERE (SELECT found FROM counted) < $3
+        """
 
-    async def _newest(self, connection: Connection, within: int | None = None) -> list[asyncpg.Record]:
-        """Read sheets in order and test each, until the page is full; `within`: of so many sheets at most."""
+    @property
+    def _condition(self) -> str:
+        return f"{self.filters} AND {self.visible}"
+
+    def _newest(self, within: int | None = None) -> str:
+        """Sheets in order, each tested, until the page is full; `within`: of so many sheets at most."""
         looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {self.filters} {_NEWEST} LIMIT {within})"
         source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {self.filters} AND"
-        # Visible sheets in keyset order; entries are read for the sheets of the page only.
-        return await connection.fetch(
-            f"SELECT {self.columns} FROM (SELECT r.* FROM {source} {self.visibility.condition} {_NEWEST} LIMIT $3) AS r"
-            f" {_NEWEST}",
-            *self.parameters,
-        )
+        return f"SELECT r.* FROM {source} {self.visible} {_NEWEST} LIMIT $3"
 
-    async def _of_owners(self, connection: Connection, owners: list[UUID] | None) -> list[asyncpg.Record]:
-        """Read sheets of these owners, or of all owners that the visibility reaches. The sheets of a page belong to the
-        owners with the newest sheets, and none is older than the oldest of those."""
-        condition = f"{self.filters} AND {self.visibility.condition}"
-        given = [] if owners is None else [owners]
-        source = f"unnest(${len(self.parameters) + 1}::uuid[])" if given else f"({self.visibility.reach})"
-        # The newest visible sheet of each owner by timesheet_owner_period, then the sheets of the owners with the
-        # newest.
-        return await connection.fetch(
-            f"""
-            WITH newest AS MATERIALIZED (
-                SELECT reached.owner_id, r.period_start, r.id
-                FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS reached CROSS JOIN LATERAL (
+    def _of_owners(self, source: str, each: int) -> str:
+        """Sheets of these owners. First the `each` newest of each owner by timesheet_owner_period: the sheets of a page
+        belong to the owners with the newest sheets, and none is older than the oldest of a page of those."""
+        return f"""
+            WITH candidate AS MATERIALIZED (
+                SELECT given.owner_id, r.period_start, r.id
+                FROM (SELECT DISTINCT owner_id FROM ({source}) AS given (owner_id)) AS given CROSS JOIN LATERAL (
                     SELECT r.period_start, r.id FROM timesheet AS r
-                    WHERE r.owner_id = reached.owner_id AND {condition} {_NEWEST} LIMIT 1) AS r
+                    WHERE r.owner_id = given.owner_id AND {self._condition} {_NEWEST} LIMIT {each}) AS r
                 {_NEWEST} LIMIT $3)
-            SELECT {self.columns} FROM (
-                SELECT r.* FROM newest CROSS JOIN LATERAL (
-                    SELECT r.* FROM timesheet AS r
-                    WHERE r.owner_id = newest.owner_id AND {condition} AND r.period_start >= coalesce(
-                        (SELECT r.period_start FROM newest AS r {_NEWEST} OFFSET $3 - 1 LIMIT 1), '-infinity')
-                    {_NEWEST} LIMIT $3) AS r
+            SELECT r.* FROM (SELECT DISTINCT owner_id FROM candidate) AS owner CROSS JOIN LATERAL (
+                SELECT r.* FROM timesheet AS r
+                WHERE r.owner_id = owner.owner_id AND {self._condition} AND r.period_start >= coalesce(
+                    (SELECT r.period_start FROM candidate AS r {_NEWEST} OFFSET $3 - 1 LIMIT 1), '-infinity')
                 {_NEWEST} LIMIT $3) AS r
-            {_NEWEST}
-            """,
-            *self.parameters,
-            *given,
-        )
+            {_NEWEST} LIMIT $3
+        """
 
     def _bind(self, template: str, value: object) -> str:
         """Fill the template with the numbers of new parameters."""

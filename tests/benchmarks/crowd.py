@@ -106,7 +106,9 @@ async def sight(
     snapshot = policy_forge.snapshot(*rules)
     lookup = await RELATIONSHIPS.ambient(connection, asker)
     access_request = evaluate(snapshot, asker, action, Resource("timesheet"), lookup).access_request
-    return visible(snapshot, access_request, asker, lookup, TIMESHEET_FACTS)
+    shown = visible(snapshot, access_request, asker, lookup, TIMESHEET_FACTS)
+    await RELATIONSHIPS.find_owners(connection, shown)
+    return shown
 
 
 async def _person(connection: asyncpg.Connection[asyncpg.Record], number: int) -> UUID:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.authorization.enforcement import relationships
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.relationships import FactLookup, Relationships
 from service.authorization.enforcement.visibility import visible
@@ -92,7 +93,8 @@ filters = st.builds(
     until=st.none() | st.just(date(2026, 4, 22)),
 )
 # How many owners are few, and how many sheets are looked at first where owners are many: so small, every way is taken.
-bounds = st.sampled_from([(500, 4_000), (500, 4_000), (0, 3), (2, 8), (0, 4_000)])
+# How many owners a list starts from, how many sheets it tests first, and for how many owners a relation is looked up.
+bounds = st.sampled_from([(500, 4_000, 2_000), (0, 3, 2_000), (2, 8, 2_000), (0, 3, 0), (0, 4_000, 0), (500, 4_000, 4)])
 
 
 @dataclass(slots=True, repr=False)
@@ -178,6 +180,7 @@ async def list_ids(
     """All pages of the list, four sheets a page."""
     access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
     shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
+    await RELATIONSHIPS.find_owners(world.connection, shown)
     found: list[tuple[date, UUID]] = []
     after = None
     while True:
@@ -201,7 +204,7 @@ async def test_the_pages_of_a_list_hold_what_single_reads_allow(
     drawn: list[Row],
     who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
     wanted: Filters,
-    bound: tuple[int, int],
+    bound: tuple[int, int, int],
     owner: int,
 ) -> None:
     rules = policy(world, drawn)
@@ -213,6 +216,7 @@ async def test_the_pages_of_a_list_hold_what_single_reads_allow(
         with pytest.MonkeyPatch.context() as small:
             small.setattr(listing, "FEW", bound[0])
             small.setattr(listing, "WINDOW", bound[1])
+            small.setattr(relationships, "MAX_OWNERS_PER_RELATION", bound[2])
             found = await list_ids(world, rules, asker, ambient, wanted)
         assert found == sorted(found, reverse=True)
         assert len(found) == len({sheet for _, sheet in found})

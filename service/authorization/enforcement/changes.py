@@ -233,6 +233,16 @@ class Listing(Allowed):
         self.returned: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """What one statement read for a listing: the value, the ids that it returns, and for an assumed visibility a row
+    with the columns that confirm it."""
+
+    value: T
+    returned: Sequence[str]
+    confirmation: asyncpg.Record | None
+
+
 class Change(AllowedOnFacts):
     """An allowed change of `target`, inside its transaction; `row` is locked. `value` is its result, for changes with
     an outcome each."""

@@ -12,11 +12,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping, Sequence
     from uuid import UUID
+
+    Owners: TypeAlias = Mapping[str, Sequence[UUID]]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
@@ -25,6 +27,8 @@ MAX_CALLERS: Final = 10_000
 MAX_PEOPLE: Final = 10_000
 # About 300 bytes each.
 MAX_RELATIONS: Final = 100_000
+# Owners whose rows lists can show, of all callers together: about 70 bytes each.
+MAX_OWNERS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,13 @@ class RelationsToOwner:
 NO_RELATIONS: Final = RelationsToOwner(frozenset(), None)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnersOfCaller:
+    """For which owners each of a caller's relations to their rows holds; None if they are too many to say."""
+
+    by_relation: Owners | None
+
+
 class DirectoryMemory:
     """Keys: a caller is their person and who-word; relations are those to an owner's rows of a kind."""
 
@@ -73,12 +84,18 @@ class DirectoryMemory:
         self._since: datetime | None = None
         self._callers: _Recent[tuple[UUID | None, str], CallerInDirectory] = _Recent(MAX_CALLERS)
         self._relations: _Recent[tuple[UUID | None, str, str, UUID], RelationsToOwner] = _Recent(MAX_RELATIONS)
+        self._owners: _Recent[tuple[UUID | None, str, str, frozenset[str]], OwnersOfCaller] = _Recent(MAX_OWNERS)
         self._people: _Recent[tuple[str, str, int], UUID] = _Recent(MAX_PEOPLE)
+
+    @property
+    def state(self) -> DirectoryState | None:
+        """The state in which all entries hold. While it is the same object, nothing was forgotten."""
+        return self._state
 
     def forget(self) -> None:
         """Forget everything: when a connection was lost, another database may answer at the next one."""
         self._state = self._since = None
-        for entries in (self._callers, self._relations, self._people):
+        for entries in (self._callers, self._relations, self._owners, self._people):
             entries.clear()
 
     def holds_at(self, revision: int, at: datetime) -> bool:
@@ -117,6 +134,17 @@ class DirectoryMemory:
         """Remember relations."""
         self._relations.put((person, word, kind, owner), relations)
 
+    def owners(self, person: UUID | None, word: str, kind: str, relations: frozenset[str]) -> OwnersOfCaller | None:
+        """What is remembered of a caller and the owners of a kind's rows."""
+        return self._owners.get((person, word, kind, relations))
+
+    def remember_owners(
+        self, person: UUID | None, word: str, kind: str, relations: frozenset[str], owners: OwnersOfCaller
+    ) -> None:
+        """Remember owners."""
+        size = 1 + sum(map(len, (owners.by_relation or {}).values()))
+        self._owners.put((person, word, kind, relations), owners, size)
+
     def person(self, issuer: str, subject: str, issued_at: int) -> UUID | None:
         """The remembered person of a token. Every statement of facts checks that the token still belongs to them."""
         return self._people.get((issuer, subject, issued_at))
@@ -127,26 +155,31 @@ class DirectoryMemory:
 
 
 class _Recent(Generic[K, V]):
-    """At most `size` entries; the least recently used is dropped first."""
+    """Entries whose sizes add up to at most `bound`; the least recently used are dropped first."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: OrderedDict[K, V] = OrderedDict()
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._held = 0
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def get(self, key: K) -> V | None:
         found = self._entries.get(key)
-        if found is not None:
-            self._entries.move_to_end(key)
-        return found
-
-    def put(self, key: K, value: V) -> None:
-        self._entries[key] = value
+        if found is None:
+            return None
         self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        return found[0]
+
+    def put(self, key: K, value: V, size: int = 1) -> None:
+        _, before = self._entries.pop(key, (value, 0))
+        self._entries[key] = value, size
+        self._held += size - before
+        while self._held > self._bound:
+            _, (_, dropped) = self._entries.popitem(last=False)
+            self._held -= dropped
 
     def clear(self) -> None:
         self._entries.clear()
+        self._held = 0
 
 
 def _array(ids: frozenset[UUID]) -> str:

@@ -30,7 +30,14 @@ from service.authorization.enforcement.changes import (
     grant,
     refused_under,
 )
-from service.authorization.enforcement.decision_point import BY_LAW, Resource, decide, resource_of
+from service.authorization.enforcement.decision_point import (
+    BY_LAW,
+    Resource,
+    access_request_of,
+    decide,
+    evaluation_request,
+    resource_of,
+)
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
@@ -56,10 +63,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.active.versions import PolicyVersions
-    from service.authorization.enforcement.changes import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Listed
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import RecordedQuery
     from service.authorization.enforcement.relationships import FactLookup, Relationships
+    from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection, Database, Turns
     from service.errors import TimewardenError
@@ -165,8 +173,7 @@ class Gate:
             visibility = visible(snapshot, decision.access_request, caller.principal, lookup, facts)
             if not visibility.rules and not decision.allowed:
                 return Refused(decision, refusal_of(snapshot, decision, listed=frozenset(facts.relations)))
-            verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=visibility.rules)
-            return Listing(replace(decision, verdict=verdict), visibility, connection)
+            return _listing(decision, visibility, connection)
 
         async with AsyncExitStack() as stack:
             listing = await self._enter(stack, lambda: self._database.transaction(snapshot=True), decide_list)
@@ -176,6 +183,51 @@ class Gate:
             await self._refuse(caller, [listing.decision], listing.error, applied=None)
         receipts = await self._log.append(_records_of_list(caller, listing))
         listing.settle(receipts[0])
+
+    async def list_at_once(
+        self, caller: Caller, kind: str, action: str, read: Callable[[Visibility, Connection], Awaitable[Listed[T]]]
+    ) -> Answer[T]:
+        """As `list`, for rows that `read` reads by one statement. If the caller is remembered, that statement also
+        reads the active version, the directory's state, the time and revocation. Where these differ from what was
+        assumed, what it read is dropped and read anew in a snapshot (docs/decisions/0038)."""
+        remembered = await self._list_from_memory(caller, kind, action, read)
+        if remembered is None:
+            async with self.list(caller, kind, action) as listing:
+                await self._relationships.find_owners(listing.connection, listing.visibility)
+                found = await read(listing.visibility, listing.connection)
+                listing.returned = found.returned
+            return listing.answer(found.value)
+        listing, value = remembered
+        receipts = await self._log.append(_records_of_list(caller, listing))
+        listing.settle(receipts[0])
+        return listing.answer(value)
+
+    async def _list_from_memory(
+        self, caller: Caller, kind: str, action: str, read: Callable[[Visibility, Connection], Awaitable[Listed[T]]]
+    ) -> tuple[Listing, T] | None:
+        """The listing and what was read for it; None if anything that it rests on is not remembered, or changed."""
+        snapshot, principal = self._policies.current(), caller.principal
+        assumed = self._relationships.assume(principal, kind, snapshot.number)
+        if assumed is None:
+            return None
+        request = evaluation_request(snapshot, principal, action, Resource(kind), assumed.lookup)
+        access_request = access_request_of(snapshot, request)
+        visibility = visible(snapshot, access_request, principal, assumed.lookup, self._relationships.of(kind))
+        visibility.assumed = assumed
+        if not visibility.rules or not self._relationships.recall_owners(visibility):
+            return None
+        async with self._database.connection() as connection:
+            found = await read(visibility, connection)
+        lookup = self._relationships.confirm(kind, assumed, found.confirmation)
+        if lookup is None or lookup.revoked or lookup.version != snapshot.number:
+            return None
+        decision = decide(snapshot, principal, action, Resource(kind), lookup)
+        # The time also decides, by the age of the sign-in.
+        if decision.access_request != access_request or decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
+            return None
+        listing = _listing(decision, visibility, connection)
+        listing.returned = found.returned
+        return listing, found.value
 
     @asynccontextmanager
     async def change(
@@ -486,6 +538,11 @@ class Gate:
 
 def _row(row_id: UUID | int | None) -> Target:
     return Target() if row_id is None else Target(str(row_id), row_id=row_id, must_exist=True)
+
+
+def _listing(decision: Decision, visibility: Visibility, connection: Connection) -> Listing:
+    verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=visibility.rules)
+    return Listing(replace(decision, verdict=verdict), visibility, connection)
 
 
 def _records_of_list(caller: Caller, listing: Listing) -> list[Record]:

@@ -7,8 +7,10 @@ decision looks its facts up anew, after any lock was taken. What the directory a
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -19,6 +21,7 @@ from service.authorization.enforcement.directory_memory import (
     NO_RELATIONS,
     CallerInDirectory,
     DirectoryState,
+    OwnersOfCaller,
     RelationsToOwner,
 )
 from service.authorization.enforcement.fact_reader import FactReader
@@ -30,7 +33,6 @@ from service.policy.matching import CLIENT, FORMER, VIA, former_word
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
     from uuid import UUID
 
     import asyncpg
@@ -70,6 +72,7 @@ AMBIENT = f"""
 """
 # The client if it acts for itself, NULL for a person.
 _ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CLIENT) + 1}) END)"
+MAX_OWNERS_PER_RELATION: Final = 2_000
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
 
@@ -253,6 +256,73 @@ class Relationships:
             )
         )
 
+    async def find_owners(self, connection: Connection, visibility: Visibility) -> None:
+        """Tell the visibility for which owners its relations hold, unless those are too many, and remember it. Its
+        lookup must be of the snapshot that `connection` reads."""
+        if not visibility.relations:
+            return
+        facts, principal, lookup = visibility.facts, visibility.principal, visibility.lookup
+        relations = frozenset(relation for relation, _ in visibility.relations)
+        first, *rows = await connection.fetch(
+            _owners_statement(facts, relations), *visibility.parameters, MAX_OWNERS_PER_RELATION + 1
+        )
+        reached = Counter(row["relation"] for row in rows)
+        if max(reached.values(), default=0) <= MAX_OWNERS_PER_RELATION:
+            visibility.owners = {
+                relation: [row["owner_id"] for row in rows if row["relation"] == relation and row["holds"]]
+                for relation in sorted(relations)
+            }
+        # A moment may have passed since the lookup.
+        still = lookup.unchanged_until is not None and first["at"] < lookup.unchanged_until
+        if self._memory is not None and still and _remember(self._memory, principal, facts, lookup):
+            person, word = fact_parameters(principal)
+            owners = OwnersOfCaller(visibility.owners)
+            self._memory.remember_owners(person, word, facts.kind, relations, owners)
+
+    def assume(self, principal: Principal, kind: str, version: int) -> Assumption | None:
+        """The lookup of a list under a policy version, as it will be if nothing has changed. None if the caller is not
+        remembered."""
+        memory, facts = self._memory, self.of(kind)
+        if memory is None or memory.state is None or not facts.by_owner:
+            return None
+        known = memory.caller(*fact_parameters(principal))
+        if known is None:
+            return None
+        lookup = FactLookup(version, 0, datetime.now(UTC), known.roles, ids=known.ids, former_ids=known.former_ids)
+        return Assumption(lookup.complete(facts, About.LIST, looked=True), known, memory.state)
+
+    def recall_owners(self, visibility: Visibility) -> bool:
+        """Tell the visibility for which owners its relations hold. False if that is not remembered."""
+        if not visibility.relations or self._memory is None:
+            return not visibility.relations
+        relations = frozenset(relation for relation, _ in visibility.relations)
+        owners = self._memory.owners(*fact_parameters(visibility.principal), visibility.kind, relations)
+        visibility.owners = None if owners is None else owners.by_relation
+        return owners is not None
+
+    def confirm(self, kind: str, assumed: Assumption, row: asyncpg.Record | None) -> FactLookup | None:
+        """The lookup of a list, from the columns of its assumption in a row that it read. None if the directory is no
+        longer as it was assumed."""
+        memory, known = self._memory, assumed.known
+        # While the statement ran, another request may have found a newer directory.
+        if (
+            memory is None
+            or row is None
+            or not memory.holds_at(row["lookup_revision"], row["lookup_at"])
+            or memory.state is not assumed.state
+        ):
+            return None
+        lookup = FactLookup(
+            row["lookup_version"],
+            row["lookup_revision"],
+            row["lookup_at"],
+            known.roles,
+            revoked=row["lookup_revoked"] is not False,
+            ids=known.ids,
+            former_ids=known.former_ids,
+        )
+        return lookup.complete(self.of(kind), About.LIST, looked=True)
+
     async def _with_memory(
         self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
     ) -> FactLookup | None:
@@ -275,6 +345,44 @@ class Relationships:
         if self._database is None:
             raise DatabaseUnavailable(cause="facts are looked up without a database")
         return self._database.connection()
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """A lookup that was assumed from what was remembered of a caller in a state of the directory."""
+
+    lookup: FactLookup
+    known: CallerInDirectory
+    state: DirectoryState
+
+    def columns(self, principal: Principal, first: int) -> tuple[str, list[object]]:
+        """SQL columns of a statement FROM AMBIENT_FROM that tell what holds, and their parameters from number `first`
+        on."""
+        ids, *token, remembered = (f"${first + place}" for place in range(7))
+        revoked = _revoked(f"{ids}::text::uuid[]", token, f"{remembered}::boolean")
+        columns = f"""
+            head.active AS lookup_version, directory.revision AS lookup_revision,
+            statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked
+        """
+        return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
+
+
+@cache
+def _owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
+    """A row with the time, and up to $3 owners whom each relation can hold for, with whether it does."""
+    found = (
+        f"""
+        SELECT '{relation}', r.owner_id, ({bind_parameters(facts.relations[relation])}) IS TRUE, NULL
+        FROM (SELECT DISTINCT owner_id FROM ({bind_parameters(facts.reaches[relation])}) AS reached
+              LIMIT $3::integer) AS r
+        """
+        for relation in sorted(relations)
+    )
+    time = (
+        "SELECT '' AS relation, $1::uuid AS owner_id, $2::text IS NULL AND $3::integer IS NULL AS holds,"
+        " statement_timestamp() AS at"
+    )
+    return " UNION ALL ".join([time, *found])
 
 
 # The parameters of `remembering_statement` for one request, and their types.
@@ -348,17 +456,18 @@ def recall(
     )
 
 
-def _remember(memory: DirectoryMemory, principal: Principal, facts: KindFacts, lookup: FactLookup) -> None:
-    """Remember what a whole statement has read of the directory."""
+def _remember(memory: DirectoryMemory, principal: Principal, facts: KindFacts, lookup: FactLookup) -> bool:
+    """Remember what a whole statement has read of the directory; False if something else is remembered."""
     if lookup.unchanged_until is None:
-        return
+        return False
     if not memory.enter(DirectoryState(lookup.directory_revision, lookup.unchanged_until), lookup.at):
-        return
+        return False
     person, word = fact_parameters(principal)
     memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids))
     if lookup.row is not None:
         related = RelationsToOwner(lookup.relations, lookup.on_behalf_of)
         memory.remember_relations(person, word, facts.kind, lookup.row["owner_id"], related)
+    return True
 
 
 def _parameters(principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:

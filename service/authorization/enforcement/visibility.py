@@ -6,6 +6,7 @@ decisions read. Deny rules become AND NOT. No row is filtered in Python.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.relationships import bind_parameters, fact_parameters
@@ -15,10 +16,11 @@ from service.policy import known_words
 from service.policy.access_request import MAX_RULES_PER_DECISION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement.relationships import FactLookup, KindFacts
+    from service.authorization.enforcement.directory_memory import Owners
+    from service.authorization.enforcement.relationships import Assumption, FactLookup, KindFacts
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import ListRules, RowCondition
     from service.errors import StepUpNeeded
@@ -33,37 +35,64 @@ class Visibility:
     """`condition` is about a row `r`, for a WHERE clause; $1 and $2 in it are `parameters`, so others start at $3.
 
     `rules` are the names of the rules that can show a row, as in a Verdict. `reach` is a SELECT of the owner_id of
-    every row that can be shown, with repetitions and perhaps more, or None if it can be any. `snapshot`,
+    every row that can be shown, with repetitions and perhaps more, or None if it can be any. `relations` are those that
+    can show a row, with the further conditions of their rules; empty if any row can be shown. `snapshot`,
     `access_request`, `principal`, `lookup` and `facts` are what the condition was compiled from. Made by `visible`
     alone.
+
+    The gate adds what it knows: `owners`, for whom each of the relations holds; and `assumed`, if the lookup was
+    remembered, so that the statement which reads the rows must also read what confirms it.
     """
 
     __slots__ = (
         "access_request",
         "action",
+        "assumed",
         "condition",
         "facts",
         "kind",
         "lookup",
+        "owners",
         "parameters",
         "principal",
         "reach",
+        "relations",
         "rules",
         "snapshot",
+        "unless",
     )
 
     def __init__(
         self,
         asked: tuple[Snapshot, AccessRequest, Principal, FactLookup, KindFacts],
-        compiled: tuple[str, str | None, tuple[str, ...]],
+        compiled: _Compiled,
         key: object,
     ) -> None:
         if key is not _KEY:
             raise PermissionError("a Visibility is compiled from rules")
         self.snapshot, self.access_request, self.principal, self.lookup, self.facts = asked
         self.kind, self.action = self.access_request.kind, self.access_request.action
-        self.condition, self.reach, self.rules = compiled
+        self.condition, self.reach, self.rules = compiled.condition, compiled.reach, compiled.rules
+        self.relations, self.unless = compiled.relations, compiled.unless
         self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
+        self.owners: Owners | None = None
+        self.assumed: Assumption | None = None
+
+    def condition_by_owners(self, first: int) -> tuple[str, list[str], list[Sequence[UUID]]]:
+        """The condition with an array of `owners` in place of each relation, the SQL of the arrays that are not empty,
+        and these arrays: parameters from number `first` on. Without `owners` it is the condition itself."""
+        if self.owners is None:
+            return self.condition, [], []
+        held = {relation: found for relation, found in self.owners.items() if found}
+        arrays = {relation: f"${first + place}::uuid[]" for place, relation in enumerate(held)}
+        # IS TRUE keeps it a test of each row, by a hash table; Postgres could make a join of it.
+        shown = [
+            f"((r.owner_id IN (SELECT unnest({arrays[relation]}))) IS TRUE AND {further})"
+            for relation, further in self.relations
+            if relation in arrays
+        ]
+        condition = f"{NAMED} AND ({' OR '.join(shown) or 'false'}){self.unless}"
+        return condition, list(arrays.values()), list(held.values())
 
     def after_step_up(self) -> tuple[Visibility, StepUpNeeded] | None:
         """The visibility after the best sign-in that the rules ask for, with the challenge for it (RFC 9470); None if
@@ -84,19 +113,34 @@ def visible(
     return Visibility((snapshot, access_request, principal, lookup, facts), compiled, _KEY)
 
 
-def _compile(
-    left: ListRules, access_request: AccessRequest, facts: KindFacts
-) -> tuple[str, str | None, tuple[str, ...]]:
-    """The condition, the reach, and the names of the rules that can show a row."""
-    condition = "(" + (" OR ".join(_conditions(left.shown, facts)) or "false") + ")"
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What is the same for every caller with the same access request; see Visibility. `unless` ends the condition."""
+
+    condition: str
+    reach: str | None
+    relations: tuple[tuple[str, str], ...]
+    unless: str
+    rules: tuple[str, ...]
+
+
+def _compile(left: ListRules, access_request: AccessRequest, facts: KindFacts) -> _Compiled:
+    unless = ""
     if left.hidden:
-        condition += " AND NOT (" + " OR ".join(_conditions(left.hidden, facts)) + ")"
+        unless += " AND NOT (" + " OR ".join(_conditions(left.hidden, facts)) + ")"
     if left.states and known_words.STATES.get(access_request.kind, left.states) - left.states:
         # The version is older than the code: reads of a row in a state that it does not know are denied, so lists too.
-        condition += f" AND {_in_states(left.states)}"
+        unless += f" AND {_in_states(left.states)}"
+    reach = _reach([condition for _, condition in left.shown], facts)
+    relations = {
+        (condition.relation, _further_sql(condition, facts)): None
+        for _, condition in left.shown
+        if condition.relation is not None and reach is not None
+    }
     # Every statement names both parameters, or Postgres could not tell their types.
+    condition = f"{NAMED} AND ({' OR '.join(_conditions(left.shown, facts)) or 'false'}){unless}"
     names = tuple(rule.name for rule, _ in left.shown[:MAX_RULES_PER_DECISION])
-    return f"{NAMED} AND {condition}", _reach([condition for _, condition in left.shown], facts), names
+    return _Compiled(condition, reach, tuple(relations), unless, names)
 
 
 def _conditions(left: Iterable[tuple[Rule, RowCondition]], facts: KindFacts) -> Iterable[str]:
@@ -116,13 +160,17 @@ def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> str | None:
 
 
 def _condition_sql(left: RowCondition, facts: KindFacts) -> str:
-    parts = [] if left.relation is None else [bind_parameters(facts.relations[left.relation])]
-    if left.states:
-        parts.append(_in_states(left.states))
+    further = _further_sql(left, facts)
+    return further if left.relation is None else f"(({bind_parameters(facts.relations[left.relation])}) AND {further})"
+
+
+def _further_sql(left: RowCondition, facts: KindFacts) -> str:
+    """The conditions on the row's state and facts."""
+    parts = [_in_states(left.states)] if left.states else []
     for condition in left.facts:
         sql = bind_parameters(facts.facts[condition.fact])
-        parts.append(f"NOT ({sql})" if condition.negated else sql)
-    return "(" + " AND ".join(f"({part})" for part in parts or ["true"]) + ")"
+        parts.append(f"NOT ({sql})" if condition.negated else f"({sql})")
+    return " AND ".join(parts) or "true"
 
 
 def _in_states(states: Iterable[str]) -> str:

@@ -19,7 +19,14 @@ from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit, SheetId, parse_optional_uuid, parse_uuid
 from service.web.http.responses import make_response
-from service.web.timesheets.timesheet_shapes import EntryBody, SheetBody, SheetPage, entry_body, sheet_body
+from service.web.timesheets.timesheet_shapes import (
+    EntryBody,
+    SheetBody,
+    SheetPage,
+    entry_body,
+    listed_sheet_bodies,
+    sheet_body,
+)
 
 if TYPE_CHECKING:
     from service.timesheets.actions import Timesheets
@@ -58,7 +65,7 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
         if include is None:
             plain = await timesheets.list(caller, filters, after=after, limit=limit)
-            items = [sheet_body(sheet) async for sheet in pace(plain.value.items)]
+            items = await listed_sheet_bodies(plain.value.rows)
             following, receipt = plain.value.after, plain.receipt
         else:
             shown = await timesheets.list_with_actions(caller, filters, after=after, limit=limit)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from service.pacing import pace
 from service.policy.known_words import ACTIONS
 from service.timesheets.timesheet import State
 from service.web.http.responses import Id, NextCursor, PersonId, SheetId, Time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import asyncpg
 
     from service.timesheets.entry import Entry
     from service.timesheets.timesheet import Timesheet
@@ -72,6 +75,12 @@ class SheetBody(msgspec.Struct):
     ] = msgspec.UNSET
 
 
+# The entries of a row, as Postgres writes them.
+_ENTRIES: Final = msgspec.json.Decoder(list[EntryBody])
+# Entries of that size are decoded in less than a millisecond.
+MAX_UNPACED_CHARS: Final = 100_000
+
+
 class SheetPage(msgspec.Struct):
     """Timesheets, newest week first."""
 
@@ -98,6 +107,36 @@ def sheet_body(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetB
         decided_by=None if sheet.decided_by is None else str(sheet.decided_by.person or sheet.decided_by.client),
         entries=[entry_body(entry) for entry in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
+    )
+
+
+async def listed_sheet_bodies(rows: Sequence[asyncpg.Record]) -> list[SheetBody]:
+    """The JSON of the rows of a list, with the columns of `relations.ROW`; three times as fast as by way of
+    Timesheets."""
+    if sum(len(row["entries"]) for row in rows) <= MAX_UNPACED_CHARS:
+        return [_listed_sheet_body(row) for row in rows]
+    return [_listed_sheet_body(row) async for row in pace(rows)]
+
+
+def _listed_sheet_body(row: asyncpg.Record) -> SheetBody:
+    entries = _ENTRIES.decode(row["entries"])
+    decider = row["decided_by"] or row["decided_by_client"]
+    return SheetBody(
+        id=str(row["id"]),
+        owner=str(row["owner_id"]),
+        period_start=row["period_start"],
+        period_end=row["period_start"] + timedelta(days=6),
+        time_zone=row["time_zone"],
+        state=State(row["state"]),
+        version=row["version"],
+        minutes=sum([entry.minutes for entry in entries]),
+        reason=row["reason"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        submitted_at=row["submitted_at"],
+        decided_at=row["decided_at"],
+        decided_by=None if decider is None else str(decider),
+        entries=entries,
     )
 
 
