@@ -1,9 +1,9 @@
 """Measures an authorized, recorded read against its rivals: `make bench ARGS="http [--records N] [--rounds N]"`.
 
 The database is as `make run` leaves it: migrated, with policies/ and the demo people, and with no statistics but those
-that the service makes. All servers stand beside one Postgres that really flushes, and take turns in short rounds, so
-the ratios are of one run. With `--records`, everything is measured again with so many records in the log. Figures only;
-the floors are printed beside the ratios. See rivals.py, cerbos.py and load.py.
+that the service makes. `ours, sealed` counts the work of a keeper, too. All servers stand beside one Postgres that
+really flushes, and take turns in short rounds, so the ratios are of one run. With `--records`, everything is measured
+again with so many records in the log. Figures only; floors are printed beside the ratios. See rivals.py and cerbos.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from tests.benchmarks.servers import (
     ROOT,
     Measured,
     Server,
+    keeper,
     measure_load,
     median_of,
     run_load,
@@ -41,6 +42,7 @@ from tests.benchmarks.servers import (
     sheet,
     stop,
     wait_ready,
+    wait_sealed,
 )
 from tests.generated_log import generate
 from tests.integration.api import AUDIENCE
@@ -65,6 +67,7 @@ RATIOS: tuple[tuple[str, str, Mapping[int, float]], ...] = (
     ("ours", CERBOS, {32: 1.0}),
     ("ours", "naive", {}),
     ("ours, limited", "ours", {}),
+    ("ours, sealed", "ours", {}),
     ("kept", "bare", {}),
 )
 LOG_NOW, LOG_FULL = "as make run leaves it", "with {:,} records in the log"
@@ -141,6 +144,8 @@ async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> dict[str
             if workers == 1:
                 for name in ("kept", "stock", "naive", "ours"):
                     statements[name] = await count(stores, running[name], demo)
+                if log == LOG_NOW:
+                    found |= await measure_with_keeper(stores, running["ours"], demo, rounds)
     _print(found, statements, log, rounds)
     measured = {f"{name} at {connections}": asdict(value) for (name, connections), value in found.items()}
     return {"measured": measured, "statements": statements}
@@ -175,6 +180,15 @@ async def measure(
                 told = await measure_load(stores, running[name], count, *demo.request_to(name))
                 found.setdefault((name, count), []).append(told)
     return {key: median_of(values) for key, values in found.items()}
+
+
+async def measure_with_keeper(stores: Ground, ours: Server, demo: Demo, rounds: int) -> dict[tuple[str, int], Measured]:
+    """The service beside a keeper that seals what it records; the processor time of both."""
+    with keeper(stores) as pid:
+        await wait_sealed(stores.owner_url)
+        both = replace(ours, others=(pid,))
+        measured = [await measure_load(stores, both, 32, *demo.request_to("ours")) for _ in range(rounds)]
+    return {("ours, sealed", 32): median_of(measured)}
 
 
 async def count(stores: Ground, server: Server, demo: Demo) -> list[float]:

@@ -12,11 +12,9 @@ import contextlib
 import json
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import asyncpg
@@ -24,7 +22,6 @@ import httpx2
 
 from events.stream import open_redis, stream_name
 from service.commands.policy import bootstrap_policy
-from service.log.key_files import make_key
 from tests.benchmarks import figures
 from tests.benchmarks.cost import count_statements
 from tests.benchmarks.crowd import gather
@@ -32,20 +29,20 @@ from tests.benchmarks.ground import ground
 from tests.benchmarks.servers import (
     ROOT,
     SECONDS,
+    keeper,
     measure_load,
     median_of,
     run_load,
     servers,
     sheet,
-    spawn,
-    stop,
     token_of,
+    wait_sealed,
     with_a_project,
 )
 from tests.integration.api import key_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from uuid import UUID
 
     from service.development.stores import Stores
@@ -62,7 +59,6 @@ LAG_SAMPLES = 40
 FIRST_MONDAY = date(2027, 1, 4)
 # Subjects of the tokens, and the number of the person in the crowd: person N leads team N, and team 1 holds 1,110.
 CAST = {"employee": PEOPLE - 1, "lead of ten": PEOPLE // 10 - 1, "lead of 1,110": 1, "auditor": PEOPLE - 2}
-ORIGIN = "bench.example/log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,42 +270,14 @@ class Sender:
         return found
 
 
-@contextlib.contextmanager
-def keeper(stores: Stores) -> Iterator[None]:
-    """A keeper with its ordinary settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        key = Path(folder) / "key"
-        make_key(key, ORIGIN)
-        variables = {
-            "TIMEWARDEN_ENVIRONMENT": "development",
-            "TIMEWARDEN_DATABASE_URL": stores.keeper_url,
-            "TIMEWARDEN_REDIS_URL": stores.redis_url,
-            "TIMEWARDEN_LOG_ORIGIN": ORIGIN,
-            "TIMEWARDEN_LOG_KEY_FILE": str(key),
-            "TIMEWARDEN_LOG_ANCHOR_FILE": str(Path(folder) / "anchor"),
-        }
-        pid = spawn(["service", "keep"], variables)
-        try:
-            yield
-        finally:
-            stop(pid)
-
-
 async def measure_lag(stores: Stores, port: int, token: str) -> dict[str, float]:
     """Print the time from an answer to its event in the stream, of changes that come one by one."""
     connection = await asyncpg.connect(stores.owner_url)
     epoch = await connection.fetchval("SELECT epoch FROM log_head")
-    # The keeper has sealed and published all that the benchmark left behind.
-    for _ in range(1_200):
-        if not await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM audit_record r WHERE r.id > (SELECT max(record_id) FROM audit_position))"
-        ):
-            break
-        await asyncio.sleep(0.1)
     await connection.close()
+    await wait_sealed(stores.owner_url)
     redis = open_redis(stores.redis_url)
     stream = stream_name("timewarden:events", epoch)
-    await asyncio.sleep(2)
     lags = []
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         headers = {"Authorization": f"Bearer {token}"}

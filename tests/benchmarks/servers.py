@@ -13,6 +13,7 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import astuple, dataclass
 from datetime import date, timedelta
@@ -24,6 +25,7 @@ import httpx2
 from cryptography.hazmat.primitives import serialization
 
 from service.development.local_servers import free_port
+from service.log.key_files import make_key
 from tests.benchmarks.cost import processor_seconds
 from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE
@@ -39,14 +41,20 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1.5
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
+ORIGIN = "bench.example/log"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server under test: its port, and the process that stands for it and its children."""
+    """A server under test: its port, the process that stands for it and its children, and others whose work counts."""
 
     port: int
     pid: int
+    others: tuple[int, ...] = ()
+
+    def processor_seconds(self) -> float:
+        """The processor time that they took until now."""
+        return sum(map(processor_seconds, (self.pid, *self.others)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,39 @@ def spawn_program(command: list[str], variables: Mapping[str, str]) -> int:
     return os.posix_spawn(command[0], command, {**kept, **variables}, file_actions=quiet, setpgroup=0)
 
 
+@contextlib.contextmanager
+def keeper(stores: Stores) -> Iterator[int]:
+    """A keeper with its ordinary settings; its process id."""
+    with tempfile.TemporaryDirectory() as folder:
+        key = Path(folder) / "key"
+        make_key(key, ORIGIN)
+        variables = {
+            "TIMEWARDEN_ENVIRONMENT": "development",
+            "TIMEWARDEN_DATABASE_URL": stores.keeper_url,
+            "TIMEWARDEN_REDIS_URL": stores.redis_url,
+            "TIMEWARDEN_LOG_ORIGIN": ORIGIN,
+            "TIMEWARDEN_LOG_KEY_FILE": str(key),
+            "TIMEWARDEN_LOG_ANCHOR_FILE": str(Path(folder) / "anchor"),
+        }
+        pid = spawn(["service", "keep"], variables)
+        try:
+            yield pid
+        finally:
+            stop(pid)
+
+
+async def wait_sealed(owner_url: str) -> None:
+    """Wait until a keeper has sealed all records, and a moment more for it to publish them."""
+    connection = await asyncpg.connect(owner_url)
+    # Whether a record has no place in the tree yet.
+    query = "SELECT EXISTS (SELECT FROM audit_record r WHERE r.id > (SELECT max(record_id) FROM audit_position))"
+    async with asyncio.timeout(START_SECONDS):
+        while await connection.fetchval(query):  # noqa: ASYNC110 - another process seals
+            await asyncio.sleep(0.1)
+    await connection.close()
+    await asyncio.sleep(2)
+
+
 async def with_a_project(owner_url: str) -> None:
     """A project to spend hours on; the right to keep projects is not tried."""
     owner = await asyncpg.connect(owner_url)
@@ -210,9 +251,9 @@ async def measure_load(
     ground: Ground, server: Server, connections: int, path: str, token: str, *headers: str, status: str = "200"
 ) -> Measured:
     """The rate and the cost of a request, in a round of its own."""
-    before = processor_seconds(server.pid), processor_seconds(ground.postgres_pid)
+    before = server.processor_seconds(), processor_seconds(ground.postgres_pid)
     told = await run_load(server.port, connections, SECONDS, path, token, *headers, status=status)
-    after = processor_seconds(server.pid), processor_seconds(ground.postgres_pid)
+    after = server.processor_seconds(), processor_seconds(ground.postgres_pid)
     requests = told["statuses"][status]
     mine, postgres = ((end - start) * 1e6 / requests for start, end in zip(before, after, strict=True))
     return Measured(told["rate"], told["p50"], mine, postgres)

@@ -20,6 +20,7 @@ _PART = re.compile(r"(<!-- figures: ([a-z-]+) -->\n?).*?(<!-- end -->)", re.DOTA
 LOADS = (1, 32, 64)
 SERVERS = {
     "ours": "Timewarden",
+    "ours, sealed": "with its keeper",
     "kept": "unprotected, tuned",
     "stock": "unprotected",
     "Cerbos": "Cerbos",
