@@ -27,7 +27,7 @@ from service.web.http.not_modified import NotModifiedFilter
 from service.web.http.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from litestar import Litestar, Request
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,6 +55,7 @@ DEFAULT_HEADERS: Final = {
 # A year; browsers ignore it over plain http (RFC 6797 section 8.1).
 STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000"
 VARY: Final = (b"Authorization", b"Origin")
+_VARY: Final = b", ".join(VARY)
 _CURSOR: Final = NEXT_CURSOR.lower().encode()
 
 
@@ -83,23 +84,30 @@ class RequestFrame:
             nonlocal refused
             if message["type"] == "http.response.start":
                 refused = message["status"] >= 400  # noqa: PLR2004 — RFC 9110 section 15.5
-                own = {b"vary": _merge_vary(message["headers"]), b"x-request-id": request_id.encode()}
+                own = {b"x-request-id": request_id.encode()}
                 if trace is not None:
                     own[b"traceparent"] = trace.encode()
                 for name, value in scope["state"].get("answer_headers", {}).items():
                     own[name.lower().encode()] = value.encode()
-                given = [header for header in message["headers"] if header[0].lower() != _CURSOR]
-                for name, cursor in message["headers"]:
-                    if name.lower() == _CURSOR:
-                        own[b"link"] = next_link(scope["path"], scope["query_string"], cursor.decode()).encode()
-                message["headers"] = _merge_headers(given, own, self.always)
+                given = [(name.lower(), value) for name, value in message["headers"]]
+                present = dict(given)
+                if _CURSOR in present:
+                    next_page = next_link(scope["path"], scope["query_string"], present[_CURSOR].decode())
+                    own[b"link"] = next_page.encode()
+                own[b"vary"] = _merge_vary(given) if b"vary" in present else _VARY
+                known = {*present, *own}
+                message["headers"] = [
+                    *(header for header in given if header[0] not in own and header[0] != _CURSOR),
+                    *(header for header in self.always if header[0] not in known),
+                    *own.items(),
+                ]
                 log.info(
                     "request",
                     method=method,
                     route=scope.get("path_template", ""),
                     status=message["status"],
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                    decision=next((value.decode() for name, value in given if name == b"decision-id"), None),
+                    decision=present[b"decision-id"].decode() if b"decision-id" in present else None,
                 )
             await send(message)
 
@@ -209,16 +217,9 @@ def _query_parameters(route: HTTPRouteHandler, in_path: frozenset[str]) -> Mappi
     return accepted
 
 
-def _merge_headers(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequence[Header]) -> list[Header]:
-    """The headers of an answer. `own` replaces given headers of the same name; `always` only adds missing ones."""
-    present = {name.lower() for name, _ in given} | own.keys()
-    kept = [header for header in given if header[0].lower() not in own]
-    return [*kept, *(header for header in always if header[0] not in present), *own.items()]
-
-
 def _merge_vary(given: Iterable[Header]) -> bytes:
     """The Vary header: VARY and the names that the answer adds."""
-    added = (word.strip() for name, value in given if name.lower() == b"vary" for word in value.split(b","))
+    added = (word.strip() for name, value in given if name == b"vary" for word in value.split(b","))
     return b", ".join(dict.fromkeys([*VARY, *added]))
 
 
