@@ -44,15 +44,21 @@ def _templates() -> list[tuple[str, re.Pattern[str]]]:
 
 @cache
 def _validator(method: str, template: str, status: str, kind: str) -> Any:
-    whole = document()
+    whole = _closed_document()
     parts = whole["components"]
     said = whole["paths"][template].get(method, {}).get("responses", {}).get(status, {})
     said = parts["responses"][said["$ref"].rsplit("/", 1)[1]] if "$ref" in said else said
     if kind not in said.get("content", {}):
         return None
-    for shape in parts["schemas"].values():
-        shape["additionalProperties"] = False
     return jsonschema_rs.validator_for({**said["content"][kind]["schema"], "components": parts}, validate_formats=True)
+
+
+@cache
+def _closed_document() -> dict[str, Any]:
+    whole = document()
+    for shape in whole["components"]["schemas"].values():
+        shape["additionalProperties"] = False
+    return whole
 
 
 def unlike(document: Mapping[str, Any], schema: Mapping[str, Any], example: Any, answer: Any) -> Iterator[str]:

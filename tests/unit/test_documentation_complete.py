@@ -38,7 +38,7 @@ from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
 from service.web.openapi.document import operations
 from service.web.openapi.documentation_page import render_page
 from service.web.openapi.shapes import resolve
-from tests.openapi_document import document
+from tests.openapi_document import document, validator_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -118,7 +118,7 @@ def examples(content: Mapping[str, Any]) -> list[Any]:
 
 
 def fits(schema: Mapping[str, Any], example: object) -> bool:
-    return jsonschema_rs.validator_for({**schema, "components": DOCUMENT["components"]}).is_valid(example)
+    return validator_of(schema).is_valid(example)
 
 
 def shapes() -> Iterator[type[msgspec.Struct]]:
