@@ -86,7 +86,7 @@ async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
             path = await sheet(ports["ours"].port, tokens["employee"], FIRST_MONDAY - timedelta(weeks=1))
             found = await measure_pairs(stores, ports, await pairs(stores.owner_url, path), tokens, rounds)
             found["bytes"] = await measure_bytes(stores.owner_url, ports["ours"].port, path, tokens["employee"])
-            found["cycles"] = await measure_cycles(stores.owner_url, ports["ours"].port, issuer)
+            found["cycles"] = await measure_cycles(stores, ports["ours"].port, issuer)
             with keeper(stores):
                 found["lag"] = await measure_lag(stores, ports["ours"].port, tokens["employee"])
     figures.keep("protection", found)
@@ -186,9 +186,10 @@ async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> dic
     return found
 
 
-async def measure_cycles(owner_url: str, port: int, issuer: str) -> dict[str, float]:
-    """Print how many weeks a second pass from creation to approval: eight requests each, on eight threads."""
-    connection = await asyncpg.connect(owner_url)
+async def measure_cycles(ground: Ground, port: int, issuer: str) -> dict[str, float]:
+    """Print how many weeks a second pass from creation to approval, eight requests each, on eight threads; and the
+    statements of a week that passes alone."""
+    connection = await asyncpg.connect(ground.owner_url)
     # Members of team 999, one for each thread, and their lead, who approves.
     members = [number for number in range(PEOPLE) if number % (PEOPLE // 10) == PEOPLE // 10 - 1][1 : THREADS + 1]
     for number in members:
@@ -201,21 +202,23 @@ async def measure_cycles(owner_url: str, port: int, issuer: str) -> dict[str, fl
         )
     await connection.close()
     lead = token_of(issuer, "lead of ten", SCOPES)
+    tokens = [token_of(issuer, f"member {number}", SCOPES) for number in members]
     until = time.perf_counter() + CYCLE_SECONDS
-    cycles = await asyncio.gather(
-        *(work_weeks(port, token_of(issuer, f"member {number}", SCOPES), lead, until) for number in members)
+    rate = sum(await asyncio.gather(*(work_weeks(port, member, lead, until) for member in tokens))) / CYCLE_SECONDS
+    later = FIRST_MONDAY + timedelta(weeks=520)
+    statements = await count_statements(
+        ground, lambda: work_weeks(port, tokens[0], lead, time.perf_counter() + 0.5, later)
     )
-    rate = sum(cycles) / CYCLE_SECONDS
-    print(f"cycles a second on {THREADS} threads: {rate:.0f} (floor 45)")
-    return {"rate": rate}
+    print(f"cycles a second on {THREADS} threads: {rate:.0f} (floor 45); statements of a cycle: {statements:.0f}")
+    return {"rate": rate, "statements": statements}
 
 
-async def work_weeks(port: int, member: str, lead: str, until: float) -> int:
-    """One person's weeks of the year 2027 and later, one after the other; how many were approved in time."""
+async def work_weeks(port: int, member: str, lead: str, until: float, first: date = FIRST_MONDAY) -> int:
+    """One person's weeks from the first Monday on, one after the other; how many were approved in time."""
     done = 0
     async with Sender(port) as sender:
         while time.perf_counter() < until:
-            monday = FIRST_MONDAY + timedelta(weeks=done)
+            monday = first + timedelta(weeks=done)
             days = [str(monday + timedelta(days=day)) for day in range(5)]
             made = await sender.send("POST", "/v1/timesheets", member, {"period_start": days[0]}, status=201)
             path = f"/v1/timesheets/{made['id']}"

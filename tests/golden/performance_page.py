@@ -72,10 +72,12 @@ def requests_table(figures: Mapping[str, Any]) -> str:
         ]
         for name, value in pairs
     ]
+    size, cycles = found["bytes"], found["cycles"]
     others = (
-        f"\nA decision takes {found['bytes']['disk']:,.0f} bytes on disk and {found['bytes']['wal']:,.0f} of WAL."
-        f" {found['cycles']['rate']:.0f} weeks a second pass from creation to approval, eight requests each."
-        f" An event\nis in Redis {found['lag']['p50']:.0f} ms after the answer.\n"
+        f"\nA decision takes {size['disk']:,.0f} bytes on disk and {size['wal']:,.0f} of WAL."
+        f" {cycles['rate']:.0f} weeks a second pass from creation to approval,\nwith {cycles['statements']:.0f}"
+        " statements in eight requests."
+        f" An event is in Redis {found['lag']['p50']:.0f} ms after the answer.\n"
     )
     return _table(["request / rival", "ratio", "CPU", "statements"], lines) + others
 
