@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from service.errors import NotFound, NotSealed
 from service.log import tiles
 from service.log.merkle import HASH_SIZE
+from service.log.packing import unpack
 from service.log.tree import consistency_path, inclusion_path
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ async def entry_bundle(connection: Connection, tile: Tile) -> tuple[bytes, list[
     rows = await connection.fetch(BODIES, start, start + tile.width)
     if len(rows) != tile.width or any(row["body"] is None for row in rows):
         raise NotFound("The records of this bundle were pruned; their hashes are kept")
-    return tiles.encode_bundle(row["body"] for row in rows), [str(row["uid"]) for row in rows]
+    return tiles.encode_bundle(unpack(row["body"]) for row in rows), [str(row["uid"]) for row in rows]
 
 
 async def inclusion_proof(connection: Connection, uid: UUID) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.log.insert import COLUMNS
+from service.log.packing import unpack_with_leaf
 from service.log.sql_times import time_text
 from service.log.tiles import WIDTH, split_hashes
 
@@ -28,7 +29,7 @@ OTHER_COLUMNS = ", ".join(f"r.{name}" for name in COLUMNS if name != "decided_at
 # The records of a range of positions, in order. A position without a record gives a row of nulls and says whether it
 # was pruned. The time is text, so that any stored value can be read.
 ROWS = f"""
-    SELECT wanted.position, d.position IS NOT NULL AS pruned, r.uid, r.leaf, r.body, r.kind,
+    SELECT wanted.position, d.position IS NOT NULL AS pruned, r.uid, r.stored_hash, r.body, r.kind,
            {time_text("r.decided_at")} AS decided_at, {OTHER_COLUMNS}
     FROM generate_series($1::bigint, $2::bigint - 1) AS wanted (position)
     LEFT JOIN audit_position p ON p.position = wanted.position LEFT JOIN audit_record r ON r.id = p.record_id
@@ -49,8 +50,8 @@ SIZE = "SELECT size FROM log_head"
 @dataclass(frozen=True, slots=True)
 class SealedRow:
     """The stored data of a position. `body` is None without a record: it was `pruned`, or it was removed. `sealed` is
-    the hash that was sealed here, `leaf` the column. The column `decided_at` is text. `texts` are (field, salt,
-    value)."""
+    the hash that was sealed here, `leaf` that of the stored record. The column `decided_at` is text. `texts` are
+    (field, salt, value)."""
 
     position: int
     pruned: bool
@@ -100,14 +101,17 @@ def _build_row(
 ) -> SealedRow:
     index = row["position"] % WIDTH
     uid = str(row["uid"]) if row["uid"] else None
+    body, leaf = row["body"], row["stored_hash"]
+    if body is not None and leaf is not None:
+        body, leaf = unpack_with_leaf(body, leaf)
     return SealedRow(
         position=row["position"],
         # A row in audit_pruned does not hide a record that is still there.
         pruned=row["pruned"] and row["body"] is None,
         sealed=hashes[index] if index < len(hashes) else None,
         uid=uid,
-        leaf=row["leaf"],
-        body=row["body"],
+        leaf=leaf,
+        body=body,
         columns={name: row[name] for name in ("kind", *COLUMNS)},
         texts=texts.get(uid or "", ()),
     )

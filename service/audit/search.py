@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import canonical_id
+from service.log.packing import unpack_with_leaf
 from service.log.record import readable_body
 from service.log.record_query import DECISIONS, RecordFilters, RecordQuery, custom_plans
 from service.log.sql_times import epoch_seconds, sort_key, time_text
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Place = tuple[str | None, int]
 
-SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body, r.person_id, r.owner_id"
+SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.stored_hash, r.body, r.person_id, r.owner_id"
 
 
 def _name_of(person: str) -> str:
@@ -39,7 +40,7 @@ def _name_of(person: str) -> str:
 
 SHOWN = f"""
     SELECT r.id, r.uid, r.kind, {time_text("r.at")} AS at, r.decided_at::text AS moment,
-           {epoch_seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position, r.person_id, r.owner_id,
+           {epoch_seconds("r.decided_at")} AS seconds, r.stored_hash, r.body, p.position, r.person_id, r.owner_id,
            {_name_of("r.person_id")} AS caller_name, {_name_of("r.owner_id")} AS owner_name
 """
 PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
@@ -174,7 +175,8 @@ def _is_complete(found: Sequence[LoggedRecord], limit: int, window: Window, *, o
 
 
 def _build_record(row: asyncpg.Record) -> LoggedRecord:
-    json, members = readable_body(row["body"] or b"")
+    body, leaf = unpack_with_leaf(row["body"] or b"", row["stored_hash"] or b"")
+    json, members = readable_body(body)
     return LoggedRecord(
         id=row["id"],
         uid=row["uid"],
@@ -183,7 +185,7 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
         place=(row["moment"], row["id"]),
         order=(sort_key(row["seconds"]), row["id"]),
         position=row["position"],
-        leaf=(row["leaf"] or b"").hex(),
+        leaf=leaf.hex(),
         json=json,
         members=members,
         names=_names_in(members, row),

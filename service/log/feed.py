@@ -29,23 +29,25 @@ MAX_POSITIONS_PER_WINDOW = 20_000
 # The members of the state before and after a change that an event repeats: ids, words and numbers, no free text.
 STATE = ("state", "version", "number", "digest", "parent", "active", "revision")
 
-# The epoch and size of the sealed log, and the leaf at a position, which shows whether it is still the same log.
+# The epoch and size of the sealed log, and the stored hash at a position, which shows whether it is still the same log.
 HEAD = """
-    SELECT h.epoch, h.size, (SELECT r.leaf FROM audit_position p JOIN audit_record r ON r.id = p.record_id
-                             WHERE p.position = $1) AS leaf
+    SELECT h.epoch, h.size, (SELECT r.stored_hash FROM audit_position p JOIN audit_record r ON r.id = p.record_id
+                             WHERE p.position = $1) AS stored_hash
     FROM log_head h
 """
 
-# The changes between two positions, in order.
+# The changes between two positions, in order. They are never packed, so their stored hash is their leaf.
 CHANGES = f"""
-    SELECT p.position, r.uid, r.leaf, r.body FROM audit_position p JOIN audit_record r ON r.id = p.record_id
+    SELECT p.position, r.uid, r.stored_hash AS leaf, r.body
+    FROM audit_position p JOIN audit_record r ON r.id = p.record_id
     WHERE p.position > $1 AND p.position <= $2 AND {PUBLISHED}
     ORDER BY p.position LIMIT $3
 """
 
 # The change at a position.
 AT = f"""
-    SELECT p.position, r.uid, r.leaf, r.body FROM audit_position p JOIN audit_record r ON r.id = p.record_id
+    SELECT p.position, r.uid, r.stored_hash AS leaf, r.body
+    FROM audit_position p JOIN audit_record r ON r.id = p.record_id
     WHERE p.position = $1 AND {PUBLISHED}
 """
 
@@ -70,11 +72,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """No change was found after `after` up to `until`, whose record had the leaf `leaf`."""
+    """No change was found after `after` up to `until`, whose record had the hash `stored_hash`."""
 
     after: int
     until: int
-    leaf: bytes | None
+    stored_hash: bytes | None
 
 
 class ChangeFeed:
@@ -116,7 +118,7 @@ class ChangeFeed:
         head = await connection.fetchrow(HEAD, gap.until if gap else -1)
         if head is None:
             return []
-        start = gap.until if gap and gap.leaf == head["leaf"] else after
+        start = gap.until if gap and gap.stored_hash == head["stored_hash"] else after
         end = cast("int", head["size"]) - 1
         if gap and start == end:
             return []
@@ -127,7 +129,7 @@ class ChangeFeed:
             start = stop
         if not rows:
             newest = await connection.fetchrow(HEAD, start)
-            self._gap = _Gap(after, start, newest["leaf"]) if newest else None
+            self._gap = _Gap(after, start, newest["stored_hash"]) if newest else None
             return []
         pruned = await connection.fetchrow(PRUNED, after)
         previous = after if pruned else await connection.fetchval(LAST, after)

@@ -1,13 +1,14 @@
 """Insert records into the log's tables. Owns no state; durable once the caller's transaction commits.
 
-Postgres alone sets id, xid, at and leaf: the API may not insert them. So the order of rows in one call is the order of
-their ids.
+Postgres alone sets id, xid, at and stored_hash: the API may not insert them. So the order of rows in one call is the
+order of their ids.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from service.log.packing import pack
 from service.pacing import slices
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
 
 def _rows(records: Sequence[Record]) -> list[Row]:
     return [
-        (record.uid, record.kind.value, record.body, *(record.columns[name] for name in COLUMNS)) for record in records
+        (record.uid, record.kind.value, pack(record), *(record.columns[name] for name in COLUMNS)) for record in records
     ]
 
 

@@ -28,11 +28,11 @@ from events.envelope import TYPES
 from service.errors import LogUnavailable
 from service.log.columns import MAX_WORD_CHARS, WORDS, format_time, search_columns
 from service.log.merkle import leaf_hash
+from service.log.packing import MAX_BODY_BYTES, unpack
 
 if TYPE_CHECKING:
     from service.log.columns import Column
 
-MAX_BODY_BYTES = 65_535
 MAX_DEPTH = 12
 # Of a stored record: deeper JSON was altered, and could not be encoded into a response.
 MAX_READABLE_DEPTH = 50
@@ -168,9 +168,9 @@ def commitment(salt: bytes, value: str) -> bytes:
 
 
 def read_body(body: bytes) -> dict[str, object]:
-    """The members of a record's bytes. Raises ValueError or RecursionError for bytes that are not a JSON object in
-    UTF-8, or that hold a lone surrogate."""
-    found = msgspec.json.decode(body)
+    """The members of a record's bytes, packed or not. Raises ValueError or RecursionError for bytes that are not a JSON
+    object in UTF-8, or that hold a lone surrogate."""
+    found = msgspec.json.decode(unpack(body))
     if not isinstance(found, dict):
         raise ValueError("not an object")  # noqa: TRY004 - callers catch one error
     return found

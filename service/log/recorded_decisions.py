@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.errors import QueryTooBroad
+from service.log.packing import unpack
 from service.log.record_query import DECISIONS, custom_plans
 
 if TYPE_CHECKING:
@@ -105,5 +106,5 @@ async def read_window(
         selection.resource_kind,
         limit,
     )
-    decisions = [(row["policy_version"] or 0, row["body"]) for row in rows]
+    decisions = [(row["policy_version"] or 0, unpack(row["body"])) for row in rows]
     return DecisionWindow(decisions, rows[-1]["id"] if len(rows) == limit else end)

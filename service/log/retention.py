@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import LogDamaged
 from service.log.insert import insert_records
+from service.log.packing import stored_leaf
 from service.log.partitions import list_partitions
 from service.log.record import Kind, Record
 
@@ -32,14 +33,19 @@ PARTITION = """
     FROM {name} r LEFT JOIN audit_position p ON p.record_id = r.id
 """
 
-# The first position that does not hold the record that was sealed there. A removed or altered record must be
-# investigated before the evidence is dropped.
-MISMATCH = """
-    SELECT min(w.position) FROM generate_series($1::bigint, $2::bigint) AS w (position)
-    LEFT JOIN (audit_position p JOIN {name} r ON r.id = p.record_id) ON p.position = w.position
-    LEFT JOIN tile t ON t.level = 0 AND t.index = w.position / 256
-    WHERE r.leaf IS DISTINCT FROM substr(t.hashes, (w.position % 256)::integer * 32 + 1, 32)
+# The hash that was sealed at the position `p`.
+SEALED = "substr(t.hashes, (p.position % 256)::integer * 32 + 1, 32)"
+
+# The positions from $1 up to and including $2 whose stored hash is not what was sealed there, in order, with the bytes
+# of packed records, whose stored hash is never the leaf.
+MISMATCHES = f"""
+    SELECT p.position, {SEALED} AS sealed, r.stored_hash, r.body
+    FROM generate_series($1::bigint, $2::bigint) AS p (position)
+    LEFT JOIN (audit_position a JOIN {{name}} r ON r.id = a.record_id) ON a.position = p.position
+    LEFT JOIN tile t ON t.level = 0 AND t.index = p.position / 256
+    WHERE r.stored_hash IS DISTINCT FROM {SEALED} ORDER BY p.position
 """
+MAX_POSITIONS_PER_CHECK = 10_000
 
 # The first position whose body is kept.
 FIRST_KEPT = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
@@ -53,10 +59,11 @@ HELD = """
     ORDER BY h.id LIMIT 1
 """
 
-# Keep position, id, uid and leaf of each record.
-KEEP = """
+# Keep position, id, uid and leaf of each record, which was compared with the tile.
+KEEP = f"""
     INSERT INTO audit_pruned (position, record_id, uid, leaf, at)
-    SELECT p.position, r.id, r.uid, r.leaf, r.at FROM {name} r JOIN audit_position p ON p.record_id = r.id
+    SELECT p.position, r.id, r.uid, {SEALED}, r.at FROM {{name}} r JOIN audit_position p ON p.record_id = r.id
+    JOIN tile t ON t.level = 0 AND t.index = p.position / 256
 """
 
 # Delete the texts of the records, with their salts.
@@ -109,12 +116,15 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
 
 
 async def _check_sealed(connection: Connection, name: str, first: int, last: int | None) -> None:
-    position = await connection.fetchval(MISMATCH.format(name=name), first, last)
-    if position is not None:
-        raise LogDamaged(
-            f"The record at position {position} is not the one that was sealed there: investigate with a proof bundle"
-            " and timewarden-verify before anything is dropped"
-        )
+    """Raise LogDamaged if a record was removed or altered: that must be investigated before evidence is dropped."""
+    for start in range(first, first if last is None else last + 1, MAX_POSITIONS_PER_CHECK):
+        end = min(start + MAX_POSITIONS_PER_CHECK - 1, last or 0)
+        for row in await connection.fetch(MISMATCHES.format(name=name), start, end):
+            if row["body"] is None or stored_leaf(row["body"], row["stored_hash"]) != row["sealed"]:
+                raise LogDamaged(
+                    f"The record at position {row['position']} is not the one that was sealed there: investigate with"
+                    " a proof bundle and timewarden-verify before anything is dropped"
+                )
 
 
 async def _drop(connection: Connection, name: str) -> None:

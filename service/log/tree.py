@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from service.errors import LogDamaged
 from service.log import merkle, tiles
-from service.log.merkle import EMPTY, HASH_SIZE, Edge
+from service.log.merkle import EMPTY, HASH_SIZE, Edge, leaf_hash
+from service.log.packing import IS_PACKED, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The leaves of a range of positions, in order, and the first whose leaf is not the hash of its record's bytes.
-LEAVES = """
-    SELECT count(*) AS found, string_agg(r.leaf, '' ORDER BY p.position) AS leaves,
-           min(p.position) FILTER (WHERE r.leaf <> sha256('\\x00'::bytea || r.body)) AS altered
+# The records of a range of positions, in order: the hash of what is stored, whether it is no longer that, and the bytes
+# if they are packed.
+LEAVES = f"""
+    SELECT p.position, r.stored_hash, r.stored_hash IS DISTINCT FROM sha256('\\x00'::bytea || r.body) AS is_altered,
+           CASE WHEN {IS_PACKED} THEN r.body END AS packed
     FROM audit_position p JOIN audit_record r ON r.id = p.record_id
-    WHERE p.position >= $1 AND p.position < $2
+    WHERE p.position >= $1 AND p.position < $2 ORDER BY p.position
 """
 
 # Tiles by level and index.
@@ -164,9 +166,12 @@ def _check_tiles(edge: Edge, unfinished: Mapping[int, Sequence[bytes]]) -> None:
 
 
 async def _load_leaves(connection: Connection, start: int, until: int) -> list[bytes]:
-    row = await connection.fetchrow(LEAVES, start, until)
-    if row is None or row["found"] != until - start:
+    rows = await connection.fetch(LEAVES, start, until)
+    if len(rows) != until - start:
         raise LogDamaged(f"The log is damaged: records between the positions {start} and {until - 1} are missing")
-    if row["altered"] is not None:
-        raise LogDamaged(f"The log is damaged: the record at position {row['altered']} does not have its leaf hash")
-    return tiles.split_hashes(row["leaves"] or b"")
+    for row in rows:
+        if row["is_altered"]:
+            raise LogDamaged(
+                f"The log is damaged: the record at position {row['position']} does not have its leaf hash"
+            )
+    return [row["stored_hash"] if row["packed"] is None else leaf_hash(unpack(row["packed"])) for row in rows]

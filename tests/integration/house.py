@@ -32,6 +32,7 @@ from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
 from service.identity.subject_hashes import SubjectHashes
 from service.log.log import Log
+from service.log.packing import unpack
 from service.log.record import read_body
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
@@ -144,6 +145,11 @@ class House:
             await self.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1")
         )
         return body["action"], body["outcome"], body["applied"], body["not_applied_because"]
+
+    async def count_records_with(self, text: str) -> int:
+        """How many records of the log hold the text."""
+        rows = await self.owner.fetch("SELECT body FROM audit_record")
+        return sum(text.encode() in unpack(row["body"]) for row in rows)
 
     async def submit_week(self, name: str, period_start: date = MONDAY) -> Timesheet:
         """Submit a sheet of this person, with eight hours on its first day."""

@@ -10,6 +10,7 @@ import asyncpg
 from service.log import checkpoint as notes
 from service.log import merkle
 from service.log.checkpoint import Checkpoint, Signer
+from service.log.packing import unpack
 from service.log.sealing import Sealer
 from service.log.tree import consistency_path
 from tests.conformance.rfc9162_verifier import consistency_holds
@@ -52,7 +53,7 @@ async def seal_all(keeper: Database, batch: int = 5_000) -> None:
 async def leaves(log_database: LogDatabase) -> list[bytes]:
     """The leaves of the sealed records, from their bytes."""
     auditor = await log_database.connect("auditor")
-    return [merkle.leaf_hash(row["body"]) for row in await auditor.fetch(BODIES)]
+    return [merkle.leaf_hash(unpack(row["body"])) for row in await auditor.fetch(BODIES)]
 
 
 async def checkpoints(log_database: LogDatabase) -> list[Checkpoint]:

@@ -29,6 +29,7 @@ from service.directory.people import People
 from service.directory.people_store import is_known
 from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidToken, NotFound
 from service.identity.subject_hashes import NO_KEYS, SubjectHashes
+from service.log.packing import unpack
 from service.log.record import read_body
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.approvals import Approvals
@@ -334,7 +335,7 @@ async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_g
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     answer = await house.timesheets.approve(house.caller(name), sheet.id, anything)
-    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
+    body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid))
     assert read_body(body)["principal"]["former"] == {"named": [], "others": 1}  # type: ignore[index]
     assert str(house.people["max"]).encode() not in body
     recorded, before = recorded_request.parse_request(body), house.versions.current()
@@ -349,7 +350,7 @@ async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_
     house: House, waiting: UUID
 ) -> None:
     answer = await house.timesheets.read(house.caller("ana-again"), waiting)
-    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
+    body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid))
     told = read_body(body)
     stranger = await house.timesheets.read(house.caller("dora"), waiting)
     of_stranger = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", stranger.receipt.uid)
@@ -373,7 +374,7 @@ async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: U
         author = house.caller("audrey", scopes=scopes, roles=frozenset({"role:auditor", "role:policy-admin"}))
         simulated = await simulation.run(author, asked)
         assert simulated.value.decision.request.lookup.relations == {"manager"}
-        body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", simulated.receipt.uid)
+        body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", simulated.receipt.uid))
         assert b"former" not in body
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from service.administration.versions import version_store
+from service.log.record import read_body
 from tests.integration.api import REQUESTS
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import read_shipped
@@ -81,7 +81,7 @@ async def test_allowed_actions_are_not_recorded_and_cost_no_further_statement(
     assert all(item.pop("actions") for item in body["items"])
     assert body == plain.json()
     kept = await house.owner.fetch("SELECT body FROM audit_record ORDER BY id DESC LIMIT 2")
-    assert [json.loads(row["body"])["action"] for row in kept] == ["read", "read"]
+    assert [read_body(row["body"])["action"] for row in kept] == ["read", "read"]
 
 
 async def test_an_unknown_inclusion_is_refused_by_name(house: House, running: InProcess) -> None:

@@ -149,7 +149,7 @@ async def test_a_batch_is_approved_with_one_decision_and_one_change_for_each(
         for kind, column in (("decision", "uid"), ("change", "decision_uid")):
             condition = f"kind = '{kind}' AND {column} = '{item['decision_id']}' AND resource_id = '{item['id']}'"
             assert await house.count(f"audit_record WHERE {condition}") == 1
-        sealed = f"uid = '{item['decision_id']}' AND leaf = '\\x{item['decision_leaf']}'"
+        sealed = f"uid = '{item['decision_id']}' AND stored_hash = '\\x{item['decision_leaf']}'"
         assert await house.count(f"audit_record WHERE {sealed}") == 1
     assert (await lea(running, "GET", "/v1/approvals")).json()["items"] == []
 
@@ -183,7 +183,7 @@ async def test_item_by_item_every_one_has_its_own_outcome(
     assert told["changed"] == 1
     assert told["items"][2]["problem"]["type"] == "urn:timewarden:problem:precondition-failed"
     for item, applied in zip(told["items"], (True, False, False, False), strict=True):
-        sealed = f"uid = '{item['decision_id']}' AND leaf = '\\x{item['decision_leaf']}'"
+        sealed = f"uid = '{item['decision_id']}' AND stored_hash = '\\x{item['decision_leaf']}'"
         condition = f"{sealed} AND kind = 'decision' AND applied IS {applied}"
         assert await house.count(f"audit_record WHERE {condition}") == 1
     assert sorted(await states(house)) == ["rejected", *["submitted"] * 5]

@@ -17,7 +17,7 @@ import pytest
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.log import Log
-from service.log.record import Kind, Record
+from service.log.record import Kind, Record, read_body
 from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import INTACT, TAMPERED
 from tests.bundle_forge import verify_bundle
@@ -69,8 +69,7 @@ async def count_sealed(house: House) -> int:
 
 async def last_access(house: House) -> dict[str, Any]:
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'access' ORDER BY id DESC LIMIT 1")
-    found: dict[str, Any] = json.loads(body)
-    return found
+    return read_body(body)
 
 
 async def test_json_lines_hold_the_exact_bytes_of_every_record(house: House, running: InProcess) -> None:
@@ -137,7 +136,7 @@ async def test_a_false_audit_pruned_row_hides_no_record(house: House, running: I
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
     await as_superuser(
         house.log_database,
-        "INSERT INTO audit_pruned SELECT p.position, r.id, r.uid, r.leaf, r.at FROM audit_record r"
+        "INSERT INTO audit_pruned SELECT p.position, r.id, r.uid, r.stored_hash, r.at FROM audit_record r"
         " JOIN audit_position p ON p.record_id = r.id",
     )
     lines = (await fetch(running, f"/v1/audit/export?{period}")).text.splitlines()

@@ -54,7 +54,8 @@ async def records(house: House, event: str) -> list[dict[str, Any]]:
     """Changes of this type with the decisions behind them, oldest first."""
     rows = await house.owner.fetch(
         "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM audit_record"
-        " WHERE convert_from(body, 'UTF8')::jsonb #>> '{change,type}' = $1 ORDER BY id",
+        " WHERE kind IN ('change', 'directory') AND convert_from(body, 'UTF8')::jsonb #>> '{change,type}' = $1"
+        " ORDER BY id",
         event,
     )
     return [row["body"] if isinstance(row["body"], dict) else json.loads(row["body"]) for row in rows]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.directory.entities import Part
 from service.directory.people import People
+from service.log.record import read_body
 from service.timesheets.actions import Timesheets
 from service.web.http import direct_routes
 from tests.integration.api import InProcess, api
@@ -159,7 +159,7 @@ def comparable(answer: httpx2.Response) -> tuple[dict[str, str], Any]:
 async def recorded(house: House, before: int) -> list[dict[str, Any]]:
     """The records since there were `before`."""
     rows = await house.owner.fetch("SELECT body FROM audit_record ORDER BY id OFFSET $1", before)
-    bodies = [json.loads(row["body"]) for row in rows]
+    bodies: list[dict[str, Any]] = [read_body(row["body"]) for row in rows]
     for body in bodies:
         body["request"].pop("id", None)
     return [{name: value for name, value in body.items() if name not in OWN_RECORDED} for body in bodies]

@@ -65,9 +65,9 @@ async def test_names_and_addresses_stand_beside_the_log_and_not_in_it(house: Hou
     await house.directory.amend_person(asks, made.id, {"display_name": "Eve Berg", "email": None})
     await house.directory.add_team(asks, "Moonshot", None)
     for text in ("Eve Adler", "eve@example.org", "Eve Berg", "Moonshot"):
-        assert await house.count(f"audit_record WHERE position(convert_to('{text}', 'UTF8') IN body) > 0") == 0
+        assert await house.count_records_with(text) == 0
         assert await house.count(f"audit_text WHERE value = '{text}'") == 1
-    assert await house.count("audit_record WHERE position(convert_to('sub-of-eve', 'UTF8') IN body) > 0") == 0
+    assert await house.count_records_with("sub-of-eve") == 0
     assert await house.count("audit_text WHERE value = 'sub-of-eve'") == 0
 
 

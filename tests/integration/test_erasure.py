@@ -62,7 +62,9 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await with_texts(house, "ana")
     await with_texts(house, "ben")
-    stored = {row["id"]: (row["body"], row["leaf"]) for row in await house.owner.fetch("SELECT * FROM audit_record")}
+    stored = {
+        row["id"]: (row["body"], row["stored_hash"]) for row in await house.owner.fetch("SELECT * FROM audit_record")
+    }
     erasure = house.erasure
     wanted = Erased(links=1, texts=4, notes=1, sheets=1)
     assert (await erasure.preview(house.administrator(), ana)).value == wanted
@@ -76,9 +78,11 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     left = {row["value"] for row in await house.owner.fetch("SELECT value FROM audit_text")}
     assert "ben was seen elsewhere" in left
     assert not left & {"ana was seen elsewhere", "Ana", "ana@example.com"}
-    for row in await house.owner.fetch("SELECT id, body, leaf FROM audit_record WHERE id = ANY($1)", list(stored)):
-        assert (row["body"], row["leaf"]) == stored[row["id"]]
-        assert merkle.leaf_hash(row["body"]) == row["leaf"]
+    for row in await house.owner.fetch(
+        "SELECT id, body, stored_hash FROM audit_record WHERE id = ANY($1)", list(stored)
+    ):
+        assert (row["body"], row["stored_hash"]) == stored[row["id"]]
+        assert merkle.leaf_hash(row["body"]) == row["stored_hash"]
 
 
 async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: House) -> None:

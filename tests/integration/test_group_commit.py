@@ -139,10 +139,10 @@ async def test_a_copied_row_is_the_same_as_an_inserted_one(watched_log: WatchedL
     twins = [replace(record, uid=uuid4()) for _ in range(insert.MIN_ROWS_FOR_COPY)]
     await watched_log.log.append(twins)
     columns = ", ".join(name for name in insert.RECORD if name != "uid")
-    rows = await watched_log.auditor.fetch(f"SELECT {columns}, leaf FROM audit_record WHERE kind <> 'system'")
+    rows = await watched_log.auditor.fetch(f"SELECT {columns}, stored_hash FROM audit_record WHERE kind <> 'system'")
     assert len(rows) == 1 + len(twins)
     assert {tuple(row.values()).__repr__() for row in rows} == {tuple(rows[0].values()).__repr__()}
-    assert dict(rows[0]) == {**record.columns, "kind": "decision", "body": record.body, "leaf": record.leaf}
+    assert dict(rows[0]) == {**record.columns, "kind": "decision", "body": record.body, "stored_hash": record.leaf}
 
 
 @pytest.mark.parametrize("column", ["id", "xid", "at"])

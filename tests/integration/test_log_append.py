@@ -12,6 +12,7 @@ from service.errors import LogUnavailable, Misconfigured
 from service.log import merkle
 from service.log.epochs import open_log
 from service.log.log import Log
+from service.log.packing import unpack
 from service.log.record import Kind, Record, read_body
 from service.log.roles import check_rights
 from tests.integration.log_database import LogDatabase, change, decision
@@ -44,10 +45,11 @@ async def test_a_single_record_is_durable_when_append_returns(log_database: LogD
     record = decision(reason="rule")
     receipts = await log.append([record])
     auditor = await log_database.connect("auditor")
-    row = await auditor.fetchrow("SELECT leaf, body, reason FROM audit_record WHERE uid = $1", record.uid)
+    row = await auditor.fetchrow("SELECT stored_hash, body, reason FROM audit_record WHERE uid = $1", record.uid)
     assert row is not None
-    assert row["body"] == record.body
-    assert row["leaf"] == merkle.leaf_hash(record.body) == record.leaf
+    assert unpack(row["body"]) == record.body
+    assert row["stored_hash"] == merkle.leaf_hash(row["body"])
+    assert record.leaf == merkle.leaf_hash(record.body)
     assert (receipts[0].uid, receipts[0].leaf) == (record.uid, record.leaf.hex())
 
 

@@ -29,7 +29,7 @@ FORGING = [
     "INSERT INTO audit_record (id, uid, kind, body) OVERRIDING SYSTEM VALUE VALUES (0, gen_random_uuid(), 'x', '{}')",
     "INSERT INTO audit_record (uid, kind, body, xid) VALUES (gen_random_uuid(), 'system', '{}', '3')",
     "INSERT INTO audit_record (uid, kind, body, at) VALUES (gen_random_uuid(), 'system', '{}', '2020-01-01')",
-    "INSERT INTO audit_record (uid, kind, body, leaf) VALUES (gen_random_uuid(), 'system', '{}', '')",
+    "INSERT INTO audit_record (uid, kind, body, stored_hash) VALUES (gen_random_uuid(), 'system', '{}', '')",
     "INSERT INTO audit_record_0 (uid, kind, body) VALUES (gen_random_uuid(), 'system', '{}')",
     "COPY audit_record (id, uid, kind, body) FROM STDIN",
 ]

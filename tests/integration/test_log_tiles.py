@@ -12,6 +12,7 @@ import pytest
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.log import Log
+from service.log.packing import stored_leaf
 from service.log.signing import CheckpointSigner
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.api import InProcess, api
@@ -103,11 +104,15 @@ async def test_reading_records_needs_a_token_and_is_recorded(
     assert (await served.send("GET", path, served.token(scope="read:timesheets"))).status_code == 403
     answer = await served.send("GET", path, auditor(served))
     row = await house.owner.fetchrow(
-        "SELECT kind, outcome, returned, encode(leaf, 'hex') AS leaf FROM audit_record WHERE uid = $1",
+        "SELECT kind, outcome, returned, body, stored_hash FROM audit_record WHERE uid = $1",
         answer.headers["Decision-Id"],
     )
     assert row is not None
-    assert (row["kind"], row["outcome"], row["leaf"]) == ("access", "allow", answer.headers["Decision-Leaf"])
+    assert (row["kind"], row["outcome"], stored_leaf(row["body"], row["stored_hash"]).hex()) == (
+        "access",
+        "allow",
+        answer.headers["Decision-Leaf"],
+    )
     assert len(row["returned"]) == 256
 
 

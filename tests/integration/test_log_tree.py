@@ -151,7 +151,7 @@ async def test_a_record_with_a_wrong_leaf_is_not_added_to_the_tree(
         log_database,
         FORGET_TREE,
         # Postgres computes the leaf, but corruption on disk bypasses it.
-        "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
+        "ALTER TABLE audit_record ALTER COLUMN stored_hash DROP EXPRESSION",
         damage,
     )
     with pytest.raises(LogDamaged, match=message):

@@ -105,8 +105,8 @@ async def test_columns_that_differ_from_the_bytes(stored: StoredLog) -> None:
 
 async def test_a_changed_leaf_column(stored: StoredLog) -> None:
     await stored.alter(
-        "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
-        f"UPDATE audit_record SET leaf = sha256('other') WHERE id = {RECORD}",
+        "ALTER TABLE audit_record ALTER COLUMN stored_hash DROP EXPRESSION",
+        f"UPDATE audit_record SET stored_hash = sha256('other') WHERE id = {RECORD}",
     )
     assert_named(await stored.verify(), "leaf: the leaf column is not the hash of the bytes")
 

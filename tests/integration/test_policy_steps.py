@@ -13,6 +13,7 @@ from service.administration.checks import examination
 from service.administration.versions.administration import PolicyAdministration
 from service.authorization.active.versions import PolicyVersions, hold_active_version
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
+from service.log.packing import stored_leaf
 from tests.integration.house import MONDAY, anything, check_in_process
 from tests.policy_forge import read_shipped, without_rule
 
@@ -38,10 +39,10 @@ async def read_record(house: House, error: TimewardenError) -> tuple[str, bool |
     """The outcome of the decision that the error names, and whether it was applied."""
     assert error.decision is not None
     row = await house.owner.fetchrow(
-        "SELECT outcome, applied, leaf FROM audit_record WHERE uid = $1::text::uuid", error.decision[0]
+        "SELECT outcome, applied, body, stored_hash FROM audit_record WHERE uid = $1::text::uuid", error.decision[0]
     )
     assert row is not None
-    assert row["leaf"].hex() == error.decision[1]
+    assert stored_leaf(row["body"], row["stored_hash"]).hex() == error.decision[1]
     return row["outcome"], row["applied"]
 
 

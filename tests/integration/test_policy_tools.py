@@ -141,7 +141,7 @@ async def test_the_last_proposal_is_not_stored_twice(house: House, running: InPr
     assert again.json()["number"] == first.json()["number"] == 2
     assert again.headers["location"] == first.headers["location"]
     assert await house.count("policy_version") == 2
-    assert await house.count("audit_record WHERE convert_from(body, 'UTF8') LIKE '%policy.proposed%'") == 1
+    assert await house.count_records_with("policy.proposed") == 1
 
 
 async def test_a_proposal_from_before_an_activation_is_stored_again(running: InProcess) -> None:

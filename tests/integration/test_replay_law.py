@@ -18,6 +18,7 @@ from service.administration.replay.recorded_request import RecordedRequest, pars
 from service.administration.replay.reevaluation import NOT_LOOKED, OTHER_ROWS, Undecidable, reevaluate
 from service.authorization.engine.engine import Snapshot
 from service.errors import TimewardenError
+from service.log.packing import unpack
 from service.policy import policy_file
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
@@ -177,7 +178,7 @@ async def recorded_behind(house: House, place: int) -> list[tuple[RecordedReques
     found = await house.owner.fetch(
         "SELECT body FROM audit_record WHERE id > $1 AND kind IN ('decision', 'access') ORDER BY id", place
     )
-    return [(parse_request(row["body"]), json.loads(row["body"])["returned"]) for row in found]
+    return [(parse_request(body), json.loads(body)["returned"]) for row in found for body in [unpack(row["body"])]]
 
 
 async def last(house: House) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from service.administration.replay import recorded_request
 from service.administration.versions import version_store
+from service.log.packing import unpack
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def simulate(running: InProcess, token: str, **question: Any) -> httpx2.Re
 async def record(house: House, answer: httpx2.Response) -> dict[str, Any]:
     row = await house.owner.fetchrow("SELECT * FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"]))
     assert row is not None
-    return {**json.loads(row["body"]), "columns": dict(row)}
+    return {**json.loads(unpack(row["body"])), "columns": dict(row)}
 
 
 async def test_a_simulation_of_an_imagined_resource_names_the_rule(running: InProcess) -> None:
@@ -275,6 +276,6 @@ async def test_the_record_of_a_simulation_is_reevaluated_as_a_request_to_simulat
     body = await house.owner.fetchval(
         "SELECT body FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"])
     )
-    again = recorded_request.parse_request(body)
+    again = recorded_request.parse_request(unpack(body))
     asked = (again.request.resource.kind, again.request.action, again.verdict.rules)
     assert asked == ("policy", "simulate", ("policy-simulate",))

@@ -92,8 +92,10 @@ def errors_of(answer: httpx2.Response, status: int = 422, slug: str = "invalid-f
 async def leaves_are_those_of_the_log(job: Job, answer: httpx2.Response) -> None:
     uids, leaves = answer.json()["decisions"], answer.json()["leaves"]
     assert (answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]) == (uids[0], leaves[0])
-    rows = await job.house.owner.fetch("SELECT uid, leaf FROM audit_record WHERE uid = ANY($1)", list(map(UUID, uids)))
-    assert {str(row["uid"]): row["leaf"].hex() for row in rows} == dict(zip(uids, leaves, strict=True))
+    rows = await job.house.owner.fetch(
+        "SELECT uid, stored_hash FROM audit_record WHERE uid = ANY($1)", list(map(UUID, uids))
+    )
+    assert {str(row["uid"]): row["stored_hash"].hex() for row in rows} == dict(zip(uids, leaves, strict=True))
 
 
 @pytest.mark.parametrize(("kind", "write"), [(NDJSON, lines), (CSV, table)])

@@ -16,6 +16,7 @@ import asyncpg
 
 from service.log.checkpoint import BadNote, Verifier, verify
 from service.log.key_files import read_key
+from service.log.packing import stored_leaf, unpack
 
 if TYPE_CHECKING:
     from tests.soak.estate import Estate
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # Every record in the order of the log.
 SEALED = """
-    SELECT p.position, r.id, r.uid, r.kind, r.body, r.leaf
+    SELECT p.position, r.id, r.uid, r.kind, r.body, r.stored_hash
     FROM audit_position p JOIN audit_record r ON r.id = p.record_id ORDER BY p.position
 """
 
@@ -82,12 +83,12 @@ async def count_lost(estate: Estate, answers: Answers) -> int:
         wanted = dict(answers.leaves)
         # The leaves of these decisions.
         rows = await auditor.fetch(
-            "SELECT uid, leaf FROM audit_record WHERE uid = ANY($1)", [UUID(uid) for uid in wanted]
+            "SELECT uid, body, stored_hash FROM audit_record WHERE uid = ANY($1)", [UUID(uid) for uid in wanted]
         )
     finally:
         await auditor.close()
     for row in rows:
-        if wanted.get(str(row["uid"])) == row["leaf"].hex():
+        if wanted.get(str(row["uid"])) == stored_leaf(row["body"], row["stored_hash"]).hex():
             del wanted[str(row["uid"])], answers.leaves[str(row["uid"])]
     return len(wanted)
 
@@ -119,8 +120,8 @@ async def _records(
         found.duplicates += row["uid"] in seen
         found.undone_yet_there += row["uid"] in answers.undone
         seen.add(row["uid"])
-        leaf = hashlib.sha256(b"\x00" + row["body"]).digest()
-        found.wrong_leaves += leaf != row["leaf"]
+        leaf = hashlib.sha256(b"\x00" + unpack(row["body"])).digest()
+        found.wrong_leaves += leaf != stored_leaf(row["body"], row["stored_hash"])
         subtrees.append((0, leaf))
         while len(subtrees) > 1 and subtrees[-1][0] == subtrees[-2][0]:
             (level, left), (_, right) = subtrees[-2:]
