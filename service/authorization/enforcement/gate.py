@@ -207,20 +207,22 @@ class Gate:
     ) -> tuple[Listing, T] | None:
         """The listing and what was read for it; None if anything that it rests on is not remembered, or changed."""
         snapshot, principal = self._policies.current(), caller.principal
-        assumed = self._relationships.assume(principal, kind, snapshot.number)
-        if assumed is None:
+        facts, assumed = self._relationships.of(kind), self._relationships.assume(principal)
+        if assumed is None or not facts.by_owner:
             return None
-        request = evaluation_request(snapshot, principal, action, Resource(kind), assumed.lookup)
+        lookup = assumed.lookup(snapshot.number).complete(facts, About.LIST, looked=True)
+        request = evaluation_request(snapshot, principal, action, Resource(kind), lookup)
         access_request = access_request_of(snapshot, request)
-        visibility = visible(snapshot, access_request, principal, assumed.lookup, self._relationships.of(kind))
+        visibility = visible(snapshot, access_request, principal, lookup, facts)
         visibility.assumed = assumed
         if not visibility.rules or not self._relationships.recall_owners(visibility):
             return None
         async with self._database.connection() as connection:
             found = await read(visibility, connection)
-        lookup = self._relationships.confirm(kind, assumed, found.confirmation)
-        if lookup is None or lookup.revoked or lookup.version != snapshot.number:
+        confirmed = self._relationships.confirm(assumed, found.confirmation)
+        if confirmed is None or confirmed.revoked or confirmed.version != snapshot.number:
             return None
+        lookup = confirmed.complete(facts, About.LIST, looked=True)
         decision = decide(snapshot, principal, action, Resource(kind), lookup)
         # The time also decides, by the age of the sign-in.
         if decision.access_request != access_request or decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:

@@ -216,8 +216,18 @@ class Relationships:
     async def ambient(self, connection: Connection | None, principal: Principal) -> FactLookup:
         """The facts without a row. Raises PolicyUnavailable if no policy was ever activated."""
         async with self._connected(connection) as connected:
+            assumed = self.assume(principal)
+            if assumed is not None:
+                columns, parameters = assumed.columns(principal, 1)
+                # What is never remembered.
+                row = await connected.fetchrow(f"SELECT {columns} FROM {AMBIENT_FROM}", *parameters)
+                if (lookup := self.confirm(assumed, row)) is not None:
+                    return lookup
             row = await connected.fetchrow(_AMBIENT_STATEMENT, *_parameters(principal, None))
-        return _parse_row(row, KindFacts(""), present=False)
+        lookup = _parse_row(row, KindFacts(""), present=False)
+        if self._memory is not None:
+            _remember(self._memory, principal, lookup)
+        return lookup
 
     async def of_row(
         self, connection: Connection | None, principal: Principal, kind: str, row_id: UUID | int
@@ -232,7 +242,7 @@ class Relationships:
             row = await connected.fetchrow(_row_statement(facts), *_parameters(principal, row_id))
         lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
         if self._memory is not None and facts.by_owner:
-            _remember(self._memory, principal, facts, lookup)
+            _remember(self._memory, principal, lookup, facts)
         return lookup
 
     async def of_imagined(
@@ -274,22 +284,16 @@ class Relationships:
             }
         # A moment may have passed since the lookup.
         still = lookup.unchanged_until is not None and first["at"] < lookup.unchanged_until
-        if self._memory is not None and still and _remember(self._memory, principal, facts, lookup):
+        if self._memory is not None and still and _remember(self._memory, principal, lookup, facts):
             person, word = fact_parameters(principal)
             owners = OwnersOfCaller(visibility.owners)
             self._memory.remember_owners(person, word, facts.kind, relations, owners)
 
-    def assume(self, principal: Principal, kind: str, version: int) -> Assumption | None:
-        """The lookup of a list under a policy version, as it will be if nothing has changed. None if the caller is not
-        remembered."""
-        memory, facts = self._memory, self.of(kind)
-        if memory is None or memory.state is None or not facts.by_owner:
-            return None
-        known = memory.caller(*fact_parameters(principal))
-        if known is None:
-            return None
-        lookup = FactLookup(version, 0, datetime.now(UTC), known.roles, ids=known.ids, former_ids=known.former_ids)
-        return Assumption(lookup.complete(facts, About.LIST, looked=True), known, memory.state)
+    def assume(self, principal: Principal) -> Assumption | None:
+        """What is remembered of a caller, which `confirm` must tell to hold; None if they are not remembered."""
+        memory = self._memory
+        known = None if memory is None else memory.caller(*fact_parameters(principal))
+        return None if memory is None or memory.state is None or known is None else Assumption(known, memory.state)
 
     def recall_owners(self, visibility: Visibility) -> bool:
         """Tell the visibility for which owners its relations hold. False if that is not remembered."""
@@ -300,9 +304,9 @@ class Relationships:
         visibility.owners = None if owners is None else owners.by_relation
         return owners is not None
 
-    def confirm(self, kind: str, assumed: Assumption, row: asyncpg.Record | None) -> FactLookup | None:
-        """The lookup of a list, from the columns of its assumption in a row that it read. None if the directory is no
-        longer as it was assumed."""
+    def confirm(self, assumed: Assumption, row: asyncpg.Record | None) -> FactLookup | None:
+        """The lookup without a row, from the columns of an assumption. None if the directory is no longer as it was
+        assumed."""
         memory, known = self._memory, assumed.known
         # While the statement ran, another request may have found a newer directory.
         if (
@@ -312,7 +316,7 @@ class Relationships:
             or memory.state is not assumed.state
         ):
             return None
-        lookup = FactLookup(
+        return FactLookup(
             row["lookup_version"],
             row["lookup_revision"],
             row["lookup_at"],
@@ -320,8 +324,8 @@ class Relationships:
             revoked=row["lookup_revoked"] is not False,
             ids=known.ids,
             former_ids=known.former_ids,
+            unchanged_until=assumed.state.until,
         )
-        return lookup.complete(self.of(kind), About.LIST, looked=True)
 
     async def _with_memory(
         self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
@@ -349,11 +353,15 @@ class Relationships:
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """A lookup that was assumed from what was remembered of a caller in a state of the directory."""
+    """What was remembered of a caller in a state of the directory."""
 
-    lookup: FactLookup
     known: CallerInDirectory
     state: DirectoryState
+
+    def lookup(self, version: int) -> FactLookup:
+        """The lookup without a row, as it will be under a policy version if the assumption holds."""
+        roles, ids, former = self.known.roles, self.known.ids, self.known.former_ids
+        return FactLookup(version, self.state.revision, datetime.now(UTC), roles, ids=ids, former_ids=former)
 
     def columns(self, principal: Principal, first: int) -> tuple[str, list[object]]:
         """SQL columns of a statement FROM AMBIENT_FROM that tell what holds, and their parameters from number `first`
@@ -456,7 +464,9 @@ def recall(
     )
 
 
-def _remember(memory: DirectoryMemory, principal: Principal, facts: KindFacts, lookup: FactLookup) -> bool:
+def _remember(
+    memory: DirectoryMemory, principal: Principal, lookup: FactLookup, facts: KindFacts | None = None
+) -> bool:
     """Remember what a whole statement has read of the directory; False if something else is remembered."""
     if lookup.unchanged_until is None:
         return False
@@ -464,7 +474,7 @@ def _remember(memory: DirectoryMemory, principal: Principal, facts: KindFacts, l
         return False
     person, word = fact_parameters(principal)
     memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids))
-    if lookup.row is not None:
+    if facts is not None and lookup.row is not None:
         related = RelationsToOwner(lookup.relations, lookup.on_behalf_of)
         memory.remember_relations(person, word, facts.kind, lookup.row["owner_id"], related)
     return True
