@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from service.slots import slot_free
-from service.web.http.admission import MAX_BODIES_ARRIVING, MAX_CHANGES_PER_CONNECTION, Admission
+from service.web.http.admission import CHECK_SECONDS, MAX_BODIES_ARRIVING, MAX_CHANGES_PER_CONNECTION, Admission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,6 +91,16 @@ async def test_requests_that_the_event_loop_has_not_begun_count_as_ahead() -> No
         admission._changes._refused_at = float("-inf")
         fates = [admission.refuse_early(change(), sent.append) for _ in range(100)]
         assert fates == [False] * 60 + [True] * 40
+
+
+async def test_a_request_that_passed_and_never_begins_does_not_count_as_ahead_for_long() -> None:
+    async with overloaded() as (admission, sent):
+        admission._changes.lag = 0.0
+        admission._changes._turn_seconds = 30.0
+        assert [admission.refuse_early(change(), sent.append) for _ in range(3)] == [False, False, True]
+        await asyncio.sleep(3 * CHECK_SECONDS)
+        admission._changes._refused_at = float("-inf")
+        assert not admission.refuse_early(change(), sent.append)
 
 
 async def test_nothing_is_refused_early_before_the_start_and_after_the_end() -> None:

@@ -66,7 +66,7 @@ class Admission:
         self._address_of = address_of
         self._refusals = Refusals(frame.always, cors, max_waiting=min(MAX_REFUSALS_WAITING, open_connections // 2))
         # How many requests `refuse_early` let pass, and the number of the last one that the event loop has begun.
-        self._passed = self._begun = 0
+        self._passed = self._begun = self._passed_before_check = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_check: asyncio.TimerHandle | None = None
         self._logged_at = 0.0
@@ -189,6 +189,8 @@ class Admission:
     def _check_queues(self, due: float) -> None:
         now = asyncio.get_running_loop().time()
         self._next_check = None
+        # What passed before the last check has begun since then, or never will.
+        self._begun, self._passed_before_check = max(self._begun, self._passed_before_check), self._passed
         for queue in (self._reads, self._changes):
             queue.lag = max(0.0, now - due)
             queue.expire()
@@ -196,7 +198,8 @@ class Admission:
         if now - self._logged_at >= LOG_SECONDS:
             self._log_refusals(now)
         _, waiting, refused = self.load()
-        if waiting or self._refusals.waiting or refused > self._logged_refusals:
+        is_arriving = self._begun < self._passed
+        if waiting or is_arriving or self._refusals.waiting or refused > self._logged_refusals:
             self._start_checks()
         else:
             self._reads.lag = self._changes.lag = 0.0
