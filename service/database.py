@@ -18,7 +18,7 @@ from service.errors import DatabaseUnavailable, Overloaded, TryLater
 from service.slots import slot_free
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -50,6 +50,7 @@ class Database:
         # Set by `open`.
         self.way = Connectivity.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connected: list[Callable[[], None]] = []
         self._reserved: list[asyncpg.Connection[asyncpg.Record]] = []
         # The number of connections that were returned after Postgres had answered on them.
         self._answered = 0
@@ -84,9 +85,18 @@ class Database:
             min_size=1,
             max_size=self._size,
             max_inactive_connection_lifetime=300,
+            init=self._announce,
             reset=_keep_session,
             **self._options.options(self.way),
         )
+
+    def when_connected(self, call: Callable[[], None]) -> None:
+        """Call this for each new connection of the pool: another database may answer on it, such as a restored one."""
+        self._connected.append(call)
+
+    async def _announce(self, _: object) -> None:
+        for call in self._connected:
+            call()
 
     async def close(self) -> None:
         """Close every connection; those that are still in use after the bound are terminated."""

@@ -115,6 +115,18 @@ async def test_a_remembered_caller_whose_token_is_revoked_gets_no_list(house: Ho
         await list_ids(house.timesheets, caller)
 
 
+async def test_a_new_connection_forgets_the_directory(house: House) -> None:
+    """Another database may answer on it: its directory may have the same revision and be another."""
+    await house.submit_week("ana")
+    assert await list_ids(house.timesheets, house.caller("ana"))
+    remembered = house.memory.state
+    assert remembered is not None
+    await house.requests.close()
+    await house.requests.open()
+    assert house.memory.state is None
+    assert await list_ids(house.timesheets, house.caller("ana"))
+
+
 async def test_a_listed_row_has_the_body_of_its_sheet(house: House) -> None:
     for name in ("ana", "ben"):
         await house.submit_week(name)

@@ -203,6 +203,7 @@ class Relationships:
         self._database = database
         self._readers: dict[str, FactReader] = {}
         if memory is not None and database is not None:
+            database.when_connected(memory.forget)
             self._readers = {
                 facts.kind: FactReader(database, remembering_statement(facts), timeout=timeout, lost=memory.forget)
                 for facts in kinds
