@@ -236,28 +236,31 @@ async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> No
 
 
 async def _write_entries(connection: Connection, sheet: Timesheet, entries: list[Entry] | tuple[Entry, ...]) -> None:
-    if not entries:
-        return
+    rows = [
+        (
+            entry.id,
+            sheet.id,
+            entry.day,
+            entry.project,
+            entry.minutes,
+            entry.note,
+            entry.external_ref,
+            entry.uploader,
+        )
+        for entry in entries
+    ]
     # Entries that are new or changed.
-    await connection.executemany(
+    statement = (
         "INSERT INTO entry (id, timesheet_id, day, project, minutes, note, external_ref, uploader)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET day = excluded.day,"
         " project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader"
-        " WHERE entry.timesheet_id = excluded.timesheet_id",
-        [
-            (
-                entry.id,
-                sheet.id,
-                entry.day,
-                entry.project,
-                entry.minutes,
-                entry.note,
-                entry.external_ref,
-                entry.uploader,
-            )
-            for entry in entries
-        ],
+        " WHERE entry.timesheet_id = excluded.timesheet_id"
     )
+    if len(rows) == 1:
+        # executemany costs one round trip more.
+        await connection.execute(statement, *rows[0])
+    elif rows:
+        await connection.executemany(statement, rows)
 
 
 @contextmanager
