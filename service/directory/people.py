@@ -39,11 +39,12 @@ class People:
         self._hashes = hashes
         self._memory = memory or DirectoryMemory()
 
-    async def identify(self, principal: Principal) -> Principal:
-        """The principal with its person: a remembered one, or else as `person_for`, with what that raises."""
+    async def identify(self, principal: Principal, *, fresh: bool = False) -> Principal:
+        """The principal with its person: a remembered one, or if it must be `fresh` as `person_for`, with what that
+        raises."""
         token = principal.issuer, principal.subject, principal.issued_at
         known = self._memory.person(*token)
-        if known is not None:
+        if known is not None and not fresh:
             return replace(principal, person=known, is_remembered=True)
         person = await self.person_for(principal)
         self._memory.remember_person(*token, person)

@@ -6,7 +6,7 @@ An ASGI middleware for every route except the public ones, which only this modul
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 from litestar.enums import ScopeType
@@ -16,10 +16,9 @@ from service.authorization.enforcement.changes import Caller
 from service.errors import MalformedCredentials
 from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
+from service.web.http.incoming_body import announces_body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from litestar import Request
     from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -45,8 +44,14 @@ PUBLIC_ROUTES: Final = frozenset(
 _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
 
+class Identify(Protocol):
+    """Returns a principal with its person, and adds one on first valid use. A `fresh` person is looked up now."""
+
+    async def __call__(self, principal: Principal, *, fresh: bool = False) -> Principal: ...
+
+
 class Authentication(ASGIMiddleware):
-    """`tokens` verifies tokens. `identify` returns a principal with its person, and adds one on first valid use.
+    """`tokens` verifies tokens.
 
     `public_url`: the configured base URL that callers use. `certificates`: reads the client certificate that a trusted
     proxy passes on; None without such a proxy.
@@ -57,7 +62,7 @@ class Authentication(ASGIMiddleware):
     def __init__(
         self,
         tokens: Tokens,
-        identify: Callable[[Principal], Awaitable[Principal]],
+        identify: Identify,
         *,
         public_url: str = "",
         certificates: ClientCertificates | None = None,
@@ -77,7 +82,8 @@ class Authentication(ASGIMiddleware):
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
             principal = await self._tokens.verify(self._read_credentials(scope))
             if principal.kind is PrincipalKind.USER:
-                principal = await self._identify(principal)
+                # The body of a request with a revoked token is not read, and the use case would find out after it.
+                principal = await self._identify(principal, fresh=announces_body(scope["headers"]))
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
