@@ -72,6 +72,7 @@ ELSEWHERE = {
     "service.directory.erasure:MAX_NAMED": "ends a list of timesheets",
     "service.policy.case_files:MAX_COMPLAINTS": "ends a list of complaints",
     "service.policy.rule_rows:MAX_COMPLAINTS": "ends a list of complaints",
+    "service.authorization.enforcement.fact_reader:MAX_WAITING": "the admission lets fewer requests work at once",
     "service.timesheets.reminders:MAX_DAYS": "a field of a request",
     "service.administration.versions.simulated_request:MAX_WORDS": "a field of a request",
     "service.policy.vocabulary_file:MAX_REQUEST_FACTS": "which the complaint about the file names",
