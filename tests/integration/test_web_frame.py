@@ -20,7 +20,13 @@ APP = "https://hours.example"
 METADATA = "/.well-known/oauth-protected-resource"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+async def house(common_house: House) -> House:
+    """Shared: no test here changes anything."""
+    return common_house
+
+
+@pytest.fixture(scope="module")
 async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
     async with api(house, issuer, cors_origins=APP) as started:
         yield started
