@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
 
-PEOPLE = ("ana", "ben", "carl", "mia")
-ROUNDS = 6
+PEOPLE = ("ana", "mia")
+ROUNDS = 4
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.until import PATIENCE_SECONDS
+from tests.command_line import Ended, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_policy_test(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", "policy", "test", "--directory", str(directory), *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+def run_policy_test(directory: Path, *options: str) -> Ended:
+    return run_command("policy", "test", "--directory", str(directory), *options)
 
 
 @pytest.fixture

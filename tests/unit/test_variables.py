@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from service import settings as configuration
-from service.__main__ import main
 from service.errors import Misconfigured
 from service.settings import variables
 from service.variables import COMMAND_VARIABLES, DEPLOYMENT_VARIABLES, refuse_unknown_variables
+from tests.command_line import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 # As Kubernetes sets them for a Service of this name with two ports (its documentation, "Environment variables").
@@ -86,15 +85,11 @@ def test_settings_are_not_loaded_with_a_misspelt_variable(monkeypatch: pytest.Mo
     "command",
     ["serve", "keep", "migrate", "health", "policy test", "audit verify x", "token explain", "upload x", "up", "demo"],
 )
-def test_every_command_refuses_a_misspelt_variable(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_refuses_a_misspelt_variable(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_ISUER", "x")
-    monkeypatch.setattr(sys, "argv", ["timewarden", *command.split()])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith(
+    ended = run_command(*command.split())
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(
         "timewarden: TIMEWARDEN_ISUER is no setting (did you mean TIMEWARDEN_ISSUER?); docs/"
     )
 
