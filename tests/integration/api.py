@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from service.administration.checks import check_worker
+from service.administration.checks import check_worker, examination
 from service.app import admit, build, route, wire
 from service.settings import Settings
 from tests.documented_answers import check_answer
-from tests.integration.house import check_in_process
+from tests.integration.house import build_once, check_in_process
 from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
@@ -183,7 +183,9 @@ def _application(settings: Settings) -> Iterator[Admission]:
     if settings.issuers_file:
         yield build(settings)
         return
-    parts = wire(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examination, "build", build_once)
+        parts = wire(settings)
     kind = settings.model_copy(update={"database_url": "", "redis_url": "a Redis" if settings.redis_url else ""})
     free = _routes.setdefault(kind.model_dump_json(), [])
     made = {name for name in SHARED if getattr(parts, name) is not None}

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.authorization.engine.engine import Snapshot
     from service.database import Database
     from service.policy.policy_file import PolicyText
     from service.timesheets.timesheet import Timesheet
@@ -196,11 +197,22 @@ def anything(_: int | None) -> None:
     """If-Match: *"""
 
 
+def build_once(text: PolicyText, number: int) -> Snapshot:
+    """As `examination.build`. Most tests decide under the shipped policy, which takes eight milliseconds to build."""
+    key = (text.digest(), number)
+    if key not in _snapshots:
+        _snapshots[key] = examination.build(text, number)
+    return _snapshots[key]
+
+
+_snapshots: dict[tuple[str, int], Snapshot] = {}
+
+
 async def wire_house(log_database: LogDatabase) -> House:
     """Connect the parts as the composition root does, under the active policy."""
     requests = await log_database.open("app", size=6)
     log = Log(await log_database.open("app"))
-    versions = PolicyVersions(await log_database.open("app", size=1), examination.build)
+    versions = PolicyVersions(await log_database.open("app", size=1), build_once)
     await versions.start()
     memory = DirectoryMemory()
     relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory, requests)
