@@ -7,6 +7,7 @@ works for records that are not sealed yet. Times are read as text, so that an al
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import canonical_id
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     Place = tuple[str | None, int]
 
+# How many records that were read are kept, of some 3 kB each, 128 kB at most.
+MAX_RECORDS_KEPT = 512
 SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.stored_hash, r.body, r.person_id, r.owner_id"
 
 
@@ -175,8 +178,7 @@ def _is_complete(found: Sequence[LoggedRecord], limit: int, window: Window, *, o
 
 
 def _build_record(row: asyncpg.Record) -> LoggedRecord:
-    body, leaf = unpack_with_leaf(row["body"] or b"", row["stored_hash"] or b"")
-    json, members = readable_body(body)
+    json, members, leaf = _read_bytes(row["body"] or b"", row["stored_hash"] or b"")
     return LoggedRecord(
         id=row["id"],
         uid=row["uid"],
@@ -185,11 +187,19 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
         place=(row["moment"], row["id"]),
         order=(sort_key(row["seconds"]), row["id"]),
         position=row["position"],
-        leaf=leaf.hex(),
+        leaf=leaf,
         json=json,
         members=members,
         names=_names_in(members, row),
     )
+
+
+@lru_cache(maxsize=MAX_RECORDS_KEPT)
+def _read_bytes(body: bytes, stored_hash: bytes) -> tuple[bytes, ReadableMembers, str]:
+    """A record's JSON, some of its members, and its leaf in hex. Kept by the stored bytes themselves, since the newest
+    records are read again and again; an altered record has other bytes."""
+    unpacked, leaf = unpack_with_leaf(body, stored_hash)
+    return *readable_body(unpacked), leaf.hex()
 
 
 def _names_in(members: ReadableMembers, row: asyncpg.Record) -> dict[str, str]:

@@ -176,7 +176,7 @@ def read_body(body: bytes) -> dict[str, object]:
     return found
 
 
-class ReadableMembers(msgspec.Struct):
+class ReadableMembers(msgspec.Struct, frozen=True):
     """The members of a stored record that name people and texts. In an altered record they may be anything."""
 
     principal: Any = None
