@@ -51,12 +51,15 @@ INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($
 MIN_ROWS_FOR_COPY = 4
 # asyncpg encodes rows on the event loop, so each statement takes few enough to encode quickly.
 MAX_RECORDS_PER_COPY = 200
+# A few records are encoded in less time than a wait for the next slice takes.
+MAX_RECORDS_WITHOUT_REST = 10
 
 
 async def insert_records(connection: Connection, records: Sequence[Record]) -> None:
     """Insert `records` in their order. The caller holds the transaction and handles errors."""
     for start in range(0, len(records), MAX_RECORDS_PER_COPY):
-        await slices().rest()
+        if len(records) > MAX_RECORDS_WITHOUT_REST:
+            await slices().rest()
         await _insert_chunk(connection, records[start : start + MAX_RECORDS_PER_COPY])
 
 

@@ -16,7 +16,7 @@ from service.authorization.enforcement.changes import Answer, Listed, Target, re
 from service.authorization.enforcement.relationships import person_or_client
 from service.errors import Conflict
 from service.identity.refusals import refusal
-from service.pacing import pace
+from service.pacing import pace_page
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import require_approver
 from service.timesheets.change_record import facts_of, record_change, resource_of
@@ -130,7 +130,7 @@ class Timesheets:
             page = await listing.page(visibility, connection, filters, after=after, limit=limit, with_relations=True)
             items = []
             # A page may hold 100,000 entries.
-            async for row in pace(page.rows):
+            async for row in pace_page(page.rows):
                 sheet = store.sheet_of(row)
                 actions = allowed_actions.of_listed_row(visibility, row, actions_from(sheet.state))
                 items.append(SheetWithActions(sheet, actions))

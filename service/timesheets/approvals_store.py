@@ -13,7 +13,7 @@ from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.relationships import fact_columns
-from service.pacing import pace
+from service.pacing import pace_page
 from service.timesheets.relations import APPROVERS, KIND, ROW
 from service.timesheets.store import sheet_of
 
@@ -59,7 +59,7 @@ async def list_pending(
         conditions += " AND (r.updated_at, r.id) > ($4::timestamptz, $5::uuid)"
         parameters += after
     found = await _rows(visibility, connection, conditions, parameters)
-    items = tuple([(sheet_of(row), row) async for row in pace(found[:limit])])
+    items = tuple([(sheet_of(row), row) async for row in pace_page(found[:limit])])
     following = (found[limit - 1]["updated_at"], found[limit - 1]["id"]) if len(found) > limit else None
     return PendingPage(items, following)
 

@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from service.pacing import MAX_SLICE_SECONDS, finish
+from service.pacing import MAX_SLICE_SECONDS, finish, pace_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,3 +52,25 @@ async def test_work_that_is_cancelled_while_it_waits_does_not_block_other_work()
     first.cancel()
     await second
     assert done.count("second") == 3
+
+
+async def test_a_short_page_waits_for_no_slice() -> None:
+    done: list[str] = []
+    working = asyncio.create_task(finish(steps("work", 5, done)))
+    await asyncio.sleep(0)
+    waited = [name async for name in pace_page(["page"] * 50)]
+    assert len(waited) == 50
+    assert done.count("work") < 5
+    await working
+
+
+async def test_a_long_page_takes_turns_with_other_long_work() -> None:
+    done: list[str] = []
+
+    async def page() -> None:
+        async for _ in pace_page(steps("page", 4, done)):
+            pass
+
+    await asyncio.gather(page(), finish(steps("work", 4, done)))
+    assert done.count("page") == done.count("work") == 4
+    assert done != sorted(done)

@@ -53,7 +53,7 @@ from service.errors import (
     StaleExpectation,
 )
 from service.identity.refusals import refusal
-from service.pacing import pace
+from service.pacing import pace_page
 from service.policy.access_request import Reason, Verdict
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class Gate:
             async with AsyncExitStack() as stack:
                 changes = await self._enter(stack, lambda: self._transaction(caller), decide_all)
                 yield changes
-                decided = [of_decision(caller, change.decision, applied=True) async for change in pace(changes)]
+                decided = [of_decision(caller, change.decision, applied=True) async for change in pace_page(changes)]
                 changed = [record for change in changes for record in change.records]
                 receipts = await self._append(caller, decisions, decided, changed, changes[0].connection)
         except AbortChange as aborted:
@@ -331,7 +331,7 @@ class Gate:
                 decisions = [decision for decision, _, _ in each.decisions]
                 decided = [
                     of_decision(caller, decision, applied=error is None, because=error.slug if error else None)
-                    async for decision, _, error in pace(each.decisions)
+                    async for decision, _, error in pace_page(each.decisions)
                 ]
                 receipts = await self._append(caller, decisions, decided, each.records, each.connection)
         except AbortChange as abort:
@@ -528,7 +528,7 @@ class Gate:
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
                 records = [
                     of_decision(caller, decision, applied=applied, because=error.slug)
-                    async for decision in pace(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
+                    async for decision in pace_page(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
                 ]
                 receipts += await self._log.append(records)
             first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)

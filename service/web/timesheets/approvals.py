@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
 from service.errors import NotFound
-from service.pacing import pace
+from service.pacing import pace_page
 from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
 from service.web.http.operations import BODY, COMMON, operation
@@ -171,7 +171,7 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
                 list(approval.relations),
                 list(approval.rules),
             )
-            async for approval in pace(answer.value.items)
+            async for approval in pace_page(answer.value.items)
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None

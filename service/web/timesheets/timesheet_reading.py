@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from service.errors import InvalidField
-from service.pacing import pace
+from service.pacing import pace_page
 from service.places import FieldError
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
@@ -69,7 +69,7 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
             following, receipt = plain.value.after, plain.receipt
         else:
             shown = await timesheets.list_with_actions(caller, filters, after=after, limit=limit)
-            items = [sheet_body(item.sheet, item.actions) async for item in pace(shown.value.items)]
+            items = [sheet_body(item.sheet, item.actions) async for item in pace_page(shown.value.items)]
             following, receipt = shown.value.after, shown.receipt
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
         return make_response(SheetPage(items, more), receipt)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from service.pacing import pace
+from service.pacing import pace_page
 from service.policy.known_words import ACTIONS
 from service.timesheets.timesheet import State
 from service.web.http.responses import Id, NextCursor, PersonId, SheetId, Time
@@ -116,7 +116,7 @@ async def listed_sheet_bodies(rows: Sequence[asyncpg.Record]) -> list[SheetBody]
     Timesheets."""
     if sum([len(row["entries"]) for row in rows]) <= MAX_UNPACED_CHARS:
         return [_listed_sheet_body(row) for row in rows]
-    return [_listed_sheet_body(row) async for row in pace(rows)]
+    return [_listed_sheet_body(row) async for row in pace_page(rows)]
 
 
 def _listed_sheet_body(row: asyncpg.Record) -> SheetBody:
