@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 # Two connections: eight reads and four changes are worked on at once. Postgres may take its time.
 SMALL = {"database_pool": 2, "admission_timeout": 0.3, "database_timeout": 30, "lock_timeout": 30}
-READS, CHANGES = 8, 4
+READS, CHANGES = 8, 8
 SHEETS = "/v1/timesheets"
 
 

@@ -526,9 +526,10 @@ class Gate:
             receipts: list[Receipt] = []
             # Other requests wait for the log while it commits, so very many decisions take several commits.
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
+                part = decisions[start : start + MAX_DECISIONS_PER_COMMIT]
                 records = [
                     of_decision(caller, decision, applied=applied, because=error.slug)
-                    async for decision in pace_page(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
+                    async for decision in pace_page(part)
                 ]
                 receipts += await self._log.append(records)
             first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)

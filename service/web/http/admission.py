@@ -33,9 +33,10 @@ EXEMPT: Final = frozenset({"/health/live", "/health/ready"})
 METADATA: Final = "/.well-known/oauth-protected-resource"
 READ_METHODS: Final = frozenset({"GET", "HEAD"})
 # How many requests are worked on at once for each connection of the pool. While one uses the connection, others check
-# tokens, wait for the log's next commit, or write their answer. Changes also take turns at their locks.
+# tokens, wait for the log's next commit, or write their answer. Most refused changes need no connection, and the others
+# also take turns at their locks.
 MAX_READS_PER_CONNECTION: Final = 4
-MAX_CHANGES_PER_CONNECTION: Final = 2
+MAX_CHANGES_PER_CONNECTION: Final = 4
 # How many bodies may be arriving at once. One address may have at most half of them.
 MAX_BODIES_ARRIVING: Final = 256
 # How often the queues are checked for requests that waited too long. Each check also measures the event loop's delay.

@@ -35,7 +35,7 @@ DIRECT: Final = {"direct": True}
 NOT_PLAIN: Final = frozenset({b"origin", b"dpop", b"idempotency-key", b"transfer-encoding", b"expect"})
 _UUID: Final = "([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
 _PARAMETER: Final = re.compile(r"\{(\w+):str\}")
-_JSON: Final = (b"content-type", b"application/json")
+JSON: Final = "application/json"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -98,12 +98,7 @@ class DirectRoutes:
             arguments: dict[str, Any] = {"caller": scope["state"]["caller"], **scope["path_params"]}
             if needs_request:
                 arguments["request"] = Request(scope)
-            response = await handler(**arguments)
-            body = _ENCODER.encode(response.content)
-            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-            headers += [_JSON, (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": response.status_code or 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+            await _send_json(await handler(**arguments), send)
 
         async def answers(scope: Scope, receive: Receive, send: Send) -> None:
             await self._answer_errors(respond, scope, receive, send)
@@ -115,14 +110,24 @@ class DirectRoutes:
         try:
             await app(scope, receive, send)
         except TimewardenError as error:
-            request: Request[Any, Any, Any] = Request(scope)
-            response = self._problems.answer(request, error)
+            response = self._problems.answer(Request(scope), error)
         except Exception as error:  # noqa: BLE001 — it is logged, as Litestar does by the same function
-            request = Request(scope)
-            response = self._problems.answer_unexpected(request, error)
+            response = self._problems.answer_unexpected(Request(scope), error)
         else:
             return
-        await response.to_asgi_response(None, request)(scope, receive, send)
+        await _send_json(response, send)
+
+
+async def _send_json(response: Response[Any], send: Send) -> None:
+    """Send a response as Litestar does, with its own media type or JSON."""
+    body = _ENCODER.encode(response.content)
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers += [
+        (b"content-type", (response.media_type or JSON).encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": response.status_code or 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _direct_handlers(app: Litestar) -> Iterable[HTTPRouteHandler]:
