@@ -104,8 +104,9 @@ async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -
         async with traffic.estate.full_disk():
             answers: list[httpx2.Response] = []
             # Postgres first uses up the space that it allocated before; until then requests succeed.
-            while [answer.status_code for answer in answers[-5:]] != [503] * 5 and len(answers) < 3000:
-                answers.append(recorded.hear(await http.get(path)))
+            while [answer.status_code for answer in answers[-5:]] != [503] * 5 and len(answers) < 20_000:
+                together = await asyncio.gather(*(http.get(path) for _ in range(20)))
+                answers += [recorded.hear(answer) for answer in together]
             changes = [
                 recorded.hear(await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"}))
                 for _ in range(5)
