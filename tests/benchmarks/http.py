@@ -216,7 +216,7 @@ def _print(
         print(f"{name:<20}{rates}{found[name, 32].server:>32.0f}{found[name, 32].postgres:>10.0f}   {told}")
     print(f"{'ratios':<20}{heads}   CPU   floors")
     for name, rival, floors in RATIOS:
-        if rival in names:
+        if {name, rival} <= set(names):
             pairs = [(found.get((name, count)), found.get((rival, count))) for count in COUNTS]
             ratios = "".join(
                 f"{mine.rate / other.rate:>9.2f}" if mine and other else f"{'-':>9}" for mine, other in pairs
