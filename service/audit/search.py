@@ -88,8 +88,7 @@ async def search_records(
     if after is not None and after[0] is not None:
         since, until = (after[0], until) if oldest_first else (since, after[0])
     found: list[LoggedRecord] = []
-    # Without filters, any plan reads the records in the order of time.
-    async with custom_plans(connection, needed=filters != RecordFilters()):
+    async with custom_plans(connection, in_order=filters == RecordFilters()):
         for window in await find_windows(connection, since, until, oldest_first=oldest_first):
             statement, values = page_statement(filters, kinds, after, limit, oldest_first=oldest_first, window=window)
             found += [_build_record(row) for row in await connection.fetch(statement, *values)]

@@ -67,17 +67,18 @@ class RecordFilters:
 
 
 @asynccontextmanager
-async def custom_plans(connection: Connection, *, needed: bool = True) -> AsyncIterator[None]:
+async def custom_plans(connection: Connection, *, in_order: bool = False) -> AsyncIterator[None]:
     """A transaction in which Postgres plans each statement for its parameters: a generic plan would search for a rare
-    client among all records. If that is not `needed`, there is no transaction, which saves three round trips. Raises
-    QueryTooBroad when a statement exceeds the statement timeout."""
+    client among all records. `in_order`: it reads records in the order of the page. Where its statistics are of a log
+    that was nearly empty, it would sort all records instead. Raises QueryTooBroad when a statement exceeds the
+    statement timeout."""
     try:
-        if not needed:
-            yield
-            return
         async with connection.transaction():
             # `true`: for this transaction only.
-            await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+            await connection.execute(
+                "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', $1, true)",
+                "off" if in_order else "on",
+            )
             yield
     except asyncpg.QueryCanceledError as error:
         raise QueryTooBroad(cause="a query exceeded the statement timeout") from error
