@@ -65,10 +65,9 @@ class Target:
     """The subject of a request. By default it is the kind as a whole; `id` is then only how the caller named it.
 
     `row_id` names one row; `lock` locks it first and returns its id, or None if it is missing. With both, a change that
-    would be refused is refused before the lock. A target that
-    `must_exist` is about an existing row. With an `owner`, a missing row is decided as a new one of that owner.
-    `expect` checks the version that the caller has read. `state` decides as of another state than the row's, for
-    replays of stored responses.
+    would be refused is refused before the lock. A target that `must_exist` is about an existing row. With an `owner`, a
+    missing row is decided as a new one of that owner. `expect` checks the version that the caller has read. `state`
+    decides as of another state than the row's, for replays of stored responses.
     """
 
     id: str | None = None

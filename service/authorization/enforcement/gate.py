@@ -77,7 +77,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # How often a request starts over because another policy version was activated meanwhile.
 MAX_ATTEMPTS = 5
-BEHIND = "the active version changed with every attempt"
 MAX_RETURNED_IDS_PER_RECORD = 1_000
 MAX_DECISIONS_PER_COMMIT = 200
 
@@ -139,15 +138,11 @@ class Gate:
     async def read_row(self, caller: Caller, kind: str, action: str, row_id: UUID) -> AllowedOnFacts:
         """As `read`, for one row that is all that the caller gets. It holds no connection, and shares its statement
         with other requests. Its record says that the row was returned."""
-        snapshot = self._policies.current()
-        for _ in range(MAX_ATTEMPTS):
-            try:
-                decision = await self._decide(None, snapshot, caller, kind, action, _row(row_id))
-                break
-            except _Behind as behind:
-                snapshot = await self._policies.switch_to(behind.active)
-        else:
-            raise PolicyUnavailable(cause=BEHIND)
+
+        async def decide_read(snapshot: Snapshot) -> tuple[Snapshot, Decision]:
+            return snapshot, await self._decide(None, snapshot, caller, kind, action, _row(row_id))
+
+        snapshot, decision = await self._under_active_version(decide_read)
         if not decision.allowed:
             await self._refuse(caller, [decision], refusal_of(snapshot, decision), applied=None)
         reading = AllowedOnFacts(grant(decision, snapshot))
@@ -376,18 +371,27 @@ class Gate:
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
         decide_in: Callable[[Snapshot, Connection], Awaitable[T]],
     ) -> T:
-        """Open a connection or transaction, which `stack` closes, and decide in it under the active policy version. If
-        the facts name another active version, close it, load that version and start over. Raises PolicyUnavailable."""
+        """Open a connection or transaction, which `stack` closes, and decide in it under the active policy version. An
+        attempt under another version closes it. Raises PolicyUnavailable."""
+
+        async def attempt(snapshot: Snapshot) -> T:
+            async with AsyncExitStack() as opened:
+                result = await decide_in(snapshot, await opened.enter_async_context(connect()))
+                stack.push_async_exit(opened.pop_all())
+                return result
+
+        return await self._under_active_version(attempt)
+
+    async def _under_active_version(self, decide_under: Callable[[Snapshot], Awaitable[T]]) -> T:
+        """Decide under the active policy version. If the facts name another active version than this process knows,
+        load that version and start over. Raises PolicyUnavailable."""
         snapshot = self._policies.current()
         for _ in range(MAX_ATTEMPTS):
             try:
-                async with AsyncExitStack() as attempt:
-                    result = await decide_in(snapshot, await attempt.enter_async_context(connect()))
-                    stack.push_async_exit(attempt.pop_all())
-                    return result
+                return await decide_under(snapshot)
             except _Behind as behind:
                 snapshot = await self._policies.switch_to(behind.active)
-        raise PolicyUnavailable(cause=BEHIND)
+        raise PolicyUnavailable(cause="the active version changed with every attempt")
 
     @asynccontextmanager
     async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
@@ -402,11 +406,9 @@ class Gate:
     async def _refuse_early(self, caller: Caller, kind: str, action: str, target: Target) -> None:
         """Refuse a change that would be refused now, without transaction and lock: a refusal costs no more than a read.
         An allowed one is decided again once the row is locked."""
-        snapshot = self._policies.current()
-        try:
-            decision, refused = await self._decide_change(None, snapshot, caller, kind, action, target)
-        except _Behind:
-            return
+        decision, refused = await self._under_active_version(
+            lambda snapshot: self._decide_change(None, snapshot, caller, kind, action, target)
+        )
         if refused is not None:
             await self._refuse(caller, [decision], refused, applied=False)
 
@@ -526,10 +528,9 @@ class Gate:
             receipts: list[Receipt] = []
             # Other requests wait for the log while it commits, so very many decisions take several commits.
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
-                part = decisions[start : start + MAX_DECISIONS_PER_COMMIT]
                 records = [
                     of_decision(caller, decision, applied=applied, because=error.slug)
-                    async for decision in pace_page(part)
+                    async for decision in pace_page(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
                 ]
                 receipts += await self._log.append(records)
             first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)
