@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Request
-from litestar.enums import ScopeType
+from litestar.enums import MediaType, ScopeType
 
 from service.errors import TimewardenError
 
@@ -35,7 +35,6 @@ DIRECT: Final = {"direct": True}
 NOT_PLAIN: Final = frozenset({b"origin", b"dpop", b"idempotency-key", b"transfer-encoding", b"expect"})
 _UUID: Final = "([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
 _PARAMETER: Final = re.compile(r"\{(\w+):str\}")
-JSON: Final = "application/json"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -123,7 +122,7 @@ async def _send_json(response: Response[Any], send: Send) -> None:
     body = _ENCODER.encode(response.content)
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]
     headers += [
-        (b"content-type", (response.media_type or JSON).encode()),
+        (b"content-type", (response.media_type or MediaType.JSON).encode()),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": response.status_code or 200, "headers": headers})
@@ -132,13 +131,8 @@ async def _send_json(response: Response[Any], send: Send) -> None:
 
 def _direct_handlers(app: Litestar) -> Iterable[HTTPRouteHandler]:
     """The handlers whose `opt` says DIRECT."""
-    found = {
-        id(handler): handler
-        for route in app.routes
-        for handler in getattr(route, "route_handlers", ())
-        if handler.opt.get("direct")
-    }
-    return found.values()
+    handlers = (handler for route in app.routes for handler in getattr(route, "route_handlers", ()))
+    return dict.fromkeys(handler for handler in handlers if handler.opt.get("direct"))
 
 
 def _is_plain(scope: Any) -> bool:
