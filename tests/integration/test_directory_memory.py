@@ -47,19 +47,21 @@ steps = st.lists(
     max_size=8,
 )
 
+# Moments pass while a failure would be made smaller, so it is reported as it was found.
+WHILE_THE_DIRECTORY_CHANGES = settings(
+    max_examples=example_count(12),
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+
 
 @pytest.fixture
 async def organisation(house: House) -> Organisation:
     return await settle(house.owner, 4)
 
 
-# Moments pass while a failure would be made smaller, so it is reported as it was found.
-@settings(
-    max_examples=example_count(12),
-    suppress_health_check=list(HealthCheck),
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@WHILE_THE_DIRECTORY_CHANGES
 @given(drawn=steps)
 async def test_what_is_remembered_is_what_would_be_read(
     house: House, organisation: Organisation, drawn: Sequence[tuple[str, int, str]]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 
 from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.relationships import Relationships
@@ -18,10 +18,9 @@ from service.timesheets.actions import Timesheets
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.web.timesheets.timesheet_shapes import listed_sheet_bodies, sheet_body
-from tests.example_count import example_count
 from tests.integration.house import MONDAY
 from tests.integration.random_organisation import settle
-from tests.integration.test_directory_memory import SOON, apply, caller_of, steps
+from tests.integration.test_directory_memory import SOON, WHILE_THE_DIRECTORY_CHANGES, apply, caller_of, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,13 +47,7 @@ async def list_ids(timesheets: Timesheets, caller: Caller) -> list[UUID] | None:
     return [sheet.id for sheet in page.items]
 
 
-# Moments pass while a failure would be made smaller, so it is reported as it was found.
-@settings(
-    max_examples=example_count(12),
-    suppress_health_check=list(HealthCheck),
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@WHILE_THE_DIRECTORY_CHANGES
 @given(drawn=steps)
 async def test_a_list_from_memory_is_the_list_that_would_be_read(
     house: House, organisation: Organisation, drawn: Sequence[tuple[str, int, str]]
