@@ -205,7 +205,7 @@ class Relationships:
         if memory is not None and database is not None:
             database.when_connected(memory.forget)
             self._readers = {
-                facts.kind: FactReader(database, remembering_statement(facts), timeout=timeout, lost=memory.forget)
+                facts.kind: FactReader(database, _remembering_statement(facts), timeout=timeout, lost=memory.forget)
                 for facts in kinds
                 if facts.by_owner
             }
@@ -308,41 +308,40 @@ class Relationships:
     def confirm(self, assumed: Assumption, row: asyncpg.Record | None) -> FactLookup | None:
         """The lookup without a row, from the columns of an assumption. None if the directory is no longer as it was
         assumed."""
-        memory, known = self._memory, assumed.known
-        # While the statement ran, another request may have found a newer directory.
-        if (
-            memory is None
-            or row is None
-            or not memory.holds_at(row["lookup_revision"], row["lookup_at"])
-            or memory.state is not assumed.state
-        ):
+        if row is None or not self._holds(assumed, row):
             return None
-        return FactLookup(
-            row["lookup_version"],
-            row["lookup_revision"],
-            row["lookup_at"],
-            known.roles,
-            revoked=row["lookup_revoked"] is not False,
-            ids=known.ids,
-            former_ids=known.former_ids,
-            unchanged_until=assumed.state.until,
-        )
+        return assumed.read(row)
 
     async def _with_memory(
         self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
     ) -> FactLookup | None:
         """As `of_row`, where everything about the directory is remembered; else None."""
-        memory = self._memory
-        if memory is None or not facts.by_owner or (known := memory.caller(*fact_parameters(principal))) is None:
+        memory, assumed = self._memory, self.assume(principal)
+        if memory is None or assumed is None or not facts.by_owner:
             return None
-        question = row_question(principal, known, row_id)
+        question = assumed.question(principal, row_id)
         if connection is not None:
-            [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
+            [row] = await connection.fetch(_remembering_statement(facts), *zip(question, strict=True))
         elif facts.kind in self._readers:
             row = await self._readers[facts.kind].read(question)
         else:
             return None
-        return recall(memory, principal, facts, known, row)
+        if not self._holds(assumed, row):
+            return None
+        if not row["lookup_row"]:
+            return assumed.read(row)
+        related = memory.relations(*fact_parameters(principal), facts.kind, row["owner_id"])
+        return None if related is None else assumed.read(row, facts, related)
+
+    def _holds(self, assumed: Assumption, row: asyncpg.Record) -> bool:
+        """Whether the directory is as it was assumed, in the snapshot of this row. While the statement ran, another
+        request may have found a newer directory."""
+        memory = self._memory
+        return (
+            memory is not None
+            and memory.holds_at(row["lookup_revision"], row["lookup_at"])
+            and memory.state is assumed.state
+        )
 
     def _connected(self, connection: Connection | None) -> AbstractAsyncContextManager[Connection]:
         if connection is not None:
@@ -375,6 +374,34 @@ class Assumption:
         """
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
 
+    def question(self, principal: Principal, row_id: UUID | int) -> tuple[object, ...]:
+        """The parameters of one request for `_remembering_statement`, which takes an array of each."""
+        _, word = fact_parameters(principal)
+        ids = self.known.id_array, self.known.former_array
+        return (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
+
+    def read(
+        self, row: asyncpg.Record, facts: KindFacts | None = None, related: RelationsToOwner = NO_RELATIONS
+    ) -> FactLookup:
+        """The lookup from a row with what confirms the assumption, and with the `facts` of a row of the kind that has
+        these relations, if there are any."""
+        return FactLookup(
+            row["lookup_version"],
+            row["lookup_revision"],
+            row["lookup_at"],
+            self.known.roles,
+            None if facts is None else row,
+            related.relations,
+            {} if facts is None else {name: row[f"fact_{name}"] for name in facts.facts},
+            frozenset() if facts is None else frozenset(facts.relations),
+            revoked=row["lookup_revoked"] is not False,
+            about=About.KIND if facts is None else About.ROW,
+            on_behalf_of=related.on_behalf_of,
+            ids=self.known.ids,
+            former_ids=self.known.former_ids,
+            unchanged_until=self.state.until,
+        )
+
 
 @cache
 def _owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
@@ -394,7 +421,7 @@ def _owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
     return " UNION ALL ".join([time, *found])
 
 
-# The parameters of `remembering_statement` for one request, and their types.
+# The parameters of `_remembering_statement` for one request, and their types.
 _QUESTION: Final = {
     "row_id": "uuid",
     "word": "text",
@@ -409,15 +436,8 @@ _QUESTION: Final = {
 }
 
 
-def row_question(principal: Principal, known: CallerInDirectory, row_id: UUID | int) -> tuple[object, ...]:
-    """The parameters of one request for `remembering_statement`, which takes an array of each."""
-    _, word = fact_parameters(principal)
-    token = revocation.parameters(principal)
-    return (row_id, word, known.id_array, known.former_array, *token, principal.is_remembered)
-
-
 @cache
-def remembering_statement(facts: KindFacts) -> str:
+def _remembering_statement(facts: KindFacts) -> str:
     """The rows of several requests, the facts of each row, and what is never remembered: the active version, the
     revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from 1."""
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
@@ -433,36 +453,6 @@ def remembering_statement(facts: KindFacts) -> str:
         FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
         LEFT JOIN {facts.table} AS r ON r.id = asked.row_id
     """
-
-
-def recall(
-    memory: DirectoryMemory, principal: Principal, facts: KindFacts, known: CallerInDirectory, row: asyncpg.Record
-) -> FactLookup | None:
-    """The lookup of a row of `remembering_statement`; None unless the directory is as it was remembered, and the
-    relations to the row's owner are remembered."""
-    person, word = fact_parameters(principal)
-    # While the statement ran, another request may have found a newer directory, in which the caller is another.
-    if not memory.holds_at(row["lookup_revision"], row["lookup_at"]) or memory.caller(person, word) != known:
-        return None
-    related = memory.relations(person, word, facts.kind, row["owner_id"]) if row["lookup_row"] else NO_RELATIONS
-    if related is None:
-        return None
-    found = bool(row["lookup_row"])
-    return FactLookup(
-        row["lookup_version"],
-        row["lookup_revision"],
-        row["lookup_at"],
-        known.roles,
-        row if found else None,
-        related.relations,
-        {name: row[f"fact_{name}"] for name in facts.facts} if found else {},
-        frozenset(facts.relations) if found else frozenset(),
-        revoked=row["lookup_revoked"] is not False,
-        about=About.ROW,
-        on_behalf_of=related.on_behalf_of,
-        ids=known.ids,
-        former_ids=known.former_ids,
-    )
 
 
 def _remember(
