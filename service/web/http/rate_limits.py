@@ -6,7 +6,6 @@ each process counts for itself, in a bounded number of counters. A counter matte
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
@@ -24,6 +23,7 @@ from litestar.middleware import ASGIMiddleware
 from redis.exceptions import RedisError
 
 from events.stream import open_redis
+from service.batches import Batches
 from service.errors import MalformedCredentials, NonceRequired, TooManyRequests, Unauthenticated
 from service.identity.trusted_proxies import TrustedProxies
 
@@ -139,55 +139,26 @@ class SharedCounters:
     def __init__(self, redis_url: str) -> None:
         self._redis = open_redis(redis_url, timeout=REDIS_TIMEOUT_SECONDS)
         self._script = self._redis.register_script(SPEND)
-        self._waiting: list[tuple[Spending, asyncio.Future[Allowance]]] = []
-        self._running: asyncio.Task[None] | None = None
-        self._is_busy = False
+        self._batches: Batches[Spending, Allowance] = Batches(self._count, size=MAX_COUNTERS_PER_SCRIPT)
 
     async def spend(self, spending: Spending) -> Allowance:
         """Count a request. Raises RedisError or OSError within two timeouts if Redis does not answer."""
-        if self._is_busy:
-            counted: asyncio.Future[Allowance] = asyncio.get_running_loop().create_future()
-            self._waiting.append((spending, counted))
-            return await counted
-        self._is_busy = True
-        try:
-            return (await self._count([spending]))[0]
-        finally:
-            if self._waiting:
-                self._running = asyncio.create_task(self._count_waiting())
-            else:
-                self._is_busy = False
+        return await self._batches.ask(spending)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def _count_waiting(self) -> None:
-        try:
-            while self._waiting:
-                batch = self._waiting[:MAX_COUNTERS_PER_SCRIPT]
-                del self._waiting[:MAX_COUNTERS_PER_SCRIPT]
-                try:
-                    found = await self._count([spending for spending, _ in batch])
-                except (RedisError, OSError) as error:
-                    # All that wait count for themselves now, instead of one batch after the other.
-                    batch += self._waiting
-                    self._waiting.clear()
-                    for _, counted in batch:
-                        if not counted.done():
-                            counted.set_exception(error)
-                else:
-                    for (_, counted), allowance in zip(batch, found, strict=True):
-                        if not counted.done():
-                            counted.set_result(allowance)
-        finally:
-            self._is_busy = False
-
-    async def _count(self, batch: Sequence[Spending]) -> list[Allowance]:
+    async def _count(self, batch: Sequence[Spending]) -> Sequence[Allowance | Exception]:
         numbers = [number for spending in batch for number in (spending.limit, spending.cost)]
-        rows = await self._script(
-            keys=[PREFIX + spending.key for spending in batch], args=[WINDOW_SECONDS * 1000, *numbers]
-        )
+        try:
+            rows = await self._script(
+                keys=[PREFIX + spending.key for spending in batch], args=[WINDOW_SECONDS * 1000, *numbers]
+            )
+        except (RedisError, OSError) as error:
+            # All that wait count for themselves now, instead of one batch after the other.
+            self._batches.fail_waiting(error)
+            return [error] * len(batch)
         return [Allowance(bool(allowed), remaining, math.ceil(left / 1000)) for allowed, remaining, left in rows]
 
 

@@ -1,0 +1,97 @@
+"""Lets questions that come while others are being answered share the next round trip.
+
+Owns, for each Batches, the questions that wait. One batch is answered at a time. While none is, a question is answered
+at once in the task of its asker; when one ends, all that wait are the next. So a question joins only a batch that
+starts after it came. Nothing is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Batches(Generic[Q, R]):
+    """`answer` returns a result or an error for each question, in their order; a batch has at most `size` questions.
+    `timeout` in seconds bounds the wait for a batch to be answered."""
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], Awaitable[Sequence[R | Exception]]],
+        *,
+        size: int,
+        timeout: float | None = None,
+    ) -> None:
+        self._answer = answer
+        self._size = size
+        self._timeout = timeout
+        self._is_busy = False
+        self._waiting: deque[tuple[Q, asyncio.Future[R]]] = deque()
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for a batch."""
+        return len(self._waiting)
+
+    async def ask(self, question: Q) -> R:
+        """The result for one question. Raises its error, or TimeoutError."""
+        if self._is_busy:
+            answered: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            self._waiting.append((question, answered))
+            async with asyncio.timeout(self._timeout):
+                return await answered
+        self._is_busy = True
+        try:
+            [result] = await self._answer([question])
+        finally:
+            self._is_busy = bool(self._waiting)
+            if self._is_busy:
+                self._serving = asyncio.get_running_loop().create_task(self._serve())
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def fail_waiting(self, error: Exception) -> None:
+        """Raise the error for all questions that wait."""
+        while self._waiting:
+            _settle(self._waiting.popleft()[1], error)
+
+    async def _serve(self) -> None:
+        try:
+            while batch := self._take_batch():
+                results: Sequence[R | Exception]
+                try:
+                    results = await self._answer([question for question, _ in batch])
+                except Exception as error:  # noqa: BLE001 — those who ask are told
+                    results = [error] * len(batch)
+                for result, (_, answered) in zip(results, batch, strict=True):
+                    _settle(answered, result)
+        finally:
+            self._is_busy = False
+
+    def _take_batch(self) -> list[tuple[Q, asyncio.Future[R]]]:
+        """The next questions, without those of requests that have ended."""
+        batch: list[tuple[Q, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._size:
+            waiting = self._waiting.popleft()
+            if not waiting[1].done():
+                batch.append(waiting)
+        return batch
+
+
+def _settle(answered: asyncio.Future[R], result: R | Exception) -> None:
+    # The request may have ended meanwhile.
+    if answered.done():
+        return
+    if isinstance(result, Exception):
+        answered.set_exception(result)
+    else:
+        answered.set_result(result)

@@ -1,0 +1,60 @@
+"""Batches: one at a time, each question with its own result, and none left without one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.batches import Batches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+async def test_questions_that_wait_share_the_next_batch_and_each_gets_its_result() -> None:
+    sizes: list[int] = []
+
+    async def double(numbers: Sequence[int]) -> Sequence[int | Exception]:
+        sizes.append(len(numbers))
+        await asyncio.sleep(0)
+        return [ValueError(number) if number == 3 else number * 2 for number in numbers]
+
+    batches: Batches[int, int] = Batches(double, size=4)
+    results = await asyncio.gather(*(batches.ask(number) for number in range(7)), return_exceptions=True)
+    assert [result for result in results if isinstance(result, int)] == [0, 2, 4, 8, 10, 12]
+    assert isinstance(results[3], ValueError)
+    assert sizes == [1, 4, 2]
+
+
+async def test_an_unexpected_error_is_told_to_all_who_ask() -> None:
+    async def fail(_: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(0)
+        raise RuntimeError
+
+    batches: Batches[int, int] = Batches(fail, size=4)
+    results = await asyncio.gather(*(batches.ask(number) for number in range(6)), return_exceptions=True)
+    assert [type(result) for result in results] == [RuntimeError] * 6
+    with pytest.raises(RuntimeError):
+        await batches.ask(1)
+
+
+async def test_a_wait_is_bounded_and_its_question_is_not_asked() -> None:
+    asked: list[int] = []
+    free = asyncio.Event()
+
+    async def answer(numbers: Sequence[int]) -> Sequence[int]:
+        asked.extend(numbers)
+        await free.wait()
+        return numbers
+
+    batches: Batches[int, int] = Batches(answer, size=4, timeout=0.01)
+    first = asyncio.create_task(batches.ask(1))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        await batches.ask(2)
+    free.set()
+    assert await first == 1
+    assert await batches.ask(3) == 3
+    assert asked == [1, 3]
