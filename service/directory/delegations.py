@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource, decide
-from service.authorization.enforcement.relationships import KindFacts
+from service.authorization.enforcement.fact_statements import KindFacts
 from service.directory import delegation_store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant

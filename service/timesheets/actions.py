@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import Answer, Listed, Target, refused_under
-from service.authorization.enforcement.relationships import person_or_client
+from service.authorization.enforcement.fact_statements import person_or_client
 from service.errors import Conflict
 from service.identity.refusals import refusal
 from service.pacing import pace_page

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.relationships import fact_columns
+from service.authorization.enforcement.fact_statements import fact_columns
 from service.pacing import pace_page
 from service.timesheets.relations import APPROVERS, KIND, ROW
 from service.timesheets.store import sheet_of

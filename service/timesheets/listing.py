@@ -11,8 +11,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact_columns
 from service.authorization.enforcement.merged_people import all_ids
-from service.authorization.enforcement.relationships import AMBIENT_FROM, fact_columns
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
 

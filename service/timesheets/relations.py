@@ -11,6 +11,7 @@ the owners for whom a relation can hold at all. Lists use it to read fewer rows;
 
 from __future__ import annotations
 
+from service.authorization.enforcement.fact_statements import KindFacts
 from service.authorization.enforcement.merged_people import (
     all_ids,
     canonical_id,
@@ -18,7 +19,6 @@ from service.authorization.enforcement.merged_people import (
     returned_people,
     unknown_if,
 )
-from service.authorization.enforcement.relationships import KindFacts
 
 KIND = "timesheet"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
+from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.merged_people import all_ids
-from service.authorization.enforcement.relationships import person_or_client
 from service.errors import Conflict
 from service.identity import revocation
 from service.timesheets.entry import Entry

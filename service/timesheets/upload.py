@@ -17,8 +17,8 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target, refused_under
 from service.authorization.enforcement.decision_record import DRY_RUN
+from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.preflight import admit
-from service.authorization.enforcement.relationships import person_or_client
 from service.errors import (
     Denied,
     Forbidden,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.relationships import bind_parameters
+from service.authorization.enforcement.fact_statements import bind_parameters
 from service.authorization.enforcement.visibility import NAMED
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import MONDAY

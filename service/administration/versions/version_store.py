@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.active.versions import PROPOSAL_LOCK
+from service.authorization.enforcement.fact_statements import bind_parameters, fact_parameters
 from service.authorization.enforcement.policy_relations import ACTIVE, PROPOSED, PROPOSER, VERSIONS
-from service.authorization.enforcement.relationships import bind_parameters, fact_parameters
 from service.errors import NotFound, PolicyUnavailable
 from service.policy import known_words
 

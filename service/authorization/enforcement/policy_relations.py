@@ -7,7 +7,7 @@ append-only.
 from __future__ import annotations
 
 from service.authorization.enforcement import merged_people
-from service.authorization.enforcement.relationships import KindFacts
+from service.authorization.enforcement.fact_statements import KindFacts
 
 KIND = "policy"
 PROPOSED, ACTIVE, RETIRED = "proposed", "active", "retired"

@@ -1,8 +1,7 @@
 """Fact lookups, the policy information point (PIP): one statement reads all facts and the active policy version.
 
-Use cases supply the SQL of their rows' relations and facts (`KindFacts`); this module composes the statements. Every
-decision looks its facts up anew, after any lock was taken. What the directory alone determines may come from
-`DirectoryMemory`, if the statement finds the directory unchanged. Owns no state.
+Every decision looks its facts up anew, after any lock was taken. What the directory alone determines may come from
+`DirectoryMemory`, if the statement finds the directory unchanged. `fact_statements` has the SQL. Owns no state.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement import merged_people
 from service.authorization.enforcement.directory_memory import (
     NEVER,
     NO_RELATIONS,
@@ -25,10 +22,20 @@ from service.authorization.enforcement.directory_memory import (
     RelationsToOwner,
 )
 from service.authorization.enforcement.fact_reader import FactReader
+from service.authorization.enforcement.fact_statements import (
+    AMBIENT_FROM,
+    AMBIENT_STATEMENT,
+    KindFacts,
+    fact_parameters,
+    imagined_statement,
+    owners_statement,
+    remembering_statement,
+    revoked_condition,
+    row_statement,
+)
 from service.errors import DatabaseUnavailable, PolicyUnavailable
 from service.identity import revocation
-from service.identity.principal import Principal, PrincipalKind
-from service.policy.matching import CLIENT, FORMER, VIA, former_word
+from service.policy.matching import FORMER, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,70 +47,10 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.directory_memory import DirectoryMemory
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection, Database
-
-# Every id of the caller, and those from before an erasure.
-_IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
+    from service.identity.principal import Principal
 
 
-def _revoked(ids: str, token: Sequence[str], remembered: str) -> str:
-    """SQL: the token is in the deny list, or its person was remembered and is no longer the token's."""
-    issuer, _, subject, _, _ = token
-    return f"""
-        ({revocation.revocation_condition(ids, token)}
-         OR ({remembered} AND NOT EXISTS (SELECT FROM person_link AS link WHERE link.issuer = {issuer}
-                                              AND link.subject = {subject} AND link.person_id = ANY ({ids}))))
-    """
-
-
-# The active policy version, the directory's revision, the time, and until when no validity in the directory begins or
-# ends; the caller's roles in the directory, all their ids, those from before an erasure, and whether the token is
-# revoked. The token's parameters start at $4; $9 is whether its person is remembered.
-AMBIENT = f"""
-    head.active AS lookup_version,
-    directory.revision AS lookup_revision,
-    statement_timestamp() AS lookup_at,
-    next_validity_change() AS lookup_until,
-    ARRAY(SELECT role FROM person_role
-          WHERE person_id = {merged_people.canonical_id("$1::uuid")}
-              AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
-    {_IDS} AS lookup_ids,
-    {_FORMER} AS lookup_former_ids,
-    {_revoked(_IDS, revocation.numbered(4), "$9::boolean")} AS lookup_revoked
-"""
-# The client if it acts for itself, NULL for a person.
-_ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CLIENT) + 1}) END)"
 MAX_OWNERS_PER_RELATION: Final = 2_000
-AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KindFacts:
-    """The SQL of one kind of resource; kinds without rows have none. Compared by identity: compiled conditions are
-    cached under it.
-
-    - `row`: the SELECT columns of a row `r`, among them id, owner_id, state and version.
-    - `table`: the table of the rows, or a SELECT in parentheses. Its `id` is a UUID or a policy version's number.
-    - `imagined`: a SELECT of the row as its owner, $3, would start it, in `imagined_state`.
-    - `relations` and `facts`: an SQL expression each, about `r`, `:person` (NULL if a client acts for itself), `:ids`
-      and `:former`, arrays of all ids of the person and of those from before an erasure, `:client` (NULL for a person)
-      and `:app`, the client that acts for itself or for the person. True, false, or NULL if it holds through an id from
-      before an erasure: NULL matches every deny and no allow.
-    - `by_owner`: the relations, and `on_behalf_of`, follow from the caller, the row's owner and the directory alone, so
-      they may be remembered. The facts do without `:person`.
-    - `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps more. Lists start from it.
-    - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
-    """
-
-    kind: str
-    row: str = ""
-    table: str = ""
-    imagined: str = ""
-    imagined_state: str = ""
-    relations: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
-    reaches: Mapping[str, str] = field(default_factory=dict)
-    on_behalf_of: str = ""
-    by_owner: bool = False
 
 
 class About(StrEnum):
@@ -163,29 +110,6 @@ class FactLookup:
         return self.ids | self.former_ids
 
 
-def person_or_client(principal: Principal) -> tuple[UUID | None, str | None]:
-    """The person, or the client that acts for itself; the other is None."""
-    if principal.kind is PrincipalKind.USER:
-        return principal.person, None
-    return None, principal.client
-
-
-def fact_parameters(principal: Principal) -> tuple[UUID | None, str]:
-    """$1 and $2 of every fact statement: the person, and the client as a who-word, `via:X` or `client:X`."""
-    if principal.kind is PrincipalKind.USER:
-        return principal.person, VIA + principal.client
-    return None, CLIENT + principal.client
-
-
-def bind_parameters(
-    expression: str, *, person: str = "$1::uuid", word: str = "$2::text", ids: str = _IDS, former: str = _FORMER
-) -> str:
-    """An expression of KindFacts with SQL in place of its named parameters."""
-    bound = expression.replace(":person", person).replace(":ids", ids).replace(":former", former)
-    bound = bound.replace(":client", _ITSELF).replace(":app", "substr(:word, strpos(:word, ':') + 1)")
-    return bound.replace(":word", word)
-
-
 class Relationships:
     """Looks up facts of the given kinds. With a `memory`, what the directory determines is remembered. `database`
     serves lookups without a connection of their own, which wait up to `timeout` seconds."""
@@ -205,7 +129,7 @@ class Relationships:
         if memory is not None and database is not None:
             database.when_connected(memory.forget)
             self._readers = {
-                facts.kind: FactReader(database, _remembering_statement(facts), timeout=timeout, lost=memory.forget)
+                facts.kind: FactReader(database, remembering_statement(facts), timeout=timeout, lost=memory.forget)
                 for facts in kinds
                 if facts.by_owner
             }
@@ -224,7 +148,7 @@ class Relationships:
                 row = await connected.fetchrow(f"SELECT {columns} FROM {AMBIENT_FROM}", *parameters)
                 if (lookup := self.confirm(assumed, row)) is not None:
                     return lookup
-            row = await connected.fetchrow(_AMBIENT_STATEMENT, *_parameters(principal, None))
+            row = await connected.fetchrow(AMBIENT_STATEMENT, *_parameters(principal, None))
         lookup = _parse_row(row, KindFacts(""), present=False)
         if self._memory is not None:
             _remember(self._memory, principal, lookup)
@@ -240,7 +164,7 @@ class Relationships:
         if lookup is not None:
             return lookup
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(_row_statement(facts), *_parameters(principal, row_id))
+            row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id))
         lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
         if self._memory is not None and facts.by_owner:
             _remember(self._memory, principal, lookup, facts)
@@ -252,7 +176,7 @@ class Relationships:
         """The facts of a new row that `owner` would start; `row` is None."""
         facts = self.of(kind)
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(_imagined_statement(facts), *_parameters(principal, owner))
+            row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner))
         lookup = _parse_row(row, facts, present=True)
         return replace(lookup, row=None)
 
@@ -275,7 +199,7 @@ class Relationships:
         facts, principal, lookup = visibility.facts, visibility.principal, visibility.lookup
         relations = frozenset(relation for relation, _ in visibility.relations)
         first, *rows = await connection.fetch(
-            _owners_statement(facts, relations), *visibility.parameters, MAX_OWNERS_PER_RELATION + 1
+            owners_statement(facts, relations), *visibility.parameters, MAX_OWNERS_PER_RELATION + 1
         )
         reached = Counter(row["relation"] for row in rows)
         if max(reached.values(), default=0) <= MAX_OWNERS_PER_RELATION:
@@ -321,7 +245,7 @@ class Relationships:
             return None
         question = assumed.question(principal, row_id)
         if connection is not None:
-            [row] = await connection.fetch(_remembering_statement(facts), *zip(question, strict=True))
+            [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
         elif facts.kind in self._readers:
             row = await self._readers[facts.kind].read(question)
         else:
@@ -367,7 +291,7 @@ class Assumption:
         """SQL columns of a statement FROM AMBIENT_FROM that tell what holds, and their parameters from number `first`
         on."""
         ids, *token, remembered = (f"${first + place}" for place in range(7))
-        revoked = _revoked(f"{ids}::text::uuid[]", token, f"{remembered}::boolean")
+        revoked = revoked_condition(f"{ids}::text::uuid[]", token, f"{remembered}::boolean")
         columns = f"""
             head.active AS lookup_version, directory.revision AS lookup_revision,
             statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked
@@ -375,7 +299,7 @@ class Assumption:
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
 
     def question(self, principal: Principal, row_id: UUID | int) -> tuple[object, ...]:
-        """The parameters of one request for `_remembering_statement`, which takes an array of each."""
+        """The parameters of one request for `remembering_statement`, which takes an array of each."""
         _, word = fact_parameters(principal)
         ids = self.known.id_array, self.known.former_array
         return (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
@@ -403,58 +327,6 @@ class Assumption:
         )
 
 
-@cache
-def _owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
-    """A row with the time, and up to $3 owners whom each relation can hold for, with whether it does."""
-    found = (
-        f"""
-        SELECT '{relation}', r.owner_id, ({bind_parameters(facts.relations[relation])}) IS TRUE, NULL
-        FROM (SELECT DISTINCT owner_id FROM ({bind_parameters(facts.reaches[relation])}) AS reached
-              LIMIT $3::integer) AS r
-        """
-        for relation in sorted(relations)
-    )
-    time = (
-        "SELECT '' AS relation, $1::uuid AS owner_id, $2::text IS NULL AND $3::integer IS NULL AS holds,"
-        " statement_timestamp() AS at"
-    )
-    return " UNION ALL ".join([time, *found])
-
-
-# The parameters of `_remembering_statement` for one request, and their types.
-_QUESTION: Final = {
-    "row_id": "uuid",
-    "word": "text",
-    "ids": "text",
-    "former": "text",
-    "issuer": "text",
-    "token": "text",
-    "subject": "text",
-    "client": "text",
-    "issued": "timestamptz",
-    "remembered": "boolean",
-}
-
-
-@cache
-def _remembering_statement(facts: KindFacts) -> str:
-    """The rows of several requests, the facts of each row, and what is never remembered: the active version, the
-    revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from 1."""
-    token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
-    revoked = _revoked("asked.ids::uuid[]", token, "asked.remembered")
-    bound = {"word": "asked.word", "ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
-    columns = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
-    return f"""
-        SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
-               (SELECT revision FROM directory_revision) AS lookup_revision,
-               statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
-               r.id IS NOT NULL AS lookup_row, {", ".join([facts.row, *columns])}
-        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
-        LEFT JOIN {facts.table} AS r ON r.id = asked.row_id
-    """
-
-
 def _remember(
     memory: DirectoryMemory, principal: Principal, lookup: FactLookup, facts: KindFacts | None = None
 ) -> bool:
@@ -474,38 +346,6 @@ def _remember(
 def _parameters(principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
     """The parameters of a statement with AMBIENT."""
     return (*fact_parameters(principal), row_id, *revocation.parameters(principal), principal.is_remembered)
-
-
-# The ambient facts alone.
-_AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}"
-
-
-@cache
-def _row_statement(facts: KindFacts) -> str:
-    """The row, the caller's relations to it, its facts and the ambient facts, in one snapshot. It has 9 kB, so it is
-    put together once for each kind."""
-    return (
-        f"SELECT {AMBIENT}, {facts.row}, {fact_columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
-        f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true"
-    )
-
-
-@cache
-def _imagined_statement(facts: KindFacts) -> str:
-    """The caller's relations to a new row, its facts and the ambient facts, in one snapshot."""
-    return (
-        f"SELECT {AMBIENT}, {fact_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
-        " WHERE $2::text IS NULL OR true"
-    )
-
-
-@cache
-def fact_columns(facts: KindFacts) -> str:
-    """The relations and facts of a row `r` as columns, which `look_at_listed_row` reads."""
-    named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
-    named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
-    named += [("on_behalf_of", facts.on_behalf_of)] if facts.on_behalf_of else []
-    return ", ".join(f"({bind_parameters(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
 
 
 def look_at_listed_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.relationships import bind_parameters, fact_parameters
+from service.authorization.enforcement.fact_statements import bind_parameters, fact_parameters
 from service.authorization.enforcement.step_up import after_step_up
 from service.authorization.engine.row_conditions import fold_rules
 from service.policy import known_words
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.directory_memory import Owners
-    from service.authorization.enforcement.relationships import Assumption, FactLookup, KindFacts
+    from service.authorization.enforcement.fact_statements import KindFacts
+    from service.authorization.enforcement.relationships import Assumption, FactLookup
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import ListRules, RowCondition
     from service.errors import StepUpNeeded

@@ -17,7 +17,7 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
-from service.authorization.enforcement.relationships import person_or_client
+from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.stored_responses import IdempotentChange
 from service.errors import BodyTooLarge, InvalidField, KeyReused, MalformedRequest, TimewardenError
 from service.places import FieldError

@@ -1,0 +1,190 @@
+"""The SQL that looks facts up, composed of the relations and facts of a kind. Pure: `relationships` sends it.
+
+Use cases supply the SQL of their rows (`KindFacts`). Every statement reads the active policy version and revocation in
+the same snapshot as the facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from service.authorization.enforcement import merged_people
+from service.identity import revocation
+from service.identity.principal import Principal, PrincipalKind
+from service.policy.matching import CLIENT, VIA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+# Every id of the caller, and those from before an erasure.
+_IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
+
+
+def revoked_condition(ids: str, token: Sequence[str], remembered: str) -> str:
+    """SQL: the token is in the deny list, or its person was remembered and is no longer the token's."""
+    issuer, _, subject, _, _ = token
+    return f"""
+        ({revocation.revocation_condition(ids, token)}
+         OR ({remembered} AND NOT EXISTS (SELECT FROM person_link AS link WHERE link.issuer = {issuer}
+                                              AND link.subject = {subject} AND link.person_id = ANY ({ids}))))
+    """
+
+
+# The active policy version, the directory's revision, the time, and until when no validity in the directory begins or
+# ends; the caller's roles in the directory, all their ids, those from before an erasure, and whether the token is
+# revoked. The token's parameters start at $4; $9 is whether its person is remembered.
+AMBIENT = f"""
+    head.active AS lookup_version,
+    directory.revision AS lookup_revision,
+    statement_timestamp() AS lookup_at,
+    next_validity_change() AS lookup_until,
+    ARRAY(SELECT role FROM person_role
+          WHERE person_id = {merged_people.canonical_id("$1::uuid")}
+              AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
+    {_IDS} AS lookup_ids,
+    {_FORMER} AS lookup_former_ids,
+    {revoked_condition(_IDS, revocation.numbered(4), "$9::boolean")} AS lookup_revoked
+"""
+AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
+# The client if it acts for itself, NULL for a person.
+_ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CLIENT) + 1}) END)"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KindFacts:
+    """The SQL of one kind of resource; kinds without rows have none. Compared by identity: compiled conditions are
+    cached under it.
+
+    - `row`: the SELECT columns of a row `r`, among them id, owner_id, state and version.
+    - `table`: the table of the rows, or a SELECT in parentheses. Its `id` is a UUID or a policy version's number.
+    - `imagined`: a SELECT of the row as its owner, $3, would start it, in `imagined_state`.
+    - `relations` and `facts`: an SQL expression each, about `r`, `:person` (NULL if a client acts for itself), `:ids`
+      and `:former`, arrays of all ids of the person and of those from before an erasure, `:client` (NULL for a person)
+      and `:app`, the client that acts for itself or for the person. True, false, or NULL if it holds through an id from
+      before an erasure: NULL matches every deny and no allow.
+    - `by_owner`: the relations, and `on_behalf_of`, follow from the caller, the row's owner and the directory alone, so
+      they may be remembered. The facts do without `:person`.
+    - `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps more. Lists start from it.
+    - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
+    """
+
+    kind: str
+    row: str = ""
+    table: str = ""
+    imagined: str = ""
+    imagined_state: str = ""
+    relations: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    reaches: Mapping[str, str] = field(default_factory=dict)
+    on_behalf_of: str = ""
+    by_owner: bool = False
+
+
+def person_or_client(principal: Principal) -> tuple[UUID | None, str | None]:
+    """The person, or the client that acts for itself; the other is None."""
+    if principal.kind is PrincipalKind.USER:
+        return principal.person, None
+    return None, principal.client
+
+
+def fact_parameters(principal: Principal) -> tuple[UUID | None, str]:
+    """$1 and $2 of every fact statement: the person, and the client as a who-word, `via:X` or `client:X`."""
+    if principal.kind is PrincipalKind.USER:
+        return principal.person, VIA + principal.client
+    return None, CLIENT + principal.client
+
+
+def bind_parameters(
+    expression: str, *, person: str = "$1::uuid", word: str = "$2::text", ids: str = _IDS, former: str = _FORMER
+) -> str:
+    """An expression of KindFacts with SQL in place of its named parameters."""
+    bound = expression.replace(":person", person).replace(":ids", ids).replace(":former", former)
+    bound = bound.replace(":client", _ITSELF).replace(":app", "substr(:word, strpos(:word, ':') + 1)")
+    return bound.replace(":word", word)
+
+
+# The ambient facts alone.
+AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}"
+
+
+@cache
+def row_statement(facts: KindFacts) -> str:
+    """The row, the caller's relations to it, its facts and the ambient facts, in one snapshot. It has 9 kB, so it is
+    put together once for each kind."""
+    return (
+        f"SELECT {AMBIENT}, {facts.row}, {fact_columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
+        f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true"
+    )
+
+
+@cache
+def imagined_statement(facts: KindFacts) -> str:
+    """The caller's relations to a new row, its facts and the ambient facts, in one snapshot."""
+    return (
+        f"SELECT {AMBIENT}, {fact_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
+        " WHERE $2::text IS NULL OR true"
+    )
+
+
+@cache
+def fact_columns(facts: KindFacts) -> str:
+    """The relations and facts of a row `r` as columns, which `look_at_listed_row` of `relationships` reads."""
+    named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
+    named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
+    named += [("on_behalf_of", facts.on_behalf_of)] if facts.on_behalf_of else []
+    return ", ".join(f"({bind_parameters(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
+
+
+# The parameters of `remembering_statement` for one request, and their types.
+_QUESTION: Final = {
+    "row_id": "uuid",
+    "word": "text",
+    "ids": "text",
+    "former": "text",
+    "issuer": "text",
+    "token": "text",
+    "subject": "text",
+    "client": "text",
+    "issued": "timestamptz",
+    "remembered": "boolean",
+}
+
+
+@cache
+def remembering_statement(facts: KindFacts) -> str:
+    """The rows of several requests, the facts of each row, and what is never remembered: the active version, the
+    revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from 1."""
+    token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
+    revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
+    bound = {"word": "asked.word", "ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
+    columns = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
+    return f"""
+        SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
+               (SELECT revision FROM directory_revision) AS lookup_revision,
+               statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
+               r.id IS NOT NULL AS lookup_row, {", ".join([facts.row, *columns])}
+        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
+        LEFT JOIN {facts.table} AS r ON r.id = asked.row_id
+    """
+
+
+@cache
+def owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
+    """A row with the time, and up to $3 owners whom each relation can hold for, with whether it does."""
+    found = (
+        f"""
+        SELECT '{relation}', r.owner_id, ({bind_parameters(facts.relations[relation])}) IS TRUE, NULL
+        FROM (SELECT DISTINCT owner_id FROM ({bind_parameters(facts.reaches[relation])}) AS reached
+              LIMIT $3::integer) AS r
+        """
+        for relation in sorted(relations)
+    )
+    time = (
+        "SELECT '' AS relation, $1::uuid AS owner_id, $2::text IS NULL AND $3::integer IS NULL AS holds,"
+        " statement_timestamp() AS at"
+    )
+    return " UNION ALL ".join([time, *found])
