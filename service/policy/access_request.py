@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from service.policy.attributes import Attribute
+
 ANY = "any"
 ANYONE = "anyone"
 NO_STATE = ""
@@ -130,7 +132,8 @@ class Vocabulary:
 
     `actions`, `states` and `relations` map a kind to its words, `facts` a kind to the facts about its rows.
     `request_facts` are about the caller's sign-in; `thresholds` gives those with a maximum age in seconds
-    (`recent_sign_in`). `descriptions` holds the sentences for callers.
+    (`recent_sign_in`). `descriptions` holds the sentences for callers. `people`, `teams` and `projects` are the
+    attributes that the directory holds of them, by their name there.
     """
 
     actions: Mapping[str, frozenset[str]]
@@ -141,3 +144,6 @@ class Vocabulary:
     thresholds: Mapping[str, int]
     scopes: frozenset[str]
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    people: Mapping[str, Attribute] = field(default_factory=dict)
+    teams: Mapping[str, Attribute] = field(default_factory=dict)
+    projects: Mapping[str, Attribute] = field(default_factory=dict)

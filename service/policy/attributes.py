@@ -1,0 +1,88 @@
+"""Attributes: the typed values that expressions may read, of the principal, the resource and the context. Pure.
+
+The names are AuthZEN's and Cedar's: `principal.country`, `resource.minutes`, `context.weekday`. The attributes here are
+supplied by code. A vocabulary declares further ones, which the directory holds: of people (`principal.NAME` and
+`resource.owner.NAME`), of teams (`resource.owner.teams.NAME`) and of projects (`resource.projects.NAME`), the latter two
+as lists. A missing value is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A list is a tuple without repetitions, in order. None stands for a missing value.
+Value: TypeAlias = "bool | int | str | datetime | tuple[str, ...] | tuple[int, ...] | tuple[bool, ...] | None"
+
+
+class AttributeType(StrEnum):
+    """The types of attributes, as a vocabulary writes them. An int has at most 2^53, a timestamp is in UTC."""
+
+    STRING = "string"
+    INT = "int"
+    BOOL = "bool"
+    TIMESTAMP = "timestamp"
+    STRINGS = "list<string>"
+    INTS = "list<int>"
+    BOOLS = "list<bool>"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """The type of an attribute, and what it means. `personal`: it is personal data, so a record only commits to its
+    value, and an erasure removes it."""
+
+    type: AttributeType
+    description: str
+    personal: bool = False
+
+
+# Of the caller: from the token and the directory.
+PRINCIPAL: Final[Mapping[str, Attribute]] = {
+    "principal.id": Attribute(AttributeType.STRING, "the caller's person id; missing for a client"),
+    "principal.client": Attribute(AttributeType.STRING, "the client that acts, for itself or for a person"),
+    "principal.kind": Attribute(AttributeType.STRING, "user, or client for a client that acts for itself"),
+    "principal.roles": Attribute(AttributeType.STRINGS, "roles of the token and the directory, without `role:`"),
+    "principal.groups": Attribute(AttributeType.STRINGS, "names of the caller's groups"),
+    "principal.teams": Attribute(AttributeType.STRINGS, "ids of the teams that the caller is a member or lead of"),
+    "principal.projects_led": Attribute(AttributeType.STRINGS, "codes of the projects that the caller leads"),
+}
+# Of the sign-in and the moment.
+CONTEXT: Final[Mapping[str, Attribute]] = {
+    "context.now": Attribute(AttributeType.TIMESTAMP, "the time of the decision"),
+    "context.weekday": Attribute(AttributeType.STRING, "the day of the week in UTC: monday ... sunday"),
+    "context.acr": Attribute(AttributeType.STRING, "`acr` of the token"),
+    "context.methods": Attribute(AttributeType.STRINGS, "`amr` of the token"),
+    "context.sign_in_age": Attribute(AttributeType.INT, "seconds since the person signed in"),
+    "context.delegated": Attribute(AttributeType.BOOL, "whether the token names an actor (RFC 8693)"),
+    "context.actors": Attribute(AttributeType.STRINGS, "the actors that the token names"),
+}
+# Of the resource, by kind.
+RESOURCE: Final[Mapping[str, Mapping[str, Attribute]]] = {
+    "timesheet": {
+        "resource.minutes": Attribute(AttributeType.INT, "the sum of the week's entries in minutes"),
+        "resource.entry_count": Attribute(AttributeType.INT, "the number of entries"),
+        "resource.days": Attribute(AttributeType.INT, "the number of days with hours"),
+        "resource.projects": Attribute(AttributeType.STRINGS, "codes of the projects with hours in the week"),
+        "resource.period_start": Attribute(AttributeType.TIMESTAMP, "the week's Monday at 00:00 UTC"),
+        "resource.state_since": Attribute(AttributeType.TIMESTAMP, "when the sheet was last changed"),
+        "resource.submitted_at": Attribute(AttributeType.TIMESTAMP, "when it was last submitted; missing for a draft"),
+        "resource.approvals": Attribute(AttributeType.STRINGS, "ids of those who approved the submitted sheet so far"),
+        "resource.owner.id": Attribute(AttributeType.STRING, "the owner's person id"),
+        "resource.owner.groups": Attribute(AttributeType.STRINGS, "names of the owner's groups"),
+        "resource.owner.teams": Attribute(AttributeType.STRINGS, "ids of the owner's teams and of the teams above"),
+    },
+    "policy": {
+        "resource.number": Attribute(AttributeType.INT, "the version's number"),
+        "resource.proposed_at": Attribute(AttributeType.TIMESTAMP, "when it was proposed"),
+    },
+    "delegation": {
+        "resource.valid_from": Attribute(AttributeType.TIMESTAMP, "when the delegation begins"),
+        "resource.valid_to": Attribute(AttributeType.TIMESTAMP, "when it ends; missing if never"),
+    },
+}
