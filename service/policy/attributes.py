@@ -2,19 +2,19 @@
 
 The names are AuthZEN's and Cedar's: `principal.country`, `resource.minutes`, `context.weekday`. The attributes here are
 supplied by code. A vocabulary declares further ones, which the directory holds: of people (`principal.NAME` and
-`resource.owner.NAME`), of teams (`resource.owner.teams.NAME`) and of projects (`resource.projects.NAME`), the latter two
-as lists. A missing value is unknown.
+`resource.owner.NAME`), of teams (`resource.owner.teams.NAME`) and of projects (`resource.projects.NAME`). Those of teams
+and projects are lists. A missing value is unknown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 # A list is a tuple without repetitions, in order. None stands for a missing value.
 Value: TypeAlias = "bool | int | str | datetime | tuple[str, ...] | tuple[int, ...] | tuple[bool, ...] | None"
