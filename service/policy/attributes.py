@@ -1,9 +1,9 @@
 """Attributes: the typed values that expressions may read, of the principal, the resource and the context. Pure.
 
-The names are AuthZEN's and Cedar's: `principal.country`, `resource.minutes`, `context.weekday`. The attributes here are
-supplied by code. A vocabulary declares further ones, which the directory holds: of people (`principal.NAME` and
-`resource.owner.NAME`), of teams (`resource.owner.teams.NAME`) and of projects (`resource.projects.NAME`). Those of teams
-and projects are lists. A missing value is unknown.
+The names are AuthZEN's and Cedar's: `principal.country`, `resource.minutes`, `context.weekday`. Code supplies the ones
+named here. A vocabulary declares further ones, which the directory holds: of people (`principal.NAME`,
+`resource.owner.NAME`), and of teams (`resource.owner.teams.NAME`) and projects (`resource.projects.NAME`) as lists.
+A missing value is unknown.
 """
 
 from __future__ import annotations
