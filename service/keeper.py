@@ -26,7 +26,7 @@ from service.log.feed import ChangeFeed
 from service.log.heartbeat import Heartbeat
 from service.log.keeper_status import KeeperStatus
 from service.log.key_files import read_keys
-from service.log.roles import check_role
+from service.log.roles import check_role, check_server
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
 
@@ -93,6 +93,7 @@ async def _retry_open(database: Database, replays: Database, feed: ChangeFeed) -
         try:
             for pool in (database, replays):
                 await pool.open()
+            await check_server(database)
             async with database.connection() as connection:
                 await check_role(connection, "keep")
             return (await feed.head()).epoch

@@ -20,7 +20,7 @@ from service.commands.policy_files import describe_difference, files_differ
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.listeners import inherit, listen
-from service.log.roles import check_role
+from service.log.roles import check_role, check_server
 from service.log_lines import configure_log_lines
 from service.standard_error import guard_standard_error
 from service.supervisor import Supervisor
@@ -83,11 +83,12 @@ def allowed_connections(wanted: int) -> int:
 async def look_at_database(settings: configuration.Settings) -> None:
     """Check the database role and the active policy, and warn of policy files that differ.
 
-    Raises Misconfigured for a role that could rewrite the log and for a policy that this release cannot read, and
-    PolicyUnavailable."""
+    Raises Misconfigured for a server that only looks like Postgres, for a role that could rewrite the log and for a
+    policy that this release cannot read, and PolicyUnavailable."""
     database = Database(settings.database_url, size=1, timeout=settings.database_timeout, name="start")
     await database.open()
     try:
+        await check_server(database)
         async with database.connection() as connection:
             await check_role(connection, "serve")
             # Which version is active.

@@ -1,16 +1,17 @@
-"""Checks that a process connects with the database role that is meant for it, and that nobody who writes the log can
-rewrite it. Every process runs its check before it starts. Owns no state."""
+"""Checks that a process connects to a real Postgres, with the database role that is meant for it, and that nobody who
+writes the log can rewrite it. Every process runs its checks before it starts. Owns no state."""
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Final, Literal
+
+import asyncpg
 
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    from service.database import Connection
+    from service.database import Connection, Database
 
 # The rights of this role, its own or those of a role that it may assume, that a writer of the log must not have.
 EXCESSIVE_RIGHTS = """
@@ -50,8 +51,34 @@ ROLE = """
                  to_regclass('public.audit_position')::oid AS place) AS ours
 """
 
+# Which transactions are visible: the sealer reads the log in this order. Postgres has it since version 13.
+VISIBLE = "SELECT pg_current_snapshot()::text"
+# A lock that ends with its transaction; false if another transaction holds it.
+LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+NOT_POSTGRES = "The server of TIMEWARDEN_DATABASE_URL is not Postgres: {}. Use Postgres itself (docs/production.md)"
+
 # The right that each process needs, and the role that has it.
 RIGHTS: Final = {"serve": ("appends", "timewarden_app"), "keep": ("seals", "timewarden_keeper")}
+
+
+async def check_server(database: Database) -> None:
+    """Raise Misconfigured for a server that only looks like Postgres: on which two sessions can hold the same exclusive
+    advisory lock, or without snapshots of transactions. Changes would then run at the same time, and the sealer could
+    skip records."""
+    key = secrets.randbits(62)
+    other = await database.reserve()
+    try:
+        async with database.transaction() as connection, other.transaction():
+            await connection.fetchval(VISIBLE)
+            taken = [await session.fetchval(LOCK, key) for session in (connection, other)]
+    except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
+        raise Misconfigured(
+            NOT_POSTGRES.format("it has no snapshots or no advisory locks"), cause=type(error).__name__
+        ) from error
+    finally:
+        database.give_back(other)
+    if taken != [True, False]:
+        raise Misconfigured(NOT_POSTGRES.format("two sessions can hold the same exclusive advisory lock"))
 
 
 async def check_role(connection: Connection, process: Literal["serve", "keep"]) -> None:

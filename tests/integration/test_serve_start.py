@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.development.server_directory import DirectoryLock
+from service.errors import Misconfigured
+from service.log.roles import check_server
 from tests.held_sockets import HeldSockets
 from tests.integration.served import Served, serve
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import asyncpg
 
     from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
@@ -171,6 +175,40 @@ async def test_a_role_that_could_rewrite_the_log_serves_nothing(log_database: Lo
     told = run_and_read_error(DATABASE_URL=log_database.url("owner"))
     assert "audit_record" in told
     assert told.count("\n") == 1
+
+
+LIKE_POSTGRES = [
+    pytest.param(
+        "CREATE FUNCTION public.pg_try_advisory_xact_lock(bigint) RETURNS boolean LANGUAGE sql RETURN true",
+        "two sessions can hold the same exclusive advisory lock",
+        id="locks",
+    ),
+    pytest.param(
+        "CREATE FUNCTION public.pg_current_snapshot() RETURNS text LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'unimplemented' USING ERRCODE = 'feature_not_supported'; END $$",
+        "it has no snapshots or no advisory locks",
+        id="snapshots",
+    ),
+]
+
+
+@pytest.mark.parametrize(("function", "sentence"), LIKE_POSTGRES)
+async def test_a_server_that_only_looks_like_postgres_serves_and_keeps_nothing(
+    house: House, superuser: asyncpg.Connection[asyncpg.Record], function: str, sentence: str
+) -> None:
+    # The function comes before Postgres's own on the path of both roles.
+    await house.owner.execute(function)
+    name = house.log_database.name
+    for role in ("app", "keeper"):
+        await superuser.execute(
+            f'ALTER ROLE timewarden_{role} IN DATABASE "{name}" SET search_path = public, pg_catalog'
+        )
+    told = run_and_read_error(DATABASE_URL=house.log_database.url("app"))
+    assert sentence in told
+    assert told.count("\n") == 1
+    database = await house.log_database.open("keeper")
+    with pytest.raises(Misconfigured, match=sentence):
+        await check_server(database)
 
 
 async def test_a_database_without_a_policy_serves_nothing(log_database: LogDatabase) -> None:
