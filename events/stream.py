@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 FIELD = b"ce"
+# What a command raises when Redis does not answer, or refuses it.
+REDIS_ERRORS: tuple[type[Exception], ...] = (RedisError, OSError)
 
 # The last id of a stream without entries, and the position before the first.
 NO_ENTRY = "0-0"

@@ -25,6 +25,7 @@ COMMANDS = {
     "migrate": "database",
     "policy": "policy",
     "audit": "audit",
+    "events": "events",
     "directory": "directory",
     "token": "token",
     "upload": "upload",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import structlog
 
 from events.relay import Relay
 from events.stream import open_redis, stream_name
+from events.upkeep import Trimmer
 from service.administration.replay.worker import ReplayWorker
 from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.backoff import backoff_seconds
@@ -55,9 +57,10 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             return
         redis = open_redis(settings.redis_url)
         opened.push_async_callback(redis.aclose)
+        stream = stream_name(settings.event_stream, epoch)
         relay = Relay(
             redis,
-            stream_name(settings.event_stream, epoch),
+            stream,
             settings.public_url or settings.audience or "urn:timewarden",
             read_changes=feed.read_changes,
             read_change=feed.read_change,
@@ -72,6 +75,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(ResponseSweeper(database, erased_store.FORGET).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval, sealed))
+            if settings.event_days:
+                trimmer = Trimmer(redis, stream, timedelta(days=settings.event_days), read_change=feed.read_change)
+                group.create_task(trimmer.run(stop, (TimewardenError,)))
             group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
 
 

@@ -182,6 +182,14 @@ class Settings(BaseSettings):
     event_stream: str = Field(
         default="timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it"
     )
+    event_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=3650,
+            description="Days after which `keep` drops an event that every consumer group acknowledged; 0: never",
+        ),
+    ] = 30
 
     def need(self, *names: str) -> None:
         """Raise Misconfigured unless each named setting has a value, and settings are safe in production."""
