@@ -55,9 +55,9 @@ class Rule:
 class AccessRequest:
     """The parts of a request that rules can see. A verdict is remembered under it.
 
-    `who`: every word that the caller answers to: relations, `role:X` with every included role, `person:UUID`,
-    `client:X` for a client acting for itself, `via:X` for a client acting for a user, `anyone`. `facts` holds known
-    facts; a fact that is absent is unknown. `state` is NO_STATE for resources that have none.
+    `who`: every word that the caller answers to: relations, `role:X` with every included role, `group:X`,
+    `person:UUID`, `client:X` for a client acting for itself, `via:X` for a client acting for a user, `anyone`. `facts`
+    holds known facts; a fact that is absent is unknown. `state` is NO_STATE for resources that have none.
     """
 
     kind: str

@@ -188,8 +188,7 @@ class _Reader:
 
     def _check_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
-        forms = (rule_rows.ROLE, rule_rows.PERSON, rule_rows.CLIENT)
-        if word not in known and not any(form.fullmatch(word) for form in forms):
+        if word not in known and not any(form.fullmatch(word) for form in rule_rows.FORMS):
             self._complain(node, f"'{word}' is not a known relation to the kind '{kind}'", nearest(word, known))
 
     def _parse_condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from service.policy.access_request import ANYONE, Effect
 if TYPE_CHECKING:
     from service.policy.access_request import AccessRequest, Condition, Dimension, Rule
 
-ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
+ROLE, GROUP, PERSON, CLIENT, VIA = "role:", "group:", "person:", "client:", "via:"
 # Prefix of a relation or `person:` word that holds only through an id from before an erasure. No row can use it.
 FORMER = "former:"
 
@@ -59,7 +59,7 @@ def words_for(rule: Rule) -> frozenset[str]:
         return frozenset({rule.who})
     if rule.who.startswith(CLIENT):
         return frozenset({rule.who, VIA + rule.who.removeprefix(CLIENT)})
-    if rule.who == ANYONE or rule.who.startswith((ROLE, VIA)):
+    if rule.who == ANYONE or rule.who.startswith((ROLE, GROUP, VIA)):
         return frozenset({rule.who})
     return frozenset({rule.who, former_word(rule.who)})
 

@@ -28,8 +28,10 @@ MAX_COMPLAINTS = 90
 ALWAYS = "always"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
 ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
+GROUP = re.compile(r"group:[a-z0-9][a-z0-9-]{0,62}")
 PERSON = re.compile(r"person:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CLIENT = re.compile(r"(client|via):[A-Za-z0-9][A-Za-z0-9._~:@/|+=-]{0,199}")
+FORMS = (ROLE, GROUP, PERSON, CLIENT)
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 80
 PLAIN = re.compile(r"[\t !$-&(-~]*")
@@ -168,9 +170,9 @@ def _check_known(rows: PolicyRows, at: Field, known: Collection[str], what: str)
 
 def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> None:
     word = at.text
-    if word == ANYONE or word in relations or any(form.fullmatch(word) for form in (ROLE, PERSON, CLIENT)):
+    if word == ANYONE or word in relations or any(form.fullmatch(word) for form in FORMS):
         return
-    forms = "role:NAME, person:UUID (lower case), client:ID, via:ID"
+    forms = "role:NAME, group:NAME, person:UUID (lower case), client:ID, via:ID"
     if ":" in word:
         rows.complain(at, f"'{word}' is not a form of who", f"the forms are {forms}")
         return

@@ -24,7 +24,7 @@ from service.policy.known_words import (
     WITHOUT_A_ROW,
 )
 from service.policy.laws import APPROVE
-from service.policy.matching import PERSON, VIA, fact_word
+from service.policy.matching import GROUP, PERSON, VIA, fact_word
 
 if TYPE_CHECKING:
     from service.policy.access_request import Rule, Vocabulary
@@ -90,7 +90,7 @@ def _check_conflict(rule: Rule, vocabulary: Vocabulary) -> Reason:
 
 def _check_client(rule: Rule) -> Reason:
     if (rule.kind, rule.action) in CLIENT_ACTIONS and (
-        rule.who in PERSON_RELATIONS or rule.who.startswith((PERSON, VIA))
+        rule.who in PERSON_RELATIONS or rule.who.startswith((GROUP, PERSON, VIA))
     ):
         return f"This row can never allow anything: only clients acting for themselves may {rule.action}", None
     return None

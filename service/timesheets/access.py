@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.access import Named, Way, find_named, find_ways
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
-from service.policy.matching import PERSON, former_word
+from service.policy.matching import GROUP, PERSON, former_word
 from service.policy.request_space import Budget
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
@@ -112,6 +112,7 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
         candidate.key,
         *candidate.relations,
         *(f"role:{role}" for role in candidate.roles),
+        *(f"{GROUP}{group}" for group in candidate.groups),
         *(f"{PERSON}{person}" for person in candidate.ids),
     }
     words |= {former_word(f"{PERSON}{person}") for person in candidate.former_ids}

@@ -43,14 +43,15 @@ _ABOVE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A person, or a client that acts for itself, with directory roles, relations, facts, all ids of the person, and
-    their `former_ids` from before an erasure; `key` orders candidates. A relation that holds through a former id has
-    its former word. The app that a person would use is not known."""
+    """A person, or a client that acts for itself, with directory roles, groups, relations, facts, all ids of the
+    person, and their `former_ids` from before an erasure; `key` orders candidates. A relation that holds through a
+    former id has its former word. The app that a person would use is not known."""
 
     key: str
     person: UUID | None
     client: str | None
     roles: frozenset[str]
+    groups: frozenset[str]
     relations: frozenset[str]
     facts: dict[str, bool | None]
     ids: frozenset[UUID]
@@ -60,10 +61,10 @@ class Candidate:
 async def candidates(
     permit: Permit, connection: Connection, sheet_id: UUID, named: Named, *, after: str, limit: int
 ) -> list[Candidate]:
-    """The owner, leads of their teams and above, their delegates, fallback approvers, importers, holders of roles, and
-    the people and clients that rules name, in order of `key`, after the key `after`."""
+    """The owner, leads of their teams and above, their delegates, fallback approvers, importers, holders of roles,
+    members of groups, and the people and clients that rules name, in order of `key`, after the key `after`."""
     permit.covers(KIND, "read")
-    # Candidates by the indexes on teams, grants and roles; relations and facts for those of the page only.
+    # Candidates by the indexes on teams, grants, roles and groups; relations and facts for those of the page only.
     rows = await connection.fetch(
         f"""
         WITH above AS MATERIALIZED ({_ABOVE}), candidates AS (
@@ -79,12 +80,16 @@ async def candidates(
                   UNION SELECT NULL, over.client_id FROM above
                   JOIN importer_grant AS over ON over.team_id = above.team_id AND {now("over")}
                   UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
+                  UNION SELECT held.person_id, NULL FROM group_member AS held
+                  WHERE held.group_name = ANY($7) AND {now("held")}
                   UNION SELECT {canonical_id("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
                   UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
         SELECT candidate.*, {_COLUMNS}, {all_ids("candidate.person")} AS ids,
                {former_ids("candidate.person")} AS former_ids,
                ARRAY(SELECT has.role FROM person_role AS has
-                     WHERE has.person_id = candidate.person AND {now("has")}) AS roles
+                     WHERE has.person_id = candidate.person AND {now("has")}) AS roles,
+               ARRAY(SELECT held.group_name FROM group_member AS held
+                     WHERE held.person_id = candidate.person AND {now("held")}) AS groups
         FROM (SELECT * FROM candidates WHERE key > $5 ORDER BY key LIMIT $6) AS candidate
         JOIN timesheet AS r ON r.id = $1
         ORDER BY candidate.key
@@ -95,6 +100,7 @@ async def candidates(
         list(named.clients),
         after,
         limit,
+        list(named.groups),
     )
     return [
         Candidate(
@@ -102,6 +108,7 @@ async def candidates(
             row["person"],
             row["client"],
             frozenset(row["roles"]),
+            frozenset(row["groups"]),
             relation_words(TIMESHEET_FACTS.relations, row, "word"),
             {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
             frozenset(person for person in row["ids"] if person is not None),

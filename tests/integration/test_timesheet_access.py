@@ -124,6 +124,27 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
     assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}
 
 
+async def test_members_of_a_group_that_a_rule_names_are_told_by_person(house: House, running: InProcess) -> None:
+    more = "p, allow, group:night-shift, read, any, timesheet, read:timesheets, always, night\n"
+    text = replace(read_shipped(), rules=read_shipped().rules + more, cases={})
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
+    await house.owner.execute("INSERT INTO person_group VALUES ('night-shift'), ('day-shift')")
+    joins = "INSERT INTO group_member VALUES (gen_random_uuid(), $1, $2, now() - interval '2 days', $3)"
+    yesterday, ever = datetime.now(UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)
+    for name, group, until in (
+        ("ben", "night-shift", ever),
+        ("max", "night-shift", yesterday),
+        ("adam", "day-shift", ever),
+    ):
+        await house.owner.execute(joins, group, house.people[name], until)
+    body = await access(running, (await house.submit_week("ana")).id)
+    assert body["whoever"] == {}
+    found = {item["person"]: item["may"] for item in body["items"]}
+    assert found[str(house.people["ben"])] == {"read": [{"rule": "night", "scope": "read:timesheets", "sign_in": []}]}
+    assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}
+
+
 def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> None:
     rules = snapshot(
         "p, allow, manager, approve, submitted, timesheet, approve:timesheets, mfa, by-manager",

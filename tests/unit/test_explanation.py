@@ -140,6 +140,7 @@ def test_a_deny_on_the_caller_or_their_client_says_so(word: str, who: str, sente
             "you do not have the role payroll",
             "the caller did not have the role payroll",
         ),
+        ("group:payroll, read, any", "you are not in the group payroll", "the caller was not in the group payroll"),
         ("owner, read, any", "this is not your own timesheet", "the caller was not owner of the timesheet"),
         (
             "manager, read, any",
@@ -185,6 +186,11 @@ def test_a_missing_role_is_named_without_its_prefix() -> None:
     assert sentences_of("read", "draft", "role:payroll", facts={"mfa": False}, snapshot=deny) == (
         "you have the role payroll; the timesheet is a draft; you did not sign in with a second factor",
     )
+
+
+def test_a_denied_group_is_named_without_its_prefix() -> None:
+    deny = policy_forge.snapshot("p, deny, group:leavers, read, any, timesheet, any, always, x")
+    assert sentences_of("read", "draft", "group:leavers", snapshot=deny) == ("you are in the group leavers",)
 
 
 def test_an_action_without_rules_has_a_sentence_of_its_own() -> None:

@@ -68,6 +68,17 @@ def test_every_rule_and_word_has_an_allowed_and_a_denied_case() -> None:
     assert find_untried(policy_forge.read_shipped()) == []
 
 
+@pytest.mark.parametrize("word", ["role:controler", "group:night-shft"])
+def test_a_role_or_group_that_no_case_has_may_be_misspelt(word: str) -> None:
+    text = policy_forge.read_shipped()
+    row = f"p, allow, {word}, read, approved, timesheet, read:timesheets, always, read-more\n"
+    form, _, name = word.partition(":")
+    hints = find_untried(replace(text, rules=text.rules + row))
+    assert any(f"No case has the {form} '{name}'. Is it spelled correctly?" in hint for hint in hints)
+    case = CASE.replace("who: owner", f'who: "{word}"').replace("draft", "approved").replace("an owner", f"a {form}")
+    assert find_untried(replace(text, rules=text.rules + row, cases={**text.cases, "odd.yaml": case})) == []
+
+
 def test_four_eyes_are_turned_on_by_what_the_page_says_and_both_of_its_cases_are_needed() -> None:
     before = policy_forge.read_shipped()
     after = policy_forge.four_eyes_as_written(before)

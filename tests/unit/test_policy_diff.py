@@ -51,6 +51,8 @@ def sentences_of(before: list[str], after: list[str]) -> list[str]:
           "a manager with approve:timesheets may no longer approve a submitted timesheet when mfa is true"]),
         ([ME], [ME, "p, allow, role:auditor, read, any, log, read:audit, always, audit"],
          ["a caller with the role auditor and read:audit may now read the decision log"]),
+        ([ME], [ME, "p, allow, group:payroll, read, any, log, read:audit, always, audit"],
+         ["a member of the group payroll with read:audit may now read the decision log"]),
         ([ME], [ME, "p, allow, owner, read, any, timesheet, any, always, own"],
          ["the owner may now read a timesheet in any state"]),
         ([APPROVE.format("submitted", "always")],

@@ -82,6 +82,7 @@ def test_an_allow_and_a_deny_with_the_same_conditions_conflict_at_the_later_line
         ("p, allow, owner, read, any, timesheet, any, acted_for_owner, self", "never true for the owner"),
         ("p, allow, anyone, read, draft or approved, timesheet, any, locked_by_asker, x", "only in the state locked"),
         ("p, allow, manager, upload, any, timesheet, batch:upload, always, by-hand", "only clients acting for"),
+        ("p, allow, group:hr, upload, any, timesheet, batch:upload, always, by-hr", "only clients acting for"),
         ("p, allow, via:app, upload, any, timesheet, batch:upload, always, by-app", "only clients acting for"),
         ("p, allow, role:r, read, any, log, any, recent_sign_in and not this_hour, x", "recent_sign_in and not this_h"),
         ("p, allow, manager, approve, draft or approved, timesheet, any, always, early", "starts only from submitted"),

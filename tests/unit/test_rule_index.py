@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BEN = "person:" + "2" * 8 + "-2222-2222-2222-" + "2" * 12
-WHO = ["owner", "manager", "role:a", "role:b", "role:c", BEN, "client:job", "via:app", "anyone"]
+WHO = ["owner", "manager", "role:a", "role:b", "role:c", "group:g", BEN, "client:job", "via:app", "anyone"]
 STATES = ["draft", "submitted", "approved", "rejected"]
 SCOPES = ["read:timesheets", "approve:timesheets", "create:timesheets"]
 WHEN = ["always", "mfa", "not mfa", "acted_for_owner", "mfa and not acted_for_owner", "recent_sign_in"]

@@ -12,7 +12,7 @@ from service.authorization.engine.explanation import explain, sentences_for_call
 from service.authorization.engine.row_conditions import is_listed
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Effect, Reason
-from service.policy.matching import ROLE
+from service.policy.matching import GROUP, ROLE
 from service.policy.request_space import Budget
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def request_of(case: Case, snapshot: Snapshot) -> AccessRequest:
 
 
 def find_untried(policy: Policy, snapshot: Snapshot, tried: Sequence[CaseResult]) -> list[Complaint]:
-    """Rules that decide no case, roles that no case has, and words without an allowed or a denied case.
+    """Rules that decide no case, roles and groups that no case has, and words without an allowed or a denied case.
 
     They do not refuse a version. They are hints to its author, and the policy that ships with the service has none.
     """
@@ -80,9 +80,10 @@ def find_untried(policy: Policy, snapshot: Snapshot, tried: Sequence[CaseResult]
     ]
     had = snapshot.close(word for case in cases for word in case.who)
     complaints += [
-        Complaint("policy.csv", line, 1, f"No case has the role '{role.removeprefix(ROLE)}'. Is it spelled correctly?")
-        for role, line in _roles(policy).items()
-        if role not in had
+        Complaint("policy.csv", line, 1, f"No case has the {form} '{name}'. Is it spelled correctly?")
+        for word, line in _given_words(policy).items()
+        for form, _, name in [word.partition(":")]
+        if word not in had
     ]
     open_to_all = {f"action '{rule.action}' of the kind '{rule.kind}'" for rule in policy.rules if _always_allows(rule)}
     for verdict, allowed, exempt in (("allowed", True, set[str]()), ("denied", False, open_to_all)):
@@ -100,11 +101,11 @@ def rules_without_a_case(policy: Policy, tried: Iterable[CaseResult]) -> frozens
     return frozenset(rule.name for rule in policy.rules) - {name for result in tried for name in result.rules}
 
 
-def _roles(policy: Policy) -> dict[str, int]:
-    """Each role with the line of the first rule that names it, or 0 if only g rows do."""
+def _given_words(policy: Policy) -> dict[str, int]:
+    """Each role and group with the line of the first rule that names it, or 0 if only g rows do."""
     found = {role: 0 for link in policy.role_links for role in link}
     for rule in reversed(policy.rules):
-        if rule.who.startswith(ROLE):
+        if rule.who.startswith((ROLE, GROUP)):
             found[rule.who] = rule.line
     return found
 

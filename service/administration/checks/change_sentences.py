@@ -50,6 +50,7 @@ def _describe_caller(word: str) -> str:
     if not name:
         return f"the {word}" if word == OWNER else _with_article(word)
     return {
+        "group": f"a member of the group {name}",
         "person": f"the person {name}",
         "client": f"the client {name} for itself",
         "via": f"a user of the client {name}",

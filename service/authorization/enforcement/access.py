@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.policy import laws
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
-from service.policy.matching import CLIENT, PERSON, ROLE, VIA, fact_word
+from service.policy.matching import CLIENT, GROUP, PERSON, ROLE, VIA, fact_word
 from service.policy.request_space import KNOWN_OR_NOT, smallest_requests
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The who-words of rules: directory roles with the roles that include them, persons, clients that act for
+    """The who-words of rules: directory roles with the roles that include them, groups, persons, clients that act for
     themselves; `of_token` are the words that a token alone can bring."""
 
     roles: frozenset[str]
+    groups: frozenset[str]
     persons: frozenset[str]
     clients: frozenset[str]
     of_token: tuple[str, ...]
@@ -83,7 +84,13 @@ def _collect_named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Nam
         return frozenset(word.removeprefix(prefix) for word in among if word.startswith(prefix))
 
     of_token = tuple(word for word in words if word == ANYONE or word.startswith((ROLE, VIA)))
-    return Named(without_prefix(ROLE, roles), without_prefix(PERSON, words), without_prefix(CLIENT, words), of_token)
+    return Named(
+        without_prefix(ROLE, roles),
+        without_prefix(GROUP, words),
+        without_prefix(PERSON, words),
+        without_prefix(CLIENT, words),
+        of_token,
+    )
 
 
 def _find_way(

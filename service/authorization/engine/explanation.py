@@ -26,12 +26,14 @@ A_RULE_FORBIDS = "a rule of the policy forbids this"
 # For each form of who-word, why a rule applied and why it did not. Relations have their sentences in the vocabulary.
 BEING = {
     "role": "you have the role {}",
+    "group": "you are in the group {}",
     "person": "this is forbidden to you personally",
     "client": "this is forbidden to you, the client {}",
     "via": "this is forbidden to you through the client {}",
 }
 NOT_BEING = {
     "role": "you do not have the role {}",
+    "group": "you are not in the group {}",
     "person": "you are not the person {}",
     "client": "you are not the client {} acting for itself",
     "via": "you are not acting through the client {}",
@@ -39,6 +41,7 @@ NOT_BEING = {
 # The same for an auditor, about a decision in the past.
 CALLER_NOT_BEING = {
     "role": "the caller did not have the role {}",
+    "group": "the caller was not in the group {}",
     "person": "the caller was not the person {}",
     "client": "the caller was not the client {} acting for itself",
     "via": "the caller did not act through the client {}",
