@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import all_ids, canonical_id, former_ids
+from service.authorization.enforcement.path_sql import now
 from service.authorization.enforcement.relationships import relation_words
-from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
+from service.timesheets.relations import KIND, TIMESHEET_FACTS
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from service.authorization.enforcement.fact_statements import bind_parameters
 from service.timesheets import listing
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -133,7 +134,9 @@ async def few_rows(house: House, askers: dict[str, UUID | None]) -> None:
     """The relations of a caller to one sheet are read from a handful of rows."""
     words = {**TIMESHEET_FACTS.relations, "on_behalf_of": TIMESHEET_FACTS.on_behalf_of}
     for word, asker in askers.items():
-        expression = words[word].replace(":person", f"'{asker}'::uuid")
+        expression = bind_parameters(
+            words[word], person=f"'{asker}'::uuid", word="'via:hours-app'", former="'{}'::uuid[]"
+        )
         explained = await house.owner.fetchval(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT {expression} FROM timesheet AS r"
             " WHERE r.owner_id = md5('person1999')::uuid"

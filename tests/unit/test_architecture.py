@@ -52,6 +52,7 @@ SQL_PLACES = (
     "service/authorization/active/versions.py",
     "service/authorization/active/replicas.py",
     "service/authorization/enforcement/fact_statements.py",
+    "service/authorization/enforcement/path_sql.py",
     "service/authorization/enforcement/relationships.py",
     "service/administration/replay/jobs.py",
     "service/authorization/enforcement/token_revocation.py",

@@ -1,0 +1,373 @@
+"""Relations as paths over declared edges: from a resource to the people or clients whom a relation holds for. Pure.
+
+`resource.owner.teams.above.leads - resource.owner` is everyone who leads a team of the owner, or one above it, except
+the owner. `.` follows an edge; `|` joins and `-` takes away, of equal rank and from left to right. A relation of the
+same kind may stand where an edge of the resource may: `resource.manager.delegates`.
+
+A path is accepted only if few rows decide it: it is followed from the resource and from the caller at once, up to one
+edge that is looked up with both ends, and each other edge leads to few. `path_sql` of enforcement has the SQL.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+LONGEST_PATH: Final = 300
+MAX_STEPS: Final = 6
+# The branches of a path, those that are taken away included.
+MAX_CHAINS: Final = 16
+# Brackets in brackets, and relations that name relations.
+MAX_DEPTH: Final = 6
+RESOURCE: Final = "resource"
+OWNER: Final = "owner"
+DELEGATES: Final = "delegates"
+_TOKEN: Final = re.compile(r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|([.|()-])|(\S))")
+
+
+class NodeType(StrEnum):
+    """What a path leads over and to."""
+
+    PEOPLE = "people"
+    CLIENTS = "clients"
+    TEAMS = "teams"
+    PROJECTS = "projects"
+    GROUPS = "groups"
+
+
+@dataclass(frozen=True, slots=True)
+class PathEdge:
+    """Where an edge leads. `many`: it can lead to thousands from one; `many_back`: from thousands to one."""
+
+    to: NodeType
+    many: bool = False
+    many_back: bool = False
+
+
+# The edges of each kind of resource. They hold for the row itself.
+STARTS: Final[Mapping[str, Mapping[str, PathEdge]]] = {
+    "timesheet": {
+        OWNER: PathEdge(NodeType.PEOPLE, many_back=True),
+        "projects": PathEdge(NodeType.PROJECTS, many_back=True),
+    },
+    "delegation": {
+        "delegator": PathEdge(NodeType.PEOPLE, many_back=True),
+        "delegate": PathEdge(NodeType.PEOPLE, many_back=True),
+    },
+}
+# The edges of the directory. Those with a validity are followed while it lasts.
+EDGES: Final[Mapping[NodeType, Mapping[str, PathEdge]]] = {
+    NodeType.PEOPLE: {
+        # Of which the person is a member or lead.
+        "teams": PathEdge(NodeType.TEAMS, many_back=True),
+        "groups": PathEdge(NodeType.GROUPS, many_back=True),
+        DELEGATES: PathEdge(NodeType.PEOPLE),
+    },
+    NodeType.TEAMS: {
+        # The team itself and every team above.
+        "above": PathEdge(NodeType.TEAMS, many_back=True),
+        "leads": PathEdge(NodeType.PEOPLE),
+        # Without the leads.
+        "members": PathEdge(NodeType.PEOPLE, many=True),
+        # Clients that may import for the team and the teams below it.
+        "grants": PathEdge(NodeType.CLIENTS),
+    },
+    NodeType.PROJECTS: {"leads": PathEdge(NodeType.PEOPLE)},
+    NodeType.GROUPS: {"members": PathEdge(NodeType.PEOPLE, many=True)},
+}
+# Relations that are computed in code. The laws are about owners, and proposers and delegators are columns of the row;
+# fallback approvers are those where nobody leads the owner, which no path can say.
+NATIVE_RELATIONS: Final[Mapping[str, frozenset[str]]] = {
+    "timesheet": frozenset({OWNER, "fallback"}),
+    "delegation": frozenset({"delegator", "delegate"}),
+    "policy": frozenset({"proposer"}),
+}
+NATIVE_OF_PEOPLE: Final = frozenset({OWNER, "fallback", "delegator", "delegate"})
+# The paths of relations that older versions declare without one.
+DEFAULT_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
+    "timesheet": {
+        "manager": "resource.owner.teams.above.leads - resource.owner",
+        "delegate": "resource.manager.delegates - resource.owner",
+        "importer": "resource.owner.teams.above.grants",
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An edge and what it leads to, `without` what other chains lead to."""
+
+    edge: str
+    to: NodeType
+    without: tuple[Chain, ...] = ()
+
+
+# The first step is an edge of the resource.
+Chain: TypeAlias = "tuple[Step, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Leads to everything that one of its chains leads to. Equal to every path with the same chains."""
+
+    text: str = field(compare=False)
+    to: NodeType
+    chains: tuple[Chain, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PathFlaw:
+    """Why a path is refused, at a column of its text from 1. For an unknown `word`, those that are `known`."""
+
+    message: str
+    column: int
+    suggestion: str | None = None
+    word: str | None = None
+    known: Collection[str] = ()
+
+
+def default_paths(kind: str) -> dict[str, Path]:
+    """The paths of relations that need not be declared."""
+    texts = DEFAULT_PATHS.get(kind, {})
+    found = parse_paths(kind, texts)
+    return {relation: path for relation, path in found.items() if isinstance(path, Path)}
+
+
+def parse_paths(kind: str, texts: Mapping[str, str]) -> dict[str, Path | PathFlaw]:
+    """The path of each relation of a kind, or why it is refused. Paths may name one another."""
+    resolver = _Resolver(kind, texts, {}, [])
+    return {relation: resolver.resolve(relation) for relation in texts}
+
+
+def edge_words(path: Path) -> frozenset[str]:
+    """The edges that the path follows, as `TYPE.EDGE`."""
+    found: set[str] = set()
+    waiting = list(path.chains)
+    while waiting:
+        at = RESOURCE
+        for step in waiting.pop():
+            found.add(f"{at}.{step.edge}")
+            waiting.extend(step.without)
+            at = step.to
+    return frozenset(found)
+
+
+def edge_of(kind: str, chain: Chain, place: int) -> PathEdge:
+    """The edge of a step."""
+    edges = EDGES[chain[place - 1].to] if place else STARTS[kind]
+    return edges[chain[place].edge]
+
+
+def meeting_place(kind: str, chain: Chain) -> int | None:
+    """The step that is looked up with both ends, so that no other step leads to many: those before it from the
+    resource, those after it from the caller. The last such step, or None."""
+    edges = [edge_of(kind, chain, place) for place in range(len(chain))]
+    for place in reversed(range(len(chain))):
+        if not any(edge.many for edge in edges[:place]) and not any(edge.many_back for edge in edges[place + 1 :]):
+            return place
+    return None
+
+
+class _Refused(Exception):
+    """The path has a flaw."""
+
+    def __init__(self, flaw: PathFlaw) -> None:
+        super().__init__(flaw.message)
+        self.flaw = flaw
+
+
+@dataclass(slots=True)
+class _Resolver:
+    """Reads the paths of a kind's relations, each once. `open` are those that are being read, for cycles."""
+
+    kind: str
+    texts: Mapping[str, str]
+    found: dict[str, Path | PathFlaw]
+    open: list[str]
+
+    def resolve(self, relation: str) -> Path | PathFlaw:
+        if relation not in self.found:
+            self.open.append(relation)
+            try:
+                self.found[relation] = _Parser(self.texts[relation], self).parse()
+            except _Refused as refused:
+                self.found[relation] = refused.flaw
+            self.open.pop()
+        return self.found[relation]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """What a part of a path leads to; None for the resource itself."""
+
+    to: NodeType | None
+    chains: tuple[Chain, ...]
+    column: int
+
+
+@dataclass(slots=True)
+class _Parser:
+    """A recursive descent over the tokens (text, column); an empty text ends them."""
+
+    text: str
+    resolver: _Resolver
+    tokens: list[tuple[str, int]] = field(default_factory=list)
+    place: int = 0
+    depth: int = 0
+
+    def parse(self) -> Path:
+        if len(self.text) > LONGEST_PATH:
+            self._refuse(f"A path has at most {LONGEST_PATH} characters", 1)
+        for token in _TOKEN.finditer(self.text):
+            if token[3]:
+                self._refuse(f"'{token[3]}' has no meaning in a path", token.start(3) + 1, "use names, . | - and ( )")
+            self.tokens.append((token[1] or token[2], token.start(1 if token[1] else 2) + 1))
+        self.tokens.append(("", len(self.text) + 1))
+        reached = self._parse_sum()
+        word, column = self._peek()
+        if word:
+            self._refuse(f"'{word}' is not expected here", column, "join paths by | or -")
+        if reached.to not in {NodeType.PEOPLE, NodeType.CLIENTS}:
+            where = "stays at the resource" if reached.to is None else f"ends in {reached.to}"
+            self._refuse(
+                f"This path {where}, and a relation must end in people or clients",
+                column,
+                _known(self._edges(reached.to)),
+            )
+        for chain in reached.chains:
+            self._check_size(chain, column)
+        return Path(self.text, reached.to, reached.chains)
+
+    def _parse_sum(self) -> _Reached:
+        left = self._parse_steps()
+        while self._peek()[0] in {"|", "-"}:
+            operator, column = self._take()
+            right = self._parse_steps()
+            self._check_types(left, right, operator, column)
+            if operator == "|":
+                chains = tuple(dict.fromkeys((*left.chains, *right.chains)))
+            else:
+                if not set(left.chains).isdisjoint(right.chains):
+                    self._refuse("This takes away all that it leads to: nobody is left", right.column)
+                chains = tuple(_take_away(chain, right.chains) for chain in left.chains)
+            left = _Reached(left.to, chains, left.column)
+            self._check_count(left.chains, column)
+        return left
+
+    def _parse_steps(self) -> _Reached:
+        word, column = self._take()
+        if word == "(":
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                self._refuse(f"Brackets are nested at most {MAX_DEPTH} deep", column)
+            reached = self._parse_sum()
+            self.depth -= 1
+            closing, at = self._take()
+            if closing != ")":
+                self._refuse("A bracket is not closed", column, f"write ) before column {at}")
+        elif word == RESOURCE:
+            reached = _Reached(None, (), column)
+        elif word.isidentifier():
+            self._refuse(f"A path starts at the resource, not at '{word}'", column, f"write {RESOURCE}.{word}")
+        else:
+            self._refuse(f"A path starts with {RESOURCE}", column, "such as resource.owner.teams.leads")
+        while self._peek()[0] == ".":
+            self._take()
+            edge, at = self._take()
+            if not edge.isidentifier():
+                self._refuse("The name of an edge must follow the point", at, _known(self._edges(reached.to)))
+            reached = self._follow(reached, edge, at)
+        return reached
+
+    def _follow(self, reached: _Reached, name: str, column: int) -> _Reached:
+        edges = self._edges(reached.to)
+        if reached.to is None and name not in edges:
+            return self._follow_relation(reached, name, column)
+        if name not in edges:
+            self._refuse_word(f"From {reached.to}, no edge is named '{name}'", column, name, edges)
+        step = Step(name, edges[name].to)
+        chains = tuple((*chain, step) for chain in reached.chains) if reached.to is not None else ((step,),)
+        for chain in chains:
+            if len(chain) > MAX_STEPS:
+                self._refuse(f"A path has at most {MAX_STEPS} steps, and this is one more", column)
+        return _Reached(step.to, chains, reached.column)
+
+    def _follow_relation(self, reached: _Reached, name: str, column: int) -> _Reached:
+        resolver = self.resolver
+        starts = STARTS.get(resolver.kind, {})
+        if name in NATIVE_RELATIONS.get(resolver.kind, ()):
+            self._refuse(f"'{name}' is computed in code, so no path can follow it", column, _known(starts))
+        if name not in resolver.texts:
+            known = {*starts, *resolver.texts}
+            self._refuse_word(f"The {resolver.kind} has no edge or relation '{name}'", column, name, known)
+        if name in resolver.open:
+            cycle = " -> ".join((*resolver.open[resolver.open.index(name) :], name))
+            self._refuse(f"This relation is defined by itself: {cycle}", column, _known(starts))
+        if len(resolver.open) >= MAX_DEPTH:
+            self._refuse(f"Relations name one another at most {MAX_DEPTH} deep", column)
+        path = resolver.resolve(name)
+        if isinstance(path, PathFlaw):
+            self._refuse(f"The path of the relation '{name}' is refused", column, "correct that one first")
+        return _Reached(path.to, path.chains, reached.column)
+
+    def _check_types(self, left: _Reached, right: _Reached, operator: str, column: int) -> None:
+        if left.to is None or right.to is None:
+            where = left.column if left.to is None else right.column
+            self._refuse(f"{RESOURCE} is not a path yet: it needs an edge", where, _known(self._edges(None)))
+        if left.to is not right.to:
+            verb = "joined with" if operator == "|" else "without"
+            self._refuse(f"{left.to} {verb} {right.to}: both sides of {operator} must lead to the same", column)
+
+    def _check_size(self, chain: Chain, column: int) -> None:
+        for step in chain:
+            for other in step.without:
+                self._check_size(other, column)
+        if meeting_place(self.resolver.kind, chain) is None:
+            edges = [edge_of(self.resolver.kind, chain, place) for place in range(len(chain))]
+            many = next(place for place, edge in enumerate(edges) if edge.many)
+            back = max(place for place, edge in enumerate(edges) if edge.many_back)
+            self._refuse(
+                f"This path would read too many rows: '{chain[many].edge}' leads to thousands,"
+                f" and '{chain[back].edge}' after it does so from the other end",
+                column,
+                f"end the path after '{chain[many].edge}', or leave one of the two out",
+            )
+
+    def _check_count(self, chains: tuple[Chain, ...], column: int) -> None:
+        if _count(chains) > MAX_CHAINS:
+            self._refuse(f"A path has at most {MAX_CHAINS} branches", column)
+
+    def _edges(self, at: NodeType | None) -> Mapping[str, PathEdge]:
+        return STARTS.get(self.resolver.kind, {}) if at is None else EDGES.get(at, {})
+
+    def _peek(self) -> tuple[str, int]:
+        return self.tokens[self.place]
+
+    def _take(self) -> tuple[str, int]:
+        token = self.tokens[self.place]
+        self.place = min(self.place + 1, len(self.tokens) - 1)
+        return token
+
+    def _refuse(self, message: str, column: int, suggestion: str | None = None) -> NoReturn:
+        raise _Refused(PathFlaw(message, column, suggestion))
+
+    def _refuse_word(self, message: str, column: int, word: str, known: Collection[str]) -> NoReturn:
+        raise _Refused(PathFlaw(message, column, None, word, sorted(known)))
+
+
+def _take_away(chain: Chain, others: tuple[Chain, ...]) -> Chain:
+    last = chain[-1]
+    return (*chain[:-1], replace(last, without=tuple(dict.fromkeys((*last.without, *others)))))
+
+
+def _count(chains: tuple[Chain, ...]) -> int:
+    return sum(1 + sum(_count(step.without) for step in chain) for chain in chains)
+
+
+def _known(words: Collection[str]) -> str | None:
+    return f"known: {', '.join(sorted(words))}" if words else None
