@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.policy.attributes import Attribute
+    from service.policy.expressions.expression import Expression
 
 ANY = "any"
 ANYONE = "anyone"
@@ -134,6 +135,9 @@ class Vocabulary:
     `request_facts` are about the caller's sign-in; `thresholds` gives those with a maximum age in seconds
     (`recent_sign_in`). `descriptions` holds the sentences for callers. `people`, `teams` and `projects` are the
     attributes that the directory holds of them, by their name there.
+
+    `definitions`: the expressions of declared facts, by kind and fact; the kind of a request fact is "". `paths`: the
+    paths of declared relations, by kind and relation. `approval`: when a timesheet has enough approvals.
     """
 
     actions: Mapping[str, frozenset[str]]
@@ -147,3 +151,6 @@ class Vocabulary:
     people: Mapping[str, Attribute] = field(default_factory=dict)
     teams: Mapping[str, Attribute] = field(default_factory=dict)
     projects: Mapping[str, Attribute] = field(default_factory=dict)
+    definitions: Mapping[tuple[str, str], Expression] = field(default_factory=dict)
+    paths: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    approval: Expression | None = None

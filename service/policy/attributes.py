@@ -9,15 +9,22 @@ A missing value is unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 # A list is a tuple without repetitions, in order. None stands for a missing value.
 Value: TypeAlias = "bool | int | str | datetime | tuple[str, ...] | tuple[int, ...] | tuple[bool, ...] | None"
+
+
+# Sums of values within these limits never overflow, neither in CEL nor in Postgres. CEL's runtime measures the time
+# between two timestamps in nanoseconds of 64 bits, which is less than 292 years.
+MAX_INT: Final = 2**53
+EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2190, 1, 1, tzinfo=UTC)
 
 
 class AttributeType(StrEnum):
@@ -85,4 +92,26 @@ RESOURCE: Final[Mapping[str, Mapping[str, Attribute]]] = {
         "resource.valid_from": Attribute(AttributeType.TIMESTAMP, "when the delegation begins"),
         "resource.valid_to": Attribute(AttributeType.TIMESTAMP, "when it ends; missing if never"),
     },
+}
+
+
+def fits(value: Value, wanted: AttributeType) -> bool:
+    """Whether a value is of this type and within the limits. One that does not fit counts as missing."""
+    match wanted:
+        case AttributeType.STRING:
+            return isinstance(value, str) and "\x00" not in value
+        case AttributeType.INT:
+            return isinstance(value, int) and not isinstance(value, bool) and -MAX_INT <= value <= MAX_INT
+        case AttributeType.BOOL:
+            return isinstance(value, bool)
+        case AttributeType.TIMESTAMP:
+            return isinstance(value, datetime) and value.tzinfo is not None and EARLIEST <= value < LATEST
+        case AttributeType.STRINGS | AttributeType.INTS | AttributeType.BOOLS:
+            return isinstance(value, tuple) and all(fits(item, _ELEMENTS[wanted]) for item in value)
+
+
+_ELEMENTS: Final = {
+    AttributeType.STRINGS: AttributeType.STRING,
+    AttributeType.INTS: AttributeType.INT,
+    AttributeType.BOOLS: AttributeType.BOOL,
 }

@@ -15,7 +15,7 @@ from service.fields import is_writable
 from service.places import Complaint
 from service.policy import rule_rows
 from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE, Reason
-from service.policy.vocabulary_file import nearest
+from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

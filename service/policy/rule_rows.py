@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect, Rule
-from service.policy.vocabulary_file import nearest
+from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy import known_words
 from service.policy.access_request import Vocabulary
+from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,9 +24,8 @@ WORD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
 ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
-FEW = 12
-# The time to find the nearest word grows with all three.
-LONGEST_GUESSED, MAX_KNOWN, MAX_GUESSES = 100, 1_000, 100
+# The time to find the nearest word adds up.
+MAX_GUESSES = 100
 OLDEST_SIGN_IN = 31 * 24 * 3600
 # Every record of a decision holds every fact.
 MAX_REQUEST_FACTS = 50
@@ -50,16 +49,6 @@ def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
     reader = _Reader(_find_places(text))
     vocabulary = reader.read_document(document)
     return (None, reader.complaints) if reader.complaints else (vocabulary, [])
-
-
-def nearest(word: str, known: Collection[str]) -> str | None:
-    """A suggestion for an unknown word: the nearest known word, or all known words if there are few."""
-    if len(word) > LONGEST_GUESSED or len(known) > MAX_KNOWN:
-        return None
-    close = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= FEW else None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from service.identity.principal import Principal, PrincipalKind
 from service.places import FieldError
 from service.policy.access_request import NO_STATE
-from service.policy.vocabulary_file import nearest
+from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -18,7 +18,7 @@ from service.log.record_query import RecordFilters
 from service.places import FieldError
 from service.policy.access_request import Effect, Reason
 from service.policy.known_words import RECORDED_ACTIONS
-from service.policy.vocabulary_file import nearest
+from service.policy.nearest_word import nearest
 from service.web.http.parameters import is_uuid, parse_optional_text, parse_optional_time, parse_optional_uuid
 
 if TYPE_CHECKING:

@@ -1,0 +1,98 @@
+"""An expression of a policy: a text that is compiled once, and then evaluated or written as SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.policy.attributes import AttributeType, fits
+from service.policy.expressions.bounds import check_overflow, possible_truths
+from service.policy.expressions.flaw import Flaw, FlawFoundError, flaw_at
+from service.policy.expressions.messages import explain_complaint
+from service.policy.expressions.runtime import NotCelError, Program
+from service.policy.expressions.source import PRESENCE, prepare
+from service.policy.expressions.sql import write_sql
+from service.policy.expressions.term import Presence, Reference, TermType, parts_of
+from service.policy.expressions.tree import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from service.policy.attributes import Attribute, Value
+    from service.policy.expressions.bounds import Interval
+    from service.policy.expressions.runtime import Input
+    from service.policy.expressions.term import Term
+
+__all__ = ["Expression", "Flaw", "compile_expression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression of type bool. Equal to another with the same text over attributes of the same types.
+
+    `types`: the attributes that it reads, sorted by name.
+    """
+
+    text: str
+    types: tuple[tuple[str, AttributeType], ...]
+    _term: Term = field(repr=False, compare=False)
+    _program: Program = field(repr=False, compare=False)
+    _asked: tuple[str, ...] = field(repr=False, compare=False)
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """The names of the attributes that it reads."""
+        return frozenset(name for name, _ in self.types)
+
+    def evaluate(self, values: Mapping[str, Value]) -> bool | None:
+        """True, false, or None for unknown. A value that is absent, None or of another type is missing."""
+        known: dict[str, Input] = {}
+        for name, kind in self.types:
+            value = values.get(name)
+            if value is not None and fits(value, kind):
+                known[name] = list(value) if isinstance(value, tuple) else value  # type: ignore[assignment]  # it fits
+        for name in self._asked:
+            known[PRESENCE + name] = name in known
+        return self._program.evaluate(known)
+
+    def sql(self, columns: Mapping[str, str]) -> str:
+        """One SQL expression of type boolean; NULL for unknown.
+
+        `columns` maps each attribute to SQL of its type: text, bigint, boolean, timestamptz, or an array of these
+        without NULL elements. Values beyond the limits of `attributes` must be NULL.
+        """
+        return write_sql(self._term, columns)
+
+    def bounds(self, known: Mapping[str, Interval]) -> frozenset[bool]:
+        """The truth values that it can have, and perhaps more. `known`: the least and greatest value of int attributes,
+        and the least and greatest size of lists and strings."""
+        return possible_truths(self._term, known)
+
+
+def compile_expression(text: str, known: Mapping[str, Attribute]) -> Expression | Flaw:
+    """The expression, or why the text is none that a policy can use. `known`: the attributes by their dotted names."""
+    types = {name: TermType(attribute.type.value) for name, attribute in known.items()}
+    try:
+        prepared = prepare(text)
+        try:
+            program = Program(prepared, frozenset(types.items()))
+        except NotCelError as error:
+            raise explain_complaint(str(error), prepared, known) from None
+        term = read(program.checked, prepared, types)
+        if term.type is not TermType.BOOL:
+            raise FlawFoundError(f"The expression must be true or false, and this is a {term.type}", 0, "compare it")
+        check_overflow(term)
+    except FlawFoundError as found:
+        return flaw_at(text, found)
+    parts = list(_walk(term))
+    asked = {part.name for part in parts if isinstance(part, Presence)}
+    names = asked | {part.name for part in parts if isinstance(part, Reference)}
+    return Expression(
+        text, tuple((name, known[name].type) for name in sorted(names)), term, program, tuple(sorted(asked))
+    )
+
+
+def _walk(term: Term) -> Iterator[Term]:
+    yield term
+    for part in parts_of(term):
+        yield from _walk(part)

@@ -1,0 +1,23 @@
+"""Suggests a known word for an unknown one. Pure."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+FEW = 12
+# The time to find the nearest word grows with both.
+LONGEST_GUESSED, MAX_KNOWN = 100, 1_000
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """A suggestion for an unknown word: the nearest known word, or all known words if there are few."""
+    if len(word) > LONGEST_GUESSED or len(known) > MAX_KNOWN:
+        return None
+    close = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= FEW else None
