@@ -30,6 +30,7 @@ COMMANDS = {
     "token": "token",
     "upload": "upload",
     "health": "health",
+    "doctor": "doctor",
 }
 DEVELOPMENT = {"up": "up", "demo": "demo"}
 
@@ -42,9 +43,12 @@ def commands() -> dict[str, str]:
 
 @click.group(cls=LazyGroup, modules=commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION)
-def timewarden() -> None:
+@click.pass_context
+def timewarden(context: click.Context) -> None:
     """A timesheet API in which a policy decides every request and a log remembers every decision."""
-    refuse_unknown_variables(os.environ, _settings)
+    # The doctor lists unknown variables among its findings.
+    if context.invoked_subcommand != "doctor":
+        refuse_unknown_variables(os.environ, _settings)
 
 
 def _settings() -> frozenset[str]:

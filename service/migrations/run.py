@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MAX_WAIT_SECONDS = 600.0
 LOOK_EVERY_SECONDS = 0.2
+# Every role may see which step ran last.
+GRANT_STEP = "GRANT SELECT ON alembic_version TO timewarden_app, timewarden_keeper, timewarden_auditor"
 # Take the turn to migrate this database, until the transaction ends; false while another has it.
 TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('timewarden migrate', 0))"
 
@@ -51,6 +53,7 @@ async def migrate(
         async with engine.begin() as connection:
             await _take_turn(connection, say, max_wait)
             await connection.run_sync(_upgrade, upto)
+            await connection.exec_driver_sql(GRANT_STEP)
     finally:
         await engine.dispose()
     return True

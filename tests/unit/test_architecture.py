@@ -45,6 +45,7 @@ SETTINGS_READERS = (
 SQL_PLACES = (
     "service/audit/",
     "service/log/",
+    "service/commands/doctor_checks.py",
     "service/connectivity.py",
     "service/authorization/enforcement/idempotent_replay.py",
     "service/authorization/enforcement/stored_responses.py",

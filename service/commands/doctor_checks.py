@@ -1,0 +1,350 @@
+"""The checks of `timewarden doctor`, in the order in which a start would meet them. Reads only; owns no state.
+
+Each check yields findings and never raises for a fault of the installation. Where a part does not answer, what depends
+on it is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from events.stream import REDIS_ERRORS, open_redis
+from service import settings as configuration
+from service.administration.checks import examination
+from service.api_process import check_issuers
+from service.app import issuers_of, wire
+from service.authorization.active.versions import load_texts
+from service.commands.policy_files import files_differ
+from service.database import Database
+from service.errors import LogDamaged, Misconfigured, PolicyRejected, TimewardenError
+from service.identity.tokens import Tokens
+from service.log.anchor import Anchor
+from service.log.keeper_status import read_status
+from service.log.key_files import read_keys
+from service.log.roles import ROLE, check_rights, check_server
+from service.migrations.run import newest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from service.database import Connection
+    from service.settings import Settings
+
+MIN_POSTGRES, TESTED_POSTGRES = 150_000, 180_000
+# Tokens and validities are compared with the clock; issuers are granted 30 seconds.
+MAX_CLOCK_DIFFERENCE: Final = 2.0
+# Connections of a worker beside its pool, and those left for keepers, commands and people.
+BESIDE_POOL, LEFT_OVER = 3, 20
+# Settings without which an acknowledged record can be lost.
+DURABLE: Final = {"fsync": "on", "full_page_writes": "on"}
+
+# Version, settings and clock of the server.
+SERVER = """
+    SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS number,
+           current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+           current_setting('synchronous_commit') AS synchronous_commit,
+           current_setting('max_connections')::int AS connections,
+           extract(epoch FROM clock_timestamp())::float8 AS now
+"""
+# Our tables that were never analyzed, so that Postgres guesses their size.
+WITHOUT_STATISTICS = """
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relkind = 'r' AND c.reltuples < 0 ORDER BY c.relname
+"""
+
+
+class Grade(StrEnum):
+    """GOOD, WARNING for what works and should be changed, BAD for what does not work or is unsafe."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a check: the part of the installation, what was found, and what to do if it is not good."""
+
+    part: str
+    grade: Grade
+    found: str
+    remedy: str = ""
+
+
+def good(part: str, found: str) -> Finding:
+    """Nothing to do."""
+    return Finding(part, Grade.GOOD, found)
+
+
+def warning(part: str, found: str, remedy: str) -> Finding:
+    """It works, and should be changed."""
+    return Finding(part, Grade.WARNING, found, remedy)
+
+
+def bad(part: str, found: str, remedy: str) -> Finding:
+    """It does not work, or is unsafe."""
+    return Finding(part, Grade.BAD, found, remedy)
+
+
+async def check_installation() -> AsyncIterator[Finding]:
+    """Every finding about the installation with the settings of the environment."""
+    try:
+        settings = configuration.load()
+    except Misconfigured as error:
+        yield bad("settings", error.public, "correct these variables: docs/settings.md")
+        return
+    for finding in check_settings(settings):
+        yield finding
+    async for finding in check_database(settings):
+        yield finding
+    if settings.redis_url:
+        async for finding in check_redis(settings):
+            yield finding
+    if settings.issuer or settings.issuers_file:
+        async for finding in check_keys_of_issuers(settings):
+            yield finding
+    for finding in check_log_files(settings):
+        yield finding
+
+
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """Settings that are missing, unsafe, or contradict each other."""
+    try:
+        settings.need("database_url")
+        if settings.issuer or settings.issuers_file:
+            settings.need("cursor_key", *settings.names_of_issuer())
+            wire(settings)
+        yield good("settings", "every variable is known, and none contradicts another")
+    except TimewardenError as error:
+        yield bad("settings", error.public, "set it: docs/settings.md")
+    if settings.environment == "development":
+        yield warning("settings", "plain http is allowed", "leave TIMEWARDEN_ENVIRONMENT out in production")
+    if not settings.redis_url:
+        yield warning(
+            "settings",
+            "there is no Redis: no events, no rate limits across replicas, no DPoP",
+            "set TIMEWARDEN_REDIS_URL",
+        )
+    if not (settings.issuer or settings.issuers_file):
+        # The keeper needs no issuer.
+        return
+    if not settings.erasure_keys:
+        yield warning("settings", "nobody can be erased", "set TIMEWARDEN_ERASURE_KEYS: docs/production.md")
+    if not settings.public_url:
+        yield warning("settings", "answers name no address of this API", "set TIMEWARDEN_PUBLIC_URL")
+    proxies = settings.split("trusted_proxies")
+    if any(ip_network(proxy).prefixlen == 0 for proxy in proxies):
+        yield bad(
+            "proxies", "every address may claim to be a proxy", "name only your proxies in TIMEWARDEN_TRUSTED_PROXIES"
+        )
+    elif proxies:
+        yield good("proxies", f"{len(proxies)} addresses or networks are believed")
+    else:
+        yield warning(
+            "proxies", "none is trusted: behind one, all callers share a rate limit", "set TIMEWARDEN_TRUSTED_PROXIES"
+        )
+
+
+async def check_database(settings: Settings) -> AsyncIterator[Finding]:
+    """The server, the role, the schema, the policy and the keeper, as the database has them."""
+    if not settings.database_url:
+        return
+    database = Database(settings.database_url, size=1, timeout=settings.database_timeout, name="doctor", enforced=False)
+    try:
+        await database.open()
+        await check_server(database)
+        async with database.connection() as connection:
+            async for finding in _check_server_settings(connection, settings):
+                yield finding
+            async for finding in _check_schema(connection, settings):
+                yield finding
+    except TimewardenError as error:
+        yield bad("database", error.public, "see docs/production.md")
+    finally:
+        await database.close()
+
+
+async def _check_server_settings(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    before = time.time()
+    server = await connection.fetchrow(SERVER)
+    if server is None:
+        return
+    difference = server["now"] - (before + time.time()) / 2
+    if server["number"] < MIN_POSTGRES:
+        yield bad("database", f"Postgres {server['version']}", "use Postgres 15 or newer")
+    elif server["number"] < TESTED_POSTGRES:
+        yield warning("database", f"Postgres {server['version']}", "Timewarden is tested with 18")
+    else:
+        yield good("database", f"Postgres {server['version']}")
+    if abs(difference) > MAX_CLOCK_DIFFERENCE:
+        yield bad(
+            "clock",
+            f"differs from the database's by {difference:+.1f} s",
+            "keep both hosts in time, for example by NTP",
+        )
+    else:
+        yield good("clock", f"differs from the database's by {difference:+.3f} s")
+    unsafe = [name for name, wanted in DURABLE.items() if server[name] != wanted]
+    if server["synchronous_commit"] == "off":
+        unsafe.append("synchronous_commit")
+    if unsafe:
+        yield bad("durability", f"{', '.join(unsafe)} is off: answers can be lost", "switch it on in postgresql.conf")
+    else:
+        yield good("durability", "commits reach the disk before an answer")
+    needed = settings.workers * (settings.database_pool + BESIDE_POOL) + LEFT_OVER
+    if needed > server["connections"]:
+        yield warning(
+            "connections",
+            f"one replica with its workers may need {needed}; Postgres allows {server['connections']}",
+            "raise max_connections, or lower TIMEWARDEN_DATABASE_POOL",
+        )
+
+
+async def _check_schema(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    role = await connection.fetchrow(ROLE)
+    if role is None or not role["migrated"]:
+        yield bad("schema", "the database has no Timewarden tables", "run `timewarden migrate` as the owner")
+        return
+    async for finding in _check_role(connection, role):
+        yield finding
+    try:
+        # Where Alembic remembers the last step that ran.
+        step = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.InsufficientPrivilegeError:
+        # Releases before this one did not let every role read it.
+        step = "00"
+    if step < newest():
+        yield bad(
+            "schema", f"is at step {step}, this release needs {newest()}", "run `timewarden migrate` as the owner"
+        )
+    elif step > newest():
+        yield bad("schema", f"is at step {step}, newer than this release ({newest()})", "start the newer release")
+    else:
+        yield good("schema", f"is at step {step}, the newest")
+    if missing := [row["relname"] for row in await connection.fetch(WITHOUT_STATISTICS)]:
+        yield warning(
+            "statistics", f"{len(missing)} tables were never analyzed, such as {missing[0]}", "run ANALYZE as the owner"
+        )
+    else:
+        yield good("statistics", "every table was analyzed")
+    async for finding in _check_policy(connection, settings):
+        yield finding
+    for status in await read_status(connection):
+        if status.ready:
+            yield good(f"keeper: {status.part}", status.detail)
+        else:
+            yield bad(f"keeper: {status.part}", status.detail, "see `timewarden health --keeper` and the keeper's log")
+
+
+async def _check_role(connection: Connection, role: Any) -> AsyncIterator[Finding]:
+    name = role["role"]
+    if role["owns"]:
+        yield warning("role", f"{name} owns the tables", "only `migrate` and monthly commands run as the owner")
+        return
+    try:
+        await check_rights(connection)
+    except Misconfigured as error:
+        yield bad("role", error.public, "run roles.sql again, and connect as the role for this process")
+        return
+    may = "`serve`" if role["appends"] else "`keep`" if role["seals"] else "only read"
+    yield good("role", f"{name} may {may}, and cannot rewrite the log")
+
+
+async def _check_policy(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    # Which version is active.
+    active = await connection.fetchval("SELECT active FROM policy_head")
+    if active is None:
+        yield bad("policy", "no version was ever activated", "run `timewarden policy bootstrap` as the owner")
+        return
+    text = await load_texts(connection, active)
+    try:
+        examination.build(text, active)
+    except PolicyRejected as error:
+        yield bad(
+            "policy",
+            f"this release cannot read the active version {active}: {error.complaints[0]}",
+            "start the release that activated it, and activate a version that both can read",
+        )
+        return
+    yield good("policy", f"version {active} decides")
+    if files_differ(settings.policies_directory, text.digest()):
+        yield warning(
+            "policy",
+            f"the files in {settings.policies_directory} differ from the active version",
+            "propose them, or take the active version's files",
+        )
+
+
+async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether Redis answers and keeps what it holds."""
+    redis = open_redis(settings.redis_url)
+    try:
+        info = await redis.info()
+    except REDIS_ERRORS as error:
+        yield bad("Redis", f"does not answer: {type(error).__name__}", "check TIMEWARDEN_REDIS_URL and its password")
+        return
+    finally:
+        await redis.aclose()
+    version, policy = info.get("redis_version", "?"), info.get("maxmemory_policy", "?")
+    if policy == "noeviction":
+        yield good("Redis", f"version {version} evicts nothing")
+    elif settings.dpop_algorithms and settings.public_url:
+        yield bad(
+            "Redis",
+            f"version {version} may evict keys ({policy}): a DPoP proof could be used twice, and events get lost",
+            "set maxmemory-policy noeviction",
+        )
+    else:
+        yield warning("Redis", f"version {version} may evict keys ({policy})", "set maxmemory-policy noeviction")
+
+
+async def check_keys_of_issuers(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether each issuer's keys can be fetched."""
+    try:
+        tokens = Tokens(issuers_of(settings))
+    except TimewardenError as error:
+        yield bad("issuers", error.public, "correct the issuers: docs/issuers.md")
+        return
+    try:
+        await tokens.start()
+        for part in check_issuers(tokens.states()):
+            if part.ready:
+                yield good(part.name, part.detail)
+            else:
+                yield bad(part.name, part.detail, "check the issuer's URL and that this host may reach it")
+    finally:
+        await tokens.close()
+
+
+def check_log_files(settings: Settings) -> Iterator[Finding]:
+    """The key and anchor files of a keeper, if the settings name them."""
+    if paths := [Path(path) for path in settings.split("log_key_file")]:
+        try:
+            signers = read_keys(paths, settings.log_origin)
+            yield good("log key", f"{len(signers)} keys sign as {settings.log_origin}")
+        except Misconfigured as error:
+            yield bad("log key", error.public, "see docs/production.md, step 5")
+    if not settings.log_anchor_file:
+        return
+    anchor = Path(settings.log_anchor_file)
+    try:
+        last = Anchor(anchor).last()
+    except (Misconfigured, LogDamaged) as error:
+        yield bad("anchor", error.public, "see docs/runbook-restored-log.md")
+        return
+    if not os.access(anchor if anchor.exists() else anchor.parent, os.W_OK):
+        yield bad("anchor", f"{anchor} cannot be written", "give it to the keeper's user")
+    elif last is None:
+        yield warning(
+            "anchor", f"{anchor} names no checkpoint yet", "it is written when the keeper signs the first one"
+        )
+    else:
+        yield good("anchor", f"{anchor} names a checkpoint of {last.size} records")

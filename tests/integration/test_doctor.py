@@ -1,0 +1,182 @@
+"""`timewarden doctor` on an installation that is as it should be, and on ones that were spoiled in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from events.stream import open_redis
+from service.commands.doctor import doctor
+from service.commands.doctor_checks import Grade, check_installation
+from service.keeper import keep
+from service.log.anchor import Anchor
+from service.log.key_files import make_key
+from service.settings import load
+from tests.integration.api import AUDIENCE
+from tests.integration.log_trees import ORIGIN
+from tests.integration.served import ROOT
+from tests.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from service.commands.doctor_checks import Finding
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+@pytest.fixture
+def set_environment(
+    house: House, issuer: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Sets the environment of an API and its keeper on one host, with changes."""
+    make_key(tmp_path / "log.key", ORIGIN)
+    good = {
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": house.log_database.url("app"),
+        "REDIS_URL": redis_url,
+        "PUBLIC_URL": "http://localhost:8080",
+        "ISSUER": issuer,
+        "JWKS_URL": f"{issuer}/jwks",
+        "AUDIENCE": AUDIENCE,
+        "CURSOR_KEY": "0" * 32,
+        "ERASURE_KEYS": "1" * 32,
+        "TRUSTED_PROXIES": "10.0.0.0/8",
+        "POLICIES_DIRECTORY": str(ROOT / "policies"),
+        "LOG_ORIGIN": ORIGIN,
+        "LOG_KEY_FILE": str(tmp_path / "log.key"),
+        "LOG_ANCHOR_FILE": str(tmp_path / "anchor"),
+    }
+
+    def set_variables(**changes: str) -> None:
+        for name, value in {**good, **changes}.items():
+            monkeypatch.setenv(f"TIMEWARDEN_{name}", value)
+
+    return set_variables
+
+
+async def examine() -> list[Finding]:
+    return [finding async for finding in check_installation()]
+
+
+def named(findings: list[Finding], part: str) -> Finding:
+    return next(finding for finding in findings if finding.part == part)
+
+
+async def test_nothing_but_what_is_wrong_is_bad(
+    house: House, set_environment: Callable[..., None], tmp_path: Path
+) -> None:
+    await house.owner.execute("ANALYZE")
+    set_environment(DATABASE_URL=house.log_database.url("keeper"))
+    stop = asyncio.Event()
+    keeping = asyncio.create_task(keep(load(), stop))
+
+    async def signed() -> bool:
+        return Anchor(tmp_path / "anchor").last() is not None
+
+    await until(signed)
+    set_environment()
+    findings = await examine()
+    stop.set()
+    await keeping
+    # The tests' Postgres runs without fsync, and the doctor must see it.
+    assert [finding.part for finding in findings if finding.grade is Grade.BAD] == ["durability"]
+    assert {finding.part for finding in findings if finding.grade is Grade.WARNING} == {"settings"}
+    assert {"database", "clock", "role", "schema", "statistics", "policy"} <= {
+        finding.part for finding in findings if finding.grade is Grade.GOOD
+    }
+    assert {"proxies", "log key", "anchor", "keeper: signer"} <= {finding.part for finding in findings}
+
+
+async def test_people_and_machines_read_the_same_and_the_exit_code_tells(
+    set_environment: Callable[..., None],
+) -> None:
+    set_environment(TRUSTED_PROXIES="0.0.0.0/0")
+    result = await asyncio.to_thread(CliRunner().invoke, doctor, ["--json"])
+    assert result.exit_code == 1
+    found = {finding["part"]: finding for finding in json.loads(result.output)}
+    assert found["proxies"]["grade"] == "bad"
+    assert "TIMEWARDEN_TRUSTED_PROXIES" in found["proxies"]["remedy"]
+    result = await asyncio.to_thread(CliRunner().invoke, doctor, [])
+    assert result.exit_code == 1
+    assert "every address may claim" in result.output.replace("\n", " ")
+
+
+async def test_a_variable_that_is_no_setting_is_a_finding(
+    set_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment()
+    monkeypatch.setenv("TIMEWARDEN_REDISURL", "redis://:secret-word@127.0.0.1/0")
+    [finding] = await examine()
+    assert finding.grade is Grade.BAD
+    assert "did you mean TIMEWARDEN_REDIS_URL" in finding.found
+    assert "secret-word" not in str(finding)
+
+
+SPOILED = [
+    pytest.param({"DATABASE_URL": "postgresql://timewarden_app:secret-word@127.0.0.1:1/x"}, "database", id="database"),
+    pytest.param({"REDIS_URL": "redis://:secret-word@127.0.0.1:1/0"}, "Redis", id="Redis"),
+    pytest.param({"JWKS_URL": "http://127.0.0.1:1/jwks"}, "keys of main", id="issuer"),
+    pytest.param({"LOG_ORIGIN": "another.example/log"}, "log key", id="key of another log"),
+    pytest.param({"LOG_KEY_FILE": "/nowhere/log.key"}, "log key", id="missing key"),
+    pytest.param({"LOG_ANCHOR_FILE": "/nowhere/anchor"}, "anchor", id="missing folder"),
+    pytest.param({"DPOP_REQUIRED": "true", "PUBLIC_URL": ""}, "settings", id="contradiction"),
+    pytest.param({"CURSOR_KEY": "short"}, "settings", id="weak key"),
+]
+
+
+@pytest.mark.parametrize(("changes", "part"), SPOILED)
+async def test_a_part_that_is_wrong_is_bad_with_what_to_do(
+    set_environment: Callable[..., None], changes: dict[str, str], part: str
+) -> None:
+    set_environment(**changes)
+    finding = next(finding for finding in await examine() if finding.part == part)
+    assert finding.grade is Grade.BAD
+    assert finding.remedy
+    assert "secret-word" not in str(finding)
+
+
+async def test_a_key_file_that_others_may_read_is_bad(set_environment: Callable[..., None], tmp_path: Path) -> None:
+    set_environment()
+    (tmp_path / "log.key").chmod(0o644)
+    assert "chmod 600" in named(await examine(), "log key").found
+
+
+async def test_the_database_tells_what_is_wrong_in_it(house: House, set_environment: Callable[..., None]) -> None:
+    set_environment(DATABASE_URL=house.log_database.url("owner"))
+    assert named(await examine(), "role").grade is Grade.WARNING
+    set_environment()
+    await house.owner.execute("GRANT DELETE ON audit_record TO timewarden_app")
+    assert "DELETE on audit_record" in named(await examine(), "role").found
+    await house.owner.execute("REVOKE DELETE ON audit_record FROM timewarden_app")
+    await house.owner.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "newer than this release" in named(await examine(), "schema").found
+    await house.owner.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert named(await examine(), "schema").remedy == "run `timewarden migrate` as the owner"
+    await house.owner.execute(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " SELECT 2, digest, model, replace(rules, 'approve,', 'aprove,'), vocabulary, cases, message, author_client"
+        " FROM policy_version"
+    )
+    await house.owner.execute("UPDATE policy_head SET active = 2")
+    assert "cannot read the active version 2" in named(await examine(), "policy").found
+
+
+async def test_a_redis_that_evicts_is_bad_where_proofs_are_remembered(
+    set_environment: Callable[..., None], redis_url: str
+) -> None:
+    set_environment()
+    redis = open_redis(redis_url)
+    try:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        assert named(await examine(), "Redis").grade is Grade.BAD
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.aclose()
+    assert named(await examine(), "Redis").grade is Grade.GOOD
