@@ -29,6 +29,7 @@ TYPES = (
     "timesheet.deleted",
     "timesheet.submitted",
     "timesheet.withdrawn",
+    "timesheet.approval-given",
     "timesheet.approved",
     "timesheet.rejected",
     "timesheet.reopened",

@@ -27,7 +27,17 @@ PUBLISHED = "r.kind IN ('change', 'policy', 'directory')"
 MAX_POSITIONS_PER_WINDOW = 20_000
 
 # The members of the state before and after a change that an event repeats: ids, words and numbers, no free text.
-STATE = ("state", "version", "number", "digest", "parent", "active", "revision")
+STATE = (
+    "state",
+    "version",
+    "approvals",
+    "approvals_needed",
+    "number",
+    "digest",
+    "parent",
+    "active",
+    "revision",
+)
 
 # The epoch and size of the sealed log, and the stored hash at a position, which shows whether it is still the same log.
 HEAD = """

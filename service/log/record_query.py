@@ -33,10 +33,12 @@ LISTED = (
     "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
     " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
 )
-# A change of a sheet after its first approval. A subquery with LIMIT: for EXISTS, Postgres might read every approval.
+# A change of a sheet after it was approved for the first time, which may take several approvals. A subquery with LIMIT:
+# for EXISTS, Postgres might read every approval. Changes are never packed.
 AFTER_APPROVAL = (
     "r.kind = 'change' AND r.id > (SELECT a.id FROM audit_record a WHERE a.resource_id = r.resource_id"
-    " AND a.kind = 'change' AND a.action = 'approve' ORDER BY a.id LIMIT 1)"
+    " AND a.kind = 'change' AND a.action = 'approve'"
+    """ AND position('"type":"timesheet.approved"'::bytea IN a.body) > 0 ORDER BY a.id LIMIT 1)"""
 )
 
 

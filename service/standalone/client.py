@@ -19,6 +19,7 @@ from .client_shapes import (
     Decision,
     Entry,
     Explanation,
+    GivenApproval,
     HoursReport,
     Me,
     PendingApproval,
@@ -49,6 +50,7 @@ __all__ = [
     "Denied",
     "Entry",
     "Explanation",
+    "GivenApproval",
     "HoursReport",
     "Invalid",
     "Me",
@@ -146,7 +148,8 @@ class Timewarden(DirectoryApi):
         return await self._change(sheet, "POST", "withdraw")
 
     async def approve(self, sheet: Timesheet) -> Timesheet:
-        """Approve the sheet as it was read. Raises Stale if it has changed since."""
+        """Approve the sheet as it was read. It stays submitted while it needs more approvals. Raises Stale if it has
+        changed since, also by another approval; and Conflict if the caller has approved it."""
         return await self._change(sheet, "POST", "approve")
 
     async def reject(self, sheet: Timesheet, reason: str) -> Timesheet:

@@ -42,9 +42,18 @@ class Entry(msgspec.Struct):
     external_ref: str | None = None
 
 
+class GivenApproval(msgspec.Struct):
+    """An approval of a sheet: the id of the person or client who gave it, and when."""
+
+    by: str
+    at: datetime
+
+
 class Timesheet(ApiResult):
     """A person's week as it was read. A change sends its `version` in If-Match. `submitted_at`: when it was last
-    submitted. `decided_at` and `decided_by`: when it was last approved or rejected, and by whom."""
+    submitted. `decided_at` and `decided_by`: when it was last approved or rejected, and by whom. `approvals` are those
+    since it was last submitted; it stays submitted while `approvals_given` is less than `approvals_needed`, or that is
+    None, which means that the number is unknown."""
 
     id: str
     owner: str
@@ -61,6 +70,9 @@ class Timesheet(ApiResult):
     submitted_at: datetime | None = None
     decided_at: datetime | None = None
     decided_by: str | None = None
+    approvals: list[GivenApproval] = msgspec.field(default_factory=list)
+    approvals_given: int = 0
+    approvals_needed: int | None = 1
     actions: list[str] | None = None
 
 
@@ -130,7 +142,8 @@ class PendingApproval(ApiResult, kw_only=True):
 
 
 class ItemResult(msgspec.Struct):
-    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal."""
+    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal. An approved sheet
+    whose `state` is submitted needs more approvals."""
 
     id: str
     status: int
@@ -139,6 +152,8 @@ class ItemResult(msgspec.Struct):
     decision_id: str
     decision_leaf: str
     problem: dict[str, Any] | None
+    approvals_given: int | None = None
+    approvals_needed: int | None = None
 
 
 class Batch(ApiResult):

@@ -22,7 +22,7 @@ from service.timesheets.approvers import require_approver
 from service.timesheets.change_record import facts_of, record_change, resource_of
 from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, invalid_field
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import Actor, Timesheet, actions_from
+from service.timesheets.timesheet import Actor, State, Timesheet, actions_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
-    Step = Callable[[Timesheet, Actor], Timesheet]
+    Step = Callable[[Timesheet, Change], Timesheet]
+
+APPROVAL_GIVEN = "timesheet.approval-given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Timesheets:
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
         answer = await self._edit(
-            caller, sheet_id, expect, lambda sheet, actor: timesheet.add_entry(sheet, entry, actor)
+            caller, sheet_id, expect, lambda sheet, change: timesheet.add_entry(sheet, entry, actor_of(change))
         )
         return _select_entry(answer, entry.id)
 
@@ -154,7 +156,10 @@ class Timesheets:
         """Replace an entry. Raises as `add_entry`, and NotFound if the sheet has no such entry."""
         check_hours(hours)
         answer = await self._edit(
-            caller, sheet_id, expect, lambda sheet, actor: timesheet.replace_entry(sheet, entry_id, hours, actor)
+            caller,
+            sheet_id,
+            expect,
+            lambda sheet, change: timesheet.replace_entry(sheet, entry_id, hours, actor_of(change)),
         )
         return _select_entry(answer, entry_id)
 
@@ -164,14 +169,17 @@ class Timesheets:
         """Change some fields of an entry; without a field, change nothing. Raises as `replace_entry`."""
         check_amendment(amendment)
         answer = await self._edit(
-            caller, sheet_id, expect, lambda sheet, actor: timesheet.amend_entry(sheet, entry_id, amendment, actor)
+            caller,
+            sheet_id,
+            expect,
+            lambda sheet, change: timesheet.amend_entry(sheet, entry_id, amendment, actor_of(change)),
         )
         return _select_entry(answer, entry_id)
 
     async def remove_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
         """Remove an entry. Raises NotFound if the sheet has no such entry."""
         return await self._edit(
-            caller, sheet_id, expect, lambda sheet, actor: timesheet.remove_entry(sheet, entry_id, actor)
+            caller, sheet_id, expect, lambda sheet, change: timesheet.remove_entry(sheet, entry_id, actor_of(change))
         )
 
     async def delete(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[None]:
@@ -185,16 +193,17 @@ class Timesheets:
 
     async def submit(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Submit a sheet. Raises Conflict for a sheet without entries, NoApprover if nobody could approve it."""
-        return await self._transition(caller, "submit", sheet_id, expect, timesheet.submit)
+        return await self._transition(caller, "submit", sheet_id, expect, _submit)
 
     async def withdraw(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Make a submitted sheet a draft again."""
         return await self._transition(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
 
     async def approve(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Approve a sheet. Raises Forbidden, under any policy, for the owner and for people who entered hours
-        or submitted the sheet."""
-        return await self._transition(caller, "approve", sheet_id, expect, timesheet.approve)
+        """Approve a sheet; it stays submitted while it needs more approvals. Raises Conflict for a caller whose
+        approval it has; and Forbidden, under any policy, for the owner and for people who entered hours or submitted
+        the sheet."""
+        return await self._transition(caller, "approve", sheet_id, expect, approve)
 
     async def reject(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Reject a submitted sheet. Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
@@ -214,7 +223,7 @@ class Timesheets:
         """Lock an approved sheet for payroll. Raises InvalidField as `reject`."""
         check_reason(reason)
         return await self._transition(
-            caller, "lock", sheet_id, expect, lambda sheet, actor: timesheet.lock(sheet, reason, actor)
+            caller, "lock", sheet_id, expect, lambda sheet, change: timesheet.lock(sheet, reason, actor_of(change))
         )
 
     async def unlock(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
@@ -222,24 +231,23 @@ class Timesheets:
         says, for who locked it."""
         check_reason(reason)
         return await self._transition(
-            caller, "unlock", sheet_id, expect, lambda sheet, actor: timesheet.unlock(sheet, reason, actor)
+            caller, "unlock", sheet_id, expect, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
         )
 
     async def _edit(self, caller: Caller, sheet_id: UUID, expect: Expect, step: Step) -> Answer[Timesheet]:
-        return await self._change(caller, ("edit", "timesheet.edited"), sheet_id, expect, step)
+        return await self._change(caller, "edit", sheet_id, expect, step)
 
     async def _transition(
         self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, step: Step
     ) -> Answer[Timesheet]:
-        return await self._change(caller, (action, EVENTS[action]), sheet_id, expect, step)
+        return await self._change(caller, action, sheet_id, expect, step)
 
     async def _change(
-        self, caller: Caller, names: tuple[str, str], sheet_id: UUID, expect: Expect, step: Step
+        self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, step: Step
     ) -> Answer[Timesheet]:
-        action, event = names
         async with self._gate.change(caller, KIND, action, _existing(sheet_id, expect)) as change:
             before = store.sheet_of_row(change.permit, change.found)
-            after = step(before, actor_of(change))
+            after = step(before, change)
             if after is not before:
                 if entered := timesheet.projects_with_new_entries(before, after):
                     closed = await store.find_closed_projects(change.permit, change.connection, entered)
@@ -248,11 +256,12 @@ class Timesheets:
                 if action == "submit":
                     await require_approver(change.permit, change.connection, after)
                 after = await store.save(change.permit, change.connection, before, after)
-                record_change(change, event, before, after)
+                record_change(change, event_of(action, after), before, after)
         return change.answer(after)
 
 
-EVENTS = {
+_EVENTS = {
+    "edit": "timesheet.edited",
     "submit": "timesheet.submitted",
     "withdraw": "timesheet.withdrawn",
     "approve": "timesheet.approved",
@@ -263,9 +272,23 @@ EVENTS = {
 }
 
 
+def event_of(action: str, after: Timesheet) -> str:
+    """The event of an action that led to this sheet."""
+    return APPROVAL_GIVEN if action == "approve" and after.state is State.SUBMITTED else _EVENTS[action]
+
+
+def approve(sheet: Timesheet, change: Change) -> Timesheet:
+    """Add the caller's approval, under the rules of the version that decided. Raises as `timesheet.approve`."""
+    return timesheet.approve(sheet, actor_of(change))
+
+
 def actor_of(change: Change) -> Actor:
     """Who makes the change: the person, with every id of theirs, or the client that acts for itself."""
     return Actor(*person_or_client(change.caller.principal), change.lookup.same_human, change.caller.principal.client)
+
+
+def _submit(sheet: Timesheet, change: Change) -> Timesheet:
+    return timesheet.submit(sheet, actor_of(change))
 
 
 def _existing(sheet_id: UUID, expect: Expect) -> Target:

@@ -16,7 +16,7 @@ from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, Tim
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
-from service.timesheets.actions import EVENTS, actor_of
+from service.timesheets.actions import actor_of, approve, event_of
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_reason
 from service.timesheets.relations import KIND
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.errors import StepUpNeeded
     from service.timesheets.approvals_store import Place
-    from service.timesheets.timesheet import Actor, Timesheet
+    from service.timesheets.timesheet import Timesheet
 
-    Step = Callable[[Timesheet, Actor], Timesheet]
+    Step = Callable[[Timesheet, Change], Timesheet]
 
 MAX_ITEMS = 100
 
@@ -85,7 +85,9 @@ class Approvals:
             items = []
             for sheet, row in found.items:
                 ground = allowed_actions.explain_listed_row(listing.visibility, row)
-                items.append(Approval(sheet, row["updated_at"], names.get(sheet.owner), ground.relations, ground.rules))
+                items.append(
+                    Approval(sheet, row["submitted_at"], names.get(sheet.owner), ground.relations, ground.rules)
+                )
             listing.returned = [str(item.sheet.id) for item in items]
             step_up = None
             if (stronger := listing.visibility.after_step_up()) is not None:
@@ -98,7 +100,7 @@ class Approvals:
     async def approve_all(self, caller: Caller, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
         """Approve every sheet or none; returns the sheets in the order of the items. Raises InvalidField; Forbidden or
         Conflict, whose extra `items` lists each refused item."""
-        return await self._change_all(caller, "approve", items, timesheet.approve)
+        return await self._change_all(caller, "approve", items, approve)
 
     async def reject_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """Reject every sheet or none, with one reason. Raises as `approve_all`."""
@@ -108,18 +110,20 @@ class Approvals:
     async def lock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """Lock every sheet for payroll or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
-        return await self._change_all(caller, "lock", items, lambda sheet, actor: timesheet.lock(sheet, reason, actor))
+        return await self._change_all(
+            caller, "lock", items, lambda sheet, change: timesheet.lock(sheet, reason, actor_of(change))
+        )
 
     async def unlock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """Unlock every sheet or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
         return await self._change_all(
-            caller, "unlock", items, lambda sheet, actor: timesheet.unlock(sheet, reason, actor)
+            caller, "unlock", items, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
         )
 
     async def approve_each(self, caller: Caller, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
         """Approve each sheet by itself; every item has its own outcome. Raises InvalidField, InsufficientScope."""
-        return await self._change_each(caller, "approve", items, timesheet.approve)
+        return await self._change_each(caller, "approve", items, approve)
 
     async def reject_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """Reject each sheet by itself, with one reason. Raises as `approve_each`."""
@@ -129,13 +133,15 @@ class Approvals:
     async def lock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """Lock each sheet for payroll by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
-        return await self._change_each(caller, "lock", items, lambda sheet, actor: timesheet.lock(sheet, reason, actor))
+        return await self._change_each(
+            caller, "lock", items, lambda sheet, change: timesheet.lock(sheet, reason, actor_of(change))
+        )
 
     async def unlock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """Unlock each sheet by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
         return await self._change_each(
-            caller, "unlock", items, lambda sheet, actor: timesheet.unlock(sheet, reason, actor)
+            caller, "unlock", items, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
         )
 
     async def _change_all(
@@ -166,8 +172,8 @@ class Approvals:
 
 async def _change_sheet(change: Change, action: str, step: Step) -> Timesheet:
     before = store.sheet_of_row(change.permit, change.found)
-    after = await store.save(change.permit, change.connection, before, step(before, actor_of(change)))
-    record_change(change, EVENTS[action], before, after)
+    after = await store.save(change.permit, change.connection, before, step(before, change))
+    record_change(change, event_of(action, after), before, after)
     return after
 
 

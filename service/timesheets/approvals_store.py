@@ -1,6 +1,6 @@
 """SQL of pending approvals and reminders. Postgres owns the rows.
 
-A submitted sheet cannot be edited, so `updated_at` is the time of its submission. As in `listing`, three query plans
+The oldest submission comes first; approvals that do not decide change no order. As in `listing`, three query plans
 test rows against the condition of a Visibility; they differ in which rows they read.
 """
 
@@ -14,7 +14,8 @@ from uuid import UUID
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.fact_statements import fact_columns
 from service.pacing import pace_page
-from service.timesheets.relations import APPROVERS, KIND, ROW
+from service.timesheets.relations import APPROVERS, KIND
+from service.timesheets.sheet_columns import ROW
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ Place = tuple[datetime, UUID]
 DIRECTORY = "directory"
 # Up to FEW visible owners, the plan reads the sheets of each. With more, it first tests the WINDOW oldest sheets.
 FEW, WINDOW = 500, 4_000
-_OLDEST = "ORDER BY r.updated_at, r.id"
+_OLDEST = "ORDER BY r.submitted_at, r.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,11 @@ async def list_pending(
     conditions = "r.state = 'submitted'"
     parameters: list[object] = [*visibility.parameters, limit + 1]
     if after is not None:
-        conditions += " AND (r.updated_at, r.id) > ($4::timestamptz, $5::uuid)"
+        conditions += " AND (r.submitted_at, r.id) > ($4::timestamptz, $5::uuid)"
         parameters += after
     found = await _rows(visibility, connection, conditions, parameters)
     items = tuple([(sheet_of(row), row) async for row in pace_page(found[:limit])])
-    following = (found[limit - 1]["updated_at"], found[limit - 1]["id"]) if len(found) > limit else None
+    following = (found[limit - 1]["submitted_at"], found[limit - 1]["id"]) if len(found) > limit else None
     return PendingPage(items, following)
 
 
@@ -144,17 +145,17 @@ async def mark_reminded(permit: Permit, connection: Connection, days: int, most:
     rows = await connection.fetch(
         f"""
         WITH due AS MATERIALIZED (
-            SELECT r.id, r.owner_id, r.state, r.version, r.updated_at, r.editors
+            SELECT r.id, r.owner_id, r.state, r.version, r.submitted_at, r.editors
             FROM timesheet AS r LEFT JOIN reminder AS last ON last.timesheet_id = r.id
-            WHERE r.state = 'submitted' AND r.updated_at < clock_timestamp() - make_interval(days => $1)
+            WHERE r.state = 'submitted' AND r.submitted_at < clock_timestamp() - make_interval(days => $1)
                 AND (last.at IS NULL OR last.at < clock_timestamp() - interval '1 day')
-            ORDER BY r.updated_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED),
+            ORDER BY r.submitted_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED),
         stored AS (
             INSERT INTO reminder (timesheet_id) SELECT id FROM due
             ON CONFLICT (timesheet_id) DO UPDATE SET at = clock_timestamp()
                 WHERE reminder.at < clock_timestamp() - interval '1 day' RETURNING timesheet_id)
         SELECT r.*, {APPROVERS} AS approvers FROM due AS r JOIN stored ON stored.timesheet_id = r.id
-        ORDER BY r.updated_at, r.id
+        ORDER BY r.submitted_at, r.id
         """,
         days,
         most,
@@ -162,7 +163,7 @@ async def mark_reminded(permit: Permit, connection: Connection, days: int, most:
     return [
         OverdueSheet(
             Resource(KIND, str(row["id"]), row["owner_id"], row["state"], row["version"]),
-            row["updated_at"],
+            row["submitted_at"],
             tuple(row["approvers"]),
         )
         for row in rows

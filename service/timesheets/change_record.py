@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.decision_point import Resource
 from service.timesheets.relations import KIND
+from service.timesheets.timesheet import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,13 +42,18 @@ def resource_of(sheet: Timesheet) -> Resource:
 
 
 def facts_of(sheet: Timesheet, entries: Iterable[Entry] = ()) -> dict[str, object]:
-    """State, version, week and minutes of the sheet, and the given entries."""
+    """State, version, week and minutes of the sheet, who approved it, and the given entries; of a submitted sheet also
+    how many approvals it needs, unless that is one."""
     facts: dict[str, object] = {
         "state": str(sheet.state),
         "version": sheet.version,
         "period_start": sheet.period_start.isoformat(),
         "minutes": sheet.minutes,
     }
+    if sheet.approvals:
+        facts["approvals"] = [given.name for given in sheet.approvals]
+    if sheet.state is State.SUBMITTED and sheet.approvals_needed != 1:
+        facts["approvals_needed"] = sheet.approvals_needed
     if described := [_describe(entry) for entry in entries]:
         facts["entries"] = described
     return facts

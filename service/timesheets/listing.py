@@ -13,7 +13,8 @@ from uuid import UUID
 
 from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact_columns
 from service.authorization.enforcement.merged_people import all_ids
-from service.timesheets.relations import KIND, ROW
+from service.timesheets.relations import KIND
+from service.timesheets.sheet_columns import ROW
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Sheets, newest period first: rows with the columns of `relations.ROW`, and the caller's relations if requested.
-    `after` is the keyset of the next page, None on the last page. `confirmation` is a row that confirms the
+    """Sheets, newest period first: rows with the columns of `sheet_columns.ROW`, with the caller's relations if
+    requested. `after` is the keyset of the next page, None on the last page. `confirmation` is a row that confirms the
     visibility."""
 
     rows: tuple[asyncpg.Record, ...]

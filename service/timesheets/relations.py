@@ -23,6 +23,7 @@ from service.authorization.enforcement.merged_people import (
 )
 from service.authorization.enforcement.path_sql import EdgeTable, PathSql, now
 from service.policy.paths import default_paths
+from service.timesheets.sheet_columns import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,17 +33,6 @@ STARTS: Mapping[str, EdgeTable | str] = {
     "owner": "r.owner_id",
     "projects": EdgeTable("entry", "timesheet_id", "project", lasting=True),
 }
-
-# All columns of a sheet, with its entries in order as JSON.
-ROW = """
-    r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
-    r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
-    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client,
-    (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
-                'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
-     FROM entry AS e WHERE e.timesheet_id = r.id) AS entries
-"""
 
 # The draft that $3 would own, for a decision before the row exists.
 IMAGINED = """

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -19,20 +21,33 @@ from service.errors import Conflict
 from service.identity import revocation
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import TRANSITIONS, Actor, State, Timesheet
+from service.timesheets.sheet_columns import APPROVALS
+from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
     from datetime import date
-    from uuid import UUID
 
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.identity.principal import Principal
 
-# Reads the entries of `relations.ROW`.
+
+class StoredApproval(msgspec.Struct):
+    """An approval in the column `approvals` of `sheet_columns.ROW`."""
+
+    person: UUID | None
+    client: str | None
+    at: datetime
+
+
+# Reads the entries of `sheet_columns.ROW`.
 _ENTRIES: Final = msgspec.json.Decoder(tuple[Entry, ...])
-_TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client"
+_APPROVALS: Final = msgspec.json.Decoder(list[StoredApproval])
+# The columns that the database sets, of a row `r`.
+_SET: Final = (
+    f"state, created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client, {APPROVALS} AS approvals"
+)
 
 
 def _of_decision(column: str, value: str) -> str:
@@ -44,7 +59,13 @@ def _of_decision(column: str, value: str) -> str:
 
 
 # Time of the last submission; time and actor ($10, $11) of the last approval or rejection. A draft has none of them.
+# An approval that others must follow ($12) is added to the earlier approvals; a deciding approval is not.
 _TRANSITION: Final = f"""
+    earlier_approvals = CASE
+        WHEN $12 THEN earlier_approvals || jsonb_build_array(
+            jsonb_build_object('person', $10::uuid, 'client', $11::text, 'at', moment))
+        WHEN $3 IN ('draft', 'rejected') OR (state <> 'submitted' AND $3 = 'submitted') THEN '[]'
+        ELSE earlier_approvals END,
     submitted_at = CASE $3 WHEN state THEN submitted_at WHEN 'submitted' THEN moment WHEN 'draft' THEN NULL
                            ELSE submitted_at END,
     {_of_decision("decided_at", "moment")}, {_of_decision("decided_by", "$10::uuid")},
@@ -123,9 +144,9 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
     with _constraints():
         # A new sheet; the database sets its times.
         row = await connection.fetchrow(
-            "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
+            "INSERT INTO timesheet AS r (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
             " uploaders, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-            f" RETURNING {_TIMED}",
+            f" RETURNING {_SET}",
             sheet.id,
             sheet.owner,
             sheet.period_start,
@@ -186,9 +207,9 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
     with _constraints():
         # Only the version that was locked is updated.
         row = await connection.fetchrow(
-            "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
+            "UPDATE timesheet AS r SET state = $3, version = $4, editors = $5, uploaders = $6,"
             f" reason = $7, locked_by = $8, locked_by_client = $9, updated_at = moment, {_TRANSITION}"
-            f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_TIMED}",
+            f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_SET}",
             after.id,
             before.version,
             after.state,
@@ -199,6 +220,7 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             after.locked_by and after.locked_by.person,
             after.locked_by and after.locked_by.client,
             *person_or_client(permit.decision.request.principal),
+            after.state is before.state is State.SUBMITTED,
         )
         if removed := [entry_id for entry_id in known if entry_id not in kept]:
             # Entries that were removed.
@@ -290,13 +312,35 @@ def _with_times(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
 
 
 def _read_times(row: asyncpg.Record) -> dict[str, Any]:
+    """The fields that the database sets."""
     decider = (row["decided_by"], row["decided_by_client"])
-    times: dict[str, Any] = {name: row[name] for name in ("created_at", "updated_at", "submitted_at", "decided_at")}
-    return {**times, "decided_by": Actor(*decider) if any(decider) else None}
+    approvals = read_approvals(row)
+    return {
+        **{name: row[name] for name in ("created_at", "updated_at", "submitted_at", "decided_at")},
+        "decided_by": Actor(*decider) if any(decider) else None,
+        "approvals": approvals,
+        "approvals_needed": read_approvals_needed(row, approvals),
+    }
+
+
+def read_approvals(row: asyncpg.Record) -> tuple[GivenApproval, ...]:
+    """The approvals since the last submission, from a row with the columns of `sheet_columns.ROW`."""
+    if row["approvals"] is not None:
+        stored = _APPROVALS.decode(row["approvals"])
+        return tuple(GivenApproval(Actor(given.person, given.client), given.at) for given in stored)
+    decider = (row["decided_by"], row["decided_by_client"])
+    if any(decider) and row["state"] in ACCEPTED:
+        return (GivenApproval(Actor(*decider), row["decided_at"]),)
+    return ()
+
+
+def read_approvals_needed(row: asyncpg.Record, approvals: Sequence[GivenApproval]) -> int | None:
+    """How many approvals the sheet in such a row needs."""
+    return len(approvals) if row["state"] in ACCEPTED else 1
 
 
 def sheet_of(row: asyncpg.Record) -> Timesheet:
-    """The sheet in a row with the columns of `relations.ROW`."""
+    """The sheet in a row with the columns of `sheet_columns.ROW`."""
     return Timesheet(
         id=row["id"],
         owner=row["owner_id"],

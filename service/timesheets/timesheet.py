@@ -1,7 +1,7 @@
 """The state machine of a timesheet: transitions between states, and edits of entries. Pure: owns no state.
 
-A submitted timesheet cannot be edited, so the approver decides on what they have read. Every change returns a new
-Timesheet whose version is one higher.
+A submitted timesheet cannot be edited, so every approver decides on what they have read. It stays submitted until it
+has all the approvals that it needs. Every change returns a new Timesheet whose version is one higher.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
 from service.timesheets.entry import MAX_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, invalid_field
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
     from service.timesheets.entry import Hours
 
 MAX_ENTRIES = 500
+MAX_APPROVALS = 10
+TOO_MANY_APPROVALS = (
+    f"This timesheet has {MAX_APPROVALS - 1} approvals, and another would not complete them. Withdraw or reject it,"
+    " and have the policy looked at"
+)
+APPROVED_BEFORE = "You have approved this timesheet already; the approvals that it still needs are other people's"
 FULL = f"A timesheet holds at most {MAX_ENTRIES} entries; combine hours of one day and project"
 
 
@@ -48,6 +54,8 @@ class Transition:
 _OPEN = frozenset({State.DRAFT, State.REJECTED})
 _SUBMITTED = frozenset({State.SUBMITTED})
 _APPROVED = frozenset({State.APPROVED})
+# The states of a sheet whose approvals are complete.
+ACCEPTED = frozenset({State.APPROVED, State.LOCKED})
 
 TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
     {
@@ -86,6 +94,23 @@ class Actor:
         return self.client in clients or self.app in clients
 
 
+@dataclass(frozen=True, slots=True)
+class GivenApproval:
+    """An approval: who gave it, and when. The database sets the time, in UTC."""
+
+    by: Actor
+    at: datetime = NOT_STORED
+
+    @property
+    def name(self) -> str:
+        """The id of the person or client, as `resource.approvals` holds it."""
+        return str(self.by.person or self.by.client)
+
+
+# Whether a sheet with these approvals needs no more.
+IsComplete: TypeAlias = "Callable[[Sequence[GivenApproval]], bool]"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timesheet:
     """One person's week, Monday to Sunday, as local dates in the sheet's own `time_zone` (IANA).
@@ -94,7 +119,8 @@ class Timesheet:
     themselves; both only grow. `reason` belongs to the last transition, if that was reject, reopen, lock or unlock.
     `locked_by` is set while the sheet is locked. `submitted_at` is the time of the last submission, `decided_at` and
     `decided_by` those of the last approval or rejection; a draft has none of them. The database sets the times, in UTC,
-    and `decided_by`.
+    and `decided_by`. `approvals` are those given since the last submission, oldest first and one for each human; a
+    sheet that is submitted and has some needs more. `approvals_needed` is how many it needs in all, None if unknown.
     """
 
     id: UUID
@@ -112,6 +138,8 @@ class Timesheet:
     submitted_at: datetime | None = None
     decided_at: datetime | None = None
     decided_by: Actor | None = None
+    approvals: tuple[GivenApproval, ...] = ()
+    approvals_needed: int | None = 1
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -221,12 +249,36 @@ def withdraw(sheet: Timesheet) -> Timesheet:
     return _transition(sheet, "withdraw")
 
 
-def approve(sheet: Timesheet, actor: Actor) -> Timesheet:
-    """Approve the sheet. Raises WrongState. Under any policy, raises Forbidden for the owner, for people who
-    ever entered hours or submitted the sheet, and for people who act through a client that uploaded hours into it."""
+def needs_one_approval(_: Sequence[GivenApproval]) -> bool:
+    """Any approval completes a sheet: the rule of policies that say nothing about it."""
+    return True
+
+
+def approve(sheet: Timesheet, actor: Actor, is_complete: IsComplete = needs_one_approval) -> Timesheet:
+    """Add the actor's approval. The sheet becomes approved once its approvals are complete; until then it stays
+    submitted. Raises WrongState, and Conflict for an actor whose approval it has, unless that is enough by now.
+    Under any policy, raises Forbidden for the owner, for people who ever entered hours or submitted the sheet, and for
+    people who act through a client that uploaded hours into it."""
     if actor.is_any_of({sheet.owner, *sheet.editors}) or actor.acts_through(sheet.uploaders) or actor == Actor():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
-    return _transition(sheet, "approve")
+    approved = _transition(sheet, "approve")
+    again = has_approval_of(sheet, actor)
+    approvals = sheet.approvals if again else (*sheet.approvals, GivenApproval(Actor(actor.person, actor.client)))
+    if is_complete(approvals):
+        return replace(approved, approvals=approvals)
+    if again:
+        raise Conflict(APPROVED_BEFORE)
+    if len(approvals) >= MAX_APPROVALS:
+        raise Conflict(TOO_MANY_APPROVALS)
+    return replace(approved, state=State.SUBMITTED, approvals=approvals)
+
+
+def has_approval_of(sheet: Timesheet, actor: Actor) -> bool:
+    """Whether the actor has approved the sheet since it was submitted: a human under any id, a client for itself."""
+    return any(
+        given.by == actor or (given.by.person is not None and actor.is_any_of({given.by.person}))
+        for given in sheet.approvals
+    )
 
 
 def reject(sheet: Timesheet, reason: str) -> Timesheet:
@@ -268,8 +320,12 @@ def _add_writer(sheet: Timesheet, actor: Actor) -> Timesheet:
 
 
 def _transition(sheet: Timesheet, action: str, reason: str | None = None) -> Timesheet:
+    """The sheet after the step; only a lock and its end keep the approvals."""
     state = TRANSITIONS[action].leads_to or sheet.state
-    return replace(require_state(sheet, action), state=state, version=sheet.version + 1, reason=reason)
+    approvals = sheet.approvals if action in {"lock", "unlock"} else ()
+    return replace(
+        require_state(sheet, action), state=state, version=sheet.version + 1, reason=reason, approvals=approvals
+    )
 
 
 def _check_entry(sheet: Timesheet, entry: Entry) -> Entry:

@@ -30,9 +30,9 @@ from service.log.log import Log
 from service.migrations.run import migrate
 from service.timesheets import approvals_store, listing, reports_store
 from service.timesheets.listing import Filters
-from service.timesheets.relations import ROW
 from service.timesheets.reports import MAX_SHEETS
 from service.timesheets.reports_store import Span
+from service.timesheets.sheet_columns import ROW
 from service.timesheets.timesheet import State
 from tests import policy_forge
 from tests.benchmarks.crowd import APPROVER, AUDITOR, MANAGER, OWNER, RELATIONSHIPS, Crowd, gather, now, sight
@@ -49,8 +49,8 @@ PAGE = 50
 WEEK = (date(2026, 11, 23), date(2026, 11, 29))
 # The sheets that have waited longest, for anybody.
 BARE_WAITING = (
-    f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r WHERE r.state = 'submitted' ORDER BY r.updated_at, r.id"
-    " LIMIT $1) AS r ORDER BY r.updated_at, r.id"
+    f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r WHERE r.state = 'submitted' ORDER BY r.submitted_at, r.id"
+    " LIMIT $1) AS r ORDER BY r.submitted_at, r.id"
 )
 # A week's hours by person, for anybody.
 BARE_REPORT = (

@@ -25,7 +25,7 @@ from litestar import Litestar, Request, get
 from service.administration.checks import examination
 from service.authorization.engine.engine import CasbinResource
 from service.log.insert import insert_records
-from service.timesheets.relations import ROW
+from service.timesheets.sheet_columns import ROW
 from service.timesheets.store import sheet_of
 from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
 from tests.benchmarks.engine_peers import stock as stock_enforcer

@@ -25,6 +25,7 @@ SHEETS: Mapping[str, tuple[tuple[str, int] | None, tuple[str, int] | None]] = {
     "timesheet.deleted": (DRAFT, None),
     "timesheet.submitted": (DRAFT, SUBMITTED),
     "timesheet.withdrawn": (SUBMITTED, ("draft", 4)),
+    "timesheet.approval-given": (SUBMITTED, ("submitted", 4)),
     "timesheet.approved": (SUBMITTED, APPROVED),
     "timesheet.rejected": (SUBMITTED, REJECTED),
     "timesheet.reopened": (APPROVED, ("draft", 5)),
@@ -32,6 +33,11 @@ SHEETS: Mapping[str, tuple[tuple[str, int] | None, tuple[str, int] | None]] = {
     "timesheet.unlocked": (LOCKED, ("approved", 6)),
     "timesheet.reminded": (None, SUBMITTED),
     "timesheet.uploaded": (None, ("draft", 1)),
+}
+# Members that an event of this type has after the change.
+MORE: Mapping[str, Mapping[str, object]] = {
+    "timesheet.approval-given": {"approvals": [ANA], "approvals_needed": 2},
+    "timesheet.approved": {"approvals": [ANA]},
 }
 OTHERS: Mapping[str, tuple[str, str, Mapping[str, object], Mapping[str, object]]] = {
     "policy.proposed": ("policy", "2", {}, {"number": 2, "digest": "c0" * 32, "parent": 1}),
@@ -57,7 +63,7 @@ def _example(type_: str, place: int) -> PublishedChange:
         kind, subject = "timesheet", SHEET
         now = after or before
         state: dict[str, object] = {"owner": ANA, **_state(now)}
-        former, latter = _state(before), _state(after)
+        former, latter = _state(before), {**_state(after), **MORE.get(type_, {})}
     else:
         kind, subject, from_, to = OTHERS[type_]
         state = {"owner": None, "state": None, "version": None}

@@ -89,7 +89,8 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
             state = draw.choice(["draft", "submitted", "approved", "rejected", "locked"])
             await owner.execute(
                 "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
-                " uploaders, locked_by) VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7, $8)",
+                " uploaders, locked_by, submitted_at)"
+                " VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7, $8, clock_timestamp())",
                 sheet,
                 person,
                 start,

@@ -57,7 +57,7 @@ async def world(house: House, request: pytest.FixtureRequest) -> World:
     # Handed in one after the other, and some at the same moment.
     await house.owner.execute(
         "UPDATE timesheet SET state = 'submitted', locked_by = NULL,"
-        " updated_at = timestamptz '2026-03-01' + (get_byte(uuid_send(id), 0) % 16) * interval '1 hour'"
+        " submitted_at = timestamptz '2026-03-01' + (get_byte(uuid_send(id), 0) % 16) * interval '1 hour'"
         " WHERE get_byte(uuid_send(id), 1) % 3 > 0"
     )
     for row in await house.owner.fetch("SELECT id, owner_id, state, period_start FROM timesheet"):
@@ -105,7 +105,7 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
             while True:
                 page = await approvals_store.list_pending(shown, world.connection, after=after, limit=4)
                 for pending, row in page.items:
-                    found.append((pending.updated_at, pending.id))
+                    found.append((row["submitted_at"], pending.id))
                     assert explain_listed_row(shown, row).rules, "in the list, and by no rule"
                     same = world.organisation.same
                     assert asker.person is None or not any(

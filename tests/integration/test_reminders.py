@@ -33,7 +33,7 @@ async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stay
     await house.submit_week("ben")
     for sheet, days in ((old, 4), (older, 9)):
         await house.owner.execute(
-            "UPDATE timesheet SET updated_at = updated_at - make_interval(days => $1) WHERE id = $2", days, sheet.id
+            "UPDATE timesheet SET submitted_at = submitted_at - make_interval(days => $1) WHERE id = $2", days, sheet.id
         )
     use = Reminders(house.gate)
     first, again = [(await use.remind(house.administrator(), 3)).value for _ in range(2)]

@@ -124,7 +124,7 @@ def test_every_column_of_a_bundle_is_on_its_page() -> None:
 
 
 def test_every_event_is_on_the_page_of_events() -> None:
-    assert re.findall(r"`((?:timesheet|policy|directory|token)\.[a-z]+)`", PAGES["events.md"]) == list(TYPES)
+    assert re.findall(r"`((?:timesheet|policy|directory|token)\.[a-z-]+)`", PAGES["events.md"]) == list(TYPES)
 
 
 def test_every_route_is_in_a_family_of_the_page_of_routes_with_its_scopes() -> None:

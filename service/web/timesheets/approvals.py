@@ -23,13 +23,14 @@ from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
 from service.web.http.responses import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, make_response
-from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
+from service.web.timesheets.timesheet_shapes import ApprovalCount, SheetBody, sheet_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from service.authorization.enforcement.changes import AnswerToAll, Caller
     from service.errors import StepUpNeeded
+    from service.log.log import Receipt
     from service.timesheets.timesheet import Timesheet
     from service.web.http.paging import Cursors
 
@@ -138,6 +139,13 @@ class ItemResult(msgspec.Struct):
     status: Annotated[int, Meta(description="The status of a request for this item alone", examples=[200])]
     version: Annotated[int | None, Meta(description="The new version; null if nothing changed", examples=[4])]
     state: Annotated[State | None, Meta(description="The new state; null if nothing changed", examples=["approved"])]
+    approvals_given: Annotated[
+        ApprovalCount | None, Meta(description="How many approvals it has; null if nothing changed", examples=[1])
+    ]
+    approvals_needed: Annotated[
+        ApprovalCount | None,
+        Meta(description="How many it needs in all; null: unknown, or nothing changed", examples=[1]),
+    ]
     decision_id: Annotated[DecisionId, Meta(description="The decision about this item")]
     decision_leaf: Annotated[Hex, Meta(description="The leaf hash of the decision's record")]
     problem: Annotated[ItemProblem | None, Meta(description="Why it was refused; null: it was not", examples=[None])]
@@ -233,10 +241,7 @@ def _items(items: Sequence[BatchItem]) -> list[Item]:
 
 
 def _respond_all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
-    items = [
-        ItemResult(str(sheet.id), 200, sheet.version, sheet.state, str(receipt.uid), receipt.leaf, None)
-        for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
-    ]
+    items = [_accept(sheet, receipt) for sheet, receipt in zip(answer.value, answer.receipts, strict=True)]
     return make_response(BatchResult(len(items), items), answer.receipts[0])
 
 
@@ -246,11 +251,16 @@ def _respond_each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]])
 
 
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
-    decision, sheet, error = (str(outcome.receipt.uid), outcome.receipt.leaf), outcome.value, outcome.error
-    if error is not None or sheet is None:
-        problem = _problem(outcome)
-        return ItemResult(str(item.sheet), problem.status, None, None, *decision, problem)
-    return ItemResult(str(item.sheet), 200, sheet.version, sheet.state, *decision, None)
+    if outcome.error is None and outcome.value is not None:
+        return _accept(outcome.value, outcome.receipt)
+    decision, problem = (str(outcome.receipt.uid), outcome.receipt.leaf), _problem(outcome)
+    return ItemResult(str(item.sheet), problem.status, None, None, None, None, *decision, problem)
+
+
+def _accept(sheet: Timesheet, receipt: Receipt) -> ItemResult:
+    approvals = len(sheet.approvals), sheet.approvals_needed
+    decision = str(receipt.uid), receipt.leaf
+    return ItemResult(str(sheet.id), 200, sheet.version, sheet.state, *approvals, *decision, None)
 
 
 def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:

@@ -1,0 +1,33 @@
+"""The columns of a timesheet with its entries and approvals, as SQL about a row `r`. Pure: stores read the rows."""
+
+from __future__ import annotations
+
+from service.authorization.enforcement.merged_people import canonical_id
+
+_EDITORS = f"SELECT {canonical_id('editor.id')} FROM unnest(r.editors) AS editor (id)"
+
+# The approvals since the last submission as JSON, oldest first. NULL if no `earlier_approvals` are stored beside the
+# deciding approval. People stand under their canonical ids and count once, however many accounts they used. An approval
+# does not count if a merge has since made its giver the owner or an editor.
+APPROVALS = f"""
+    CASE WHEN r.earlier_approvals <> '[]' THEN (
+        SELECT coalesce(jsonb_agg(to_jsonb(given) ORDER BY given.at), '[]')
+        FROM (SELECT DISTINCT ON (found.person, found.client) found.* FROM (
+                  SELECT {canonical_id("stored.person")} AS person, stored.client, stored.at
+                  FROM jsonb_to_recordset(r.earlier_approvals) AS stored (person uuid, client text, at timestamptz)
+                  UNION ALL SELECT {canonical_id("r.decided_by")}, r.decided_by_client, r.decided_at
+                  WHERE r.state IN ('approved', 'locked') AND r.decided_at IS NOT NULL) AS found
+              WHERE found.person IS NULL OR found.person NOT IN (SELECT {canonical_id("r.owner_id")} UNION {_EDITORS})
+              ORDER BY found.person, found.client, found.at) AS given) END
+"""
+
+# All columns of a sheet, with its entries in order as JSON.
+ROW = f"""
+    r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
+    r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
+    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, {APPROVALS} AS approvals,
+    (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
+                'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
+     FROM entry AS e WHERE e.timesheet_id = r.id) AS entries
+"""
