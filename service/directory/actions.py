@@ -23,7 +23,15 @@ from service.directory.entities import (
     check_team,
 )
 from service.directory.grant_store import MembershipFilter
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, single, times
+from service.directory.recorded_change import (
+    DirectoryChange,
+    DirectoryPage,
+    described_attributes,
+    listing,
+    manage,
+    single,
+    times,
+)
 from service.directory.store import KIND, any_version
 from service.identity.subject_hashes import NO_KEYS
 
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import GivenAttributes
     from service.directory.entities import Link
     from service.identity.subject_hashes import SubjectHashes
 
@@ -52,16 +61,23 @@ class Directory:
         self._gate, self._hashes = gate, hashes
 
     async def add_person(
-        self, caller: Caller, display_name: str | None, email: str | None, links: Sequence[Link] = ()
+        self,
+        caller: Caller,
+        display_name: str | None,
+        email: str | None,
+        links: Sequence[Link] = (),
+        attributes: GivenAttributes | None = None,
     ) -> Answer[Person]:
-        """Create a person with `links` to tokens. Raises Conflict, whose extra `person` names the person who has one of
-        the links or the e-mail address."""
+        """Create a person with `links` to tokens and with `attributes`. Raises Conflict, whose extra `person` names the
+        person who has one of the links or the e-mail address."""
         check_person(display_name, email, tuple(links))
         person = Person(uuid7(), display_name, email)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, DirectoryChange]:
-            await people_store.add_person(permit, connection, person, links, self._hashes)
-            return person, DirectoryChange(str(person.id), "person.created", {"links": len(links)}, _texts(person))
+            made = await people_store.add_person(permit, connection, person, links, self._hashes, attributes)
+            names, values = described_attributes({}, made.attributes)
+            facts = {"links": len(links), **names}
+            return made, DirectoryChange(str(made.id), "person.created", facts, {**_texts(made), **values})
 
         return await self._manage(caller, person.id, work)
 
@@ -77,43 +93,62 @@ class Directory:
         return await self._manage(caller, person_id, work)
 
     async def amend_person(
-        self, caller: Caller, person_id: UUID, changes: Mapping[str, str | None], expect: Expect = any_version
+        self,
+        caller: Caller,
+        person_id: UUID,
+        changes: Mapping[str, str | None],
+        expect: Expect = any_version,
+        attributes: GivenAttributes | None = None,
     ) -> Answer[Person]:
-        """Change the `display_name` or `email` of a person, as `changes` names them. Raises NotFound, and NotApplied if
-        `expect` refuses the stored version."""
+        """Change the `display_name` or `email` of a person, as `changes` names them, and those of `attributes`; None
+        removes one. Raises NotFound, and NotApplied if `expect` refuses the stored version."""
         check_person(changes.get("display_name"), changes.get("email"))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, list[DirectoryChange]]:
-            before, person = await people_store.amend_person(permit, connection, person_id, changes, expect)
+            before, person = await people_store.amend_person(permit, connection, person_id, changes, expect, attributes)
+            facts, values = described_attributes(before.attributes, person.attributes)
+            texts = _texts(person) if not facts or _texts(person) != _texts(before) else {}
             return person, [] if person == before else [
-                DirectoryChange(str(person.id), "person.described", {}, _texts(person))
+                DirectoryChange(str(person.id), "person.described", facts, {**texts, **values})
             ]
 
         return await manage(self._gate, caller, person_id, work)
 
-    async def add_team(self, caller: Caller, name: str, parent: UUID | None = None) -> Answer[Team]:
+    async def add_team(
+        self, caller: Caller, name: str, parent: UUID | None = None, attributes: GivenAttributes | None = None
+    ) -> Answer[Team]:
         """Create a team below `parent`, or at the top. Names of teams are unique."""
         check_team(name)
         team = Team(uuid7(), name, parent)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
-            await team_store.add_team(permit, connection, team)
-            return team, DirectoryChange(str(team.id), "team.created", {"parent": parent}, {"name": name})
+            made = await team_store.add_team(permit, connection, team, attributes)
+            facts, values = described_attributes({}, made.attributes)
+            return made, DirectoryChange(
+                str(team.id), "team.created", {"parent": parent, **facts}, {"name": name, **values}
+            )
 
         return await self._manage(caller, team.id, work)
 
     async def replace_team(
-        self, caller: Caller, team_id: UUID, name: str, parent: UUID | None, expect: Expect = any_version
+        self,
+        caller: Caller,
+        team_id: UUID,
+        name: str,
+        parent: UUID | None,
+        expect: Expect = any_version,
+        attributes: GivenAttributes | None = None,
     ) -> Answer[Team]:
-        """Rename a team and move it, with all teams below it. Raises NotFound, and NotApplied if `expect` refuses the
-        stored version."""
+        """Rename a team and move it, with all teams below it. Given `attributes` replace the present ones. Raises
+        NotFound, and NotApplied if `expect` refuses the stored version."""
         check_team(name)
         team = Team(team_id, name, parent)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
-            before, after = await team_store.replace_team(permit, connection, team, expect)
-            texts = {"name": name} | ({"name_before": before.name} if before.name != name else {})
-            parents = {"parent": parent}, {"parent": before.parent}
+            before, after = await team_store.replace_team(permit, connection, team, expect, attributes)
+            facts, values = described_attributes(before.attributes, after.attributes)
+            texts = {"name": name, **values} | ({"name_before": before.name} if before.name != name else {})
+            parents = {"parent": parent, **facts}, {"parent": before.parent}
             return after, DirectoryChange(str(team_id), "team.changed", parents[0], texts, parents[1])
 
         return await self._manage(caller, team_id, work)

@@ -13,6 +13,8 @@ from service.fields import Fields
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from service.directory.declared_attributes import Attributes
+
 MAX_NAME_LENGTH = 200
 MAX_TEAM_NAME_LENGTH = 120
 MAX_EMAIL_LENGTH = 320
@@ -25,6 +27,8 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+GROUP = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+WORD_FORM = "must be 1 to 63 of the characters a-z 0-9 -, the first a letter or digit"
 
 
 class Part(StrEnum):
@@ -52,6 +56,7 @@ class Person:
     email: str | None = None
     merged_into: UUID | None = None
     version: int = field(default=1, compare=False)
+    attributes: Attributes = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Team:
     name: str
     parent: UUID | None = None
     version: int = field(default=1, compare=False)
+    attributes: Attributes = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,26 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupMember:
+    """Puts a person into a group, which policies name."""
+
+    id: UUID
+    group: str
+    person: UUID
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectLead:
+    """Makes a person a lead of a project."""
+
+    id: UUID
+    project: str
+    person: UUID
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
 class GivenRole:
     """A role from the directory, in addition to those in tokens; without the prefix `role:`."""
 
@@ -132,6 +158,7 @@ class Project:
     name: str
     active: bool = True
     version: int = field(default=1, compare=False)
+    attributes: Attributes = field(default_factory=dict, hash=False)
 
 
 def check_person(display_name: str | None, email: str | None, links: tuple[Link, ...] = ()) -> None:
@@ -169,6 +196,14 @@ def check_project(project: Project) -> None:
     fields.refuse()
 
 
+def check_group(name: str) -> None:
+    """Raise InvalidField unless a group can have this name."""
+    fields = Fields()
+    if not GROUP.fullmatch(name):
+        fields.wrong("name", WORD_FORM)
+    fields.refuse()
+
+
 def check_delegation(delegator: UUID, delegate: UUID) -> None:
     """Raise InvalidField if both are the same person."""
     fields = Fields()
@@ -183,7 +218,7 @@ def check_grant(validity: Validity, *, client: str | None = None, role: str | No
     if client is not None:
         fields.text("client", client, MAX_CLIENT_LENGTH)
     if role is not None and not ROLE.fullmatch(role):
-        fields.wrong("role", "must be 1 to 63 of the characters a-z 0-9 -, the first a letter or digit")
+        fields.wrong("role", WORD_FORM)
     for name, time in (("valid_from", validity.valid_from), ("valid_to", validity.valid_to)):
         if time is not None and time.tzinfo is None:
             fields.wrong(name, "must have a time zone")

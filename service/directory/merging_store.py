@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 from service.directory import delegation_store, erased_store
 from service.directory.entities import Person, Validity
 from service.directory.people_store import load_unmerged_person
-from service.directory.recorded_change import DirectoryChange, times
-from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end
+from service.directory.recorded_change import DirectoryChange, described_attributes, times
+from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end, write_attributes
 from service.errors import Conflict, InvalidField, NotFound
 from service.places import FieldError
 
@@ -41,12 +41,14 @@ class _GrantTable:
 GRANT_TABLES: Final = (
     _GrantTable("membership", ("person_id", "team_id", "part"), "membership.created", "membership.ended"),
     _GrantTable("person_role", ("person_id", "role"), "role.given", "role.taken"),
+    _GrantTable("group_member", ("person_id", "group_name"), "group.joined", "group.left"),
+    _GrantTable("project_lead", ("person_id", "project"), "project-lead.named", "project-lead.ended"),
     _GrantTable("fallback_approver", ("person_id", "team_id"), "fallback.named", "fallback.ended"),
     _GrantTable(
         "delegation", ("delegator_id", "delegate_id"), "delegation.granted", "delegation.ended", delegation_store.KIND
     ),
 )
-NAMES: Final = {**PEOPLE, "team_id": "team"}
+NAMES: Final = {**PEOPLE, "team_id": "team", "group_name": "group"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +79,27 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
     )
     await erased_store.copy_former_ids(connection, person, into)
     changes = [change for grant_table in GRANT_TABLES for change in await _move(connection, grant_table, person, into)]
-    remaining = Person(into, remaining.display_name or merged.display_name, remaining.email or merged.email)
-    # Name and address are stored under the canonical id only. Every merged person gets a new version, since their
-    # canonical id changed.
+    values = {**merged.attributes, **remaining.attributes}
+    remaining = Person(
+        into, remaining.display_name or merged.display_name, remaining.email or merged.email, attributes=values
+    )
+    # Name, address and attributes are stored under the canonical id only. Every merged person gets a new version, since
+    # their canonical id changed.
     await connection.execute(
-        "UPDATE person SET display_name = NULL, email = NULL, version = version + 1"
+        "UPDATE person SET display_name = NULL, email = NULL, attributes = '{}', version = version + 1"
         " WHERE id IN (SELECT person_id FROM merged_person WHERE into_id = $1)",
         into,
     )
     version = await connection.fetchval(
-        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING version",
+        "UPDATE person SET display_name = $2, email = $3, attributes = $4 WHERE id = $1 RETURNING version",
         into,
         remaining.display_name,
         remaining.email,
+        write_attributes(values),
     )
     texts = {"display_name": merged.display_name, "email": merged.email}
     known = {name: text for name, text in texts.items() if text is not None}
+    known |= described_attributes({}, merged.attributes)[1]
     return Merged(replace(remaining, version=version), len(links), known, changes)
 
 

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import all_ids
 from service.directory import erased_store
+from service.directory.declared_attributes import check_values
 from service.directory.entities import Person
-from service.directory.store import KIND, MANAGE, PERSON, load_page, load_row
+from service.directory.store import (
+    KIND,
+    MANAGE,
+    PERSON,
+    constraints,
+    load_page,
+    load_row,
+    read_attributes,
+    write_attributes,
+)
 from service.errors import Conflict, NotFound
 from service.identity import revocation
 
@@ -16,9 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    import asyncpg
+
     from service.authorization.enforcement.changes import Expect, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import GivenAttributes
     from service.directory.entities import Link
     from service.identity.principal import Principal
     from service.identity.subject_hashes import SubjectHashes
@@ -62,20 +75,32 @@ async def insert_person(connection: Connection, person: Person, links: Sequence[
     ErasureKeyMissing."""
     # A new person.
     await connection.execute(
-        "INSERT INTO person (id, display_name, email) VALUES ($1, $2, $3)", person.id, person.display_name, person.email
+        "INSERT INTO person (id, display_name, email, attributes) VALUES ($1, $2, $3, $4)",
+        person.id,
+        person.display_name,
+        person.email,
+        write_attributes(person.attributes),
     )
     await _insert_links(connection, person.id, links, hashes)
 
 
 async def add_person(
-    permit: Permit, connection: Connection, person: Person, links: Sequence[Link], hashes: SubjectHashes
-) -> None:
-    """Insert a person. Raises ErasureKeyMissing, and Conflict, whose extra `person` has one of the links or the e-mail
-    address."""
+    permit: Permit,
+    connection: Connection,
+    person: Person,
+    links: Sequence[Link],
+    hashes: SubjectHashes,
+    attributes: GivenAttributes | None = None,
+) -> Person:
+    """Insert a person with attributes. Raises ErasureKeyMissing, InvalidField for attributes that the active policy
+    does not declare, and Conflict, whose extra `person` has one of the links or the e-mail address."""
     permit.covers(KIND, MANAGE)
+    person = replace(person, attributes=check_values(attributes or {}, permit.snapshot.vocabulary.people))
     await _refuse_address(connection, person)
     await _refuse_taken(connection, links)
-    await insert_person(connection, person, links, hashes)
+    with constraints():
+        await insert_person(connection, person, links, hashes)
+    return person
 
 
 async def link_person(
@@ -98,7 +123,11 @@ async def load_unmerged_person(connection: Connection, person_id: UUID) -> Perso
         raise NotFound("There is no such person")
     if row["merged_into"] is not None:
         raise Conflict("This person was merged into another", extra={"person": str(row["merged_into"])})
-    return Person(**dict(row))
+    return _person(row)
+
+
+def _person(row: asyncpg.Record) -> Person:
+    return Person(**{**dict(row), "attributes": read_attributes(row)})
 
 
 async def _refuse_taken(connection: Connection, links: Sequence[Link]) -> None:
@@ -117,25 +146,36 @@ async def _insert_links(connection: Connection, person_id: UUID, links: Sequence
 
 
 async def amend_person(
-    permit: Permit, connection: Connection, person_id: UUID, changes: Mapping[str, str | None], expect: Expect
+    permit: Permit,
+    connection: Connection,
+    person_id: UUID,
+    changes: Mapping[str, str | None],
+    expect: Expect,
+    attributes: GivenAttributes | None = None,
 ) -> tuple[Person, Person]:
-    """Change the name or e-mail address of a person; returns the person before and after. Raises as
-    `load_unmerged_person`, and Conflict for an address of another person."""
+    """Change the name, the e-mail address or attributes of a person; returns the person before and after. Raises as
+    `load_unmerged_person`, Conflict for an address of another person, and InvalidField for attributes that the active
+    policy does not declare."""
     permit.covers(KIND, MANAGE)
     before = await load_unmerged_person(connection, person_id)
     expect(before.version)
     name, email = changes.get("display_name", before.display_name), changes.get("email", before.email)
-    after = Person(before.id, name, email)
+    values = before.attributes
+    if attributes is not None:
+        values = check_values(attributes, permit.snapshot.vocabulary.people, values)
+    after = Person(before.id, name, email, attributes=values)
     if after == before:
         return before, before
     await _refuse_address(connection, after)
-    # Name and address.
-    version = await connection.fetchval(
-        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING version",
-        after.id,
-        after.display_name,
-        after.email,
-    )
+    with constraints():
+        # Name, address and attributes.
+        version = await connection.fetchval(
+            "UPDATE person SET display_name = $2, email = $3, attributes = $4 WHERE id = $1 RETURNING version",
+            after.id,
+            after.display_name,
+            after.email,
+            write_attributes(after.attributes),
+        )
     return before, replace(after, version=version)
 
 
@@ -160,10 +200,10 @@ async def list_people(
         # By the index on lower(email).
         with_address = "(SELECT * FROM person WHERE lower(email) = lower($5))"
         rows = await load_page(visibility, connection, with_address, PERSON, after, limit, email)
-    return [Person(**dict(row)) for row in rows]
+    return [_person(row) for row in rows]
 
 
 async def load_person(visibility: Visibility, connection: Connection, person_id: UUID) -> Person | None:
     """One person, if they are visible."""
     row = await load_row(visibility, connection, "person", PERSON, person_id)
-    return Person(**dict(row)) if row is not None else None
+    return _person(row) if row is not None else None

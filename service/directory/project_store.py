@@ -6,51 +6,77 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from service.directory import store
+from service.directory.declared_attributes import check_values
 from service.directory.entities import Project
-from service.directory.store import MANAGE, constraints
+from service.directory.store import MANAGE, constraints, read_attributes, write_attributes
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from service.authorization.enforcement.changes import Expect, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import GivenAttributes
 
 KIND: Final = "project"
-COLUMNS: Final = "code, name, active, version"
+COLUMNS: Final = "code, name, active, version, attributes"
 
 
-async def add(permit: Permit, connection: Connection, project: Project) -> None:
-    """Insert a project. Raises Conflict for a code that is taken, in any case."""
+async def add(
+    permit: Permit, connection: Connection, project: Project, attributes: GivenAttributes | None = None
+) -> Project:
+    """Insert a project. Raises Conflict for a code that is taken, in any case, and InvalidField for attributes that the
+    active policy does not declare."""
     permit.covers(store.KIND, MANAGE)
     # By the index on lower(code).
     if await connection.fetchval("SELECT true FROM project WHERE lower(code) = lower($1) LIMIT 1", project.code):
         raise Conflict("That code is already taken, perhaps in another case")
+    values = check_values(attributes or {}, permit.snapshot.vocabulary.projects)
     with constraints():
         # A new project.
         await connection.execute(
-            "INSERT INTO project (code, name, active) VALUES ($1, $2, $3)", project.code, project.name, project.active
+            "INSERT INTO project (code, name, active, attributes) VALUES ($1, $2, $3, $4)",
+            project.code,
+            project.name,
+            project.active,
+            write_attributes(values),
         )
+    return dataclasses.replace(project, attributes=values)
 
 
 async def replace(
-    permit: Permit, connection: Connection, project: Project, expect: Expect = store.any_version
+    permit: Permit,
+    connection: Connection,
+    project: Project,
+    expect: Expect = store.any_version,
+    attributes: GivenAttributes | None = None,
 ) -> tuple[Project, Project]:
-    """Change the name of a project, close or reopen it; returns it before and after. Raises NotFound."""
+    """Change the name of a project, close or reopen it, and replace its attributes if some are given; returns it before
+    and after. Raises NotFound, and InvalidField for attributes that the active policy does not declare."""
     permit.covers(store.KIND, MANAGE)
     # One project by its code; changes of the directory are serialised, so it cannot change meanwhile.
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM project WHERE code = $1", project.code)
     if row is None:
         raise NotFound("There is no such project")
-    before = Project(**dict(row))
+    before = _project(row)
     expect(before.version)
-    # Its name, and whether it is active.
-    version = await connection.fetchval(
-        "UPDATE project SET name = $2, active = $3 WHERE code = $1 RETURNING version",
-        project.code,
-        project.name,
-        project.active,
-    )
-    return before, dataclasses.replace(project, version=version)
+    declared, values = permit.snapshot.vocabulary.projects, before.attributes
+    values = values if attributes is None else check_values(attributes, declared)
+    with constraints():
+        # Its name, whether it is active, and its attributes.
+        version = await connection.fetchval(
+            "UPDATE project SET name = $2, active = $3, attributes = $4 WHERE code = $1 RETURNING version",
+            project.code,
+            project.name,
+            project.active,
+            write_attributes(values),
+        )
+    return before, dataclasses.replace(project, version=version, attributes=values)
+
+
+def _project(row: asyncpg.Record) -> Project:
+    return Project(**{**dict(row), "attributes": read_attributes(row)})
 
 
 async def load_project(visibility: Visibility, connection: Connection, code: str) -> Project | None:
@@ -63,7 +89,7 @@ async def load_project(visibility: Visibility, connection: Connection, code: str
         *visibility.parameters,
         code,
     )
-    return Project(**dict(row)) if row is not None else None
+    return _project(row) if row is not None else None
 
 
 async def list_projects(
@@ -81,4 +107,4 @@ async def list_projects(
         active,
         limit + 1,
     )
-    return [Project(**dict(row)) for row in rows]
+    return [_project(row) for row in rows]

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from service.directory import project_store
 from service.directory.entities import Project, check_project
 from service.directory.project_store import KIND
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, single
+from service.directory.recorded_change import (
+    DirectoryChange,
+    DirectoryPage,
+    described_attributes,
+    listing,
+    manage,
+    single,
+)
 from service.directory.store import any_version
 
 if TYPE_CHECKING:
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import GivenAttributes
 
 
 class Projects:
@@ -24,24 +32,34 @@ class Projects:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def add(self, caller: Caller, project: Project) -> Answer[Project]:
+    async def add(self, caller: Caller, project: Project, attributes: GivenAttributes | None = None) -> Answer[Project]:
         """Create a project. Raises Conflict for a code that is taken."""
         check_project(project)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
-            await project_store.add(permit, connection, project)
-            return project, [DirectoryChange(project.code, "project.created", _facts(project), {"name": project.name})]
+            made = await project_store.add(permit, connection, project, attributes)
+            names, values = described_attributes({}, made.attributes)
+            facts, texts = {**_facts(made), **names}, {"name": made.name, **values}
+            return made, [DirectoryChange(made.code, "project.created", facts, texts)]
 
         return await manage(self._gate, caller, project.code, work)
 
-    async def replace(self, caller: Caller, project: Project, expect: Expect = any_version) -> Answer[Project]:
-        """Rename, close or reopen a project. Raises NotFound, and NotApplied if `expect` refuses the stored version."""
+    async def replace(
+        self,
+        caller: Caller,
+        project: Project,
+        expect: Expect = any_version,
+        attributes: GivenAttributes | None = None,
+    ) -> Answer[Project]:
+        """Rename, close or reopen a project. Given `attributes` replace the present ones. Raises NotFound, and
+        NotApplied if `expect` refuses the stored version."""
         check_project(project)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
-            before, after = await project_store.replace(permit, connection, project, expect)
-            texts = {"name": project.name}
-            return after, [DirectoryChange(project.code, "project.changed", _facts(project), texts, _facts(before))]
+            before, after = await project_store.replace(permit, connection, project, expect, attributes)
+            names, values = described_attributes(before.attributes, after.attributes)
+            facts, texts = {**_facts(after), **names}, {"name": after.name, **values}
+            return after, [DirectoryChange(project.code, "project.changed", facts, texts, _facts(before))]
 
         return await manage(self._gate, caller, project.code, work)
 

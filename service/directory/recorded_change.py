@@ -1,13 +1,15 @@
 """How every use case of the directory changes, lists and reads it: decided by the gate and recorded. Owns no state.
 
 Every change increments the directory's revision, whose row lock serialises changes until they commit. Decisions see the
-change from then on. Names and addresses are texts beside a record, never part of its bytes.
+change from then on. Names, addresses and values of attributes are texts beside a record, never part of its bytes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import Attributes, JsonValue
     from service.directory.entities import Validity
 
 T = TypeVar("T")
@@ -112,6 +115,18 @@ async def single(
         with refused_under(listed.receipt):
             raise NotFound
     return listed.answer(found)
+
+
+def described_attributes(before: Attributes, after: Attributes) -> tuple[dict[str, object], dict[str, str]]:
+    """Which attributes changed, for a record, and their new values as texts beside it, since values may be personal
+    data; both empty if none changed."""
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    texts = {f"attributes.{name}": _write_value(after[name]) for name in changed if name in after}
+    return ({"attributes": changed} if changed else {}), texts
+
+
+def _write_value(value: JsonValue) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def times(validity: Validity) -> dict[str, Any]:

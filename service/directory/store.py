@@ -8,9 +8,10 @@ of the team tree stays consistent, and a check for a link or an overlap stays tr
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
+import msgspec
 
 from service.directory.entities import Team, Validity
 from service.errors import Conflict, InvalidField, NotFound
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import Attributes
 
 KIND = "directory"
 MANAGE = "manage"
-PERSON = "r.id, display_name, email, (SELECT into_id FROM merged_person WHERE person_id = r.id) AS merged_into, version"
+PERSON = (
+    "r.id, display_name, email, (SELECT into_id FROM merged_person WHERE person_id = r.id) AS merged_into, version,"
+    " attributes"
+)
 VALID = "valid_from, nullif(valid_to, 'infinity') AS valid_to"
+
+# Rows that were written by hand may hold anything.
+_DECODER: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
 
 # Columns of grants that name a person, and the fields of requests.
 PEOPLE = {"person_id": "person", "delegator_id": "delegator", "delegate_id": "delegate"}
@@ -49,6 +57,13 @@ FIELDS = {
     "membership_period": ("valid_to", "must be after valid_from"),
     "importer_grant_period": ("valid_to", "must be after valid_from"),
     "person_role_period": ("valid_to", "must be after valid_from"),
+    "group_member_person_id_fkey": ("person", "does not exist"),
+    "group_member_period": ("valid_to", "must be after valid_from"),
+    "project_lead_person_id_fkey": ("person", "does not exist"),
+    "project_lead_period": ("valid_to", "must be after valid_from"),
+    "person_attributes": ("attributes", "are too many or too long"),
+    "team_attributes": ("attributes", "are too many or too long"),
+    "project_attributes": ("attributes", "are too many or too long"),
 }
 
 
@@ -75,6 +90,16 @@ async def list_led_teams(permit: Permit, connection: Connection, person: UUID) -
         person,
     )
     return [Team(row["id"], row["name"], row["parent_id"]) for row in rows]
+
+
+def read_attributes(row: asyncpg.Record) -> Attributes:
+    """The stored attributes of a row."""
+    return _DECODER.decode(row["attributes"])
+
+
+def write_attributes(attributes: Attributes) -> str:
+    """Attributes as a parameter for a column of jsonb."""
+    return msgspec.json.encode(attributes).decode()
 
 
 async def load_page(

@@ -6,8 +6,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from service.directory.declared_attributes import check_values
 from service.directory.entities import Team
-from service.directory.store import KIND, MANAGE, any_version, constraints, load_page, load_row
+from service.directory.store import (
+    KIND,
+    MANAGE,
+    any_version,
+    constraints,
+    load_page,
+    load_row,
+    read_attributes,
+    write_attributes,
+)
 from service.errors import InvalidField, NotFound
 from service.places import FieldError
 
@@ -19,17 +29,26 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Expect, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.declared_attributes import GivenAttributes
 
-COLUMNS: Final = "r.id, name, parent_id, version"
+COLUMNS: Final = "r.id, name, parent_id, version, attributes"
 
 
-async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
-    """Insert a team. Raises Conflict for a name that is taken, InvalidField for an unknown parent."""
+async def add_team(
+    permit: Permit, connection: Connection, team: Team, attributes: GivenAttributes | None = None
+) -> Team:
+    """Insert a team. Raises Conflict for a name that is taken, InvalidField for an unknown parent and for attributes
+    that the active policy does not declare."""
     permit.covers(KIND, MANAGE)
+    team = replace(team, attributes=check_values(attributes or {}, permit.snapshot.vocabulary.teams))
     with constraints():
         # A new team.
         await connection.execute(
-            "INSERT INTO team (id, name, parent_id) VALUES ($1, $2, $3)", team.id, team.name, team.parent
+            "INSERT INTO team (id, name, parent_id, attributes) VALUES ($1, $2, $3, $4)",
+            team.id,
+            team.name,
+            team.parent,
+            write_attributes(team.attributes),
         )
         # Its ancestors are itself and those of its parent.
         await connection.execute(
@@ -38,13 +57,19 @@ async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
             team.id,
             team.parent,
         )
+    return team
 
 
 async def replace_team(
-    permit: Permit, connection: Connection, team: Team, expect: Expect = any_version
+    permit: Permit,
+    connection: Connection,
+    team: Team,
+    expect: Expect = any_version,
+    attributes: GivenAttributes | None = None,
 ) -> tuple[Team, Team]:
     """Rename a team and move it, with all teams below it; returns it before and after. Raises NotFound, Conflict for a
-    name that is taken, InvalidField for a parent that is unknown, the team itself or below it."""
+    name that is taken, InvalidField for a parent that is unknown, the team itself or below it, and for attributes that
+    the active policy does not declare."""
     permit.covers(KIND, MANAGE)
     # One team by its primary key.
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM team AS r WHERE r.id = $1", team.id)
@@ -52,15 +77,21 @@ async def replace_team(
         raise NotFound("There is no such team")
     before = _team(row)
     expect(before.version)
+    declared, values = permit.snapshot.vocabulary.teams, before.attributes
+    team = replace(team, attributes=values if attributes is None else check_values(attributes, declared))
     # Whether the new parent is the team itself or lies below it.
     if await connection.fetchval(
         "SELECT true FROM team_path WHERE ancestor_id = $1 AND descendant_id = $2", team.id, team.parent
     ):
         raise InvalidField(FieldError("parent", "is this team or a team below it"))
     with constraints():
-        # Its name and its parent.
+        # Its name, its parent and its attributes.
         version = await connection.fetchval(
-            "UPDATE team SET name = $2, parent_id = $3 WHERE id = $1 RETURNING version", team.id, team.name, team.parent
+            "UPDATE team SET name = $2, parent_id = $3, attributes = $4 WHERE id = $1 RETURNING version",
+            team.id,
+            team.name,
+            team.parent,
+            write_attributes(team.attributes),
         )
     if before.parent != team.parent:
         await _move_subtree(connection, team.id, team.parent)
@@ -81,7 +112,7 @@ async def load_team(visibility: Visibility, connection: Connection, team_id: UUI
 
 
 def _team(row: asyncpg.Record) -> Team:
-    return Team(row["id"], row["name"], row["parent_id"], row["version"])
+    return Team(row["id"], row["name"], row["parent_id"], row["version"], read_attributes(row))
 
 
 async def _move_subtree(connection: Connection, team: UUID, parent: UUID | None) -> None:

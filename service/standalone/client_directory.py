@@ -6,8 +6,9 @@ If-Match.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime  # noqa: TC003 — msgspec reads the members of shapes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +19,8 @@ from .client_transport import MERGE_PATCH, Transport, decode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+AttributeValue: TypeAlias = str | int | bool | list[str]
+Attributes: TypeAlias = Mapping[str, AttributeValue]
 PEOPLE, TEAMS, PROJECTS, DELEGATIONS = "/v1/people", "/v1/teams", "/v1/projects", "/v1/delegations"
 
 
@@ -28,6 +31,7 @@ class Person(VersionedResult):
     display_name: str | None
     email: str | None
     merged_into: str | None = None
+    attributes: Attributes = msgspec.field(default_factory=dict)
 
 
 class Role(ApiResult):
@@ -45,6 +49,7 @@ class Team(VersionedResult):
     id: str
     name: str
     parent: str | None
+    attributes: Attributes = msgspec.field(default_factory=dict)
 
 
 class Membership(ApiResult):
@@ -74,6 +79,7 @@ class Project(VersionedResult):
     code: str
     name: str
     active: bool
+    attributes: Attributes = msgspec.field(default_factory=dict)
 
 
 class _Roles(ApiResult):
@@ -91,8 +97,9 @@ class DirectoryApi(Transport):
         """A person by their id, with the version that `amend_person` sends."""
         return await self.call(Person, "GET", f"{PEOPLE}/{person_id}")
 
-    async def amend_person(self, person: Person, **fields: str | None) -> Person:
-        """Change fields of a person: `email="..."`, or `display_name=None` to remove it."""
+    async def amend_person(self, person: Person, **fields: str | Mapping[str, AttributeValue | None] | None) -> Person:
+        """Change fields of a person: `email="..."`, `display_name=None` to remove it, `attributes={"level": 3}`, where
+        None removes one."""
         file = (MERGE_PATCH, msgspec.json.encode(fields))
         return decode(Person, await self.send("PATCH", f"{PEOPLE}/{person.id}", file=file, version=person.version))
 
@@ -123,9 +130,12 @@ class DirectoryApi(Transport):
         """A team by its id, with the version that `replace_team` sends."""
         return await self.call(Team, "GET", f"{TEAMS}/{team_id}")
 
-    async def replace_team(self, team: Team, *, name: str, parent: str | None) -> Team:
-        """Rename a team or move it, with all teams below it, in the tree. Without a parent it is at the top."""
-        body = {"name": name, "parent": parent}
+    async def replace_team(
+        self, team: Team, *, name: str, parent: str | None, attributes: Attributes | None = None
+    ) -> Team:
+        """Rename a team or move it, with all teams below it, in the tree. Without a parent it is at the top. Given
+        `attributes` replace the present ones."""
+        body = {"name": name, "parent": parent} | _given(attributes)
         return await self.call(Team, "PUT", f"{TEAMS}/{team.id}", body=body, version=team.version)
 
     def memberships(self) -> AsyncIterator[Membership]:
@@ -153,7 +163,15 @@ class DirectoryApi(Transport):
         """A project by its code, with the version that `replace_project` sends."""
         return await self.call(Project, "GET", f"{PROJECTS}/{quote(code, safe='')}")
 
-    async def replace_project(self, project: Project, *, name: str, active: bool) -> Project:
-        """Rename a project, or change whether it is active."""
-        path, body = f"{PROJECTS}/{quote(project.code, safe='')}", {"name": name, "active": active}
+    async def replace_project(
+        self, project: Project, *, name: str, active: bool, attributes: Attributes | None = None
+    ) -> Project:
+        """Rename a project, or change whether it is active. Given `attributes` replace the present ones."""
+        path = f"{PROJECTS}/{quote(project.code, safe='')}"
+        body = {"name": name, "active": active} | _given(attributes)
         return await self.call(Project, "PUT", path, body=body, version=project.version)
+
+
+def _given(attributes: Attributes | None) -> dict[str, object]:
+    """The member of a body; none, so that the attributes stay as they are."""
+    return {} if attributes is None else {"attributes": attributes}

@@ -402,6 +402,27 @@ async def test_people_teams_and_projects_send_the_version_that_was_read() -> Non
     assert server.seen[1].headers["Content-Type"] == "application/merge-patch+json"
 
 
+async def test_attributes_are_sent_only_if_they_are_given() -> None:
+    person: dict[str, object] = {"id": "p1", "display_name": None, "email": None, "attributes": {"level": 3}}
+    team: dict[str, object] = {"id": "t1", "name": "Atlas", "parent": None}
+    project: dict[str, object] = {"code": "A.1", "name": "Atlas", "active": True, "attributes": {"customer": "acme"}}
+    asked = (person, person, team, team, project, project)
+    server = Server(*(with_etag(place + 3, **call) for place, call in enumerate(asked)))
+    api = Timewarden(URL, "t", http=server.http)
+
+    ana = await api.person("p1")
+    await api.amend_person(ana, attributes={"level": None, "country": "DE"})
+    east = await api.team("t1")
+    assert (ana.attributes, east.attributes) == ({"level": 3}, {})
+    await api.replace_team(east, name="Atlas", parent=None, attributes={})
+    await api.replace_project(await api.project("A.1"), name="Atlas", active=True, attributes={"customer": "other"})
+    assert [json.loads(request.content) for request in server.seen if request.content] == [
+        {"attributes": {"level": None, "country": "DE"}},
+        {"name": "Atlas", "parent": None, "attributes": {}},
+        {"name": "Atlas", "active": True, "attributes": {"customer": "other"}},
+    ]
+
+
 @pytest.mark.parametrize(
     ("etag", "version"), [('"3"', 3), ('W/"3"', 3), (None, None), ('"x"', None), ('"²"', None), ('""', None)]
 )

@@ -46,6 +46,7 @@ BOUNDS = {
     "import": "service.web.directory.directory_import:MAX_BYTES",
     "rows of an import": "service.directory.import_file:MAX_ROWS",
     "line of an import": "service.directory.import_file:MAX_CHARACTERS_PER_LINE",
+    "texts of an attribute that is a list": "service.directory.declared_attributes:MAX_VALUES_PER_LIST",
     "proposal": "service.web.policy.versions:MAX_BYTES",
     "`p` rows": "service.policy.rule_rows:MAX_ROWS",
     "`g` rows": "service.policy.rule_rows:MAX_LINKS",

@@ -69,8 +69,8 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
     async def add_team(caller: CurrentCaller, data: JSONBody[NewTeam]) -> Response[TeamBody]:
-        answer = await directory.add_team(caller, data.name, parse_optional_uuid(data.parent, "parent"))
-        return _respond(answer, status=201)
+        parent = parse_optional_uuid(data.parent, "parent")
+        return _respond(await directory.add_team(caller, data.name, parent, data.attributes), status=201)
 
     @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_team(caller: CurrentCaller, team_id: FromPath[str]) -> Response[TeamBody]:
@@ -84,7 +84,8 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller, team_id: FromPath[str], data: JSONBody[TeamChange], request: Request[Any, Any, Any]
     ) -> Response[TeamBody]:
         team, parent = parse_uuid(team_id, "path.team_id"), parse_optional_uuid(data.parent, "parent")
-        return _respond(await directory.replace_team(caller, team, data.name, parent, read_if_match(request)))
+        expect = read_if_match(request)
+        return _respond(await directory.replace_team(caller, team, data.name, parent, expect, data.attributes))
 
     return [list_teams, add_team, read_team, replace_team]
 
@@ -180,7 +181,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
 
 
 def _team(team: Team) -> TeamBody:
-    return TeamBody(str(team.id), team.name, str(team.parent) if team.parent else None)
+    return TeamBody(str(team.id), team.name, str(team.parent) if team.parent else None, dict(team.attributes))
 
 
 def _respond(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from service.directory.declared_attributes import MAX_VALUE_CHARS, MAX_VALUES_PER_LIST
 from service.directory.entities import MAX_CLIENT_LENGTH, Part
 from service.web.http.responses import ClientId, NextCursor, PersonId, TeamId, Time
 from service.web.http.responses import Id as AnyId
@@ -23,6 +24,21 @@ Moment = Annotated[datetime, Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
 TeamName = Annotated[str, Meta(description="The name of the team", min_length=1, max_length=120, examples=["Atlas"])]
 From = Annotated[Moment | None, Meta(description="The beginning, inclusive; default: now")]
 To = Annotated[Until | None, Meta(description="The end, exclusive; default: no end")]
+_AttributeName = Annotated[str, Meta(min_length=1, max_length=63, examples=["country"])]
+_AttributeText = Annotated[str, Meta(max_length=MAX_VALUE_CHARS)]
+_AttributeValue = _AttributeText | int | bool | Annotated[list[_AttributeText], Meta(max_length=MAX_VALUES_PER_LIST)]
+GivenValues = Annotated[
+    dict[_AttributeName, _AttributeValue | None],
+    Meta(description="Values of attributes, as the active policy declares them; null removes one", examples=[{}]),
+]
+ReplacingValues = Annotated[
+    dict[_AttributeName, _AttributeValue] | None,
+    Meta(description="All values of attributes; left out or null: they stay as they are", examples=[{}]),
+]
+Values = Annotated[
+    dict[str, str | int | bool | list[str]],
+    Meta(description="Values of the attributes that the policy declares", examples=[{"country": "DE"}]),
+]
 ValidFrom = Annotated[Time, Meta(description="The beginning, inclusive")]
 ValidTo = Annotated[
     Time | None,
@@ -49,6 +65,7 @@ class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
     links: Annotated[list[LinkBody], Meta(description="Links to their tokens", max_length=10)] = msgspec.field(
         default_factory=list
     )
+    attributes: GivenValues = msgspec.field(default_factory=dict)
 
 
 class NewLinks(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +83,7 @@ class PersonPatch(msgspec.Struct, forbid_unknown_fields=True):
     email: Annotated[Email | msgspec.UnsetType | None, Meta(description="Their e-mail address; null removes it")] = (
         msgspec.UNSET
     )
+    attributes: GivenValues = msgspec.field(default_factory=dict)
 
 
 class PersonBody(msgspec.Struct):
@@ -78,6 +96,7 @@ class PersonBody(msgspec.Struct):
         PersonId | None,
         Meta(description="The person into whom they were merged; null: not merged"),
     ]
+    attributes: Values
 
 
 class MergeTarget(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,6 +112,7 @@ class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
     parent: Annotated[Id | None, Meta(description="The id of the team above it; default: none, it is at the top")] = (
         None
     )
+    attributes: GivenValues = msgspec.field(default_factory=dict)
 
 
 class TeamBody(msgspec.Struct):
@@ -107,6 +127,7 @@ class TeamBody(msgspec.Struct):
             examples=["0198c0de-0000-7000-8000-000000000006"],
         ),
     ]
+    attributes: Values
 
 
 class TeamChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -114,6 +135,7 @@ class TeamChange(msgspec.Struct, forbid_unknown_fields=True):
 
     name: TeamName
     parent: Annotated[Id | None, Meta(description="The id of the team above it; null: it is at the top")]
+    attributes: ReplacingValues = None
 
 
 class EndTime(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -72,13 +72,18 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_person(caller: CurrentCaller, data: JSONBody[NewPerson]) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _respond(await directory.add_person(caller, data.display_name, data.email, links), status=201)
+        answer = await directory.add_person(caller, data.display_name, data.email, links, data.attributes)
+        return _respond(answer, status=201)
 
     @patch(
         "/v1/people/{person_id:str}",
         opt={"media_types": (MERGE_PATCH,)},
         **operation(
-            "Change a person's name or address", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True
+            "Change a person's name, address or attributes",
+            scope=SCOPE,
+            problems=(*CHANGE, *BODY),
+            tag=TAG,
+            conditional=True,
         ),
     )
     async def amend_person(
@@ -89,9 +94,8 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
     ) -> Response[PersonBody]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
-        return _respond(
-            await directory.amend_person(caller, parse_uuid(person_id, PERSON), changes, read_if_match(request))
-        )
+        person, expect = parse_uuid(person_id, PERSON), read_if_match(request)
+        return _respond(await directory.amend_person(caller, person, changes, expect, data.attributes))
 
     @post(
         "/v1/people/{person_id:str}/links",
@@ -153,7 +157,11 @@ def _respond(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
 
 def _person(person: Person) -> PersonBody:
     return PersonBody(
-        str(person.id), person.display_name, person.email, str(person.merged_into) if person.merged_into else None
+        str(person.id),
+        person.display_name,
+        person.email,
+        str(person.merged_into) if person.merged_into else None,
+        dict(person.attributes),
     )
 
 

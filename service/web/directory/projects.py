@@ -14,6 +14,7 @@ from service.directory.entities import PROJECT, Project
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.directory.directory_pages import load_page
+from service.web.directory.directory_shapes import GivenValues, ReplacingValues, Values
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
@@ -46,6 +47,7 @@ class NewProject(msgspec.Struct, forbid_unknown_fields=True):
     ]
     name: ProjectName
     active: Annotated[bool, Meta(description="Whether it accepts new hours")] = True
+    attributes: GivenValues = msgspec.field(default_factory=dict)
 
 
 class ProjectChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,6 +55,7 @@ class ProjectChange(msgspec.Struct, forbid_unknown_fields=True):
 
     name: ProjectName
     active: Annotated[bool, Meta(description="Whether it accepts new hours", examples=[False])]
+    attributes: ReplacingValues = None
 
 
 class ProjectBody(msgspec.Struct):
@@ -61,6 +64,7 @@ class ProjectBody(msgspec.Struct):
     code: Annotated[str, Meta(description="The code that entries use", examples=["ATLAS"])]
     name: Annotated[str, Meta(description="The name of the project", examples=["Atlas, second phase"])]
     active: Annotated[bool, Meta(description="Whether it accepts new hours", examples=[True])]
+    attributes: Values
 
 
 class ProjectPage(msgspec.Struct):
@@ -90,7 +94,8 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(caller: CurrentCaller, data: JSONBody[NewProject]) -> Response[ProjectBody]:
-        return _respond(await projects.add(caller, Project(data.code, data.name, data.active)), status=201)
+        project = Project(data.code, data.name, data.active)
+        return _respond(await projects.add(caller, project, data.attributes), status=201)
 
     @get(
         "/v1/projects/{code:str}",
@@ -106,9 +111,8 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     async def replace_project(
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        return _respond(
-            await projects.replace(caller, Project(_parse_code(code), data.name, data.active), read_if_match(request))
-        )
+        project = Project(_parse_code(code), data.name, data.active)
+        return _respond(await projects.replace(caller, project, read_if_match(request), data.attributes))
 
     return [list_projects, add_project, read_project, replace_project]
 
@@ -124,4 +128,4 @@ def _respond(answer: Answer[Project], status: int = 200) -> Response[ProjectBody
 
 
 def _body(project: Project) -> ProjectBody:
-    return ProjectBody(project.code, project.name, project.active)
+    return ProjectBody(project.code, project.name, project.active, dict(project.attributes))
