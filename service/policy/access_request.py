@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from service.policy.attributes import known_attributes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -154,3 +156,7 @@ class Vocabulary:
     definitions: Mapping[tuple[str, str], Expression] = field(default_factory=dict)
     paths: Mapping[tuple[str, str], object] = field(default_factory=dict)
     approval: Expression | None = None
+
+    def known_attributes(self, kind: str) -> Mapping[str, Attribute]:
+        """The attributes that a fact about `kind` may read; for the kind "", a fact about the sign-in."""
+        return known_attributes(kind, self.people, self.teams, self.projects)

@@ -95,6 +95,28 @@ RESOURCE: Final[Mapping[str, Mapping[str, Attribute]]] = {
 }
 
 
+def known_attributes(
+    kind: str, people: Mapping[str, Attribute], teams: Mapping[str, Attribute], projects: Mapping[str, Attribute]
+) -> dict[str, Attribute]:
+    """The attributes that a fact about `kind` may read, by dotted name; for the kind "", about the sign-in alone.
+
+    `people`, `teams` and `projects`: those that the directory holds, by their names there.
+    """
+    resource = RESOURCE.get(kind, {})
+    known = {**PRINCIPAL, **CONTEXT, **resource}
+    known |= {f"principal.{name}": attribute for name, attribute in people.items()}
+    if "resource.owner.id" in resource:
+        known |= {f"resource.owner.{name}": attribute for name, attribute in people.items()}
+    for prefix, declared in (("resource.owner.teams", teams), ("resource.projects", projects)):
+        if prefix in resource:
+            known |= {f"{prefix}.{name}": _as_list(attribute) for name, attribute in declared.items()}
+    return known
+
+
+def _as_list(attribute: Attribute) -> Attribute:
+    return Attribute(AttributeType(f"list<{attribute.type}>"), attribute.description, attribute.personal)
+
+
 def fits(value: Value, wanted: AttributeType) -> bool:
     """Whether a value is of this type and within the limits. One that does not fit counts as missing."""
     match wanted:

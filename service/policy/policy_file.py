@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import PolicyRejected
 from service.places import Complaint, hidden_characters
-from service.policy import casbin_model, rule_rows, vocabulary_file
+from service.policy import casbin_model, rule_rows, toml_places, vocabulary_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class PolicyText:
         """(name, text) of each file as under policies/, in a fixed order."""
         cases = [(f"cases/{name}", self.cases[name]) for name in sorted(self.cases)]
         fixed = [(casbin_model.FILE, self.model), (rule_rows.FILE, self.rules)]
-        return [*fixed, (vocabulary_file.FILE, self.vocabulary), *cases]
+        return [*fixed, (toml_places.FILE, self.vocabulary), *cases]
 
     @staticmethod
     def read(directory: Path) -> PolicyText:
@@ -57,7 +57,7 @@ class PolicyText:
         Raises PolicyRejected when a file is missing, too large or not UTF-8.
         """
         complaints: list[Complaint] = []
-        names = (casbin_model.FILE, rule_rows.FILE, vocabulary_file.FILE)
+        names = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
         model, rules, vocabulary = (_read(directory, name, complaints) for name in names)
         paths = sorted((directory / "cases").glob("*.yaml"))
         cases = {path.name: _read(directory, f"cases/{path.name}", complaints) for path in paths}

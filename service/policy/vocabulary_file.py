@@ -13,22 +13,27 @@ from typing import TYPE_CHECKING
 from service.places import Complaint
 from service.policy import known_words
 from service.policy.access_request import Vocabulary
-from service.policy.nearest_word import nearest
+from service.policy.attributes import RESOURCE, known_attributes
+from service.policy.directory_tables import WORD, read_directory
+from service.policy.expressions.expression import Flaw, compile_expression
+from service.policy.sentences import check_sentence
+from service.policy.toml_places import FILE, Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-FILE = "vocabulary.toml"
+    from service.policy.attributes import Attribute
+    from service.policy.expressions.expression import Expression
+
 RESERVED = frozenset({"any", "anyone", "always", "and", "or", "not", "role", "person", "client", "via"})
-WORD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
 ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
-# The time to find the nearest word adds up.
-MAX_GUESSES = 100
 OLDEST_SIGN_IN = 31 * 24 * 3600
 # Every record of a decision holds every fact.
 MAX_REQUEST_FACTS = 50
+# Of each kind, and of the sign-in.
+MAX_DEFINED_FACTS = 50
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
 # More decimal digits than Python converts to a number.
 _TOO_MANY_DIGITS = re.compile(r"[0-9][0-9_]{4299,}")
@@ -46,21 +51,21 @@ def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
         long = _TOO_MANY_DIGITS.search(text)
         line = text.count("\n", 0, long.start()) + 1 if long else 0
         return None, [Complaint(FILE, line, 1 if long else 0, "This is not TOML: a number has too many digits")]
-    reader = _Reader(_find_places(text))
+    reader = _Reader(Complaints(text))
     vocabulary = reader.read_document(document)
-    return (None, reader.complaints) if reader.complaints else (vocabulary, [])
+    return (None, reader.complaints.found) if reader.complaints.found else (vocabulary, [])
 
 
 @dataclass(slots=True)
 class _Reader:
-    """`places` maps each key and header to its line and column."""
-
-    places: Mapping[tuple[str, ...], tuple[int, int]]
-    complaints: list[Complaint] = field(default_factory=list)
+    complaints: Complaints
     descriptions: dict[str, str] = field(default_factory=dict)
+    directory: Mapping[str, Mapping[str, Attribute]] = field(default_factory=dict)
+    definitions: dict[tuple[str, str], Expression] = field(default_factory=dict)
 
     def read_document(self, document: dict[str, object]) -> Vocabulary:
-        self._check_keys(document, {"kinds", "request", "scopes"}, ())
+        self._check_keys(document, {"kinds", "request", "scopes", "directory"}, ())
+        self.directory = read_directory(document, self.complaints)
         actions, states, relations, facts = {}, {}, {}, {}
         for kind, table in self._read_table(document, ("kinds",)).items():
             at = ("kinds", kind)
@@ -72,11 +77,13 @@ class _Reader:
             actions[kind] = self._read_words(body, (*at, "actions"), known_words.ACTIONS.get(kind, ()))
             states[kind] = self._read_words(body, (*at, "states"), known_words.STATES.get(kind, ()))
             relations[kind] = self._read_answers(body, (*at, "relations"), known_words.RELATIONS.get(kind, ()))
-            facts[kind] = self._read_answers(body, (*at, "facts"), known_words.FACTS.get(kind, ()))
+            facts[kind] = self._read_answers(body, (*at, "facts"), known_words.FACTS.get(kind, ()), {"is"})
         request_facts, thresholds = self._read_request(document)
         for kind, words in facts.items():
             for clash in words & request_facts:
-                self._complain(("kinds", kind, "facts", clash), f"'{clash}' is already a fact about the sign-in")
+                self.complaints.complain(
+                    ("kinds", kind, "facts", clash), f"'{clash}' is already a fact about the sign-in"
+                )
         scopes = self._read_words(document, ("scopes",), None, SCOPE)
         self._check_laws(actions, relations, facts)
         return Vocabulary(
@@ -88,6 +95,10 @@ class _Reader:
             thresholds=thresholds,
             scopes=scopes,
             descriptions=self.descriptions,
+            people=self.directory["people"],
+            teams=self.directory["teams"],
+            projects=self.directory["projects"],
+            definitions=self.definitions,
         )
 
     def _read_request(self, document: dict[str, object]) -> tuple[frozenset[str], dict[str, int]]:
@@ -95,19 +106,24 @@ class _Reader:
         self._check_keys(request, {"facts"}, ("request",))
         thresholds: dict[str, int] = {}
         for name, table in self._read_table(request, ("request", "facts")).items():
-            age = self._as_table(table, ("request", "facts", name)).get("max_age")
+            body = self._as_table(table, ("request", "facts", name))
+            age = body.get("max_age")
             if age is None:
                 continue
+            if "is" in body:
+                self.complaints.complain(("request", "facts", name), "A fact has either 'is' or 'max_age'")
             if isinstance(age, bool) or not isinstance(age, int) or not 0 < age <= OLDEST_SIGN_IN:
-                self._complain(
+                self.complaints.complain(
                     ("request", "facts", name), f"max_age must be a whole number of seconds from 1 to {OLDEST_SIGN_IN}"
                 )
             else:
                 thresholds[name] = age
         if len(thresholds) > MAX_REQUEST_FACTS:
-            self._complain(("request", "facts"), f"There are more than {MAX_REQUEST_FACTS} facts with a max_age")
+            self.complaints.complain(
+                ("request", "facts"), f"There are more than {MAX_REQUEST_FACTS} facts with a max_age"
+            )
         known = known_words.REQUEST_FACTS | thresholds.keys()
-        return self._read_answers(request, ("request", "facts"), known, extra={"max_age"}), thresholds
+        return self._read_answers(request, ("request", "facts"), known, {"is", "max_age"}), thresholds
 
     def _read_words(
         self,
@@ -133,17 +149,47 @@ class _Reader:
         table = self._read_table(parent, at)
         dimension = "who" if at[-1] == "relations" else "fact"
         owner = f".{at[1]}" if at[0] == "kinds" else ""
+        attributes = self._find_attributes(at)
         for word, sentences in table.items():
             here = (*at, word)
             self._check_spelling(word, WORD, here)
-            self._check_known(word, known, here, at[-1].removesuffix("s"))
             body = self._as_table(sentences, here)
+            if "is" in body and dimension == "fact":
+                self._define(here, body["is"], attributes)
+            else:
+                self._check_known(word, known, here, at[-1].removesuffix("s"))
             self._check_keys(body, ANSWERS | set(extra), here)
             for answer in ("yes", "no"):
-                self._describe(f"{dimension}{owner}.{word}.{answer}", body.get(answer), (*here, answer))
+                self._describe(f"{dimension}{owner}.{word}.{answer}", body.get(answer), (*here, answer), attributes)
             if "unknown" in body:
-                self._describe(f"{dimension}{owner}.{word}.unknown", body["unknown"], (*here, "unknown"))
+                self._describe(f"{dimension}{owner}.{word}.unknown", body["unknown"], (*here, "unknown"), attributes)
         return frozenset(table)
+
+    def _find_attributes(self, at: tuple[str, ...]) -> dict[str, Attribute]:
+        """The attributes that the facts and sentences of a table may read."""
+        return known_attributes(at[1] if at[0] == "kinds" else "", **self.directory)
+
+    def _define(self, at: tuple[str, ...], text: object, attributes: Mapping[str, Attribute]) -> None:
+        """Compile the expression of a declared fact."""
+        kind, name = at[1] if at[0] == "kinds" else "", at[-1]
+        if name in known_words.FACTS.get(kind, known_words.REQUEST_FACTS if not kind else ()):
+            self.complaints.complain(
+                at, f"The service supplies '{name}', so it cannot be defined", "choose another name"
+            )
+        elif kind and kind not in RESOURCE:
+            remedy = "declare it under [request.facts]"
+            self.complaints.complain(at, f"The kind '{kind}' has no attributes that a fact could read", remedy)
+        elif not isinstance(text, str):
+            self.complaints.complain((*at, "is"), "'is' must be an expression in quotes")
+        elif sum(defined == kind for defined, _ in self.definitions) >= MAX_DEFINED_FACTS:
+            self.complaints.complain(at, f"There are more than {MAX_DEFINED_FACTS} defined facts here")
+        else:
+            found = compile_expression(text, attributes)
+            if isinstance(found, Flaw):
+                place = (found.line, found.column)
+                self.complaints.complain_inside((*at, "is"), text, place, found.message, found.suggestion)
+            else:
+                self.definitions[(kind, name)] = found
 
     def _check_laws(
         self,
@@ -153,35 +199,51 @@ class _Reader:
     ) -> None:
         for kind, action in known_words.LAW_ACTIONS:
             if action not in actions.get(kind, ()):
-                self._complain(("kinds", kind), f"The safety laws need the action '{action}' of the kind '{kind}'")
+                self.complaints.complain(
+                    ("kinds", kind), f"The safety laws need the action '{action}' of the kind '{kind}'"
+                )
         if known_words.OWNER not in relations.get("timesheet", ()):
-            self._complain(("kinds", "timesheet"), f"The safety laws need the relation '{known_words.OWNER}'")
+            self.complaints.complain(("kinds", "timesheet"), f"The safety laws need the relation '{known_words.OWNER}'")
         if known_words.ACTED_FOR_OWNER not in facts.get("timesheet", ()):
-            self._complain(("kinds", "timesheet"), f"The safety laws need the fact '{known_words.ACTED_FOR_OWNER}'")
+            self.complaints.complain(
+                ("kinds", "timesheet"), f"The safety laws need the fact '{known_words.ACTED_FOR_OWNER}'"
+            )
 
-    def _describe(self, key: str, sentence: object, at: tuple[str, ...]) -> None:
+    def _describe(
+        self, key: str, sentence: object, at: tuple[str, ...], attributes: Mapping[str, Attribute] | None = None
+    ) -> None:
+        """Note a sentence. With `attributes`, it may show their values."""
         fits = isinstance(sentence, str) and 0 < len(sentence.strip()) <= LONGEST_SENTENCE and sentence.isprintable()
         if not fits:
-            self._complain(at, f"'{'.'.join(at)}' needs a sentence of one line, at most {LONGEST_SENTENCE} characters")
+            self.complaints.complain(
+                at, f"'{'.'.join(at)}' needs a sentence of one line, at most {LONGEST_SENTENCE} characters"
+            )
             return
+        flaw = check_sentence(str(sentence), attributes) if attributes is not None else None
+        if flaw is not None:
+            self.complaints.complain_inside(at, str(sentence), (1, flaw.column), flaw.message, flaw.suggestion)
         self.descriptions[key] = str(sentence)
 
     def _check_spelling(self, word: str, spelling: re.Pattern[str], at: tuple[str, ...]) -> None:
         if word in RESERVED:
-            self._complain(at, f"'{word}' is reserved for the language of rows and cannot be declared")
+            self.complaints.complain(at, f"'{word}' is reserved for the language of rows and cannot be declared")
         elif not spelling.fullmatch(word):
-            self._complain(at, f"'{word}' is not a word: use lower-case letters, digits and _, starting with a letter")
+            self.complaints.complain(
+                at, f"'{word}' is not a word: use lower-case letters, digits and _, starting with a letter"
+            )
 
     def _check_known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
         if word not in known:
             renamed = known_words.RENAMED.get((what, word))
-            suggestion = f"it was renamed to '{renamed}'" if renamed else self._suggest(word, known)
-            self._complain(at, f"The service has no {what} '{word}'", suggestion)
+            suggestion = f"it was renamed to '{renamed}'" if renamed else self.complaints.suggest(word, known)
+            self.complaints.complain(at, f"The service has no {what} '{word}'", suggestion)
 
     def _check_keys(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:
         for key in table:
             if key not in allowed:
-                self._complain((*at, key), f"The key '{key}' is not known here", self._suggest(key, allowed))
+                self.complaints.complain(
+                    (*at, key), f"The key '{key}' is not known here", self.complaints.suggest(key, allowed)
+                )
 
     def _read_table(self, parent: Mapping[str, object], at: tuple[str, ...]) -> dict[str, object]:
         return self._as_table(parent.get(at[-1], {}), at)
@@ -189,30 +251,5 @@ class _Reader:
     def _as_table(self, value: object, at: tuple[str, ...]) -> dict[str, object]:
         if isinstance(value, dict):
             return value
-        self._complain(at, f"'{'.'.join(at)}' must be a table")
+        self.complaints.complain(at, f"'{'.'.join(at)}' must be a table")
         return {}
-
-    def _suggest(self, word: str, known: Collection[str]) -> str | None:
-        return nearest(word, known) if len(self.complaints) < MAX_GUESSES else None
-
-    def _complain(self, at: tuple[str, ...], message: str, suggestion: str | None = None) -> None:
-        """Complain at the longest part of the path that is a header or key in the text, or at (0, 0)."""
-        shown = (self.places.get(at[:length]) for length in range(len(at), 0, -1))
-        line, column = next((place for place in shown if place is not None), (0, 0))
-        self.complaints.append(Complaint(FILE, line, column, message, suggestion))
-
-
-def _find_places(text: str) -> dict[tuple[str, ...], tuple[int, int]]:
-    """The line and column at which each header and key first appears."""
-    found: dict[tuple[str, ...], tuple[int, int]] = {}
-    section: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), start=1):
-        bare = line.strip()
-        if bare.startswith("["):
-            section = here = tuple(part.strip().strip("\"'") for part in bare.split("]")[0].strip("[]").split("."))
-        elif "=" in bare and not bare.startswith("#"):
-            here = (*section, bare.split("=")[0].strip().strip("\"'"))
-        else:
-            continue
-        found.setdefault(here, (number, len(line) - len(line.lstrip()) + 1))
-    return found

@@ -102,6 +102,7 @@ def test_a_value_of_another_type_is_missing(value: Value) -> None:
         ("resource.minute > 3", (1, 1), "no attribute 'resource.minute'", "did you mean 'resource.minutes'?"),
         ("true &&\n  principal.contry == 'DE'", (2, 3), "no attribute 'principal.contry'", "'principal.country'"),
         ("country == 'DE'", (1, 1), "no attribute 'country'", "quotes"),
+        ("true || resource.owner.teams.region == 'x'", (1, 9), "no attribute 'resource.owner.teams.region'", None),
         ("resource", (1, 1), "'resource' alone", "resource.approvals"),
         ("resource.minutes > 40.0", (1, 18), "> does not take int and double", "write 40"),
         ('resource.minutes > "40"', (1, 18), "> does not take int and string", None),

@@ -80,6 +80,8 @@ ELSEWHERE = {
     "service.administration.versions.simulated_request:MAX_WORDS": "a field of a request",
     "service.policy.vocabulary_file:MAX_REQUEST_FACTS": "which the complaint about the file names",
     "service.policy.attributes:MAX_INT": "which the complaint about the expression names",
+    "service.policy.vocabulary_file:MAX_DEFINED_FACTS": "which the complaint about the file names",
+    "service.policy.directory_tables:MAX_ATTRIBUTES": "which the complaint about the file names",
     "service.web.audit.exports:MAX_POSITION": "the largest integer that JSON keeps exact",
     "service.web.audit.proofs:MAX_SIZE": "the largest integer that JSON keeps exact",
     "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",
@@ -104,7 +106,7 @@ def names_in(nodes: Iterable[ast.AST]) -> set[str]:
 def refuses(node: ast.AST) -> bool:
     """Whether it raises, or notes a wrong field or a complaint about a policy."""
     if isinstance(node, ast.Call):
-        return ast.unparse(node.func).rpartition(".")[2] in {"wrong", "Complaint", "_complain"}
+        return ast.unparse(node.func).rpartition(".")[2] in {"wrong", "Complaint", "_complain", "complain"}
     return isinstance(node, ast.Raise)
 
 

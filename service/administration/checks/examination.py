@@ -13,7 +13,7 @@ from service.administration.checks import case_changes, case_results, redundancy
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
-from service.policy import case_files, known_words, laws, policy_file, vocabulary_file
+from service.policy import case_files, known_words, laws, policy_file, toml_places
 
 if TYPE_CHECKING:
     from service.administration.checks.case_results import CaseResult
@@ -118,7 +118,7 @@ def _undeclared_states(vocabulary: Vocabulary) -> list[Complaint]:
     """
     return [
         Complaint(
-            vocabulary_file.FILE, 0, 0, f"The kind '{kind}' does not declare the state '{state}', so nobody could"
+            toml_places.FILE, 0, 0, f"The kind '{kind}' does not declare the state '{state}', so nobody could"
             f" do anything to a {kind} in it", "declare all of the kind's states, or none",
         )
         for kind, states in sorted(vocabulary.states.items())

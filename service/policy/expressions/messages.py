@@ -17,6 +17,8 @@ _LONGEST = 200
 _FIRST = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*?)(?:\n \||\nERROR: | \[[A-Z_]+\]$|$)", re.DOTALL)
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\(([^']*)\)'")
+_SELECT = re.compile(r"expression of type '.*' cannot be the operand of a select operation")
+_DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)+")
 _UNEXPECTED = re.compile(r"Syntax error: (?:mismatched|extraneous) input '(.*?)' expecting", re.DOTALL)
 _NO_TOKEN = re.compile(r"Syntax error: token recognition error at: '(.*)'$", re.DOTALL)
 _OPERATOR = re.compile(r"[@_]*(.*?)_?$")
@@ -40,6 +42,10 @@ def explain_complaint(complaint: str, text: str, known: Collection[str]) -> Flaw
     message = found[3].strip()
     if undeclared := _UNDECLARED.match(message):
         return _explain_name(undeclared[1], text, place, known)
+    if _SELECT.match(message):
+        around = next((name for name in _DOTTED.finditer(text) if name.start() <= place < name.end()), None)
+        if around is not None:
+            return _explain_name(around[0], text, place, known)
     if overload := _NO_OVERLOAD.match(message):
         return _explain_types(overload[1], overload[2], place)
     return _explain_syntax(message, text, place)
