@@ -21,13 +21,27 @@ APPROVALS = f"""
               ORDER BY found.person, found.client, found.at) AS given) END
 """
 
-# All columns of a sheet, with its entries in order as JSON.
-ROW = f"""
+# The same approvals as the attribute `resource.approvals`: ids of people and clients, without repetitions, in order.
+APPROVAL_IDS = f"""
+    CASE WHEN r.earlier_approvals <> '[]' THEN ARRAY(
+             SELECT coalesce(given.person, given.client) COLLATE "C"
+             FROM jsonb_to_recordset({APPROVALS}) AS given (person text, client text) ORDER BY 1)
+         WHEN r.state IN ('approved', 'locked') AND r.decided_at IS NOT NULL
+         THEN ARRAY[coalesce({canonical_id("r.decided_by")}::text, r.decided_by_client)]
+         ELSE '{{}}'::text[] END
+"""
+
+# The columns of a sheet without its entries.
+COLUMNS = f"""
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
-    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, {APPROVALS} AS approvals,
-    (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
-                'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
-     FROM entry AS e WHERE e.timesheet_id = r.id) AS entries
+    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, {APPROVALS} AS approvals
 """
+# Entries `e` in order as JSON.
+ENTRIES = """
+    coalesce(jsonb_agg(jsonb_build_object(
+        'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
+        'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]') AS entries
+"""
+# All columns of a sheet, with its entries.
+ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
