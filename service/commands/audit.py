@@ -10,6 +10,9 @@ from service.commands.groups import LazyGroup
 COMMANDS = {
     "search": "audit_search",
     "history": "audit_search",
+    "show": "audit_show",
+    "explain": "audit_show",
+    "hold": "audit_hold",
     "replay": "audit_replay",
     "export": "audit_export",
     "proof": "audit_proof",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from service.commands.api_client import connect
+from service.commands.audit_show import describe_change
 from service.commands.groups import as_who
-from service.commands.tables import table, when
+from service.commands.tables import plain, table, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,19 +121,20 @@ def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
         for record in found:
             print(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
         return
-    heads = ("when", "kind", "who", "client", "action", "resource", "outcome", "rule or reason", "record")
+    heads = ("when", "kind", "who", "client", "action", "resource", "outcome", "rule, reason or change", "record")
     console = Console()
     if console.is_terminal and console.width < WIDE:
         # Folded ids could not be copied, so print each cell on its own line, and an empty line between records.
         for record in found:
             for head, cell in zip(heads, _cells(record), strict=True):
-                if cell:
-                    console.print(f"{head:>14}  {cell}", markup=False, highlight=False, soft_wrap=True)
+                for line in cell.splitlines():
+                    console.print(f"{head:>22}  {line}", markup=False, highlight=False, soft_wrap=True)
             console.print()
         return
     shown = table(*heads)
     for record in found:
-        shown.add_row(*map(escape, _cells(record)))
+        # A cell of several lines holds plain lines already.
+        shown.add_row(*(Text(cell) if "\n" in cell else cell for cell in _cells(record)))
     (console if console.is_terminal else Console(width=WIDE)).print(shown)
 
 
@@ -141,7 +143,9 @@ def _cells(found: dict[str, Any]) -> list[str]:
     principal, resource = record.get("principal") or {}, record.get("resource") or {}
     who = principal.get("person") or ""
     thing = f"{resource.get('kind') or ''} {resource.get('id') or ''}".strip()
-    why = ", ".join([*record.get("rules", []), *[str(value) for value in (found.get("texts") or {}).values()]])
+    texts = [plain(str(text)) for text in (found.get("texts") or {}).values()]
+    why = ", ".join([*record.get("rules", []), *texts])
+    changed = [plain(line) for line in describe_change(record.get("change") or {})]
     outcome = record.get("outcome") or _step(record.get("change") or {})
     return [
         when(str(record.get("decided_at", found["at"]))),
@@ -151,7 +155,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
         record.get("action") or record.get("event") or "",
         thing,
         outcome + (" (not applied)" if record.get("applied") is False and outcome == "allow" else ""),
-        why or record.get("reason") or "",
+        "\n".join([*([why] if why else []), *changed]) or record.get("reason") or "",
         found["id"],
     ]
 

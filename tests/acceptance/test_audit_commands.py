@@ -78,6 +78,50 @@ async def test_a_history_is_printed_as_a_table_and_as_lines(callers: Callers) ->
     assert "create" in table.output
 
 
+async def test_a_history_shows_what_each_change_changed(callers: Callers) -> None:
+    sheet, _ = await story(callers)
+    ana = await callers("ana")
+    week = (await ana.get(f"{SHEETS}/{sheet}")).json()["period_start"]
+    hours = {"day": week, "project": "ATLAS", "minutes": 90}
+    added = await ana.post(f"{SHEETS}/{sheet}/entries", hours, if_match='"1"')
+    assert added.status_code == 201, added.text
+    output = (await command(callers, "audrey", "audit", "history", sheet)).output
+    assert "minutes: 0 → 90" in output
+    assert f"+ {week} ATLAS 90 min" in output
+
+
+async def test_a_record_is_shown_and_a_decision_explained(callers: Callers) -> None:
+    sheet, ana = await story(callers)
+    denied = await (await callers("ben")).get(f"{SHEETS}/{sheet}")
+    decision = denied.headers["Decision-Id"]
+    shown = (await command(callers, "audrey", "audit", "show", decision)).output
+    assert f"resource id  {sheet}" in shown
+    assert "outcome  deny" in shown
+    assert f"({ana})" in shown
+    assert json.loads((await command(callers, "audrey", "audit", "show", decision, "--json")).output)["id"]
+    explained = (await command(callers, "audrey", "audit", "explain", decision)).output
+    assert explained.startswith("deny: ")
+    assert "nearest: read-own" in explained
+    found = json.loads((await command(callers, "audrey", "audit", "explain", decision, "--json")).output)
+    assert found["near_misses"]
+    refused = await command(callers, "ana", "audit", "show", decision)
+    assert (refused.exit_code, "403" in refused.output) == (2, True)
+    missing = await command(callers, "audrey", "audit", "explain", str(uuid4()))
+    assert (missing.exit_code, "No such decision" in missing.output) == (2, True)
+
+
+async def test_a_hold_is_set_listed_and_lifted_by_another_auditor(callers: Callers) -> None:
+    _, ana = await story(callers)
+    made = await command(callers, "audrey", "audit", "hold", "set", "person", ana, "--reason", "Case [12/26]", "--json")
+    hold = json.loads(made.output)["id"]
+    listed = (await command(callers, "audrey", "audit", "hold", "list")).output
+    assert "[12/26]" in listed
+    own = await command(callers, "audrey", "audit", "hold", "lift", hold)
+    assert (own.exit_code, "403" in own.output) == (2, True)
+    wrong = await command(callers, "audrey", "audit", "hold", "set", "all", ana, "--reason", "x")
+    assert wrong.exit_code == 2
+
+
 async def test_all_pages_hold_every_record_once(callers: Callers) -> None:
     for _ in range(4):
         await story(callers)

@@ -1,0 +1,115 @@
+"""`timewarden audit show` and `audit explain`: one record, and the reasons of one decision."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from service.commands.api_client import connect
+from service.commands.groups import as_json, as_person
+from service.commands.tables import plain, when
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from uuid import UUID
+
+# The width of the column of names.
+NAME_WIDTH = 16
+# Members of a record that are printed under another name, or say nothing to a reader.
+SHOWN_ELSEWHERE = frozenset(
+    {"v", "uid", "kind", "nonce", "decided_at", "principal", "resource", "outcome", "applied", "action", "change"}
+)
+
+
+@click.command()
+@click.argument("record", metavar="ID", type=click.UUID)
+@as_json
+@as_person
+def show(*, record: UUID, as_json: bool, person: str | None) -> None:
+    """Print the record ID, or the record of the decision ID. Names are today's and not proved."""
+    found = connect(person).call("GET", f"/v1/audit/records/{record}")
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for name, value in _lines_of_record(found):
+        print(f"{name:>{NAME_WIDTH}}  {plain(value)}")
+
+
+@click.command()
+@click.argument("decision", metavar="ID", type=click.UUID)
+@as_json
+@as_person
+def explain(*, decision: UUID, as_json: bool, person: str | None) -> None:
+    """Explain the decision ID: the rules that decided, or those that came nearest and what they lacked."""
+    found = connect(person).call("GET", f"/v1/decisions/{decision}/explanation")
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    print(plain(f"{found['outcome']}: {found['because']} (policy version {found['policy_version']})"))
+    for rule in found["rules"]:
+        print(plain(f"  {rule['rule']}, line {rule['line']}: {rule['text']}"))
+    for miss in found["near_misses"]:
+        print(plain(f"  nearest: {miss['rule']}, line {miss['line']}: {miss['text']}"))
+        for condition in miss["missing"]:
+            print(plain(f"    {condition['sentence']}"))
+    if found["scopes"]:
+        print(plain(f"  the token needs one of these scopes: {', '.join(found['scopes'])}"))
+
+
+def describe_change(change: Mapping[str, Any]) -> Iterator[str]:
+    """What a change changed: a line for each member, `name: before → after`, and one for each entry, `-` or `+`."""
+    before, after = change.get("from") or {}, change.get("to") or {}
+    for name in dict.fromkeys((*before, *after)):
+        if name == "entries" or before.get(name) == after.get(name):
+            continue
+        yield f"{name}: {_word(before.get(name))} → {_word(after.get(name))}"
+    for sign, side in (("-", before), ("+", after)):
+        for entry in side.get("entries") or ():
+            yield f"{sign} {entry.get('day')} {entry.get('project')} {entry.get('minutes')} min"
+
+
+def _lines_of_record(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    record, names = found["record"], found["names"]
+    principal, resource = record.get("principal") or {}, record.get("resource") or {}
+    position = found["position"]
+    yield "record", found["id"]
+    yield "position", "not sealed yet" if position is None else str(position)
+    yield "leaf", found["leaf"]
+    yield "kind", found["kind"]
+    yield "decided", when(str(record.get("decided_at", found["at"])))
+    if principal:
+        yield "who", _name_person(principal.get("person"), names) or f"client {principal.get('client')}"
+        yield from ((name, _word(value)) for name, value in principal.items() if name != "person" and _says(value))
+    if "action" in record:
+        yield "action", record["action"]
+    yield from ((f"resource {name}", _name_person(value, names)) for name, value in resource.items() if _says(value))
+    if "outcome" in record:
+        applied = {None: "", True: ", applied", False: ", not applied"}[record.get("applied")]
+        yield "outcome", f"{record['outcome']}{applied}"
+    yield from ((name, _word(record[name])) for name in record if name not in SHOWN_ELSEWHERE and _says(record[name]))
+    yield from (("changed", line) for line in describe_change(record.get("change") or {}))
+    yield from ((name, text) for name, text in (found.get("texts") or {}).items())
+    yield from ((name, "(erased)") for name in found.get("erased") or ())
+
+
+def _name_person(value: object, names: Mapping[str, str]) -> str:
+    """The value; an id of a person with their name."""
+    name = names.get(str(value))
+    return f"{name} ({value})" if name else "" if value is None else _word(value)
+
+
+def _says(value: object) -> bool:
+    return value not in (None, [], {}, "")
+
+
+def _word(value: object) -> str:
+    """A value as a reader would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_word(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_word, value))
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
