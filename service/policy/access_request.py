@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from service.policy.attributes import Attribute
     from service.policy.expressions.expression import Expression
+    from service.policy.paths import Path
 
 ANY = "any"
 ANYONE = "anyone"
@@ -139,7 +140,8 @@ class Vocabulary:
     attributes that the directory holds of them, by their name there.
 
     `definitions`: the expressions of declared facts, by kind and fact; the kind of a request fact is "". `paths`: the
-    paths of declared relations, by kind and relation. `approval`: when a timesheet has enough approvals.
+    paths of relations that are not computed in code, by kind and relation. `approval`: when a timesheet has enough
+    approvals.
     """
 
     actions: Mapping[str, frozenset[str]]
@@ -154,7 +156,7 @@ class Vocabulary:
     teams: Mapping[str, Attribute] = field(default_factory=dict)
     projects: Mapping[str, Attribute] = field(default_factory=dict)
     definitions: Mapping[tuple[str, str], Expression] = field(default_factory=dict)
-    paths: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    paths: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     approval: Expression | None = None
 
     def known_attributes(self, kind: str) -> Mapping[str, Attribute]:

@@ -1,10 +1,12 @@
-"""The words that the code supplies for its resources. A vocabulary may declare these and no others. Pure.
+"""The words that the code supplies for its resources. A vocabulary may declare these, and relations as paths. Pure.
 
-A deny rule on a relation that no code computes would look like protection and never apply. So a new relation, state or
-fact is added here together with the code that supplies it.
+A deny rule on a word that no code computes would look like protection and never apply. So a new state or fact is added
+here together with the code that supplies it.
 """
 
 from __future__ import annotations
+
+from service.policy.paths import DEFAULT_PATHS, NATIVE_RELATIONS
 
 ACTIONS = {
     "timesheet": frozenset(
@@ -39,11 +41,8 @@ STATES = {
     "timesheet": frozenset({"draft", "submitted", "approved", "rejected", "locked"}),
     "policy": frozenset({"proposed", "active", "retired"}),
 }
-RELATIONS = {
-    "timesheet": frozenset({"owner", "manager", "delegate", "fallback", "importer"}),
-    "delegation": frozenset({"delegator", "delegate"}),
-    "policy": frozenset({"proposer"}),
-}
+# Relations that the code computes, and those with a path that need not be declared. A vocabulary may declare others.
+RELATIONS = {kind: native | DEFAULT_PATHS.get(kind, {}).keys() for kind, native in NATIVE_RELATIONS.items()}
 FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
 # Words of an older release, with their new names. A version that uses an old word cannot be read.
 RENAMED = {("kind", "deputy"): "delegation", ("relation", "deputy"): "delegate"}
@@ -78,9 +77,8 @@ RELATIONS_WITHOUT_A_ROW = {
     ("policy", "simulate"): frozenset({"proposer"}),
     ("delegation", "grant"): frozenset({"delegate"}),
 }
-# Actions that only clients acting for themselves may take, and relations that only persons can have.
+# Actions that only clients acting for themselves may take.
 CLIENT_ACTIONS = frozenset({("timesheet", "upload")})
-PERSON_RELATIONS = frozenset({"owner", "manager", "delegate", "fallback"})
 
 # The actions that the safety laws are about. A vocabulary without them is refused: the laws could not be checked.
 LAW_ACTIONS = (

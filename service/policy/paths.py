@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
+from service.policy.nearest_word import nearest
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 LONGEST_PATH: Final = 300
 MAX_STEPS: Final = 6
@@ -26,6 +28,7 @@ MAX_CHAINS: Final = 16
 MAX_DEPTH: Final = 6
 RESOURCE: Final = "resource"
 OWNER: Final = "owner"
+PROJECTS: Final = "projects"
 DELEGATES: Final = "delegates"
 _TOKEN: Final = re.compile(r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|([.|()-])|(\S))")
 
@@ -53,7 +56,7 @@ class PathEdge:
 STARTS: Final[Mapping[str, Mapping[str, PathEdge]]] = {
     "timesheet": {
         OWNER: PathEdge(NodeType.PEOPLE, many_back=True),
-        "projects": PathEdge(NodeType.PROJECTS, many_back=True),
+        PROJECTS: PathEdge(NodeType.PROJECTS, many_back=True),
     },
     "delegation": {
         "delegator": PathEdge(NodeType.PEOPLE, many_back=True),
@@ -92,7 +95,7 @@ NATIVE_OF_PEOPLE: Final = frozenset({OWNER, "fallback", "delegator", "delegate"}
 DEFAULT_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
     "timesheet": {
         "manager": "resource.owner.teams.above.leads - resource.owner",
-        "delegate": "resource.manager.delegates - resource.owner",
+        "delegate": "(resource.owner.teams.above.leads - resource.owner).delegates - resource.owner",
         "importer": "resource.owner.teams.above.grants",
     }
 }
@@ -113,48 +116,59 @@ Chain: TypeAlias = "tuple[Step, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Leads to everything that one of its chains leads to. Equal to every path with the same chains."""
+    """Leads to everything that one of its chains leads to. Equal to every path with the same chains. `declared`: its
+    vocabulary declares it, and does not leave it to the code."""
 
     text: str = field(compare=False)
     to: NodeType
     chains: tuple[Chain, ...]
+    declared: bool = field(compare=False, default=True)
+
+    @property
+    def by_owner(self) -> bool:
+        """Whether it starts at the owner of a row alone, whatever else the row holds."""
+        return all(_is_by_owner(chain) for chain in self.chains)
 
 
 @dataclass(frozen=True, slots=True)
 class PathFlaw:
-    """Why a path is refused, at a column of its text from 1. For an unknown `word`, those that are `known`."""
+    """Why a path is refused, at a column of its text from 1."""
 
     message: str
     column: int
     suggestion: str | None = None
-    word: str | None = None
-    known: Collection[str] = ()
 
 
 def default_paths(kind: str) -> dict[str, Path]:
     """The paths of relations that need not be declared."""
     texts = DEFAULT_PATHS.get(kind, {})
     found = parse_paths(kind, texts)
-    return {relation: path for relation, path in found.items() if isinstance(path, Path)}
+    return {relation: replace(path, declared=False) for relation, path in found.items() if isinstance(path, Path)}
 
 
-def parse_paths(kind: str, texts: Mapping[str, str]) -> dict[str, Path | PathFlaw]:
-    """The path of each relation of a kind, or why it is refused. Paths may name one another."""
-    resolver = _Resolver(kind, texts, {}, [])
+def parse_paths(
+    kind: str, texts: Mapping[str, str], others: Mapping[str, Path] | None = None
+) -> dict[str, Path | PathFlaw]:
+    """The path of each relation of a kind, or why it is refused. Paths may name one another, and the relations with
+    the paths `others`."""
+    resolver = _Resolver(kind, texts, dict(others or {}), [])
     return {relation: resolver.resolve(relation) for relation in texts}
 
 
-def edge_words(path: Path) -> frozenset[str]:
-    """The edges that the path follows, as `TYPE.EDGE`."""
-    found: set[str] = set()
-    waiting = list(path.chains)
-    while waiting:
-        at = RESOURCE
-        for step in waiting.pop():
-            found.add(f"{at}.{step.edge}")
-            waiting.extend(step.without)
-            at = step.to
-    return frozenset(found)
+def edge_words(kind: str, path: Path) -> frozenset[str]:
+    """The edges that the path follows, each as `KIND.EDGE` or `TYPE.EDGE`."""
+    return frozenset(_edge_words(kind, path.chains))
+
+
+def all_edge_words() -> frozenset[str]:
+    """Every edge that the code knows."""
+    return frozenset(f"{at}.{edge}" for table in (STARTS, EDGES) for at, edges in table.items() for edge in edges)
+
+
+def is_of_people(kind: str, relation: str, paths: Mapping[tuple[str, str], Path]) -> bool:
+    """Whether only people can have the relation."""
+    path = paths.get((kind, relation))
+    return path.to is NodeType.PEOPLE if path else relation in NATIVE_OF_PEOPLE
 
 
 def edge_of(kind: str, chain: Chain, place: int) -> PathEdge:
@@ -289,7 +303,7 @@ class _Parser:
         if reached.to is None and name not in edges:
             return self._follow_relation(reached, name, column)
         if name not in edges:
-            self._refuse_word(f"From {reached.to}, no edge is named '{name}'", column, name, edges)
+            self._refuse(f"From {reached.to}, no edge is named '{name}'", column, nearest(name, edges))
         step = Step(name, edges[name].to)
         chains = tuple((*chain, step) for chain in reached.chains) if reached.to is not None else ((step,),)
         for chain in chains:
@@ -302,9 +316,9 @@ class _Parser:
         starts = STARTS.get(resolver.kind, {})
         if name in NATIVE_RELATIONS.get(resolver.kind, ()):
             self._refuse(f"'{name}' is computed in code, so no path can follow it", column, _known(starts))
-        if name not in resolver.texts:
-            known = {*starts, *resolver.texts}
-            self._refuse_word(f"The {resolver.kind} has no edge or relation '{name}'", column, name, known)
+        if name not in resolver.texts and name not in resolver.found:
+            known = {*starts, *resolver.texts, *resolver.found}
+            self._refuse(f"The {resolver.kind} has no edge or relation '{name}'", column, nearest(name, known))
         if name in resolver.open:
             cycle = " -> ".join((*resolver.open[resolver.open.index(name) :], name))
             self._refuse(f"This relation is defined by itself: {cycle}", column, _known(starts))
@@ -356,8 +370,18 @@ class _Parser:
     def _refuse(self, message: str, column: int, suggestion: str | None = None) -> NoReturn:
         raise _Refused(PathFlaw(message, column, suggestion))
 
-    def _refuse_word(self, message: str, column: int, word: str, known: Collection[str]) -> NoReturn:
-        raise _Refused(PathFlaw(message, column, None, word, sorted(known)))
+
+def _edge_words(kind: str, chains: Iterable[Chain]) -> Iterator[str]:
+    for chain in chains:
+        at = kind
+        for step in chain:
+            yield f"{at}.{step.edge}"
+            yield from _edge_words(kind, step.without)
+            at = step.to
+
+
+def _is_by_owner(chain: Chain) -> bool:
+    return chain[0].edge == OWNER and all(_is_by_owner(other) for step in chain for other in step.without)
 
 
 def _take_away(chain: Chain, others: tuple[Chain, ...]) -> Chain:

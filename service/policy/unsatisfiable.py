@@ -18,13 +18,13 @@ from service.policy.known_words import (
     LOCKED,
     LOCKED_BY_ASKER,
     OWNER,
-    PERSON_RELATIONS,
     RELATIONS_WITHOUT_A_ROW,
     STARTS,
     WITHOUT_A_ROW,
 )
 from service.policy.laws import APPROVE
 from service.policy.matching import GROUP, PERSON, VIA, fact_word
+from service.policy.paths import PROJECTS, is_of_people
 
 if TYPE_CHECKING:
     from service.policy.access_request import Rule, Vocabulary
@@ -35,9 +35,14 @@ UNLOCK = ("timesheet", "unlock")
 
 def why_unsatisfiable(rule: Rule, vocabulary: Vocabulary) -> tuple[str, str | None] | None:
     """Why a row has no effect, for its author, with a suggestion if there is one. None for a row that has."""
-    reasons = [_check_states(rule), _check_relation(rule)]
+    reasons = [_check_states(rule), _check_relation(rule, vocabulary)]
     if rule.effect is Effect.ALLOW:
-        reasons += [_check_law(rule), _check_conflict(rule, vocabulary), _check_client(rule), _check_start(rule)]
+        reasons += [
+            _check_law(rule),
+            _check_conflict(rule, vocabulary),
+            _check_client(rule, vocabulary),
+            _check_start(rule),
+        ]
     return next((reason for reason in reasons if reason is not None), None)
 
 
@@ -51,7 +56,7 @@ def _check_states(rule: Rule) -> Reason:
     )
 
 
-def _check_relation(rule: Rule) -> Reason:
+def _check_relation(rule: Rule, vocabulary: Vocabulary) -> Reason:
     asked = (rule.kind, rule.action)
     if asked in WITHOUT_A_ROW and rule.states:
         return (
@@ -61,6 +66,12 @@ def _check_relation(rule: Rule) -> Reason:
     if rule.who in RELATIONS_WITHOUT_A_ROW.get(asked, ()):
         return (
             f"This row can never match: '{rule.action}' is decided without a {rule.kind}, so nobody is its {rule.who}",
+            None,
+        )
+    path = vocabulary.paths.get((rule.kind, rule.who))
+    if asked in FIRST_STATES and path and all(chain[0].edge == PROJECTS for chain in path.chains):
+        return (
+            f"This row can never match: '{rule.action}' is decided before the {rule.kind} has hours on any project",
             None,
         )
     return None
@@ -88,10 +99,9 @@ def _check_conflict(rule: Rule, vocabulary: Vocabulary) -> Reason:
     return None
 
 
-def _check_client(rule: Rule) -> Reason:
-    if (rule.kind, rule.action) in CLIENT_ACTIONS and (
-        rule.who in PERSON_RELATIONS or rule.who.startswith((GROUP, PERSON, VIA))
-    ):
+def _check_client(rule: Rule, vocabulary: Vocabulary) -> Reason:
+    of_people = is_of_people(rule.kind, rule.who, vocabulary.paths)
+    if (rule.kind, rule.action) in CLIENT_ACTIONS and (of_people or rule.who.startswith((GROUP, PERSON, VIA))):
         return f"This row can never allow anything: only clients acting for themselves may {rule.action}", None
     return None
 

@@ -16,6 +16,7 @@ from service.policy.access_request import Vocabulary
 from service.policy.attributes import RESOURCE, known_attributes
 from service.policy.directory_tables import WORD, read_directory
 from service.policy.expressions.expression import Flaw, compile_expression
+from service.policy.relation_tables import read_paths
 from service.policy.sentences import check_sentence
 from service.policy.toml_places import FILE, Complaints
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from service.policy.attributes import Attribute
     from service.policy.expressions.expression import Expression
+    from service.policy.paths import Path
 
 RESERVED = frozenset({"any", "anyone", "always", "and", "or", "not", "role", "person", "client", "via"})
 SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
@@ -67,6 +69,7 @@ class _Reader:
         self._check_keys(document, {"kinds", "request", "scopes", "directory"}, ())
         self.directory = read_directory(document, self.complaints)
         actions, states, relations, facts = {}, {}, {}, {}
+        paths: dict[tuple[str, str], Path] = {}
         for kind, table in self._read_table(document, ("kinds",)).items():
             at = ("kinds", kind)
             self._check_spelling(kind, WORD, at)
@@ -76,7 +79,8 @@ class _Reader:
             self._describe(f"kind.{kind}", body.get("name"), (*at, "name"))
             actions[kind] = self._read_words(body, (*at, "actions"), known_words.ACTIONS.get(kind, ()))
             states[kind] = self._read_words(body, (*at, "states"), known_words.STATES.get(kind, ()))
-            relations[kind] = self._read_answers(body, (*at, "relations"), known_words.RELATIONS.get(kind, ()))
+            relations[kind] = self._read_answers(body, (*at, "relations"), known_words.RELATIONS.get(kind, ()), {"is"})
+            paths |= read_paths(kind, self._read_table(body, (*at, "relations")), self.complaints)
             facts[kind] = self._read_answers(body, (*at, "facts"), known_words.FACTS.get(kind, ()), {"is"})
         request_facts, thresholds = self._read_request(document)
         for kind, words in facts.items():
@@ -99,6 +103,7 @@ class _Reader:
             teams=self.directory["teams"],
             projects=self.directory["projects"],
             definitions=self.definitions,
+            paths=paths,
         )
 
     def _read_request(self, document: dict[str, object]) -> tuple[frozenset[str], dict[str, int]]:
@@ -156,7 +161,7 @@ class _Reader:
             body = self._as_table(sentences, here)
             if "is" in body and dimension == "fact":
                 self._define(here, body["is"], attributes)
-            else:
+            elif "is" not in body:
                 self._check_known(word, known, here, at[-1].removesuffix("s"))
             self._check_keys(body, ANSWERS | set(extra), here)
             for answer in ("yes", "no"):
@@ -236,7 +241,8 @@ class _Reader:
         if word not in known:
             renamed = known_words.RENAMED.get((what, word))
             suggestion = f"it was renamed to '{renamed}'" if renamed else self.complaints.suggest(word, known)
-            self.complaints.complain(at, f"The service has no {what} '{word}'", suggestion)
+            lacking = " without a path" if what == "relation" and not renamed else ""
+            self.complaints.complain(at, f"The service has no {what} '{word}'{lacking}", suggestion)
 
     def _check_keys(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:
         for key in table:

@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from service.policy.paths import (
     DEFAULT_PATHS,
-    EDGES,
     MAX_CHAINS,
     MAX_STEPS,
-    STARTS,
     NodeType,
     Path,
     PathFlaw,
+    all_edge_words,
     default_paths,
     edge_words,
     meeting_place,
@@ -46,7 +45,18 @@ def test_a_path_is_the_edges_that_it_follows() -> None:
     path = parse("resource.owner.teams.above.leads")
     assert edges(path) == [["owner", "teams", "above", "leads"]]
     assert path.to is NodeType.PEOPLE
-    assert edge_words(path) == {"resource.owner", "people.teams", "teams.above", "teams.leads"}
+    assert edge_words("timesheet", path) == {"timesheet.owner", "people.teams", "teams.above", "teams.leads"}
+
+
+def test_every_edge_of_a_path_is_known_to_the_code() -> None:
+    for path in default_paths("timesheet").values():
+        assert edge_words("timesheet", path) <= all_edge_words()
+
+
+def test_a_path_from_projects_does_not_follow_from_the_owner_alone() -> None:
+    assert parse("resource.owner.teams.leads - resource.owner").by_owner
+    assert not parse("resource.projects.leads").by_owner
+    assert not parse("resource.owner.teams.leads - resource.projects.leads").by_owner
 
 
 def test_spaces_change_nothing() -> None:
@@ -118,12 +128,11 @@ def test_a_flaw_is_told_with_its_column_and_a_remedy(
     assert flaw.column == column
 
 
-def test_an_unknown_edge_is_told_with_those_that_are_known() -> None:
+def test_an_unknown_edge_is_told_with_the_nearest_that_is_known() -> None:
     flaw = refuse("resource.owner.teems.leads")
-    assert (flaw.word, flaw.column) == ("teems", 16)
-    assert set(flaw.known) == EDGES[NodeType.PEOPLE].keys()
-    flaw = refuse("resource.onwer", lead="resource.projects.leads")
-    assert set(flaw.known) == {*STARTS["timesheet"], "lead", "relation"}
+    assert (flaw.suggestion, flaw.column) == ("did you mean 'teams'?", 16)
+    assert refuse("resource.leed", lead="resource.projects.leads").suggestion == "did you mean 'lead'?"
+    assert refuse("resource.owner.bosses").suggestion == "known: delegates, groups, teams"
 
 
 def test_relations_that_define_one_another_are_refused_with_the_cycle() -> None:

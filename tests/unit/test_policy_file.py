@@ -187,7 +187,13 @@ def test_a_model_with_other_blanks_and_comments_is_accepted() -> None:
         ("[scopes]", "[scopes", "not TOML"),
         ("[scopes]", "[sopces]", "is not known here"),
         ("draft = ", "drafty = ", "no state 'drafty'"),
-        ("importer = ", "auditor = ", "no relation 'auditor'"),
+        ("relations.fallback]", "relations.auditor]", "no relation 'auditor'"),
+        ("relations.owner]", 'relations.owner]\nis = "resource.owner"', "computed in code"),
+        ("relations.importer]", "relations.projects]", "an edge of the timesheet"),
+        ('is = "resource.owner.teams.above.grants"', "is = 7", "a path in one line"),
+        ('is = "resource.owner.teams.above.grants"', 'is = """a\nb"""', "a path in one line"),
+        ("proposer = {", 'proposer = { is = "resource.owner", ', "computed in code"),
+        ("proposer = {", 'author = { is = "resource.owner", ', "has no edges"),
         ("[kinds.me.actions]\nread", "[kinds.me.actions]\nlook", "no action 'look'"),
         ("[kinds.log]", "[kinds.logs]", "no kind 'logs'"),
         ("max_age = 900", "max_age = true", "whole number of seconds"),
@@ -196,7 +202,7 @@ def test_a_model_with_other_blanks_and_comments_is_accepted() -> None:
         ('"read:audit" = "read the decision log"', '"read audit" = "x"', "is not a word"),
         ('no = "this is not your own timesheet"', 'nope = "x"', "is not known here"),
         ('no = "this is not your own timesheet"', 'no = ""', "needs a sentence"),
-        ("owner = {", "boss = {", "the relation 'owner'"),
+        ("relations.owner]", "relations.boss]", "the relation 'owner'"),
     ],
 )
 def test_a_wrong_vocabulary_is_named(old: str, new: str, message: str) -> None:
@@ -215,10 +221,46 @@ def test_a_complaint_about_the_vocabulary_points_at_the_line() -> None:
     assert found.suggestion == "did you mean 'reopen'?"
 
 
+@pytest.mark.parametrize(
+    ("declared", "column"),
+    [
+        ('[kinds.timesheet.relations.lead]\nis = "resource.projects.leeds"\nyes = "x"\nno = "y"', 25),
+        ('[kinds.timesheet.relations.lead]\nyes = "x"\nno = "y"\nis = \'resource.projects.leeds\'', 25),
+        ('[kinds.timesheet.relations]\nlead = { yes = "x", no = "y", is = "resource.projects.leeds" }', 55),
+    ],
+)
+def test_a_complaint_about_a_path_points_into_the_path(declared: str, column: int) -> None:
+    vocabulary = policy_forge.read_shipped().vocabulary + "\n" + declared
+    _, (found,) = vocabulary_file.read(vocabulary)
+    line = vocabulary.splitlines()[found.line - 1]
+    assert line[found.column - 1 :].startswith("leeds")
+    assert (found.column, found.suggestion) == (column, "did you mean 'leads'?")
+
+
+def test_relations_of_an_older_version_have_the_paths_that_they_had() -> None:
+    shipped = policy_forge.read_shipped().vocabulary
+    older = "\n".join(line for line in shipped.splitlines() if not line.startswith("is = "))
+    assert older != shipped
+    before, after = vocabulary_file.read(older)[0], vocabulary_file.read(shipped)[0]
+    assert before is not None
+    assert after is not None
+    assert before.paths == after.paths
+    assert before.paths.keys() == {("timesheet", relation) for relation in ("manager", "delegate", "importer")}
+    assert not any(path.declared for path in before.paths.values())
+
+
+def test_a_vocabulary_has_a_bounded_number_of_paths() -> None:
+    many = "\n".join(
+        f'[kinds.timesheet.relations.lead{n}]\nis = "resource.owner"\nyes = "x"\nno = "y"' for n in range(20)
+    )
+    _, (found,) = vocabulary_file.read(policy_forge.read_shipped().vocabulary + "\n" + many)
+    assert "more than 20 relations" in found.message
+
+
 def test_a_renamed_word_is_refused_with_its_new_name() -> None:
     shipped = policy_forge.read_shipped().vocabulary
     older = shipped.replace("[kinds.delegation", "[kinds.deputy").replace(
-        'delegate = { yes = "you are a', 'deputy = { yes = "x'
+        '.delegate]\nis = "resource.manager.delegates - resource.owner"', ".deputy]"
     )
     _, found = vocabulary_file.read(older)
     assert [(complaint.message, complaint.suggestion) for complaint in found if complaint.suggestion] == [

@@ -19,7 +19,6 @@ from service.policy.known_words import (
     ALLOWED_IN_ANY_STATE,
     CLIENT_ACTIONS,
     FIRST_STATES,
-    PERSON_RELATIONS,
     RELATIONS,
     RELATIONS_WITHOUT_A_ROW,
     STARTS,
@@ -27,6 +26,7 @@ from service.policy.known_words import (
     WITHOUT_A_ROW,
 )
 from service.policy.laws import law_forbids
+from service.policy.paths import default_paths, is_of_people
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
 from tests import policy_forge
@@ -218,7 +218,8 @@ def test_the_known_words_about_relations_name_relations() -> None:
     for (kind, action), relations in RELATIONS_WITHOUT_A_ROW.items():
         assert action in ACTIONS[kind]
         assert relations <= RELATIONS[kind]
-    assert {"importer"} == RELATIONS["timesheet"] - PERSON_RELATIONS
+    paths = {("timesheet", relation): path for relation, path in default_paths("timesheet").items()}
+    assert [word for word in RELATIONS["timesheet"] if not is_of_people("timesheet", word, paths)] == ["importer"]
     for kind, action in WITHOUT_A_ROW | CLIENT_ACTIONS | ALLOWED_IN_ANY_STATE:
         assert action in ACTIONS[kind]
 

@@ -15,6 +15,7 @@ from service.authorization.active.versions import hold_active_version
 from service.errors import Misconfigured, PolicyRejected
 from service.places import Complaint
 from service.policy import known_words
+from service.policy.paths import all_edge_words, edge_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,22 +46,28 @@ class Replica:
 
 def words_of_code() -> frozenset[str]:
     """Every word that this code supports, as `dimension kind.word`."""
-    return frozenset(
-        _spell_words(
-            known_words.ACTIONS,
-            known_words.STATES,
-            known_words.RELATIONS,
-            known_words.FACTS,
-            known_words.REQUEST_FACTS,
-        )
+    words = _spell_words(
+        known_words.ACTIONS,
+        known_words.STATES,
+        known_words.RELATIONS,
+        known_words.FACTS,
+        known_words.REQUEST_FACTS,
     )
+    return frozenset(words) | _spell_edges(all_edge_words())
 
 
 def words_of(vocabulary: Vocabulary) -> frozenset[str]:
-    """Every word of a vocabulary that code must support; a scope and a fact with a `max_age` need no code."""
+    """Every word of a vocabulary that code must support. A scope and a fact with a `max_age` need no code; a relation
+    with a path needs the code of its edges."""
     asked = vocabulary.request_facts - vocabulary.thresholds.keys()
-    tables = (vocabulary.actions, vocabulary.states, vocabulary.relations, vocabulary.facts)
-    return frozenset(_spell_words(*tables, asked))
+    declared = {key: path for key, path in vocabulary.paths.items() if path.declared}
+    relations = {
+        kind: {word for word in words if (kind, word) not in declared} for kind, words in vocabulary.relations.items()
+    }
+    edges = frozenset[str]().union(*(edge_words(kind, path) for (kind, _), path in declared.items()))
+    return frozenset(
+        _spell_words(vocabulary.actions, vocabulary.states, relations, vocabulary.facts, asked)
+    ) | _spell_edges(edges)
 
 
 async def register(connection: Connection, replica: UUID) -> None:
@@ -135,6 +142,10 @@ async def require_words(connection: Connection, vocabulary: Vocabulary) -> None:
     ]  # fmt: skip
     if complaints:
         raise PolicyRejected(complaints)
+
+
+def _spell_edges(edges: AbstractSet[str]) -> frozenset[str]:
+    return frozenset(f"edge {edge}" for edge in edges)
 
 
 def _spell_words(
