@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.enforcement.attribute_sql import within_limits
 from service.authorization.enforcement.merged_people import canonical_id, former_ids, unknown_if
 from service.directory import store
 from service.directory.entities import Delegation, Validity
@@ -25,7 +26,11 @@ COLUMNS: Final = "id, delegator_id, delegate_id, valid_from, nullif(valid_to, 'i
 
 ROW = "r.id, r.delegator_id AS owner_id, ''::text AS state, NULL::integer AS version"
 # The delegation that $3 would grant, for a decision before the row exists.
-IMAGINED = "SELECT NULL::uuid AS id, $3::uuid AS delegator_id, NULL::uuid AS delegate_id"
+IMAGINED = (
+    "SELECT NULL::uuid AS id, $3::uuid AS delegator_id, NULL::uuid AS delegate_id,"
+    " NULL::timestamptz AS valid_from, NULL::timestamptz AS valid_to"
+)
+ATTRIBUTES = {"resource.valid_from": within_limits("r.valid_from"), "resource.valid_to": within_limits("r.valid_to")}
 _ASKER, _FORMER = canonical_id(":person"), former_ids(":person")
 
 

@@ -36,6 +36,7 @@ DELEGATION_FACTS = KindFacts(
     table="delegation",
     imagined=delegation_store.IMAGINED,
     relations={"delegator": delegation_store.DELEGATOR, "delegate": delegation_store.DELEGATE},
+    attributes=delegation_store.ATTRIBUTES,
 )
 ALWAYS = Validity()
 HIDDEN = "names no person that you may see in the directory: ask an administrator to grant this delegation"

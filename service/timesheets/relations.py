@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.attribute_sql import within_limits
 from service.authorization.enforcement.fact_statements import KindFacts
 from service.authorization.enforcement.merged_people import (
     all_ids,
@@ -23,7 +24,7 @@ from service.authorization.enforcement.merged_people import (
 )
 from service.authorization.enforcement.path_sql import EdgeTable, PathSql, now
 from service.policy.paths import default_paths
-from service.timesheets.sheet_columns import ROW
+from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,10 @@ STARTS: Mapping[str, EdgeTable | str] = {
 # The draft that $3 would own, for a decision before the row exists.
 IMAGINED = """
     SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, '{}'::uuid[] AS editors,
-           '{}'::text[] AS uploaders, NULL::uuid AS locked_by, NULL::text AS locked_by_client
+           '{}'::text[] AS uploaders, NULL::uuid AS locked_by, NULL::text AS locked_by_client,
+           NULL::date AS period_start, NULL::timestamptz AS updated_at, NULL::timestamptz AS submitted_at,
+           '[]'::jsonb AS earlier_approvals, NULL::timestamptz AS decided_at, NULL::uuid AS decided_by,
+           NULL::text AS decided_by_client
 """
 
 
@@ -125,9 +129,40 @@ LOCKED_BY_ASKER = f"""
      OR {unknown_if("r.locked_by = ANY (:former)")})
 """
 
+# The entries of a sheet, added up once for all attributes and, in single reads, for the entries as JSON.
+_HOURS = f"""
+    SELECT coalesce(sum(e.minutes), 0) AS minutes, count(e.id) AS entry_count, count(DISTINCT e.day) AS days,
+           coalesce(array_agg(DISTINCT e.project COLLATE "C"), '{{}}') AS projects, {ENTRIES}
+    FROM entry AS e WHERE e.timesheet_id = r.id
+"""
+# The owner's teams and those above.
+_TEAMS = f"SELECT above.ancestor_id FROM {_BELONGING} WHERE belongs.person_id = who.id"
+# The owner in the directory, by their canonical id. OFFSET 0 keeps Postgres from computing a column wherever it is
+# read.
+_ROW_OWNER = f"""
+    SELECT who.id::text AS id,
+           ARRAY(SELECT DISTINCT held.group_name COLLATE "C" FROM group_member AS held
+                 WHERE held.person_id = who.id AND {now("held")} ORDER BY 1) AS groups,
+           ARRAY(SELECT DISTINCT found.ancestor_id::text FROM ({_TEAMS}) AS found ORDER BY 1) AS teams
+    FROM (SELECT {_OWNER} AS id) AS who OFFSET 0
+"""
+ATTRIBUTES = {
+    "resource.minutes": "hours.minutes",
+    "resource.entry_count": "hours.entry_count",
+    "resource.days": "hours.days",
+    "resource.projects": "hours.projects",
+    "resource.period_start": within_limits("(r.period_start::timestamp AT TIME ZONE 'UTC')"),
+    "resource.state_since": "r.updated_at",
+    "resource.submitted_at": "r.submitted_at",
+    "resource.approvals": APPROVAL_IDS,
+    "resource.owner.id": "row_owner.id",
+    "resource.owner.groups": "row_owner.groups",
+    "resource.owner.teams": "row_owner.teams",
+}
+
 TIMESHEET_FACTS = KindFacts(
     kind=KIND,
-    row=ROW,
+    row=f"{COLUMNS}, hours.entries",
     table="timesheet",
     imagined=IMAGINED,
     imagined_state="draft",
@@ -140,4 +175,6 @@ TIMESHEET_FACTS = KindFacts(
     facts={"acted_for_owner": ACTED_FOR_OWNER, "locked_by_asker": LOCKED_BY_ASKER},
     by_owner=True,
     reaches=REACHES,
+    attributes=ATTRIBUTES,
+    sources={"hours": _HOURS, "row_owner": _ROW_OWNER},
 )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.relationships import FactLookup
     from service.log.columns import Column
 
+# Equal to the record's owner, unless the owner was merged into another person.
+OWNER_ID = "resource.owner.id"
 # Why an allowed dry run was not applied.
 DRY_RUN = "dry-run"
 
@@ -109,6 +111,7 @@ class DecisionMembers(msgspec.Struct, kw_only=True):
     action: str
     applied: bool | None
     asked: _Asked
+    attributes: dict[str, object] | UnsetType = UNSET
     decided_at: str
     directory_revision: int
     facts: dict[str, bool | None]
@@ -184,6 +187,7 @@ def of_decision(
             found=lookup.row is not None,
             looked=lookup.looked,
         ),
+        attributes=_attributes(decision) or UNSET,
         decided_at=format_time(lookup.at),
         directory_revision=lookup.directory_revision,
         facts=_facts(decision),
@@ -291,6 +295,18 @@ def _facts(decision: Decision) -> dict[str, bool | None]:
         name: False if value is None and name in lookup.facts and name not in decision.asked_facts else value
         for name, value in request.facts.items()
     }
+
+
+def _attributes(decision: Decision) -> dict[str, object]:
+    """The attributes that were decided on and that no other member of the record says. Empty lists are left out: lists
+    of code are never missing."""
+    lookup, owner = decision.request.lookup, decision.request.resource.owner
+    found: dict[str, object] = {}
+    for values in (lookup.attributes, lookup.caller):
+        found.update((name, value) for name, value in values.items() if value != ())
+    if found.get(OWNER_ID) == str(owner):
+        del found[OWNER_ID]
+    return found
 
 
 def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> _Principal:

@@ -9,14 +9,19 @@ bounded; nothing is durable.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
+from service.authorization.enforcement.attribute_values import NOBODY, CallerAttributes
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from uuid import UUID
+
+    from service.authorization.enforcement.fact_statements import KindFacts
+    from service.policy.attributes import Value
 
     Owners: TypeAlias = Mapping[str, Sequence[UUID]]
 
@@ -25,7 +30,7 @@ V = TypeVar("V")
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 MAX_CALLERS: Final = 10_000
 MAX_PEOPLE: Final = 10_000
-# About 300 bytes each.
+# About 300 bytes each, and the attributes of owners.
 MAX_RELATIONS: Final = 100_000
 # Owners whose rows lists can show, of all callers together: about 70 bytes each.
 MAX_OWNERS: Final = 500_000
@@ -41,11 +46,12 @@ class DirectoryState:
 
 @dataclass(frozen=True)
 class CallerInDirectory:
-    """The roles of a caller, all their ids, and those from before an erasure."""
+    """The roles of a caller, all their ids, those from before an erasure, and their attributes."""
 
     roles: frozenset[str]
     ids: frozenset[UUID]
     former_ids: frozenset[UUID]
+    attributes: CallerAttributes = NOBODY
 
     @cached_property
     def id_array(self) -> str:
@@ -60,10 +66,12 @@ class CallerInDirectory:
 
 @dataclass(frozen=True, slots=True)
 class RelationsToOwner:
-    """The relations of a caller to the rows of an owner, and the delegator for whom the caller acts on them."""
+    """The relations of a caller to the rows of an owner, the delegator for whom the caller acts on them, and the
+    attributes of the owner."""
 
     relations: frozenset[str]
     on_behalf_of: UUID | None
+    attributes: Mapping[str, Value] = field(default_factory=dict)
 
 
 NO_RELATIONS: Final = RelationsToOwner(frozenset(), None)
@@ -77,14 +85,17 @@ class OwnersOfCaller:
 
 
 class DirectoryMemory:
-    """Keys: a caller is their person and who-word; relations are those to an owner's rows of a kind."""
+    """Keys: a caller is their person and who-word; relations are those to an owner's rows of a kind, under the words
+    and attributes of a policy version."""
 
     def __init__(self) -> None:
         self._state: DirectoryState | None = None
         self._since: datetime | None = None
         self._callers: _Recent[tuple[UUID | None, str], CallerInDirectory] = _Recent(MAX_CALLERS)
-        self._relations: _Recent[tuple[UUID | None, str, str, UUID], RelationsToOwner] = _Recent(MAX_RELATIONS)
-        self._owners: _Recent[tuple[UUID | None, str, str, frozenset[str]], OwnersOfCaller] = _Recent(MAX_OWNERS)
+        self._relations: _Recent[tuple[UUID | None, str, KindFacts, UUID], RelationsToOwner] = _Recent(MAX_RELATIONS)
+        self._owners: _Recent[tuple[UUID | None, str, KindFacts, frozenset[str]], OwnersOfCaller] = _Recent(MAX_OWNERS)
+        # One mapping for all callers of an owner's rows.
+        self._attributes: _Recent[tuple[KindFacts, UUID], Mapping[str, Value]] = _Recent(MAX_PEOPLE)
         self._people: _Recent[tuple[str, str, int], UUID] = _Recent(MAX_PEOPLE)
 
     @property
@@ -95,7 +106,7 @@ class DirectoryMemory:
     def forget(self) -> None:
         """Forget everything: when a connection was lost, another database may answer at the next one."""
         self._state = self._since = None
-        for entries in (self._callers, self._relations, self._owners, self._people):
+        for entries in (self._callers, self._relations, self._owners, self._attributes, self._people):
             entries.clear()
 
     def holds_at(self, revision: int, at: datetime) -> bool:
@@ -124,26 +135,33 @@ class DirectoryMemory:
         """Remember a caller."""
         self._callers.put((person, word), caller)
 
-    def relations(self, person: UUID | None, word: str, kind: str, owner: UUID) -> RelationsToOwner | None:
+    def relations(self, person: UUID | None, word: str, facts: KindFacts, owner: UUID) -> RelationsToOwner | None:
         """What is remembered of a caller and an owner."""
-        return self._relations.get((person, word, kind, owner))
+        return self._relations.get((person, word, facts, owner))
 
     def remember_relations(
-        self, person: UUID | None, word: str, kind: str, owner: UUID, relations: RelationsToOwner
+        self, person: UUID | None, word: str, facts: KindFacts, owner: UUID, relations: RelationsToOwner
     ) -> None:
         """Remember relations."""
-        self._relations.put((person, word, kind, owner), relations)
+        shared = self._attributes.get((facts, owner))
+        if shared == relations.attributes:
+            relations = replace(relations, attributes=shared)
+        else:
+            self._attributes.put((facts, owner), relations.attributes)
+        self._relations.put((person, word, facts, owner), relations)
 
-    def owners(self, person: UUID | None, word: str, kind: str, relations: frozenset[str]) -> OwnersOfCaller | None:
+    def owners(
+        self, person: UUID | None, word: str, facts: KindFacts, relations: frozenset[str]
+    ) -> OwnersOfCaller | None:
         """What is remembered of a caller and the owners of a kind's rows."""
-        return self._owners.get((person, word, kind, relations))
+        return self._owners.get((person, word, facts, relations))
 
     def remember_owners(
-        self, person: UUID | None, word: str, kind: str, relations: frozenset[str], owners: OwnersOfCaller
+        self, person: UUID | None, word: str, facts: KindFacts, relations: frozenset[str], owners: OwnersOfCaller
     ) -> None:
         """Remember owners."""
         size = 1 + sum(map(len, (owners.by_relation or {}).values()))
-        self._owners.put((person, word, kind, relations), owners, size)
+        self._owners.put((person, word, facts, relations), owners, size)
 
     def person(self, issuer: str, subject: str, issued_at: int) -> UUID | None:
         """The remembered person of a token. Every statement of facts checks that the token still belongs to them."""

@@ -1,4 +1,4 @@
-"""The SQL that looks facts up, composed of the relations and facts of a kind. Pure: `relationships` sends it.
+"""The SQL that looks facts up, composed of what a kind of resource supplies. Pure: `relationships` sends it.
 
 Use cases supply the SQL of their rows (`KindFacts`). Every statement reads the active policy version and revocation in
 the same snapshot as the facts.
@@ -6,8 +6,9 @@ the same snapshot as the facts.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement import merged_people
@@ -16,7 +17,7 @@ from service.identity.principal import Principal, PrincipalKind
 from service.policy.matching import CLIENT, VIA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
 # Every id of the caller, and those from before an erasure.
@@ -34,8 +35,9 @@ def revoked_condition(ids: str, token: Sequence[str], remembered: str) -> str:
 
 
 # The active policy version, the directory's revision, the time, and until when no validity in the directory begins or
-# ends; the caller's roles in the directory, all their ids, those from before an erasure, and whether the token is
-# revoked. The token's parameters start at $4; $9 is whether its person is remembered.
+# ends; the caller's roles in the directory, all their ids, those from before an erasure, their attributes in the
+# directory, and whether the token is revoked. The token's parameters start at $4; $9 is whether its person is
+# remembered.
 AMBIENT = f"""
     head.active AS lookup_version,
     directory.revision AS lookup_revision,
@@ -46,6 +48,7 @@ AMBIENT = f"""
               AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
     {_IDS} AS lookup_ids,
     {_FORMER} AS lookup_former_ids,
+    caller_attributes($1::uuid) AS lookup_caller,
     {revoked_condition(_IDS, revocation.numbered(4), "$9::boolean")} AS lookup_revoked
 """
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
@@ -53,7 +56,13 @@ AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 _ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CLIENT) + 1}) END)"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Attributes of the row's owner: where facts follow `by_owner`, they are remembered with the caller's relations.
+_OF_OWNER: Final = "resource.owner."
+# Statements that are kept put together: a few for each kind and for each version that decides at the same time.
+MAX_STATEMENTS: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
 class KindFacts:
     """The SQL of one kind of resource; kinds without rows have none. Compared by identity: compiled conditions are
     cached under it.
@@ -65,10 +74,13 @@ class KindFacts:
       and `:former`, arrays of all ids of the person and of those from before an erasure, `:client` (NULL for a person)
       and `:app`, the client that acts for itself or for the person. True, false, or NULL if it holds through an id from
       before an erasure: NULL matches every deny and no allow.
-    - `by_owner`: the relations, and `on_behalf_of`, follow from the caller, the row's owner and the directory alone, so
-      they may be remembered. The facts do without `:person`.
+    - `by_owner`: the relations, `on_behalf_of` and the attributes of the owner follow from the caller, the row's owner
+      and the directory alone, so they may be remembered. The facts do without `:person`.
     - `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps more. Lists start from it.
     - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
+    - `attributes`: an SQL expression for each attribute of the row, NULL for a missing value.
+    - `sources`: by alias, a SELECT about `r` of exactly one row, computed once a row for all that reads it. `row`,
+      `facts` and `attributes` may name the aliases.
     """
 
     kind: str
@@ -81,6 +93,24 @@ class KindFacts:
     reaches: Mapping[str, str] = field(default_factory=dict)
     on_behalf_of: str = ""
     by_owner: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def row_attributes(self) -> tuple[str, ...]:
+        """The attributes that are looked up with each row: all but those that are remembered."""
+        return tuple(name for name in self.attributes if not (self.by_owner and name.startswith(_OF_OWNER)))
+
+    @cached_property
+    def owner_attributes(self) -> tuple[str, ...]:
+        """The attributes of the owner that are remembered with the caller's relations."""
+        return tuple(name for name in self.attributes if self.by_owner and name.startswith(_OF_OWNER))
+
+    def join_sources(self, sql: str) -> str:
+        """The joins of the sources that this SQL names, to follow `AS r`. Postgres leaves out columns that nothing
+        reads."""
+        named = (alias for alias in self.sources if re.search(rf"\b{alias}\.", sql))
+        return "".join(f" CROSS JOIN LATERAL ({self.sources[alias]}) AS {alias}" for alias in named)
 
 
 def person_or_client(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -110,26 +140,33 @@ def bind_parameters(
 AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}"
 
 
-@cache
+@lru_cache(MAX_STATEMENTS)
 def row_statement(facts: KindFacts) -> str:
-    """The row, the caller's relations to it, its facts and the ambient facts, in one snapshot. It has 9 kB, so it is
-    put together once for each kind."""
+    """The row, the caller's relations to it, its facts and attributes and the ambient facts, in one snapshot. It has
+    9 kB, so it is put together once for each kind."""
+    columns = ", ".join([facts.row, fact_columns(facts), *_attribute_columns(facts, facts.attributes)])
     return (
-        f"SELECT {AMBIENT}, {facts.row}, {fact_columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
-        f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true"
+        f"SELECT {AMBIENT}, {columns}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
+        f" LEFT JOIN {facts.table} AS r ON r.id = $3{facts.join_sources(columns)} WHERE $2::text IS NULL OR true"
     )
 
 
-@cache
+@lru_cache(MAX_STATEMENTS)
 def imagined_statement(facts: KindFacts) -> str:
-    """The caller's relations to a new row, its facts and the ambient facts, in one snapshot."""
+    """The caller's relations to a new row, its facts and attributes and the ambient facts, in one snapshot."""
+    columns = ", ".join([fact_columns(facts), *_attribute_columns(facts, facts.attributes)])
     return (
-        f"SELECT {AMBIENT}, {fact_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
-        " WHERE $2::text IS NULL OR true"
+        f"SELECT {AMBIENT}, {columns} FROM {AMBIENT_FROM}"
+        f" CROSS JOIN ({facts.imagined}) AS r{facts.join_sources(columns)} WHERE $2::text IS NULL OR true"
     )
 
 
-@cache
+def _attribute_columns(facts: KindFacts, names: Iterable[str]) -> list[str]:
+    """The attributes of a row as columns of their dotted names."""
+    return [f'({facts.attributes[name]}) AS "{name}"' for name in names]
+
+
+@lru_cache(MAX_STATEMENTS)
 def fact_columns(facts: KindFacts) -> str:
     """The relations and facts of a row `r` as columns, which `look_at_listed_row` of `relationships` reads."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
@@ -153,26 +190,28 @@ _QUESTION: Final = {
 }
 
 
-@cache
+@lru_cache(MAX_STATEMENTS)
 def remembering_statement(facts: KindFacts) -> str:
-    """The rows of several requests, the facts of each row, and what is never remembered: the active version, the
-    revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from 1."""
+    """The rows of several requests, the facts and attributes of each row, and what is never remembered: the active
+    version, the revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from
+    1."""
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
     revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
     bound = {"word": "asked.word", "ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
-    columns = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
+    named = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
+    columns = ", ".join([facts.row, *named, *_attribute_columns(facts, facts.row_attributes)])
     arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
                (SELECT revision FROM directory_revision) AS lookup_revision,
                statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
-               r.id IS NOT NULL AS lookup_row, {", ".join([facts.row, *columns])}
+               r.id IS NOT NULL AS lookup_row, {columns}
         FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
-        LEFT JOIN {facts.table} AS r ON r.id = asked.row_id
+        LEFT JOIN {facts.table} AS r ON r.id = asked.row_id{facts.join_sources(columns)}
     """
 
 
-@cache
+@lru_cache(MAX_STATEMENTS)
 def owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
     """A row with the time, and up to $3 owners whom each relation can hold for, with whether it does."""
     found = (

@@ -36,4 +36,6 @@ PROPOSER = f"""
      OR {merged_people.unknown_if(f"r.author_person = ANY ({merged_people.former_ids(':person')})")})
 """
 
-POLICY_FACTS = KindFacts(kind=KIND, row=ROW, table=VERSIONS, relations={"proposer": PROPOSER})
+ATTRIBUTES = {"resource.number": "r.number::bigint", "resource.proposed_at": "r.proposed_at"}
+
+POLICY_FACTS = KindFacts(kind=KIND, row=ROW, table=VERSIONS, relations={"proposer": PROPOSER}, attributes=ATTRIBUTES)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.enforcement.attribute_values import CallerAttributes, read_columns
 from service.authorization.enforcement.directory_memory import (
     NEVER,
     NO_RELATIONS,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection, Database
     from service.identity.principal import Principal
+    from service.policy.attributes import Value
 
 
 MAX_OWNERS_PER_RELATION: Final = 2_000
@@ -75,6 +77,8 @@ class FactLookup:
       scope. `about`: what the request is about.
     - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
     - `unchanged_until`: the next moment at which a validity in the directory begins or ends.
+    - `attributes`, `caller`: the attributes of the resource, and those of the caller that the directory holds, by their
+      dotted names. A missing value is not there.
     """
 
     version: int
@@ -92,6 +96,8 @@ class FactLookup:
     ids: frozenset[UUID] = frozenset()
     former_ids: frozenset[UUID] = frozenset()
     unchanged_until: datetime | None = None
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    caller: Mapping[str, Value] = field(default_factory=dict)
 
     def complete(self, facts: KindFacts, about: About, *, looked: bool) -> FactLookup:
         """The lookup with what a record needs for its request to be evaluated again. If a row was looked up and is
@@ -151,7 +157,7 @@ class Relationships:
             row = await connected.fetchrow(AMBIENT_STATEMENT, *_parameters(principal, None))
         lookup = _parse_row(row, KindFacts(""), present=False)
         if self._memory is not None:
-            _remember(self._memory, principal, lookup)
+            _remember(self._memory, principal, lookup, row)
         return lookup
 
     async def of_row(
@@ -167,7 +173,7 @@ class Relationships:
             row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id))
         lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
         if self._memory is not None and facts.by_owner:
-            _remember(self._memory, principal, lookup, facts)
+            _remember(self._memory, principal, lookup, row, facts)
         return lookup
 
     async def of_imagined(
@@ -209,10 +215,10 @@ class Relationships:
             }
         # A moment may have passed since the lookup.
         still = lookup.unchanged_until is not None and first["at"] < lookup.unchanged_until
-        if self._memory is not None and still and _remember(self._memory, principal, lookup, facts):
+        if self._memory is not None and still and _enter(self._memory, lookup):
             person, word = fact_parameters(principal)
             owners = OwnersOfCaller(visibility.owners)
-            self._memory.remember_owners(person, word, facts.kind, relations, owners)
+            self._memory.remember_owners(person, word, facts, relations, owners)
 
     def assume(self, principal: Principal) -> Assumption | None:
         """What is remembered of a caller, which `confirm` must tell to hold; None if they are not remembered."""
@@ -225,7 +231,7 @@ class Relationships:
         if not visibility.relations or self._memory is None:
             return not visibility.relations
         relations = frozenset(relation for relation, _ in visibility.relations)
-        owners = self._memory.owners(*fact_parameters(visibility.principal), visibility.kind, relations)
+        owners = self._memory.owners(*fact_parameters(visibility.principal), visibility.facts, relations)
         visibility.owners = None if owners is None else owners.by_relation
         return owners is not None
 
@@ -254,7 +260,7 @@ class Relationships:
             return None
         if not row["lookup_row"]:
             return assumed.read(row)
-        related = memory.relations(*fact_parameters(principal), facts.kind, row["owner_id"])
+        related = memory.relations(*fact_parameters(principal), facts, row["owner_id"])
         return None if related is None else assumed.read(row, facts, related)
 
     def _holds(self, assumed: Assumption, row: asyncpg.Record) -> bool:
@@ -284,8 +290,16 @@ class Assumption:
 
     def lookup(self, version: int) -> FactLookup:
         """The lookup without a row, as it will be under a policy version if the assumption holds."""
-        roles, ids, former = self.known.roles, self.known.ids, self.known.former_ids
-        return FactLookup(version, self.state.revision, datetime.now(UTC), roles, ids=ids, former_ids=former)
+        known = self.known
+        return FactLookup(
+            version,
+            self.state.revision,
+            datetime.now(UTC),
+            known.roles,
+            ids=known.ids,
+            former_ids=known.former_ids,
+            caller=known.attributes.lists,
+        )
 
     def columns(self, principal: Principal, first: int) -> tuple[str, list[object]]:
         """SQL columns of a statement FROM AMBIENT_FROM that tell what holds, and their parameters from number `first`
@@ -324,23 +338,35 @@ class Assumption:
             ids=self.known.ids,
             former_ids=self.known.former_ids,
             unchanged_until=self.state.until,
+            attributes=({} if facts is None else {**read_columns(row, facts.row_attributes), **related.attributes}),
+            caller=self.known.attributes.lists,
         )
 
 
-def _remember(
-    memory: DirectoryMemory, principal: Principal, lookup: FactLookup, facts: KindFacts | None = None
-) -> bool:
-    """Remember what a whole statement has read of the directory; False if something else is remembered."""
+def _enter(memory: DirectoryMemory, lookup: FactLookup) -> bool:
+    """Whether what was read with a lookup may be remembered."""
     if lookup.unchanged_until is None:
         return False
-    if not memory.enter(DirectoryState(lookup.directory_revision, lookup.unchanged_until), lookup.at):
-        return False
+    return memory.enter(DirectoryState(lookup.directory_revision, lookup.unchanged_until), lookup.at)
+
+
+def _remember(
+    memory: DirectoryMemory,
+    principal: Principal,
+    lookup: FactLookup,
+    row: asyncpg.Record | None,
+    facts: KindFacts | None = None,
+) -> None:
+    """Remember what a whole statement has read of the directory, in this row."""
+    if row is None or not _enter(memory, lookup):
+        return
     person, word = fact_parameters(principal)
-    memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids))
+    attributes = CallerAttributes.parse(row["lookup_caller"])
+    memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids, attributes))
     if facts is not None and lookup.row is not None:
-        related = RelationsToOwner(lookup.relations, lookup.on_behalf_of)
-        memory.remember_relations(person, word, facts.kind, lookup.row["owner_id"], related)
-    return True
+        owned = {name: lookup.attributes[name] for name in facts.owner_attributes if name in lookup.attributes}
+        related = RelationsToOwner(lookup.relations, lookup.on_behalf_of, owned)
+        memory.remember_relations(person, word, facts, lookup.row["owner_id"], related)
 
 
 def _parameters(principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
@@ -394,5 +420,8 @@ def _parse_row(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -
         ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
         unchanged_until=row["lookup_until"] or NEVER,
+        caller=CallerAttributes.parse(row["lookup_caller"]).lists,
     )
-    return look_at_listed_row(ambient, row, facts) if present else ambient
+    if not present:
+        return ambient
+    return replace(look_at_listed_row(ambient, row, facts), attributes=read_columns(row, facts.attributes))
