@@ -97,6 +97,7 @@ def _text(told: TokenExplanation) -> str:
             f"  scopes   {' '.join(told.scopes) or 'none'}",
             f"  roles    {' '.join(told.roles) or 'none'}",
             f"  expires  in {told.expires_in} seconds",
+            *(f"  actor    {actor}" for actor in told.actors),
             *(f"  needs    {need}" for need in told.needs),
         ]
     return "\n".join(lines)

@@ -93,8 +93,9 @@ class Issuer:
     list); `scope_prefix`, which every scope must have and which is removed; `permissions_claim`, a list that must have
     the scopes too; `machine_scope_claim`, a list of scopes in clients' own tokens; `roles_claim`; `groups_claim` with
     `groups`, from a group to our roles; `client_claims`, which must agree; `subject_claim` and `token_id_claim`.
-    `clients_as_audience`: clients whose tokens need no `aud`. `machine`: the rule that recognizes a client's own token,
-    besides `machine_claim`, a claim with its value.
+    `clients_as_audience`: clients whose tokens need no `aud`. `agents`: client ids and subjects of agents.
+    `acting_clients`: subjects of actors (RFC 8693) that are clients, and no persons. `machine`: the rule that
+    recognizes a client's own token, besides `machine_claim`, a claim with its value.
     """
 
     name: str
@@ -118,6 +119,8 @@ class Issuer:
     machine: str = "standard"
     machine_claim: tuple[str, str] | None = None
     clients_as_audience: frozenset[str] = frozenset()
+    agents: frozenset[str] = frozenset()
+    acting_clients: frozenset[str] = frozenset()
     max_lifetime: int = 86_400
     leeway: int = 30
     introspection: Introspection | None = None

@@ -44,6 +44,8 @@ _ISSUER = {
     "machine": ("text", "machine"),
     "machine_claim": ("pair", "machine_claim"),
     "clients_as_audience": ("set", "clients_as_audience"),
+    "agents": ("set", "agents"),
+    "acting_clients": ("set", "acting_clients"),
     "max_lifetime": ("number", "max_lifetime"),
     "leeway": ("number", "leeway"),
 }

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+
+# The name of an actor that is not known to be a client: it may be a person, whose subject must reach no record. No rule
+# can name it.
+UNLISTED: Final = "(unlisted)"
 
 
 class PrincipalKind(StrEnum):
@@ -28,6 +33,9 @@ class Principal:
     the acting client's id. `roles` are words `role:X`. Times are Unix seconds. `authenticated_at` is `auth_time` and
     `methods` is `amr`; each is None if the token does not have it. `is_remembered`: the `person` was looked up for an
     earlier request, so the statement of facts checks that the token is still theirs.
+
+    `actors` are those that act for the caller by delegation (RFC 8693 section 4.1), the current one first: client ids,
+    or UNLISTED. `agent`: whether one of them, or the acting client, is declared an agent; None if an actor is UNLISTED.
     """
 
     kind: PrincipalKind
@@ -45,3 +53,5 @@ class Principal:
     person: UUID | None = None
     issuer_name: str = ""
     is_remembered: bool = False
+    actors: tuple[str, ...] = ()
+    agent: bool | None = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.identity.claims import MAX_LIST_ITEMS, SCOPE, TokenValidity, is_word, read_time, read_words
 from service.identity.issuer import STRICT_TYPE
-from service.identity.principal import Principal, PrincipalKind
+from service.identity.principal import UNLISTED, Principal, PrincipalKind
 from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def build_principal(
     token_id = _read_token_id(claims, issuer.token_id_claim, token_type)
     step("sign-in")
     acr, methods, authenticated_at = _read_sign_in(claims, validity, issuer)
+    step("actors")
+    actors, agent = read_actors(claims, issuer, client)
     return Principal(
         kind=kind,
         issuer=issuer.issuer,
@@ -69,6 +71,8 @@ def build_principal(
         methods=methods,
         acr=acr,
         issuer_name=issuer.name,
+        actors=actors,
+        agent=agent,
     )
 
 
@@ -217,3 +221,45 @@ def _read_scope_claim(claims: Mapping[str, Any], claim: str) -> frozenset[str]:
     if len(words) > MAX_LIST_ITEMS or not all(SCOPE.fullmatch(word) for word in words):
         raise refusal("scope")
     return frozenset(words)
+
+
+MAX_ACTORS = 4
+
+
+def read_actors(claims: Mapping[str, Any], issuer: Issuer, client: str) -> tuple[tuple[str, ...], bool | None]:
+    """The names of the actors in `act`, the current one first, and whether an agent acts (RFC 8693 section 4.1).
+
+    An actor is named by its client id, or by its subject if that is known to be a client's. Any other subject may be a
+    person's, so the actor is UNLISTED; then it is not known whether it is an agent. Other members of `act` are ignored.
+    """
+    actors: list[str] = []
+    agent = client in issuer.agents
+    place: Mapping[str, Any] = claims
+    while "act" in place:
+        place = place["act"]
+        if not isinstance(place, dict) or len(actors) == MAX_ACTORS:
+            raise refusal("actors")
+        name, is_agent = _read_actor(place, issuer, client)
+        actors.append(name)
+        agent |= is_agent
+    return tuple(actors), agent or (None if UNLISTED in actors else False)
+
+
+def _read_actor(act: Mapping[str, Any], issuer: Issuer, client: str) -> tuple[str, bool]:
+    """The name of one actor, and whether it is declared an agent."""
+    named = {name: act[name] for name in ("iss", "sub", *issuer.client_claims) if name in act}
+    if not named.keys() - {"iss"} or not all(map(is_word, named.values())):
+        raise refusal("actors")
+    clients = {named[name] for name in issuer.client_claims if name in named}
+    if len(clients) > 1 or UNLISTED in clients:
+        raise refusal("actors")
+    if named.get("iss", issuer.issuer) != issuer.issuer:
+        # Another issuer's names are not ours to compare.
+        return UNLISTED, False
+    subject = named.get("sub", "")
+    if not clients and (subject in (client, f"{client}@clients") or subject in issuer.agents | issuer.acting_clients):
+        clients = {subject.removesuffix("@clients")}
+    if not clients:
+        return UNLISTED, False
+    [name] = clients
+    return _prefix_client(name, issuer), not issuer.agents.isdisjoint({name, subject})

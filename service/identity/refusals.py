@@ -53,6 +53,7 @@ SENTENCES = {
     "other-token": "The DPoP proof was made for another access token",
     "no-certificate": "The access token is bound to a client certificate, and the request has none",
     "other-certificate": "The access token is bound to another client certificate",
+    "actors": "The actors in the access token are not valid",
     "authentication": "The details of the sign-in in the access token are not valid",
 }
 

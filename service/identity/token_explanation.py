@@ -35,6 +35,7 @@ CHECKS = {
     "roles": "the roles and groups are valid",
     "token-id": "the token identifier is valid",
     "sign-in": "the details of the sign-in are valid or absent",
+    "actors": "the actors are valid or absent",
     "sender": "the key that the sender must hold is valid or absent",
 }
 NEEDS = {"jkt": "a DPoP proof with each request", "x5t#S256": "the client certificate that it is bound to"}
@@ -63,6 +64,7 @@ class TokenExplanation:
     roles: tuple[str, ...] = ()
     expires_in: int | None = None
     needs: tuple[str, ...] = ()
+    actors: tuple[str, ...] = ()
 
 
 async def explain(tokens: Tokens, token: bytes, now: float | None = None) -> TokenExplanation:
@@ -90,6 +92,7 @@ def _explain_accepted(verified: VerifiedToken, checks: tuple[TokenCheck, ...], n
         roles=tuple(sorted(role.removeprefix("role:") for role in principal.roles)),
         expires_in=int(principal.expires_at - now),
         needs=tuple(NEEDS.get(name, "a kind of proof that this API does not support") for name in sorted(verified.cnf)),
+        actors=principal.actors,
     )
 
 

@@ -67,6 +67,7 @@ BOUNDS = {
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {
+    "service.identity.principal_claims:MAX_ACTORS": "what an issuer may write",
     "service.identity.claims:MAX_LIST_ITEMS": "what an issuer may write",
     "service.identity.issuer:MAX_LEEWAY_SECONDS": "of a setting, which the refusal names",
     "service.identity.jwk_set:MAX_KEYS": "what an issuer may publish",

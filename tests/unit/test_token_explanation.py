@@ -31,6 +31,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "roles": (good_token(roles="x"), "roles"),
     "token-id": (good_token(jti=ABSENT), "token-id"),
     "sign-in": (good_token(acr=1), "authentication"),
+    "actors": (good_token(act="assistant"), "actors"),
     "sender": (good_token(cnf=None), "sender-constrained"),
 }
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.errors import InvalidToken, Misconfigured
-from service.identity.principal import PrincipalKind
+from service.identity.principal import UNLISTED, PrincipalKind
 from service.identity.refusals import SENTENCES
 from service.identity.tokens import Tokens
 from tests.token_forge import (
@@ -280,6 +280,13 @@ async def test_a_point_that_is_not_on_the_curve_is_no_key() -> None:
     assert await refusal_cause(good_ec_token(), verifier(body=jwks(key, jwk(rsa_key(), "rsa-1")))) == "key-unreadable"
 
 
+def nested_actors(count: int) -> dict[str, Any]:
+    act: dict[str, Any] = {"client_id": "assistant"}
+    for _ in range(count - 1):
+        act = {"client_id": "gateway", "act": act}
+    return act
+
+
 CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "no issuer": ({"iss": ABSENT}, "issuer"),
     "another issuer": ({"iss": "https://other.example/"}, "issuer"),
@@ -349,6 +356,21 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "a sign-in as a string": ({"auth_time": str(NOW)}, "authentication"),
     "a sign-in that is true": ({"auth_time": True}, "authentication"),
     "a sign-in after the token was issued": ({"auth_time": NOW + 600}, "authentication"),
+    "an actor that is a string": ({"act": "assistant"}, "actors"),
+    "an actor that is null": ({"act": None}, "actors"),
+    "actors in a list": ({"act": [{"sub": "assistant"}]}, "actors"),
+    "an actor without a name": ({"act": {}}, "actors"),
+    "an actor of whom only the issuer is named": ({"act": {"iss": "https://other.example"}}, "actors"),
+    "an actor whose subject is a number": ({"act": {"sub": 7}}, "actors"),
+    "an actor whose subject is a list": ({"act": {"sub": ["assistant"]}}, "actors"),
+    "an actor whose client is an object": ({"act": {"client_id": {"a": 1}}}, "actors"),
+    "an actor with a line break": ({"act": {"client_id": "assistant\nroot"}}, "actors"),
+    "an endless actor": ({"act": {"client_id": "a" * 256}}, "actors"),
+    "an actor with two clients": ({"act": {"client_id": "assistant", "azp": "gateway"}}, "actors"),
+    "an actor who calls itself unlisted": ({"act": {"client_id": UNLISTED}}, "actors"),
+    "a bad actor behind a good one": ({"act": {"client_id": "assistant", "act": {"sub": ""}}}, "actors"),
+    "five actors": ({"act": nested_actors(5)}, "actors"),
+    "actors without end": ({"act": nested_actors(100)}, "actors"),
     "another client's machine subject": ({"sub": "other-app@clients"}, "kind"),
     "a service account that is not the client": ({"preferred_username": "service-account-x"}, "kind"),
     "client credentials in one claim, a person in the other": ({"gty": "client-credentials", "idtyp": "user"}, "kind"),
