@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from service.policy.attributes import known_attributes
+from service.policy.known_words import SIGN_IN_FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +61,9 @@ class AccessRequest:
     """The parts of a request that rules can see. A verdict is remembered under it.
 
     `who`: every word that the caller answers to: relations, `role:X` with every included role, `group:X`,
-    `person:UUID`, `client:X` for a client acting for itself, `via:X` for a client acting for a user, `anyone`. `facts`
-    holds known facts; a fact that is absent is unknown. `state` is NO_STATE for resources that have none.
+    `person:UUID`, `client:X` for a client acting for itself, `via:X` for a client acting for a user, `actor:X` for the
+    current actor of a delegated token, `anyone`. `facts` holds known facts; a fact that is absent is unknown. `state`
+    is NO_STATE for resources that have none.
     """
 
     kind: str
@@ -162,3 +164,8 @@ class Vocabulary:
     def known_attributes(self, kind: str) -> Mapping[str, Attribute]:
         """The attributes that a fact about `kind` may read; for the kind "", a fact about the sign-in."""
         return known_attributes(kind, self.people, self.teams, self.projects)
+
+    @property
+    def sign_in_facts(self) -> frozenset[str]:
+        """The facts that another sign-in of the caller can make true."""
+        return (self.request_facts & SIGN_IN_FACTS) | self.thresholds.keys()

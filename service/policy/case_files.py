@@ -15,6 +15,8 @@ from service.fields import is_writable
 from service.places import Complaint
 from service.policy import rule_rows
 from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE, Reason
+from service.policy.known_words import AGENT
+from service.policy.matching import ACTOR
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -60,6 +62,12 @@ class Case:
     near: tuple[str, ...] = ()
     missing: frozenset[tuple[str, str]] = frozenset()
     told: tuple[str, ...] = ()
+
+    @property
+    def asked_facts(self) -> Mapping[str, bool | None]:
+        """The facts of the case. Unless it names an actor or the fact itself, no agent acts."""
+        has_actor = any(word.startswith(ACTOR) for word in self.who)
+        return self.facts if has_actor else {AGENT: False, **self.facts}
 
 
 @dataclass(slots=True)

@@ -47,7 +47,9 @@ FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
 # Words of an older release, with their new names. A version that uses an old word cannot be read.
 RENAMED = {("kind", "deputy"): "delegation", ("relation", "deputy"): "delegate"}
 # A vocabulary may add request facts with a `max_age`: they compare the age of the sign-in with it.
-REQUEST_FACTS = frozenset({"mfa"})
+REQUEST_FACTS = frozenset({"mfa", "agent"})
+# Those of them that another sign-in can make true.
+SIGN_IN_FACTS = frozenset({"mfa"})
 
 # The state in which a resource begins. Actions that create a resource are decided in this state only.
 FIRST_STATES = {("timesheet", "create"): frozenset({"draft"})}
@@ -90,5 +92,6 @@ LAW_ACTIONS = (
 OWNER = "owner"
 PROPOSER = "proposer"
 DELEGATE = "delegate"
+AGENT = "agent"
 ACTED_FOR_OWNER = "acted_for_owner"
 LOCKED_BY_ASKER, LOCKED = "locked_by_asker", "locked"

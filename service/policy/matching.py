@@ -13,8 +13,9 @@ from service.policy.access_request import ANYONE, Effect
 if TYPE_CHECKING:
     from service.policy.access_request import AccessRequest, Condition, Dimension, Rule
 
-ROLE, GROUP, PERSON, CLIENT, VIA = "role:", "group:", "person:", "client:", "via:"
-# Prefix of a relation or `person:` word that holds only through an id from before an erasure. No row can use it.
+ROLE, GROUP, PERSON, CLIENT, VIA, ACTOR = "role:", "group:", "person:", "client:", "via:", "actor:"
+# Prefix of a relation or `person:` word that holds only through an id from before an erasure, and of the `actor:` word
+# of an actor before the current one. No row can use it.
 FORMER = "former:"
 
 
@@ -52,26 +53,28 @@ def missing_conditions(rule: Rule, request: AccessRequest) -> tuple[tuple[Dimens
 def words_for(rule: Rule) -> frozenset[str]:
     """The words of which a caller must answer to at least one.
 
-    A deny on a client also applies while the client acts for a user. A deny on a relation or a person also applies to
-    a caller who had that word before an erasure.
+    A deny on a client also applies while the client acts for others. A deny on a relation or a person also applies to
+    a caller who had that word before an erasure. A deny on an actor also applies to an actor before the current one.
     """
     if rule.effect is not Effect.DENY:
         return frozenset({rule.who})
     if rule.who.startswith(CLIENT):
-        return frozenset({rule.who, VIA + rule.who.removeprefix(CLIENT)})
+        client = rule.who.removeprefix(CLIENT)
+        return frozenset({rule.who, VIA + client, ACTOR + client, former_word(ACTOR + client)})
     if rule.who == ANYONE or rule.who.startswith((ROLE, GROUP, VIA)):
         return frozenset({rule.who})
     return frozenset({rule.who, former_word(rule.who)})
 
 
 def former_word(word: str) -> str:
-    """The word of a caller who had `word` before an erasure. It meets denies on `word` and no allow."""
+    """The word of a caller who had `word` before an erasure, or of an earlier actor. It meets denies on `word` and no
+    allow."""
     return FORMER + word
 
 
 def names_somebody(word: str) -> bool:
     """Whether a who-word names a single person or client."""
-    return word.startswith((PERSON, CLIENT, VIA))
+    return word.startswith((PERSON, CLIENT, VIA, ACTOR))
 
 
 def state_words(rule: Rule) -> str:

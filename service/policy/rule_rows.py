@@ -30,7 +30,7 @@ P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule 
 ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
 GROUP = re.compile(r"group:[a-z0-9][a-z0-9-]{0,62}")
 PERSON = re.compile(r"person:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-CLIENT = re.compile(r"(client|via):[A-Za-z0-9][A-Za-z0-9._~:@/|+=-]{0,199}")
+CLIENT = re.compile(r"(client|via|actor):[A-Za-z0-9][A-Za-z0-9._~:@/|+=-]{0,199}")
 FORMS = (ROLE, GROUP, PERSON, CLIENT)
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 80
@@ -172,7 +172,7 @@ def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str
     word = at.text
     if word == ANYONE or word in relations or any(form.fullmatch(word) for form in FORMS):
         return
-    forms = "role:NAME, group:NAME, person:UUID (lower case), client:ID, via:ID"
+    forms = "role:NAME, group:NAME, person:UUID (lower case), client:ID, via:ID, actor:ID"
     if ":" in word:
         rows.complain(at, f"'{word}' is not a form of who", f"the forms are {forms}")
         return

@@ -76,7 +76,7 @@ def _cell(snapshot: Snapshot, action: str, word: str) -> str:
     ways: dict[str, str] = {}
     facts = sorted(snapshot.vocabulary.facts[KIND])
     for strong, state in product((False, True), STATES):
-        known = {(fact, False) for fact in facts} | {("mfa", strong), ("recent_sign_in", True)}
+        known = {(fact, False) for fact in facts} | {("mfa", strong), ("recent_sign_in", True), ("agent", False)}
         access_request = AccessRequest(
             KIND, action, state, frozenset({ANYONE, word}), frozenset(snapshot.vocabulary.scopes), frozenset(known)
         )

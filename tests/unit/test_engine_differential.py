@@ -20,9 +20,21 @@ from tests.example_count import example_count
 # `log.read` is an action with the same name on another kind, which has no states.
 ACTIONS = ["read", "edit", "approve", "log.read"]
 STATES = ["draft", "submitted", "approved"]
-WHO = ["owner", "manager", "anyone", "role:a", "role:b", "role:c", "group:g", "client:x", "via:x", "person:p"]
-# Words of callers from before an erasure; no rule names them.
-FORMER = ["former:owner", "former:person:p"]
+WHO = [
+    "owner",
+    "manager",
+    "anyone",
+    "role:a",
+    "role:b",
+    "role:c",
+    "group:g",
+    "client:x",
+    "via:x",
+    "actor:x",
+    "person:p",
+]
+# Words of callers from before an erasure, and of earlier actors; no rule names them.
+FORMER = ["former:owner", "former:person:p", "former:actor:x"]
 SCOPES = ["read:timesheets", "approve:timesheets", "create:timesheets"]
 FACTS = ["mfa", "acted_for_owner", "recent_sign_in"]
 LINKS = [("role:a", "role:b"), ("role:b", "role:c"), ("role:a", "role:c")]

@@ -22,7 +22,7 @@ def explain_request(
     action: str, state: str, *who: str, scopes: tuple[str, ...] = (), facts: dict[str, bool] | None = None,
     snapshot: Snapshot = SHIPPED,
 ) -> tuple[Explanation, AccessRequest]:  # fmt: skip
-    known = {"acted_for_owner": False} if facts is None else facts
+    known = {"agent": False, **({"acted_for_owner": False} if facts is None else facts)}
     access_request = snapshot.access_request("timesheet", action, state, who, scopes, known)
     return explain(snapshot.rules_of("timesheet", action), access_request), access_request
 

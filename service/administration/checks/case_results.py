@@ -63,7 +63,7 @@ def complain_of(failed: CaseResult) -> Complaint:
 
 def request_of(case: Case, snapshot: Snapshot) -> AccessRequest:
     """The access request of the case, as the snapshot's rules see it."""
-    return snapshot.access_request(case.kind, case.action, case.state, case.who, case.scopes, case.facts)
+    return snapshot.access_request(case.kind, case.action, case.state, case.who, case.scopes, case.asked_facts)
 
 
 def find_untried(policy: Policy, snapshot: Snapshot, tried: Sequence[CaseResult]) -> list[Complaint]:

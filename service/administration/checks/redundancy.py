@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
-from service.policy.matching import CLIENT, VIA
+from service.policy.matching import ACTOR, CLIENT, VIA
 from service.policy.request_space import Budget, RoleClosure
 from service.policy.rule_rows import FILE
 from service.policy.unsatisfiable import why_unsatisfiable
@@ -147,8 +147,9 @@ class _RulesOfAction:
 
 def _broader_words(word: str, effect: Effect, roles: RoleClosure) -> list[str]:
     """The who-words of rules of `effect` that apply whenever a rule on `word` does; `anyone` is the last."""
-    # A deny on a client applies both ways in which the client acts; an allow does not.
-    client = [CLIENT + word.removeprefix(VIA)] if effect is Effect.DENY and word.startswith(VIA) else []
+    # A deny on a client applies in every way in which the client acts; an allow does not.
+    is_client = effect is Effect.DENY and word.startswith((VIA, ACTOR))
+    client = [CLIENT + word.partition(":")[2]] if is_client else []
     return [*sorted(roles.close([word]) - {ANYONE}), *client, ANYONE]
 
 

@@ -18,6 +18,7 @@ from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import BadInput
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import NO_STATE, Reason, Verdict
+from service.policy.known_words import AGENT
 from service.policy.matching import former_word
 
 # For records without `asked`: the kinds that had lists, and the relations and facts of their rows.
@@ -52,6 +53,11 @@ class RecordedRequest:
     state_recorded: bool
     returned: bool = False
     former_hidden: bool = False
+
+    @property
+    def actors_recorded(self) -> bool:
+        """Whether the record holds the actors of the token, if there were any. Older releases ignored them."""
+        return AGENT in self.request.facts
 
     @property
     def listed(self) -> bool:
@@ -107,6 +113,7 @@ class _Who(msgspec.Struct):
     auth_age: int | None
     methods: list[str] | None
     also: list[str] = []
+    actors: list[str] = []
     former: _Former | None = None
 
 
@@ -152,6 +159,8 @@ def _to_request(record: _RecordBody) -> RecordedRequest:
         authenticated_at=None if who.auth_age is None else 0,
         methods=None if who.methods is None else frozenset(who.methods),
         person=None if who.person is None else UUID(who.person),
+        actors=tuple(who.actors),
+        agent=facts.get(AGENT),
     )
     lookup = FactLookup(
         record.policy.version,

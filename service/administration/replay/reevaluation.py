@@ -23,7 +23,8 @@ from service.authorization.enforcement.relationships import About
 from service.authorization.engine.row_conditions import fold_rules
 from service.policy import known_words
 from service.policy.access_request import MAX_RULES_PER_DECISION, NO_STATE, Reason, Verdict
-from service.policy.matching import PERSON, former_word
+from service.policy.known_words import AGENT
+from service.policy.matching import ACTOR, PERSON, former_word
 from service.policy.request_space import KNOWN, KNOWN_OR_NOT, Budget, RequestSpace
 
 if TYPE_CHECKING:
@@ -163,6 +164,9 @@ def _missing_values(
         # Relations and facts of a list are those of each row.
         if lookup.about is not About.LIST:
             relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - lookup.evaluated)
+        if not recorded.actors_recorded:
+            named = {rule.who for rule in snapshot.rules_of(kind, request.action)}
+            relations += sorted(word for word in named if word.startswith(ACTOR))
             facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), KNOWN)
     return relations, facts, () if recorded.state_recorded else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
 
@@ -210,9 +214,12 @@ def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
 
 
 def _with_sign_in_facts(snapshot: Snapshot, recorded: RecordedRequest) -> EvaluationRequest:
-    """The request with the facts of the sign-in under this version's thresholds."""
+    """The request with the facts of the token under this version's thresholds. A record of an older release does not
+    say whether an agent acted."""
     request = recorded.request
     facts = {**request.facts, **sign_in_facts(snapshot, request.principal, recorded.age or 0)}
+    if not recorded.actors_recorded:
+        del facts[AGENT]
     return replace(request, facts=facts)
 
 
@@ -226,6 +233,9 @@ def _without_lookup(recorded: RecordedRequest) -> RecordedRequest:
 def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, looked: bool) -> str:
     if not looked:
         return NOT_LOOKED
-    causes = [f"relation {name} was not evaluated" for name in relations]
+    causes = [
+        "actors were not recorded" if name.startswith(ACTOR) else f"relation {name} was not evaluated"
+        for name in relations
+    ]
     causes += [f"fact {name} was not evaluated" for name in facts]
     return "; ".join([*causes, STATE_NOT_RECORDED] if states else causes)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from service.policy import laws
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
-from service.policy.matching import CLIENT, GROUP, PERSON, ROLE, VIA, fact_word
+from service.policy.known_words import AGENT
+from service.policy.matching import ACTOR, CLIENT, GROUP, PERSON, ROLE, VIA, fact_word
 from service.policy.request_space import KNOWN_OR_NOT, smallest_requests
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _collect_named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Nam
     def without_prefix(prefix: str, among: Iterable[str]) -> frozenset[str]:
         return frozenset(word.removeprefix(prefix) for word in among if word.startswith(prefix))
 
-    of_token = tuple(word for word in words if word == ANYONE or word.startswith((ROLE, VIA)))
+    of_token = tuple(word for word in words if word == ANYONE or word.startswith((ROLE, VIA, ACTOR)))
     return Named(
         without_prefix(ROLE, roles),
         without_prefix(GROUP, words),
@@ -103,8 +104,10 @@ def _find_way(
 ) -> Way | None:
     """The way by this rule with the fewest facts about the sign-in; None if it never allows."""
     index = snapshot.index_of(thing[0], rule.action)
-    lookup = {name: (value,) for name, value in facts.items() if name in index.words.facts}
     own = {condition.fact for condition in rule.when}
+    # The question is about people and clients themselves, not about agents that act for them.
+    facts = facts if AGENT in own else {AGENT: False, **facts}
+    lookup = {name: (value,) for name, value in facts.items() if name in index.words.facts}
     others = sorted(index.words.facts - own - facts.keys())[:MAX_OPEN_FACTS]
     base = snapshot.access_request(thing[0], rule.action, thing[1], who, (), {})
     for request in smallest_requests(rule, base, [base.state], {**lookup, **dict.fromkeys(others, KNOWN_OR_NOT)}):

@@ -121,7 +121,7 @@ def _capability_of(caller: _Caller, kind: str, action: str) -> Capability:
             as_=tuple(sorted({who for who, _ in ways} & relations)),
             states=() if where == states else tuple(where),
         )
-    allowed_facts = dict.fromkeys((*vocabulary.request_facts, *vocabulary.thresholds), True)
+    allowed_facts = {**caller.facts, **dict.fromkeys(vocabulary.sign_in_facts, True)}
     fresh = _Caller(caller.snapshot, caller.words, caller.scopes, allowed_facts)
     if any(_ways(fresh, kind, action, states)):
         return Capability(kind, action, Availability.SIGN_IN)

@@ -15,8 +15,8 @@ from service.authorization.enforcement.relationships import About
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
-from service.policy.known_words import DELEGATE
-from service.policy.matching import PERSON, former_word
+from service.policy.known_words import AGENT, DELEGATE
+from service.policy.matching import ACTOR, PERSON, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,12 +150,18 @@ def who_words(principal: Principal, lookup: FactLookup) -> frozenset[str]:
             words |= {former_word(f"{PERSON}{person}") for person in lookup.former_ids}
     else:
         words.add(f"client:{principal.client}")
+    for place, actor in enumerate(principal.actors):
+        # Only the current actor may do more; an earlier one only less (RFC 8693 section 4.1).
+        words.add(f"{ACTOR}{actor}" if place == 0 else former_word(f"{ACTOR}{actor}"))
     return frozenset(words)
 
 
 def sign_in_facts(snapshot: Snapshot, principal: Principal, now: int) -> dict[str, bool | None]:
-    """Facts about how and when the person signed in; None when the token does not say."""
-    facts: dict[str, bool | None] = {"mfa": None if principal.methods is None else "mfa" in principal.methods}
+    """Facts about the token: how and when the person signed in, and whether an agent acts; None if it does not say."""
+    facts: dict[str, bool | None] = {
+        "mfa": None if principal.methods is None else "mfa" in principal.methods,
+        AGENT: principal.agent,
+    }
     age = sign_in_age(principal, now)
     for name, limit in snapshot.vocabulary.thresholds.items():
         facts[name] = None if age is None else age <= limit

@@ -76,6 +76,7 @@ class _Policy(msgspec.Struct):
 
 class _Principal(msgspec.Struct, kw_only=True):
     acr: str | None
+    actors: list[str] | UnsetType = UNSET
     also: list[str] | UnsetType = UNSET
     auth_age: int | None
     client: str
@@ -153,6 +154,7 @@ class DecisionMembers(msgspec.Struct, kw_only=True):
             "policy_version": self.policy.version,
             "request_id": self.request.id,
             "returned": self.returned,
+            "actors": self.principal.actors or None,
         }
 
 
@@ -274,7 +276,8 @@ def _resource(resource: Resource) -> dict[str, object]:
 
 def _principal(principal: Principal) -> dict[str, object]:
     person = str(principal.person) if principal.person and principal.kind is PrincipalKind.USER else None
-    return {"kind": str(principal.kind), "person": person, "client": principal.client}
+    actors = {"actors": list(principal.actors)} if principal.actors else {}
+    return {"kind": str(principal.kind), "person": person, "client": principal.client, **actors}
 
 
 def _holds(relation: str, lookup: FactLookup, words: frozenset[str]) -> bool | None:
@@ -319,6 +322,7 @@ def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[
     named = sorted(str(person) for person in lookup.former_ids if former_word(f"{PERSON}{person}") in words)
     return _Principal(
         acr=principal.acr,
+        actors=list(principal.actors) or UNSET,
         auth_age=sign_in_age(principal, int(lookup.at.timestamp())),
         client=principal.client,
         issuer=principal.issuer_name,

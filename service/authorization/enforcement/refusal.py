@@ -101,7 +101,7 @@ def _missing_of_sign_in(
     snapshot: Snapshot, explanation: Explanation, reason: Reason, listed: frozenset[str]
 ) -> frozenset[str]:
     """The facts of the sign-in, if nothing else was missing (RFC 9470); otherwise empty."""
-    words = snapshot.vocabulary.request_facts | snapshot.vocabulary.thresholds.keys()
+    words = snapshot.vocabulary.sign_in_facts
     if reason is Reason.DENY_RULE:
         return _missing_against_denies(explanation, words)
     if reason is not Reason.NO_RULE:

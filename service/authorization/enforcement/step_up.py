@@ -29,8 +29,7 @@ def challenge(vocabulary: Vocabulary, facts: Iterable[str]) -> StepUpNeeded:
 def after_step_up(snapshot: Snapshot, access_request: AccessRequest) -> tuple[AccessRequest, StepUpNeeded] | None:
     """The request as it would be after the best sign-in that its rules ask for, with the challenge for that sign-in;
     None if no rule asks for more than the present sign-in has."""
-    of_sign_in = snapshot.vocabulary.request_facts | snapshot.vocabulary.thresholds.keys()
-    asked = snapshot.words_of(access_request.kind, access_request.action).facts & of_sign_in
+    asked = snapshot.words_of(access_request.kind, access_request.action).facts & snapshot.vocabulary.sign_in_facts
     missing = {name for name in asked if access_request.fact(name) is not True}
     if not missing:
         return None

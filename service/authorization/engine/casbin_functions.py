@@ -11,12 +11,14 @@ from types import MappingProxyType
 def words_of(wanted: str, effect: str) -> tuple[str, ...]:
     """The words of which a caller needs one to answer to the word of a row.
 
-    A deny on `client:X` also applies to X acting for a user. A deny on a relation or person also applies to a caller
-    who had that word before an erasure.
+    A deny on `client:X` also applies to X acting for others. A deny on a relation or person also applies to a caller
+    who had that word before an erasure, and a deny on `actor:X` to an actor before the current one.
     """
     if effect != "deny":
         return (wanted,)
-    return (wanted, f"former:{wanted}", *([f"via:{wanted[7:]}"] if wanted.startswith("client:") else []))
+    if not wanted.startswith("client:"):
+        return (wanted, f"former:{wanted}")
+    return (wanted, *(form + wanted[7:] for form in ("via:", "actor:", "former:actor:")))
 
 
 def answers(who: frozenset[str], wanted: str, effect: str) -> bool:

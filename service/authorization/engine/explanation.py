@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.policy.access_request import ANY, ANYONE, FACT_VALUES, NO_STATE, Applied, Effect, Explanation, NearRule
-from service.policy.matching import VIA, concerns, fact_word, missing_conditions, names_somebody, state_words
+from service.policy.matching import (
+    ACTOR,
+    VIA,
+    concerns,
+    fact_word,
+    former_word,
+    missing_conditions,
+    names_somebody,
+    state_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +39,7 @@ BEING = {
     "person": "this is forbidden to you personally",
     "client": "this is forbidden to you, the client {}",
     "via": "this is forbidden to you through the client {}",
+    "actor": "this is forbidden to you while {} acts for you",
 }
 NOT_BEING = {
     "role": "you do not have the role {}",
@@ -37,6 +47,7 @@ NOT_BEING = {
     "person": "you are not the person {}",
     "client": "you are not the client {} acting for itself",
     "via": "you are not acting through the client {}",
+    "actor": "{} does not act for you",
 }
 # The same for an auditor, about a decision in the past.
 CALLER_NOT_BEING = {
@@ -45,6 +56,7 @@ CALLER_NOT_BEING = {
     "person": "the caller was not the person {}",
     "client": "the caller was not the client {} acting for itself",
     "via": "the caller did not act through the client {}",
+    "actor": "{} did not act for the caller",
 }
 ANSWERS = {True: "yes", False: "no", None: "unknown"}
 
@@ -177,8 +189,9 @@ def _why_it_applies(word: str, request: AccessRequest, vocabulary: Vocabulary) -
     form, _, name = word.partition(":")
     if not name:
         return _sentence(vocabulary, f"who.{request.kind}.{word}.yes")
-    # A deny on a client also applies while the client acts for a user.
-    return BEING["via" if VIA + name in request.who else form].format(name)
+    # A deny on a client also applies while the client acts for others.
+    forms = {VIA + name: "via", ACTOR + name: "actor", former_word(ACTOR + name): "actor"} if form == "client" else {}
+    return BEING[next((other for word, other in forms.items() if word in request.who), form)].format(name)
 
 
 def _describe_missing(dimension: str, word: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
