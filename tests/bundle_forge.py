@@ -89,7 +89,7 @@ def forge_bundle(
 
 def line(record: Record, position: int) -> dict[str, Any]:
     body = json.loads(record.body)
-    columns = {name: plain(value) for name, value in record.columns.items()}
+    columns = {name: plain(value) for name, value in record.columns.items() if name != "actors" or value is not None}
     return {
         "position": position,
         "sealed": record.leaf.hex(),

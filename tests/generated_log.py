@@ -18,7 +18,7 @@ PEOPLE, SHEETS_EACH = 5_000, 50
 GENERATE = """
     INSERT INTO audit_record (uid, kind, decision_uid, decided_at, person_id, client_id, action, resource_kind,
                               resource_id, owner_id, outcome, applied, reason, rules, policy_version, request_id,
-                              returned, body)
+                              returned, actors, body)
     SELECT gen_random_uuid(), kind, CASE WHEN kind = 'change' THEN gen_random_uuid() END, moment,
            md5('person' || person)::uuid, client, action, kinds, CASE WHEN NOT list THEN sheet::text END,
            CASE WHEN NOT list THEN md5('person' || owner)::uuid END,
@@ -35,6 +35,7 @@ GENERATE = """
            1 + (n * 12 / $3)::int, md5('request' || n),
            CASE WHEN list THEN ARRAY(SELECT md5('sheet' || (owner * 50 + nth))::uuid FROM generate_series(0, 9) nth)
                 WHEN action = 'read' AND NOT denied THEN ARRAY[sheet] ELSE '{}' END,
+           CASE WHEN n % 1000 = 3 THEN ARRAY['scheduler'] WHEN n % 5000 = 4 THEN ARRAY['gateway', 'scheduler'] END,
            convert_to('{"kind":"' || kind || '","n":' || n || behalf || ',"x":"' || repeat(md5(n::text), 15) || '"}',
                       'UTF8')
     FROM (SELECT n, part, owner, sheet, moment, list, person, client, action, kinds,

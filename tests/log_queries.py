@@ -8,7 +8,7 @@ from hashlib import md5
 from uuid import UUID
 
 from service.log.record import Kind
-from service.log.record_query import DECISIONS, RecordFilters
+from service.log.record_query import ANY_ACTOR, DECISIONS, RecordFilters
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -118,6 +118,18 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
         ),
         ExampleQuery(
             "everything that a rare client did", RecordFilters(client="rare-job"), (), ("client_id_decided_at_idx",)
+        ),
+        ExampleQuery(
+            "everything that an actor did",
+            RecordFilters(actor="scheduler"),
+            (),
+            ("actors_decided_at_id_idx", "actors_idx"),
+        ),
+        ExampleQuery(
+            "what actors did in a person's name",
+            RecordFilters(persons=(person,), actor=ANY_ACTOR),
+            (),
+            ("person_id_decided_at_id_idx", "decided_at_id_idx4"),
         ),
         ExampleQuery("all denials", RecordFilters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
         ExampleQuery(

@@ -116,10 +116,15 @@ def _encode_row(row: SealedRow) -> bytes:
         "uid": row.uid,
         "leaf": row.leaf.hex() if row.leaf else None,
         "body": row.body,
-        "columns": row.columns if present else None,
+        "columns": _columns(row) if present else None,
         "texts": _texts(row) if present else None,
     }
     return msgspec.json.encode(content) + b"\n"
+
+
+def _columns(row: SealedRow) -> Mapping[str, object]:
+    """The search columns. `actors` is left out where it is empty, for verifiers of older releases."""
+    return {name: value for name, value in row.columns.items() if name != "actors" or value is not None}
 
 
 def _texts(row: SealedRow) -> Mapping[str, object]:

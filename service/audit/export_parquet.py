@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 MAX_ROWS_PER_GROUP = 2_048
 MAX_BYTES_PER_GROUP = 4 << 20
 
-TYPES = {"decided_at": "time", "applied": "flag", "policy_version": "number", "rules": "words", "returned": "words"}
+TYPES = {
+    "decided_at": "time",
+    "applied": "flag",
+    "policy_version": "number",
+    "rules": "words",
+    "returned": "words",
+    "actors": "words",
+}
 FIRST = ("position", "uid", "kind")
 LAST = ("leaf", "body")
 

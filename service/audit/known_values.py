@@ -34,8 +34,10 @@ NEIGHBOURS: Final = """
         FROM below WHERE below.word IS NOT NULL AND step < $2)
     SELECT word FROM (SELECT word FROM above UNION ALL SELECT word FROM below) AS found WHERE word IS NOT NULL
 """
-# These use audit_record_client, audit_record_rule, the primary key of person_link, and person_email.
+# These use audit_record_client, audit_record_actor, audit_record_rule, the primary key of person_link, and
+# person_email.
 CLIENTS: Final = NEIGHBOURS.format(value="client_id", table="audit_record")
+ACTORS: Final = NEIGHBOURS.format(value="actors[1]", table="audit_record")
 RULES: Final = NEIGHBOURS.format(value="rules[1]", table="audit_record")
 ISSUERS: Final = NEIGHBOURS.format(value="issuer", table="person_link")
 ADDRESSES: Final = NEIGHBOURS.format(value="lower(email)", table="person")
@@ -48,6 +50,8 @@ PERSON: Final = """
         OR (SELECT owner_id FROM audit_record WHERE owner_id >= $1 AND owner_id IS DISTINCT FROM person_id
             ORDER BY owner_id LIMIT 1) = $1
 """
+# By the index audit_record_actors. `cardinality` repeats its condition.
+EARLIER_ACTOR: Final = "SELECT EXISTS (SELECT FROM audit_record WHERE actors @> ARRAY[$1] AND cardinality(actors) > 1)"
 # The rules of the active policy version.
 ACTIVE_RULES: Final = "SELECT rules FROM policy_version JOIN policy_head ON number = active"
 # Whether any policy version has the rule. The first condition is cheap and excludes most versions.
@@ -83,6 +87,12 @@ async def suggest_clients(connection: Connection, client: str) -> Sequence[str] 
     if client in found or await connection.fetchval(GRANTED, client):
         return None
     return found
+
+
+async def suggest_actors(connection: Connection, actor: str) -> Sequence[str] | None:
+    """None if a record names this actor; otherwise the current actors in the log next to it."""
+    found = await _load_neighbours(connection, ACTORS, actor)
+    return None if actor in found or await connection.fetchval(EARLIER_ACTOR, actor) else found
 
 
 async def suggest_rules(connection: Connection, rule: str) -> Sequence[str] | None:

@@ -44,6 +44,8 @@ def search_columns(body: Mapping[str, object]) -> dict[str, Column]:
         "policy_version": _number(body, "policy.version"),
         "request_id": _word(body, "request.id"),
         "returned": [_check_uuid("returned", uid) for uid in _list(body, "returned")],
+        # NULL for most records, so that they have no entry in its indexes.
+        "actors": [_check_word("principal.actors", name) for name in _list(body, "principal.actors")] or None,
     }
 
 

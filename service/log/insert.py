@@ -35,6 +35,7 @@ COLUMNS = (
     "policy_version",
     "request_id",
     "returned",
+    "actors",
 )
 RECORD = ("uid", "kind", "body", *COLUMNS)
 TEXT = ("record_uid", "field", "salt", "value")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Reading the log is authorized as well, so ACCESS records are decisions.
 DECISIONS = (Kind.DECISION, Kind.ACCESS)
 
+ANY_ACTOR = "*"
 NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
 ON_BEHALF_OF_ANYONE = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
 LISTED = (
@@ -46,8 +47,9 @@ AFTER_APPROVAL = (
 class RecordFilters:
     """Filters that a record must match; None does not filter. `persons`: ids of the caller. `resource` also finds lists
     that returned the resource; `history` finds the decision that created it instead. `rule`: one of the rules that
-    decided. `owners`: ids of the resource's owner. `on_behalf_of`: ids of the delegator. `since` and `until` bound
-    decided_at, half-open. `after_approval`: changes of a sheet that had been approved before."""
+    decided. `actor`: one of the actors that acted for the caller, ANY_ACTOR for any. `owners`: ids of the resource's
+    owner. `on_behalf_of`: ids of the delegator. `since` and `until` bound decided_at, half-open. `after_approval`:
+    changes of a sheet that had been approved before."""
 
     persons: tuple[UUID, ...] | None = None
     client: str | None = None
@@ -61,6 +63,7 @@ class RecordFilters:
     reason: str | None = None
     rule: str | None = None
     on_behalf_of: tuple[UUID, ...] | None = None
+    actor: str | None = None
     policy_version: int | None = None
     request_id: str | None = None
     since: datetime | None = None
@@ -98,6 +101,7 @@ class RecordQuery:
             self._by_resource(filters.resource),
             self._by_history(filters.history),
             self._by_rule(filters.rule),
+            self._by_actor(filters.actor),
             self._by_owner(filters.owners),
             self._by_applied(filters),
         ]
@@ -190,6 +194,18 @@ class RecordQuery:
         return [
             [f"r.rules[1] = {first}"],
             [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
+        ]
+
+    def _by_actor(self, actor: str | None) -> list[list[str]]:
+        """Records of delegated tokens whose current actor this is, as of most, and those where it acted earlier."""
+        if actor is None:
+            return [[]]
+        if actor == ANY_ACTOR:
+            return [["r.actors IS NOT NULL"]]
+        first, among = self.add_parameter(actor), self.add_parameter([actor])
+        return [
+            [f"r.actors[1] = {first}"],
+            [f"r.actors @> {among}", "cardinality(r.actors) > 1", f"r.actors[1] <> {first}"],
         ]
 
     def _by_applied(self, filters: RecordFilters) -> list[list[str]]:

@@ -77,7 +77,8 @@ class Timesheet(ApiResult):
 
 
 class Me(ApiResult):
-    """The caller. `may` says, for each kind and action, whether this token could."""
+    """The caller. `may` says, for each kind and action, whether this token could. `actors` act for the caller, and
+    `agent` says whether one of them is an agent."""
 
     kind: str
     person: str | None
@@ -87,6 +88,8 @@ class Me(ApiResult):
     teams_led: list[dict[str, str]]
     may: list[dict[str, Any]]
     policy_version: int
+    actors: list[str] = []
+    agent: bool | None = None
 
 
 class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -172,6 +172,14 @@ def test_every_column_is_compared_with_the_bytes(column: str) -> None:
     assert finding["what"] == f"column {column}: missing"
 
 
+def test_an_actor_that_only_the_column_has_is_found() -> None:
+    bundle = forge_bundle(LOG)
+    assert "actors" not in bundle.lines[5]["columns"]
+    bundle.lines[5]["columns"]["actors"] = ["assistant"]
+    (finding,) = verify_bundle(bundle.content).findings
+    assert (finding["position"], finding["what"]) == (5, "column actors: not known to this verifier")
+
+
 def test_the_uid_is_compared_with_the_bytes() -> None:
     bundle = forge_bundle(LOG)
     bundle.lines[4]["uid"] = bundle.lines[5]["uid"]

@@ -106,7 +106,7 @@ def test_a_full_decision_gives_every_column() -> None:
         rules=["a", "b"],
         action="approve",
         resource={"kind": "timesheet", "id": "7", "owner": ANA},
-        principal={"person": ANA, "client": "web", "scopes": frozenset({"b", "a"})},
+        principal={"person": ANA, "client": "web", "scopes": frozenset({"b", "a"}), "actors": ["b", "a"]},
         policy={"version": 3},
         request={"id": "r"},
         returned=[ANA],
@@ -127,6 +127,7 @@ def test_a_full_decision_gives_every_column() -> None:
         "policy_version": 3,
         "request_id": "r",
         "returned": [ANA],
+        "actors": ["b", "a"],
     }
     held = json.loads(record.body)
     assert held["principal"]["scopes"] == ["a", "b"]

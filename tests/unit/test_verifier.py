@@ -34,7 +34,7 @@ def record(number: int = 0, texts: Mapping[str, str] | None = None, *, at: datet
         "decided_at": at or datetime(2026, 3, 2, 9, number % 60, tzinfo=UTC),
         "decision": uuid4(),
         "action": "approve",
-        "principal": {"person": SHEET, "client": "web"},
+        "principal": {"person": SHEET, "client": "web", **({} if number % 2 else {"actors": ["assistant"]})},
         "resource": {"kind": "timesheet", "id": str(SHEET), "owner": SHEET, "state": "é\U0001f600\ufb01"},
         "applied": True,
         "outcome": "allow",
@@ -136,7 +136,7 @@ def test_every_range_of_a_log_is_intact_and_counts_its_texts(data: st.DataObject
 
 
 def test_the_verifier_knows_every_column_of_the_log() -> None:
-    assert verified.COLUMNS.keys() == {"kind", *COLUMNS}
+    assert verified.COLUMNS.keys() | verified.OPTIONAL_COLUMNS.keys() == {"kind", *COLUMNS}
 
 
 def test_canonical_json_is_what_the_log_writes() -> None:

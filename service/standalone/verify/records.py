@@ -40,6 +40,8 @@ COLUMNS = {
     "returned": "returned",
 }
 LISTS = {"rules", "returned"}
+# Columns that a bundle leaves out where they are empty: older logs do not have them.
+OPTIONAL_COLUMNS = {"actors": "principal.actors"}
 
 
 class Line(NamedTuple):
@@ -125,6 +127,7 @@ def canonical(value: Any) -> str:
 def _check_columns(stored: Object, body: Object) -> Iterator[str]:
     wanted = {name: _at(body, path) for name, path in COLUMNS.items()}
     wanted |= {name: [] for name in LISTS if wanted[name] is None}
+    wanted |= {name: held for name, path in OPTIONAL_COLUMNS.items() if (held := _at(body, path))}
     # Compare as text, since Python takes true for 1.
     if json.dumps(stored, sort_keys=True) == json.dumps(wanted, sort_keys=True):
         return

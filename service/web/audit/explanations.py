@@ -82,6 +82,10 @@ class ExplanationBody(msgspec.Struct):
             examples=["A rule of the policy denied this, even if others allowed it"],
         ),
     ]
+    actors: Annotated[
+        list[str],
+        Meta(description="Who acted for the caller by delegation, the current actor first (RFC 8693)", examples=[[]]),
+    ]
     rules: Annotated[
         list[ExplainedRow], Meta(description="The rules that allowed or denied; for a list, those that can allow rows")
     ]
@@ -141,6 +145,7 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
         outcome=Effect.ALLOW if verdict.allowed else Effect.DENY,
         reason=verdict.reason,
         because=why.because,
+        actors=list(recorded.request.principal.actors),
         rules=[_row(row) for row in why.rows],
         near_misses=[_near_miss(row) for row in why.near],
         scopes=list(why.scopes),

@@ -14,7 +14,7 @@ from litestar.params import Parameter, SkipValidation
 from service.audit import known_values, people
 from service.authorization.enforcement.decision_record import RecordedQuery
 from service.errors import InvalidField
-from service.log.record_query import RecordFilters
+from service.log.record_query import ANY_ACTOR, RecordFilters
 from service.places import FieldError
 from service.policy.access_request import Effect, Reason
 from service.policy.known_words import RECORDED_ACTIONS
@@ -42,7 +42,7 @@ Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647, description="T
 # The hint when no person is found.
 ERASURE_HINT = "after an erasure, only the person's id finds what they did"
 # Filters that accept any text.
-FREE_TEXT_FILTERS = ("client", "resource", "rule", "request_id")
+FREE_TEXT_FILTERS = ("client", "actor", "resource", "rule", "request_id")
 # Every action that a record can have.
 ALL_ACTIONS = frozenset(action for actions in RECORDED_ACTIONS.values() for action in actions)
 
@@ -130,6 +130,7 @@ async def read_query(
     reason: Annotated[str | None, _text("The reason of the decision", enum=list(Reason))] = None,
     rule: Annotated[str | None, _text("A rule that decided")] = None,
     on_behalf_of: Annotated[str | None, _text("The id of the delegator", format="uuid")] = None,
+    actor: Annotated[str | None, _text("A client that acted for the caller (RFC 8693); `*`: any")] = None,
     policy_version: Version = None,
     request_id: Annotated[str | None, _text("The `X-Request-Id` of the request")] = None,
     since: Since = None,
@@ -150,6 +151,7 @@ async def read_query(
         applied=applied,
         reason=parse_optional_text(reason, "query.reason"),
         rule=parse_optional_text(rule, "query.rule"),
+        actor=parse_optional_text(actor, "query.actor"),
         policy_version=policy_version,
         request_id=parse_optional_text(request_id, "query.request_id"),
         since=parse_optional_time(since, "query.since"),
@@ -174,11 +176,16 @@ async def _load_ids(connection: Connection, person: UUID | None, field: str) -> 
 
 
 async def _refuse_unknown(connection: Connection, filters: RecordFilters) -> None:
-    """Raise InvalidField for a client, a rule or a policy version that never existed."""
+    """Raise InvalidField for a client, an actor, a rule or a policy version that never existed."""
     if filters.client is not None:
         clients = await known_values.suggest_clients(connection, filters.client)
         _refuse_unlisted(
             None if clients is None else filters.client, "query.client", "a client of any record", clients or ()
+        )
+    if filters.actor is not None and filters.actor != ANY_ACTOR:
+        actors = await known_values.suggest_actors(connection, filters.actor)
+        _refuse_unlisted(
+            None if actors is None else filters.actor, "query.actor", "an actor of any record", actors or ()
         )
     if filters.rule is not None:
         rules = await known_values.suggest_rules(connection, filters.rule)

@@ -68,6 +68,17 @@ class Me(msgspec.Struct):
     ]
     person: Annotated[PersonId | None, Meta(description="The id of the person; null for a client")]
     client: Annotated[ClientId, Meta(description="The id of the OAuth client that acts")]
+    actors: Annotated[
+        list[str],
+        Meta(
+            description="The clients that act for the caller by delegation, the current one first (`act`, RFC 8693)."
+            " `(unlisted)`: not known to be a client",
+            examples=[[]],
+        ),
+    ]
+    agent: Annotated[
+        bool | None, Meta(description="Whether one of them is an agent; null if that is not known", examples=[False])
+    ]
     scopes: Annotated[list[str], Meta(description="The scopes that were granted", examples=[["approve:timesheets"]])]
     roles: Annotated[list[str], Meta(description="Roles from the token and the directory", examples=[["manager"]])]
     teams_led: Annotated[list[LedTeam], Meta(description="The teams that the person leads")]
@@ -98,6 +109,8 @@ def me_route(gate: Gate) -> Any:
             kind=principal.kind,
             person=str(principal.person) if principal.person else None,
             client=principal.client,
+            actors=list(principal.actors),
+            agent=principal.agent,
             scopes=sorted(principal.scopes),
             roles=sorted(role.removeprefix("role:") for role in roles),
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
