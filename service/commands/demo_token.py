@@ -16,9 +16,27 @@ from service.development.people import CLIENTS, PEOPLE
 @click.option("--scope", "scopes", multiple=True, help="Request only this scope; may be repeated.")
 @click.option("--mfa", is_flag=True, help="Sign in with a second factor; for people.")
 @click.option("--opaque", is_flag=True, help="An opaque token, which the API introspects.")
-def get(who: str, scopes: tuple[str, ...], *, mfa: bool, opaque: bool) -> None:
+@click.option("--agent", is_flag=True, help="A token with which the demo agent, assistant, acts for the person.")
+def get(who: str, scopes: tuple[str, ...], *, mfa: bool, opaque: bool, agent: bool) -> None:
     """Print a token of WHO: a demo person (ana, mia, audrey ...) or a machine client (payroll-import)."""
-    print(demo_token(who, scopes, mfa=mfa, opaque=opaque))
+    if not agent:
+        print(demo_token(who, scopes, mfa=mfa, opaque=opaque))
+        return
+    if who not in PEOPLE:
+        raise click.ClickException(f"An agent acts for people, and '{who}' is none; known are {', '.join(PEOPLE)}")
+    print(_agent_token(demo_token(who, mfa=mfa), scopes, opaque=opaque))
+
+
+def _agent_token(subject_token: str, scopes: tuple[str, ...], *, opaque: bool) -> str:
+    """Exchange the token of a person for one of the agent that acts for them (RFC 8693)."""
+    agent = CLIENTS["assistant"]
+    exchange = sign_in.exchanged_token(
+        running().issuer, agent.client_id, agent.secret or "", subject_token, scopes, opaque=opaque
+    )
+    try:
+        return asyncio.run(exchange).access_token
+    except sign_in.SignInRefused as refused:
+        raise click.ClickException(f"The authorization server refuses this: {refused}") from refused
 
 
 def demo_token(who: str, scopes: tuple[str, ...] = (), *, mfa: bool = False, opaque: bool = False) -> str:

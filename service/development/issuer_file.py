@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from service.development.people import CLIENTS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,6 +20,7 @@ name = "main"
 issuer = {issuer}
 audience = {audience}
 jwks_url = {jwks_url}
+agents = {agents}
 
 [issuer.introspection]
 url = {introspection_url}
@@ -35,8 +38,9 @@ def write_issuer_file(directory: Path, issuer: str, audience: str) -> Path:
         "issuer": issuer,
         "audience": audience,
         "jwks_url": f"{issuer}/jwks",
+        "agents": [client.client_id for client in CLIENTS.values() if client.agent],
         "introspection_url": f"{issuer}/introspect",
     }
-    # A JSON string is a valid TOML string.
+    # A JSON string, and a list of them, is valid TOML.
     path.write_text(_TEXT.format(**{name: json.dumps(value) for name, value in values.items()}), encoding="utf-8")
     return path

@@ -28,7 +28,8 @@ class DemoPerson:
 @dataclass(frozen=True, slots=True)
 class DemoClient:
     """An OAuth client. Without a secret it is public (RFC 6749 section 2.1). A redirect URI on a loopback address
-    without a port matches every port (RFC 8252 section 7.3). A client that `introspects` is a resource server.
+    without a port matches every port (RFC 8252 section 7.3). A client that `introspects` is a resource server. An
+    `agent` acts for people, with tokens that it gets by the exchange of theirs.
     """
 
     client_id: str
@@ -40,6 +41,7 @@ class DemoClient:
     first_party: bool = False
     signing_algorithm: str = "RS256"
     introspects: bool = False
+    agent: bool = False
 
 
 # The meaning of each scope, in the words and order of the consent page.
@@ -136,6 +138,15 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 grants=("client_credentials",),
                 first_party=True,
                 signing_algorithm="ES256",
+            ),
+            DemoClient(
+                client_id="assistant",
+                secret="assistant-demo",  # noqa: S106
+                name="Assistant, an agent that acts for people",
+                redirect_uris=(),
+                scopes=(*_OWN_HOURS, "approve:timesheets"),
+                grants=("urn:ietf:params:oauth:grant-type:token-exchange",),
+                agent=True,
             ),
             DemoClient(
                 client_id="timewarden-api",

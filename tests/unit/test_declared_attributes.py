@@ -134,7 +134,7 @@ values = st.none() | st.text() | st.integers() | st.booleans() | st.lists(st.tex
 
 @given(st.dictionaries(st.sampled_from([*DECLARED, "other"]), values))
 def test_what_is_stored_is_stored_the_same_again(asked: dict[str, JsonValue | None]) -> None:
-    """Whatever a request holds, it is refused, or each stored value is its own form."""
+    """Any request is refused, or each stored value is its own form."""
     try:
         stored = check_values(asked, DECLARED)
     except InvalidField:

@@ -7,12 +7,13 @@ the request nor the family.
 from __future__ import annotations
 
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError
 
 from service.development.authorization_server.access_tokens import LIFETIME_SECONDS, access_token_claims, sign
-from service.development.authorization_server.issued_tokens import IssuedTokens, RefreshToken
+from service.development.authorization_server.issued_tokens import AccessToken, IssuedTokens, RefreshToken
 
 if TYPE_CHECKING:
     from service.development.authorization_server.requests import ProtocolRequest
@@ -69,18 +70,7 @@ class TokenIssuer:
         family = asked.family or secrets.token_urlsafe(16)
         bound = asked.key_thumbprint
         claims = access_token_claims(self._issuer, self._audience, client_id, who, allowed, bound)
-        token = (
-            secrets.token_urlsafe(32)
-            if token_format == "opaque"  # noqa: S105  # a format, no secret
-            else sign(claims, self._keys.signing_key(asked.client.signing_algorithm))
-        )
-        self._issued.keep_access(token, claims, family)
-        answer = {
-            "access_token": token,
-            "token_type": "DPoP" if bound else "Bearer",
-            "expires_in": LIFETIME_SECONDS,
-            "scope": allowed,
-        }
+        answer = self._make(asked, claims, token_format, family)
         if with_refresh and who is not None:
             # A confidential client's refresh tokens are bound to the client already (RFC 9449 section 5).
             held = bound if asked.client.is_public else None
@@ -88,3 +78,45 @@ class TokenIssuer:
             stands_for = RefreshToken(family, client_id, whole, who, held, token_format)
             answer["refresh_token"] = self._issued.new_refresh(stands_for)
         return answer
+
+    def exchange(self, asked: ProtocolRequest, subject: AccessToken) -> dict[str, Any]:
+        """A token for the person of `subject` with the client as its actor (RFC 8693 section 4.1). It has at most the
+        scopes of both, ends with that of the person, and is revoked with it. Raises InvalidScopeError."""
+        client_id, held = asked.client.get_client_id(), subject.claims
+        allowed = asked.client.get_allowed_scope(asked.payload.scope)
+        granted = [scope for scope in (allowed or "").split() if scope in held["scope"].split()]
+        wanted = (asked.payload.scope or "").split()
+        if not granted or not set(wanted) <= set(granted):
+            raise InvalidScopeError
+        before = {"act": held["act"]} if "act" in held else {}
+        bound = {"cnf": {"jkt": asked.key_thumbprint}} if asked.key_thumbprint else {}
+        now = int(time.time())
+        claims = {
+            **held,
+            "client_id": client_id,
+            "scope": " ".join(granted),
+            "iat": now,
+            "exp": min(held["exp"], now + LIFETIME_SECONDS),
+            "jti": secrets.token_urlsafe(16),
+            "act": {"sub": client_id, "client_id": client_id, **before},
+            **bound,
+        }
+        token_format = asked.form.get("token_format", FORMATS[0])
+        if token_format not in FORMATS:
+            raise InvalidRequestError("The token_format must be jwt or opaque")
+        return self._make(asked, claims, token_format, subject.family)
+
+    def _make(self, asked: ProtocolRequest, claims: dict[str, Any], token_format: str, family: str) -> dict[str, Any]:
+        """Make and store the access token. Returns the members of the answer."""
+        token = (
+            secrets.token_urlsafe(32)
+            if token_format == "opaque"  # noqa: S105  # a format, no secret
+            else sign(claims, self._keys.signing_key(asked.client.signing_algorithm))
+        )
+        self._issued.keep_access(token, claims, family)
+        return {
+            "access_token": token,
+            "token_type": "DPoP" if "cnf" in claims else "Bearer",
+            "expires_in": claims["exp"] - claims["iat"],
+            "scope": claims["scope"],
+        }

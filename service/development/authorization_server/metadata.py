@@ -13,6 +13,7 @@ from service.development.authorization_server.dpop_proof import PROOF_ALGORITHMS
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.authorization_server.signing_keys import SigningKeys
+from service.development.authorization_server.token_exchange import ExchangeGrant
 from service.development.authorization_server.token_status import ANSWER_ALGORITHM, CLIENT_METHODS
 from service.development.people import SCOPE_MEANINGS
 
@@ -51,6 +52,7 @@ def describe(server: OAuthServer) -> dict[str, Any]:
                 "client_credentials",
                 "refresh_token",
                 DeviceGrant.GRANT_TYPE,
+                ExchangeGrant.GRANT_TYPE,
             ],
             "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
             "introspection_endpoint": server.endpoint(status_endpoints.INTROSPECTION_PATH),

@@ -20,6 +20,7 @@ from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, RefreshGrant, S256Only
 from service.development.authorization_server.issued_tokens import IssuedTokens
 from service.development.authorization_server.issuing import TokenIssuer
+from service.development.authorization_server.token_exchange import ExchangeGrant
 from service.development.authorization_server.token_status import Introspection, Revocation
 from service.development.people import SCOPE_MEANINGS
 
@@ -61,6 +62,7 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         self.register_grant(CodeGrant, [S256Only(required=True), self.one_audience])
         for grant in (MachineGrant, RefreshGrant, DeviceGrant):
             self.register_grant(grant, [self.one_audience])
+        self.register_grant(ExchangeGrant)
         self.register_endpoint(DeviceAuthorization)
         self.register_endpoint(Introspection)
         self.register_endpoint(Revocation)

@@ -20,6 +20,7 @@ from service.development.authorization_server import create
 from service.development.authorization_server.application import running
 from service.development.authorization_server.sign_in import (
     DEVICE_GRANT,
+    EXCHANGE_GRANT,
     SignInRefused,
     authorization_code_token,
     client_credentials_token,
@@ -71,6 +72,7 @@ async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> No
         "client_credentials",
         "refresh_token",
         DEVICE_GRANT,
+        EXCHANGE_GRANT,
     ]
     assert metadata["scopes_supported"] == list(SCOPE_MEANINGS)
 
