@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from service.policy.attributes import known_attributes
 from service.policy.known_words import SIGN_IN_FACTS
+from service.policy.sentences import FilledSentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.policy.attributes import Attribute
+    from service.policy.attributes import Attribute, Value
     from service.policy.expressions.expression import Expression
     from service.policy.paths import Path
 
@@ -169,3 +170,7 @@ class Vocabulary:
     def sign_in_facts(self) -> frozenset[str]:
         """The facts that another sign-in of the caller can make true."""
         return (self.request_facts & SIGN_IN_FACTS) | self.thresholds.keys()
+
+    def with_values(self, values: Mapping[str, Value]) -> Vocabulary:
+        """The vocabulary whose sentences show these values of attributes."""
+        return replace(self, descriptions=FilledSentences(self.descriptions, values))

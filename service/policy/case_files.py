@@ -15,6 +15,7 @@ from service.fields import is_writable
 from service.places import Complaint
 from service.policy import rule_rows
 from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE, Reason
+from service.policy.case_values import ROOTS, read_values, values_of_caller
 from service.policy.known_words import AGENT
 from service.policy.matching import ACTOR
 from service.policy.nearest_word import nearest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from service.policy.access_request import Vocabulary
+    from service.policy.attributes import Value
 
 MAX_CASES = 5_000
 # A refusal holds a hundred: these and the closing ones.
@@ -30,7 +32,7 @@ MAX_COMPLAINTS = 90
 LONGEST_WORD = 300
 KEYS = (
     "case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "near", "missing",
-    "told", "listed",
+    "told", "listed", "resource", "principal", "context",
 )  # fmt: skip
 REQUIRED = ("case", "who", "action", "kind", "verdict")
 _ANSWERS = {word: value for value, word in FACT_VALUES.items()}
@@ -44,6 +46,9 @@ class Case:
 
     `near`: the rules that come nearest to allowing. `missing`: the conditions that the nearest lacks, pairs (dimension,
     word) as in `NearRule`. `told`: sentences for the caller. Each is empty if the case expects nothing of it.
+
+    `values`: those of attributes, by dotted name. `facts` holds what the case says, and of the facts that it does not
+    mention those that follow from the values.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Case:
     near: tuple[str, ...] = ()
     missing: frozenset[tuple[str, str]] = frozenset()
     told: tuple[str, ...] = ()
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def asked_facts(self) -> Mapping[str, bool | None]:
@@ -154,6 +160,9 @@ class _Reader:
         kind = self._parse_word(fields["kind"], self.vocabulary.actions.keys(), "kind")
         allowed = self._parse_word(fields["verdict"], ("allow", "deny"), "verdict") == "allow"
         states = self.vocabulary.states.get(kind, frozenset())
+        who = tuple(self._parse_who(word, kind) for word in self._parse_list(fields["who"]))
+        given = self._parse_values(fields, kind)
+        values = {**values_of_caller(who), **given}
         reason = fields.get("reason")
         listed = fields.get("listed")
         case = Case(
@@ -165,9 +174,9 @@ class _Reader:
             state=self._parse_word(fields["state"], states, f"state of the kind '{kind}'")
             if "state" in fields
             else NO_STATE,
-            who=tuple(self._parse_who(word, kind) for word in self._parse_list(fields["who"])),
+            who=who,
             scopes=self._parse_words(fields.get("scopes"), self.vocabulary.scopes, "scope"),
-            facts=self._parse_facts(fields.get("facts"), kind),
+            facts=self._evaluate_facts(values, kind) | self._parse_facts(fields.get("facts"), kind, given),
             allowed=allowed,
             rules=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("rule"))),
             reason=Reason(self._parse_word(reason, _REASONS, "reason")) if reason else None,
@@ -177,6 +186,7 @@ class _Reader:
                 self._parse_condition(condition, kind) for condition in self._parse_list(fields.get("missing"))
             ),
             told=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("told"))),
+            values=values,
         )
         for key in ("near", "missing", "told"):
             if key in fields and allowed:
@@ -220,10 +230,30 @@ class _Reader:
                 self._complain(node, f"'{part}' is not a known {dimension}", nearest(part, known[dimension]))
         return dimension, " or ".join(sorted(words)) if dimension == "state" else word
 
-    def _parse_facts(self, node: yaml.Node | None, kind: str) -> dict[str, bool | None]:
+    def _parse_values(self, fields: Mapping[str, yaml.Node], kind: str) -> dict[str, Value]:
+        """The values of attributes that the case gives."""
+        known = self.vocabulary.known_attributes(kind)
+        found: dict[str, Value] = {}
+        for root in ROOTS:
+            if root in fields:
+                found |= read_values(fields[root], root, known, self._complain)
+        return found
+
+    def _evaluate_facts(self, values: Mapping[str, Value], kind: str) -> dict[str, bool | None]:
+        """The defined facts that are true or false with these values."""
+        defined = {name: fact for (of, name), fact in self.vocabulary.definitions.items() if of in {kind, ""}}
+        found = {name: fact.evaluate(values) for name, fact in defined.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _parse_facts(self, node: yaml.Node | None, kind: str, values: Mapping[str, Value]) -> dict[str, bool | None]:
         known = self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts
         fields = self._parse_mapping(node, known) if node is not None else {}
-        return {name: _ANSWERS[self._parse_word(value, tuple(_ANSWERS), "answer")] for name, value in fields.items()}
+        facts = {name: _ANSWERS[self._parse_word(value, tuple(_ANSWERS), "answer")] for name, value in fields.items()}
+        for name, value in self._evaluate_facts(values, kind).items():
+            if name in facts and facts[name] is not value:
+                message = f"The fact '{name}' is {FACT_VALUES[value]} with the values of this case"
+                self._complain(fields[name], message, "leave it out, or change a value")
+        return facts
 
     def _parse_words(self, node: yaml.Node | None, known: Collection[str], what: str) -> tuple[str, ...]:
         return tuple(self._parse_word(word, known, what) for word in self._parse_list(node))

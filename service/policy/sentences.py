@@ -7,6 +7,7 @@ reads "unknown". Personal attributes are refused, because sentences reach caller
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from service.policy.attributes import AttributeType
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from service.policy.attributes import Attribute, Value
 
@@ -70,6 +71,24 @@ def fill_sentence(sentence: str, values: Mapping[str, Value]) -> str:
     if "{" not in sentence:
         return sentence
     return _PLACEHOLDER.sub(lambda found: show_value(values.get(found[1]), found[2]), sentence)
+
+
+class FilledSentences(Mapping[str, str]):
+    """Sentences by key, each filled with values when it is read."""
+
+    __slots__ = ("_sentences", "_values")
+
+    def __init__(self, sentences: Mapping[str, str], values: Mapping[str, Value]) -> None:
+        self._sentences, self._values = sentences, values
+
+    def __getitem__(self, key: str) -> str:
+        return fill_sentence(self._sentences[key], self._values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sentences)
+
+    def __len__(self) -> int:
+        return len(self._sentences)
 
 
 def show_value(value: Value, form: str | None = None) -> str:

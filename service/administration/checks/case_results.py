@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.authorization.engine.row_conditions import is_listed
 from service.places import Complaint
-from service.policy.access_request import ANY, ANYONE, Effect, Reason
+from service.policy.access_request import ANY, ANYONE, FACT_VALUES, Effect, Reason
 from service.policy.matching import GROUP, ROLE
 from service.policy.request_space import Budget
+from service.policy.sentences import show_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Rows that all cases together may read: some ten seconds of work. Thousands of cases about an action with thousands of
 # rows would take many minutes.
 MAX_ROW_VISITS = 3_000_000
+MAX_FACTS_DESCRIBED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ def run_cases(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list
         asked.add(request)
         verdict = snapshot.decide(request)
         unknown = [f"there is no rule '{name}'" for name in (*case.rules, *case.near) if name not in names]
-        found.append(CaseResult(case, verdict.rules, (*unknown, *_differences(case, snapshot, verdict))))
+        problems = (*unknown, *_differences(case, snapshot, verdict))
+        seen = _describe_facts(case, snapshot) if problems else ()
+        found.append(CaseResult(case, verdict.rules, (*problems, *seen)))
     return found
 
 
@@ -145,7 +149,7 @@ def _differences_of_explanation(case: Case, snapshot: Snapshot) -> Iterator[str]
         return
     request = request_of(case, snapshot)
     explanation = explain(snapshot.rules_of(case.kind, case.action), request)
-    told = sentences_for_caller(explanation, request, snapshot.vocabulary) if case.told else ()
+    told = sentences_for_caller(explanation, request, snapshot.vocabulary.with_values(case.values)) if case.told else ()
     if not set(case.told) <= set(told):
         yield f"expected the sentences: {' | '.join(case.told)}, got: {' | '.join(told)}"
     misses = explanation.near_misses
@@ -166,6 +170,17 @@ def _difference_of_list(case: Case, snapshot: Snapshot) -> Iterator[str]:
     relations, facts = words.relations.get(case.kind, ()), words.facts.get(case.kind, ())
     if is_listed(rules, request_of(case, snapshot), relations, facts) is not case.listed:
         yield "expected it listed, got not listed" if case.listed else "expected it not listed, got listed"
+
+
+def _describe_facts(case: Case, snapshot: Snapshot) -> Iterator[str]:
+    """What the expressions of the facts saw that the rules of the action ask for."""
+    asked = {condition.fact for rule in snapshot.rules_of(case.kind, case.action) for condition in rule.when}
+    definitions = snapshot.vocabulary.definitions
+    for name in sorted(asked)[:MAX_FACTS_DESCRIBED]:
+        fact = definitions.get((case.kind, name)) or definitions.get(("", name))
+        if fact is not None:
+            values = [f"{attribute} = {show_value(case.values.get(attribute))}" for attribute, _ in fact.types]
+            yield f"{name} is {FACT_VALUES[case.facts.get(name)]} ({', '.join(values)})"
 
 
 def _join_conditions(conditions: Iterable[tuple[str, str]]) -> str:

@@ -1,0 +1,128 @@
+"""Cases that give values of attributes: facts follow from them, a failed case shows them, a wrong value is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from service.administration.checks import case_results, examination
+from service.policy import case_files, policy_file
+from tests import policy_forge
+
+WORDS = """
+[directory.people]
+country = "string"
+level = { type = "int", personal = true }
+
+[kinds.timesheet.facts.overtime]
+is = "resource.minutes > 2400"
+yes = "this week has {resource.minutes:hours}"
+no = "this week has 40 hours or less"
+
+[kinds.timesheet.facts.same_country]
+is = "resource.owner.country == principal.country"
+yes = "you work in this country"
+no = "this person works in {resource.owner.country}"
+
+[request.facts.auditing]
+is = "'auditor' in principal.roles && !context.delegated"
+yes = "you are an auditor"
+no = "you are not an auditor"
+"""
+ROW = "p, allow, role:auditor, read, any, timesheet, any, same_country and auditing and not overtime, read-country\n"
+CASE = """\
+- case: an auditor reads a sheet of their country
+  who: role:auditor
+  action: read
+  kind: timesheet
+  state: submitted
+  resource: {minutes: 2400, owner.country: NO, submitted_at: 2026-03-02, projects: [A, B]}
+  principal: {country: NO}
+  verdict: allow
+  rule: read-country
+  listed: true
+"""
+TEXT = policy_forge.read_shipped()
+TEXT = replace(TEXT, vocabulary=TEXT.vocabulary + WORDS, rules=TEXT.rules + ROW, cases={})
+VOCABULARY = policy_file.parse(TEXT).vocabulary
+
+
+def read(case: str) -> case_files.Case:
+    found = case_files.read({"odd.yaml": case}, VOCABULARY)
+    assert [str(complaint) for complaint in found.complaints] == []
+    return found.cases[0]
+
+
+def problems_of(case: str) -> tuple[str, ...]:
+    snapshot = examination.build(TEXT, 1)
+    return case_results.run_cases(snapshot.policy, snapshot, [read(case)])[0].problems
+
+
+def test_facts_follow_from_values() -> None:
+    case = read(CASE)
+    assert case.facts == {"same_country": True, "overtime": False, "auditing": True}
+    # `NO` is Norway here, because the attribute is a string.
+    assert case.values["principal.country"] == "NO"
+    assert case.values["resource.submitted_at"] == datetime(2026, 3, 2, tzinfo=UTC)
+    assert case.values["resource.projects"] == ("A", "B")
+    assert problems_of(CASE) == ()
+    nested = CASE.replace("owner.country: NO", "owner: {country: NO, level: 3}")
+    assert read(nested).values == {**case.values, "resource.owner.level": 3}
+
+
+def test_a_fact_without_a_value_is_unknown_unless_the_case_says_more() -> None:
+    without = CASE.replace("minutes: 2400, ", "")
+    assert "overtime" not in read(without).facts
+    assert "expected allow" in problems_of(without)[0]
+    assert problems_of(without + "  facts: {overtime: false}\n") == ()
+    assert read(CASE.replace("role:auditor", "role:payroll")).facts["auditing"] is False
+
+
+def test_a_failed_case_shows_what_its_expressions_saw() -> None:
+    found = problems_of(CASE.replace("2400", "2580").replace("\n  principal: {country: NO}", ""))
+    assert found[1:] == (
+        "auditing is true (context.delegated = false, principal.roles = auditor)",
+        "overtime is true (resource.minutes = 2580)",
+        "same_country is unknown (principal.country = unknown, resource.owner.country = NO)",
+    )
+
+
+def test_a_denied_case_is_told_the_values() -> None:
+    denied = CASE.replace("2400", "2580").replace("allow\n  rule: read-country\n  listed: true", "deny")
+    assert problems_of(denied + "  told: this week has 43 hours\n") == ()
+    (problem, *_) = problems_of(denied + "  told: this week has 44 hours\n")
+    assert "got: this week has 43 hours" in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("minutes: 2400", "minute: 2400", "no attribute 'resource.minute' here (did you mean 'resource.minutes'?)"),
+        ("minutes: 2400", "minutes: 40.5", "'resource.minutes' is of type int (write a whole number"),
+        ("minutes: 2400", "minutes: 9007199254740993", "is of type int"),
+        ("minutes: 2400", "minutes: [1]", "is of type int"),
+        ("2026-03-02", "2026-03-02T12:00:00", "is of type timestamp (write 2026-03-02 or"),
+        ("2026-03-02", "1800-03-02", "is of type timestamp"),
+        ("projects: [A, B]", "projects: {A: B}", "is of type string"),
+        ("owner.country: NO", "owner.country: NO, owner: {country: SE}", "'resource.owner.country' is here twice"),
+        ("owner.country: NO", "owner: {land: SE}", "no attribute 'resource.owner.land'"),
+        ("principal: {country: NO}", "principal: NO", "must be names of attributes"),
+        ("principal: {country: NO}", "principal: {minutes: 3}", "no attribute 'principal.minutes'"),
+        ("verdict: allow", "verdict: allow\n  facts: {overtime: true}", "'overtime' is false with the values"),
+        ("resource:", "resources:", "not a known key (did you mean 'resource'?)"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(old: str, new: str, message: str) -> None:
+    assert old in CASE
+    found = case_files.read({"odd.yaml": CASE.replace(old, new)}, VOCABULARY).complaints
+    assert len(found) == 1
+    assert message in str(found[0])
+    assert found[0].line > 1
+
+
+def test_a_kind_without_a_row_knows_the_caller_alone() -> None:
+    case = "- {case: x, who: anyone, action: read, kind: me, verdict: allow, resource: {minutes: 3}}\n"
+    (found,) = case_files.read({"odd.yaml": case}, VOCABULARY).complaints
+    assert found.message == "There is no attribute 'resource.minutes' here"
