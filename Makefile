@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer lock clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer lock audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,12 @@ pgbouncer: environment ## the service behind PgBouncer, in session and in transa
 
 lock: environment ## rewrite the lock files from pyproject.toml
 	@sh .ci/lock $(ARGS)
+
+audit: environment ## look the locked packages up in a database of vulnerabilities (needs the network)
+	@sh .ci/audit
+
+sbom: environment ## write dist/sbom.json, the bill of materials of the locked packages (CycloneDX)
+	@sh .ci/sbom
 
 golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
 	@$(PYTHON) -m tests.golden

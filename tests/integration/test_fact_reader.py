@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
-# Twice the number; waits while somebody holds the advisory lock 7; fails for a text that is no number.
+# Twice the number; waits while another session holds the advisory lock 7; fails for a text that is no number.
 STATEMENT = """
     SELECT asked.place, asked.number::integer * 2 AS twice, pg_backend_pid() AS pid, locked.held
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (number, place)

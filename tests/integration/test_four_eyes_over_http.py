@@ -87,7 +87,7 @@ async def test_nobody_approves_through_the_client_that_uploaded_the_hours_and_th
 
 
 async def test_an_app_in_which_the_owner_wrote_their_own_hours_keeps_nobody_from_approving_with_it(site: Site) -> None:
-    """Only what a client uploads for itself is on somebody's behalf."""
+    """Only what a client uploads for itself acts for a person."""
     path = await site.make_draft("carl")
     version = await site.handed_in("carl", path)
     assert await site.approve("max", path, version, "alone") == 200

@@ -194,7 +194,7 @@ async def test_under_four_eyes_a_client_that_proposed_for_itself_does_not_activa
     number = await propose(house, with_rows(FOUR_EYES), machine)
     with pytest.raises(Forbidden):
         await steps(house).activate(machine, number, expected=2)
-    # The same app in the hands of a person is somebody else.
+    # The same app in the hands of a person is another person.
     handed = replace(caller, principal=replace(caller.principal, client="pipeline"))
     assert (await steps(house).activate(handed, number, expected=2)).value.number == number
 

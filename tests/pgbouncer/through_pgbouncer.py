@@ -155,7 +155,7 @@ async def test_a_role_without_time_limits_is_refused_behind_a_pooler(postgres: L
             await database.open()
         assert "ALTER ROLE unlimited SET statement_timeout = '5000ms'" in refused.value.public
         assert "secret-word" not in refused.value.public
-        # Our own clock is enough for a command that somebody waits for.
+        # Our own clock is enough for a command that a person waits for.
         command = Database(url, size=2, enforced=False)
         await command.open()
         await command.close()
