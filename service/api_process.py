@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from service import metrics
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
 from service.log.keeper_status import read_status
 from service.log.roles import check_role
+from service.metric_families import FamilySnapshot, take_snapshot
 from service.standard_error import standard_error
 from service.web.http.health import HealthPart, Ready
 
@@ -45,6 +47,13 @@ SWITCH_INTERVAL = 0.001
 REPORT_SECONDS: Final = 1.0
 MAX_CHECK_SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
+
+
+class WorkerReport(msgspec.Struct):
+    """What a worker tells the supervisor once a second: its readiness, and all that it counted since its start."""
+
+    ready: Ready
+    metrics: list[FamilySnapshot]
 
 
 @dataclass(slots=True)
@@ -136,8 +145,8 @@ class Api:
                 return
 
     async def _report(self, channel: int) -> None:
-        """Report readiness to the supervisor once a second. Reports also show that the event loop runs, so a check that
-        takes long, because the database does not answer, delays no report."""
+        """Report readiness and metrics to the supervisor once a second. Reports also show that the event loop runs, so
+        a check that takes long, because the database does not answer, delays no report."""
         _, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel))
         checking: asyncio.Task[Ready] | None = None
         known, since = _unknown("start", "starts"), 0.0
@@ -152,7 +161,9 @@ class Api:
                 known, checking = (_unknown("check", type(failed).__name__) if failed else checking.result()), None
             elif waited > MAX_CHECK_SECONDS:
                 known = _unknown("database", f"has not answered for {waited:.0f} s")
-            writer.write(msgspec.json.encode(known) + b"\n")
+            metrics.LOG_LINES_DROPPED.set(standard_error().dropped)
+            report = WorkerReport(known, take_snapshot(metrics.FAMILIES))
+            writer.write(msgspec.json.encode(report) + b"\n")
             await writer.drain()
             if checking is None:
                 await asyncio.sleep(REPORT_SECONDS)

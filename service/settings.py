@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the API")] = 8080
     management_address: str = Field(
         default="127.0.0.1:8081",
-        description="Where `serve` answers health, `host:port`; not for clients; in a container `0.0.0.0:8081`",
+        description="Where `serve` answers health and metrics, `host:port`; not for clients; in a container"
+        " `0.0.0.0:8081`",
     )
     instance: str = Field(
         default="",

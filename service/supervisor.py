@@ -1,7 +1,8 @@
 """Keeps the worker processes of the API running, and reports their health on the management address.
 
-It owns the listening sockets and the workers. It restarts a worker that ended or hangs, with exponential backoff, and
-leaves the others alone. Client traffic never reaches this process; nothing is durable here.
+It owns the listening sockets, the workers, and the sum of what they counted. It restarts a worker that ended or hangs,
+with exponential backoff, and leaves the others alone. Client traffic never reaches this process; nothing is durable
+here.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from service import metrics
+from service.api_process import WorkerReport
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable
 from service.management import serve_management
+from service.metric_families import CONTENT_TYPE, FamilySnapshot, Totals, format_text, take_snapshot
 from service.web.http.health import HealthPart, Live, Ready, ServiceReady, ServiceStatus, WorkerState
 
 if TYPE_CHECKING:
@@ -36,7 +40,8 @@ MAX_START_SECONDS: Final = 90.0
 HEALTHY_SECONDS: Final = 60.0
 # Time for requests under way at SIGTERM; container engines kill after ten seconds.
 MAX_STOP_SECONDS: Final = 8.0
-MAX_REPORT_BYTES: Final = 1_048_576
+# More than a report with every family full.
+MAX_REPORT_BYTES: Final = 4 * 2**20
 _log = structlog.get_logger(__name__)
 
 
@@ -61,12 +66,17 @@ class Supervisor:
         self._instance = instance
         self._begin = asyncio.Event()
         self._stopping = False
+        # The counts of workers that have ended.
+        self._ended = Totals(metrics.FAMILIES)
 
     async def run(self, management: socket.socket, stop: asyncio.Event) -> None:
         """Serve until `stop`. Raises what `check` raises, at the start or later."""
-        async with serve_management(
-            management, {"/health/live": self._respond_live, "/health/ready": self._respond_ready}
-        ):
+        routes = {
+            "/health/live": self._respond_live,
+            "/health/ready": self._respond_ready,
+            "/metrics": self._respond_metrics,
+        }
+        async with serve_management(management, routes):
             stopping = asyncio.create_task(stop.wait())
             checking = asyncio.create_task(self._check_database())
             running = [asyncio.create_task(self._keep_running(worker)) for worker in self._workers]
@@ -95,6 +105,17 @@ class Supervisor:
         status = HTTPStatus.OK if found.status == "ready" else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "application/json", msgspec.json.encode(found)
 
+    def _respond_metrics(self) -> tuple[HTTPStatus, str, bytes]:
+        """The sum over all workers, also those that have ended, so that no counter falls when a worker is replaced.
+        A killed worker loses the counts of its last two seconds."""
+        totals = Totals(metrics.FAMILIES)
+        totals.add(self._ended.snapshot())
+        for worker in self._workers:
+            totals.add(worker.counted, str(worker.number))
+            metrics.WORKER_RESTARTS.set(worker.restarts, (str(worker.number),))
+        totals.add(take_snapshot([metrics.WORKER_RESTARTS]))
+        return HTTPStatus.OK, CONTENT_TYPE, format_text(metrics.FAMILIES, totals.snapshot())
+
     async def _check_database(self) -> None:
         """Let workers start once the database passes the check, or is unavailable: then they answer 503, and health
         says why."""
@@ -122,6 +143,7 @@ class Supervisor:
                 pauses = backoff_seconds()
             pause = next(pauses)
             worker.restarts += 1
+            self._ended.add(worker.counted)
             worker.set_ended(f"{reason}; starts again after {pause:.1f} s")
             _log.error("worker_ended", worker=worker.number, reason=reason, pause_seconds=round(pause, 1))
             await asyncio.sleep(pause)
@@ -156,6 +178,8 @@ class Supervisor:
             return _describe_end(ending.result())
         finally:
             await _end(process, ending)
+            # The last report may still wait in the socket.
+            await asyncio.wait({reading}, timeout=1.0)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             writer.close()
@@ -171,16 +195,18 @@ class _Worker:
         self._since = time.monotonic()
         self._last: Ready | None = None
         self._reason = "has not started yet"
+        # The numbers of its last report; none while it is not running.
+        self.counted: list[FamilySnapshot] = []
 
     def set_started(self, pid: int) -> None:
         self._pid, self._since, self._last = pid, time.monotonic(), None
         self._reason = "starts"
 
-    def set_report(self, report: Ready) -> None:
-        self._since, self._last = time.monotonic(), report
+    def set_report(self, report: WorkerReport) -> None:
+        self._since, self._last, self.counted = time.monotonic(), report.ready, report.metrics
 
     def set_ended(self, reason: str) -> None:
-        self._pid, self._last, self._reason = None, None, reason
+        self._pid, self._last, self._reason, self.counted = None, None, reason, []
 
     def hangs(self) -> bool:
         """Whether its event loop is stuck."""
@@ -201,7 +227,7 @@ class _Worker:
 
 async def _read_reports(reader: asyncio.StreamReader, worker: _Worker) -> None:
     while line := await reader.readline():
-        worker.set_report(msgspec.json.decode(line, type=Ready))
+        worker.set_report(msgspec.json.decode(line, type=WorkerReport))
 
 
 async def _end(process: asyncio.subprocess.Process, ending: asyncio.Task[int]) -> None:

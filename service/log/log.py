@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from service import metrics
 from service.connectivity import TRANSIENT_ERRORS
 from service.errors import LogUnavailable
 from service.log.group_commit import GroupCommit
@@ -56,6 +57,7 @@ class Log:
                 await insert_records(connection, records)
             except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
+        _count_decisions(records)
         return [Receipt(record.uid, record.leaf.hex()) for record in records]
 
     def state(self) -> LogState:
@@ -65,3 +67,18 @@ class Log:
     async def close(self) -> None:
         """Flush the waiting appends and refuse new ones."""
         await self._commits.close()
+
+
+def _count_decisions(records: Sequence[Record]) -> None:
+    """Count the records of decisions. A transaction that fails to commit afterwards is counted too."""
+    for record in records:
+        columns = record.columns
+        if columns["outcome"] is not None:
+            labels = (
+                str(columns["policy_version"]),
+                str(columns["resource_kind"]),
+                str(columns["action"]),
+                str(columns["outcome"]),
+                str(columns["reason"]),
+            )
+            metrics.DECISIONS.add(labels)

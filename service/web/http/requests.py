@@ -19,7 +19,9 @@ from litestar.middleware import ASGIMiddleware
 from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
 from uuid_utils import uuid7
 
+from service import metrics
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
+from service.metric_families import OTHER
 from service.places import FieldError
 from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
+# Any other word may be a method too (RFC 9110 section 9.1), so metrics count others together.
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 JSON: Final = ("application/json",)
 UTF_8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
@@ -78,12 +82,12 @@ class RequestFrame:
         request_id, trace, method = request_id_of(scope), _parse_traceparent(scope), scope["method"]
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
-        body, refused = IncomingBody(scope, receive), False
+        body, status = IncomingBody(scope, receive), 0
 
         async def send_framed(message: Message) -> None:
-            nonlocal refused
+            nonlocal status
             if message["type"] == "http.response.start":
-                refused = message["status"] >= 400  # noqa: PLR2004 — RFC 9110 section 15.5
+                status = message["status"]
                 own = {b"x-request-id": request_id.encode()}
                 if trace is not None:
                     own[b"traceparent"] = trace.encode()
@@ -105,22 +109,28 @@ class RequestFrame:
                     "request",
                     method=method,
                     route=scope.get("path_template", ""),
-                    status=message["status"],
+                    status=status,
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
                     decision=present[b"decision-id"].decode() if b"decision-id" in present else None,
                 )
             await send(message)
 
         answer = NotModifiedFilter(scope, send_framed)
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            if method == "HEAD":
-                # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
-                scope["method"] = "GET"
-                head = HeadOnly(body.receive, answer.send)
-                await self._answer(scope, head.receive, head.send)
-            else:
-                await self._answer(scope, body.receive, answer.send)
-        if refused:
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=request_id):
+                if method == "HEAD":
+                    # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
+                    scope["method"] = "GET"
+                    head = HeadOnly(body.receive, answer.send)
+                    await self._answer(scope, head.receive, head.send)
+                else:
+                    await self._answer(scope, body.receive, answer.send)
+        finally:
+            # A caller who left before the answer began has got none.
+            if status:
+                labels = (method if method in METHODS else OTHER, scope.get("path_template", ""), str(status))
+                metrics.REQUEST_SECONDS.observe(labels, time.perf_counter() - started)
+        if status >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
             await body.discard_rest()
 
 
