@@ -67,6 +67,14 @@ def sentences_of(before: list[str], after: list[str]) -> list[str]:
          ["a caller with the role lead may now read the decision log"]),
         ([ME, "p, allow, client:job, read, any, log, any, always, job"], [ME],
          ["the client job for itself may no longer read the decision log"]),
+        ([ME], [ME, "p, allow, actor:assistant, read, any, log, any, always, job"],
+         ["a caller for whom assistant acts may now read the decision log"]),
+        (["p, allow, role:auditor, read, any, log, any, always, audit"],
+         ["p, allow, role:auditor, read, any, log, any, always, audit",
+          "p, deny, client:job, read, any, log, any, always, no"],
+         ["a caller for whom job acts with the role auditor may no longer read the decision log",
+          "the client job for itself with the role auditor may no longer read the decision log",
+          "a user of the client job with the role auditor may no longer read the decision log"]),
     ],
 )  # fmt: skip
 def test_changed_verdicts_are_described_in_sentences(before: list[str], after: list[str], sentences: list[str]) -> None:

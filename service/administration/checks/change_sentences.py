@@ -54,6 +54,7 @@ def _describe_caller(word: str) -> str:
         "person": f"the person {name}",
         "client": f"the client {name} for itself",
         "via": f"a user of the client {name}",
+        "actor": f"a caller for whom {name} acts",
     }[form]
 
 

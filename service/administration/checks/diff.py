@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.administration.checks.case_changes import CaseChange, compare_cases
 from service.administration.checks.change_sentences import describe_change
 from service.administration.checks.verdict_changes import verdict_changes
+from service.administration.checks.word_changes import compare_words
 from service.policy.access_request import FACT_VALUES
 from service.policy.casbin_fence import row
 
@@ -58,7 +59,7 @@ class ChangedVerdict:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDiff:
-    """Everything that differs. `words` is about the vocabulary; `files` names the files whose text differs.
+    """Everything that differs. `words` are sentences about the vocabulary; `files` names the files whose text differs.
 
     `cut_short` names the actions with so many rows or changes that `verdicts` does not hold all of theirs. Each change
     in `verdicts` is complete.
@@ -80,7 +81,7 @@ def compare_policies(before: Policy, after: Policy) -> PolicyDiff:
     return PolicyDiff(
         same=old == new,
         rows=(*_compare_rules(before.rules, after.rules), *_compare_links(before.role_links, after.role_links)),
-        words=tuple(_compare_words(before.vocabulary, after.vocabulary)),
+        words=tuple(compare_words(before.vocabulary, after)),
         files=tuple(sorted(name for name in {*old, *new} if old.get(name) != new.get(name))),
         verdicts=tuple(_put_in_words(change, after.vocabulary) for change in changes.found),
         cut_short=tuple(f"{action} of the kind {kind}" for kind, action in changes.cut_short),
@@ -113,28 +114,6 @@ def _compare_links(before: Iterable[tuple[str, str]], after: Iterable[tuple[str,
 
 def _text(rule: Rule) -> str:
     return "p, " + ", ".join(row(rule))
-
-
-def _compare_words(before: Vocabulary, after: Vocabulary) -> Iterator[str]:
-    """Words that were added or removed, and facts with another maximum age: they can change the meaning of rows."""
-    old, new = set(_list_words(before)), set(_list_words(after))
-    yield from (f"added: {word}" for word in sorted(new - old))
-    yield from (f"removed: {word}" for word in sorted(old - new))
-    for name in sorted(before.thresholds.keys() & after.thresholds.keys()):
-        was, now = before.thresholds[name], after.thresholds[name]
-        if was != now:
-            yield f"the fact {name} holds for {now} seconds after sign-in, {was} before"
-
-
-def _list_words(vocabulary: Vocabulary) -> Iterator[str]:
-    tables = {
-        "action": vocabulary.actions, "state": vocabulary.states,
-        "relation": vocabulary.relations, "fact": vocabulary.facts,
-    }  # fmt: skip
-    for what, table in tables.items():
-        yield from (f"{what} {word} of the kind {kind}" for kind, words in table.items() for word in words)
-    yield from (f"fact {name}" for name in vocabulary.request_facts)
-    yield from (f"scope {scope}" for scope in vocabulary.scopes)
 
 
 def _put_in_words(change: VerdictChange, vocabulary: Vocabulary) -> ChangedVerdict:
