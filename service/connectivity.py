@@ -1,7 +1,7 @@
-"""How to connect to Postgres, directly or through a pooler, and the errors of connecting. Owns no state.
+"""How to connect to Postgres, to one of several hosts, directly or through a pooler, and the errors of connecting.
 
 A pooler such as PgBouncer does not pass our time limits on, and may not keep prepared statements. It is detected by its
-behaviour, so there is no setting for it (docs/production.md).
+behaviour, so there is no setting for it (docs/production.md). Owns only which host answered last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -43,6 +43,8 @@ REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     ValueError,
 )
+# Errors after which another host of the URL is tried: it does not answer, starts, or is a standby.
+NEXT_HOST = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
 # Errors of a prepared statement that a pooler did not keep: it is missing, or another client's has its name.
 LOST_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 # Postgres's own time limits, which work even if our process freezes.
@@ -68,13 +70,54 @@ class Connectivity(Enum):
     FORGETTING = "forgetting"
 
 
+class Hosts:
+    """The hosts of a database URL, a primary and its standbys: `postgresql://user:password@first:5432,second:5432/name`.
+
+    Unless the URL has its own `target_session_attrs`, the host that takes writes is meant."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        user, at, hosts = parts.netloc.rpartition("@")
+        self._urls = [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
+        self._options: dict[str, Any] = (
+            {} if "target_session_attrs=" in parts.query else {"target_session_attrs": "read-write"}
+        )
+        if len(self._urls) == 1:
+            self._urls, self._options = [url], {}
+
+    async def connect(
+        self,
+        _url: str = "",
+        *,
+        timeout: float,  # noqa: ASYNC109 - asyncpg's
+        **options: Any,
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        """Connect within `timeout` seconds, first to the host that answered last. `options` are asyncpg's, whose pools
+        call this with the URL. Raises what asyncpg raises for the last host."""
+        last: Exception = OSError("no host")
+        for url in (*self._urls,):
+            try:
+                # asyncpg bounds all hosts together: a silent one would use up the time of those after it.
+                share = timeout / len(self._urls)
+                connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+                    url, timeout=share, **self._options, **options
+                )
+            except NEXT_HOST as error:
+                last = error
+            else:
+                self._urls.remove(url)
+                self._urls.insert(0, url)
+                return connection
+        raise last
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """The options of every connection to `url`. `timeout` and `lock_timeout` in seconds; with `enforced`, Postgres
+    """The options of every connection to `hosts`. `timeout` and `lock_timeout` in seconds; with `enforced`, Postgres
     itself must bound statements and waiting, however it is reached. `fresh_plans`: Postgres plans a statement anew for
     each execution."""
 
-    url: str
+    hosts: Hosts
     name: str
     timeout: float
     lock_timeout: float
@@ -113,7 +156,7 @@ class ConnectionOptions:
     async def way_through_pooler(self) -> Connectivity:
         """How to connect through the pooler. Raises Misconfigured if the role has no time limits."""
         for way in (Connectivity.KEEPING, Connectivity.FORGETTING):
-            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self.url, **self.options(way))
+            connection = await self.hosts.connect(**self.options(way))
             try:
                 seen = await connection.fetchrow(PROBE)
             except LOST_STATEMENT:
@@ -165,6 +208,8 @@ def host_and_port(url: str) -> str:
     if "@" in url and "@" not in authority:
         return "the host of TIMEWARDEN_DATABASE_URL"
     where = authority.rpartition("@")[2]
+    if "," in where:
+        return f"any of {where}"
     host, colon, port = where.rpartition(":")
     if not colon or not port.isdigit():
         host, port = where, "5432"

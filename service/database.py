@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import asyncpg
 
-from service.connectivity import TRANSIENT_ERRORS, ConnectionOptions, Connectivity, translate_connection_errors
+from service.connectivity import TRANSIENT_ERRORS, ConnectionOptions, Connectivity, Hosts, translate_connection_errors
 from service.errors import DatabaseUnavailable, Overloaded, TryLater
 from service.slots import slot_free
 
@@ -46,7 +46,8 @@ class Database:
         self._size = size
         self._timeout = timeout
         self._name = name
-        self._options = ConnectionOptions(url, name, timeout, lock_timeout, enforced, fresh_plans)
+        self._hosts = Hosts(url)
+        self._options = ConnectionOptions(self._hosts, name, timeout, lock_timeout, enforced, fresh_plans)
         # Set by `open`.
         self.way = Connectivity.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -85,6 +86,7 @@ class Database:
             min_size=1,
             max_size=self._size,
             max_inactive_connection_lifetime=300,
+            connect=cast("Any", self._hosts.connect),
             init=self._announce,
             reset=_keep_session,
             **self._options.options(self.way),
@@ -141,7 +143,7 @@ class Database:
             options = self._options.options(self.way)
             if self.way is Connectivity.DIRECT:
                 options["server_settings"] |= settings or {}
-            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._url, **options)
+            connection = await self._hosts.connect(**options)
         except TRANSIENT_ERRORS as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
         self._reserved.append(connection)

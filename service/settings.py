@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="",
-        description="`postgresql://user:password@host/name`; docs/production.md says which user for which command",
+        description="`postgresql://user:password@host/name`, also with several hosts, `@first,second/name`;"
+        " docs/production.md says which user for which command",
     )
     redis_url: str = Field(
         default="",

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from service.connectivity import Hosts
 from service.errors import TryLater
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MAX_WAIT_SECONDS = 600.0
+CONNECT_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 0.2
 # Every role may see which step ran last.
 GRANT_STEP = "GRANT SELECT ON alembic_version TO timewarden_app, timewarden_keeper, timewarden_auditor"
@@ -44,11 +47,16 @@ async def migrate(
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
     one being `upto`. While another migrates the same database this one waits, up to `max_wait` seconds, and says so.
     Raises TryLater when the other takes longer. Returns whether the database was behind."""
-    if await _is_newest(database_url):
+    hosts = Hosts(database_url)
+    if await _is_newest(hosts):
         return False
     sqlalchemy = importlib.import_module("sqlalchemy.ext.asyncio")
     pool = importlib.import_module("sqlalchemy.pool")
-    engine = sqlalchemy.create_async_engine(_driver_url(database_url), poolclass=pool.NullPool)
+    engine = sqlalchemy.create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=partial(hosts.connect, timeout=CONNECT_SECONDS),
+        poolclass=pool.NullPool,
+    )
     try:
         async with engine.begin() as connection:
             await _take_turn(connection, say, max_wait)
@@ -80,8 +88,8 @@ def newest() -> str:
     return max(path.name.split("_")[0] for path in (HERE / "versions").glob("[0-9]*.py"))
 
 
-async def _is_newest(database_url: str) -> bool:
-    connection = await asyncpg.connect(database_url, timeout=30)
+async def _is_newest(hosts: Hosts) -> bool:
+    connection = await hosts.connect(timeout=CONNECT_SECONDS)
     try:
         # Where Alembic remembers the last step that ran; there is none in an empty database.
         return bool(await connection.fetchval("SELECT version_num FROM alembic_version") == newest())
@@ -97,11 +105,3 @@ def _upgrade(connection: Connection, upto: str) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     importlib.import_module("alembic.command").upgrade(config, upto)
-
-
-def _driver_url(database_url: str) -> str:
-    """SQLAlchemy wants the driver named in the scheme."""
-    for scheme in ("postgresql://", "postgres://"):
-        if database_url.startswith(scheme):
-            return "postgresql+asyncpg://" + database_url.removeprefix(scheme)
-    return database_url

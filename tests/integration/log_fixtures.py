@@ -16,6 +16,7 @@ from events.stream import open_redis, stream_name
 from service.development.local_servers import LocalPostgres, run_psql_script
 from service.log.feed import ChangeFeed
 from service.migrations.run import migrate
+from tests.conftest import database_from
 from tests.integration.event_stream import EventStream
 from tests.integration.log_database import PASSWORDS, LogDatabase, copy_database, open_new_log
 
@@ -52,3 +53,13 @@ async def event_stream(log_database: LogDatabase, redis_url: str) -> AsyncIterat
     stream = stream_name("test", log_database.epoch)
     yield EventStream(log_database, await log_database.open("app"), keeper, redis, stream, ChangeFeed(keeper))
     await redis.aclose()
+
+
+@pytest.fixture
+async def unmigrated(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
+) -> AsyncIterator[str]:
+    """The owner's URL of a database without a table; the roles are there."""
+    assert log_template
+    async with database_from(superuser, "template0", owner="timewarden_owner") as name:
+        yield postgres.url("timewarden_owner", PASSWORDS["owner"], name)

@@ -13,30 +13,16 @@ from service.errors import TryLater
 from service.log.key_files import make_key
 from service.migrations import migrate
 from service.migrations.run import TURN, newest
-from tests.conftest import database_from
 from tests.held_sockets import HeldSockets
-from tests.integration.log_database import PASSWORDS
 from tests.integration.log_trees import ORIGIN
 from tests.integration.test_serve_start import ROOT, environment_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from service.development.local_servers import LocalPostgres
     from tests.integration.log_database import LogDatabase
 
 pytest_plugins = ["tests.integration.log_fixtures"]
-
-
-@pytest.fixture
-async def unmigrated(
-    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
-) -> AsyncIterator[str]:
-    """The owner's URL of a database without a table; the roles are there."""
-    assert log_template
-    async with database_from(superuser, "template0", owner="timewarden_owner") as name:
-        yield postgres.url("timewarden_owner", PASSWORDS["owner"], name)
 
 
 async def start(folder: Path, url: str, *words: str) -> asyncio.subprocess.Process:

@@ -16,7 +16,7 @@ PLACES = {
     "postgresql://a:secret/word@db.example/timewarden": "the host of TIMEWARDEN_DATABASE_URL",
     "postgresql://a:secret?word@db.example/timewarden": "the host of TIMEWARDEN_DATABASE_URL",
     "postgresql:///timewarden": "the local socket",
-    "postgresql://a:secret-word@one:5432,two:5433/timewarden": "one:5432,two, port 5433",
+    "postgresql://a:secret-word@one:5432,two:5433/timewarden": "any of one:5432,two:5433",
 }
 
 
