@@ -44,6 +44,11 @@ HEAD = """
         SELECT note FROM checkpoint WHERE note IS NOT NULL AND size <= h.size ORDER BY size DESC LIMIT 1) c ON true
 """
 
+# Wait until all that this server shows is as durable as an answer. Where commits wait for a standby, a time limit may
+# have cut a wait short: what was written is visible here, and lost if the standby is promoted. A commit that writes
+# this empty message waits for everything before it.
+BARRIER = "SELECT pg_logical_emit_message(true, 'timewarden', '')"
+
 # The note that is stored for a size.
 STORED = "SELECT note FROM checkpoint WHERE size = $1"
 
@@ -103,6 +108,8 @@ class CheckpointSigner:
                 anchored = await self._check_history(connection, found, newest)
             if newest and newest[1] == found == anchored and self._is_signed_by_all(newest[0]):
                 return None
+            async with self._database.connection() as connection:
+                await connection.execute(BARRIER)
             # Append even if the line is there: its writer may have died before the flush.
             await self._anchor_thread.run(partial(self._anchor.append, found))
             await self._publish(found)

@@ -30,7 +30,7 @@ from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE, key_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from service.development.local_servers import LocalPostgres
@@ -228,15 +228,22 @@ class Estate:
 
 
 @contextlib.asynccontextmanager
-async def estate(state: Path, *, workers: int = 2, keepers: int = 2) -> AsyncIterator[Estate]:
-    """Durable servers and the service over them; all end with the block."""
+async def estate(
+    state: Path, *, workers: int = 2, keepers: int = 2, further_hosts: Sequence[str] = ()
+) -> AsyncIterator[Estate]:
+    """Durable servers and the service over them; all end with the block. The service knows `further_hosts`, such as
+    `127.0.0.1:5433`, as hosts of the database beside its first one."""
     remember_port(state, "postgres", free_port(0))
     with contextlib.ExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
         redis = stack.enter_context(start_redis(state, preferred_port=0))
         postgres = start_postgres(state, preferred_port=0)
         names = ("owner", "app", "keeper", "auditor")
-        urls = dict(zip(names, prepare(state, postgres.superuser_url), strict=True))
+        known = ",".join((f"127.0.0.1:{postgres.port}", *further_hosts))
+        urls = {
+            name: url.replace(f"127.0.0.1:{postgres.port}", known)
+            for name, url in zip(names, prepare(state, postgres.superuser_url), strict=True)
+        }
         held = stack.enter_context(HeldSockets())
         made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, held, workers, keepers)
         stack.callback(made.stop_postgres)
