@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.places import Complaint
 from service.policy import known_words
 from service.policy.access_request import Vocabulary
+from service.policy.approval import read_approval
 from service.policy.attributes import RESOURCE, known_attributes
 from service.policy.directory_tables import WORD, read_directory
 from service.policy.expressions.expression import Flaw, compile_expression
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 RESERVED = frozenset({"any", "anyone", "always", "and", "or", "not", "role", "person", "client", "via"})
 SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
+# Keys of one kind alone.
+_MORE = {"timesheet": ("approval",)}
 ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
 OLDEST_SIGN_IN = 31 * 24 * 3600
@@ -64,6 +67,7 @@ class _Reader:
     descriptions: dict[str, str] = field(default_factory=dict)
     directory: Mapping[str, Mapping[str, Attribute]] = field(default_factory=dict)
     definitions: dict[tuple[str, str], Expression] = field(default_factory=dict)
+    approval: Expression | None = None
 
     def read_document(self, document: dict[str, object]) -> Vocabulary:
         self._check_keys(document, {"kinds", "request", "scopes", "directory"}, ())
@@ -75,13 +79,15 @@ class _Reader:
             self._check_spelling(kind, WORD, at)
             self._check_known(kind, known_words.ACTIONS, at, "kind")
             body = self._as_table(table, at)
-            self._check_keys(body, {"name", "actions", "states", "relations", "facts"}, at)
+            self._check_keys(body, {"name", "actions", "states", "relations", "facts", *_MORE.get(kind, ())}, at)
             self._describe(f"kind.{kind}", body.get("name"), (*at, "name"))
             actions[kind] = self._read_words(body, (*at, "actions"), known_words.ACTIONS.get(kind, ()))
             states[kind] = self._read_words(body, (*at, "states"), known_words.STATES.get(kind, ()))
             relations[kind] = self._read_answers(body, (*at, "relations"), known_words.RELATIONS.get(kind, ()), {"is"})
             paths |= read_paths(kind, self._read_table(body, (*at, "relations")), self.complaints)
             facts[kind] = self._read_answers(body, (*at, "facts"), known_words.FACTS.get(kind, ()), {"is"})
+            if kind == "timesheet" and "approval" in body:
+                self._read_approval(body, (*at, "approval"))
         request_facts, thresholds = self._read_request(document)
         for kind, words in facts.items():
             for clash in words & request_facts:
@@ -104,6 +110,7 @@ class _Reader:
             projects=self.directory["projects"],
             definitions=self.definitions,
             paths=paths,
+            approval=self.approval,
         )
 
     def _read_request(self, document: dict[str, object]) -> tuple[frozenset[str], dict[str, int]]:
@@ -129,6 +136,15 @@ class _Reader:
             )
         known = known_words.REQUEST_FACTS | thresholds.keys()
         return self._read_answers(request, ("request", "facts"), known, {"is", "max_age"}), thresholds
+
+    def _read_approval(self, parent: Mapping[str, object], at: tuple[str, ...]) -> None:
+        table = self._read_table(parent, at)
+        self._check_keys(table, {"complete"}, at)
+        if "complete" in table:
+            attributes = self._find_attributes(at)
+            self.approval = read_approval(table["complete"], (*at, "complete"), attributes, self.complaints)
+        else:
+            self.complaints.complain(at, "'complete' is missing", 'such as complete = "size(resource.approvals) >= 2"')
 
     def _read_words(
         self,

@@ -17,24 +17,28 @@ from service.authorization.enforcement.fact_statements import person_or_client
 from service.errors import Conflict
 from service.identity.refusals import refusal
 from service.pacing import pace_page
+from service.policy.approval import is_complete
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import require_approver
 from service.timesheets.change_record import facts_of, record_change, resource_of
 from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, invalid_field
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import Actor, State, Timesheet, actions_from
+from service.timesheets.timesheet import Actor, State, Timesheet, actions_from, has_approval_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import date
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Caller, Change, Expect
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.identity.principal import Principal
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
+    from service.timesheets.timesheet import GivenApproval
 
     Step = Callable[[Timesheet, Change], Timesheet]
 
@@ -88,6 +92,7 @@ class Timesheets:
                 id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
             sheet = await store.create(change.permit, change.connection, sheet)
+            sheet = await store.count_approvals_needed(change.permit, change.connection, sheet)
             # The insert may have waited for an erasure of the owner, which looked for sheets before this one existed.
             if await store.is_revoked(change.connection, caller.principal):
                 raise refusal("revoked")
@@ -110,7 +115,8 @@ class Timesheets:
         reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
         sheet = store.sheet_of_row(reading.permit, reading.found)
         actions = allowed_actions.of_row(reading.permit, actions_from(sheet.state))
-        return reading.answer(SheetWithActions(sheet, actions))
+        actor = _actor(reading.decision.request.principal, reading.lookup)
+        return reading.answer(SheetWithActions(sheet, _without_repetition(sheet, actor, actions)))
 
     async def list(
         self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
@@ -131,11 +137,12 @@ class Timesheets:
         async def read(visibility: Visibility, connection: Connection) -> Listed[PageWithActions]:
             page = await listing.page(visibility, connection, filters, after=after, limit=limit, with_relations=True)
             items = []
+            actor = _actor(visibility.principal, visibility.lookup)
             # A page may hold 100,000 entries.
             async for row in pace_page(page.rows):
                 sheet = store.sheet_of(row)
                 actions = allowed_actions.of_listed_row(visibility, row, actions_from(sheet.state))
-                items.append(SheetWithActions(sheet, actions))
+                items.append(SheetWithActions(sheet, _without_repetition(sheet, actor, actions)))
             return Listed(PageWithActions(tuple(items), page.after), page.ids, page.confirmation)
 
         return await self._gate.list_at_once(caller, KIND, "read", read)
@@ -255,7 +262,7 @@ class Timesheets:
                         raise invalid_field("project", next(iter(closed.values())))
                 if action == "submit":
                     await require_approver(change.permit, change.connection, after)
-                after = await store.save(change.permit, change.connection, before, after)
+                after = await save(change, before, after)
                 record_change(change, event_of(action, after), before, after)
         return change.answer(after)
 
@@ -278,13 +285,37 @@ def event_of(action: str, after: Timesheet) -> str:
 
 
 def approve(sheet: Timesheet, change: Change) -> Timesheet:
-    """Add the caller's approval, under the rules of the version that decided. Raises as `timesheet.approve`."""
-    return timesheet.approve(sheet, actor_of(change))
+    """Add the caller's approval. Whether it is the last one is for the version and the values that decided, which were
+    read once the sheet was locked. Raises as `timesheet.approve`."""
+
+    def is_enough(approvals: Sequence[GivenApproval]) -> bool:
+        expression, attributes = change.permit.snapshot.vocabulary.approval, change.lookup.attributes
+        return is_complete(expression, attributes, [given.name for given in approvals])
+
+    return timesheet.approve(sheet, actor_of(change), is_enough)
+
+
+async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet:
+    """Store the sheet, and return it as it is stored."""
+    stored = await store.save(change.permit, change.connection, before, after)
+    return await store.count_approvals_needed(change.permit, change.connection, stored)
 
 
 def actor_of(change: Change) -> Actor:
     """Who makes the change: the person, with every id of theirs, or the client that acts for itself."""
-    return Actor(*person_or_client(change.caller.principal), change.lookup.same_human, change.caller.principal.client)
+    return _actor(change.caller.principal, change.lookup)
+
+
+def _actor(principal: Principal, lookup: FactLookup) -> Actor:
+    return Actor(*person_or_client(principal), lookup.same_human, principal.client)
+
+
+def _without_repetition(sheet: Timesheet, actor: Actor, actions: tuple[str, ...]) -> tuple[str, ...]:
+    """The actions without an approval that would be refused because the sheet has it and needs others."""
+    given, needed = len(sheet.approvals), sheet.approvals_needed
+    if "approve" in actions and has_approval_of(sheet, actor) and (needed is None or given < needed):
+        return tuple(action for action in actions if action != "approve")
+    return actions
 
 
 def _submit(sheet: Timesheet, change: Change) -> Timesheet:

@@ -16,7 +16,7 @@ from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, Tim
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
-from service.timesheets.actions import actor_of, approve, event_of
+from service.timesheets.actions import actor_of, approve, event_of, save
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_reason
 from service.timesheets.relations import KIND
@@ -172,7 +172,7 @@ class Approvals:
 
 async def _change_sheet(change: Change, action: str, step: Step) -> Timesheet:
     before = store.sheet_of_row(change.permit, change.found)
-    after = await store.save(change.permit, change.connection, before, step(before, change))
+    after = await save(change, before, step(before, change))
     record_change(change, event_of(action, after), before, after)
     return after
 

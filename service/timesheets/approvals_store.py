@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.fact_statements import fact_columns
+from service.authorization.enforcement.fact_statements import bind_parameters, fact_columns
 from service.pacing import pace_page
 from service.timesheets.relations import APPROVERS, KIND
-from service.timesheets.sheet_columns import ROW
+from service.timesheets.sheet_columns import approved_by_caller, columns_of
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ async def list_pending(
     """At most `limit` pending approvals that follow `after`."""
     if visibility.kind != KIND or visibility.action != "approve":
         raise PermissionError("the visibility is of something else")
-    conditions = "r.state = 'submitted'"
+    approved = approved_by_caller(visibility.snapshot, visibility.facts)
+    conditions = f"r.state = 'submitted' AND NOT {bind_parameters(approved)}"
     parameters: list[object] = [*visibility.parameters, limit + 1]
     if after is not None:
         conditions += " AND (r.submitted_at, r.id) > ($4::timestamptz, $5::uuid)"
@@ -89,7 +90,7 @@ async def _oldest(
     source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {conditions} AND"
     # By timesheet_waiting; entries are read for the sheets of the page only.
     return await connection.fetch(
-        f"SELECT {ROW}, {fact_columns(visibility.facts)} FROM ("
+        f"SELECT {_columns(visibility)} FROM ("
         f"SELECT r.* FROM {source} {visibility.condition} {_OLDEST} LIMIT $3) AS r {_OLDEST}",
         *parameters,
     )
@@ -104,7 +105,7 @@ async def _of_owners(
     # The oldest submitted sheets of each owner by timesheet_owner_waiting, then the oldest of all.
     return await connection.fetch(
         f"""
-        SELECT {ROW}, {fact_columns(visibility.facts)} FROM (
+        SELECT {_columns(visibility)} FROM (
             SELECT r.* FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS reached CROSS JOIN LATERAL (
                 SELECT r.* FROM timesheet AS r
                 WHERE r.owner_id = reached.owner_id AND {conditions} AND {visibility.condition} {_OLDEST} LIMIT $3) AS r
@@ -113,6 +114,10 @@ async def _of_owners(
         """,
         *parameters,
     )
+
+
+def _columns(visibility: Visibility) -> str:
+    return f"{columns_of(visibility.snapshot, visibility.facts)}, {fact_columns(visibility.facts)}"
 
 
 async def load_owner_names(connection: Connection, owners: Collection[UUID]) -> dict[UUID, str]:

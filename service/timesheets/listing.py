@@ -14,7 +14,7 @@ from uuid import UUID
 from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact_columns
 from service.authorization.enforcement.merged_people import all_ids
 from service.timesheets.relations import KIND
-from service.timesheets.sheet_columns import ROW
+from service.timesheets.sheet_columns import columns_of
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ class _Statement:
         """The statement and its parameters. If the visibility is assumed, each row tells what confirms it, and there is
         one row at least."""
         rows, assumed = self._rows(), self.visibility.assumed
-        columns = f"{ROW}, {fact_columns(self.visibility.facts)}" if with_relations else ROW
+        columns = columns_of(self.visibility.snapshot, self.visibility.facts)
+        if with_relations:
+            columns += f", {fact_columns(self.visibility.facts)}"
         page = f"SELECT {columns} FROM ({rows}) AS r"
         if assumed is None:
             return f"{page} {_NEWEST}", self.parameters

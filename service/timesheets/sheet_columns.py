@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from service.authorization.enforcement.merged_people import canonical_id
+from service.policy.approval import APPROVALS as APPROVALS_ATTRIBUTE
+from service.policy.approval import MAX_APPROVALS, OTHER_APPROVERS
+from service.policy.attributes import AttributeType
+
+if TYPE_CHECKING:
+    from service.authorization.enforcement.fact_statements import KindFacts
+    from service.authorization.engine.engine import Snapshot
+    from service.policy.expressions.expression import Expression
 
 _EDITORS = f"SELECT {canonical_id('editor.id')} FROM unnest(r.editors) AS editor (id)"
 
@@ -45,3 +55,52 @@ ENTRIES = """
 """
 # All columns of a sheet, with its entries.
 ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
+
+_TYPES: Final = {
+    AttributeType.STRING: "text",
+    AttributeType.INT: "bigint",
+    AttributeType.BOOL: "boolean",
+    AttributeType.TIMESTAMP: "timestamptz",
+    AttributeType.STRINGS: "text[]",
+    AttributeType.INTS: "bigint[]",
+    AttributeType.BOOLS: "boolean[]",
+}
+ARE_COMPLETE: Final = "r.state IN ('approved', 'locked')"
+_OTHERS: Final = "ARRAY[" + ", ".join(f"'{name}'" for name in OTHER_APPROVERS) + "]"
+
+
+def approvals_needed(expression: Expression | None, facts: KindFacts) -> str:
+    """How many approvals the row needs, as `approval.count_needed` finds it; once it is approved, how many it has."""
+    if expression is None:
+        return f"(CASE WHEN {ARE_COMPLETE} THEN cardinality({APPROVAL_IDS}) ELSE 1 END)"
+    # A value that no column holds is missing.
+    columns = {name: facts.attributes.get(name, f"NULL::{_TYPES[kind]}") for name, kind in expression.types}
+    complete = expression.sql({**columns, APPROVALS_ATTRIBUTE: "tried.approvals"})
+    return f"""
+        (SELECT CASE WHEN {ARE_COMPLETE} THEN cardinality(given.ids) ELSE (
+             SELECT min(tried.number) FROM (
+                 SELECT number, given.ids || ({_OTHERS})[1:number - cardinality(given.ids)] AS approvals
+                 FROM generate_series(greatest(1, cardinality(given.ids)), {MAX_APPROVALS}) AS number) AS tried
+             WHERE {complete}) END
+         FROM (SELECT {APPROVAL_IDS} AS ids OFFSET 0) AS given {facts.join_sources(complete)})
+    """
+
+
+def columns_of(snapshot: Snapshot, facts: KindFacts) -> str:
+    """All columns of a sheet under a policy version, for lists: ROW, and `approvals_needed` where that is not one."""
+    expression = snapshot.vocabulary.approval
+    return ROW if expression is None else f"{ROW}, {approvals_needed(expression, facts)} AS approvals_needed"
+
+
+def approved_by_caller(snapshot: Snapshot, facts: KindFacts) -> str:
+    """Whether a pending sheet has an approval of the caller, under any id, and needs more."""
+    expression = snapshot.vocabulary.approval
+    if expression is None:
+        # Any further approval would be the last one.
+        return "false"
+    return f"""
+        (r.earlier_approvals <> '[]' AND EXISTS (
+             SELECT FROM jsonb_to_recordset(r.earlier_approvals) AS given (person uuid, client text)
+             WHERE given.person = ANY (:ids) OR given.person = ANY (:former) OR given.client = :client)
+         AND (cardinality({APPROVAL_IDS}) >= {approvals_needed(expression, facts)}) IS NOT TRUE)
+    """

@@ -19,9 +19,10 @@ from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.merged_people import all_ids
 from service.errors import Conflict
 from service.identity import revocation
+from service.policy.approval import count_needed
 from service.timesheets.entry import Entry
-from service.timesheets.relations import KIND
-from service.timesheets.sheet_columns import APPROVALS
+from service.timesheets.relations import KIND, TIMESHEET_FACTS
+from service.timesheets.sheet_columns import APPROVALS, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
 
 if TYPE_CHECKING:
@@ -133,7 +134,11 @@ async def is_revoked(connection: Connection, principal: Principal) -> bool:
 def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:
     """The sheet in a row that was read for this permit."""
     permit.covers(KIND, "read", *TRANSITIONS)
-    return sheet_of(row)
+    sheet = sheet_of(row)
+    if permit.snapshot.vocabulary.approval is None or sheet.state in ACCEPTED:
+        return sheet
+    attributes, given = permit.decision.request.lookup.attributes, [approval.name for approval in sheet.approvals]
+    return replace(sheet, approvals_needed=count_needed(permit.snapshot.vocabulary.approval, attributes, given))
 
 
 async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
@@ -227,6 +232,19 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, removed)
         await _write_entries(connection, after, [entry for entry in after.entries if known.get(entry.id) != entry])
     return _with_times(after, row)
+
+
+async def count_approvals_needed(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
+    """The sheet, as it was stored, with the number of approvals that it needs by now."""
+    permit.covers(KIND, *TRANSITIONS, "create")
+    expression = permit.snapshot.vocabulary.approval
+    if expression is None or sheet.state in ACCEPTED:
+        return sheet
+    # By its primary key; its minutes or projects may have changed.
+    needed = await connection.fetchval(
+        f"SELECT {approvals_needed(expression, TIMESHEET_FACTS)} FROM timesheet AS r WHERE r.id = $1", sheet.id
+    )
+    return replace(sheet, approvals_needed=needed)
 
 
 async def find_closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
@@ -335,8 +353,8 @@ def read_approvals(row: asyncpg.Record) -> tuple[GivenApproval, ...]:
 
 
 def read_approvals_needed(row: asyncpg.Record, approvals: Sequence[GivenApproval]) -> int | None:
-    """How many approvals the sheet in such a row needs."""
-    return len(approvals) if row["state"] in ACCEPTED else 1
+    """How many approvals the sheet in such a row needs: one, unless the row says it."""
+    return len(approvals) if row["state"] in ACCEPTED else row.get("approvals_needed", 1)
 
 
 def sheet_of(row: asyncpg.Record) -> Timesheet:

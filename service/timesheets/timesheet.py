@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
+from service.policy.approval import MAX_APPROVALS
 from service.timesheets.entry import MAX_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, invalid_field
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Hours
 
 MAX_ENTRIES = 500
-MAX_APPROVALS = 10
 TOO_MANY_APPROVALS = (
     f"This timesheet has {MAX_APPROVALS - 1} approvals, and another would not complete them. Withdraw or reject it,"
     " and have the policy looked at"

@@ -66,6 +66,7 @@ SQL_PLACES = (
     "service/timesheets/reports_store.py",
     "service/timesheets/approvals_store.py",
     "service/timesheets/relations.py",
+    "service/timesheets/sheet_columns.py",
     "service/directory/store.py",
     "service/directory/grant_store.py",
     "service/directory/people_store.py",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.errors import Conflict, Forbidden, InvalidField, NotFound, TimesheetFull, TimewardenError, WrongState
+from service.policy.approval import MAX_APPROVALS
 from service.timesheets import timesheet
 from service.timesheets.entry import LAST_WEEK, Entry, Hours, check_hours, check_reason, check_week, week_of
 from service.timesheets.timesheet import MAX_ENTRIES, TRANSITIONS, Actor, State, Timesheet
@@ -43,6 +44,7 @@ class Life(RuleBasedStateMachine):
         self.sheet = sheet()
         self.hands: set[Actor] = set()
         self.locker: Actor | None = None
+        self.approvers: list[Actor] = []
 
     def attempt(self, action: str, move: Callable[[Timesheet], Timesheet]) -> bool:
         """Whether it was done. A refusal names its cause and leaves the sheet as it was."""
@@ -56,7 +58,10 @@ class Life(RuleBasedStateMachine):
         except TimewardenError:
             return False
         assert before.state in transition.starts
-        assert after.state == (transition.leads_to or before.state)
+        assert after.state == (transition.leads_to or before.state) or (action, after.state) == (
+            "approve",
+            before.state,
+        )
         assert after.version == before.version + 1
         assert (after.id, after.owner, after.period_start) == (before.id, before.owner, before.period_start)
         if action != "edit":
@@ -95,10 +100,17 @@ class Life(RuleBasedStateMachine):
     def withdraw(self) -> None:
         self.attempt("withdraw", timesheet.withdraw)
 
-    @rule(by=PEOPLE)
-    def approve(self, by: Actor) -> None:
-        if self.attempt("approve", lambda week: timesheet.approve(week, by)):
-            assert by not in {Actor(OWNER), Actor(), *self.hands}
+    @rule(by=PEOPLE, needed=st.integers(1, 3))
+    def approve(self, by: Actor, needed: int) -> None:
+        """The number that the policy asks for may change in between."""
+        submitted = self.sheet.state is State.SUBMITTED
+        may = submitted and by not in {Actor(OWNER), Actor(), *self.hands}
+        counted = len({*self.approvers, by})
+        done = self.attempt("approve", lambda week: timesheet.approve(week, by, lambda given: len(given) >= needed))
+        assert done is (may and (by not in self.approvers or counted >= needed))
+        if done:
+            self.approvers += [by] if by not in self.approvers else []
+            assert (self.sheet.state is State.APPROVED) is (counted >= needed)
 
     @rule()
     def reject(self) -> None:
@@ -133,6 +145,13 @@ class Life(RuleBasedStateMachine):
     def who_locked_it_is_known_while_it_is_locked(self) -> None:
         assert self.sheet.locked_by == self.locker
         assert (self.locker is None) is (self.sheet.state is not State.LOCKED)
+
+    @invariant()
+    def its_approvals_are_of_different_people_and_end_with_the_submission(self) -> None:
+        if self.sheet.state in {State.DRAFT, State.REJECTED}:
+            self.approvers = []
+        assert [given.by for given in self.sheet.approvals] == self.approvers
+        assert self.sheet.state is not State.APPROVED or self.approvers
 
     @invariant()
     def who_ever_wrote_in_it_is_remembered(self) -> None:
@@ -177,6 +196,38 @@ def test_nobody_who_acted_for_the_owner_approves(by: Actor) -> None:
     with pytest.raises(Forbidden):
         timesheet.approve(week, by)
     assert timesheet.approve(week, Actor(UUID(int=9), app="hours-app")).state is State.APPROVED
+
+
+def test_a_human_counts_once_under_every_id_and_a_client_once() -> None:
+    week, former = sheet(entry(), state=State.SUBMITTED), UUID(int=8)
+
+    def approve(week: Timesheet, by: Actor) -> Timesheet:
+        return timesheet.approve(week, by, lambda given: len(given) >= 4)
+
+    week = approve(approve(week, Actor(former, ids=frozenset({MANAGER}))), Actor(client="robot"))
+    for again in (Actor(former), Actor(MANAGER, ids=frozenset({former})), Actor(client="robot")):
+        with pytest.raises(Conflict, match="approved this timesheet already"):
+            approve(week, again)
+    # A person who uses the client is another human than the client for itself.
+    week = approve(approve(week, Actor(MANAGER)), Actor(DELEGATE, app="robot"))
+    assert week.state is State.APPROVED
+    assert [given.name for given in week.approvals] == [str(former), "robot", str(MANAGER), str(DELEGATE)]
+
+
+def test_a_sheet_whose_approvals_never_become_complete_takes_nine_and_refuses_the_next() -> None:
+    week = sheet(entry(), state=State.SUBMITTED)
+    for number in range(10, 10 + MAX_APPROVALS - 1):
+        week = timesheet.approve(week, Actor(UUID(int=number)), lambda _: False)
+    with pytest.raises(Conflict, match=f"has {MAX_APPROVALS - 1} approvals"):
+        timesheet.approve(week, Actor(UUID(int=99)), lambda _: False)
+    assert len(timesheet.approve(week, Actor(UUID(int=99)), lambda _: True).approvals) == MAX_APPROVALS
+
+
+@pytest.mark.parametrize("end", [timesheet.withdraw, lambda week: timesheet.reject(week, "Friday is missing")])
+def test_withdrawal_and_rejection_clear_approvals(end: Callable[[Timesheet], Timesheet]) -> None:
+    week = timesheet.approve(sheet(entry(), state=State.SUBMITTED), Actor(MANAGER), lambda _: False)
+    assert week.approvals
+    assert end(week).approvals == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,384 @@
+"""Sheets that need several approvals: who counts, what completes them, and what readers, lists and records say."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.administration.versions import version_store
+from service.directory.entities import Part
+from service.directory.merging import Merging
+from service.errors import Conflict, Forbidden, NotApplied, PreconditionFailed, WrongState
+from service.log.record import read_body
+from service.timesheets.approvals import Item
+from service.timesheets.entry import Hours
+from service.timesheets.listing import Filters
+from service.timesheets.timesheet import State
+from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at, speaking
+from tests.integration.test_erasure import sign_in_again
+from tests.policy_forge import read_shipped
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.authorization.enforcement.changes import Caller
+    from service.timesheets.timesheet import Timesheet
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ISSUER = "https://issuer.example"
+FOUR_EYES = "size(resource.approvals) >= (resource.minutes > 2400 ? 2 : 1)"
+# Anybody with the role, and this client for itself, may approve and read.
+ROWS = [
+    f"p, allow, {who}, {action}, any, timesheet, {scope}:timesheets, always, {action}-{name}"
+    for who, name in (("role:approver", "role"), ("client:robot", "robot"), ("client:other", "other"))
+    for action, scope in (("approve", "approve"), ("read", "read"))
+]
+
+
+async def activate(house: House, complete: str | None) -> None:
+    """Let the shipped policy decide, with ROWS, an attribute of people and this expression for approvals."""
+    text = read_shipped()
+    table = '\n[directory.people]\ncountry = "string"\n'
+    table += "" if complete is None else f"\n[kinds.timesheet.approval]\ncomplete = '''{complete}'''\n"
+    rules = "\n".join([text.rules, *ROWS, ""])
+    text = replace(text, rules=rules, vocabulary=text.vocabulary + table, cases={})
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    active = await house.owner.fetchval("SELECT active FROM policy_head")
+    assert await version_store.move_head(house.owner, number, expected=active)
+
+
+@pytest.fixture
+async def four_eyes(house: House) -> House:
+    await activate(house, FOUR_EYES)
+    return house
+
+
+async def submit_hours(house: House, name: str, hours: int, weeks: int = 0) -> Timesheet:
+    """Submit a sheet of this person with so many hours."""
+    monday, caller = MONDAY + timedelta(days=7 * weeks), house.caller(name)
+    sheet = (await house.timesheets.create(caller, monday, "UTC")).value
+    for day in range(-(-hours // 10)):
+        minutes = 60 * min(10, hours - 10 * day)
+        entered = Hours(monday + timedelta(days=day), EIGHT_HOURS.project, minutes)
+        sheet = (await house.timesheets.add_entry(caller, sheet.id, at(sheet.version), entered)).value.sheet
+    return (await house.timesheets.submit(caller, sheet.id, at(sheet.version))).value
+
+
+def approver(house: House, name: str) -> Caller:
+    return house.caller(name, roles=frozenset({"role:approver"}))
+
+
+def machine(house: House, client: str) -> Caller:
+    return house.machine(client, scopes=frozenset({"approve:timesheets", "read:timesheets"}))
+
+
+async def approve(house: House, caller: Caller | str, sheet: UUID) -> Timesheet:
+    caller = house.caller(caller) if isinstance(caller, str) else caller
+    return (await house.timesheets.approve(caller, sheet, anything)).value
+
+
+async def pending(house: House, name: str) -> list[UUID]:
+    return [item.sheet.id for item in (await house.approvals.list_pending(house.caller(name))).value.items]
+
+
+def progress(sheet: Timesheet) -> tuple[str, int, int | None]:
+    return sheet.state, len(sheet.approvals), sheet.approvals_needed
+
+
+async def changes(house: House, sheet: UUID) -> list[dict[str, Any]]:
+    """What the log says of the changes of a sheet, oldest first."""
+    rows = await house.owner.fetch(
+        "SELECT body FROM audit_record WHERE kind = 'change' AND resource_id = $1 ORDER BY id", str(sheet)
+    )
+    found: list[dict[str, Any]] = [read_body(row["body"])["change"] for row in rows]  # type: ignore[misc]
+    return found
+
+
+async def test_a_long_week_needs_two_approvals_by_two_people(four_eyes: House) -> None:
+    house, people = four_eyes, four_eyes.people
+    sheet = await submit_hours(house, "ana", 43)
+    assert progress(sheet) == ("submitted", 0, 2)
+    assert [await pending(house, name) for name in ("mia", "dora", "max")] == [[sheet.id], [sheet.id], []]
+
+    first = await approve(house, "mia", sheet.id)
+    assert progress(first) == ("submitted", 1, 2)
+    assert (first.version, first.submitted_at, first.decided_by) == (sheet.version + 1, sheet.submitted_at, None)
+    assert [await pending(house, name) for name in ("mia", "dora")] == [[], [sheet.id]]
+    with pytest.raises(Conflict, match="You have approved this timesheet already"):
+        await approve(house, "mia", sheet.id)
+    assert await house.read_last_record() == ("approve", "allow", False, "conflict")
+
+    second = await approve(house, "dora", sheet.id)
+    assert progress(second) == ("approved", 2, 2)
+    assert [given.name for given in second.approvals] == [str(people["mia"]), str(people["dora"])]
+    assert [given.at for given in second.approvals] == [first.updated_at, second.decided_at]
+    assert (await house.timesheets.read(house.caller("ana"), sheet.id)).value == second
+    *_, submitted, given, approved = await changes(house, sheet.id)
+    mia, dora = str(people["mia"]), str(people["dora"])
+    assert (submitted["type"], submitted["to"]["approvals_needed"]) == ("timesheet.submitted", 2)
+    assert (given["type"], given["from"].get("approvals")) == ("timesheet.approval-given", None)
+    assert (given["to"]["state"], given["to"]["approvals"], given["to"]["approvals_needed"]) == ("submitted", [mia], 2)
+    assert (approved["type"], approved["from"]["approvals"]) == ("timesheet.approved", [mia])
+    assert (approved["to"]["state"], approved["to"]["approvals"]) == ("approved", [mia, dora])
+
+
+async def test_a_short_week_needs_one_and_an_edit_changes_the_number(four_eyes: House) -> None:
+    house, ana = four_eyes, four_eyes.caller("ana")
+    sheet = await submit_hours(house, "ana", 40)
+    assert progress(sheet) == ("submitted", 0, 1)
+    draft = (await house.timesheets.withdraw(ana, sheet.id, anything)).value
+    more = Hours(MONDAY + timedelta(days=4), EIGHT_HOURS.project, 1)
+    longer = (await house.timesheets.add_entry(ana, sheet.id, anything, more)).value
+    assert (draft.approvals_needed, longer.sheet.approvals_needed) == (1, 2)
+    shorter = (await house.timesheets.remove_entry(ana, sheet.id, anything, longer.entry.id)).value
+    assert shorter.approvals_needed == 1
+    await house.timesheets.submit(ana, sheet.id, anything)
+    assert progress(await approve(house, "mia", sheet.id)) == ("approved", 1, 1)
+
+
+async def test_withdrawal_rejection_and_reopening_clear_the_approvals(four_eyes: House) -> None:
+    house, ana, dora = four_eyes, four_eyes.caller("ana"), four_eyes.caller("dora")
+    sheet = (await submit_hours(house, "ana", 43)).id
+
+    async def end(step: str) -> Timesheet:
+        await approve(house, "mia", sheet)
+        if step == "withdraw":
+            return (await house.timesheets.withdraw(ana, sheet, anything)).value
+        if step == "reject":
+            return (await house.timesheets.reject(dora, sheet, anything, "Friday is missing")).value
+        await approve(house, "dora", sheet)
+        return (await house.timesheets.reopen(dora, sheet, anything, "again")).value
+
+    for step, state in (("withdraw", "draft"), ("reject", "rejected"), ("reopen", "draft")):
+        assert progress(await end(step)) == (state, 0, 2)
+        assert await house.owner.fetchval("SELECT earlier_approvals FROM timesheet") == "[]"
+        assert (await changes(house, sheet))[-1]["from"]["approvals"]
+        again = (await house.timesheets.submit(ana, sheet, anything)).value
+        assert progress(again) == ("submitted", 0, 2)
+
+
+async def test_a_lock_and_its_end_keep_the_approvals(four_eyes: House) -> None:
+    house, payroll = four_eyes, frozenset({"role:payroll"})
+    sheet = (await submit_hours(house, "ana", 43)).id
+    await approve(house, "mia", sheet)
+    await approve(house, "dora", sheet)
+    locked = (await house.timesheets.lock(house.caller("ben", roles=payroll), sheet, anything, "paid")).value
+    assert progress(locked) == ("locked", 2, 2)
+    opened = (await house.timesheets.unlock(house.caller("carl", roles=payroll), sheet, anything, "a mistake")).value
+    assert progress(opened) == ("approved", 2, 2)
+
+
+async def test_nobody_gives_one_of_the_approvals_to_hours_of_their_own(four_eyes: House) -> None:
+    house = four_eyes
+    sheet = (await submit_hours(house, "ana", 43)).id
+    await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["ben"])
+    await approve(house, "mia", sheet)
+    for name in ("ana", "ben"):
+        with pytest.raises(Forbidden):
+            await approve(house, approver(house, name), sheet)
+    assert (await house.timesheets.read(house.caller("ana"), sheet)).value.state is State.SUBMITTED
+
+
+async def test_a_human_counts_once_with_several_accounts(house: House) -> None:
+    await activate(house, "size(resource.approvals) >= 3")
+    night = await house.known_people.person_for(speaking(ISSUER, "mia-at-night"))
+    house.people["mia-at-night"] = night
+    sheet = (await submit_hours(house, "ana", 8)).id
+    for name in ("mia", "mia-at-night"):
+        assert (await approve(house, approver(house, name), sheet)).state is State.SUBMITTED
+    # Until the directory learns that they are one.
+    await Merging(house.gate).merge(house.administrator(), night, house.people["mia"])
+    read = (await house.timesheets.read(house.caller("mia"), sheet)).value
+    assert (progress(read), [given.name for given in read.approvals]) == (
+        ("submitted", 1, 3),
+        [str(house.people["mia"])],
+    )
+    with pytest.raises(Conflict, match="already"):
+        await approve(house, "mia", sheet)
+    assert (await approve(house, "dora", sheet)).state is State.SUBMITTED
+    done = await approve(house, approver(house, "max"), sheet)
+    assert progress(done) == ("approved", 3, 3)
+
+
+async def test_an_approval_does_not_count_once_its_giver_is_known_to_be_the_owner(house: House) -> None:
+    await activate(house, "size(resource.approvals) >= 2")
+    night = await house.known_people.person_for(speaking(ISSUER, "ana-at-night"))
+    house.people["ana-at-night"] = night
+    sheet = (await submit_hours(house, "ana", 8)).id
+    await approve(house, approver(house, "ana-at-night"), sheet)
+    await Merging(house.gate).merge(house.administrator(), night, house.people["ana"])
+    assert progress(await approve(house, "mia", sheet)) == ("submitted", 1, 2)
+    assert progress(await approve(house, "dora", sheet)) == ("approved", 2, 2)
+
+
+async def test_an_approver_who_was_erased_and_came_back_counts_once(four_eyes: House) -> None:
+    house = four_eyes
+    sheet = (await submit_hours(house, "ana", 43)).id
+    await approve(house, approver(house, "max"), sheet)
+    await house.erasure.erase(house.administrator(), house.people["max"])
+    house.people["max-again"] = await sign_in_again(house, "max")
+    with pytest.raises(Conflict, match="already"):
+        await approve(house, approver(house, "max-again"), sheet)
+    assert progress(await approve(house, "mia", sheet)) == ("approved", 2, 2)
+
+
+async def test_a_client_for_itself_is_one_approver(house: House) -> None:
+    await activate(house, "size(resource.approvals) >= 3")
+    sheet = (await submit_hours(house, "ana", 8)).id
+    assert (await approve(house, machine(house, "robot"), sheet)).state is State.SUBMITTED
+    with pytest.raises(Conflict, match="already"):
+        await approve(house, machine(house, "robot"), sheet)
+    listed = (await house.approvals.list_pending(machine(house, "robot"))).value.items
+    assert listed == ()
+    assert len((await house.approvals.list_pending(machine(house, "other"))).value.items) == 1
+    await approve(house, machine(house, "other"), sheet)
+    done = await approve(house, "mia", sheet)
+    assert [given.name for given in done.approvals] == ["robot", "other", str(house.people["mia"])]
+
+
+async def test_an_unknown_value_keeps_a_sheet_submitted_and_says_so(house: House) -> None:
+    await activate(house, "size(resource.approvals) >= (resource.owner.country == 'DE' ? 2 : 1)")
+    sheet = await submit_hours(house, "ana", 8)
+    assert sheet.approvals_needed is None
+    for count, caller in enumerate((house.caller("mia"), house.caller("dora"), approver(house, "max")), start=1):
+        assert progress(await approve(house, caller, sheet.id)) == ("submitted", count, None)
+    assert (await pending(house, "mia"), await pending(house, "max")) == ([], [])
+
+
+async def test_a_certain_person_may_have_to_be_among_them(house: House) -> None:
+    dora = house.people["dora"]
+    await activate(house, f"size(resource.approvals) >= 1 && '{dora}' in resource.approvals")
+    sheet = await submit_hours(house, "ana", 8)
+    # No number alone is enough.
+    assert progress(await approve(house, "mia", sheet.id)) == ("submitted", 1, None)
+    assert progress(await approve(house, "dora", sheet.id)) == ("approved", 2, 2)
+
+
+async def test_after_a_change_of_the_policy_an_approval_that_is_enough_by_now_is_given_again(four_eyes: House) -> None:
+    house = four_eyes
+    sheet = (await submit_hours(house, "ana", 43)).id
+    await approve(house, "mia", sheet)
+    for complete in (None, "size(resource.approvals) >= 1"):
+        await activate(house, FOUR_EYES)
+        assert await pending(house, "mia") == []
+        await activate(house, complete)
+        assert await pending(house, "mia") == [sheet]
+        assert progress((await house.timesheets.read(house.caller("mia"), sheet)).value) == ("submitted", 1, 1)
+    done = await approve(house, "mia", sheet)
+    assert (progress(done), [given.name for given in done.approvals]) == (
+        ("approved", 1, 1),
+        [str(house.people["mia"])],
+    )
+    assert (await house.timesheets.read(house.caller("mia"), sheet)).value == done
+
+
+async def test_an_approval_that_the_caller_gave_is_no_button(four_eyes: House) -> None:
+    house, mia, dora = four_eyes, four_eyes.caller("mia"), four_eyes.caller("dora")
+    sheet = (await submit_hours(house, "ana", 43)).id
+
+    async def buttons(caller: Caller) -> list[bool]:
+        listed = (await house.timesheets.list_with_actions(caller, Filters())).value.items
+        alone = (await house.timesheets.read_with_actions(caller, sheet)).value
+        assert [(item.sheet, item.actions) for item in listed] == [(alone.sheet, alone.actions)]
+        return ["approve" in alone.actions, "reject" in alone.actions]
+
+    assert await buttons(mia) == [True, True]
+    await approve(house, "mia", sheet)
+    assert (await buttons(mia), await buttons(dora)) == ([False, True], [True, True])
+    await activate(house, None)
+    assert await buttons(mia) == [True, True]
+
+
+async def test_lists_single_reads_and_answers_tell_the_same_numbers(house: House) -> None:
+    sheets = [await submit_hours(house, "ana", hours, week) for week, hours in enumerate((8, 40, 41, 60))]
+    for complete in (
+        FOUR_EYES,
+        "size(resource.approvals) >= 10",
+        "resource.days > 4 ? size(resource.approvals) > 2 : size(resource.approvals) > 0",
+        "size(resource.approvals) == (resource.entry_count > 4 ? 2 : 4)",
+        "size(resource.approvals) >= 1 && 'gemini' in resource.projects",
+        "size(resource.approvals) * 600 >= resource.minutes && size(resource.approvals) > 0",
+        "size(resource.approvals) >= (resource.owner.country == 'DE' ? 2 : 1)",
+        "size(resource.approvals) > (has(resource.owner.country) ? 3 : 1)",
+        "size(resource.approvals) > (resource.owner.groups.exists(g, g == 'x') ? 3 : size(resource.owner.teams))",
+    ):
+        await activate(house, complete)
+        alone = [(await house.timesheets.read(house.caller("ana"), sheet.id)).value for sheet in sheets]
+        page = (await house.timesheets.list(house.caller("ana"), Filters())).value
+        assert sorted(page.items, key=lambda sheet: sheet.period_start) == alone, complete
+        listed = (await house.approvals.list_pending(house.caller("mia"))).value.items
+        assert sorted((item.sheet for item in listed), key=lambda sheet: sheet.period_start) == alone
+        answered = [await approve(house, "mia", sheet.id) for sheet in sheets]
+        alone = [(await house.timesheets.read(house.caller("ana"), sheet.id)).value for sheet in sheets]
+        page = (await house.timesheets.list(house.caller("ana"), Filters())).value
+        assert sorted(page.items, key=lambda sheet: sheet.period_start) == alone == answered, complete
+        for sheet in alone:
+            back = house.timesheets.reopen if sheet.state is State.APPROVED else house.timesheets.reject
+            await back(house.caller("dora"), sheet.id, anything, "again")
+        sheets = [(await house.timesheets.submit(house.caller("ana"), sheet.id, anything)).value for sheet in sheets]
+
+
+async def test_two_managers_at_once_give_exactly_two_approvals(four_eyes: House) -> None:
+    house = four_eyes
+    sheet = await submit_hours(house, "ana", 43)
+    # Both have read the same version, so the second reads again.
+    answers = await asyncio.gather(
+        *(house.timesheets.approve(house.caller(name), sheet.id, at(sheet.version)) for name in ("mia", "dora")),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert [type(error) for error in refused] == [PreconditionFailed]
+    late = "mia" if isinstance(answers[0], BaseException) else "dora"
+    done = await house.timesheets.approve(house.caller(late), sheet.id, at(sheet.version + 1))
+    assert progress(done.value) == ("approved", 2, 2)
+
+
+async def test_many_at_once_give_as_many_approvals_as_are_needed(house: House) -> None:
+    await activate(house, "size(resource.approvals) >= 3")
+    sheet = (await submit_hours(house, "ana", 8)).id
+    callers = [house.caller("mia"), house.caller("dora"), machine(house, "robot"), machine(house, "other")]
+    callers += [approver(house, name) for name in ("max", "carl", "adam")]
+    answers = await asyncio.gather(
+        *(house.timesheets.approve(caller, sheet, anything) for caller in callers for _ in range(3)),
+        return_exceptions=True,
+    )
+    assert {type(answer) for answer in answers if isinstance(answer, BaseException)} <= {Conflict, WrongState}
+    states = [str(answer.value.state) for answer in answers if not isinstance(answer, BaseException)]
+    assert sorted(states) == ["approved", "submitted", "submitted"]
+    read = (await house.timesheets.read(house.caller("ana"), sheet)).value
+    assert (progress(read), len({given.name for given in read.approvals})) == (("approved", 3, 3), 3)
+    types = [change["type"] for change in await changes(house, sheet)][-3:]
+    assert types == ["timesheet.approval-given", "timesheet.approval-given", "timesheet.approved"]
+
+
+async def test_a_batch_approves_each_sheet_as_far_as_its_approvals_go(four_eyes: House) -> None:
+    house = four_eyes
+    short, long = await submit_hours(house, "ana", 8), await submit_hours(house, "ben", 43)
+    items = [Item(sheet.id, at(sheet.version)) for sheet in (short, long)]
+    answer = await house.approvals.approve_all(house.caller("mia"), items)
+    assert [progress(sheet) for sheet in answer.value] == [("approved", 1, 1), ("submitted", 1, 2)]
+    again = [Item(long.id, anything)]
+    with pytest.raises(Conflict, match=r"items\[0\]: You have approved this timesheet already"):
+        await house.approvals.approve_all(house.caller("mia"), again)
+    [outcome] = await house.approvals.approve_each(house.caller("mia"), again)
+    assert isinstance(outcome.error, NotApplied)
+    [outcome] = await house.approvals.approve_each(house.caller("dora"), again)
+    assert outcome.value is not None
+    assert progress(outcome.value) == ("approved", 2, 2)
+
+
+async def test_the_order_of_what_waits_is_that_of_submission(four_eyes: House) -> None:
+    house = four_eyes
+    first, second = await submit_hours(house, "ana", 43), await submit_hours(house, "ben", 43)
+    await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
+    await approve(house, "max", first.id)
+    page = (await house.approvals.list_pending(house.caller("mia"), limit=1)).value
+    assert ([item.sheet.id for item in page.items], page.items[0].since) == ([first.id], first.submitted_at)
+    following = (await house.approvals.list_pending(house.caller("mia"), after=page.after)).value
+    assert [item.sheet.id for item in following.items] == [second.id]
