@@ -10,7 +10,7 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -20,6 +20,12 @@ from service.errors import Misconfigured
 from service.places import printable
 from service.variables import PREFIX, SERVICE_LINK, refuse_unknown_variables
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Settings that may come from a file instead, named by the variable with _FILE at its end.
+SECRETS: Final = ("database_url", "redis_url", "cursor_key", "erasure_keys")
+MAX_SECRET_BYTES: Final = 16_384
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # As browsers serialize origins (RFC 6454 section 6.2), also with the schemes of apps in a web view.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -292,7 +298,7 @@ class Settings(BaseSettings):
 
 def variables() -> frozenset[str]:
     """The environment variables of all settings."""
-    return frozenset(variable(name) for name in Settings.model_fields)
+    return frozenset(map(variable, Settings.model_fields)) | frozenset(map(_file_variable, SECRETS))
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -311,8 +317,32 @@ def variable(name: str) -> str:
 def load() -> Settings:
     """Read the environment. Raises Misconfigured that names each invalid or misspelt variable and its error."""
     refuse_unknown_variables(os.environ, variables)
+    secrets = _read_secrets(os.environ)
     try:
-        return Settings()
+        return Settings(**secrets)
     except ValidationError as error:
         wrong = "; ".join(f"{variable(str(problem['loc'][0]))}: {problem['msg']}" for problem in error.errors())
         raise Misconfigured(f"Settings are invalid: {wrong}") from error
+
+
+def _read_secrets(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings whose files the environment names, without the line end that editors add. Raises Misconfigured,
+    which never quotes a file."""
+    found: dict[str, Any] = {}
+    for name in SECRETS:
+        path = environment.get(_file_variable(name))
+        if not path:
+            continue
+        if environment.get(variable(name)):
+            raise Misconfigured(f"Set {variable(name)} or {_file_variable(name)}, not both")
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                found[name] = file.read(MAX_SECRET_BYTES).rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise Misconfigured(f"The file of {_file_variable(name)} cannot be read: {reason}") from error
+    return found
+
+
+def _file_variable(name: str) -> str:
+    return f"{variable(name)}_FILE"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from service import settings as configuration
 from service.errors import Misconfigured
 from service.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WHOLE = {
     "database_url": "postgresql://timewarden_app:secret@db/timewarden",
@@ -124,3 +129,29 @@ def test_a_certificate_header_that_anybody_could_send_stops_the_start() -> None:
     Settings(**{**header, "trusted_proxies": "10.0.0.0/8, 2001:db8::1"}).need(*NEEDED)  # type: ignore[arg-type]  # as above
     with pytest.raises(Misconfigured, match="TIMEWARDEN_TRUSTED_PROXIES"):
         Settings(**header).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_secrets_may_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("postgresql://timewarden_app:secret@db/timewarden\n")
+    monkeypatch.setenv("TIMEWARDEN_DATABASE_URL_FILE", str(tmp_path / "url"))
+    assert configuration.load().database_url == "postgresql://timewarden_app:secret@db/timewarden"
+    monkeypatch.setenv("TIMEWARDEN_DATABASE_URL", "postgresql://db/timewarden")
+    with pytest.raises(Misconfigured, match="not both"):
+        configuration.load()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_secret_that_cannot_be_read_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(Misconfigured, match="The file of TIMEWARDEN_CURSOR_KEY_FILE cannot be read"):
+        configuration.load()
+
+
+def test_only_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMEWARDEN_PORT_FILE", "/run/secrets/port")
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_PORT_FILE is no setting"):
+        configuration.load()
