@@ -38,11 +38,13 @@ from service.directory.actions import Directory
 from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
+from service.directory.groups import Groups
 from service.directory.imports import DirectoryImports
 from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
+from service.directory.project_leads import ProjectLeads
 from service.directory.projects import Projects
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
@@ -67,8 +69,10 @@ from service.web.audit.tiles import log_tile_routes
 from service.web.directory.delegations import delegation_routes, fallback_routes
 from service.web.directory.directory import directory_routes
 from service.web.directory.directory_import import directory_import_route
+from service.web.directory.groups import group_routes
 from service.web.directory.people import people_routes
 from service.web.directory.personal_data import personal_data_routes
+from service.web.directory.project_leads import project_lead_routes
 from service.web.directory.projects import project_routes
 from service.web.http.admission import Admission
 from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_caller
@@ -289,6 +293,8 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             *delegation_routes(Delegations(gate), cursors),
             *fallback_routes(Fallbacks(gate), cursors),
             *project_routes(Projects(gate), cursors),
+            *project_lead_routes(ProjectLeads(gate), cursors),
+            *group_routes(Groups(gate), cursors),
             *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),
             *log_tile_routes(parts.published, gate),
             *log_proof_routes(gate),

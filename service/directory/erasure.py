@@ -1,5 +1,5 @@
-"""Erases a person: links, name, address, open sheets, the texts about them with their salts, and stored responses. One
-SQL function does most of it.
+"""Erases a person: links, name, address, personal attributes, open sheets, the texts about them with their salts, and
+stored responses. One SQL function does most of it.
 
 Records and proofs stay as they are; the texts that records committed to cannot be shown any more. An erased person who
 signs in again is a new person, whom laws, deny rules and revocations still recognise by a keyed hash of issuer and
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Caller, Change
+    from service.authorization.enforcement.changes import Caller, Change, Permit
     from service.authorization.enforcement.gate import Gate
     from service.identity.subject_hashes import SubjectHashes
 
@@ -57,8 +57,8 @@ OPEN = """
 """
 
 ERASE_PERSON = """
-    SELECT links, texts, notes, issued_before FROM erase_person(
-        $1, $2, $3, $4, $5, make_interval(days => $6), clock_timestamp() + $7::interval, $8::interval)
+    SELECT links, texts, notes, issued_before, values_removed FROM erase_person(
+        $1, $2, $3, $4, $5, make_interval(days => $6), clock_timestamp() + $7::interval, $8::interval, $9)
 """
 
 # Revoke all tokens of the person: requests under way are refused when they next read facts.
@@ -78,6 +78,8 @@ COUNT = """
             WHERE owner_id = ANY (theirs.ids) AND state IN ('draft', 'rejected')) AS sheets,
            ARRAY(SELECT id FROM timesheet WHERE owner_id = ANY (theirs.ids) AND state = 'submitted'
                  ORDER BY period_start) AS pending,
+           (SELECT count(*) FROM person AS known CROSS JOIN LATERAL jsonb_object_keys(known.attributes) AS held (name)
+            WHERE known.id = ANY (theirs.ids) AND held.name <> ALL ($2)) AS attributes,
            theirs.ids, hold_on_person($1) AS hold
     FROM person CROSS JOIN LATERAL (SELECT ids_of_person(id) AS ids) AS theirs WHERE id = $1
 """
@@ -89,12 +91,13 @@ PENDING = "This person has submitted timesheets: have them approved or rejected 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The numbers of deleted links, texts beside the log, notes of entries, and `sheets` (drafts and rejected ones). A
-    preview also names what forbids the erasure: a legal `hold`, and `pending` sheets."""
+    """The numbers of deleted links, texts beside the log, notes of entries, personal `attributes`, and `sheets` (drafts
+    and rejected ones). A preview also names what forbids the erasure: a legal `hold`, and `pending` sheets."""
 
     links: int
     texts: int
     notes: int
+    attributes: int
     sheets: int = 0
     hold: UUID | None = None
     pending: tuple[UUID, ...] = ()
@@ -122,14 +125,14 @@ class Erasure:
         """Return what `erase` would do now."""
         async with self._gate.read(replace(caller, dry_run=True), KIND, ERASE) as reading:
             reading.permit.covers(KIND, ERASE)
-            row = await reading.connection.fetchrow(COUNT, person)
+            row = await reading.connection.fetchrow(COUNT, person, _kept_attributes(reading.permit))
             reading.returned = [] if row is None else [str(person)]
         with refused_under(reading.receipt):
             if row is None:
                 raise NotFound("There is no such person")
             if not reading.lookup.same_human.isdisjoint(row["ids"]):
                 raise Forbidden([OWN])
-        names = ("links", "texts", "notes", "sheets", "hold")
+        names = ("links", "texts", "notes", "attributes", "sheets", "hold")
         return reading.answer(Erased(**{name: row[name] for name in names}, pending=tuple(row["pending"])))
 
     async def erase(self, caller: Caller, person: UUID) -> Answer[Erased]:
@@ -151,8 +154,9 @@ class Erasure:
             await delete_person(change.connection, person)
             sheets, notes = await _close_sheets(change, known["ids"])
             row = await self._erase(change, person, known["ids"])
-            erased = Erased(row["links"], row["texts"], notes + row["notes"], sheets)
-            counts = {"links": erased.links, "texts": erased.texts, "notes": erased.notes, "sheets": erased.sheets}
+            erased = Erased(row["links"], row["texts"], notes + row["notes"], row["values_removed"], sheets)
+            names = ("links", "texts", "notes", "attributes", "sheets")
+            counts = {name: getattr(erased, name) for name in names}
             change.record(
                 "directory.changed",
                 Resource(KIND, str(person)),
@@ -179,6 +183,7 @@ class Erasure:
             memory.days,
             ahead,
             lifetime,
+            _kept_attributes(change.permit),
         )
         if row is None:
             raise DatabaseUnavailable(cause="a function returned no row")
@@ -186,6 +191,11 @@ class Erasure:
         by = principal.person, principal.client
         await connection.execute(REVOKE, [uuid7() for _ in ids], values, row["issued_before"], lifetime, *by)
         return row
+
+
+def _kept_attributes(permit: Permit) -> list[str]:
+    """The attributes that the active policy declares and does not call personal. Any other could be personal."""
+    return [name for name, attribute in permit.snapshot.vocabulary.people.items() if not attribute.personal]
 
 
 async def _close_sheets(change: Change, ids: Sequence[UUID]) -> tuple[int, int]:

@@ -84,19 +84,22 @@ async def listing(
     gate: Gate,
     caller: Caller,
     kind: str,
-    load: Callable[[Visibility, Connection], Awaitable[list[T]]],
+    load: Callable[[Visibility, Connection], Awaitable[list[T] | None]],
     limit: int,
     key: Callable[[T], str],
     *,
     returned: bool = True,
 ) -> Answer[DirectoryPage[T]]:
     """A page of what `load` returns, which is one item more than `limit` if there are more. If `returned`, the record
-    names the keys."""
+    names the keys. Raises NotFound if `load` returns None, because the things belong to one that does not exist."""
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
-        items = found[:limit]
+        items = (found or [])[:limit]
         keys = [key(item) for item in items]
         listed.returned = keys if returned else []
+    if found is None:
+        with refused_under(listed.receipt):
+            raise NotFound
     return listed.answer(DirectoryPage(items, keys[-1] if len(found) > limit else None))
 
 

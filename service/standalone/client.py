@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .client_directory import Delegation, DirectoryApi, Membership, Person, Project, Role, Team
+from .client_directory import (
+    Delegation,
+    DirectoryApi,
+    Group,
+    GroupMember,
+    Membership,
+    Person,
+    Project,
+    ProjectLead,
+    Role,
+    Team,
+)
 from .client_problems import Busy, Conflict, Denied, Invalid, NotFound, Problem, Stale, Unauthenticated
 from .client_shapes import (
     Access,
@@ -51,6 +62,8 @@ __all__ = [
     "Entry",
     "Explanation",
     "GivenApproval",
+    "Group",
+    "GroupMember",
     "HoursReport",
     "Invalid",
     "Me",
@@ -62,6 +75,7 @@ __all__ = [
     "PolicyVersion",
     "Problem",
     "Project",
+    "ProjectLead",
     "Receipt",
     "Reminded",
     "Replay",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AttributeValue: TypeAlias = str | int | bool | list[str]
 Attributes: TypeAlias = Mapping[str, AttributeValue]
 PEOPLE, TEAMS, PROJECTS, DELEGATIONS = "/v1/people", "/v1/teams", "/v1/projects", "/v1/delegations"
+GROUPS = "/v1/groups"
 
 
 class Person(VersionedResult):
@@ -82,12 +83,38 @@ class Project(VersionedResult):
     attributes: Attributes = msgspec.field(default_factory=dict)
 
 
+class Group(ApiResult):
+    """A group of people. Policies name it as `group:NAME`."""
+
+    name: str
+
+
+class GroupMember(ApiResult):
+    """A person in a group, from `valid_from` up to, not including, `valid_to`."""
+
+    id: str
+    group: str
+    person: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class ProjectLead(ApiResult):
+    """A lead of a project, from `valid_from` up to, not including, `valid_to`."""
+
+    id: str
+    project: str
+    person: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
 class _Roles(ApiResult):
     items: list[Role]
 
 
 class DirectoryApi(Transport):
-    """The methods for people, roles, teams, delegations and projects."""
+    """The methods for people, roles, teams, delegations, projects and groups."""
 
     def people(self, *, email: str | None = None) -> AsyncIterator[Person]:
         """All people in the directory, or those with this e-mail address."""
@@ -170,6 +197,45 @@ class DirectoryApi(Transport):
         path = f"{PROJECTS}/{quote(project.code, safe='')}"
         body = {"name": name, "active": active} | _given(attributes)
         return await self.call(Project, "PUT", path, body=body, version=project.version)
+
+    def project_leads(self, code: str) -> AsyncIterator[ProjectLead]:
+        """All leads of a project, past ones too."""
+        return self.pages(ProjectLead, _leads(code))
+
+    async def name_project_lead(self, code: str, person_id: str, **times: datetime | None) -> ProjectLead:
+        """Make a person a lead of a project. `times`: `valid_from` and `valid_to`."""
+        return await self.call(ProjectLead, "POST", _leads(code), body={"person": person_id, **times})
+
+    async def end_project_lead(self, lead: ProjectLead, at: datetime | None = None) -> ProjectLead:
+        """End a lead of a project, now or at a later moment."""
+        path, body = f"{_leads(lead.project)}/{lead.id}/end", {"at": at} if at else {}
+        return await self.call(ProjectLead, "POST", path, body=body)
+
+    def groups(self, *, person: str | None = None) -> AsyncIterator[Group]:
+        """All groups by name, or those that a person is in now."""
+        return self.pages(Group, GROUPS, person=person)
+
+    async def add_group(self, name: str) -> Group:
+        """Add a group: lower-case words joined by -."""
+        return await self.call(Group, "POST", GROUPS, body={"name": name})
+
+    def group_members(self, name: str) -> AsyncIterator[GroupMember]:
+        """All members of a group, past ones too."""
+        return self.pages(GroupMember, f"{GROUPS}/{name}/members")
+
+    async def add_group_member(self, name: str, person_id: str, **times: datetime | None) -> GroupMember:
+        """Put a person into a group. `times`: `valid_from` and `valid_to`."""
+        body = {"person": person_id, **times}
+        return await self.call(GroupMember, "POST", f"{GROUPS}/{name}/members", body=body)
+
+    async def end_group_member(self, member: GroupMember, at: datetime | None = None) -> GroupMember:
+        """Take a person out of a group, now or at a later moment."""
+        path, body = f"{GROUPS}/{member.group}/members/{member.id}/end", {"at": at} if at else {}
+        return await self.call(GroupMember, "POST", path, body=body)
+
+
+def _leads(code: str) -> str:
+    return f"{PROJECTS}/{quote(code, safe='')}/leads"
 
 
 def _given(attributes: Attributes | None) -> dict[str, object]:

@@ -48,6 +48,18 @@ DIRECTORY: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/importer-grants", {"client": "a\u0000b", "team": UNKNOWN}, "client"),
     (f"/v1/people/{UNKNOWN}/roles", {"role": "no such role!"}, "role"),
     (f"/v1/people/{UNKNOWN}/roles", {"role": ""}, "role"),
+    ("/v1/people", {"attributes": {"shoe_size": 43}}, "attributes.shoe_size"),
+    ("/v1/people", {"attributes": {"country": 1.5}}, "attributes.country"),
+    ("/v1/people", {"attributes": {"country": {"code": "DE"}}}, "attributes.country"),
+    ("/v1/people", {"attributes": [["country", "DE"]]}, "attributes"),
+    ("/v1/teams", {"name": "Atlas 2", "attributes": {"shoe_size": 43}}, "attributes.shoe_size"),
+    ("/v1/projects", {"code": "X", "name": "X", "attributes": {"shoe_size": 43}}, "attributes.shoe_size"),
+    ("/v1/groups", {"name": "Night Shift"}, "name"),
+    ("/v1/groups", {"name": ""}, "name"),
+    ("/v1/groups/night-shift/members", {"person": "ana"}, "person"),
+    ("/v1/groups/Night%20Shift/members", {"person": UNKNOWN}, "path.name"),
+    ("/v1/projects/ATLAS/leads", {"person": UNKNOWN, "valid_to": "tomorrow"}, "valid_to"),
+    ("/v1/projects/-/leads", {"person": UNKNOWN}, "path.code"),
 ]
 
 

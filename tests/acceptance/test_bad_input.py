@@ -237,6 +237,8 @@ async def test_a_malformed_id_is_named(callers: Callers, wrong: str, rest: str) 
         ("adam", "DELETE", "/v1/people/7/roles/auditor", "path.person_id"),
         ("adam", "POST", "/v1/memberships/7/end", "path.membership_id"),
         ("adam", "POST", "/v1/importer-grants/7/end", "path.grant_id"),
+        ("adam", "POST", "/v1/groups/board/members/7/end", "path.member_id"),
+        ("adam", "POST", "/v1/projects/ATLAS/leads/7/end", "path.lead_id"),
         ("audrey", "GET", "/v1/decisions?subject=ana", "query.issuer"),
         ("audrey", "GET", "/v1/decisions?since=yesterday", "query.since"),
         ("audrey", "GET", "/v1/decisions?since=2026-11-23T09:00:00", "query.since"),

@@ -25,8 +25,10 @@ from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.entities import Part, Project
 from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
+from service.directory.groups import Groups
 from service.directory.imports import DirectoryImports
 from service.directory.people import People
+from service.directory.project_leads import ProjectLeads
 from service.directory.projects import Projects
 from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
@@ -119,6 +121,14 @@ class House:
     @property
     def projects(self) -> Projects:
         return Projects(self.gate)
+
+    @property
+    def project_leads(self) -> ProjectLeads:
+        return ProjectLeads(self.gate)
+
+    @property
+    def groups(self) -> Groups:
+        return Groups(self.gate)
 
     def caller(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Caller:
         """A person of the organisation, who calls through an app."""

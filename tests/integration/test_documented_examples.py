@@ -29,7 +29,7 @@ JOB = {"scope": "batch:upload", "sub": "payroll-import", "client_id": "payroll-i
 # A whole policy does not fit into an example: what stands there is refused as a policy, not as a request.
 NO_POLICY = "/v1/policies/versions"
 UNKNOWN = "0198c0de-0000-7000-8000-00000000dead"
-PLACES = {"{code}": "apollo", "{number}": "1"}
+PLACES = {"{name}": "works-council", "{code}": "apollo", "{number}": "1"}
 
 
 @pytest.fixture
@@ -100,9 +100,9 @@ async def test_every_command_that_reads_gets_an_answer_as_it_stands_on_the_page(
     for number, (method, path, operation) in enumerate(operations(DOCUMENT)):
         if method == "get" and not path.startswith("/v1/log/"):
             words = shlex.split(curl(DOCUMENT, method, path, operation))
-            where = (
-                words[2].removeprefix("https://timewarden.example").replace("$NUMBER", "1").replace("$CODE", "apollo")
-            )
+            where = words[2].removeprefix("https://timewarden.example")
+            for place, value in (("$NUMBER", "1"), ("$CODE", "apollo"), ("$NAME", "works-council")):
+                where = where.replace(place, value)
             where = re.sub(r"\$\w+_ID", UNKNOWN, where)
             answer = await running.send("GET", where, running.token(**ALL, jti=f"token-{number}"))
             # A log that nobody seals has no proofs.

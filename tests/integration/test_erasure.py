@@ -66,11 +66,11 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
         row["id"]: (row["body"], row["stored_hash"]) for row in await house.owner.fetch("SELECT * FROM audit_record")
     }
     erasure = house.erasure
-    wanted = Erased(links=1, texts=4, notes=1, sheets=1)
+    wanted = Erased(links=1, texts=4, notes=1, attributes=0, sheets=1)
     assert (await erasure.preview(house.administrator(), ana)).value == wanted
     assert await house.read_last_record() == ("erase", "allow", False, "dry-run")
     assert (await erasure.erase(house.administrator(), ana)).value == wanted
-    assert (await erasure.preview(house.administrator(), ana)).value == Erased(0, 0, 0)
+    assert (await erasure.preview(house.administrator(), ana)).value == Erased(0, 0, 0, 0)
 
     person = await house.owner.fetchrow("SELECT display_name, email FROM person WHERE id = $1", ana)
     assert person is not None
@@ -112,7 +112,7 @@ async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house:
     assert read_body(body)["change"] == {
         "type": "directory.changed",
         "from": {},
-        "to": {"what": "person.erased", "links": 1, "texts": 2, "notes": 0, "sheets": 0},
+        "to": {"what": "person.erased", "links": 1, "texts": 2, "notes": 0, "attributes": 0, "sheets": 0},
     }
     assert b"Ana" not in body
 
@@ -204,7 +204,7 @@ async def test_not_even_the_function_in_the_database_gets_around_a_hold(house: H
     await LegalHolds(house.gate).set(auditor(house), "all", None, "Case 14/26")
     async with house.requests.connection() as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.fetchrow(ERASE_PERSON, house.people["ana"], [], [], [], "0" * 16, 1, DAY, DAY)
+            await connection.fetchrow(ERASE_PERSON, house.people["ana"], [], [], [], "0" * 16, 1, DAY, DAY, [])
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DELETE FROM legal_hold")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

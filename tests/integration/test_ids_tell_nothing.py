@@ -81,6 +81,11 @@ ASKED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/fallback-approvers", {"person": "{person}"}),
     ("POST", "/v1/fallback-approvers", {"person": "{other}", "team": "{team}"}),
     ("POST", "/v1/fallback-approvers/{fallback}/end", END),
+    ("GET", "/v1/groups?person={person}", None),
+    ("POST", "/v1/groups/{group}/members", {"person": "{person}"}),
+    ("POST", "/v1/groups/{group}/members/{member}/end", END),
+    ("POST", "/v1/projects/{project}/leads", {"person": "{person}"}),
+    ("POST", "/v1/projects/{project}/leads/{project_lead}/end", END),
     ("POST", "/v1/revocations", {"person": "{person}"}),
     ("POST", "/v1/audit/holds", {"what": "person", "about": "{person}", **WHY}),
     ("POST", "/v1/audit/holds/{hold}/lift", None),
@@ -90,6 +95,8 @@ OTHERS = {
     "/v1/log/tile/{level}/{index}",
     "/v1/log/tile/entries/{index}",
     "/v1/projects/{code}",
+    "/v1/projects/{code}/leads",
+    "/v1/groups/{name}/members",
     *(f"/v1/policies/versions/{{number}}{more}" for more in ("", "/activate", "/diff")),
     *(f"/v1/replays/{{replay_id}}{more}" for more in ("", "/cancel")),
 }
@@ -113,7 +120,12 @@ async def things(house: House) -> dict[str, str]:
     granted = (await house.directory.grant_importer(admin, "another", team)).value
     delegation = (await house.delegations.grant(admin, person, house.people["ben"])).value
     await house.directory.give_role(admin, person, "auditor")
+    await house.groups.add(admin, "board")
+    member = (await house.groups.join(admin, "board", person)).value
+    lead = (await house.project_leads.name(admin, "apollo", person)).value
     return {
+        "member": str(member.id),
+        "project_lead": str(lead.id),
         "sheet": str(sheet.id),
         "entry": str(added.value.entry.id),
         "person": str(person),
@@ -150,7 +162,12 @@ def comparable(answer: httpx2.Response, names: dict[str, str]) -> tuple[Any, ...
 async def test_an_unknown_id_and_one_that_the_caller_may_not_see_are_answered_alike(
     running: InProcess, house: House, caller: str
 ) -> None:
-    there = {"other": str(house.people["max"]), "other_team": str(house.teams["west"])}
+    there = {
+        "other": str(house.people["max"]),
+        "other_team": str(house.teams["west"]),
+        "group": "board",
+        "project": "apollo",
+    }
     known = {**await things(house), **there}
     unknown = {**{name: str(uuid4()) for name in known}, **there}
     token = running.token(scope=SCOPES, **CALLERS[caller])

@@ -68,6 +68,8 @@ SQL_PLACES = (
     "service/timesheets/relations.py",
     "service/timesheets/sheet_columns.py",
     "service/directory/store.py",
+    "service/directory/group_store.py",
+    "service/directory/project_lead_store.py",
     "service/directory/grant_store.py",
     "service/directory/people_store.py",
     "service/directory/erased_store.py",

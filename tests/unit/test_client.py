@@ -372,6 +372,36 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     ]
 
 
+async def test_groups_and_leads_of_projects_have_methods() -> None:
+    times = {"valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
+    member = {"id": "m1", "group": "night-shift", "person": "p1", **times}
+    lead = {"id": "l1", "project": "A.1", "person": "p1", **times}
+    answers = [{"name": "night-shift"}, member, lead, {"items": [member], "next_cursor": None}]
+    answers += [{"items": [lead], "next_cursor": None}, {"items": [{"name": "night-shift"}], "next_cursor": None}]
+    answers += [member, lead]
+    server = Server(*(httpx2.Response(200, json=answer) for answer in answers))
+    api = Timewarden(URL, "t", http=server.http)
+
+    group = await api.add_group("night-shift")
+    joined = await api.add_group_member(group.name, "p1")
+    named = await api.name_project_lead("A.1", "p1", valid_to=datetime(2026, 12, 1, tzinfo=UTC))
+    assert [found.id async for found in api.group_members(group.name)] == [joined.id]
+    assert [found.id async for found in api.project_leads("A.1")] == [named.id]
+    assert [found.name async for found in api.groups(person="p1")] == ["night-shift"]
+    await api.end_group_member(joined)
+    await api.end_project_lead(named, datetime(2026, 12, 1, tzinfo=UTC))
+    assert [(request.method, request.url.path, request.content) for request in server.seen] == [
+        ("POST", "/v1/groups", b'{"name":"night-shift"}'),
+        ("POST", "/v1/groups/night-shift/members", b'{"person":"p1"}'),
+        ("POST", "/v1/projects/A.1/leads", b'{"person":"p1","valid_to":"2026-12-01T00:00:00Z"}'),
+        ("GET", "/v1/groups/night-shift/members", b""),
+        ("GET", "/v1/projects/A.1/leads", b""),
+        ("GET", "/v1/groups", b""),
+        ("POST", "/v1/groups/night-shift/members/m1/end", b"{}"),
+        ("POST", "/v1/projects/A.1/leads/l1/end", b'{"at":"2026-12-01T00:00:00Z"}'),
+    ]
+
+
 def with_etag(version: int, **body: object) -> httpx2.Response:
     return httpx2.Response(200, json=body, headers={"ETag": f'"{version}"'})
 

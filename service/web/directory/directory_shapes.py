@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from litestar.params import Parameter, PathParameter
 from msgspec import Meta
 
 from service.directory.declared_attributes import MAX_VALUE_CHARS, MAX_VALUES_PER_LIST
-from service.directory.entities import MAX_CLIENT_LENGTH, Part
+from service.directory.entities import MAX_CLIENT_LENGTH, PROJECT, Part
+from service.errors import InvalidField
+from service.places import FieldError
 from service.web.http.responses import ClientId, NextCursor, PersonId, TeamId, Time
 from service.web.http.responses import Id as AnyId
 
@@ -38,6 +41,10 @@ ReplacingValues = Annotated[
 Values = Annotated[
     dict[str, str | int | bool | list[str]],
     Meta(description="Values of the attributes that the policy declares", examples=[{"country": "DE"}]),
+]
+AsOf = Annotated[str | None, Parameter(max_length=40, description="Only those that are valid at this time")]
+CodeInPath = Annotated[
+    str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
 ]
 ValidFrom = Annotated[Time, Meta(description="The beginning, inclusive")]
 ValidTo = Annotated[
@@ -250,6 +257,13 @@ class MembershipPage(msgspec.Struct):
 
     items: Annotated[list[MembershipBody], Meta(description="The memberships of this page")]
     next_cursor: NextCursor
+
+
+def parse_code(text: str) -> str:
+    """The code of a project in a path. Raises InvalidField."""
+    if not PROJECT.fullmatch(text):
+        raise InvalidField(FieldError("path.code", "is not the code of a project"))
+    return text
 
 
 def times_of(validity: Validity) -> tuple[datetime, datetime | None]:

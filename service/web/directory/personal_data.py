@@ -35,6 +35,9 @@ class ErasureBody(msgspec.Struct):
     links: Annotated[int, Meta(description="Links to tokens", ge=0, examples=[1])]
     texts: Annotated[int, Meta(description="Texts beside the log", ge=0, examples=[4])]
     notes: Annotated[int, Meta(description="Notes on hours", ge=0, examples=[2])]
+    attributes: Annotated[
+        int, Meta(description="Values of attributes that are personal data or not declared", ge=0, examples=[1])
+    ]
     sheets: Annotated[int, Meta(description="Timesheets that are drafts or rejected", ge=0, examples=[1])]
     hold: Annotated[Id | None, Meta(description="The legal hold that forbids it; null: none", examples=[None])]
     waiting: Annotated[
@@ -113,6 +116,7 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
             erased.links,
             erased.texts,
             erased.notes,
+            erased.attributes,
             erased.sheets,
             hold,
             [str(sheet) for sheet in erased.pending],

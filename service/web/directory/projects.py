@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta
 
-from service.directory.entities import PROJECT, Project
-from service.errors import InvalidField
-from service.places import FieldError
+from service.directory.entities import Project
 from service.web.directory.directory_pages import load_page
-from service.web.directory.directory_shapes import GivenValues, ReplacingValues, Values
+from service.web.directory.directory_shapes import CodeInPath, GivenValues, ReplacingValues, Values, parse_code
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
-CodeInPath = Annotated[
-    str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
-]
 ProjectName = Annotated[
     str, Meta(description="The name of the project", min_length=1, max_length=200, examples=["Atlas, second phase"])
 ]
@@ -102,7 +97,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
     async def read_project(caller: CurrentCaller, code: CodeInPath) -> Response[ProjectBody]:
-        return _respond(await projects.read(caller, _parse_code(code)))
+        return _respond(await projects.read(caller, parse_code(code)))
 
     @put(
         "/v1/projects/{code:str}",
@@ -111,16 +106,10 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     async def replace_project(
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        project = Project(_parse_code(code), data.name, data.active)
+        project = Project(parse_code(code), data.name, data.active)
         return _respond(await projects.replace(caller, project, read_if_match(request), data.attributes))
 
     return [list_projects, add_project, read_project, replace_project]
-
-
-def _parse_code(text: str) -> str:
-    if not PROJECT.fullmatch(text):
-        raise InvalidField(FieldError("path.code", "is not the code of a project"))
-    return text
 
 
 def _respond(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
