@@ -37,6 +37,7 @@ DELEGATION_FACTS = KindFacts(
     imagined=delegation_store.IMAGINED,
     relations={"delegator": delegation_store.DELEGATOR, "delegate": delegation_store.DELEGATE},
     attributes=delegation_store.ATTRIBUTES,
+    starts={"delegator": "r.delegator_id", "delegate": "r.delegate_id"},
 )
 ALWAYS = Validity()
 HIDDEN = "names no person that you may see in the directory: ask an administrator to grant this delegation"

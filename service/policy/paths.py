@@ -34,7 +34,7 @@ _TOKEN: Final = re.compile(r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|([.|()-])|(\S))")
 
 
 class NodeType(StrEnum):
-    """What a path leads over and to."""
+    """The nodes that a path leads over and to."""
 
     PEOPLE = "people"
     CLIENTS = "clients"
@@ -217,7 +217,7 @@ class _Resolver:
 
 @dataclass(frozen=True, slots=True)
 class _Reached:
-    """What a part of a path leads to; None for the resource itself."""
+    """The nodes that a part of a path leads to; None for the resource itself."""
 
     to: NodeType | None
     chains: tuple[Chain, ...]

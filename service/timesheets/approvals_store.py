@@ -19,7 +19,7 @@ from service.timesheets.sheet_columns import approved_by_caller, columns_of
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     import asyncpg
 
@@ -61,6 +61,8 @@ async def list_pending(
         conditions += " AND (r.submitted_at, r.id) > ($4::timestamptz, $5::uuid)"
         parameters += after
     found = await _rows(visibility, connection, conditions, parameters)
+    if visibility.points is not None:
+        found = _merge_oldest([*found, *await _at_points(visibility, connection, conditions, parameters)], limit + 1)
     items = tuple([(sheet_of(row), row) async for row in pace_page(found[:limit])])
     following = (found[limit - 1]["submitted_at"], found[limit - 1]["id"]) if len(found) > limit else None
     return PendingPage(items, following)
@@ -80,6 +82,28 @@ async def _rows(
     if len(found) == parameters[2]:
         return found
     return await _of_owners(visibility, connection, conditions, parameters)
+
+
+async def _at_points(
+    visibility: Visibility, connection: Connection, conditions: str, parameters: list[object]
+) -> list[asyncpg.Record]:
+    """Read sheets with hours on the projects of the caller in order and test each, until the page is full. Its cost
+    grows with the submitted sheets, which are those of the last weeks."""
+    # Most callers have none.
+    points = [row["point"] for row in await connection.fetch(visibility.points or "", *visibility.parameters)]
+    if not points:
+        return []
+    at_points = f"""
+        {conditions} AND EXISTS (SELECT FROM entry AS e WHERE e.timesheet_id = r.id
+                                     AND e.project = ANY (${len(parameters) + 1}::text[]) OFFSET 0)
+    """
+    return await _oldest(visibility, connection, at_points, [*parameters, points])
+
+
+def _merge_oldest(rows: Iterable[asyncpg.Record], most: int) -> list[asyncpg.Record]:
+    """The oldest of these sheets, each once."""
+    by_id = {row["id"]: row for row in rows}
+    return sorted(by_id.values(), key=lambda row: (row["submitted_at"], row["id"]))[:most]
 
 
 async def _oldest(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Place = tuple[date, UUID]
 # Up to FEW visible owners, the plan reads the newest sheet of each. With more, it first tests the WINDOW newest sheets.
 FEW, WINDOW = 500, 4_000
+# Of a week with so many entries on the caller's projects, sheets are tested in order; with fewer, their sheets are.
+MANY_ENTRIES = 2_000
 _NEWEST = "ORDER BY r.period_start DESC, r.id DESC"
 
 
@@ -89,6 +91,9 @@ class _Statement:
 
     def __init__(self, visibility: Visibility, filters: Filters, after: Place | None, most: int) -> None:
         self.visibility, self.most = visibility, most
+        # The first and last day of sheets that match.
+        last_day = filters.until if after is None else min(after[0], filters.until or after[0])
+        self.days = {"e.day >= {}::date - 6": filters.since, "e.day <= {}::date + 6": last_day}
         self.parameters: list[object] = [*visibility.parameters, most]
         templates = {
             "r.state = {}::text": filters.state,
@@ -125,6 +130,18 @@ class _Statement:
             return self._of_owners(f"SELECT unnest({all_ids(self.owner)})", self.most)
         if self.visibility.reach is None:
             return self._newest()
+        if self.visibility.points is None:
+            return self._of_visible_owners(self.visibility.reach)
+        # The newest of both, by their primary key.
+        return f"""
+            SELECT r.* FROM (SELECT r.id FROM ({self._of_visible_owners(self.visibility.reach)}) AS r
+                             UNION SELECT r.id FROM ({self._at_points(self.visibility.points)}) AS r) AS found
+            CROSS JOIN LATERAL (SELECT r.* FROM timesheet AS r WHERE r.id = found.id OFFSET 0) AS r
+            {_NEWEST} LIMIT $3
+        """
+
+    def _of_visible_owners(self, reach: str) -> str:
+        """The rows of owners for whom a relation holds."""
         if self.owners == 1:
             # By timesheet_owner_period.
             rows = f"SELECT r.* FROM timesheet AS r WHERE r.owner_id = ({self.arrays[0]})[1]"
@@ -132,7 +149,7 @@ class _Statement:
         given = " UNION ALL ".join(f"SELECT unnest({array})" for array in self.arrays) or "SELECT NULL::uuid"
         if self.owners is not None and self.owners <= FEW:
             return self._of_owners(given, -(-self.most // max(self.owners, 1)))
-        source = self.visibility.reach if self.owners is None else given
+        source = reach if self.owners is None else given
         # First the newest sheets are tested. If they do not fill the page, those of all owners are read.
         return f"""
             WITH newest AS MATERIALIZED ({self._newest(within=WINDOW)}),
@@ -166,6 +183,48 @@ class _Statement:
                 WHERE r.owner_id = owner.owner_id AND {self._condition} AND r.period_start >= coalesce(
                     (SELECT r.period_start FROM candidate AS r {_NEWEST} OFFSET $3 - 1 LIMIT 1), '-infinity')
                 {_NEWEST} LIMIT $3) AS r
+            {_NEWEST} LIMIT $3
+        """
+
+    def _at_points(self, points: str) -> str:
+        """Sheets with hours on these projects, week by week from the newest, until the page is full. Of a week with few
+        such entries, their sheets are tested, else the sheets of the week in order."""
+        bounds = [self._bind(template, day) for template, day in self.days.items() if day is not None]
+        days = " AND ".join(bounds) or "true"
+
+        def week_before(when: str) -> str:
+            # The first entry before by entry_project, for each project.
+            return f"""
+                (SELECT date_trunc('week', max(near.day))::date FROM point CROSS JOIN LATERAL (
+                    SELECT e.day FROM entry AS e WHERE e.project = point.point AND {when} ORDER BY e.day DESC LIMIT 1
+                 ) AS near)
+            """
+
+        entries = """
+            FROM point JOIN entry AS e ON e.project = point.point AND e.day >= week.monday AND e.day < week.monday + 7
+        """
+        return f"""
+            WITH RECURSIVE point AS MATERIALIZED ({points}),
+            week AS (
+                SELECT {week_before(days)} AS monday, '{{}}'::uuid[] AS ids, 0::bigint AS found
+                UNION ALL
+                SELECT {week_before(f"e.day < week.monday AND {days}")}, seen.ids,
+                       week.found + cardinality(seen.ids)
+                FROM week
+                CROSS JOIN LATERAL (SELECT count(*) = {MANY_ENTRIES} AS many
+                                    FROM (SELECT {entries} LIMIT {MANY_ENTRIES}) AS found) AS entries
+                CROSS JOIN LATERAL (SELECT ARRAY(SELECT r.id FROM (
+                    (SELECT r.id FROM timesheet AS r
+                     WHERE entries.many AND r.period_start = week.monday AND {self._condition}
+                     ORDER BY r.id DESC LIMIT $3)
+                    UNION ALL (
+                     SELECT r.id FROM (SELECT DISTINCT e.timesheet_id {entries} AND NOT entries.many) AS given
+                     CROSS JOIN LATERAL (SELECT r.id FROM timesheet AS r
+                                         WHERE r.id = given.timesheet_id AND {self._condition} OFFSET 0) AS r
+                     ORDER BY r.id DESC LIMIT $3)) AS r) AS ids) AS seen
+                WHERE week.monday IS NOT NULL AND week.found < $3)
+            SELECT r.* FROM week CROSS JOIN LATERAL unnest(week.ids) AS shown (id)
+            CROSS JOIN LATERAL (SELECT r.* FROM timesheet AS r WHERE r.id = shown.id OFFSET 0) AS r
             {_NEWEST} LIMIT $3
         """
 

@@ -177,4 +177,5 @@ TIMESHEET_FACTS = KindFacts(
     reaches=REACHES,
     attributes=ATTRIBUTES,
     sources={"hours": _HOURS, "row_owner": _ROW_OWNER},
+    starts=STARTS,
 )

@@ -85,9 +85,18 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
             (SELECT DISTINCT owner_id FROM ({visibility.reach}) AS given) AS reached CROSS JOIN LATERAL (
                 SELECT r.id FROM timesheet AS r WHERE r.owner_id = reached.owner_id AND {conditions}) AS r
         """
-    # GroupBy timesheet_owner_period for the owners that the visibility reaches, or by timesheet_period.
+    rows = f"SELECT r.id FROM {source}"
+    if visibility.points is not None:
+        # Entries of these sheets, by entry_project.
+        rows = f"""
+            {rows} UNION SELECT r.id FROM (
+                SELECT DISTINCT e.timesheet_id AS id FROM ({visibility.points}) AS point
+                JOIN entry AS e ON e.project = point.point AND e.day BETWEEN $4::date - 6 AND $5::date + 6) AS given
+            CROSS JOIN LATERAL (SELECT r.id FROM timesheet AS r WHERE r.id = given.id AND {conditions} OFFSET 0) AS r
+        """
+    # By timesheet_owner_period for the owners that the visibility reaches, or by timesheet_period.
     found = await connection.fetch(
-        f"SELECT r.id FROM {source} LIMIT $3",
+        f"SELECT found.id FROM ({rows}) AS found LIMIT $3",
         *visibility.parameters,
         most,
         span.since,

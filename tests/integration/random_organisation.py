@@ -1,5 +1,5 @@
 """An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, delegates, fallbacks,
-grants, and sheets."""
+grants, groups, and sheets with hours on projects."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 CLIENTS = ["payroll-import", "other-import"]
+PROJECTS = ["alpha", "beta", "gamma", "delta"]
+GROUPS = ["finance", "staff"]
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -77,6 +79,7 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     roles = [(person, "auditor", *draw.choice(SPANS)) for person in draw.sample(made.people, 5)]
     await owner.executemany("INSERT INTO person_role VALUES ($1, $2, $3, $4)", roles)
     await _fill(owner, made, draw)
+    await _add_projects_and_groups(owner, made, draw)
     return made
 
 
@@ -101,6 +104,28 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
                 draw.choice(known) if state == "locked" else None,
             )
             made.sheets[sheet] = (person, state, start)
+
+
+async def _add_projects_and_groups(
+    owner: asyncpg.Connection[asyncpg.Record], made: Organisation, draw: random.Random
+) -> None:
+    projects = [(code, code) for code in PROJECTS]
+    await owner.executemany("INSERT INTO project (code, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", projects)
+    entries = [
+        (_id(draw), sheet, start + timedelta(days=draw.randrange(7)), project)
+        for sheet, (_, _, start) in made.sheets.items()
+        for project in draw.choices(PROJECTS, k=draw.randrange(4))
+    ]
+    await owner.executemany(
+        "INSERT INTO entry (id, timesheet_id, day, project, minutes) VALUES ($1, $2, $3, $4, 60)", entries
+    )
+    leads = [(_id(draw), draw.choice(PROJECTS), draw.choice(made.people), *draw.choice(SPANS)) for _ in range(8)]
+    await owner.executemany("INSERT INTO project_lead VALUES ($1, $2, $3, $4, $5)", leads)
+    await owner.executemany(
+        "INSERT INTO person_group (name) VALUES ($1) ON CONFLICT DO NOTHING", [(g,) for g in GROUPS]
+    )
+    members = [(_id(draw), draw.choice(GROUPS), draw.choice(made.people), *draw.choice(SPANS)) for _ in range(10)]
+    await owner.executemany("INSERT INTO group_member VALUES ($1, $2, $3, $4, $5)", members)
 
 
 def _id(draw: random.Random) -> UUID:

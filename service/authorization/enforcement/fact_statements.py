@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Final
 from service.authorization.enforcement import merged_people
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
+from service.policy.known_words import DELEGATE
 from service.policy.matching import CLIENT, VIA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
+
+    from service.authorization.enforcement.path_sql import EdgeTable
 
 # Every id of the caller, and those from before an erasure.
 _IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
@@ -74,13 +77,17 @@ class KindFacts:
       and `:former`, arrays of all ids of the person and of those from before an erasure, `:client` (NULL for a person)
       and `:app`, the client that acts for itself or for the person. True, false, or NULL if it holds through an id from
       before an erasure: NULL matches every deny and no allow.
-    - `by_owner`: the relations, `on_behalf_of` and the attributes of the owner follow from the caller, the row's owner
-      and the directory alone, so they may be remembered. The facts do without `:person`.
+    - `by_owner`: the relations, but for those in `by_row`, `on_behalf_of` and the attributes of the owner follow from
+      the caller, the row's owner and the directory alone, so they may be remembered. The facts do without `:person`.
     - `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps more. Lists start from it.
     - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
     - `attributes`: an SQL expression for each attribute of the row, NULL for a missing value.
     - `sources`: by alias, a SELECT about `r` of exactly one row, computed once a row for all that reads it. `row`,
       `facts` and `attributes` may name the aliases.
+    - `starts`: the edges of `r` from which the paths of relations start.
+    - `by_row`: the relations that do not follow from the owner alone. They are looked up with each row.
+    - `points`: for a relation that leads through another edge of the row than its owner, a SELECT of every `point` of
+      that edge, such as a project, from which it leads on to the caller. Lists start from it too.
     """
 
     kind: str
@@ -95,6 +102,9 @@ class KindFacts:
     by_owner: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[str, EdgeTable | str] = field(default_factory=dict)
+    by_row: frozenset[str] = frozenset()
+    points: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def row_attributes(self) -> tuple[str, ...]:
@@ -105,6 +115,11 @@ class KindFacts:
     def owner_attributes(self) -> tuple[str, ...]:
         """The attributes of the owner that are remembered with the caller's relations."""
         return tuple(name for name in self.attributes if self.by_owner and name.startswith(_OF_OWNER))
+
+    @property
+    def acts_by_row(self) -> bool:
+        """Whether `on_behalf_of` is looked up with each row."""
+        return bool(self.on_behalf_of) and DELEGATE in self.by_row
 
     def join_sources(self, sql: str) -> str:
         """The joins of the sources that this SQL names, to follow `AS r`. Postgres leaves out columns that nothing
@@ -197,9 +212,14 @@ def remembering_statement(facts: KindFacts) -> str:
     1."""
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
     revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
+    # Any id of the person stands for them.
     bound = {"word": "asked.word", "ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
-    named = [f"({bind_parameters(sql, **bound)}) AS fact_{name}" for name, sql in facts.facts.items()]
-    columns = ", ".join([facts.row, *named, *_attribute_columns(facts, facts.row_attributes)])
+    bound["person"] = "(asked.ids::uuid[])[1]"
+    named = [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
+    named += [(f"relation_{name}", facts.relations[name]) for name in sorted(facts.by_row)]
+    named += [("on_behalf_of", facts.on_behalf_of)] if facts.acts_by_row else []
+    looked_up = [f"({bind_parameters(sql, **bound)}) AS {name}" for name, sql in named]
+    columns = ", ".join([facts.row, *looked_up, *_attribute_columns(facts, facts.row_attributes)])
     arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,

@@ -4,7 +4,7 @@ An expression for one row starts from the row and follows edges that lead to few
 a delegate acts for; the last edge is looked up with both its ends. OFFSET 0 keeps Postgres from joining in another
 order, and LATERAL from computing a whole set. An expression is true or false, also when :person or :client is NULL. It
 is NULL only where the row itself names the caller by an id from before an erasure: then it matches every deny rule and
-no allow rule (docs/decisions/0025). What a path takes away is compared by present ids alone.
+no allow rule (docs/decisions/0025). Nodes that a path takes away are compared by present ids alone.
 """
 
 from __future__ import annotations
@@ -83,6 +83,17 @@ class PathSql:
         chains = [chain for chain in path.chains if chain[0].edge == OWNER]
         return " UNION ALL ".join(_and_merged(self._backward(chain, path.to)) for chain in chains) or None
 
+    def find_points(self, path: Path) -> str | None:
+        """A SELECT of every `point` that a table of the row leads to, and from which the path leads on to the caller:
+        the projects of the caller. None if no chain starts with a table."""
+        chains = [chain for chain in path.chains if not self._starts_at_column(chain)]
+        found = (f"SELECT owner_id AS point FROM ({self._backward(chain, path.to)}) AS found" for chain in chains)
+        return " UNION ALL ".join(found) or None
+
+    def can_reach(self, path: Path) -> bool:
+        """Whether `find_owners` and `find_points` together find every row from which the path leads to the caller."""
+        return all(chain[0].edge == OWNER or not self._starts_at_column(chain) for chain in path.chains)
+
     def find_delegator(self, path: Path) -> str:
         """The delegator for whom the caller has the relation, by chains that end in delegates: of several, the one with
         the oldest delegation. NULL without one."""
@@ -141,7 +152,9 @@ class PathSql:
             source = f"{alias}.{edge.target}"
             conditions += self._not_without(chain[place], source)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return f"SELECT {source} AS id" + (f" FROM {' '.join(tables)}" if tables else "") + where
+        # A week has many entries on few projects.
+        select = "SELECT" if self._starts_at_column(chain) else "SELECT DISTINCT"
+        return f"{select} {source} AS id" + (f" FROM {' '.join(tables)}" if tables else "") + where
 
     def _from(self, chain: Chain, first: int, node: str) -> str:
         """A SELECT of every `id` from which the steps from number `first` on lead to `node`."""

@@ -187,23 +187,24 @@ class Relationships:
         return replace(lookup, row=None)
 
     async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
-        """Whether there is any owner whose rows the rules could show to the caller."""
+        """Whether there is any owner or point whose rows the rules could show to the caller."""
         if visibility.reach is None:
             return True
-        # The first owner is enough; the indexes of the relations find them.
+        points = f" OR EXISTS (SELECT FROM ({visibility.points}) AS at)" if visibility.points else ""
+        # The first owner or point is enough; the indexes of the relations find them.
         return bool(
             await connection.fetchval(
-                f"SELECT EXISTS (SELECT FROM ({visibility.reach}) AS reached)", *visibility.parameters
+                f"SELECT EXISTS (SELECT FROM ({visibility.reach}) AS reached){points}", *visibility.parameters
             )
         )
 
     async def find_owners(self, connection: Connection, visibility: Visibility) -> None:
         """Tell the visibility for which owners its relations hold, unless those are too many, and remember it. Its
         lookup must be of the snapshot that `connection` reads."""
-        if not visibility.relations:
+        if not visibility.follows_owners:
             return
         facts, principal, lookup = visibility.facts, visibility.principal, visibility.lookup
-        relations = frozenset(relation for relation, _ in visibility.relations)
+        relations = visibility.relations_to_owners
         first, *rows = await connection.fetch(
             owners_statement(facts, relations), *visibility.parameters, MAX_OWNERS_PER_RELATION + 1
         )
@@ -228,9 +229,9 @@ class Relationships:
 
     def recall_owners(self, visibility: Visibility) -> bool:
         """Tell the visibility for which owners its relations hold. False if that is not remembered."""
-        if not visibility.relations or self._memory is None:
-            return not visibility.relations
-        relations = frozenset(relation for relation, _ in visibility.relations)
+        if not visibility.follows_owners or self._memory is None:
+            return not visibility.follows_owners
+        relations = visibility.relations_to_owners
         owners = self._memory.owners(*fact_parameters(visibility.principal), visibility.facts, relations)
         visibility.owners = None if owners is None else owners.by_relation
         return owners is not None
@@ -323,18 +324,22 @@ class Assumption:
     ) -> FactLookup:
         """The lookup from a row with what confirms the assumption, and with the `facts` of a row of the kind that has
         these relations, if there are any."""
+        relations, on_behalf_of = related.relations, related.on_behalf_of
+        if facts is not None and facts.by_row:
+            relations |= relation_words(facts.by_row, row, "relation")
+            on_behalf_of = row["on_behalf_of"] if facts.acts_by_row else on_behalf_of
         return FactLookup(
             row["lookup_version"],
             row["lookup_revision"],
             row["lookup_at"],
             self.known.roles,
             None if facts is None else row,
-            related.relations,
+            relations,
             {} if facts is None else {name: row[f"fact_{name}"] for name in facts.facts},
             frozenset() if facts is None else frozenset(facts.relations),
             revoked=row["lookup_revoked"] is not False,
             about=About.KIND if facts is None else About.ROW,
-            on_behalf_of=related.on_behalf_of,
+            on_behalf_of=on_behalf_of,
             ids=self.known.ids,
             former_ids=self.known.former_ids,
             unchanged_until=self.state.until,
@@ -365,7 +370,8 @@ def _remember(
     memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids, attributes))
     if facts is not None and lookup.row is not None:
         owned = {name: lookup.attributes[name] for name in facts.owner_attributes if name in lookup.attributes}
-        related = RelationsToOwner(lookup.relations, lookup.on_behalf_of, owned)
+        by_row = facts.by_row.union(map(former_word, facts.by_row))
+        related = RelationsToOwner(lookup.relations - by_row, lookup.on_behalf_of, owned)
         memory.remember_relations(person, word, facts, lookup.row["owner_id"], related)
 
 

@@ -36,10 +36,11 @@ class Visibility:
     """`condition` is about a row `r`, for a WHERE clause; $1 and $2 in it are `parameters`, so others start at $3.
 
     `rules` are the names of the rules that can show a row, as in a Verdict. `reach` is a SELECT of the owner_id of
-    every row that can be shown, with repetitions and perhaps more, or None if it can be any. `relations` are those that
-    can show a row, with the further conditions of their rules; empty if any row can be shown. `snapshot`,
-    `access_request`, `principal`, `lookup` and `facts` are what the condition was compiled from. Made by `visible`
-    alone.
+    every row that can be shown, with repetitions and perhaps more, or None if it can be any. Rows beside these that can
+    be shown are at a `point` of the SELECT `points`, as KindFacts have it; it is None if there are no such rows.
+    `relations` are those that can show a row, with the further conditions of their rules; empty if any row can be
+    shown. `snapshot`, `access_request`, `principal`, `lookup` and `facts` are what the condition was compiled from.
+    Made by `visible` alone.
 
     The gate adds what it knows: `owners`, for whom each of the relations holds; and `assumed`, if the lookup was
     remembered, so that the statement which reads the rows must also read what confirms it.
@@ -55,6 +56,7 @@ class Visibility:
         "lookup",
         "owners",
         "parameters",
+        "points",
         "principal",
         "reach",
         "relations",
@@ -73,25 +75,36 @@ class Visibility:
             raise PermissionError("a Visibility is compiled from rules")
         self.snapshot, self.access_request, self.principal, self.lookup, self.facts = asked
         self.kind, self.action = self.access_request.kind, self.access_request.action
-        self.condition, self.reach, self.rules = compiled.condition, compiled.reach, compiled.rules
+        self.condition, self.rules = compiled.condition, compiled.rules
+        self.reach, self.points = compiled.reach, compiled.points
         self.relations, self.unless = compiled.relations, compiled.unless
         self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
         self.owners: Owners | None = None
         self.assumed: Assumption | None = None
 
+    @property
+    def relations_to_owners(self) -> frozenset[str]:
+        """Those of the relations that follow from the owner alone."""
+        return frozenset(relation for relation, _ in self.relations) - self.facts.by_row
+
+    @property
+    def follows_owners(self) -> bool:
+        """Whether `owners`, for whom these relations hold, are all whose rows can be shown, but for those at points."""
+        by_row = {relation for relation, _ in self.relations} & self.facts.by_row
+        return bool(self.relations) and by_row.isdisjoint(self.facts.reaches)
+
     def condition_by_owners(self, first: int) -> tuple[str, list[str], list[Sequence[UUID]]]:
-        """The condition with an array of `owners` in place of each relation, the SQL of the arrays that are not empty,
-        and these arrays: parameters from number `first` on. Without `owners` it is the condition itself."""
+        """The condition with an array of `owners` in place of each relation that follows from the owner, the SQL of the
+        arrays that are not empty, and these arrays: parameters from number `first` on. Without `owners` it is the
+        condition itself."""
         if self.owners is None:
             return self.condition, [], []
         held = {relation: found for relation, found in self.owners.items() if found}
         arrays = {relation: f"${first + place}::uuid[]" for place, relation in enumerate(held)}
         # IS TRUE keeps it a test of each row, by a hash table; Postgres could make a join of it.
-        shown = [
-            f"((r.owner_id IN (SELECT unnest({arrays[relation]}))) IS TRUE AND {further})"
-            for relation, further in self.relations
-            if relation in arrays
-        ]
+        tests = {relation: f"(r.owner_id IN (SELECT unnest({array}))) IS TRUE" for relation, array in arrays.items()}
+        tests |= {relation: bind_parameters(self.facts.relations[relation]) for relation in self.facts.by_row}
+        shown = [f"(({tests[relation]}) AND {further})" for relation, further in self.relations if relation in tests]
         condition = f"{NAMED} AND ({' OR '.join(shown) or 'false'}){self.unless}"
         return condition, list(arrays.values()), list(held.values())
 
@@ -120,6 +133,7 @@ class _Compiled:
 
     condition: str
     reach: str | None
+    points: str | None
     relations: tuple[tuple[str, str], ...]
     unless: str
     rules: tuple[str, ...]
@@ -132,7 +146,7 @@ def _compile(left: ListRules, access_request: AccessRequest, facts: KindFacts) -
     if left.states and known_words.STATES.get(access_request.kind, left.states) - left.states:
         # The version is older than the code: reads of a row in a state that it does not know are denied, so lists too.
         unless += f" AND {_in_states(left.states)}"
-    reach = _reach([condition for _, condition in left.shown], facts)
+    reach, points = _reach([condition for _, condition in left.shown], facts)
     relations = {
         (condition.relation, _further_sql(condition, facts)): None
         for _, condition in left.shown
@@ -141,7 +155,7 @@ def _compile(left: ListRules, access_request: AccessRequest, facts: KindFacts) -
     # Every statement names both parameters, or Postgres could not tell their types.
     condition = f"{NAMED} AND ({' OR '.join(_conditions(left.shown, facts)) or 'false'}){unless}"
     names = tuple(rule.name for rule, _ in left.shown[:MAX_RULES_PER_DECISION])
-    return _Compiled(condition, reach, tuple(relations), unless, names)
+    return _Compiled(condition, reach, points, tuple(relations), unless, names)
 
 
 def _conditions(left: Iterable[tuple[Rule, RowCondition]], facts: KindFacts) -> Iterable[str]:
@@ -149,15 +163,20 @@ def _conditions(left: Iterable[tuple[Rule, RowCondition]], facts: KindFacts) -> 
     return dict.fromkeys(_condition_sql(condition, facts) for _, condition in left)
 
 
-def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> str | None:
-    """A SELECT of the owners whose rows these rules can show, by the relations that they name; None for anybody."""
-    found: dict[str, str] = {}
-    for condition in shown:
-        if condition.relation is None or condition.relation not in facts.reaches:
-            return None
-        found[condition.relation] = bind_parameters(facts.reaches[condition.relation])
-    rows = " UNION ALL ".join(found.values()) or "SELECT NULL::uuid AS owner_id"
-    return f"SELECT reached.owner_id FROM ({rows}) AS reached WHERE {NAMED}"
+def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> tuple[str | None, str | None]:
+    """A SELECT of the owners whose rows these rules can show, by the relations that they name, None for anybody; and
+    one of the points of other rows, None if there are no such rows."""
+    relations = dict.fromkeys(condition.relation for condition in shown)
+    if any(relation not in facts.reaches and relation not in facts.points for relation in relations):
+        return None, None
+    owners, points = (
+        [bind_parameters(table[relation]) for relation in relations if relation is not None and relation in table]
+        for table in (facts.reaches, facts.points)
+    )
+    rows = " UNION ALL ".join(owners) or "SELECT NULL::uuid AS owner_id"
+    reach = f"SELECT reached.owner_id FROM ({rows}) AS reached WHERE {NAMED}"
+    found = f"SELECT DISTINCT at.point FROM ({' UNION ALL '.join(points)}) AS at WHERE {NAMED}"
+    return reach, found if points else None
 
 
 def _condition_sql(left: RowCondition, facts: KindFacts) -> str:

@@ -21,8 +21,8 @@ GRANT SELECT, INSERT ON project_lead TO timewarden_app;
 GRANT UPDATE (valid_to) ON project_lead TO timewarden_app;
 GRANT SELECT ON project_lead TO timewarden_auditor;
 
--- Entries name the codes of projects: from a lead to the weeks with hours on their projects.
-CREATE INDEX entry_project ON entry (project, timesheet_id);
+-- Entries name the codes of projects: from a lead to the weeks with hours on their projects, the newest first.
+CREATE INDEX entry_project ON entry (project, day, timesheet_id);
 
 -- What the directory holds about a person now, by their canonical id. All lists are in order and without repetitions.
 -- `teams` are those that the person is a member or lead of. plpgsql keeps the plan.
