@@ -79,7 +79,7 @@ RESOURCE: Final[Mapping[str, Mapping[str, Attribute]]] = {
         "resource.period_start": Attribute(AttributeType.TIMESTAMP, "the week's Monday at 00:00 UTC"),
         "resource.state_since": Attribute(AttributeType.TIMESTAMP, "when the sheet was last changed"),
         "resource.submitted_at": Attribute(AttributeType.TIMESTAMP, "when it was last submitted; missing for a draft"),
-        "resource.approvals": Attribute(AttributeType.STRINGS, "ids of those who approved the submitted sheet so far"),
+        "resource.approvals": Attribute(AttributeType.STRINGS, "ids of those who approved since the last submission"),
         "resource.owner.id": Attribute(AttributeType.STRING, "the owner's person id"),
         "resource.owner.groups": Attribute(AttributeType.STRINGS, "names of the owner's groups"),
         "resource.owner.teams": Attribute(AttributeType.STRINGS, "ids of the owner's teams and of the teams above"),

@@ -174,16 +174,19 @@ class Reminded(ApiResult):
 
 
 class Total(msgspec.Struct):
-    """Minutes of a person, project, team or week (`key`), and in how many sheets. `name` is the name of a team."""
+    """Minutes of a person, project, team or week (`key`), and in how many sheets. `name` is the name of a team. The
+    sheets have `approvals_given` of `approvals_needed`, which is None if it is unknown of a sheet."""
 
     key: str | None
     name: str | None
     minutes: int
     sheets: int
+    approvals_given: int = 0
+    approvals_needed: int | None = None
 
 
 class HoursReport(ApiResult):
-    """Totals of the days from `since` to `until`; `minutes` and `sheets` of the whole, each counted once."""
+    """Totals of the days from `since` to `until`; `minutes`, `sheets` and approvals of the whole, each counted once."""
 
     by: str
     since: date
@@ -191,6 +194,8 @@ class HoursReport(ApiResult):
     minutes: int
     sheets: int
     items: list[Total]
+    approvals_given: int = 0
+    approvals_needed: int | None = None
 
 
 class AllowingRule(msgspec.Struct):

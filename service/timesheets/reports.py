@@ -13,11 +13,12 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets import reports_store
 from service.timesheets.relations import KIND
+from service.timesheets.reports_store import Total
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller
     from service.authorization.enforcement.gate import Gate
-    from service.timesheets.reports_store import GroupBy, Span, Total
+    from service.timesheets.reports_store import GroupBy, Span
 
 MAX_DAYS: Final = 366
 MAX_SHEETS: Final = 10_000
@@ -25,11 +26,10 @@ MAX_SHEETS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Totals in minutes, by key; `minutes` and `sheets` are those of the whole report."""
+    """Totals by key, and those of the whole report."""
 
     totals: tuple[Total, ...]
-    minutes: int
-    sheets: int
+    whole: Total
 
 
 class Reports:
@@ -45,13 +45,13 @@ class Reports:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         if (span.until - span.since).days >= MAX_DAYS:
             raise InvalidField(FieldError("query.until", f"must be less than {MAX_DAYS} days after since"))
-        report = Report((), 0, 0)
+        report = Report((), Total(None, None, 0, 0, 0, 0))
         async with self._gate.list(caller, KIND, "read") as listed:
             connection = listed.connection
             sheets = await reports_store.find_visible_sheets(listed.visibility, connection, span, MAX_SHEETS + 1)
             if len(sheets) <= MAX_SHEETS:
-                totals = await reports_store.sum_by_key(connection, sheets, span, by)
-                report = Report(totals, await reports_store.sum_minutes(connection, sheets, span), len(sheets))
+                totals = await reports_store.sum_by_key(connection, sheets, span, by, listed.visibility)
+                report = Report(totals, await reports_store.sum_all(connection, sheets, span, listed.visibility))
                 listed.returned = [str(sheet) for sheet in sheets]
         if len(sheets) > MAX_SHEETS:
             with refused_under(listed.receipt):

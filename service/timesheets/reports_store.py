@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from service.authorization.enforcement.merged_people import all_ids
 from service.timesheets.relations import KIND
+from service.timesheets.sheet_columns import APPROVAL_IDS, approvals_needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,12 +37,15 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Total:
     """The minutes of one key: a person's or team's id, a project's code, a week's Monday, or None for people without a
-    team. Only a team has a `name`. `sheets` is the number of sheets of the key, also without minutes."""
+    team. Only a team has a `name`. `sheets` is the number of sheets of the key, also without minutes; these have
+    `approvals_given` and need `approvals_needed` in all, None if that is unknown of a sheet."""
 
     key: str | None
     name: str | None
     minutes: int
     sheets: int
+    approvals_given: int
+    approvals_needed: int | None
 
 
 # Owners by their canonical id.
@@ -107,35 +111,59 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
     return sorted(row["id"] for row in found)
 
 
-async def sum_by_key(connection: Connection, sheets: Sequence[UUID], span: Span, by: GroupBy) -> tuple[Total, ...]:
-    """The minutes in the span of these sheets, which were found visible in the same transaction, by key."""
+async def sum_by_key(
+    connection: Connection, sheets: Sequence[UUID], span: Span, by: GroupBy, visibility: Visibility
+) -> tuple[Total, ...]:
+    """The minutes in the span of these sheets, which `visibility` found in the same transaction, by key."""
     key, name, joined = _GROUPS[by]
     # A sheet without entries counts by every key but the project. A person who is a member twice counts once.
     rows = await connection.fetch(
         f"""
-        SELECT key, name, coalesce(sum(minutes), 0)::bigint AS minutes, count(DISTINCT sheet) AS sheets FROM (
-            SELECT DISTINCT r.id AS sheet, e.id, e.minutes, {key} AS key, {name} AS name
-            FROM timesheet AS r
-            LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date
-            {joined}
-            WHERE r.id = ANY($1::uuid[]) AND ({"e.id IS NOT NULL" if by == "project" else "true"})) AS counted
+        SELECT key, name, sum(minutes)::bigint AS minutes, count(*) AS sheets, {_PROGRESS} FROM (
+            SELECT key, name, sheet, coalesce(sum(minutes), 0) AS minutes FROM (
+                SELECT DISTINCT r.id AS sheet, e.id, e.minutes, {key} AS key, {name} AS name
+                FROM timesheet AS r
+                LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date
+                {joined}
+                WHERE r.id = ANY($1::uuid[]) AND ({"e.id IS NOT NULL" if by == "project" else "true"})) AS counted
+            GROUP BY 1, 2, 3) AS of_sheet
+        JOIN ({_approvals(visibility)}) AS approvals ON approvals.id = of_sheet.sheet
         GROUP BY 1, 2 ORDER BY 1 NULLS LAST
         """,
         sheets,
         span.since,
         span.until,
     )
-    return tuple(Total(row["key"], row["name"], row["minutes"], row["sheets"]) for row in rows)
+    return tuple(Total(*row.values()) for row in rows)
 
 
-async def sum_minutes(connection: Connection, sheets: Sequence[UUID], span: Span) -> int:
-    """The sum over all sheets. Totals by team may add up to more, because a person may be in two teams."""
-    # Entries on the days of the span.
-    found: int = await connection.fetchval(
-        "SELECT coalesce(sum(minutes), 0)::bigint FROM entry"
-        " WHERE timesheet_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date",
+async def sum_all(connection: Connection, sheets: Sequence[UUID], span: Span, visibility: Visibility) -> Total:
+    """The sums over all sheets. Totals by team may add up to more, because a person may be in two teams."""
+    # Entries on the days of the span, and the approvals of the sheets.
+    row = await connection.fetchrow(
+        f"""
+        SELECT (SELECT coalesce(sum(minutes), 0)::bigint FROM entry
+                WHERE timesheet_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date), {_PROGRESS}
+        FROM ({_approvals(visibility)}) AS approvals
+        """,
         sheets,
         span.since,
         span.until,
     )
-    return found
+    minutes, given, needed = row.values() if row is not None else (0, 0, 0)
+    return Total(None, None, minutes, len(sheets), given, needed)
+
+
+_PROGRESS: Final = """
+    coalesce(sum(approvals.given), 0)::bigint AS given,
+    CASE WHEN count(approvals.needed) = count(*) THEN coalesce(sum(approvals.needed), 0)::bigint END AS needed
+"""
+
+
+def _approvals(visibility: Visibility) -> str:
+    """A SELECT of the approvals that each sheet of $1 has and needs."""
+    needed = approvals_needed(visibility.snapshot.vocabulary.approval, visibility.facts)
+    return f"""
+        SELECT r.id, cardinality({APPROVAL_IDS}) AS given, {needed} AS needed
+        FROM timesheet AS r WHERE r.id = ANY($1::uuid[])
+    """

@@ -113,8 +113,8 @@ async def _work(connection: Connection, crowd: Crowd) -> None:
 async def _report(connection: Connection, visibility: Visibility) -> int:
     span = Span(*WEEK)
     found = await reports_store.find_visible_sheets(visibility, connection, span, MAX_SHEETS + 1)
-    await reports_store.sum_by_key(connection, found, span, "person")
-    await reports_store.sum_minutes(connection, found, span)
+    await reports_store.sum_by_key(connection, found, span, "person", visibility)
+    await reports_store.sum_all(connection, found, span, visibility)
     return len(found)
 
 

@@ -116,9 +116,10 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
         span = Span(SINCE, UNTIL, state, whose)
         found = await reports_store.find_visible_sheets(shown, world.connection, span, 1000)
         assert set(found) == readable
-        assert await reports_store.sum_minutes(world.connection, found, span) == by["person"].total()
+        whole = await reports_store.sum_all(world.connection, found, span, shown)
+        assert (whole.minutes, whole.sheets) == (by["person"].total(), len(readable))
         for name, expected in by.items():
-            totals = await reports_store.sum_by_key(world.connection, found, span, name)  # type: ignore[arg-type]  # its keys
+            totals = await reports_store.sum_by_key(world.connection, found, span, name, shown)  # type: ignore[arg-type]  # its keys
             assert {total.key: total.minutes for total in totals if total.minutes} == dict(expected)
 
 
@@ -272,8 +273,8 @@ async def test_as_csv_no_name_of_a_team_is_a_formula(house: House, running: InPr
     assert asked.headers["Content-Type"] == "text/csv; charset=utf-8"
     rows = list(csv.reader(io.StringIO(asked.text)))
     assert rows == [
-        ["team", "name", "minutes", "sheets"],
-        [str(house.teams["east"]), """'=HYPERLINK("//evil")""", "1920", "4"],
+        ["team", "name", "minutes", "sheets", "approvals_given", "approvals_needed"],
+        [str(house.teams["east"]), """'=HYPERLINK("//evil")""", "1920", "4", "0", "4"],
     ]
     as_json = await report(running, f"by=team&{MARCH}&format=json", Accept="text/csv")
     assert as_json.json()["items"][0]["minutes"] == 1920

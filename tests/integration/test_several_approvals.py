@@ -17,6 +17,8 @@ from service.log.record import read_body
 from service.timesheets.approvals import Item
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
+from service.timesheets.reports import Reports
+from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
 from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at, speaking
 from tests.integration.test_erasure import sign_in_again
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Caller
+    from service.timesheets.reports_store import GroupBy
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
 
@@ -382,3 +385,26 @@ async def test_the_order_of_what_waits_is_that_of_submission(four_eyes: House) -
     assert ([item.sheet.id for item in page.items], page.items[0].since) == ([first.id], first.submitted_at)
     following = (await house.approvals.list_pending(house.caller("mia"), after=page.after)).value
     assert [item.sheet.id for item in following.items] == [second.id]
+
+
+async def test_a_report_adds_up_the_approvals_that_sheets_have_and_need(four_eyes: House) -> None:
+    house, mia = four_eyes, four_eyes.caller("mia")
+    for name, hours, week, names in (("ana", 43, 0, ["mia"]), ("ana", 43, 1, ["mia", "dora"]), ("ben", 8, 0, [])):
+        sheet = await submit_hours(house, name, hours, week)
+        for giver in names:
+            await approve(house, giver, sheet.id)
+    span = Span(MONDAY, MONDAY + timedelta(days=13))
+
+    async def numbers(by: GroupBy) -> dict[str | None, tuple[int, int, int | None]]:
+        report = (await Reports(house.gate).hours(mia, by, span)).value
+        totals = {total.key: (total.sheets, total.approvals_given, total.approvals_needed) for total in report.totals}
+        return {**totals, "whole": (report.whole.sheets, report.whole.approvals_given, report.whole.approvals_needed)}
+
+    ana, ben, east = str(house.people["ana"]), str(house.people["ben"]), str(house.teams["east"])
+    assert await numbers("person") == {ana: (2, 3, 4), ben: (1, 0, 1), "whole": (3, 3, 5)}
+    assert await numbers("team") == {east: (3, 3, 5), "whole": (3, 3, 5)}
+    assert await numbers("project") == {"apollo": (3, 3, 5), "whole": (3, 3, 5)}
+    assert await numbers("week") == {"2026-03-02": (2, 1, 3), "2026-03-09": (1, 2, 2), "whole": (3, 3, 5)}
+    await activate(house, "size(resource.approvals) >= (resource.owner.country == 'DE' ? 2 : 1)")
+    # Unknown of the sheets that are submitted.
+    assert await numbers("week") == {"2026-03-02": (2, 1, None), "2026-03-09": (1, 2, 2), "whole": (3, 3, None)}

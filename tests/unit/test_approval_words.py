@@ -3,6 +3,7 @@ place."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,6 +44,16 @@ def test_the_number_may_follow_from_the_timesheet() -> None:
     # Without a value nothing is complete.
     assert not is_complete(read.approval, {}, ("mia",))
     assert is_complete(read.approval, {}, ("mia", "max")) is False
+
+
+def test_the_table_on_the_page_of_policies_can_be_copied() -> None:
+    page = (policy_forge.POLICIES / "README.md").read_text(encoding="utf-8")
+    section = page.split("## Several approvals\n")[1].split("\n## ")[0]
+    [table] = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    read, complaints = vocabulary_file.read(f"{SHIPPED}\n{table}")
+    assert read is not None, complaints
+    assert read.approval is not None
+    assert read.approval.text == FOUR_EYES
 
 
 @pytest.mark.parametrize(

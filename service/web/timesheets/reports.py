@@ -19,13 +19,22 @@ from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads
 from service.web.http.operations import COMMON, operation
 from service.web.http.parameters import CurrentCaller, parse_optional_uuid
 from service.web.http.responses import make_response
+from service.web.timesheets.timesheet_shapes import ApprovalCount
 
 if TYPE_CHECKING:
     from service.timesheets.reports import Report, Reports
+    from service.timesheets.reports_store import Total
 
 CSV: Final = "text/csv"
 EAST: Final = "0198c0de-0000-7000-8000-000000000007"
 _QUALITY: Final = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
+
+
+ApprovalsGiven = Annotated[int, Meta(description="How many approvals these timesheets have", ge=0, examples=[1])]
+ApprovalsOfAll = Annotated[
+    ApprovalCount | None,
+    Meta(description="How many they need in all; null: unknown of one of them", examples=[2]),
+]
 
 
 class TotalBody(msgspec.Struct):
@@ -44,6 +53,8 @@ class TotalBody(msgspec.Struct):
     ]
     minutes: Annotated[int, Meta(description="The sum of the minutes", ge=0, examples=[930])]
     sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
+    approvals_given: ApprovalsGiven
+    approvals_needed: ApprovalsOfAll
 
 
 class HoursReport(msgspec.Struct):
@@ -54,6 +65,8 @@ class HoursReport(msgspec.Struct):
     until: Annotated[date, Meta(description="The last day", examples=["2026-11-29"])]
     minutes: Annotated[int, Meta(description="The sum of all entries, each counted once", ge=0, examples=[930])]
     sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
+    approvals_given: ApprovalsGiven
+    approvals_needed: ApprovalsOfAll
     items: Annotated[list[TotalBody], Meta(description="The totals by key")]
 
 
@@ -67,7 +80,10 @@ def report_routes(reports: Reports) -> list[Any]:
             scope="read:timesheets",
             problems=COMMON,
             tag="Reports",
-            files={CSV: f"team,name,minutes,sheets\r\n{EAST},Atlas,930,2\r\n,,420,1\r\n"},
+            files={
+                CSV: "team,name,minutes,sheets,approvals_given,approvals_needed\r\n"
+                f"{EAST},Atlas,930,2,1,2\r\n,,420,1,0,1\r\n"
+            },
             more=("Content-Disposition",),
         ),
     )
@@ -95,10 +111,14 @@ def report_routes(reports: Reports) -> list[Any]:
             text.media_type = CSV
             text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
             return text
-        items = [TotalBody(total.key, total.name, total.minutes, total.sheets) for total in report.totals]
-        return make_response(HoursReport(by, since, until, report.minutes, report.sheets, items), answer.receipt)
+        items = [TotalBody(total.key, total.name, *_numbers(total)) for total in report.totals]
+        return make_response(HoursReport(by, since, until, *_numbers(report.whole), items), answer.receipt)
 
     return [report_hours]
+
+
+def _numbers(total: Total) -> tuple[int, int, int, int | None]:
+    return total.minutes, total.sheets, total.approvals_given, total.approvals_needed
 
 
 def _prefers_csv(accept: str) -> bool:
@@ -123,8 +143,9 @@ def _format_csv(by: GroupBy, report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     has_name = by == "team"
-    writer.writerow([by, *(["name"] if has_name else []), "minutes", "sheets"])
+    numbers = ["minutes", "sheets", "approvals_given", "approvals_needed"]
+    writer.writerow([by, *(["name"] if has_name else []), *numbers])
     for total in report.totals:
         cells = [total.key or "", *([total.name or ""] if has_name else [])]
-        writer.writerow([*map(escape_formula, cells), total.minutes, total.sheets])
+        writer.writerow([*map(escape_formula, cells), *_numbers(total)])
     return text.getvalue()
