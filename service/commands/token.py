@@ -98,6 +98,7 @@ def _text(told: TokenExplanation) -> str:
             f"  roles    {' '.join(told.roles) or 'none'}",
             f"  expires  in {told.expires_in} seconds",
             *(f"  actor    {actor}" for actor in told.actors),
+            *(f"  {name} is {value}" for name, value in told.attributes.items()),
             *(f"  needs    {need}" for need in told.needs),
         ]
     return "\n".join(lines)

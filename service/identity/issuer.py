@@ -42,6 +42,9 @@ ClaimPath = str | tuple[str, ...]
 # No hyphen and no colon: one of them ends the prefix, so no two prefixes overlap.
 _PREFIX = re.compile(r"[a-z][a-z0-9]{0,19}")
 _OUR_ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# The attributes of a caller that code supplies.
+_OWN_ATTRIBUTES = frozenset({"id", "client", "kind", "roles", "groups", "teams", "projects_led"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ class Issuer:
     The claims of its tokens: `scope_claim`, a string of scopes separated by spaces (any claim but `scope` may also be a
     list); `scope_prefix`, which every scope must have and which is removed; `permissions_claim`, a list that must have
     the scopes too; `machine_scope_claim`, a list of scopes in clients' own tokens; `roles_claim`; `groups_claim` with
-    `groups`, from a group to our roles; `client_claims`, which must agree; `subject_claim` and `token_id_claim`.
+    `groups`, from a group to our roles; `attributes`, from an attribute of the caller to its claim; `client_claims`,
+    which must agree; `subject_claim` and `token_id_claim`.
     `clients_as_audience`: clients whose tokens need no `aud`. `agents`: client ids and subjects of agents.
     `acting_clients`: subjects of actors (RFC 8693) that are clients, and no persons. `machine`: the rule that
     recognizes a client's own token, besides `machine_claim`, a claim with its value.
@@ -113,6 +117,7 @@ class Issuer:
     roles_claim: ClaimPath = "roles"
     groups_claim: ClaimPath | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attributes: Mapping[str, ClaimPath] = field(default_factory=dict)
     client_claims: tuple[str, ...] = ("client_id", "azp")
     subject_claim: str = "sub"
     token_id_claim: str = "jti"  # noqa: S105 — a claim's name
@@ -154,6 +159,12 @@ class Issuer:
             raise Misconfigured(
                 f"groups of issuer {self.name} must map to roles of lower-case letters, digits and hyphens"
             )
+        for name in self.attributes:
+            if not _ATTRIBUTE.fullmatch(name) or name in _OWN_ATTRIBUTES:
+                raise Misconfigured(
+                    f"attributes of issuer {self.name} must be names that a vocabulary declares under"
+                    f" [directory.people], in lower case, and not {', '.join(sorted(_OWN_ATTRIBUTES))}"
+                )
 
 
 def shorten_type(typ: str) -> str:

@@ -38,6 +38,7 @@ _ISSUER = {
     "roles_claim": ("path", "roles_claim"),
     "groups_claim": ("path", "groups_claim"),
     "groups": ("groups", "groups"),
+    "attributes": ("claims", "attributes"),
     "client_claims": ("words", "client_claims"),
     "subject_claim": ("text", "subject_claim"),
     "token_id_claim": ("text", "token_id_claim"),
@@ -69,6 +70,7 @@ _KINDS = {
     "words": "a list of strings",
     "path": "a claim's name, or a list of the names that lead to it",
     "groups": "a table from each group to a list of roles",
+    "claims": "a table from each attribute to a claim's name, or to a list of the names that lead to it",
     "pair": "a list of a claim's name and its value",
     "number": "a whole number",
     "flag": "true or false",
@@ -194,9 +196,9 @@ class _Reader:
                 return tuple(value)
             case ("groups", dict()) if all(isinstance(roles, list) and _are_strings(roles) for roles in value.values()):
                 return {group: tuple(roles) for group, roles in value.items()}
-            case ("number", int()) if not isinstance(value, bool):
-                return value
-            case ("flag", bool()):
+            case ("claims", dict()):
+                return {name: self._read_value("path", path) for name, path in value.items()}
+            case ("number", int()) | ("flag", bool()) if isinstance(value, bool) is (kind == "flag"):
                 return value
             case ("file", str()) if value:
                 return (self.path.parent / value).read_text(encoding="utf-8").strip()

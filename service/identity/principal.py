@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
 
+ClaimedValue: TypeAlias = "str | int | bool | tuple[str, ...] | None"
 # The name of an actor that is not known to be a client: it may be a person, whose subject must reach no record. No rule
 # can name it.
 UNLISTED: Final = "(unlisted)"
@@ -36,6 +38,8 @@ class Principal:
 
     `actors` are those that act for the caller by delegation (RFC 8693 section 4.1), the current one first: client ids,
     or UNLISTED. `agent`: whether one of them, or the acting client, is declared an agent; None if an actor is UNLISTED.
+    `attributes` are values that the token claims, by the name of the attribute, with any type; None stands for a claim
+    that no attribute can have.
     """
 
     kind: PrincipalKind
@@ -55,3 +59,4 @@ class Principal:
     is_remembered: bool = False
     actors: tuple[str, ...] = ()
     agent: bool | None = False
+    attributes: Mapping[str, ClaimedValue] = field(default_factory=dict, hash=False)

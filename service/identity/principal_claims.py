@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.identity.claims import MAX_LIST_ITEMS, SCOPE, TokenValidity, is_word, read_time, read_words
 from service.identity.issuer import STRICT_TYPE
-from service.identity.principal import UNLISTED, Principal, PrincipalKind
+from service.identity.principal import UNLISTED, ClaimedValue, Principal, PrincipalKind
 from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def build_principal(
         issuer_name=issuer.name,
         actors=actors,
         agent=agent,
+        attributes=read_attributes(claims, issuer),
     )
 
 
@@ -221,6 +222,43 @@ def _read_scope_claim(claims: Mapping[str, Any], claim: str) -> frozenset[str]:
     if len(words) > MAX_LIST_ITEMS or not all(SCOPE.fullmatch(word) for word in words):
         raise refusal("scope")
     return frozenset(words)
+
+
+# As the directory stores them.
+MAX_CLAIM_CHARS, MAX_CLAIM_VALUES, MAX_CLAIM_INT = 200, 50, 2**53 - 1
+
+
+def read_attributes(claims: Mapping[str, Any], issuer: Issuer) -> dict[str, ClaimedValue]:
+    """The values of the attributes that the issuer supplies, by name; those whose claims are absent are left out. A
+    claim that no attribute can have gives None, so that the value is missing, and not that of the directory."""
+    found: dict[str, ClaimedValue] = {}
+    for name, path in issuer.attributes.items():
+        *parents, last = (path,) if isinstance(path, str) else path
+        place: object = claims
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            found[name] = _read_attribute(place[last])
+    return found
+
+
+def _read_attribute(given: object) -> ClaimedValue:
+    match given:
+        case bool():
+            return given
+        case str() if is_word(given) and len(given) <= MAX_CLAIM_CHARS:
+            return given
+        case int() if abs(given) <= MAX_CLAIM_INT:
+            return given
+        case list() if len(given) <= MAX_CLAIM_VALUES:
+            texts = [_read_attribute(text) for text in given]
+            return tuple(text for text in texts if isinstance(text, str)) if _are_texts(texts) else None
+        case _:
+            return None
+
+
+def _are_texts(values: list[ClaimedValue]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 MAX_ACTORS = 4

@@ -6,13 +6,15 @@ The checks are the verifier's own: it names each check before it makes it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.errors import InvalidToken, TryLater
 from service.identity.jws import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.identity.tokens import Tokens
     from service.identity.verified_tokens import VerifiedToken
 
@@ -40,6 +42,15 @@ CHECKS = {
 }
 NEEDS = {"jkt": "a DPoP proof with each request", "x5t#S256": "the client certificate that it is bound to"}
 
+# What a claim of an attribute holds; its value is not shown.
+KINDS = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    tuple: "a list of texts",
+    type(None): "nothing that an attribute can be",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCheck:
@@ -65,6 +76,7 @@ class TokenExplanation:
     expires_in: int | None = None
     needs: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 async def explain(tokens: Tokens, token: bytes, now: float | None = None) -> TokenExplanation:
@@ -93,6 +105,7 @@ def _explain_accepted(verified: VerifiedToken, checks: tuple[TokenCheck, ...], n
         expires_in=int(principal.expires_at - now),
         needs=tuple(NEEDS.get(name, "a kind of proof that this API does not support") for name in sorted(verified.cnf)),
         actors=principal.actors,
+        attributes={name: KINDS[type(value)] for name, value in sorted(principal.attributes.items())},
     )
 
 

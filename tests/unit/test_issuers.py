@@ -206,6 +206,39 @@ async def test_the_machine_claim_distinguishes_clients_from_people() -> None:
     assert kinds == [CLIENT, USER]
 
 
+ATTRIBUTES = 'attributes = { country = "https://acme.example/country", level = ["employment", "level"] }'
+
+
+@pytest.mark.parametrize(
+    ("claimed", "read_as"),
+    [
+        ({}, {}),
+        ({"employment": "none"}, {}),
+        ({"employment": {}}, {}),
+        ({"https://acme.example/country": "DE", "employment": {"level": 3}}, {"country": "DE", "level": 3}),
+        ({"https://acme.example/country": ["DE", "FR"]}, {"country": ("DE", "FR")}),
+        ({"https://acme.example/country": True}, {"country": True}),
+        ({"https://acme.example/country": None}, {"country": None}),
+        ({"https://acme.example/country": {"code": "DE"}}, {"country": None}),
+        ({"https://acme.example/country": ["DE", 7]}, {"country": None}),
+        ({"https://acme.example/country": ["DE"] * 51}, {"country": None}),
+        ({"https://acme.example/country": "D\nE"}, {"country": None}),
+        ({"https://acme.example/country": "x" * 201}, {"country": None}),
+        ({"https://acme.example/country": ""}, {"country": None}),
+        ({"employment": {"level": 1.5}}, {"level": None}),
+        ({"employment": {"level": 2**53}}, {"level": None}),
+    ],
+)
+async def test_claims_give_attributes_and_one_that_none_can_have_gives_a_missing_value(
+    tmp_path: Path, claimed: dict[str, Any], read_as: dict[str, Any]
+) -> None:
+    """A wrong claim does not refuse the token: what it would have allowed stays forbidden."""
+    (mapped,) = read(tmp_path, table("auth0", ATTRIBUTES))
+    tokens = verifier(issuer(attributes=mapped.attributes))
+    found = await tokens.verify(bearer(sign(header(), claims(**claimed))))
+    assert dict(found.attributes) == read_as
+
+
 COMPLAINTS: dict[str, tuple[str, str]] = {
     "no TOML": ("[[issuer]\n", "issuers.toml:1:1: This is not TOML"),
     "nothing": ("", "issuers.toml: The file needs an [[issuer]] table"),
@@ -222,6 +255,13 @@ COMPLAINTS: dict[str, tuple[str, str]] = {
     "a prefix that could be two": (table("okta").replace('prefix = "okta"', 'prefix = "a-b"'), "lower-case letters"),
     "a role that no policy can name": (
         table("auth0", 'groups_claim = "g"\ngroups = { x = ["Lead"] }'), "lower-case letters, digits and hyphens",
+    ),
+    "an attribute without a claim": (table("okta", "attributes = { country = 5 }"), "attributes must be a table from"),
+    "an attribute that code supplies": (
+        table("okta", 'attributes = { groups = "groups" }'), "declares under [directory.people]",
+    ),
+    "an attribute that no policy can name": (
+        table("okta", 'attributes = { "Country" = "c" }'), "declares under [directory.people]",
     ),
     "an unknown key of introspection": (
         table("okta", '[issuer.introspection]\nurl = "https://a.example"\nclient_id = "x"\nsecret = "s"'),

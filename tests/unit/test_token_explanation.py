@@ -62,6 +62,17 @@ async def test_an_accepted_token_passed_every_check_and_its_grants_are_shown() -
     assert explanation.needs == ("a DPoP proof with each request",)
 
 
+async def test_attributes_are_shown_by_what_their_claims_hold() -> None:
+    mapped = issuer(attributes={"country": "c", "level": ("job", "level"), "sites": "s", "leave": "absent"})
+    token = good_token(c="secret-country", job={"level": 3.5}, s=["secret-site"])
+    explanation = await explain(verifier(mapped), token, NOW)
+    assert explanation.attributes == {
+        "country": "a text",
+        "level": "nothing that an attribute can be",
+        "sites": "a list of texts",
+    }
+
+
 async def test_a_token_that_cannot_be_checked_is_not_refused() -> None:
     explanation = await explain(verifier(body=b"{}"), good_token(), NOW)
     assert (explanation.verdict, explanation.checks[-1].name, explanation.checks[-1].outcome) == (
