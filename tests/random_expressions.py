@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hypothesis import strategies as st
 
@@ -51,6 +51,7 @@ WORDS = [
     "\n",
 ]
 NUMBERS = [0, 1, 2, -1, 40, 2_400]
+Values: TypeAlias = "dict[str, Value]"
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TIMES = [DAY, DAY + timedelta(microseconds=1), DAY - timedelta(hours=48), EARLIEST, LATEST - timedelta(microseconds=1)]
 DURATIONS = ["0s", "1us", "48h", "-1h30m", "1.5s", "876000h"]
@@ -64,7 +65,7 @@ _VALUES: Mapping[AttributeType, st.SearchStrategy[Value]] = {
     AttributeType.INTS: st.lists(st.sampled_from(NUMBERS), max_size=3, unique=True).map(tuple),
     AttributeType.BOOLS: st.lists(st.booleans(), max_size=2, unique=True).map(tuple),
 }
-values: st.SearchStrategy[dict[str, Value]] = st.fixed_dictionaries(
+values: st.SearchStrategy[Values] = st.fixed_dictionaries(
     {}, optional={name: _VALUES[kind] for name, kind in TYPES.items()}
 )
 

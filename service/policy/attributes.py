@@ -113,6 +113,11 @@ def known_attributes(
     return known
 
 
+def attributes_of_code() -> frozenset[str]:
+    """The names of the attributes that code supplies."""
+    return frozenset(name for names in (PRINCIPAL, CONTEXT, *RESOURCE.values()) for name in names)
+
+
 def _as_list(attribute: Attribute) -> Attribute:
     return Attribute(AttributeType(f"list<{attribute.type}>"), attribute.description, attribute.personal)
 

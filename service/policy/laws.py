@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy.access_request import ANYONE, NO_STATE, AccessRequest, Effect, Reason
+from service.policy.defined_facts import possible_values
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER
 from service.policy.matching import former_word
 from service.policy.request_space import KNOWN, Budget, RequestSpace, smallest_requests, with_rule
@@ -85,7 +86,7 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
         # A version is activated from one of its states. The other two actions are decided without a resource.
         states = (vocabulary.states.get(kind, frozenset()) - {"active"}) if action == "activate" else frozenset[str]()
         sentence = f"Some caller must be able to {what}"
-        complaints += _check_somebody(rules, states or {NO_STATE}, decide, (kind, action), sentence)
+        complaints += _check_somebody(rules, vocabulary, states or {NO_STATE}, decide, (kind, action), sentence)
     return complaints
 
 
@@ -98,7 +99,7 @@ def _check_nobody(
     budget = Budget()
     base = AccessRequest(*APPROVE, NO_STATE, law.words, frozenset(), frozenset())
     states = (*sorted(vocabulary.states.get(APPROVE[0], ())), NO_STATE)
-    for request in RequestSpace(base, states, {**_mentioned_facts(own), ACTED_FOR_OWNER: law.acted}):
+    for request in RequestSpace(base, states, {**_mentioned_facts(own, vocabulary), ACTED_FOR_OWNER: law.acted}):
         if not budget.spend_on_casbin(len(own)):
             return [_complain_unproved(law.sentence)]
         if decide(request).reason is Reason.DENY_RULE:
@@ -113,6 +114,7 @@ def _check_nobody(
 
 def _check_somebody(
     rules: Sequence[Rule],
+    vocabulary: Vocabulary,
     states: Collection[str],
     decide: Callable[[AccessRequest], Verdict],
     wanted: tuple[str, str],
@@ -125,7 +127,7 @@ def _check_somebody(
     for rule in own:
         if rule.effect is Effect.DENY:
             continue
-        for request in smallest_requests(rule, base, sorted(states), _mentioned_facts(own)):
+        for request in smallest_requests(rule, base, sorted(states), _mentioned_facts(own, vocabulary)):
             if not budget.spend_on_casbin(len(own)):
                 return [_complain_unproved(law)]
             if decide(request).allowed:
@@ -137,9 +139,14 @@ def _rules_about(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:
     return [rule for rule in rules if (rule.kind, rule.action) == wanted]
 
 
-def _mentioned_facts(rules: Iterable[Rule]) -> dict[str, Sequence[bool | None]]:
-    """The facts that the rules mention, each true or false."""
-    return dict.fromkeys(sorted({condition.fact for rule in rules for condition in rule.when}), KNOWN)
+def _mentioned_facts(rules: Iterable[Rule], vocabulary: Vocabulary) -> dict[str, Sequence[bool | None]]:
+    """The facts that the rules of an action mention, each with the values that it can have. One that is never true nor
+    false is unknown."""
+    asked = {(condition.fact, rule.kind, rule.action) for rule in rules for condition in rule.when}
+    return {
+        fact: [value for value in KNOWN if value in possible_values(vocabulary, kind, action, fact)] or [None]
+        for fact, kind, action in sorted(asked)
+    }
 
 
 def _complain_unproved(sentence: str) -> Complaint:

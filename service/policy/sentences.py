@@ -29,7 +29,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 
 @dataclass(frozen=True, slots=True)
 class SentenceFlaw:
-    """What is wrong with a sentence. `column` is the character in it, from 1."""
+    """The flaw of a sentence. `column` is the character in it, from 1."""
 
     message: str
     column: int

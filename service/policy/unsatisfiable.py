@@ -10,6 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
 from service.policy.access_request import Condition, Effect
+from service.policy.defined_facts import explain_conflict
 from service.policy.known_words import (
     ACTED_FOR_OWNER,
     ALLOWED_IN_ANY_STATE,
@@ -91,6 +92,8 @@ def _check_conflict(rule: Rule, vocabulary: Vocabulary) -> Reason:
         return f"This row can never match: {ACTED_FOR_OWNER} is never true for the {OWNER}", None
     if Condition(LOCKED_BY_ASKER) in rule.when and rule.states and LOCKED not in rule.states:
         return f"This row can never match: {LOCKED_BY_ASKER} is true only in the state {LOCKED}", None
+    if conflict := explain_conflict(rule, vocabulary):
+        return conflict, None
     limits = vocabulary.thresholds
     ages = [condition for condition in rule.when if condition.fact in limits]
     for young, old in product(ages, repeat=2):

@@ -173,7 +173,7 @@ def _difference_of_list(case: Case, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _describe_facts(case: Case, snapshot: Snapshot) -> Iterator[str]:
-    """What the expressions of the facts saw that the rules of the action ask for."""
+    """The facts of the rules of the action, with the values that their expressions saw."""
     asked = {condition.fact for rule in snapshot.rules_of(case.kind, case.action) for condition in rule.when}
     definitions = snapshot.vocabulary.definitions
     for name in sorted(asked)[:MAX_FACTS_DESCRIBED]:

@@ -15,6 +15,7 @@ from service.authorization.active.versions import hold_active_version
 from service.errors import Misconfigured, PolicyRejected
 from service.places import Complaint
 from service.policy import known_words
+from service.policy.attributes import attributes_of_code
 from service.policy.paths import all_edge_words, edge_words
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ HEARTBEAT: Final = 5.0
 ALIVE_SECONDS: Final = 3 * HEARTBEAT
 DELETED_AFTER_SECONDS: Final = 3600.0
 MAX_REPLICAS_LISTED: Final = 500
+# An older process reads no `is` of a fact, whatever its expression needs.
+SYNTAX: Final = frozenset({"syntax of expressions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +56,24 @@ def words_of_code() -> frozenset[str]:
         known_words.FACTS,
         known_words.REQUEST_FACTS,
     )
-    return frozenset(words) | _spell_edges(all_edge_words())
+    return frozenset(words) | _spell_edges(all_edge_words()) | _spell_attributes(attributes_of_code()) | SYNTAX
 
 
 def words_of(vocabulary: Vocabulary) -> frozenset[str]:
     """Every word of a vocabulary that code must support. A scope and a fact with a `max_age` need no code; a relation
-    with a path needs the code of its edges."""
-    asked = vocabulary.request_facts - vocabulary.thresholds.keys()
+    with a path needs the code of its edges, and an expression that of its attributes."""
+    defined = vocabulary.definitions
+    asked = {word for word in vocabulary.request_facts - vocabulary.thresholds.keys() if ("", word) not in defined}
+    facts = {kind: {word for word in words if (kind, word) not in defined} for kind, words in vocabulary.facts.items()}
     declared = {key: path for key, path in vocabulary.paths.items() if path.declared}
     relations = {
         kind: {word for word in words if (kind, word) not in declared} for kind, words in vocabulary.relations.items()
     }
     edges = frozenset[str]().union(*(edge_words(kind, path) for (kind, _), path in declared.items()))
-    return frozenset(
-        _spell_words(vocabulary.actions, vocabulary.states, relations, vocabulary.facts, asked)
-    ) | _spell_edges(edges)
+    attributes = {name for expression in defined.values() for name in expression.attributes}
+    words = frozenset(_spell_words(vocabulary.actions, vocabulary.states, relations, facts, asked))
+    syntax = SYNTAX if defined else frozenset[str]()
+    return words | _spell_edges(edges) | _spell_attributes(attributes & attributes_of_code()) | syntax
 
 
 async def register(connection: Connection, replica: UUID) -> None:
@@ -142,6 +148,10 @@ async def require_words(connection: Connection, vocabulary: Vocabulary) -> None:
     ]  # fmt: skip
     if complaints:
         raise PolicyRejected(complaints)
+
+
+def _spell_attributes(attributes: AbstractSet[str]) -> frozenset[str]:
+    return frozenset(f"attribute {name}" for name in attributes)
 
 
 def _spell_edges(edges: AbstractSet[str]) -> frozenset[str]:

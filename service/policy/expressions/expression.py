@@ -9,6 +9,7 @@ from service.policy.attributes import AttributeType, fits
 from service.policy.expressions.bounds import check_overflow, possible_truths
 from service.policy.expressions.flaw import Flaw, FlawFoundError, flaw_at
 from service.policy.expressions.messages import explain_complaint
+from service.policy.expressions.requirements import exclude_each_other
 from service.policy.expressions.runtime import NotCelError, Program
 from service.policy.expressions.source import PRESENCE, prepare
 from service.policy.expressions.sql import write_sql
@@ -16,14 +17,14 @@ from service.policy.expressions.term import Presence, Reference, TermType, parts
 from service.policy.expressions.tree import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from service.policy.attributes import Attribute, Value
     from service.policy.expressions.bounds import Interval
     from service.policy.expressions.runtime import Input
     from service.policy.expressions.term import Term
 
-__all__ = ["Expression", "Flaw", "compile_expression"]
+__all__ = ["Expression", "Flaw", "can_hold_together", "compile_expression"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,16 @@ class Expression:
         """
         return write_sql(self._term, columns)
 
-    def bounds(self, known: Mapping[str, Interval]) -> frozenset[bool]:
+    def bounds(self, known: Mapping[str, Interval | None]) -> frozenset[bool]:
         """The truth values that it can have, and perhaps more. `known`: the least and greatest value of int attributes,
-        and the least and greatest size of lists and strings."""
+        and the least and greatest size of lists and strings; None for an attribute that is always missing."""
         return possible_truths(self._term, known)
+
+
+def can_hold_together(wanted: Iterable[tuple[Expression, bool]]) -> bool:
+    """Whether expressions may have these truth values at once. False is certain, true is not."""
+    terms = [(expression._term, truth) for expression, truth in wanted]  # noqa: SLF001 — of this module
+    return all(truth in possible_truths(term, {}) for term, truth in terms) and not exclude_each_other(terms)
 
 
 def compile_expression(text: str, known: Mapping[str, Attribute]) -> Expression | Flaw:

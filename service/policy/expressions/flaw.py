@@ -1,4 +1,4 @@
-"""What is wrong with an expression, and where."""
+"""The flaw of an expression, with its place."""
 
 from __future__ import annotations
 

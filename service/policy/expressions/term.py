@@ -36,7 +36,7 @@ ORDERED: Final = frozenset({TermType.STRING, TermType.INT, TermType.TIMESTAMP, T
 
 
 class Operator(StrEnum):
-    """What an operation does, as an author writes it. NEGATE is the minus of a single number."""
+    """The name of an operation, as an author writes it. NEGATE is the minus of a single number."""
 
     AND = "&&"
     OR = "||"

@@ -1,7 +1,7 @@
 """Makes terms of the syntax tree that CEL has checked, and refuses what is not in the subset.
 
 Field numbers are those of cel/expr/checked.proto and cel/expr/syntax.proto of the CEL specification. CEL has checked
-names and types. What is left to refuse is what SQL cannot say, or where it would mean something else.
+names and types. This module refuses the rest: what SQL cannot say, or would read in another way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from service.policy.expressions.term import Term
 
-# What can be called. `exists`, `all` and `has` are macros: they are gone from the tree, or have another shape there.
+# Every function. `exists`, `all` and `has` are macros: they are gone from the tree, or have another shape there.
 FUNCTIONS: Final = ("size", "startsWith", "endsWith", "contains", "exists", "all", "has", "timestamp", "duration")
 
 _ANY_VALUE, _EXPRESSION, _SOURCE, _POSITIONS = 2, 4, 5, 4

@@ -1,0 +1,47 @@
+"""The values that defined facts can have, and the facts that exclude each other, before any request. Pure."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from service.policy.expressions.expression import can_hold_together
+from service.policy.known_words import WITHOUT_A_ROW
+from service.policy.matching import fact_word
+
+if TYPE_CHECKING:
+    from service.policy.access_request import Rule, Vocabulary
+    from service.policy.expressions.expression import Expression
+
+
+def find_definition(vocabulary: Vocabulary, kind: str, fact: str) -> Expression | None:
+    """The expression of a fact about the kind or about the sign-in, or None for one that code supplies."""
+    return vocabulary.definitions.get((kind, fact)) or vocabulary.definitions.get(("", fact))
+
+
+def possible_values(vocabulary: Vocabulary, kind: str, action: str, fact: str) -> frozenset[bool]:
+    """The values that a fact can have when the action is decided, apart from unknown."""
+    expression = find_definition(vocabulary, kind, fact)
+    if expression is None:
+        return frozenset({True, False})
+    without_a_row = (kind, action) in WITHOUT_A_ROW
+    return expression.bounds(
+        {name: None for name in expression.attributes if without_a_row and name.startswith("resource.")}
+    )
+
+
+def explain_conflict(rule: Rule, vocabulary: Vocabulary) -> str | None:
+    """Why an allow rule can never match because of its defined facts, or None."""
+    for condition in rule.when:
+        if (not condition.negated) not in possible_values(vocabulary, rule.kind, rule.action, condition.fact):
+            value = "false" if condition.negated else "true"
+            return f"This row can never match: the fact {condition.fact} is never {value} here"
+    defined = [
+        (condition, expression)
+        for condition in rule.when
+        if (expression := find_definition(vocabulary, rule.kind, condition.fact)) is not None
+    ]
+    for (first, first_fact), (second, second_fact) in combinations(defined, 2):
+        if not can_hold_together([(first_fact, not first.negated), (second_fact, not second.negated)]):
+            return f"This row can never match: {fact_word(first)} and {fact_word(second)} exclude each other"
+    return None
