@@ -59,6 +59,8 @@ REQUESTS: dict[str, tuple[str, str, object]] = {
 
 def key_server() -> Iterator[str]:
     """The address of an issuer that serves the good keys at /jwks."""
+    # Two workers that ask at once would otherwise each let the keys be made.
+    good_jwks()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Keys)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
