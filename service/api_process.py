@@ -6,11 +6,13 @@ It owns the process's pools, key cache and policy snapshots; nothing is durable 
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,7 +28,7 @@ from service.standard_error import standard_error
 from service.web.http.health import HealthPart, Ready
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from service.authorization.active.hint import PolicyHint
     from service.authorization.active.versions import PolicyVersions
@@ -81,6 +83,8 @@ class Api:
     replay: UsedProofs | None
 
     channel: int | None = None
+    # Further parts that set their metrics.
+    measured: list[Callable[[], None]] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
 
     @asynccontextmanager
@@ -161,12 +165,32 @@ class Api:
                 known, checking = (_unknown("check", type(failed).__name__) if failed else checking.result()), None
             elif waited > MAX_CHECK_SECONDS:
                 known = _unknown("database", f"has not answered for {waited:.0f} s")
-            metrics.LOG_LINES_DROPPED.set(standard_error().dropped)
+            self._measure(known)
             report = WorkerReport(known, take_snapshot(metrics.FAMILIES))
             writer.write(msgspec.json.encode(report) + b"\n")
             await writer.drain()
             if checking is None:
+                due = time.monotonic() + REPORT_SECONDS
                 await asyncio.sleep(REPORT_SECONDS)
+                metrics.LOOP_LAG.set(max(0.0, time.monotonic() - due))
+
+    def _measure(self, known: Ready) -> None:
+        """Set the metrics that are states, not events."""
+        for measure in (
+            *(database.measure for database in (self.requests, self.loader, self.health)),
+            self.log.measure,
+            self.tokens.measure,
+            self.counters.measure,
+            *self.measured,
+            measure_process,
+        ):
+            measure()
+        metrics.PART_READY.series.clear()
+        for part in known.parts:
+            metrics.PART_READY.set(part.ready, (part.name,))
+        metrics.POLICY_VERSION.series.clear()
+        if known.policy_version is not None:
+            metrics.POLICY_VERSION.set(known.policy_version)
 
     async def check(self) -> Ready:
         """Readiness: database, log, policy and the keys of one issuer are required; the keeper's parts are reported.
@@ -209,6 +233,16 @@ class Api:
         if state.failing is not None and state.age < FAILURE_SECONDS:
             return HealthPart("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return HealthPart("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
+
+
+def measure_process() -> None:
+    """Set the metrics that every process has."""
+    metrics.LOG_LINES_DROPPED.set(standard_error().dropped)
+    metrics.CPU.set(time.process_time())
+    with suppress(OSError, ValueError, IndexError):
+        # The second number of statm is the resident pages (proc_pid_statm(5)).
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        metrics.MEMORY.set(pages * resource.getpagesize())
 
 
 def check_issuers(states: Sequence[KeyState]) -> list[HealthPart]:

@@ -327,7 +327,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
 
 def admit(settings: Settings, parts: Parts, frame: RequestFrame) -> Admission:
     """The ASGI application: the routes behind the bounds on requests and on how many are in progress."""
-    return Admission(
+    admission = Admission(
         frame,
         max_wait=settings.admission_timeout,
         connections=settings.database_pool,
@@ -335,6 +335,8 @@ def admit(settings: Settings, parts: Parts, frame: RequestFrame) -> Admission:
         cors=parts.cors,
         open_connections=settings.connections,
     )
+    parts.api.measured.append(admission.measure)
+    return admission
 
 
 def issuers_of(settings: Settings) -> list[Issuer]:

@@ -8,11 +8,13 @@ holding one. `connectivity` finds out whether there is a pooler in between.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import asyncpg
 
+from service import metrics
 from service.connectivity import TRANSIENT_ERRORS, ConnectionOptions, Connectivity, Hosts, translate_connection_errors
 from service.errors import DatabaseUnavailable, Overloaded, TryLater
 from service.slots import slot_free
@@ -119,12 +121,15 @@ class Database:
         time although Postgres answered on others, and DatabaseUnavailable if it does not answer."""
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
-        acquired, answered = False, self._answered
+        acquired, answered, started = False, self._answered, time.perf_counter()
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection, _terminate_on_timeout(connection):
                 acquired = True
+                metrics.CONNECTION_WAIT.observe((self._name,), time.perf_counter() - started)
                 yield connection
         except TRANSIENT_ERRORS as error:
+            if not acquired:
+                metrics.CONNECTION_TIMEOUTS.add((self._name,))
             if isinstance(error, TimeoutError) and not acquired and self._answered > answered:
                 raise Overloaded(cause=f"{self._name}: every connection was busy") from error
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
@@ -133,6 +138,14 @@ class Database:
             raise
         else:
             self._answered += 1
+
+    def measure(self) -> None:
+        """Set the gauges of this pool."""
+        if self._pool is not None:
+            size, idle = self._pool.get_size(), self._pool.get_idle_size()
+            metrics.CONNECTIONS.set(idle, (self._name, "idle"))
+            metrics.CONNECTIONS.set(size - idle, (self._name, "used"))
+            metrics.MAX_CONNECTIONS.set(self._size, (self._name,))
 
     async def reserve(self, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """A connection beside the pool, for one owner, until `give_back` or `close`. `settings` are Postgres's, for its

@@ -60,7 +60,7 @@ class Counter(Family):
 
     def set(self, value: float, labels: tuple[str, ...] = ()) -> None:
         """Take over what is counted elsewhere in this process."""
-        (self.series.get(labels) or self._begin(labels))[0] = value
+        (self.series.get(labels) or self._begin(labels))[0] = float(value)
 
 
 class Gauge(Family):
@@ -70,7 +70,7 @@ class Gauge(Family):
 
     def set(self, value: float, labels: tuple[str, ...] = ()) -> None:
         """Say the number."""
-        (self.series.get(labels) or self._begin(labels))[0] = value
+        (self.series.get(labels) or self._begin(labels))[0] = float(value)
 
 
 class Histogram(Family):

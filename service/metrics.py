@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from service.metric_families import Counter, Family, Histogram
+from service.metric_families import Counter, Family, Gauge, Histogram
 
 # OpenTelemetry's bounds for the duration of requests, and two below them: most reads end within five milliseconds.
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -27,9 +27,91 @@ DECISIONS: Final = Counter(
     ("policy_version", "kind", "action", "outcome", "reason"),
     newest=MAX_POLICY_VERSIONS,
 )
-LOG_LINES_DROPPED: Final = Counter("timewarden_log_lines_dropped_total", "Log lines that standard error did not accept")
+# The labels of STAGE_SECONDS.
+TOKEN: Final = ("token",)
+FACTS: Final = ("facts",)
+ENGINE: Final = ("engine",)
+RECORD: Final = ("record",)
+CHANGE: Final = ("change",)
+STAGE_SECONDS: Final = Histogram(
+    "timewarden_stage_duration_seconds",
+    "Time of a stage of a request: token (verified), facts (read), engine (decided), record (durable), change (its turn"
+    " and its transaction, with other stages in it)",
+    ("stage",),
+    bounds=(0.0001, 0.00025, 0.0005, *SECONDS),
+)
+PROBLEMS: Final = Counter(
+    "timewarden_problems_total", "Problem documents that were answered: docs/errors.md", ("problem", "status")
+)
+TOKENS_REFUSED: Final = Counter(
+    "timewarden_tokens_refused_total",
+    "Tokens and DPoP proofs that were refused, by the check that failed, also after revocation",
+    ("cause",),
+)
+INTROSPECTION_SECONDS: Final = Histogram(
+    "timewarden_introspection_duration_seconds",
+    "Time of a request for introspection; failed: the issuer gave no usable answer",
+    ("issuer", "outcome"),
+    bounds=SECONDS,
+)
+KEYS: Final = Gauge("timewarden_issuer_keys", "Usable keys of an issuer", ("issuer",))
+KEYS_AGE: Final = Gauge(
+    "timewarden_issuer_keys_age_seconds", "Time since the issuer's keys were fetched; no value: never", ("issuer",)
+)
+KEY_FAILURES: Final = Counter(
+    "timewarden_issuer_key_fetches_failed_total", "Attempts to fetch an issuer's keys that failed", ("issuer",)
+)
+UNKNOWN_KEYS: Final = Counter(
+    "timewarden_issuer_unknown_keys_total", "Tokens that named a key that was not known", ("issuer",)
+)
+LIMITS_SHARED: Final = Gauge(
+    "timewarden_rate_limits_shared", "1: workers and replicas share rate limits; 0: Redis does not answer"
+)
+ADMISSION_WORKING: Final = Gauge("timewarden_admission_working", "Requests that are worked on", ("queue",))
+ADMISSION_WAITING: Final = Gauge("timewarden_admission_waiting", "Requests that wait to be worked on", ("queue",))
+ADMISSION_REFUSED: Final = Counter(
+    "timewarden_admission_refused_total",
+    "Requests that were refused before any work because they would wait too long; no other metric counts them",
+    ("queue",),
+)
+CONNECTIONS: Final = Gauge(
+    "db_client_connection_count",
+    "Connections to Postgres",
+    ("db_client_connection_pool_name", "db_client_connection_state"),
+)
+MAX_CONNECTIONS: Final = Gauge(
+    "db_client_connection_max", "Connections that a pool may have", ("db_client_connection_pool_name",)
+)
+CONNECTION_WAIT: Final = Histogram(
+    "db_client_connection_wait_time_seconds",
+    "Time until a pool gave a connection",
+    ("db_client_connection_pool_name",),
+    bounds=SECONDS,
+)
+CONNECTION_TIMEOUTS: Final = Counter(
+    "db_client_connection_timeouts_total",
+    "Waits for a connection that ended without it",
+    ("db_client_connection_pool_name",),
+)
+COMMIT_RECORDS: Final = Histogram(
+    "timewarden_log_commit_records",
+    "Records in one commit of the log, beside those that commit with a change",
+    bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+COMMIT_SECONDS: Final = Histogram(
+    "timewarden_log_commit_duration_seconds", "Time of such a commit; waiting for it is in stage record", bounds=SECONDS
+)
+COMMITS_FAILED: Final = Counter("timewarden_log_commits_failed_total", "Such commits that failed")
+RECORDS_WAITING: Final = Gauge("timewarden_log_waiting_records", "Records that wait for such a commit")
+POLICY_VERSION: Final = Gauge("timewarden_policy_version", "The policy version that decides")
+PART_READY: Final = Gauge("timewarden_part_ready", "1: this part of readiness works; 0: it does not", ("part",))
+WORKER_READY: Final = Gauge("timewarden_worker_ready", "1: the worker can decide and record", ("worker",))
 WORKER_RESTARTS: Final = Counter(
     "timewarden_worker_restarts_total", "Workers that ended or hung, and were started again", ("worker",)
 )
+LOOP_LAG: Final = Gauge("timewarden_event_loop_lag_seconds", "How late the event loop did what was due last")
+LOG_LINES_DROPPED: Final = Counter("timewarden_log_lines_dropped_total", "Log lines that standard error did not accept")
+CPU: Final = Counter("process_cpu_seconds_total", "Processor time")
+MEMORY: Final = Gauge("process_resident_memory_bytes", "Resident memory (Linux)")
 
 FAMILIES: Final[tuple[Family, ...]] = tuple(found for found in globals().values() if isinstance(found, Family))

@@ -113,8 +113,9 @@ class Supervisor:
         for worker in self._workers:
             totals.add(worker.counted, str(worker.number))
             metrics.WORKER_RESTARTS.set(worker.restarts, (str(worker.number),))
-        totals.add(take_snapshot([metrics.WORKER_RESTARTS]))
-        return HTTPStatus.OK, CONTENT_TYPE, format_text(metrics.FAMILIES, totals.snapshot())
+            metrics.WORKER_READY.set(worker.state().ready, (str(worker.number),))
+        found = [*totals.snapshot(), *take_snapshot([metrics.WORKER_RESTARTS, metrics.WORKER_READY])]
+        return HTTPStatus.OK, CONTENT_TYPE, format_text(metrics.FAMILIES, found)
 
     async def _check_database(self) -> None:
         """Let workers start once the database passes the check, or is unavailable: then they answer 503, and health

@@ -17,6 +17,7 @@ import structlog
 from jwt.exceptions import PyJWTError
 from uuid_utils.compat import uuid7
 
+from service import metrics
 from service.errors import IntrospectionUnavailable, InvalidToken, KeysUnavailable, Misconfigured
 from service.identity.jws import JWS, check_extensions, check_signature, read_algorithm, read_key_id, read_token
 from service.identity.outbound import NoAnswer, Outbound
@@ -102,6 +103,16 @@ class HttpIntrospector:
 
     async def introspect(self, token: bytes) -> Mapping[str, Any]:
         """Ask the issuer once. Raises IntrospectionUnavailable also if the answer is not valid."""
+        started, outcome = time.perf_counter(), "failed"
+        try:
+            answer = await self._ask(token)
+            outcome = "answered"
+        finally:
+            labels = (self._issuer.name, outcome)
+            metrics.INTROSPECTION_SECONDS.observe(labels, time.perf_counter() - started)
+        return answer
+
+    async def _ask(self, token: bytes) -> Mapping[str, Any]:
         headers, form = authenticate(self._ours, self._issuer.issuer)
         headers["Accept"] = f"application/{SIGNED_TYPE}" if self._ours.signed else "application/json"
         request = {"token": token.decode("ascii"), "token_type_hint": "access_token", **form}

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from service import metrics
 from service.errors import Misconfigured
 from service.identity.credentials import parse_authorization, refuse_bound_tokens
 from service.identity.introspection import HttpIntrospector
@@ -79,6 +80,16 @@ class Tokens:
     def states(self) -> tuple[KeyState, ...]:
         """The state of each issuer's keys, for readiness."""
         return tuple(keys.state() for _, keys in self._trusted.values())
+
+    def measure(self) -> None:
+        """Set the metrics of each issuer's keys."""
+        for state in self.states():
+            issuer = (state.issuer,)
+            metrics.KEYS.set(state.keys, issuer)
+            metrics.KEY_FAILURES.set(state.failures, issuer)
+            metrics.UNKNOWN_KEYS.set(state.unknown_kids, issuer)
+            if state.age is not None:
+                metrics.KEYS_AGE.set(state.age, issuer)
 
     async def verify(self, credentials: RequestCredentials) -> Principal:
         """The caller of a request. Raises MissingToken, MalformedCredentials, InvalidToken with a cause,

@@ -9,6 +9,7 @@ caller's own task, which spares a task, a future and a timer.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
+from service import metrics
 from service.errors import DatabaseUnavailable, LogUnavailable
 from service.log import insert
 
@@ -115,6 +117,7 @@ class GroupCommit:
     async def _commit_alone(self, connection: Reserved, record: Record) -> None:
         """Commit one record in the task of its caller. If that task is cancelled, asyncpg cancels the statement."""
         self._alone = asyncio.get_running_loop().create_future()
+        started = time.perf_counter()
         try:
             await insert.commit_record(connection, record, timeout=self._patience)
         except ROW_ERRORS as error:
@@ -124,7 +127,7 @@ class GroupCommit:
             self._note_failure(cause)
             raise LogUnavailable(cause=f"append: {cause}") from error
         else:
-            self._pause, self._failed = 0.0, None
+            self._note_success(1, time.perf_counter() - started)
         finally:
             self._alone.set_result(None)
             self._alone = None
@@ -209,6 +212,7 @@ class GroupCommit:
         """Commit the batch. Returns None, or the cause of a failure, after which it is unknown whether the batch was
         committed."""
         self._last_batch = len(batch)
+        started = time.perf_counter()
         try:
             async with asyncio.timeout(self._patience):
                 if self._connection is None or self._connection.is_closed():
@@ -221,10 +225,16 @@ class GroupCommit:
             raise
         except Exception as error:  # noqa: BLE001 - its waiters are told
             return _name_cause(error)
-        self._pause, self._failed = 0.0, None
+        self._note_success(sum(len(group.records) for group in batch), time.perf_counter() - started)
         return None
 
+    def _note_success(self, records: int, seconds: float) -> None:
+        self._pause, self._failed = 0.0, None
+        metrics.COMMIT_RECORDS.observe((), records)
+        metrics.COMMIT_SECONDS.observe((), seconds)
+
     def _note_failure(self, cause: str) -> None:
+        metrics.COMMITS_FAILED.add()
         self._failed = (cause, asyncio.get_running_loop().time())
         self._disconnect()
         self._pause = min(max(self._pause * 2, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)

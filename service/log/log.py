@@ -6,6 +6,7 @@ only insert and share no lock; the sealer gives positions later (`sealing`).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ class Log:
         With `connection`, which must be inside a transaction, they commit with it. Without, they are durable when this
         returns. Raises LogUnavailable when they cannot be written for any reason.
         """
+        started = time.perf_counter()
         if connection is None:
             await self._commits.commit(records)
         elif not connection.is_in_transaction():
@@ -57,12 +59,17 @@ class Log:
                 await insert_records(connection, records)
             except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
+        metrics.STAGE_SECONDS.observe(metrics.RECORD, time.perf_counter() - started)
         _count_decisions(records)
         return [Receipt(record.uid, record.leaf.hex()) for record in records]
 
     def state(self) -> LogState:
         """How many appends wait and whether the last flush failed, for readiness."""
         return self._commits.state()
+
+    def measure(self) -> None:
+        """Set the gauge of records that wait."""
+        metrics.RECORDS_WAITING.set(self._commits.state().waiting)
 
     async def close(self) -> None:
         """Flush the waiting appends and refuse new ones."""

@@ -69,6 +69,32 @@ async def test_no_caller_can_make_labels(house: House, issuer: str, tmp_path: Pa
         assert len(page[DECISIONS]) < 5
 
 
+async def test_the_page_shows_stages_pools_queues_keys_and_refusals(house: House, issuer: str, tmp_path: Path) -> None:
+    async with serve(house.log_database.url("app"), issuer, tmp_path) as service:
+        await service.ready()
+        assert await ask(service, "GET", "/v1/me", token_of(issuer)) == 200
+        assert await ask(service, "GET", "/v1/me", token_of(issuer, exp=1)) == 401
+        assert await ask(service, "GET", f"/v1/timesheets/{uuid4()}", token_of(issuer)) == 404
+        await until(partial(count_reaches, service, REQUESTS, 3), 20)
+        page = await scrape(service)
+        for stage in ("token", "facts", "engine"):
+            assert total(page, "timewarden_stage_duration_seconds_count", stage=stage) == 2, stage
+        assert total(page, "timewarden_stage_duration_seconds_count", stage="record") == 3, "also the first use"
+        assert total(page, "timewarden_tokens_refused_total", cause="expired") == 1
+        assert total(page, "timewarden_problems_total", problem="not-found", status="404") == 1
+        assert total(page, "db_client_connection_max", db_client_connection_pool_name="requests", worker="1") == 8
+        assert total(page, "db_client_connection_wait_time_seconds_count") > 0
+        assert total(page, "timewarden_log_commit_records_sum") >= 2
+        assert set(page["timewarden_admission_refused_total"].values()) == {0}
+        assert total(page, "timewarden_issuer_keys", issuer="main") > 0
+        assert total(page, "timewarden_issuer_keys_age_seconds", issuer="main") < 60
+        assert total(page, "timewarden_policy_version") == 1
+        assert total(page, "timewarden_worker_ready", worker="1") == 1
+        assert total(page, "timewarden_part_ready", part="database") == 1
+        assert 0 < total(page, "process_cpu_seconds_total") < 600
+        assert total(page, "process_resident_memory_bytes") > 2**20
+
+
 async def ask(service: Served, method: str, path: str, token: str | None = None) -> int:
     """The status of an answer, on a connection of its own, so that any worker may take it."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}

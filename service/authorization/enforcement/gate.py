@@ -10,12 +10,14 @@ own, after all locks and connections were given back. The gate owns no state.
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
+from service import metrics
 from service.authorization.active.versions import hold_active_version
 from service.authorization.enforcement.changes import (
     AbortChange,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection, Database, Turns
     from service.errors import TimewardenError
+    from service.identity.principal import Principal
     from service.log.log import Log, Receipt
     from service.log.record import Record
 
@@ -161,7 +164,7 @@ class Gate:
 
         async def decide_list(snapshot: Snapshot, connection: Connection) -> Listing | Refused:
             lookup = await self._look_up(connection, snapshot, caller, kind, action, About.LIST)
-            decision = decide(snapshot, caller.principal, action, Resource(kind), lookup)
+            decision = _decide_timed(snapshot, caller.principal, action, Resource(kind), lookup)
             if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                 return Refused(decision, refusal_of(snapshot, decision))
             facts = self._relationships.of(kind)
@@ -218,7 +221,7 @@ class Gate:
         if confirmed is None or confirmed.revoked or confirmed.version != snapshot.number:
             return None
         lookup = confirmed.complete(facts, About.LIST, looked=True)
-        decision = decide(snapshot, principal, action, Resource(kind), lookup)
+        decision = _decide_timed(snapshot, principal, action, Resource(kind), lookup)
         # The time also decides, by the age of the sign-in.
         if decision.access_request != access_request or decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
             return None
@@ -396,12 +399,14 @@ class Gate:
     @asynccontextmanager
     async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
         """A change's transaction. With an idempotency key it stays open until its response is stored in it."""
+        started = time.perf_counter()
         if caller.idempotent is not None:
             async with caller.idempotent.transaction(self._turns, self._database) as connection:
                 yield connection
-            return
-        async with self._turns.take(), self._database.transaction() as connection:
-            yield connection
+        else:
+            async with self._turns.take(), self._database.transaction() as connection:
+                yield connection
+        metrics.STAGE_SECONDS.observe(metrics.CHANGE, time.perf_counter() - started)
 
     async def _refuse_early(self, caller: Caller, kind: str, action: str, target: Target) -> None:
         """Refuse a change that would be refused now, without transaction and lock: a refusal costs no more than a read.
@@ -472,7 +477,7 @@ class Gate:
             resource = replace(resource, owner=target.owner, state=imagined_state)
         if target.state is not None:
             resource = replace(resource, state=target.state)
-        return decide(snapshot, caller.principal, action, resource, lookup)
+        return _decide_timed(snapshot, caller.principal, action, resource, lookup)
 
     async def _look_up(
         self,
@@ -495,12 +500,14 @@ class Gate:
         facts, principal = self._relationships.of(kind), caller.principal
         may_look = snapshot.could_allow(kind, action, principal.scopes)
         lookup: FactLookup | None = None
+        started = time.perf_counter()
         if may_look and row_id is not None and facts.table:
             lookup = await self._relationships.of_row(connection, principal, kind, row_id)
         if may_look and owner is not None and (lookup is None or lookup.row is None):
             lookup = await self._relationships.of_imagined(connection, principal, kind, owner)
         if lookup is None:
             lookup = await self._relationships.ambient(connection, principal)
+        metrics.STAGE_SECONDS.observe(metrics.FACTS, time.perf_counter() - started)
         if lookup.revoked:
             raise refusal("revoked")
         if lookup.version != snapshot.number:
@@ -538,6 +545,15 @@ class Gate:
             with refused_under(receipts[first_denied]):
                 raise error
         raise error
+
+
+def _decide_timed(
+    snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup
+) -> Decision:
+    started = time.perf_counter()
+    decision = decide(snapshot, principal, action, resource, lookup)
+    metrics.STAGE_SECONDS.observe(metrics.ENGINE, time.perf_counter() - started)
+    return decision
 
 
 def _row(row_id: UUID | int | None) -> Target:

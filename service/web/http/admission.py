@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 from litestar.enums import ScopeType
 
+from service import metrics
 from service.slots import HELD
 from service.web.http.admission_queue import AdmissionQueue
 from service.web.http.incoming_body import IncomingBody, announces_body
@@ -129,6 +130,13 @@ class Admission:
         if not self._refusals.postpone(scope, send_refusal):
             send_refusal()
         return True
+
+    def measure(self) -> None:
+        """Set the metrics of both queues."""
+        for name, queue in (("reads", self._reads), ("changes", self._changes)):
+            metrics.ADMISSION_WORKING.set(queue.working, (name,))
+            metrics.ADMISSION_WAITING.set(queue.waiting, (name,))
+            metrics.ADMISSION_REFUSED.set(queue.refused, (name,))
 
     def load(self) -> tuple[int, int, int]:
         """How many requests are worked on, how many wait, and how many were refused since the start."""

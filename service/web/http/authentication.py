@@ -5,6 +5,7 @@ An ASGI middleware for every route except the public ones, which only this modul
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
+from service import metrics
 from service.authorization.enforcement.changes import Caller
 from service.errors import MalformedCredentials
 from service.identity.credentials import RequestCredentials
@@ -80,7 +82,9 @@ class Authentication(ASGIMiddleware):
             if _has_access_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: URLs end up in logs and browser histories.
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
+            started = time.perf_counter()
             principal = await self._tokens.verify(self._read_credentials(scope))
+            metrics.STAGE_SECONDS.observe(metrics.TOKEN, time.perf_counter() - started)
             if principal.kind is PrincipalKind.USER:
                 # The body of a request with a revoked token is not read, and the use case would find out after it.
                 principal = await self._identify(principal, fresh=announces_body(scope["headers"]))

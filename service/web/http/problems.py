@@ -22,8 +22,10 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from service import errors
+from service import errors, metrics
 from service.identity.challenges import build_challenge
+from service.identity.refusals import PROOF_SENTENCES, SENTENCES
+from service.metric_families import OTHER
 from service.places import FieldError
 from service.web.http.wrong_fields import OR_NULL, describe_type
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from litestar.types import ExceptionHandlersMap
 
 PROBLEM_JSON: Final = "application/problem+json"
+REFUSAL_CAUSES: Final = SENTENCES.keys() | {f"proof-{cause}" for cause in PROOF_SENTENCES}
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
 # Litestar's message for a missing parameter.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
@@ -116,6 +119,9 @@ class Problems:
     def answer(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> Response[dict[str, object]]:
         """The problem document of an error of ours."""
         status = status_of(type(error))
+        metrics.PROBLEMS.add((error.slug, str(status)))
+        if isinstance(error, errors.InvalidToken | errors.InvalidProof) and error.cause:
+            metrics.TOKENS_REFUSED.add((error.cause if error.cause in REFUSAL_CAUSES else OTHER,))
         if error.cause or status >= 500:  # noqa: PLR2004
             log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
         body: dict[str, object] = {

@@ -23,6 +23,7 @@ from litestar.middleware import ASGIMiddleware
 from redis.exceptions import RedisError
 
 from events.stream import open_redis
+from service import metrics
 from service.batches import Batches
 from service.errors import MalformedCredentials, NonceRequired, TooManyRequests, Unauthenticated
 from service.identity.trusted_proxies import TrustedProxies
@@ -125,6 +126,11 @@ class Counters:
             self._down_until = None
             log.info("rate limits are shared again")
         return spent
+
+    def measure(self) -> None:
+        """Say whether processes share the counters; nothing if they are not meant to."""
+        if self._shared is not None:
+            metrics.LIMITS_SHARED.set(self._down_until is None)
 
     async def close(self) -> None:
         """Close the connections to Redis."""
