@@ -15,8 +15,10 @@ from service.fields import is_writable
 from service.places import Complaint
 from service.policy import rule_rows
 from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE, Reason
+from service.policy.approval import MAX_APPROVALS
 from service.policy.case_values import ROOTS, read_values, values_of_caller
 from service.policy.known_words import AGENT
+from service.policy.laws import APPROVE
 from service.policy.matching import ACTOR
 from service.policy.nearest_word import nearest
 
@@ -32,11 +34,13 @@ MAX_COMPLAINTS = 90
 LONGEST_WORD = 300
 KEYS = (
     "case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "near", "missing",
-    "told", "listed", "resource", "principal", "context",
+    "told", "listed", "resource", "principal", "context", "approvals_needed",
 )  # fmt: skip
 REQUIRED = ("case", "who", "action", "kind", "verdict")
+UNKNOWN = FACT_VALUES[None]
 _ANSWERS = {word: value for value, word in FACT_VALUES.items()}
 _DIMENSIONS = ("who", "state", "scope", "fact")
+_NUMBERS_OF_APPROVALS = (*(str(number) for number in range(1, MAX_APPROVALS + 1)), UNKNOWN)
 _REASONS = tuple(reason.value for reason in (Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE))
 
 
@@ -48,7 +52,8 @@ class Case:
     word) as in `NearRule`. `told`: sentences for the caller. Each is empty if the case expects nothing of it.
 
     `values`: those of attributes, by dotted name. `facts` holds what the case says, and of the facts that it does not
-    mention those that follow from the values.
+    mention those that follow from the values. `approvals_needed`: how many approvals the timesheet needs in all, a
+    number or `unknown`; empty if the case expects nothing of it.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Case:
     missing: frozenset[tuple[str, str]] = frozenset()
     told: tuple[str, ...] = ()
     values: Mapping[str, Value] = field(default_factory=dict)
+    approvals_needed: str = ""
 
     @property
     def asked_facts(self) -> Mapping[str, bool | None]:
@@ -187,10 +193,15 @@ class _Reader:
             ),
             told=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("told"))),
             values=values,
+            approvals_needed=self._parse_word(fields["approvals_needed"], _NUMBERS_OF_APPROVALS, "number of approvals")
+            if "approvals_needed" in fields
+            else "",
         )
         for key in ("near", "missing", "told"):
             if key in fields and allowed:
                 self._complain(fields[key], f"'{key}' belongs to denied cases: it says why the request was not allowed")
+        if case.approvals_needed and (case.kind, case.action) != APPROVE:
+            self._complain(fields["approvals_needed"], "'approvals_needed' belongs to cases that approve a timesheet")
         if case.listed is not None and (case.action, bool(states)) != ("read", True):
             self._complain(fields["listed"], "'listed' belongs to reads of kinds that have lists")
         if case.listed is not None and case.listed is not allowed:

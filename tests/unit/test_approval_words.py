@@ -4,10 +4,12 @@ place."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from service.administration.checks import examination
 from service.policy import vocabulary_file
 from service.policy.approval import APPROVALS, is_complete
 from tests import policy_forge
@@ -46,14 +48,15 @@ def test_the_number_may_follow_from_the_timesheet() -> None:
     assert is_complete(read.approval, {}, ("mia", "max")) is False
 
 
-def test_the_table_on_the_page_of_policies_can_be_copied() -> None:
+def test_the_table_and_the_case_on_the_page_of_policies_can_be_copied() -> None:
     page = (policy_forge.POLICIES / "README.md").read_text(encoding="utf-8")
     section = page.split("## Several approvals\n")[1].split("\n## ")[0]
-    [table] = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
-    read, complaints = vocabulary_file.read(f"{SHIPPED}\n{table}")
-    assert read is not None, complaints
-    assert read.approval is not None
-    assert read.approval.text == FOUR_EYES
+    table, case = re.findall(r"```(?:toml|yaml)\n(.*?)```", section, re.DOTALL)
+    text = policy_forge.read_shipped()
+    cases = {**text.cases, "weeks.yaml": case}
+    snapshot = examination.load(replace(text, vocabulary=f"{text.vocabulary}\n{table}", cases=cases), 1)
+    assert snapshot.vocabulary.approval is not None
+    assert snapshot.vocabulary.approval.text == FOUR_EYES
 
 
 @pytest.mark.parametrize(

@@ -277,3 +277,71 @@ def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
             snapshot.rules_of(row.kind, row.action), row, words.relations["timesheet"], words.facts["timesheet"]
         )
         assert shown is snapshot.decide(row).allowed
+
+
+APPROVAL = """
+[kinds.timesheet.approval]
+complete = "size(resource.approvals) >= (resource.minutes > 2400 ? 2 : 1)"
+"""
+APPROVES = """\
+- case: a week of {minutes} minutes needs {needed}
+  who: manager
+  scopes: approve:timesheets
+  action: approve
+  kind: timesheet
+  state: submitted
+  facts: {{acted_for_owner: false}}
+  resource: {resource}
+  verdict: allow
+  approvals_needed: {needed}
+"""
+
+
+def with_approvals(
+    needed: str, minutes: int | str, resource: str = "{{minutes: {}}}", table: str = APPROVAL
+) -> PolicyText:
+    text = policy_forge.read_shipped()
+    case = APPROVES.format(needed=needed, minutes=minutes, resource=resource.format(minutes))
+    return replace(text, vocabulary=text.vocabulary + table, cases={**text.cases, "approvals.yaml": case})
+
+
+@pytest.mark.parametrize(
+    ("needed", "minutes", "resource"),
+    [
+        ("2", 2460, "{{minutes: {}}}"),
+        ("1", 2400, "{{minutes: {}}}"),
+        ("2", 2460, "{{minutes: {}, approvals: [mia]}}"),
+        ("unknown", 0, "{{days: 5}}"),
+    ],
+)
+def test_a_case_says_how_many_approvals_a_timesheet_needs(needed: str, minutes: int, resource: str) -> None:
+    assert find_untried(with_approvals(needed, minutes, resource)) == []
+    assert find_untried(with_approvals("1", minutes, resource, table="")) == []
+
+
+def test_another_number_of_approvals_fails_the_case_with_the_values_that_were_seen() -> None:
+    (complaint,) = find_complaints(with_approvals("1", 2460))
+    assert "expected approvals_needed: 1, got 2 (resource.minutes = 2460)" in complaint
+    assert complaint.startswith("cases/approvals.yaml:1:1: ")
+    (complaint,) = find_complaints(with_approvals("2", 2460, table=""))
+    assert "expected approvals_needed: 2, got 1" in complaint
+
+
+def test_a_policy_whose_cases_say_nothing_of_approvals_gets_a_hint() -> None:
+    text = policy_forge.read_shipped()
+    assert find_untried(replace(text, vocabulary=text.vocabulary + APPROVAL)) == [
+        "vocabulary.toml: No case says how many approvals a timesheet needs (add approvals_needed: 2 to a case)"
+    ]
+
+
+@pytest.mark.parametrize("number", ["0", "11", "two", "-1"])
+def test_a_number_of_approvals_that_no_timesheet_can_need_is_refused(number: str) -> None:
+    (complaint,) = complaints_of(APPROVES.format(needed=number, minutes=1, resource="{}"))
+    assert complaint.line == 10
+    assert "is not a known number of approvals" in complaint.message
+
+
+def test_only_an_approval_of_a_timesheet_needs_approvals() -> None:
+    (complaint,) = complaints_of(CASE + "  approvals_needed: 2\n")
+    assert (complaint.line, complaint.column) == (8, 21)
+    assert "belongs to cases that approve a timesheet" in complaint.message

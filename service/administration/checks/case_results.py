@@ -12,6 +12,8 @@ from service.authorization.engine.explanation import explain, sentences_for_call
 from service.authorization.engine.row_conditions import is_listed
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, FACT_VALUES, Effect, Reason
+from service.policy.approval import APPROVALS, count_needed
+from service.policy.case_files import UNKNOWN
 from service.policy.matching import GROUP, ROLE
 from service.policy.request_space import Budget
 from service.policy.sentences import show_value
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import AccessRequest, Rule, Verdict, Vocabulary
     from service.policy.case_files import Case
+    from service.policy.expressions.expression import Expression
     from service.policy.policy_file import Policy
 
 # Rows that all cases together may read: some ten seconds of work. Thousands of cases about an action with thousands of
@@ -89,6 +92,9 @@ def find_untried(policy: Policy, snapshot: Snapshot, tried: Sequence[CaseResult]
         for form, _, name in [word.partition(":")]
         if word not in had
     ]
+    if policy.vocabulary.approval is not None and not any(case.approvals_needed for case in cases):
+        message = "No case says how many approvals a timesheet needs"
+        complaints.append(Complaint("vocabulary.toml", 0, 0, message, "add approvals_needed: 2 to a case"))
     open_to_all = {f"action '{rule.action}' of the kind '{rule.kind}'" for rule in policy.rules if _always_allows(rule)}
     for verdict, allowed, exempt in (("allowed", True, set[str]()), ("denied", False, open_to_all)):
         used = exempt.union(word for case in cases if case.allowed is allowed for word in _words_of_case(case))
@@ -141,6 +147,7 @@ def _differences(case: Case, snapshot: Snapshot, verdict: Verdict) -> Iterator[s
         yield "the access request could not be decided"
     yield from _differences_of_explanation(case, snapshot)
     yield from _difference_of_list(case, snapshot)
+    yield from _difference_of_approvals(case, snapshot)
 
 
 def _differences_of_explanation(case: Case, snapshot: Snapshot) -> Iterator[str]:
@@ -172,6 +179,25 @@ def _difference_of_list(case: Case, snapshot: Snapshot) -> Iterator[str]:
         yield "expected it listed, got not listed" if case.listed else "expected it not listed, got listed"
 
 
+def _difference_of_approvals(case: Case, snapshot: Snapshot) -> Iterator[str]:
+    """The difference if the timesheet needs another number of approvals, with the values that the expression saw."""
+    if not case.approvals_needed:
+        return
+    expression, given = snapshot.vocabulary.approval, case.values.get(APPROVALS)
+    needed = count_needed(expression, case.values, [str(name) for name in given] if isinstance(given, tuple) else [])
+    got = UNKNOWN if needed is None else str(needed)
+    if got != case.approvals_needed:
+        yield f"expected approvals_needed: {case.approvals_needed}, got {got}{_describe_values(expression, case)}"
+
+
+def _describe_values(expression: Expression | None, case: Case) -> str:
+    if expression is None:
+        return ""
+    seen = [name for name, _ in expression.types if name != APPROVALS or name in case.values]
+    values = ", ".join(f"{name} = {show_value(case.values.get(name))}" for name in seen)
+    return f" ({values})" if values else ""
+
+
 def _describe_facts(case: Case, snapshot: Snapshot) -> Iterator[str]:
     """The facts of the rules of the action, with the values that their expressions saw."""
     asked = {condition.fact for rule in snapshot.rules_of(case.kind, case.action) for condition in rule.when}
@@ -179,8 +205,7 @@ def _describe_facts(case: Case, snapshot: Snapshot) -> Iterator[str]:
     for name in sorted(asked)[:MAX_FACTS_DESCRIBED]:
         fact = definitions.get((case.kind, name)) or definitions.get(("", name))
         if fact is not None:
-            values = [f"{attribute} = {show_value(case.values.get(attribute))}" for attribute, _ in fact.types]
-            yield f"{name} is {FACT_VALUES[case.facts.get(name)]} ({', '.join(values)})"
+            yield f"{name} is {FACT_VALUES[case.facts.get(name)]}{_describe_values(fact, case)}"
 
 
 def _join_conditions(conditions: Iterable[tuple[str, str]]) -> str:
