@@ -337,11 +337,35 @@ def test_a_kind_that_this_release_lacks_is_not_guessed() -> None:
     assert reevaluate(snapshot(APPROVING), parse_request(older)) == Undecidable(NO_KIND.format(kind="deputy"))
 
 
-def test_a_fact_that_no_record_evaluated_is_not_guessed() -> None:
-    older = edit_record(OWN.record(snapshot(APPROVING)), facts={"mfa": None})
+@pytest.mark.parametrize("facts", [{"mfa": None}, {"mfa": None, "agent": False}])
+def test_a_fact_that_no_record_evaluated_is_not_guessed(facts: dict[str, bool | None]) -> None:
+    older = edit_record(OWN.record(snapshot(APPROVING)), facts=facts)
     draft = snapshot(APPROVING.replace("always", "not acted_for_owner"))
 
     assert reevaluate(draft, parse_request(older)) == Undecidable("fact acted_for_owner was not evaluated")
+
+
+def test_actors_that_an_older_release_ignored_are_not_guessed() -> None:
+    body = OWN.record(snapshot(APPROVING))
+    older = edit_record(
+        body, facts={name: value for name, value in json.loads(body)["facts"].items() if name != "agent"}
+    )
+    by_fact, by_word = (
+        snapshot(
+            APPROVING.replace("manager", "anyone"), f"p, deny, {who}, approve, any, timesheet, any, {when}, no-agent"
+        )
+        for who, when in (("anyone", "agent"), ("actor:assistant", "always"))
+    )
+
+    for draft, cause in ((by_fact, "fact agent was not evaluated"), (by_word, "actors were not recorded")):
+        assert reevaluate(draft, parse_request(older)) == Undecidable(cause)
+        assert reevaluate(draft, parse_request(body)) == OWN.decide(draft).verdict
+    # A deny on a client is as it was meant then: for the client itself, and through it.
+    client = snapshot(
+        APPROVING.replace("manager", "anyone"),
+        APPROVING.replace("allow, manager", "deny, client:x").replace("approve-team", "no"),
+    )
+    assert reevaluate(client, parse_request(older)) == OWN.decide(client).verdict
 
 
 def test_a_verdict_that_is_the_same_for_every_missing_value_is_given() -> None:

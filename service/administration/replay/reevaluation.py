@@ -164,10 +164,10 @@ def _missing_values(
         # Relations and facts of a list are those of each row.
         if lookup.about is not About.LIST:
             relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - lookup.evaluated)
+            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), KNOWN)
         if not recorded.actors_recorded:
             named = {rule.who for rule in snapshot.rules_of(kind, request.action)}
             relations += sorted(word for word in named if word.startswith(ACTOR))
-            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), KNOWN)
     return relations, facts, () if recorded.state_recorded else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
 
 
