@@ -14,7 +14,8 @@ from uuid import UUID
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.fact_statements import bind_parameters, fact_columns
 from service.pacing import pace_page
-from service.timesheets.relations import APPROVERS, KIND
+from service.timesheets.approvers import find_approvers
+from service.timesheets.relations import KIND, list_approvers
 from service.timesheets.sheet_columns import approved_by_caller, columns_of
 from service.timesheets.store import sheet_of
 
@@ -158,7 +159,8 @@ async def load_owner_names(connection: Connection, owners: Collection[UUID]) -> 
 
 @dataclass(frozen=True, slots=True)
 class OverdueSheet:
-    """A sheet, the time of its submission, and the people who may approve it by the directory."""
+    """A sheet, the time of its submission, and the people who may approve it by the directory: at most
+    MAX_APPROVERS_LISTED."""
 
     sheet: Resource
     since: datetime
@@ -169,6 +171,7 @@ async def mark_reminded(permit: Permit, connection: Connection, days: int, most:
     """Store a reminder for at most `most` sheets that were submitted more than `days` days ago and have had no reminder
     within a day; returns these sheets."""
     permit.covers(DIRECTORY, "manage")
+    approvers = list_approvers(find_approvers(permit.snapshot).values())
     # Sheets that another transaction is changing are skipped. ON CONFLICT skips sheets for which a concurrent job has
     # stored a reminder since this statement began.
     rows = await connection.fetch(
@@ -183,7 +186,7 @@ async def mark_reminded(permit: Permit, connection: Connection, days: int, most:
             INSERT INTO reminder (timesheet_id) SELECT id FROM due
             ON CONFLICT (timesheet_id) DO UPDATE SET at = clock_timestamp()
                 WHERE reminder.at < clock_timestamp() - interval '1 day' RETURNING timesheet_id)
-        SELECT r.*, {APPROVERS} AS approvers FROM due AS r JOIN stored ON stored.timesheet_id = r.id
+        SELECT r.*, {approvers} AS approvers FROM due AS r JOIN stored ON stored.timesheet_id = r.id
         ORDER BY r.submitted_at, r.id
         """,
         days,

@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.errors import NoApprover
-from service.timesheets.relations import HAS_APPROVER, KIND, LED
+from service.timesheets.relations import KIND, LED, find_people, has_approver
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Permit
+    from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.timesheets.timesheet import Timesheet
 
@@ -21,18 +22,26 @@ LED_BY_WRITERS: Final = (
 
 
 async def require_approver(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
-    """Raise NoApprover if no manager of the owner, delegate of a manager or fallback approver could approve the sheet:
-    people who entered hours or submitted it could not. Nothing is checked if other rules allow `approve`, since holders
-    of a role in tokens cannot be counted, or if no rule allows it to fallback approvers, since to name one would not
-    help."""
+    """Raise NoApprover if nobody with a relation that allows it could approve the sheet: the owner, and people who
+    entered hours or submitted it, could not. Nothing is checked if other rules allow `approve`, since holders of a role
+    in tokens cannot be counted, or if no rule allows it to fallback approvers, since to name one would not help."""
     permit.covers(KIND, "submit")
     who = permit.snapshot.index_of(KIND, "approve").allowing
-    if not who <= set(HAS_APPROVER) or "fallback" not in who:
+    people = find_approvers(permit.snapshot)
+    if people.keys() != who or "fallback" not in who:
         return
-    anybody = " OR ".join(HAS_APPROVER[relation] for relation in sorted(who))
     # Whether there is such a person now, and whether the owner has a lead.
     found = await connection.fetchrow(
-        f"SELECT {anybody} AS anybody, {LED} AS led FROM timesheet AS r WHERE r.id = $1", sheet.id, list(sheet.editors)
+        f"SELECT {has_approver(people.values())} AS anybody, {LED} AS led FROM timesheet AS r WHERE r.id = $1",
+        sheet.id,
+        list(sheet.editors),
     )
     if found is None or not found["anybody"]:
         raise NoApprover(LED_BY_WRITERS if found is not None and found["led"] else None)
+
+
+def find_approvers(snapshot: Snapshot) -> dict[str, str]:
+    """Of the relations that allow `approve` by rules of this version, those of people, each with the SELECT of all who
+    have it."""
+    people = snapshot.memoize("people", KIND, lambda: find_people(snapshot.vocabulary))
+    return {who: people[who] for who in sorted(snapshot.index_of(KIND, "approve").allowing & people.keys())}

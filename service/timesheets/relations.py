@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.attribute_sql import within_limits
+from service.authorization.enforcement.declared_relations import paths_under
 from service.authorization.enforcement.fact_statements import KindFacts
 from service.authorization.enforcement.merged_people import (
     all_ids,
@@ -23,13 +24,17 @@ from service.authorization.enforcement.merged_people import (
     unknown_if,
 )
 from service.authorization.enforcement.path_sql import EdgeTable, PathSql, now
-from service.policy.paths import default_paths
+from service.policy.paths import NodeType, default_paths
 from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, ENTRIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from service.policy.access_request import Vocabulary
 
 KIND = "timesheet"
+# Thousands may approve, such as the members of a group.
+MAX_APPROVERS_LISTED = 100
 STARTS: Mapping[str, EdgeTable | str] = {
     "owner": "r.owner_id",
     "projects": EdgeTable("entry", "timesheet_id", "project", lasting=True),
@@ -85,22 +90,31 @@ _ROW_EDITORS = (
 )
 _PATHS, _SQL = default_paths(KIND), PathSql(KIND, STARTS)
 _FALLBACKS = f"SELECT named.person_id AS id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}"
-_APPROVERS = {
-    "manager": _SQL.find_all(_PATHS["manager"]),
-    "delegate": _SQL.find_all(_PATHS["delegate"]),
-    "fallback": _FALLBACKS,
-}
-# Whether anybody has this relation to the owner, and is neither the owner nor among the editors ($2).
-HAS_APPROVER = {
-    relation: f"EXISTS (SELECT FROM ({people}) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_EDITORS})"
-    for relation, people in _APPROVERS.items()
-}
-# The people who may approve the row by the directory and are not among its editors: managers of the owner, their
-# delegates, and fallback approvers if the owner has no manager.
-APPROVERS = f"""
-    ARRAY(SELECT DISTINCT found.id FROM ({" UNION ALL ".join(_APPROVERS.values())}) AS found
-          WHERE found.id <> {_OWNER} AND found.id NOT IN {_ROW_EDITORS} ORDER BY found.id)
-"""
+
+
+def find_people(vocabulary: Vocabulary) -> dict[str, str]:
+    """For each relation that a version can name, if only people other than the owner can have it: a SELECT of the `id`
+    of all of them, about the row `r`."""
+    sql, paths = PathSql(KIND, STARTS), paths_under(KIND, vocabulary)
+    people = {relation: sql.find_all(path) for relation, path in paths.items() if path.to is NodeType.PEOPLE}
+    return {"fallback": _FALLBACKS, **people}
+
+
+def has_approver(people: Iterable[str]) -> str:
+    """Condition: anybody of these SELECTs is neither the owner nor among the editors of the sheet, $2."""
+    found = " UNION ALL ".join(people)
+    return f"EXISTS (SELECT FROM ({found}) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_EDITORS})"
+
+
+def list_approvers(people: Iterable[str]) -> str:
+    """An array of the first MAX_APPROVERS_LISTED of these people who are neither the owner nor among the editors."""
+    found = " UNION ALL ".join(people) or "SELECT NULL::uuid AS id"
+    return f"""
+        ARRAY(SELECT DISTINCT found.id FROM ({found}) AS found
+              WHERE found.id <> {_OWNER} AND found.id NOT IN {_ROW_EDITORS} ORDER BY found.id
+              LIMIT {MAX_APPROVERS_LISTED})
+    """
+
 
 REACHES = {
     "owner": f"SELECT unnest({all_ids(':person')}) AS owner_id",
