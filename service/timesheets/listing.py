@@ -28,7 +28,7 @@ Place = tuple[date, UUID]
 # Up to FEW visible owners, the plan reads the newest sheet of each. With more, it first tests the WINDOW newest sheets.
 FEW, WINDOW = 500, 4_000
 # Of a week with so many entries on the caller's projects, sheets are tested in order; with fewer, their sheets are.
-MANY_ENTRIES = 2_000
+MANY_ENTRIES = 1_000
 _NEWEST = "ORDER BY r.period_start DESC, r.id DESC"
 
 

@@ -6,14 +6,17 @@ a member; one more person belongs nowhere and has no sheet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.decision_point import Resource, evaluate
+from service.authorization.enforcement.declared_relations import relations_under
 from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import visible
+from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
+from service.policy import policy_file
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
 
@@ -33,6 +36,14 @@ APPROVER = (
     "p, deny, owner, approve, any, timesheet, any, always, never-own-hours",
     "p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for-owner",
 )
+PROJECT_LEAD = """
+[kinds.timesheet.relations.project_lead]
+is = "resource.projects.leads - resource.owner"
+yes = "you lead a project of this week"
+no = "you lead no project of this week"
+"""
+LEAD = "p, allow, project_lead, read, any, timesheet, read:timesheets, always, read-project"
+LEAD_APPROVER = "p, allow, project_lead, approve, submitted, timesheet, any, always, approve-project"
 _STATEMENTS = (
     # People, and the one who belongs nowhere.
     "INSERT INTO person (id) SELECT md5('person' || n)::uuid FROM generate_series(0, $1::int) AS n",
@@ -58,6 +69,21 @@ _SHEETS = """
     SELECT gen_random_uuid(), md5('person' || n)::uuid, date '2026-11-23' - 7 * week, date '2026-11-29' - 7 * week,
            'UTC', (ARRAY['submitted', 'draft', 'rejected', 'approved'])[least(week, 3) + 1], 1, clock_timestamp()
     FROM generate_series(0, $1::int - 1) AS n, generate_series(0, $2::int - 1) AS week
+"""
+
+
+# Entries on the project `all` in each sheet, on `few` by each hundredth person, on `closed` in the oldest fifth of the
+# weeks, and on `rare` by a single person in each tenth of the older weeks.
+_ENTRIES = """
+    WITH sheet AS MATERIALIZED (
+        SELECT r.id, r.period_start AS day, (date '2026-11-23' - r.period_start) / 7 AS week, n
+        FROM generate_series(0, $1::int - 1) AS n JOIN timesheet AS r ON r.owner_id = md5('person' || n)::uuid)
+    INSERT INTO entry (id, timesheet_id, day, project, minutes)
+    SELECT gen_random_uuid(), id, day, 'all', 60 FROM sheet
+    UNION ALL SELECT gen_random_uuid(), id, day + 1, 'few', 60 FROM sheet WHERE n % 100 = 7
+    UNION ALL SELECT gen_random_uuid(), id, day + 2, 'closed', 60 FROM sheet WHERE week >= $2::int * 4 / 5
+    UNION ALL SELECT gen_random_uuid(), id, day + 3, 'rare', 60 FROM sheet
+        WHERE week >= $2::int / 2 AND week % 10 = 3 AND n = 50
 """
 
 
@@ -89,6 +115,23 @@ class Crowd:
         found["an auditor who sees all"] = self.asker(await _person(connection, self.people), "role:auditor")
         return found
 
+    async def lead_projects(self, connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, Principal]:
+        """Hours on projects, and members who lead one of them each."""
+        found = {}
+        for place, project in enumerate(("all", "few", "closed", "rare")):
+            await connection.execute("INSERT INTO project (code, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", project)
+            person = await _person(connection, self.people - 20 - place)
+            await connection.execute(
+                "INSERT INTO project_lead (id, project, person_id, valid_from)"
+                " VALUES (gen_random_uuid(), $1, $2, now() - interval '1 day')",
+                project,
+                person,
+            )
+            found[f"the lead of {project}"] = self.asker(person)
+        await connection.execute(_ENTRIES, self.people, self.weeks)
+        await connection.execute("VACUUM ANALYZE")
+        return found
+
 
 async def gather(connection: asyncpg.Connection[asyncpg.Record], people: int, weeks: int) -> Crowd:
     """Make a crowd in a database as its owner."""
@@ -100,13 +143,20 @@ async def gather(connection: asyncpg.Connection[asyncpg.Record], people: int, we
 
 
 async def sight(
-    connection: asyncpg.Connection[asyncpg.Record], asker: Principal, *rules: str, action: str = "read"
+    connection: asyncpg.Connection[asyncpg.Record],
+    asker: Principal,
+    *rules: str,
+    action: str = "read",
+    declared: str = "",
 ) -> Visibility:
-    """The visibility of rows for the asker under these rules, as enforcement compiles it."""
-    snapshot = policy_forge.snapshot(*rules)
+    """The visibility of rows for the asker under these rules, as enforcement compiles it. `declared` is added to the
+    vocabulary."""
+    text = policy_forge.rows(*rules)
+    snapshot = Snapshot.build(policy_file.parse(replace(text, vocabulary=text.vocabulary + declared)), 1)
     lookup = await RELATIONSHIPS.ambient(connection, asker)
     access_request = evaluate(snapshot, asker, action, Resource("timesheet"), lookup).access_request
-    shown = visible(snapshot, access_request, asker, lookup, TIMESHEET_FACTS)
+    facts = relations_under(TIMESHEET_FACTS, snapshot.vocabulary)
+    shown = visible(snapshot, access_request, asker, lookup, facts)
     await RELATIONSHIPS.find_owners(connection, shown)
     return shown
 

@@ -35,7 +35,20 @@ from service.timesheets.reports_store import Span
 from service.timesheets.sheet_columns import ROW
 from service.timesheets.timesheet import State
 from tests import policy_forge
-from tests.benchmarks.crowd import APPROVER, AUDITOR, MANAGER, OWNER, RELATIONSHIPS, Crowd, gather, now, sight
+from tests.benchmarks.crowd import (
+    APPROVER,
+    AUDITOR,
+    LEAD,
+    LEAD_APPROVER,
+    MANAGER,
+    OWNER,
+    PROJECT_LEAD,
+    RELATIONSHIPS,
+    Crowd,
+    gather,
+    now,
+    sight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,6 +94,17 @@ async def _measure(postgres: LocalPostgres, people: int, weeks: int) -> None:
     for who, asker in (await crowd.cast(connection)).items():
         print(f"{who:<28} {await _row(connection, asker, middle, bare)}")
     await _work(connection, crowd)
+    leads = await crowd.lead_projects(connection)
+    print("with a rule for leads of projects, of which these lead one or none:")
+    for who, asker in {**leads, **await crowd.cast(connection)}.items():
+        approves = await sight(connection, asker, *APPROVER, LEAD_APPROVER, action="approve", declared=PROJECT_LEAD)
+        waiting = await _clock(
+            lambda v=approves: approvals_store.list_pending(v, connection, after=None, limit=PAGE)  # type: ignore[misc]  # bound now
+        )
+        reads = await sight(connection, asker, OWNER, MANAGER, LEAD, declared=PROJECT_LEAD)
+        report = await _clock(lambda v=reads: _report(connection, v))  # type: ignore[misc]  # bound now
+        row = await _row(connection, asker, middle, bare, lead=True)
+        print(f"{who:<28} {row} waiting {waiting:>9.2f} report {report:>9.2f}")
     await connection.close()
 
 
@@ -118,8 +142,11 @@ async def _report(connection: Connection, visibility: Visibility) -> int:
     return len(found)
 
 
-async def _row(connection: Connection, asker: Principal, middle: listing.Place, bare: float) -> str:
-    shown = await sight(connection, asker, OWNER, MANAGER, AUDITOR)
+async def _row(
+    connection: Connection, asker: Principal, middle: listing.Place, bare: float, *, lead: bool = False
+) -> str:
+    rules, declared = (OWNER, MANAGER, AUDITOR, *([LEAD] if lead else [])), PROJECT_LEAD if lead else ""
+    shown = await sight(connection, asker, *rules, declared=declared)
     figures = []
     for filters, after in ((Filters(), None), (Filters(), middle), (Filters(state=State.SUBMITTED), None)):
         found = await _clock(
