@@ -300,3 +300,51 @@ def test_ten_thousand_rules_of_one_action_are_each_read_a_few_times(monkeypatch:
         found = redundancy.find_redundancy(policy)
     assert (found.complaints, found.warnings) == ([], [])
     assert 0 < reads < 50 * len(policy.rules)
+
+
+DECLARED = """
+[kinds.timesheet.facts.long]
+is = "resource.minutes > 2400"
+yes = "a"
+no = "b"
+[kinds.timesheet.facts.overtime]
+is = "resource.minutes > 2400"
+yes = "a"
+no = "b"
+[kinds.timesheet.facts.longer]
+is = "resource.minutes > 2401"
+yes = "a"
+no = "b"
+[kinds.timesheet.relations.boss]
+is = "resource.owner.teams.above.leads - resource.owner"
+yes = "a"
+no = "b"
+"""
+SAME_WORDS = (
+    "The facts long and overtime of the kind timesheet have the same expression",
+    "The relations boss and manager of the kind timesheet have the same path",
+)
+
+
+def findings_of(*rows: str) -> redundancy.Findings:
+    text = policy_forge.rows(*rows)
+    return redundancy.find_redundancy(policy_file.parse(replace(text, vocabulary=text.vocabulary + DECLARED)))
+
+
+@pytest.mark.parametrize(
+    ("row", "other", "warnings"),
+    [
+        ("allow, manager, read, any, timesheet, any, long", "allow, manager, read, any, timesheet, any, overtime", 2),
+        ("allow, boss, read, any, timesheet, any, long", "allow, manager, read, any, timesheet, any, always", 1),
+        ("allow, boss, read, any, timesheet, any, always", "deny, manager, read, any, timesheet, any, always", 0),
+        ("allow, boss, read, any, timesheet, any, long", "deny, manager, read, any, timesheet, any, mfa", 0),
+        ("allow, manager, read, any, timesheet, any, longer", "allow, manager, read, any, timesheet, any, long", 0),
+    ],
+)  # fmt: skip
+def test_rows_are_compared_by_what_their_words_mean(row: str, other: str, warnings: int) -> None:
+    found = findings_of(f"p, {row}, first", f"p, {other}, second")
+    assert [warning.message for warning in found.warnings if warning.file == "vocabulary.toml"] == list(SAME_WORDS)
+    of_rows = [warning for warning in found.warnings if warning.file == "policy.csv"]
+    assert len(of_rows) == warnings
+    conflict = other.startswith("deny") and other.split(", ")[5:] == row.split(", ")[5:]
+    assert bool(found.complaints) is conflict

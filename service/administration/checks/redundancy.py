@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
+from service.administration.checks.synonyms import Synonyms
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
 from service.policy.matching import ACTOR, CLIENT, VIA
 from service.policy.request_space import Budget, RoleClosure
 from service.policy.rule_rows import FILE
+from service.policy.toml_places import FILE as VOCABULARY_FILE
 from service.policy.unsatisfiable import why_unsatisfiable
 
 if TYPE_CHECKING:
@@ -41,18 +43,21 @@ def find_redundancy(policy: Policy) -> Findings:
 
     Complaints: an allow and a deny with the same conditions; a row that can never match or has no effect. Warnings: a
     row that a broader row of the same effect shadows; an allow that a broader deny forbids entirely (a deny row freezes
-    an action in an emergency, so it is not refused); a g row for a role that no row names.
+    an action in an emergency, so it is not refused); a g row for a role that no row names; two names for one expression
+    or path. Rows are compared by what their words mean, not by their names.
 
     Rules are found by kind, action, effect, who and scope. So the time grows with the rows, times the roles that a
     row's role includes, times the smaller of 2^(facts of the row) and the number of different `when`s beside it.
     """
     found = Findings()
     actions: dict[tuple[str, str], _RulesOfAction] = defaultdict(_RulesOfAction)
-    for rule in policy.rules:
+    words = Synonyms(policy.vocabulary)
+    meanings = [words.normalize(rule) for rule in policy.rules]
+    for rule in meanings:
         actions[rule.kind, rule.action].add(rule)
     roles = RoleClosure(policy.role_links)
     budget = Budget()
-    for rule in policy.rules:
+    for rule, meant in zip(policy.rules, meanings, strict=True):
         if len(found.complaints) >= MAX_FOUND or len(found.warnings) >= MAX_FOUND:
             found.warnings.append(
                 Complaint(
@@ -64,13 +69,14 @@ def find_redundancy(policy: Policy) -> Findings:
             found.complaints.append(_complain(rule, *never))
             continue
         own = actions[rule.kind, rule.action]
-        if rule.effect is Effect.ALLOW and (deny := own.broader(rule, Effect.DENY, roles, budget)):
-            _report_denied(rule, deny, found)
-        elif other := own.broader(rule, rule.effect, roles, budget):
+        if rule.effect is Effect.ALLOW and (deny := own.broader(meant, Effect.DENY, roles, budget)):
+            _report_denied(meant, deny, found)
+        elif other := own.broader(meant, rule.effect, roles, budget):
             verb = "allows" if rule.effect is Effect.ALLOW else "denies"
             found.warnings.append(
                 _complain(rule, f"This row is shadowed: {_name(other)} already {verb} everything that it {verb}")
             )
+    found.warnings += [Complaint(VOCABULARY_FILE, 0, 0, sentence) for sentence in words.sentences[:MAX_FOUND]]
     named = {rule.who for rule in policy.rules}
     for role, included in policy.role_links[:MAX_FOUND]:
         if named.isdisjoint(roles.close([included]) - {ANYONE}):
