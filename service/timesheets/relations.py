@@ -155,6 +155,9 @@ _TEAMS = f"SELECT above.ancestor_id FROM {_BELONGING} WHERE belongs.person_id = 
 # read.
 _ROW_OWNER = f"""
     SELECT who.id::text AS id,
+           (SELECT person.attributes FROM person WHERE person.id = who.id) AS document,
+           (SELECT coalesce(jsonb_agg(team.attributes), '[]') FROM team
+            WHERE team.id IN ({_TEAMS}) AND team.attributes <> '{{}}') AS team_documents,
            ARRAY(SELECT DISTINCT held.group_name COLLATE "C" FROM group_member AS held
                  WHERE held.person_id = who.id AND {now("held")} ORDER BY 1) AS groups,
            ARRAY(SELECT DISTINCT found.ancestor_id::text FROM ({_TEAMS}) AS found ORDER BY 1) AS teams
@@ -173,6 +176,15 @@ ATTRIBUTES = {
     "resource.owner.groups": "row_owner.groups",
     "resource.owner.teams": "row_owner.teams",
 }
+# The attributes that the directory holds of the owner, of the owner's teams, and of the sheet's projects.
+DOCUMENTS = {
+    "resource.owner": "row_owner.document",
+    "resource.owner.teams": "row_owner.team_documents",
+    "resource.projects": """
+        (SELECT coalesce(jsonb_agg(known.attributes), '[]') FROM project AS known
+         WHERE known.code = ANY (hours.projects) AND known.attributes <> '{}')
+    """,
+}
 
 TIMESHEET_FACTS = KindFacts(
     kind=KIND,
@@ -190,6 +202,7 @@ TIMESHEET_FACTS = KindFacts(
     by_owner=True,
     reaches=REACHES,
     attributes=ATTRIBUTES,
+    documents=DOCUMENTS,
     sources={"hours": _HOURS, "row_owner": _ROW_OWNER},
     starts=STARTS,
 )

@@ -30,6 +30,7 @@ from service.log.log import Log
 from service.migrations.run import migrate
 from service.timesheets import approvals_store, listing, reports_store
 from service.timesheets.listing import Filters
+from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.reports import MAX_SHEETS
 from service.timesheets.reports_store import Span
 from service.timesheets.sheet_columns import ROW
@@ -154,7 +155,7 @@ async def _row(
         )
         figures.append(f"{found:>9.2f} {found / bare:>6.1f}")
     some = await connection.fetchval("SELECT id FROM timesheet LIMIT 1")
-    single = await _clock(lambda: RELATIONSHIPS.of_row(connection, asker, "timesheet", some))
+    single = await _clock(lambda: RELATIONSHIPS.of_row(connection, asker, TIMESHEET_FACTS, some))
     return " ".join([*figures, f"{single:>9.2f}"])
 
 

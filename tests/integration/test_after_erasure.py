@@ -298,7 +298,7 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
     )
     await erase(house, "ana")
     principal = house.caller(await come_back(house, "ana")).principal
-    seen = await Relationships([POLICY_FACTS]).of_row(house.owner, principal, "policy", made.number)
+    seen = await Relationships([POLICY_FACTS]).of_row(house.owner, principal, POLICY_FACTS, made.number)
     assert seen.relations == {"former:proposer"}
     await activate(house, "p, deny, proposer, activate, any, policy, any, always, four-eyes")
     await house.owner.execute("UPDATE policy_head SET active = 1")

@@ -119,9 +119,10 @@ async def test_a_lookup_has_the_values_of_its_row_and_the_record_says_them(house
     house.memory.forget()
     # The first lookup reads everything, and the second remembers the owner.
     for _ in range(2):
-        lookup = await house.relationships.of_row(None, mia.principal, "timesheet", sheet.id)
+        lookup = await house.relationships.of_row(None, mia.principal, TIMESHEET_FACTS, sheet.id)
         assert lookup.attributes == expected
-        assert lookup.caller == {"principal.groups": (), "principal.teams": teams, "principal.projects_led": ()}
+        known = {"principal.groups": (), "principal.teams": teams, "principal.projects_led": ()}
+        assert lookup.caller == {**known, "principal.id": str(house.people["mia"])}
     await sheets.read(mia, sheet.id)
     recorded = read_body(await house.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1"))
     attributes = recorded["attributes"]
@@ -135,7 +136,7 @@ async def test_a_lookup_has_the_values_of_its_row_and_the_record_says_them(house
 
 async def test_a_new_sheet_has_no_hours_and_no_times(house: House) -> None:
     lookup = await Relationships([TIMESHEET_FACTS]).of_imagined(
-        house.owner, house.caller("ana").principal, "timesheet", house.people["ana"]
+        house.owner, house.caller("ana").principal, TIMESHEET_FACTS, house.people["ana"]
     )
     assert lookup.attributes["resource.minutes"] == lookup.attributes["resource.entry_count"] == 0
     assert lookup.attributes["resource.projects"] == ()
@@ -149,8 +150,8 @@ async def test_every_attribute_of_code_has_sql(house: House) -> None:
 
 @pytest.mark.parametrize("document", ['{"attributes": {}, "groups": ["a"], "teams": [], "projects_led": []}'])
 async def test_what_the_directory_holds_of_a_caller_is_read(house: House, document: str) -> None:
-    assert CallerAttributes.parse(document).lists["principal.groups"] == ("a",)
+    assert CallerAttributes.parse(document, None).known["principal.groups"] == ("a",)
     nothing = await house.owner.fetchval("SELECT caller_attributes(NULL)")
-    assert CallerAttributes.parse(nothing).lists == dict.fromkeys(
+    assert CallerAttributes.parse(nothing, None).known == dict.fromkeys(
         ("principal.groups", "principal.teams", "principal.projects_led"), ()
     )

@@ -47,7 +47,7 @@ async def grant_delegation(house: House, manager: str, delegate: str, validity: 
 async def relations(house: House, who: str, sheet: Timesheet) -> frozenset[str]:
     seen = Relationships([TIMESHEET_FACTS])
     principal = house.caller(who).principal
-    return (await seen.of_row(house.owner, principal, "timesheet", sheet.id)).relations
+    return (await seen.of_row(house.owner, principal, TIMESHEET_FACTS, sheet.id)).relations
 
 
 async def records(house: House, event: str) -> list[dict[str, Any]]:

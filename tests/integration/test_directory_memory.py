@@ -88,9 +88,9 @@ async def expect_the_same(
     """Compare one lookup of each, in one snapshot of the directory and of time."""
     for _ in range(20):
         async with house.owner.transaction(isolation="repeatable_read", readonly=True):
-            before = await reading.of_row(house.owner, caller, "timesheet", sheet)
-            remembered = await remembering.of_row(house.owner, caller, "timesheet", sheet)
-            after = await reading.of_row(house.owner, caller, "timesheet", sheet)
+            before = await reading.of_row(house.owner, caller, TIMESHEET_FACTS, sheet)
+            remembered = await remembering.of_row(house.owner, caller, TIMESHEET_FACTS, sheet)
+            after = await reading.of_row(house.owner, caller, TIMESHEET_FACTS, sheet)
         # A moment between two statements is no difference of theirs.
         if comparable(before) == comparable(after):
             assert comparable(remembered) == comparable(before)
@@ -175,11 +175,11 @@ async def test_a_remembered_person_is_refused_once_the_link_is_gone(house: House
     for expected in (False, True):
         caller = await people.identify(speaking(ISSUER, "ana"))
         assert caller.is_remembered is expected
-        lookup = await relationships.of_row(house.owner, caller, "timesheet", sheet.id)
+        lookup = await relationships.of_row(house.owner, caller, TIMESHEET_FACTS, sheet.id)
         assert not lookup.revoked
     remembered = await people.identify(speaking(ISSUER, "ana"))
     await house.owner.execute("DELETE FROM person_link WHERE subject = 'ana'")
-    assert (await relationships.of_row(house.owner, remembered, "timesheet", sheet.id)).revoked
+    assert (await relationships.of_row(house.owner, remembered, TIMESHEET_FACTS, sheet.id)).revoked
     with pytest.raises(InvalidToken):
         await house.timesheets.read(replace(house.caller("ana"), principal=remembered), sheet.id)
 
@@ -196,7 +196,7 @@ async def test_a_remembered_person_who_was_merged_is_still_the_same_human(house:
         await house.owner.execute(
             "UPDATE person_link SET person_id = $2 WHERE person_id = $1", house.people["ana"], house.people["ben"]
         )
-    lookup = await house.relationships.of_row(house.owner, remembered, "timesheet", sheet.id)
+    lookup = await house.relationships.of_row(house.owner, remembered, TIMESHEET_FACTS, sheet.id)
     assert not lookup.revoked
     assert lookup.ids == {house.people["ana"], house.people["ben"]}
     assert (await people.identify(speaking(ISSUER, "ana"))).person == house.people["ben"]
@@ -216,18 +216,18 @@ def test_an_older_state_is_not_remembered_over_a_newer_one() -> None:
 async def test_the_roles_of_an_older_directory_are_not_used_in_a_newer_one(house: House) -> None:
     relationships, sheet = house.relationships, await house.submit_week("ana")
     caller = house.caller("ana").principal
-    await relationships.of_row(house.owner, caller, "timesheet", sheet.id)
+    await relationships.of_row(house.owner, caller, TIMESHEET_FACTS, sheet.id)
 
     class Meanwhile:
         """A connection on which another request remembers a newer directory before this one's statement runs."""
 
         async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
             await house.owner.execute("INSERT INTO person_role VALUES ($1, 'auditor', '-infinity')", caller.person)
-            await relationships.of_row(house.owner, caller, "timesheet", sheet.id)
+            await relationships.of_row(house.owner, caller, TIMESHEET_FACTS, sheet.id)
             return await house.owner.fetch(statement, *values)
 
         def __getattr__(self, name: str) -> object:
             return getattr(house.owner, name)
 
     connection = cast("asyncpg.Connection[asyncpg.Record]", Meanwhile())
-    assert (await relationships.of_row(connection, caller, "timesheet", sheet.id)).roles == {"auditor"}
+    assert (await relationships.of_row(connection, caller, TIMESHEET_FACTS, sheet.id)).roles == {"auditor"}

@@ -19,7 +19,9 @@ from service.authorization.enforcement import relationships
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.relationships import FactLookup, Relationships
 from service.authorization.enforcement.visibility import visible
+from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
+from service.policy import policy_file
 from service.timesheets import listing
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -27,14 +29,14 @@ from service.timesheets.timesheet import State
 from tests.example_count import example_count
 from tests.integration.house import principal
 from tests.integration.random_organisation import CLIENTS, Organisation, settle
-from tests.policy_forge import snapshot
+from tests.policy_forge import rows
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
 
-    from service.authorization.engine.engine import Snapshot
+    from service.authorization.enforcement.fact_statements import KindFacts
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -63,10 +65,10 @@ WHEN = st.lists(st.sampled_from(CONDITIONS), max_size=2, unique_by=lambda word: 
 Row = tuple[str, str, str, str, list[str]]
 
 
-def lines(who: list[str], most: int) -> st.SearchStrategy[list[Row]]:
+def lines(who: list[str], most: int, when: st.SearchStrategy[list[str]] = WHEN) -> st.SearchStrategy[list[Row]]:
     effect = st.sampled_from(["allow", "allow", "deny"])
     return st.lists(
-        st.tuples(effect, st.sampled_from(who), st.sampled_from(STATES), SCOPE, WHEN), min_size=1, max_size=most
+        st.tuples(effect, st.sampled_from(who), st.sampled_from(STATES), SCOPE, when), min_size=1, max_size=most
     )
 
 
@@ -99,18 +101,22 @@ bounds = st.sampled_from([(500, 4_000, 2_000), (0, 3, 2_000), (2, 8, 2_000), (0,
 
 @dataclass(slots=True, repr=False)
 class World:
-    """An organisation, and what each asker is to each of its sheets, read once as single reads read it."""
+    """An organisation, and what each asker is to each of its sheets, read once as single reads read it. `facts`: those
+    of the version."""
 
     organisation: Organisation
     connection: asyncpg.Connection[asyncpg.Record]
-    lookup: dict[tuple[UUID | None, str], tuple[FactLookup, dict[UUID, FactLookup]]]
+    lookup: dict[tuple[object, ...], tuple[FactLookup, dict[UUID, FactLookup]]]
+    facts: KindFacts = TIMESHEET_FACTS
 
     async def look(self, asker: Principal) -> tuple[FactLookup, dict[UUID, FactLookup]]:
-        key = (asker.person, asker.client)
+        # Facts that a version declares may ask for anything that a token says.
+        token = () if self.facts is TIMESHEET_FACTS else (asker.roles, asker.methods, asker.authenticated_at)
+        key = (asker.person, asker.client, *token)
         if key not in self.lookup:
-            ambient = await RELATIONSHIPS.ambient(self.connection, asker)
+            ambient = await RELATIONSHIPS.ambient(self.connection, asker, self.facts)
             one_by_one = {
-                sheet: await RELATIONSHIPS.of_row(self.connection, asker, "timesheet", sheet)
+                sheet: await RELATIONSHIPS.of_row(self.connection, asker, self.facts, sheet)
                 for sheet in self.organisation.sheets
             }
             self.lookup[key] = (ambient, one_by_one)
@@ -143,7 +149,7 @@ async def world(house: House, request: pytest.FixtureRequest) -> World:
     return world
 
 
-def policy(world: World, drawn: list[Row]) -> Snapshot:
+def policy(world: World, drawn: list[Row], vocabulary: str | None = None) -> Snapshot:
     people = world.organisation.people
     lines = dict.fromkeys(
         f"p, {effect}, {who}, read, {states}, timesheet, {scope}, {' and '.join(when) or 'always'}"
@@ -152,7 +158,8 @@ def policy(world: World, drawn: list[Row]) -> Snapshot:
     named = [
         line.replace("person:0", f"person:{people[0]}").replace("person:1", f"person:{people[1]}") for line in lines
     ]
-    return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(named)))
+    text = rows(*(f"{line}, rule-{place}" for place, line in enumerate(named)))
+    return Snapshot.build(policy_file.parse(replace(text, vocabulary=vocabulary or text.vocabulary)), 1)
 
 
 def expect_ids(
@@ -179,7 +186,7 @@ async def list_ids(
 ) -> list[tuple[date, UUID]]:
     """All pages of the list, four sheets a page."""
     access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
-    shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
+    shown = visible(rules, access_request, asker, ambient, world.facts)
     await RELATIONSHIPS.find_owners(world.connection, shown)
     found: list[tuple[date, UUID]] = []
     after = None
@@ -208,6 +215,19 @@ async def test_the_pages_of_a_list_hold_what_single_reads_allow(
     owner: int,
 ) -> None:
     rules = policy(world, drawn)
+    await expect_lists(world, rules, who, wanted, bound, owner)
+
+
+async def expect_lists(
+    world: World,
+    rules: Snapshot,
+    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    wanted: Filters,
+    bound: tuple[int, int, int],
+    owner: int,
+) -> None:
+    """The pages of each asker's list hold the sheets that single reads allow. `owner`: whose sheets, if it is a
+    number of theirs."""
     known = [*world.organisation.people, *world.organisation.merged]
     if owner < len(known):
         wanted = replace(wanted, owner=known[owner])

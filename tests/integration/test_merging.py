@@ -273,9 +273,9 @@ async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_
     made = await version_store.insert(house.owner, read_shipped(), message="m", author_person=night, author_client="c")
     lookup = Relationships([POLICY_FACTS])
     principal = house.caller("ana").principal
-    assert (await lookup.of_row(house.owner, principal, "policy", made.number)).relations == set()
+    assert (await lookup.of_row(house.owner, principal, POLICY_FACTS, made.number)).relations == set()
     await merge(house, "ana-at-night", "ana")
-    assert (await lookup.of_row(house.owner, principal, "policy", made.number)).relations == {"proposer"}
+    assert (await lookup.of_row(house.owner, principal, POLICY_FACTS, made.number)).relations == {"proposer"}
 
 
 async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_keeps_one(house: House) -> None:

@@ -14,7 +14,7 @@ from service.authorization.enforcement import relationships
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.declared_relations import relations_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory
-from service.authorization.enforcement.fact_statements import bind_parameters, fact_columns
+from service.authorization.enforcement.fact_statements import bind_listed, fact_columns
 from service.authorization.enforcement.path_sql import PathSql
 from service.authorization.enforcement.relationships import Relationships, look_at_listed_row
 from service.authorization.enforcement.visibility import NAMED, visible
@@ -134,7 +134,9 @@ paths = texts().filter(lambda text: parse(text) is not None)
 
 
 def parameters(caller: Node) -> tuple[UUID | None, str]:
-    return (None, f"client:{caller}") if isinstance(caller, str) else (caller, "via:hours-app")
+    return (
+        (None, f'{{"word": "client:{caller}"}}') if isinstance(caller, str) else (caller, '{"word": "via:hours-app"}')
+    )
 
 
 @settings(max_examples=example_count(15, uncut=150), suppress_health_check=list(HealthCheck))
@@ -148,9 +150,9 @@ async def test_the_sql_of_a_path_leads_where_its_edges_lead(world: World, text: 
     assert {row["id"]: set(row["ids"]) for row in found} == {
         sheet: set(map(str, nodes)) for sheet, nodes in expected.items()
     }
-    holds = bind_parameters(PathSql("timesheet", TABLES).holds(path))
-    owners = bind_parameters(PathSql("timesheet", TABLES).find_owners(path) or "SELECT NULL::uuid AS owner_id")
-    points = bind_parameters(PathSql("timesheet", TABLES).find_points(path) or "SELECT NULL::text AS point")
+    holds = bind_listed(PathSql("timesheet", TABLES).holds(path))
+    owners = bind_listed(PathSql("timesheet", TABLES).find_owners(path) or "SELECT NULL::uuid AS owner_id")
+    points = bind_listed(PathSql("timesheet", TABLES).find_points(path) or "SELECT NULL::text AS point")
     callers: list[Node] = [*world.organisation.people[:4], next(iter(merged)), CLIENTS[0]]
     for caller in callers:
         held = await world.connection.fetch(
@@ -252,7 +254,7 @@ async def test_a_list_with_declared_relations_is_the_sum_of_its_reads(
         lookups = {row["id"]: look_at_listed_row(ambient, row, facts) for row in rows}
         for sheet in list(lookups)[:6]:
             # From memory, from the second sheet of an owner on.
-            again = await remembering.of_row(world.connection, asker, "timesheet", sheet)
+            again = await remembering.of_row(world.connection, asker, facts, sheet)
             assert again.relations == lookups[sheet].relations
             assert again.on_behalf_of == lookups[sheet].on_behalf_of
         allowed = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.fact_statements import bind_parameters
+from service.authorization.enforcement.fact_statements import bind_listed
 from service.authorization.enforcement.visibility import NAMED
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import MONDAY
@@ -25,12 +26,13 @@ LATER, EARLIER = "statement_timestamp() + interval '1 hour'", "statement_timesta
 
 def asking(house: House, person: str | None, client: str | None) -> tuple[UUID | None, str]:
     """The parameters of a person through some app, or of a client for itself."""
-    return (house.people[person], f"via:{client or 'hours-app'}") if person else (None, f"client:{client or 'nobody'}")
+    word = f"via:{client or 'hours-app'}" if person else f"client:{client or 'nobody'}"
+    return house.people[person] if person else None, json.dumps({"word": word})
 
 
 async def holds(house: House, word: str, sheet: UUID, person: str | None, client: str | None = None) -> bool:
     found = await house.owner.fetchval(
-        f"SELECT {bind_parameters(WORDS[word])} FROM timesheet AS r WHERE r.id = $3 AND {NAMED}",
+        f"SELECT {bind_listed(WORDS[word])} FROM timesheet AS r WHERE r.id = $3 AND {NAMED}",
         *asking(house, person, client),
         sheet,
     )
@@ -158,7 +160,7 @@ async def test_every_word_is_true_or_false_whatever_is_null(house: House, sheet:
 async def test_every_word_is_true_or_false_of_a_sheet_that_does_not_exist_yet(house: House, word: str) -> None:
     for name, client in (("ana", None), ("mia", None), (None, "payroll-import"), (None, None)):
         found = await house.owner.fetchval(
-            f"SELECT {bind_parameters(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r WHERE {NAMED}",
+            f"SELECT {bind_listed(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r WHERE {NAMED}",
             *asking(house, name, client),
             house.people["ana"],
         )
@@ -170,7 +172,7 @@ async def test_a_relation_holds_for_nobody_whom_it_does_not_reach(house: House) 
     for word, reach in TIMESHEET_FACTS.reaches.items():
         for person, client in (*((name, None) for name in house.people), (None, "payroll-import")):
             reached = await house.owner.fetch(
-                f"SELECT owner_id FROM ({bind_parameters(reach)}) AS x WHERE {NAMED}",
+                f"SELECT owner_id FROM ({bind_listed(reach)}) AS x WHERE {NAMED}",
                 *asking(house, person, client),
             )
             for name, sheet in sheets.items():

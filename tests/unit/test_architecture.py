@@ -53,6 +53,7 @@ SQL_PLACES = (
     "service/authorization/enforcement/policy_relations.py",
     "service/authorization/active/versions.py",
     "service/authorization/active/replicas.py",
+    "service/authorization/enforcement/attribute_sql.py",
     "service/authorization/enforcement/fact_statements.py",
     "service/authorization/enforcement/path_sql.py",
     "service/authorization/enforcement/relationships.py",

@@ -20,6 +20,7 @@ from service.administration.versions.simulated_request import (
 )
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.relationships import without_former_ids
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
@@ -119,7 +120,7 @@ class Simulation:
         principal = principal_of(asked.subject, int(lookup.at.timestamp()))
         kind = asked.resource.kind
         if asked.resource.id is None:
-            words = self._relationships.of(kind)
+            words = facts_under(self._relationships.of(kind), under)
             known = replace(
                 lookup,
                 roles=frozenset(),
@@ -133,7 +134,11 @@ class Simulation:
             resource = Resource(kind, state=asked.resource.state)
         else:
             await self._check_readable(caller, active, kind, asked.resource.id, lookup, connection)
-            known = without_former_ids(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
+            known = without_former_ids(
+                await self._relationships.of_row(
+                    connection, principal, facts_under(self._relationships.of(kind), under), asked.resource.id
+                )
+            )
             resource = resource_of(kind, known, str(asked.resource.id))
         return decide(under, principal, asked.action, resource, known)
 
@@ -156,7 +161,8 @@ class Simulation:
         """Raise Wrong unless the caller may read the resource or the log. An unknown resource gets the same error."""
         if not self._relationships.of(kind).imagined:
             raise Wrong(FieldError("resource.id", f"a {kind} cannot be named by its id; describe it instead"))
-        theirs = await self._relationships.of_row(connection, caller.principal, kind, row_id)
+        facts = facts_under(self._relationships.of(kind), active)
+        theirs = await self._relationships.of_row(connection, caller.principal, facts, row_id)
         if theirs.row is None:
             raise Wrong(HIDDEN)
         may_read = decide(active, caller.principal, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed

@@ -1,18 +1,29 @@
-"""SQL that reads attributes out of JSON, as `attribute_values` does in Python. Pure.
+"""SQL of attributes: those that the directory holds as JSON, and those of the caller and the sign-in. Pure.
 
-Every expression is NULL for a missing value and for one of another type than the vocabulary declares. None raises an
-error, for any JSON: CASE keeps Postgres from converting what it could not.
+`attribute_values` reads the same in Python. Every expression is NULL for a missing value and for one of another type
+than the vocabulary declares. None raises an error, for any JSON: CASE keeps Postgres from converting what it could not.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.attribute_values import TIMESTAMP
+from service.authorization.enforcement.attribute_values import GROUPS, ID, PROJECTS_LED, TEAMS, TIMESTAMP
+from service.authorization.enforcement.caller_values import (
+    CLIENT,
+    KIND,
+    NOW,
+    ROLES,
+    SIGN_IN_AGE,
+    SIGNED_IN_AT,
+    WEEKDAY,
+    WEEKDAYS,
+)
+from service.authorization.enforcement.merged_people import canonical_id
 from service.policy.attributes import MAX_INT, AttributeType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _LISTS: Final[Mapping[AttributeType, AttributeType]] = {
     AttributeType.STRINGS: AttributeType.STRING,
@@ -45,6 +56,43 @@ def collect_members(documents: str, name: str, wanted: AttributeType) -> str:
 def within_limits(time: str) -> str:
     """A time, or NULL for one that no attribute may have, such as infinity."""
     return f"(CASE WHEN {time} >= '1900-01-01Z'::timestamptz AND {time} < '2190-01-01Z'::timestamptz THEN {time} END)"
+
+
+def caller_column(name: str, wanted: AttributeType) -> str:
+    """SQL of an attribute of the caller or the sign-in, with the parameter `:asker`."""
+    if name == NOW:
+        return "statement_timestamp()"
+    if name == WEEKDAY:
+        days = ", ".join(f"'{day}'" for day in WEEKDAYS)
+        return f"(ARRAY[{days}])[extract(isodow FROM statement_timestamp() AT TIME ZONE 'UTC')::integer]"
+    if name == SIGN_IN_AGE:
+        signed_in_at = read_member(":asker", SIGNED_IN_AT, AttributeType.INT)
+        now = "floor(extract(epoch FROM statement_timestamp()))::bigint"
+        return f"(CASE WHEN {signed_in_at} IS NOT NULL THEN greatest(0, {now} - {signed_in_at}) END)"
+    return read_member(":asker", name, wanted)
+
+
+def complete_asker(token: str, asked: Collection[str]) -> str:
+    """SQL of the whole `:asker`, where the statement itself finds what the directory holds: `token` is a JSON parameter
+    with what the token says. The caller is $1."""
+    held = {GROUPS: "held -> 'groups'", TEAMS: "held -> 'teams'", PROJECTS_LED: "held -> 'projects_led'"}
+    held[ID] = f"to_jsonb({canonical_id('$1::uuid')})"
+    held[ROLES] = f"""
+        to_jsonb(ARRAY(SELECT jsonb_array_elements_text({token} -> '{ROLES}') COLLATE "C" UNION
+                       SELECT role COLLATE "C" FROM person_role WHERE person_id = {canonical_id("$1::uuid")}
+                           AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to ORDER BY 1))
+    """
+    of_code = {CLIENT, KIND}
+    members = [f"'{name}', {held[name]}" for name in sorted(asked) if name in held]
+    members += [
+        f"'{name}', held -> 'attributes' -> '{name.removeprefix('principal.')}'"
+        for name in sorted(asked)
+        if name.startswith("principal.") and name not in held and name not in of_code
+    ]
+    directory = f"jsonb_strip_nulls(jsonb_build_object({', '.join(members)}))"
+    # OFFSET 0 keeps Postgres from computing it wherever it is read.
+    held_by_directory = "SELECT caller_attributes($1::uuid) AS held OFFSET 0"
+    return f"SELECT {token} || {directory} AS value FROM ({held_by_directory}) AS known OFFSET 0"
 
 
 def _read_value(json: str, wanted: AttributeType) -> str:

@@ -17,6 +17,7 @@ from service.policy.attributes import MAX_INT, AttributeType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from uuid import UUID
 
     import asyncpg
 
@@ -28,30 +29,33 @@ TIMESTAMP: Final = (
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z"
 )
 _TIMESTAMP: Final = re.compile(TIMESTAMP)
-# What the directory always knows of a caller; see PRINCIPAL in `attributes`.
-GROUPS, TEAMS, PROJECTS_LED = "principal.groups", "principal.teams", "principal.projects_led"
+# Attributes of a caller in the directory under every vocabulary; see PRINCIPAL in `attributes`.
+ID, GROUPS, TEAMS, PROJECTS_LED = "principal.id", "principal.groups", "principal.teams", "principal.projects_led"
 _OF_PRINCIPAL: Final = "principal."
 
 
 @dataclass(frozen=True, slots=True)
 class CallerAttributes:
-    """What the directory holds about a caller: `lists` by the dotted names of code, in order and without repetitions;
+    """What the directory holds about a caller: `known` by the dotted names of code, with the canonical id of a person;
     `declared` by the names of a vocabulary, as JSON whose types are not checked."""
 
-    lists: Mapping[str, tuple[str, ...]]
+    known: Mapping[str, Value]
     declared: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, document: str | bytes) -> CallerAttributes:
-        """Read what the SQL function `caller_attributes` returns."""
+    def parse(cls, document: str | bytes, person: UUID | None) -> CallerAttributes:
+        """Read what the SQL function `caller_attributes` returns. `person`: the canonical id, None for a client."""
         held = _DECODER.decode(document)
-        return cls({GROUPS: held.groups, TEAMS: held.teams, PROJECTS_LED: held.projects_led}, held.attributes)
+        known: dict[str, Value] = {GROUPS: held.groups, TEAMS: held.teams, PROJECTS_LED: held.projects_led}
+        if person is not None:
+            known[ID] = str(person)
+        return cls(known, held.attributes)
 
     def values(self, wanted: Mapping[str, Attribute]) -> Mapping[str, Value]:
-        """The lists, and the declared attributes of these dotted names that have a value of their type."""
+        """The known attributes, and the declared attributes of these dotted names that have a value of their type."""
         if not wanted or not self.declared:
-            return self.lists
-        found: dict[str, Value] = dict(self.lists)
+            return self.known
+        found: dict[str, Value] = dict(self.known)
         for name, attribute in wanted.items():
             value = read_json(self.declared.get(name.removeprefix(_OF_PRINCIPAL)), attribute.type)
             if value is not None:
@@ -59,7 +63,7 @@ class CallerAttributes:
         return found
 
 
-NOBODY: Final = CallerAttributes(dict.fromkeys((GROUPS, TEAMS, PROJECTS_LED), ()))
+NOBODY: Final = CallerAttributes({GROUPS: (), TEAMS: (), PROJECTS_LED: ()})
 
 
 class _Held(msgspec.Struct):

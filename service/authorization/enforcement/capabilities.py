@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.decision_point import sign_in_facts, who_words
+from service.authorization.enforcement.decision_point import request_facts, who_words
 from service.policy import laws
 from service.policy.access_request import NO_STATE, Effect
 from service.policy.request_space import KNOWN, RequestSpace, scopes_of, smallest_requests
@@ -72,7 +72,7 @@ def _caller(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> _Ca
         snapshot,
         snapshot.close(who_words(principal, lookup)) & visible.who,
         principal.scopes & visible.scopes,
-        sign_in_facts(snapshot, principal, int(lookup.at.timestamp())),
+        request_facts(snapshot, principal, lookup),
     )
 
 

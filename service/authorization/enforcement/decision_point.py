@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement.attribute_values import GROUPS
+from service.authorization.enforcement.caller_values import OF_THE_MOMENT, caller_values
 from service.authorization.enforcement.relationships import About
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from service.policy.known_words import AGENT, DELEGATE
-from service.policy.matching import ACTOR, PERSON, former_word
+from service.policy.matching import ACTOR, GROUP, PERSON, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.engine.engine import Snapshot
+    from service.policy.attributes import Value
+    from service.policy.expressions.expression import Expression
 
 BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
 NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
@@ -115,7 +119,7 @@ def evaluation_request(
 ) -> EvaluationRequest:
     """Put the facts of the row and those of the sign-in together."""
     facts: dict[str, bool | None] = dict(lookup.facts)
-    facts.update(sign_in_facts(snapshot, principal, int(lookup.at.timestamp())))
+    facts.update(request_facts(snapshot, principal, lookup))
     return EvaluationRequest(principal=principal, action=action, resource=resource, lookup=lookup, facts=facts)
 
 
@@ -148,12 +152,41 @@ def who_words(principal: Principal, lookup: FactLookup) -> frozenset[str]:
         if principal.person is not None:
             words |= {f"{PERSON}{person}" for person in {principal.person, *lookup.ids}}
             words |= {former_word(f"{PERSON}{person}") for person in lookup.former_ids}
+            groups = lookup.caller.get(GROUPS)
+            if isinstance(groups, tuple):
+                words |= {f"{GROUP}{name}" for name in groups}
     else:
         words.add(f"client:{principal.client}")
     for place, actor in enumerate(principal.actors):
         # Only the current actor may do more; an earlier one only less (RFC 8693 section 4.1).
         words.add(f"{ACTOR}{actor}" if place == 0 else former_word(f"{ACTOR}{actor}"))
     return frozenset(words)
+
+
+def request_facts(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> dict[str, bool | None]:
+    """The facts about the caller and the sign-in: those that code computes, and those that the version defines."""
+    facts = sign_in_facts(snapshot, principal, int(lookup.at.timestamp()))
+    definitions = snapshot.memoize("request facts", None, lambda: _request_definitions(snapshot))
+    if definitions:
+        values = caller_values(principal, lookup.roles, lookup.caller, lookup.at)
+        for name, expression in definitions:
+            facts[name] = _evaluate(snapshot, name, expression, values)
+    return facts
+
+
+def _request_definitions(snapshot: Snapshot) -> tuple[tuple[str, Expression], ...]:
+    found = snapshot.vocabulary.definitions.items()
+    return tuple((name, expression) for (kind, name), expression in found if not kind)
+
+
+def _evaluate(snapshot: Snapshot, name: str, expression: Expression, values: Mapping[str, Value]) -> bool | None:
+    """The value of a request fact. One that does not ask for the moment is worked out once for the same values."""
+    read = expression.attributes
+    if not OF_THE_MOMENT.isdisjoint(read):
+        return expression.evaluate(values)
+    key = (name, tuple(values.get(attribute) for attribute, _ in expression.types))
+    [known] = snapshot.memoize("request fact", key, lambda: (expression.evaluate(values),))
+    return known
 
 
 def sign_in_facts(snapshot: Snapshot, principal: Principal, now: int) -> dict[str, bool | None]:

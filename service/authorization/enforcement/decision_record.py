@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from service.authorization.enforcement.attribute_values import ID
 from service.authorization.enforcement.decision_point import sign_in_age
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import format_time
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Equal to the record's owner, unless the owner was merged into another person.
 OWNER_ID = "resource.owner.id"
+# Prefix of the texts that hold personal attributes.
+PERSONAL = "attributes."
 # Why an allowed dry run was not applied.
 DRY_RUN = "dry-run"
 
@@ -179,6 +182,7 @@ def of_decision(
     reads_log = request.resource.kind == "log" and request.action == "read"
     kind = Kind.ACCESS if reads_log else Kind.DECISION
     span, ids = (returned, ()) if isinstance(returned, Positions) else (None, returned)
+    attributes, personal = _attributes(decision)
     members = DecisionMembers(
         action=caller.recorded_as or request.action,
         applied=applied,
@@ -189,7 +193,7 @@ def of_decision(
             found=lookup.row is not None,
             looked=lookup.looked,
         ),
-        attributes=_attributes(decision) or UNSET,
+        attributes=attributes or UNSET,
         decided_at=format_time(lookup.at),
         directory_revision=lookup.directory_revision,
         facts=_facts(decision),
@@ -220,8 +224,9 @@ def of_decision(
         uid=decision.uid,
     )
     more = {**decision.noted, **_describe_positions(span), **({} if query is None else {"question": query.filters})}
-    if more:
-        return Record.make(kind, {**members.plain(), **more}, {} if query is None else query.texts, uid=decision.uid)
+    if more or personal:
+        texts = {**({} if query is None else query.texts), **personal}
+        return Record.make(kind, {**members.plain(), **more}, texts, uid=decision.uid)
     return make_record(kind, decision.uid, members, members.columns(lookup.at))
 
 
@@ -300,16 +305,21 @@ def _facts(decision: Decision) -> dict[str, bool | None]:
     }
 
 
-def _attributes(decision: Decision) -> dict[str, object]:
-    """The attributes that were decided on and that no other member of the record says. Empty lists are left out: lists
-    of code are never missing."""
-    lookup, owner = decision.request.lookup, decision.request.resource.owner
+def _attributes(decision: Decision) -> tuple[dict[str, object], dict[str, str]]:
+    """The attributes that were decided on and that no other member of the record says; and, as JSON, those that are
+    personal data. Empty lists are left out: the lists of code are never missing."""
+    request, lookup = decision.request, decision.request.lookup
     found: dict[str, object] = {}
     for values in (lookup.attributes, lookup.caller):
         found.update((name, value) for name, value in values.items() if value != ())
-    if found.get(OWNER_ID) == str(owner):
+    if found.get(OWNER_ID) == str(request.resource.owner):
         del found[OWNER_ID]
-    return found
+    if found.get(ID) == str(request.principal.person):
+        del found[ID]
+    if lookup.personal.isdisjoint(found):
+        return found, {}
+    personal = {name: found.pop(name) for name in lookup.personal & found.keys()}
+    return found, {PERSONAL + name: msgspec.json.encode(value).decode() for name, value in personal.items()}
 
 
 def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> _Principal:

@@ -26,7 +26,12 @@ def paths_under(kind: str, vocabulary: Vocabulary) -> dict[str, Path]:
 
 def relations_under(facts: KindFacts, vocabulary: Vocabulary) -> KindFacts:
     """The facts of a kind with the relations of this version; `facts` itself if they are those of the code."""
-    paths, defaults = paths_under(facts.kind, vocabulary), default_paths(facts.kind)
+    return with_paths(facts, paths_under(facts.kind, vocabulary))
+
+
+def with_paths(facts: KindFacts, paths: Mapping[str, Path]) -> KindFacts:
+    """The facts with a relation for each of these paths; `facts` itself if they are those of the code."""
+    defaults = default_paths(facts.kind)
     if paths == defaults:
         return facts
     sql = PathSql(facts.kind, facts.starts)

@@ -40,6 +40,7 @@ class FactReader:
         self._statement = statement
         self._lost = lost
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._is_closed = self._is_running = False
         self._batches: Batches[Question, asyncpg.Record] = Batches(
             self._answer, size=MAX_QUESTIONS_PER_STATEMENT, timeout=timeout
         )
@@ -52,6 +53,12 @@ class FactReader:
             return await self._batches.ask(question)
         except TimeoutError as error:
             raise DatabaseUnavailable(cause="facts were not read in time") from error
+
+    def close(self) -> None:
+        """Give the connection back. Requests that read after this take one for their statement alone."""
+        self._is_closed = True
+        if not self._is_running:
+            self._give_back()
 
     async def _answer(self, questions: Sequence[Question]) -> Sequence[asyncpg.Record | Exception]:
         try:
@@ -66,6 +73,7 @@ class FactReader:
 
     async def _run(self, questions: Sequence[Question]) -> list[asyncpg.Record]:
         """The rows in the order of the questions."""
+        self._is_running = True
         try:
             if self._connection is None or self._connection.is_closed():
                 self._disconnect()
@@ -76,10 +84,18 @@ class FactReader:
             if isinstance(error, TRANSIENT_ERRORS):
                 raise DatabaseUnavailable(cause=f"facts: {type(error).__name__}") from error
             raise
+        finally:
+            self._is_running = False
+            if self._is_closed:
+                self._give_back()
         return sorted(rows, key=lambda row: row["place"]) if len(rows) > 1 else rows
 
     def _disconnect(self) -> None:
         if self._connection is not None:
+            self._give_back()
+            self._lost()
+
+    def _give_back(self) -> None:
+        if self._connection is not None:
             self._database.give_back(self._connection)
             self._connection = None
-            self._lost()

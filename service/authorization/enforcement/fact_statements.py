@@ -12,6 +12,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement import merged_people
+from service.authorization.enforcement.attribute_sql import complete_asker
+from service.authorization.enforcement.caller_values import write_asker
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.known_words import DELEGATE
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.path_sql import EdgeTable
+    from service.policy.attributes import Attribute, Value
 
 # Every id of the caller, and those from before an erasure.
 _IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
@@ -61,6 +64,8 @@ _ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CL
 
 # Attributes of the row's owner: where facts follow `by_owner`, they are remembered with the caller's relations.
 _OF_OWNER: Final = "resource.owner."
+# The client as a who-word, in the second parameter of a list.
+_WORD: Final = "word"
 # Statements that are kept put together: a few for each kind and for each version that decides at the same time.
 MAX_STATEMENTS: Final = 64
 
@@ -83,11 +88,19 @@ class KindFacts:
     - `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL.
     - `attributes`: an SQL expression for each attribute of the row, NULL for a missing value.
     - `sources`: by alias, a SELECT about `r` of exactly one row, computed once a row for all that reads it. `row`,
-      `facts` and `attributes` may name the aliases.
+      `facts`, `attributes` and later sources may name the aliases.
+    - `documents`: JSON of the attributes that the directory holds: an object for `resource.owner`, an array of objects
+      for `resource.owner.teams` and `resource.projects`.
     - `starts`: the edges of `r` from which the paths of relations start.
     - `by_row`: the relations that do not follow from the owner alone. They are looked up with each row.
     - `points`: for a relation that leads through another edge of the row than its owner, a SELECT of every `point` of
       that edge, such as a project, from which it leads on to the caller. Lists start from it too.
+
+    What a policy version declares, `declared_facts` adds:
+
+    - `asked`: the attributes of the caller and the sign-in that facts read, by `:asker`.
+    - `caller`: the declared attributes of the caller that are looked up.
+    - `personal`: the attributes that are personal data.
     """
 
     kind: str
@@ -105,6 +118,10 @@ class KindFacts:
     starts: Mapping[str, EdgeTable | str] = field(default_factory=dict)
     by_row: frozenset[str] = frozenset()
     points: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    caller: Mapping[str, Attribute] = field(default_factory=dict)
+    personal: frozenset[str] = frozenset()
 
     @cached_property
     def row_attributes(self) -> tuple[str, ...]:
@@ -124,8 +141,16 @@ class KindFacts:
     def join_sources(self, sql: str) -> str:
         """The joins of the sources that this SQL names, to follow `AS r`. Postgres leaves out columns that nothing
         reads."""
-        named = (alias for alias in self.sources if re.search(rf"\b{alias}\.", sql))
-        return "".join(f" CROSS JOIN LATERAL ({self.sources[alias]}) AS {alias}" for alias in named)
+        joins = ""
+        for alias, select in reversed(list(self.sources.items())):
+            if re.search(rf"\b{alias}\.", sql + joins):
+                joins = f" CROSS JOIN LATERAL ({select}) AS {alias}{joins}"
+        return joins
+
+    def about_row(self, condition: str) -> str:
+        """An expression with what it names of the sources, about a row `r` alone."""
+        joins = self.join_sources(condition).removeprefix(" CROSS JOIN LATERAL ")
+        return f"(SELECT {condition} FROM {joins})" if joins else condition
 
 
 def person_or_client(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -142,13 +167,31 @@ def fact_parameters(principal: Principal) -> tuple[UUID | None, str]:
     return None, CLIENT + principal.client
 
 
+def list_parameters(principal: Principal, asker: Mapping[str, Value]) -> tuple[UUID | None, str]:
+    """$1 and $2 of every list: the person, and JSON of `:word` and of the members of `:asker`."""
+    person, word = fact_parameters(principal)
+    return person, write_asker({**asker, _WORD: word})
+
+
 def bind_parameters(
-    expression: str, *, person: str = "$1::uuid", word: str = "$2::text", ids: str = _IDS, former: str = _FORMER
+    expression: str,
+    *,
+    person: str = "$1::uuid",
+    word: str = "$2::text",
+    ids: str = _IDS,
+    former: str = _FORMER,
+    asker: str = "NULL::jsonb",
 ) -> str:
     """An expression of KindFacts with SQL in place of its named parameters."""
-    bound = expression.replace(":person", person).replace(":ids", ids).replace(":former", former)
+    bound = expression.replace(":asker", asker)
+    bound = bound.replace(":person", person).replace(":ids", ids).replace(":former", former)
     bound = bound.replace(":client", _ITSELF).replace(":app", "substr(:word, strpos(:word, ':') + 1)")
     return bound.replace(":word", word)
+
+
+def bind_listed(expression: str) -> str:
+    """The same for a list, with `list_parameters`."""
+    return bind_parameters(expression, word=f"($2::jsonb ->> '{_WORD}')", asker="$2::jsonb")
 
 
 # The ambient facts alone.
@@ -158,22 +201,39 @@ AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} F
 @lru_cache(MAX_STATEMENTS)
 def row_statement(facts: KindFacts) -> str:
     """The row, the caller's relations to it, its facts and attributes and the ambient facts, in one snapshot. It has
-    9 kB, so it is put together once for each kind."""
-    columns = ", ".join([facts.row, fact_columns(facts), *_attribute_columns(facts, facts.attributes)])
+    9 kB, so it is put together once for each kind. If facts ask for attributes of the caller, $10 is what the token
+    says."""
+    columns = ", ".join([facts.row, *_word_columns(facts), *_attribute_columns(facts, facts.attributes)])
     return (
-        f"SELECT {AMBIENT}, {columns}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
+        f"SELECT {AMBIENT}, {columns}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}{_join_asker(facts)}"
         f" LEFT JOIN {facts.table} AS r ON r.id = $3{facts.join_sources(columns)} WHERE $2::text IS NULL OR true"
     )
 
 
 @lru_cache(MAX_STATEMENTS)
 def imagined_statement(facts: KindFacts) -> str:
-    """The caller's relations to a new row, its facts and attributes and the ambient facts, in one snapshot."""
-    columns = ", ".join([fact_columns(facts), *_attribute_columns(facts, facts.attributes)])
+    """The caller's relations to a new row, its facts and attributes and the ambient facts, in one snapshot. Parameters
+    as for `row_statement`."""
+    columns = ", ".join([*_word_columns(facts), *_attribute_columns(facts, facts.attributes), "true AS no_words"])
     return (
-        f"SELECT {AMBIENT}, {columns} FROM {AMBIENT_FROM}"
+        f"SELECT {AMBIENT}, {columns} FROM {AMBIENT_FROM}{_join_asker(facts)}"
         f" CROSS JOIN ({facts.imagined}) AS r{facts.join_sources(columns)} WHERE $2::text IS NULL OR true"
     )
+
+
+def _join_asker(facts: KindFacts) -> str:
+    return f" CROSS JOIN LATERAL ({complete_asker('$10::jsonb', facts.asked)}) AS asker" if facts.asked else ""
+
+
+def _word_columns(facts: KindFacts) -> list[str]:
+    """The relations and facts of a row `r` as columns."""
+    return [f"({bind_parameters(sql, asker='asker.value')}) AS {name}" for name, sql in _named_words(facts)]
+
+
+def _named_words(facts: KindFacts) -> list[tuple[str, str]]:
+    named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
+    named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
+    return named + ([("on_behalf_of", facts.on_behalf_of)] if facts.on_behalf_of else [])
 
 
 def _attribute_columns(facts: KindFacts, names: Iterable[str]) -> list[str]:
@@ -183,11 +243,9 @@ def _attribute_columns(facts: KindFacts, names: Iterable[str]) -> list[str]:
 
 @lru_cache(MAX_STATEMENTS)
 def fact_columns(facts: KindFacts) -> str:
-    """The relations and facts of a row `r` as columns, which `look_at_listed_row` of `relationships` reads."""
-    named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
-    named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
-    named += [("on_behalf_of", facts.on_behalf_of)] if facts.on_behalf_of else []
-    return ", ".join(f"({bind_parameters(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
+    """The relations and facts of a listed row `r` as columns, which `look_at_listed_row` of `relationships` reads."""
+    named = [f"{facts.about_row(f'({bind_listed(sql)})')} AS {name}" for name, sql in _named_words(facts)]
+    return ", ".join(named) or "true AS no_words"
 
 
 # The parameters of `remembering_statement` for one request, and their types.
@@ -209,24 +267,25 @@ _QUESTION: Final = {
 def remembering_statement(facts: KindFacts) -> str:
     """The rows of several requests, the facts and attributes of each row, and what is never remembered: the active
     version, the revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from
-    1."""
+    1. If facts ask for attributes of the caller, the last array has an object of them for each request."""
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
     revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
     # Any id of the person stands for them.
-    bound = {"word": "asked.word", "ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
-    bound["person"] = "(asked.ids::uuid[])[1]"
+    bound = {"person": "(asked.ids::uuid[])[1]", "word": "asked.word", "asker": "asked.asker"}
+    bound |= {"ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
     named = [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
     named += [(f"relation_{name}", facts.relations[name]) for name in sorted(facts.by_row)]
     named += [("on_behalf_of", facts.on_behalf_of)] if facts.acts_by_row else []
     looked_up = [f"({bind_parameters(sql, **bound)}) AS {name}" for name, sql in named]
     columns = ", ".join([facts.row, *looked_up, *_attribute_columns(facts, facts.row_attributes)])
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
+    question = {**_QUESTION, **({"asker": "jsonb"} if facts.asked else {})}
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(question.values(), start=1))
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
                (SELECT revision FROM directory_revision) AS lookup_revision,
                statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
                r.id IS NOT NULL AS lookup_row, {columns}
-        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
+        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(question)}, place)
         LEFT JOIN {facts.table} AS r ON r.id = asked.row_id{facts.join_sources(columns)}
     """
 
@@ -236,14 +295,14 @@ def owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
     """A row with the time, and up to $3 owners whom each relation can hold for, with whether it does."""
     found = (
         f"""
-        SELECT '{relation}', r.owner_id, ({bind_parameters(facts.relations[relation])}) IS TRUE, NULL
-        FROM (SELECT DISTINCT owner_id FROM ({bind_parameters(facts.reaches[relation])}) AS reached
+        SELECT '{relation}', r.owner_id, ({bind_listed(facts.relations[relation])}) IS TRUE, NULL
+        FROM (SELECT DISTINCT owner_id FROM ({bind_listed(facts.reaches[relation])}) AS reached
               LIMIT $3::integer) AS r
         """
         for relation in sorted(relations)
     )
     time = (
-        "SELECT '' AS relation, $1::uuid AS owner_id, $2::text IS NULL AND $3::integer IS NULL AS holds,"
+        "SELECT '' AS relation, $1::uuid AS owner_id, $2::jsonb IS NULL AND $3::integer IS NULL AS holds,"
         " statement_timestamp() AS at"
     )
     return " UNION ALL ".join([time, *found])

@@ -41,6 +41,7 @@ from service.authorization.enforcement.decision_point import (
     resource_of,
 )
 from service.authorization.enforcement.decision_record import of_decision
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
 from service.authorization.enforcement.visibility import visible
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller, Listed
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import RecordedQuery
+    from service.authorization.enforcement.fact_statements import KindFacts
     from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
@@ -167,7 +169,7 @@ class Gate:
             decision = _decide_timed(snapshot, caller.principal, action, Resource(kind), lookup)
             if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                 return Refused(decision, refusal_of(snapshot, decision))
-            facts = self._relationships.of(kind)
+            facts = self._facts(snapshot, kind)
             visibility = visible(snapshot, decision.access_request, caller.principal, lookup, facts)
             if not visibility.rules and not decision.allowed:
                 return Refused(decision, refusal_of(snapshot, decision, listed=frozenset(facts.relations)))
@@ -205,7 +207,8 @@ class Gate:
     ) -> tuple[Listing, T] | None:
         """The listing and what was read for it; None if anything that it rests on is not remembered, or changed."""
         snapshot, principal = self._policies.current(), caller.principal
-        facts, assumed = self._relationships.of(kind), self._relationships.assume(principal)
+        facts = self._facts(snapshot, kind)
+        assumed = self._relationships.assume(principal, facts)
         if assumed is None or not facts.by_owner:
             return None
         lookup = assumed.lookup(snapshot.number).complete(facts, About.LIST, looked=True)
@@ -361,7 +364,7 @@ class Gate:
             decision = decide(snapshot, caller.principal, action, resource_of(kind, lookup, None), lookup)
             if not any_row:
                 return decision.allowed
-            facts = self._relationships.of(kind)
+            facts = self._facts(snapshot, kind)
             visibility = visible(snapshot, decision.access_request, caller.principal, lookup, facts)
             return bool(visibility.rules) and await self._relationships.reach_anybody(connection, visibility)
 
@@ -497,22 +500,25 @@ class Gate:
         InvalidToken for a revoked token: there is no caller, so there is nothing to decide. Raises _Behind if another
         version than `snapshot` is active.
         """
-        facts, principal = self._relationships.of(kind), caller.principal
+        facts, principal = self._facts(snapshot, kind), caller.principal
         may_look = snapshot.could_allow(kind, action, principal.scopes)
         lookup: FactLookup | None = None
         started = time.perf_counter()
         if may_look and row_id is not None and facts.table:
-            lookup = await self._relationships.of_row(connection, principal, kind, row_id)
+            lookup = await self._relationships.of_row(connection, principal, facts, row_id)
         if may_look and owner is not None and (lookup is None or lookup.row is None):
-            lookup = await self._relationships.of_imagined(connection, principal, kind, owner)
+            lookup = await self._relationships.of_imagined(connection, principal, facts, owner)
         if lookup is None:
-            lookup = await self._relationships.ambient(connection, principal)
+            lookup = await self._relationships.ambient(connection, principal, facts)
         metrics.STAGE_SECONDS.observe(metrics.FACTS, time.perf_counter() - started)
         if lookup.revoked:
             raise refusal("revoked")
         if lookup.version != snapshot.number:
             raise _Behind(lookup.version)
         return lookup.complete(facts, about, looked=may_look or about in {About.KIND, About.LIST})
+
+    def _facts(self, snapshot: Snapshot, kind: str) -> KindFacts:
+        return facts_under(self._relationships.of(kind), snapshot)
 
     async def _append(
         self,

@@ -6,7 +6,7 @@ Every decision looks its facts up anew, after any lock was taken. What the direc
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_values import CallerAttributes, read_columns
+from service.authorization.enforcement.caller_values import asker_values, write_asker
 from service.authorization.enforcement.directory_memory import (
     NEVER,
     NO_RELATIONS,
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 
 
 MAX_OWNERS_PER_RELATION: Final = 2_000
+MAX_READERS_PER_KIND: Final = 2
+# Looked up without a row, under a version that declares nothing.
+NOTHING: Final = KindFacts("")
 
 
 class About(StrEnum):
@@ -78,7 +82,7 @@ class FactLookup:
     - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
     - `unchanged_until`: the next moment at which a validity in the directory begins or ends.
     - `attributes`, `caller`: the attributes of the resource, and those of the caller that the directory holds, by their
-      dotted names. A missing value is not there.
+      dotted names. A missing value is not there. `personal`: those of them that are personal data.
     """
 
     version: int
@@ -98,6 +102,7 @@ class FactLookup:
     unchanged_until: datetime | None = None
     attributes: Mapping[str, Value] = field(default_factory=dict)
     caller: Mapping[str, Value] = field(default_factory=dict)
+    personal: frozenset[str] = frozenset()
 
     def complete(self, facts: KindFacts, about: About, *, looked: bool) -> FactLookup:
         """The lookup with what a record needs for its request to be evaluated again. If a row was looked up and is
@@ -106,6 +111,8 @@ class FactLookup:
         if looked and not self.evaluated:
             unknown = dict.fromkeys(facts.facts)
             lookup = replace(self, evaluated=frozenset(facts.relations), facts={**unknown, **self.facts})
+        if facts.personal:
+            lookup = replace(lookup, personal=facts.personal)
         return (
             lookup if (lookup.about, lookup.looked) == (about, looked) else replace(lookup, about=about, looked=looked)
         )
@@ -131,58 +138,56 @@ class Relationships:
         self._kinds = {facts.kind: facts for facts in kinds}
         self._memory = memory
         self._database = database
-        self._readers: dict[str, FactReader] = {}
+        self._timeout = timeout
+        # One for each kind whose facts follow from the owner, and during an activation one for each of two versions.
+        self._readers: OrderedDict[KindFacts, FactReader] = OrderedDict()
         if memory is not None and database is not None:
             database.when_connected(memory.forget)
-            self._readers = {
-                facts.kind: FactReader(database, remembering_statement(facts), timeout=timeout, lost=memory.forget)
-                for facts in kinds
-                if facts.by_owner
-            }
 
     def of(self, kind: str) -> KindFacts:
-        """The SQL of a kind; empty for a kind without rows."""
+        """The SQL of a kind, without what a policy version declares; empty for a kind without rows."""
         return self._kinds.setdefault(kind, KindFacts(kind))
 
-    async def ambient(self, connection: Connection | None, principal: Principal) -> FactLookup:
-        """The facts without a row. Raises PolicyUnavailable if no policy was ever activated."""
+    async def ambient(
+        self, connection: Connection | None, principal: Principal, facts: KindFacts = NOTHING
+    ) -> FactLookup:
+        """The facts without a row; of `facts` only the attributes of the caller are looked up. Raises PolicyUnavailable
+        if no policy was ever activated."""
         async with self._connected(connection) as connected:
-            assumed = self.assume(principal)
+            assumed = self.assume(principal, facts)
             if assumed is not None:
                 columns, parameters = assumed.columns(principal, 1)
-                # What is never remembered.
+                # The rest is never remembered.
                 row = await connected.fetchrow(f"SELECT {columns} FROM {AMBIENT_FROM}", *parameters)
                 if (lookup := self.confirm(assumed, row)) is not None:
                     return lookup
             row = await connected.fetchrow(AMBIENT_STATEMENT, *_parameters(principal, None))
-        lookup = _parse_row(row, KindFacts(""), present=False)
+        lookup = _parse_row(row, facts, present=False)
         if self._memory is not None:
             _remember(self._memory, principal, lookup, row)
         return lookup
 
     async def of_row(
-        self, connection: Connection | None, principal: Principal, kind: str, row_id: UUID | int
+        self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
     ) -> FactLookup:
         """The facts of a row; `row` is None if it is missing. Without a `connection`, the statement may be shared with
         other requests."""
-        facts = self.of(kind)
         lookup = await self._with_memory(connection, principal, facts, row_id)
         if lookup is not None:
             return lookup
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id))
+            row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id, facts))
         lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
         if self._memory is not None and facts.by_owner:
             _remember(self._memory, principal, lookup, row, facts)
         return lookup
 
     async def of_imagined(
-        self, connection: Connection | None, principal: Principal, kind: str, owner: UUID
+        self, connection: Connection | None, principal: Principal, facts: KindFacts, owner: UUID
     ) -> FactLookup:
         """The facts of a new row that `owner` would start; `row` is None."""
-        facts = self.of(kind)
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner))
+            row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner, facts))
         lookup = _parse_row(row, facts, present=True)
         return replace(lookup, row=None)
 
@@ -221,11 +226,13 @@ class Relationships:
             owners = OwnersOfCaller(visibility.owners)
             self._memory.remember_owners(person, word, facts, relations, owners)
 
-    def assume(self, principal: Principal) -> Assumption | None:
+    def assume(self, principal: Principal, facts: KindFacts) -> Assumption | None:
         """What is remembered of a caller, which `confirm` must tell to hold; None if they are not remembered."""
         memory = self._memory
         known = None if memory is None else memory.caller(*fact_parameters(principal))
-        return None if memory is None or memory.state is None or known is None else Assumption(known, memory.state)
+        if memory is None or memory.state is None or known is None:
+            return None
+        return Assumption(known, memory.state, known.attributes.values(facts.caller))
 
     def recall_owners(self, visibility: Visibility) -> bool:
         """Tell the visibility for which owners its relations hold. False if that is not remembered."""
@@ -247,14 +254,14 @@ class Relationships:
         self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
     ) -> FactLookup | None:
         """As `of_row`, where everything about the directory is remembered; else None."""
-        memory, assumed = self._memory, self.assume(principal)
+        memory, assumed = self._memory, self.assume(principal, facts)
         if memory is None or assumed is None or not facts.by_owner:
             return None
-        question = assumed.question(principal, row_id)
+        question = assumed.question(principal, row_id, facts)
         if connection is not None:
             [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
-        elif facts.kind in self._readers:
-            row = await self._readers[facts.kind].read(question)
+        elif self._database is not None:
+            row = await self._reader_of(facts, memory, self._database).read(question)
         else:
             return None
         if not self._holds(assumed, row):
@@ -274,6 +281,17 @@ class Relationships:
             and memory.state is assumed.state
         )
 
+    def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
+        reader = self._readers.get(facts)
+        if reader is None:
+            statement = remembering_statement(facts)
+            reader = self._readers[facts] = FactReader(database, statement, timeout=self._timeout, lost=memory.forget)
+        self._readers.move_to_end(facts)
+        of_kind = [known for known in self._readers if known.kind == facts.kind]
+        for known in of_kind[:-MAX_READERS_PER_KIND]:
+            self._readers.pop(known).close()
+        return reader
+
     def _connected(self, connection: Connection | None) -> AbstractAsyncContextManager[Connection]:
         if connection is not None:
             return nullcontext(connection)
@@ -284,10 +302,11 @@ class Relationships:
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """What was remembered of a caller in a state of the directory."""
+    """A caller as remembered in a state of the directory; `caller` as in FactLookup."""
 
     known: CallerInDirectory
     state: DirectoryState
+    caller: Mapping[str, Value]
 
     def lookup(self, version: int) -> FactLookup:
         """The lookup without a row, as it will be under a policy version if the assumption holds."""
@@ -299,7 +318,7 @@ class Assumption:
             known.roles,
             ids=known.ids,
             former_ids=known.former_ids,
-            caller=known.attributes.lists,
+            caller=self.caller,
         )
 
     def columns(self, principal: Principal, first: int) -> tuple[str, list[object]]:
@@ -313,11 +332,14 @@ class Assumption:
         """
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
 
-    def question(self, principal: Principal, row_id: UUID | int) -> tuple[object, ...]:
+    def question(self, principal: Principal, row_id: UUID | int, facts: KindFacts) -> tuple[object, ...]:
         """The parameters of one request for `remembering_statement`, which takes an array of each."""
         _, word = fact_parameters(principal)
         ids = self.known.id_array, self.known.former_array
-        return (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
+        question = (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
+        if not facts.asked:
+            return question
+        return (*question, write_asker(asker_values(principal, self.known.roles, self.caller, facts.asked)))
 
     def read(
         self, row: asyncpg.Record, facts: KindFacts | None = None, related: RelationsToOwner = NO_RELATIONS
@@ -344,7 +366,7 @@ class Assumption:
             former_ids=self.known.former_ids,
             unchanged_until=self.state.until,
             attributes=({} if facts is None else {**read_columns(row, facts.row_attributes), **related.attributes}),
-            caller=self.known.attributes.lists,
+            caller=self.caller,
         )
 
 
@@ -366,7 +388,7 @@ def _remember(
     if row is None or not _enter(memory, lookup):
         return
     person, word = fact_parameters(principal)
-    attributes = CallerAttributes.parse(row["lookup_caller"])
+    attributes = _caller_attributes(row)
     memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids, attributes))
     if facts is not None and lookup.row is not None:
         owned = {name: lookup.attributes[name] for name in facts.owner_attributes if name in lookup.attributes}
@@ -375,9 +397,15 @@ def _remember(
         memory.remember_relations(person, word, facts, lookup.row["owner_id"], related)
 
 
-def _parameters(principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
-    """The parameters of a statement with AMBIENT."""
-    return (*fact_parameters(principal), row_id, *revocation.parameters(principal), principal.is_remembered)
+def _caller_attributes(row: asyncpg.Record) -> CallerAttributes:
+    # The first of all ids is the canonical one.
+    return CallerAttributes.parse(row["lookup_caller"], next(iter(row["lookup_ids"]), None))
+
+
+def _parameters(principal: Principal, row_id: UUID | int | None, facts: KindFacts = NOTHING) -> tuple[object, ...]:
+    """The parameters of a statement with AMBIENT. It finds itself what the directory holds of the caller."""
+    parameters = (*fact_parameters(principal), row_id, *revocation.parameters(principal), principal.is_remembered)
+    return (*parameters, write_asker(asker_values(principal, (), {}, facts.asked))) if facts.asked else parameters
 
 
 def look_at_listed_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:
@@ -426,7 +454,7 @@ def _parse_row(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -
         ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
         unchanged_until=row["lookup_until"] or NEVER,
-        caller=CallerAttributes.parse(row["lookup_caller"]).lists,
+        caller=_caller_attributes(row).values(facts.caller),
     )
     if not present:
         return ambient

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.fact_statements import bind_parameters, fact_parameters
+from service.authorization.enforcement.caller_values import asker_values
+from service.authorization.enforcement.fact_statements import bind_listed, list_parameters
 from service.authorization.enforcement.step_up import after_step_up
 from service.authorization.engine.row_conditions import fold_rules
 from service.policy import known_words
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest, Rule
 
-NAMED: Final = "($1::uuid IS NULL OR $2::text IS NOT NULL)"
+NAMED: Final = "($1::uuid IS NULL OR $2::jsonb IS NOT NULL)"
 _KEY: Final = object()
 
 
@@ -78,7 +79,8 @@ class Visibility:
         self.condition, self.rules = compiled.condition, compiled.rules
         self.reach, self.points = compiled.reach, compiled.points
         self.relations, self.unless = compiled.relations, compiled.unless
-        self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
+        asker = asker_values(self.principal, self.lookup.roles, self.lookup.caller, self.facts.asked)
+        self.parameters: tuple[UUID | None, str] = list_parameters(self.principal, asker)
         self.owners: Owners | None = None
         self.assumed: Assumption | None = None
 
@@ -103,7 +105,7 @@ class Visibility:
         arrays = {relation: f"${first + place}::uuid[]" for place, relation in enumerate(held)}
         # IS TRUE keeps it a test of each row, by a hash table; Postgres could make a join of it.
         tests = {relation: f"(r.owner_id IN (SELECT unnest({array}))) IS TRUE" for relation, array in arrays.items()}
-        tests |= {relation: bind_parameters(self.facts.relations[relation]) for relation in self.facts.by_row}
+        tests |= {relation: bind_listed(self.facts.relations[relation]) for relation in self.facts.by_row}
         shown = [f"(({tests[relation]}) AND {further})" for relation, further in self.relations if relation in tests]
         condition = f"{NAMED} AND ({' OR '.join(shown) or 'false'}){self.unless}"
         return condition, list(arrays.values()), list(held.values())
@@ -170,7 +172,7 @@ def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> tuple[str | None,
     if any(relation not in facts.reaches and relation not in facts.points for relation in relations):
         return None, None
     owners, points = (
-        [bind_parameters(table[relation]) for relation in relations if relation is not None and relation in table]
+        [bind_listed(table[relation]) for relation in relations if relation is not None and relation in table]
         for table in (facts.reaches, facts.points)
     )
     rows = " UNION ALL ".join(owners) or "SELECT NULL::uuid AS owner_id"
@@ -181,15 +183,18 @@ def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> tuple[str | None,
 
 def _condition_sql(left: RowCondition, facts: KindFacts) -> str:
     further = _further_sql(left, facts)
-    return further if left.relation is None else f"(({bind_parameters(facts.relations[left.relation])}) AND {further})"
+    return further if left.relation is None else f"(({bind_listed(facts.relations[left.relation])}) AND {further})"
 
 
 def _further_sql(left: RowCondition, facts: KindFacts) -> str:
     """The conditions on the row's state and facts."""
     parts = [_in_states(left.states)] if left.states else []
+    wanted = []
     for condition in left.facts:
-        sql = bind_parameters(facts.facts[condition.fact])
-        parts.append(f"NOT ({sql})" if condition.negated else f"({sql})")
+        sql = bind_listed(facts.facts[condition.fact])
+        wanted.append(f"NOT ({sql})" if condition.negated else f"({sql})")
+    # One look at the entries and the owner serves all facts of a rule.
+    parts += [facts.about_row(" AND ".join(wanted))] if wanted else []
     return " AND ".join(parts) or "true"
 
 

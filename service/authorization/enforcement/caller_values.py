@@ -1,0 +1,78 @@
+"""The attributes of a caller and of the sign-in, which expressions read: in this process, or in SQL. Pure.
+
+A statement gets those that it needs as one JSON object, the parameter `:asker`, which `attribute_sql` reads. It
+computes itself what only Postgres knows in its snapshot, such as the time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+
+    from service.identity.principal import Principal
+    from service.policy.attributes import Value
+
+CLIENT, KIND, ROLES = "principal.client", "principal.kind", "principal.roles"
+NOW, WEEKDAY, SIGN_IN_AGE = "context.now", "context.weekday", "context.sign_in_age"
+ACR, METHODS = "context.acr", "context.methods"
+DELEGATED, ACTORS = "context.delegated", "context.actors"
+# Their values change between two requests with the same token.
+OF_THE_MOMENT: Final = frozenset({NOW, WEEKDAY, SIGN_IN_AGE})
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# In the parameter: when the person signed in, in Unix seconds, from which SQL computes the age.
+SIGNED_IN_AT: Final = "context.signed_in_at"
+_ROLE: Final = "role:"
+
+
+def caller_values(
+    principal: Principal, roles: Collection[str], directory: Mapping[str, Value], at: datetime
+) -> dict[str, Value]:
+    """All attributes of the caller and the sign-in at a time. `roles`: the caller's in the directory; `directory`: what
+    else it holds of the caller. A missing value is not there."""
+    at = at.astimezone(UTC)
+    values: dict[str, Value] = {**directory, **_token_values(principal, roles)}
+    values[NOW] = at
+    values[WEEKDAY] = WEEKDAYS[at.weekday()]
+    if principal.authenticated_at is not None:
+        values[SIGN_IN_AGE] = max(0, int(at.timestamp()) - principal.authenticated_at)
+    return values
+
+
+def asker_values(
+    principal: Principal, roles: Collection[str], directory: Mapping[str, Value], asked: Collection[str]
+) -> dict[str, Value]:
+    """The members of the parameter `:asker`: the attributes that are asked for."""
+    if not asked:
+        return {}
+    known = {**directory, **_token_values(principal, roles)}
+    values: dict[str, Value] = {name: known[name] for name in asked if name in known}
+    if SIGN_IN_AGE in asked and principal.authenticated_at is not None:
+        values[SIGNED_IN_AT] = principal.authenticated_at
+    return values
+
+
+def write_asker(values: Mapping[str, Value]) -> str:
+    """The parameter `:asker`."""
+    return msgspec.json.encode(values).decode()
+
+
+def _token_values(principal: Principal, roles: Collection[str]) -> dict[str, Value]:
+    """The attributes that the token supplies, with all roles."""
+    values: dict[str, Value] = {
+        CLIENT: principal.client,
+        KIND: str(principal.kind),
+        ROLES: tuple(sorted({role.removeprefix(_ROLE) for role in principal.roles}.union(roles))),
+        DELEGATED: bool(principal.actors),
+        ACTORS: tuple(sorted(set(principal.actors))),
+    }
+    if principal.acr is not None:
+        values[ACR] = principal.acr
+    if principal.methods is not None:
+        values[METHODS] = tuple(sorted(principal.methods))
+    return values
