@@ -72,6 +72,30 @@ class DeadEvent:
     event: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """How many events a stream holds, the position of its newest event (-1: it never had one), how many events of it
+    were given up, and its groups by name."""
+
+    length: int
+    position: int
+    dead: int
+    groups: Sequence[GroupProgress]
+
+
+async def read_state(redis: Redis, stream: str) -> StreamState:
+    """The state of the stream, also if there is none."""
+    dead = await redis.xlen(_dead(stream))
+    try:
+        info = await redis.xinfo_stream(stream)
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return StreamState(0, BEFORE_ALL, dead, [])
+    groups = await read_groups(redis, stream)
+    return StreamState(info["length"], position_of(info["last-generated-id"]), dead, groups)
+
+
 async def read_groups(redis: Redis, stream: str) -> list[GroupProgress]:
     """The groups of the stream by name; none if there is no stream."""
     try:

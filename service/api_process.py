@@ -6,13 +6,11 @@ It owns the process's pools, key cache and policy snapshots; nothing is durable 
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -182,9 +180,9 @@ class Api:
             self.tokens.measure,
             self.counters.measure,
             *self.measured,
-            measure_process,
         ):
             measure()
+        metrics.measure_process(dropped_lines=standard_error().dropped)
         metrics.PART_READY.series.clear()
         for part in known.parts:
             metrics.PART_READY.set(part.ready, (part.name,))
@@ -233,16 +231,6 @@ class Api:
         if state.failing is not None and state.age < FAILURE_SECONDS:
             return HealthPart("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return HealthPart("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
-
-
-def measure_process() -> None:
-    """Set the metrics that every process has."""
-    metrics.LOG_LINES_DROPPED.set(standard_error().dropped)
-    metrics.CPU.set(time.process_time())
-    with suppress(OSError, ValueError, IndexError):
-        # The second number of statm is the resident pages (proc_pid_statm(5)).
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        metrics.MEMORY.set(pages * resource.getpagesize())
 
 
 def check_issuers(states: Sequence[KeyState]) -> list[HealthPart]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ import structlog
 
 from events.relay import Relay
 from events.stream import open_redis, stream_name
-from events.upkeep import Trimmer
+from events.upkeep import Trimmer, read_state
 from service.administration.replay.worker import ReplayWorker
 from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.backoff import backoff_seconds
 from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
+from service.keeper_metrics import KeeperMetrics, respond_metrics
+from service.listeners import listen
 from service.log.anchor import Anchor
 from service.log.feed import ChangeFeed
 from service.log.heartbeat import Heartbeat
@@ -31,6 +34,8 @@ from service.log.key_files import read_keys
 from service.log.roles import check_role, check_server
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
+from service.management import serve_management
+from service.settings import split_address
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -49,6 +54,10 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
     replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)
     async with AsyncExitStack() as opened:
+        if settings.keeper_address:
+            address = split_address(settings.keeper_address)
+            listener = opened.enter_context(listen(*address, setting="TIMEWARDEN_KEEPER_ADDRESS"))
+            await opened.enter_async_context(serve_management(listener, {"/metrics": respond_metrics}))
         for pool in (database, replays):
             opened.push_async_callback(pool.close)
         feed = ChangeFeed(database)
@@ -78,6 +87,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             if settings.event_days:
                 trimmer = Trimmer(redis, stream, timedelta(days=settings.event_days), read_change=feed.read_change)
                 group.create_task(trimmer.run(stop, (TimewardenError,)))
+            if settings.keeper_address:
+                measures = KeeperMetrics(ChangeFeed(database), database, replays, partial(read_state, redis, stream))
+                group.create_task(measures.run(stop))
             group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
 
 

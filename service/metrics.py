@@ -6,6 +6,10 @@ otherwise. Owns the numbers of this process (see metric_families).
 
 from __future__ import annotations
 
+import resource
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from service.metric_families import Counter, Family, Gauge, Histogram
@@ -110,8 +114,46 @@ WORKER_RESTARTS: Final = Counter(
     "timewarden_worker_restarts_total", "Workers that ended or hung, and were started again", ("worker",)
 )
 LOOP_LAG: Final = Gauge("timewarden_event_loop_lag_seconds", "How late the event loop did what was due last")
+LOG_SIZE: Final = Gauge("timewarden_log_sealed_records", "Records that have a position in the log")
+UNSEALED_SECONDS: Final = Gauge(
+    "timewarden_log_unsealed_seconds", "How long the oldest record has waited for its position; 0: none waits"
+)
+CHECKPOINT_SIZE: Final = Gauge("timewarden_checkpoint_size_records", "Records that the newest checkpoint covers")
+CHECKPOINT_AGE: Final = Gauge(
+    "timewarden_checkpoint_age_seconds", "Time since the newest checkpoint; without new records there is no newer one"
+)
+UNSIGNED_SECONDS: Final = Gauge(
+    "timewarden_log_unsigned_seconds", "How old the oldest record is that no checkpoint covers; 0: there is none"
+)
+RELAY_LAG: Final = Gauge(
+    "timewarden_relay_lag_seconds", "How old the oldest change is that is not in the event stream; 0: there is none"
+)
+STREAM_POSITION: Final = Gauge("timewarden_event_stream_position", "The log's position of the newest event")
+STREAM_LENGTH: Final = Gauge("timewarden_event_stream_length", "Events in the stream")
+STREAM_DEAD: Final = Gauge("timewarden_event_stream_dead", "Events that a consumer group gave up")
+GROUP_BEHIND: Final = Gauge(
+    "timewarden_event_group_behind", "Events that a consumer group has not got yet, counted up to 10,000", ("group",)
+)
+GROUP_PENDING: Final = Gauge(
+    "timewarden_event_group_pending", "Events that a consumer group has got and not acknowledged", ("group",)
+)
+REPLAYS: Final = Gauge("timewarden_replays", "Replays that are not finished", ("state",))
+RECORDS_REPLAYED: Final = Counter("timewarden_replayed_decisions_total", "Recorded decisions that were evaluated again")
+COLLECTED: Final = Gauge(
+    "timewarden_keeper_collected", "1: the keeper could read its other metrics from there; 0: it could not", ("source",)
+)
 LOG_LINES_DROPPED: Final = Counter("timewarden_log_lines_dropped_total", "Log lines that standard error did not accept")
 CPU: Final = Counter("process_cpu_seconds_total", "Processor time")
 MEMORY: Final = Gauge("process_resident_memory_bytes", "Resident memory (Linux)")
 
 FAMILIES: Final[tuple[Family, ...]] = tuple(found for found in globals().values() if isinstance(found, Family))
+
+
+def measure_process(*, dropped_lines: int) -> None:
+    """Set the metrics that every process has."""
+    LOG_LINES_DROPPED.set(dropped_lines)
+    CPU.set(time.process_time())
+    with suppress(OSError, ValueError, IndexError):
+        # The second number of statm is the resident pages (proc_pid_statm(5)).
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        MEMORY.set(pages * resource.getpagesize())

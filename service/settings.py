@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         description="Where `serve` answers health and metrics, `host:port`; not for clients; in a container"
         " `0.0.0.0:8081`",
     )
+    keeper_address: str = Field(
+        default="",
+        description="Where `keep` answers metrics, `host:port`, for example `127.0.0.1:8082`; empty: nowhere",
+    )
     instance: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
@@ -269,10 +273,11 @@ class Settings(BaseSettings):
                 )
         return given
 
-    @field_validator("management_address")
+    @field_validator("management_address", "keeper_address")
     @classmethod
-    def _address(cls, given: str) -> str:
-        split_address(given)
+    def _address(cls, given: str, info: ValidationInfo) -> str:
+        if given or info.field_name == "management_address":
+            split_address(given)
         return given
 
     @field_validator("trusted_proxies")

@@ -69,6 +69,25 @@ BEHIND = """
                WHERE p.position = (SELECT size FROM signed)))::float8 AS unsigned
 """
 
+# The number of sealed records, how many of them the newest signed checkpoint covers, and its age in seconds.
+PROGRESS = """
+    SELECT h.size, coalesce(c.size, 0) AS signed, extract(epoch FROM clock_timestamp() - c.at)::float8 AS age
+    FROM log_head h LEFT JOIN LATERAL (
+        SELECT size, at FROM checkpoint WHERE note IS NOT NULL AND size <= h.size ORDER BY size DESC LIMIT 1) c ON true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LogProgress:
+    """The numbers of sealed records and of those under a signed checkpoint, the age of that checkpoint (None: there is
+    none), and for how many seconds the oldest record waits for its position and for a checkpoint; 0 if none waits."""
+
+    size: int
+    signed: int
+    checkpoint_age: float | None
+    unsealed: float
+    unsigned: float
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -146,6 +165,14 @@ async def read_reports(connection: Connection) -> list[KeeperReport]:
         )
         for row in await connection.fetch(REPORTS)
     ]
+
+
+async def read_progress(connection: Connection) -> LogProgress:
+    """How far the log is sealed and signed."""
+    progress, behind = await connection.fetchrow(PROGRESS), await connection.fetchrow(BEHIND)
+    unsealed, unsigned = (behind["unsealed"], behind["unsigned"]) if behind else (None, None)
+    size, signed, age = progress or (0, 0, None)
+    return LogProgress(size, signed, age, max(0.0, unsealed or 0.0), max(0.0, unsigned or 0.0))
 
 
 async def read_status(connection: Connection) -> list[PartStatus]:

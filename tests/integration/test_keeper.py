@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from events.stream import open_redis
+from events.upkeep import read_state
+from service import metrics
+from service.development.local_servers import free_port
 from service.errors import Misconfigured
 from service.keeper import keep
+from service.keeper_metrics import KeeperMetrics
 from service.log import checkpoint as notes
 from service.log.checkpoint import Checkpoint
+from service.log.feed import ChangeFeed
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from service.log.log import Log
 from service.settings import Settings
 from tests.integration.log_database import change
+from tests.integration.served import fetch
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +75,47 @@ async def test_records_are_sealed_signed_anchored_and_published(
         "signer": True,
         "relay": True,
     }
+
+
+async def test_a_keeper_says_on_its_address_how_far_the_log_is_sealed_signed_and_published(
+    log_database: LogDatabase, redis_url: str, tmp_path: Path
+) -> None:
+    make_key(tmp_path / "key", ORIGIN)
+    stop, port = asyncio.Event(), free_port(0)
+    wanted = settings(log_database, redis_url, tmp_path, keeper_address=f"127.0.0.1:{port}")
+    await Log(await log_database.open("app")).append([change()])
+    running = asyncio.create_task(keep(wanted, stop))
+
+    async def read_numbers() -> dict[str, float]:
+        """The samples without labels, once the change is published and signed."""
+        try:
+            page = (await fetch(f"http://127.0.0.1:{port}/metrics", 5.0)).text
+        except httpx2.ConnectError:
+            return {}
+        samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+        found = {sample.name: sample.value for sample in samples if not sample.labels}
+        parts = {sample.labels["part"]: sample.value for sample in samples if sample.name == "timewarden_part_ready"}
+        is_done = found.get("timewarden_event_stream_length") == 1 and found["timewarden_checkpoint_size_records"] == 2
+        return found if is_done and parts == {"sealer": 1, "signer": 1, "relay": 1} else {}
+
+    found = await until(read_numbers, 30)
+    stop.set()
+    await running
+    assert found["timewarden_log_sealed_records"] == 2
+    assert found["timewarden_log_unsealed_seconds"] == found["timewarden_log_unsigned_seconds"] == 0
+    assert found["timewarden_relay_lag_seconds"] == 0
+    assert found["timewarden_event_stream_position"] == 1
+    assert 0 <= found["timewarden_checkpoint_age_seconds"] < 60
+
+
+async def test_numbers_that_cannot_be_read_are_left_out(log_database: LogDatabase) -> None:
+    database = await log_database.open("keeper")
+    nowhere = open_redis("redis://127.0.0.1:1/0", timeout=0.5)
+    await KeeperMetrics(ChangeFeed(database), database, database, partial(read_state, nowhere, "stream")).collect()
+    await nowhere.aclose()
+    assert metrics.COLLECTED.series == {("redis",): [0], ("postgres",): [1]}
+    assert metrics.LOG_SIZE.series == {(): [0]}, "no keeper has sealed it yet"
+    assert metrics.STREAM_LENGTH.series == metrics.RELAY_LAG.series == {}
 
 
 @pytest.mark.parametrize(

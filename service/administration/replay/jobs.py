@@ -181,6 +181,15 @@ async def cancel(permit: Permit, connection: Connection, job_id: UUID) -> Job:
     raise Conflict("It has ended already")
 
 
+async def count_open(connection: Connection) -> dict[str, int]:
+    """How many jobs are queued and running."""
+    # At most twice MAX_OPEN_JOBS_PER_KIND rows.
+    found = await connection.fetch(
+        "SELECT state, count(*) AS jobs FROM policy_replay WHERE state IN ('queued', 'running') GROUP BY state"
+    )
+    return {"queued": 0, "running": 0, **{row["state"]: row["jobs"] for row in found}}
+
+
 async def claim(connection: Connection, keeper: UUID) -> Job | None:
     """Claim the oldest job that is queued or whose keeper lost its claim; None when there is none. A job that was
     claimed MAX_ATTEMPTS times without progress fails."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from uuid_utils.compat import uuid7
 
+from service import metrics
 from service.administration.replay import jobs
 from service.administration.replay.batches import Versions, begin, tally_here
 from service.authorization.active.versions import load_texts
@@ -166,7 +167,9 @@ class ReplayWorker:
                 waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:
-                totals.merge(await self._wait_for_tally(job, future))
+                tally = await self._wait_for_tally(job, future)
+                metrics.RECORDS_REPLAYED.add(amount=tally.records)
+                totals.merge(tally)
             ends = cursor >= last or stop.is_set()
             if ends or time.monotonic() - committed >= COMMIT_EVERY:
                 async with self._database.connection() as connection:
