@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # A list is a tuple without repetitions, in order. None stands for a missing value.
 Value: TypeAlias = "bool | int | str | datetime | tuple[str, ...] | tuple[int, ...] | tuple[bool, ...] | None"
@@ -124,21 +124,31 @@ def _as_list(attribute: Attribute) -> Attribute:
 
 def fits(value: Value, wanted: AttributeType) -> bool:
     """Whether a value is of this type and within the limits. One that does not fit counts as missing."""
-    match wanted:
-        case AttributeType.STRING:
-            return isinstance(value, str) and "\x00" not in value
-        case AttributeType.INT:
-            return isinstance(value, int) and not isinstance(value, bool) and -MAX_INT <= value <= MAX_INT
-        case AttributeType.BOOL:
-            return isinstance(value, bool)
-        case AttributeType.TIMESTAMP:
-            return isinstance(value, datetime) and value.tzinfo is not None and EARLIEST <= value < LATEST
-        case AttributeType.STRINGS | AttributeType.INTS | AttributeType.BOOLS:
-            return isinstance(value, tuple) and all(fits(item, _ELEMENTS[wanted]) for item in value)
+    return _CHECKS[wanted](value)
 
 
-_ELEMENTS: Final = {
-    AttributeType.STRINGS: AttributeType.STRING,
-    AttributeType.INTS: AttributeType.INT,
-    AttributeType.BOOLS: AttributeType.BOOL,
+def _is_string(value: Value) -> bool:
+    return isinstance(value, str) and "\x00" not in value
+
+
+def _is_int(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -MAX_INT <= value <= MAX_INT
+
+
+def _is_bool(value: Value) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_timestamp(value: Value) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None and EARLIEST <= value < LATEST
+
+
+_CHECKS: Final[Mapping[AttributeType, Callable[[Value], bool]]] = {
+    AttributeType.STRING: _is_string,
+    AttributeType.INT: _is_int,
+    AttributeType.BOOL: _is_bool,
+    AttributeType.TIMESTAMP: _is_timestamp,
+    AttributeType.STRINGS: lambda value: isinstance(value, tuple) and all(map(_is_string, value)),
+    AttributeType.INTS: lambda value: isinstance(value, tuple) and all(map(_is_int, value)),
+    AttributeType.BOOLS: lambda value: isinstance(value, tuple) and all(map(_is_bool, value)),
 }

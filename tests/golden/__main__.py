@@ -9,7 +9,15 @@ from pathlib import Path
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from service.migrations import migrate
-from tests.golden import event_files, openapi_files, performance_page, pictures, policy_schemas, timesheet_page
+from tests.golden import (
+    attribute_table,
+    event_files,
+    openapi_files,
+    performance_page,
+    pictures,
+    policy_schemas,
+    timesheet_page,
+)
 from tests.golden.problems import problems
 from tests.golden.schema import schema_of
 from tests.golden.stored import store
@@ -26,6 +34,8 @@ def main() -> None:
         shown.write_text(performance_page.rewrite_figures(shown.read_text(encoding="utf-8")), encoding="utf-8")
     page = timesheet_page.PAGE.read_text(encoding="utf-8")
     timesheet_page.PAGE.write_text(timesheet_page.rewrite_tables(page), encoding="utf-8")
+    language = attribute_table.PAGE.read_text(encoding="utf-8")
+    attribute_table.PAGE.write_text(attribute_table.rewrite_table(language), encoding="utf-8")
     for name, text in policy_schemas.files().items():
         (policy_schemas.FOLDER / name).write_text(text, encoding="utf-8")
     for name, text in pictures.draw_all().items():

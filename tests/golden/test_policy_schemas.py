@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from tests.golden import policy_schemas
+from tests.golden import attribute_table, policy_schemas
 from tests.policy_forge import POLICIES, read_shipped
 from tests.unit import test_case_values, test_declared_words
 
@@ -27,6 +27,12 @@ SHIPPED = tomllib.loads(read_shipped().vocabulary)
 def test_the_schemas_are_fresh() -> None:
     stored = {path.name: path.read_text(encoding="utf-8") for path in policy_schemas.FOLDER.iterdir()}
     assert stored == SCHEMAS, "run `make golden`"
+
+
+def test_the_page_of_the_language_names_every_attribute() -> None:
+    page = attribute_table.PAGE.read_text(encoding="utf-8")
+    assert page == attribute_table.rewrite_table(page), "run `make golden`"
+    assert page.count("\n| `resource.") > 10
 
 
 def test_the_first_line_of_each_file_names_its_schema() -> None:

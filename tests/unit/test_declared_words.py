@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from service.policy import vocabulary_file
 from service.policy.attributes import AttributeType
+from service.policy.expressions.expression import Expression, compile_expression
 from service.policy.sentences import attributes_in, fill_sentence, show_value
 from tests import policy_forge
 
@@ -173,3 +175,21 @@ def test_a_sentence_shows_values_in_words() -> None:
     ]  # fmt: skip
     assert show_value(tuple(map(str, range(12)))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
     assert (show_value(()), show_value(value=True), show_value("x" * 200)) == ("none", "true", "x" * 100 + "...")
+
+
+def test_the_examples_of_the_page_are_understood() -> None:
+    page = (policy_forge.POLICIES / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    found, complaints = vocabulary_file.read(SHIPPED + "\n".join(blocks))
+    assert [str(complaint) for complaint in complaints] == []
+    assert found is not None
+    assert {name for _, name in found.definitions} == {"overtime", "same_country", "office_hours"}
+    table = page.split("| you can write | examples |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| .*? \| (.*) \|$", table, re.MULTILINE)
+    written = [text.replace("\\|", "|") for row in rows for text in re.findall(r"`([^`]*)`", row)]
+    expressions = [text for text in written if re.match(r"(principal|resource|context)\.|size\(r|has\(", text)]
+    assert len(expressions) == 6
+    for text in expressions:
+        complete = f"({text}) > 0" if "?" in text else text
+        compiled = compile_expression(complete, found.known_attributes("timesheet"))
+        assert isinstance(compiled, Expression), (text, compiled)

@@ -63,6 +63,8 @@ def parse(data: bytes) -> Message:
 
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    if place < len(data) and data[place] < 0x80:  # noqa: PLR2004 — the continuation bit
+        return data[place], place + 1
     value = shift = 0
     while place < len(data):
         byte = data[place]
