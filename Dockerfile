@@ -1,7 +1,12 @@
 # One image for `serve`, `keep`, `migrate` and `policy bootstrap`. It installs only what requirements.lock pins by hash, and
 # contains nothing of service/development (.dockerignore).
 
-FROM python:3.13-slim-trixie AS libraries
+ARG BASE=python:3.13-slim-trixie
+FROM ${BASE} AS libraries
+# Where pip finds the packages, for builds without a package index.
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
+WORKDIR /build
 COPY requirements.lock ./
 RUN python -m venv /opt/timewarden \
  && /opt/timewarden/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
@@ -11,12 +16,12 @@ RUN python -m venv /opt/timewarden \
  && printf '#!/bin/sh\nexec /opt/timewarden/bin/python -m service.standalone.verify "$@"\n' > /opt/timewarden/bin/timewarden-verify \
  && chmod 755 /opt/timewarden/bin/timewarden /opt/timewarden/bin/timewarden-verify
 
-FROM python:3.13-slim-trixie
+FROM ${BASE}
 LABEL org.opencontainers.image.title="timewarden" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin timewarden
-# For the keeper's key and anchor. A volume mounted here inherits the owner.
-RUN install --directory --owner=timewarden --group=timewarden --mode=0700 /var/lib/timewarden
+# The directory is for the keeper's key and anchor. A volume mounted here inherits the owner.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin timewarden \
+ && install --directory --owner=timewarden --group=timewarden --mode=0700 /var/lib/timewarden
 COPY --from=libraries /opt/timewarden /opt/timewarden
 WORKDIR /app
 COPY LICENSE ./

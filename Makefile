@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer lock audit sbom clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer image-test lock audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ interop: environment ## the token verifier against oidc-provider (needs Node.js)
 
 pgbouncer: environment ## the service behind PgBouncer, in session and in transaction pooling
 	@sh .ci/pgbouncer $(ARGS)
+
+image-test: environment ## build the image without a registry and start it (needs root, buildah, mmdebstrap)
+	@sh .ci/image $(ARGS)
 
 lock: environment ## rewrite the lock files from pyproject.toml
 	@sh .ci/lock $(ARGS)

@@ -94,6 +94,19 @@ async def test_nothing_but_what_is_wrong_is_bad(
     assert {"proxies", "log key", "anchor", "keeper: signer"} <= {finding.part for finding in findings}
 
 
+@pytest.mark.parametrize(
+    ("role", "found"),
+    [("app", "`serve`"), ("keeper", "`keep`"), ("auditor", "only read"), ("owner", "owns the tables")],
+)
+async def test_every_role_of_the_database_can_be_examined(
+    house: House, set_environment: Callable[..., None], role: str, found: str
+) -> None:
+    set_environment(DATABASE_URL=house.log_database.url(role))
+    findings = await examine()
+    assert found in named(findings, "role").found
+    assert any(finding.part == "policy" for finding in findings) is (role != "keeper")
+
+
 async def test_people_and_machines_read_the_same_and_the_exit_code_tells(
     set_environment: Callable[..., None],
 ) -> None:
