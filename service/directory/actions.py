@@ -163,7 +163,7 @@ class Directory:
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
             made = await grant_store.add_membership(permit, connection, asked)
-            return made, DirectoryChange(str(made.id), "membership.created", _membership(made))
+            return made, DirectoryChange(str(made.id), "membership.created", describe_membership(made))
 
         return await self._manage(caller, asked.id, work)
 
@@ -192,7 +192,7 @@ class Directory:
             made = await grant_store.add_membership(permit, connection, asked)
             return made, [
                 _ended_membership(before, ended),
-                DirectoryChange(str(made.id), "membership.created", _membership(made)),
+                DirectoryChange(str(made.id), "membership.created", describe_membership(made)),
             ]
 
         return await manage(self._gate, caller, membership, work)
@@ -334,10 +334,13 @@ def _grant(importer_grant: ImporterGrant) -> dict[str, object]:
 
 
 def _ended_membership(before: Membership, ended: Membership) -> DirectoryChange:
-    return DirectoryChange(str(ended.id), "membership.ended", _membership(ended), before=_membership(before))
+    return DirectoryChange(
+        str(ended.id), "membership.ended", describe_membership(ended), before=describe_membership(before)
+    )
 
 
-def _membership(membership: Membership) -> dict[str, object]:
+def describe_membership(membership: Membership) -> dict[str, object]:
+    """A membership for a record."""
     return {
         "person": membership.person,
         "team": membership.team,

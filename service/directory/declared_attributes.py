@@ -43,6 +43,13 @@ _INT: Final = re.compile(r"-?[0-9]{1,16}")
 SEPARATOR: Final = ";"
 
 
+def replace_values(given: GivenAttributes, declared: Declared, stored: Attributes) -> dict[str, JsonValue]:
+    """The values that replace the stored ones. One that is stored already may stay, declared or not. Raises as
+    `check_values`."""
+    kept = {name: value for name, value in given.items() if value is not None and stored.get(name) == value}
+    return kept | check_values({name: value for name, value in given.items() if name not in kept}, declared)
+
+
 def check_values(given: GivenAttributes, declared: Declared, stored: Attributes | None = None) -> dict[str, JsonValue]:
     """The values as they are stored. With `stored`, they are added to these, and None removes one; without, None is
     left out. Raises InvalidField naming every undeclared name and wrong value."""

@@ -5,19 +5,30 @@
     team,,,,,Atlas,Example Ltd,,
     lead,ana@example.com,,,,Atlas,,2026-11-23T00:00:00Z,
 
-The header names the columns, in any order; columns that no row needs may be missing.
+The header names the columns, in any order; columns that no row needs may be missing. A column `attr:NAME` holds an
+attribute of people, teams or projects.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from service.csv_cells import is_formula
-from service.directory.entities import Link, Validity, check_grant, check_person, check_team
+from service.directory.entities import (
+    Link,
+    Project,
+    Validity,
+    check_grant,
+    check_group,
+    check_person,
+    check_project,
+    check_team,
+)
 from service.errors import InvalidField
 from service.pacing import pace
 from service.places import FieldError
@@ -28,15 +39,47 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 5_000
 MAX_ERRORS_LISTED: Final = 100
 MAX_CHARACTERS_PER_LINE: Final = 16_384
-COLUMNS: Final = ("record", "email", "name", "issuer", "subject", "team", "parent", "valid_from", "valid_to")
+COLUMNS: Final = (
+    "record",
+    "email",
+    "name",
+    "issuer",
+    "subject",
+    "team",
+    "parent",
+    "project",
+    "group",
+    "valid_from",
+    "valid_to",
+)
+ATTRIBUTE: Final = "attr:"
+_ATTRIBUTE_COLUMN: Final = re.compile(r"attr:[a-z][a-z0-9_]{0,62}")
+_NUMBER: Final = re.compile(r"-[0-9]{1,16}")
+_SPAN: Final = ("valid_from", "valid_to")
 # The required and the allowed columns of each record.
-REQUIRED: Final = {"person": ("email",), "team": ("team",), "member": ("email", "team"), "lead": ("email", "team")}
+REQUIRED: Final = {
+    "person": ("email",),
+    "team": ("team",),
+    "project": ("project",),
+    "group": ("group",),
+    "member": ("email", "team"),
+    "lead": ("email", "team"),
+    "group-member": ("email", "group"),
+    "project-lead": ("email", "project"),
+}
 ALLOWED: Final = {
     "person": ("email", "name", "issuer", "subject"),
     "team": ("team", "parent"),
-    "member": ("email", "team", "valid_from", "valid_to"),
-    "lead": ("email", "team", "valid_from", "valid_to"),
+    "project": ("project", "name"),
+    "group": ("group",),
+    "member": ("email", "team", *_SPAN),
+    "lead": ("email", "team", *_SPAN),
+    "group-member": ("email", "group", *_SPAN),
+    "project-lead": ("email", "project", *_SPAN),
 }
+# The records that may have attributes, and those that name a person and a time.
+WITH_ATTRIBUTES: Final = frozenset({"person", "team", "project"})
+GRANTS: Final = frozenset({"member", "lead", "group-member", "project-lead"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +98,15 @@ class ImportRow:
     def email(self) -> str:
         """The natural key of a person: the e-mail address in lower case."""
         return self["email"].lower()
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The cells of attributes that are not empty, by the name of the attribute."""
+        return {
+            column.removeprefix(ATTRIBUTE): cell
+            for column, cell in self.cells.items()
+            if cell and column.startswith(ATTRIBUTE)
+        }
 
     @property
     def link(self) -> Link | None:
@@ -152,10 +204,9 @@ def _check_header(header: list[str]) -> None:
     if "record" not in header:
         raise InvalidField(FieldError("header", f"has no column record; the columns are {', '.join(COLUMNS)}"))
     for place, name in enumerate(header):
-        if name not in COLUMNS:
-            raise InvalidField(
-                FieldError("header", f"has an unknown column {name[:40]!r}; the columns are {', '.join(COLUMNS)}")
-            )
+        if name not in COLUMNS and not _ATTRIBUTE_COLUMN.fullmatch(name):
+            known = f"{', '.join(COLUMNS)} and attr:NAME for an attribute"
+            raise InvalidField(FieldError("header", f"has an unknown column {name[:40]!r}; the columns are {known}"))
         if name in header[:place]:
             raise InvalidField(FieldError("header", f"has the column {name} twice"))
 
@@ -165,14 +216,18 @@ def _check(row: ImportRow, errors: RowErrors) -> None:
         errors.at(row, "record", f"must be {', '.join(ALLOWED)}")
         return
     for column, cell in row.cells.items():
-        if is_formula(cell):
+        if is_formula(cell) and not (column.startswith(ATTRIBUTE) and _NUMBER.fullmatch(cell)):
             errors.at(row, column, "begins like a formula, which a spreadsheet would run")
-        elif cell and column not in ALLOWED[row.record]:
+        elif cell and not _is_allowed(column, row.record):
             errors.at(row, column, f"is not allowed for a {row.record}")
     for column in REQUIRED[row.record]:
         if not row[column]:
             errors.at(row, column, f"is required for a {row.record}")
     _check_record(row, errors)
+
+
+def _is_allowed(column: str, record: str) -> bool:
+    return column in ALLOWED[record] or (column.startswith(ATTRIBUTE) and record in WITH_ATTRIBUTES)
 
 
 def _check_record(row: ImportRow, errors: RowErrors) -> None:
@@ -184,7 +239,12 @@ def _check_record(row: ImportRow, errors: RowErrors) -> None:
         _check_columns(row, errors, names, lambda: check_person(row["name"] or None, row["email"] or None, links))
     elif row.record == "team" and row["team"]:
         _check_columns(row, errors, {"name": "team"}, lambda: check_team(row["team"]))
-    elif row.record in {"member", "lead"} and _check_times(row, errors):
+    elif row.record == "project" and row["project"]:
+        project = Project(row["project"], row["name"] or row["project"])
+        _check_columns(row, errors, {"code": "project"}, lambda: check_project(project))
+    elif row.record == "group" and row["group"]:
+        _check_columns(row, errors, {"name": "group"}, lambda: check_group(row["group"]))
+    elif row.record in GRANTS and _check_times(row, errors):
         _check_columns(row, errors, {}, lambda: check_grant(row.validity))
 
 

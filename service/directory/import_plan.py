@@ -1,27 +1,32 @@
 """Compares the rows of an import with the directory, and plans the changes. Pure, so a dry run plans the same changes.
 
-Natural keys are the e-mail address of a person (in any case), the name of a team, and person, team and part of a
-membership that overlaps the validity of the row. A row that the directory already matches changes nothing.
+Natural keys are the e-mail address of a person (in any case), the name of a team or group, the code of a project; and
+the person with the team, group or project of what a person holds for a time. A row that the directory already matches
+changes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from service.directory.entities import Membership, Part, Person, Team, Validity
-from service.directory.import_file import RowErrors
+from service.directory.declared_attributes import describe_undeclared, parse_cell
+from service.directory.entities import GroupMember, Membership, Part, Person, Project, ProjectLead, Team
+from service.directory.import_file import ATTRIBUTE, GRANTS, RowErrors
+from service.directory.import_grants import GrantRow, PlannedGrants, plan_grant
 from service.pacing import pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from uuid import UUID
 
+    from service.directory.declared_attributes import Attributes, Declared, JsonValue
     from service.directory.entities import Link
     from service.directory.import_file import ImportRow
+    from service.policy.access_request import Vocabulary
 
 Outcome: TypeAlias = Literal["created", "updated", "unchanged"]
 CREATED: Final = "created"
@@ -31,14 +36,20 @@ UNCHANGED: Final = "unchanged"
 
 @dataclass(slots=True)
 class Known:
-    """The part of the directory that the rows name; planning adds what it creates. `people` are by e-mail address in
-    lower case, `teams` by name, `links` map links of the rows to people."""
+    """The part of the directory that the rows name; planning adds what it creates. `declared`: the attributes of the
+    active policy. `people` are by e-mail address and `projects` by code, both in lower case, `teams` by name; `links`
+    map links of the rows to people."""
 
     now: datetime
+    declared: Vocabulary
     people: dict[str, list[Person]]
     links: dict[Link, UUID]
     teams: dict[str, Team]
+    projects: dict[str, Project]
+    groups: set[str]
     memberships: dict[tuple[UUID, UUID, Part], list[Membership]]
+    group_members: dict[tuple[str, UUID], list[GroupMember]]
+    project_leads: dict[tuple[str, UUID], list[ProjectLead]]
 
 
 @dataclass(slots=True)
@@ -50,8 +61,12 @@ class Plan:
     linked: list[tuple[Person, Link]] = field(default_factory=list)
     new_teams: list[Team] = field(default_factory=list)
     moved_teams: list[tuple[Team, Team]] = field(default_factory=list)
-    new_memberships: list[Membership] = field(default_factory=list)
-    ended: list[tuple[Membership, datetime]] = field(default_factory=list)
+    new_projects: list[Project] = field(default_factory=list)
+    changed_projects: list[tuple[Project, Project]] = field(default_factory=list)
+    new_groups: list[str] = field(default_factory=list)
+    memberships: PlannedGrants[Membership] = field(default_factory=PlannedGrants)
+    group_members: PlannedGrants[GroupMember] = field(default_factory=PlannedGrants)
+    project_leads: PlannedGrants[ProjectLead] = field(default_factory=PlannedGrants)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
 
@@ -62,7 +77,7 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
     async for row in pace(rows):
         key = _key(row)
         if key in lines:
-            column = {"person": "email", "team": "team"}.get(row.record, "record")
+            column = {"person": "email"}.get(row.record, "record" if row.record in GRANTS else row.record)
             errors.at(row, column, f"is repeated: it is first in line {lines[key]}")
         lines.setdefault(key, row.line)
         if row.record == "person" and row.link is not None:
@@ -73,9 +88,13 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
     async for row in pace(row for row in rows if row.record == "person"):
         _plan_person(row, known, planned, errors)
     await _plan_teams([row for row in rows if row.record == "team"], known, planned, errors)
+    async for row in pace(row for row in rows if row.record == "project"):
+        _plan_project(row, known, planned, errors)
+    async for row in pace(row for row in rows if row.record == "group"):
+        _plan_group(row, known, planned)
     errors.refuse()
-    async for row in pace(row for row in rows if row.record in {"member", "lead"}):
-        _plan_membership(row, known, planned, errors)
+    async for row in pace(row for row in rows if row.record in GRANTS):
+        _plan_grant(row, known, planned, errors)
     errors.refuse()
     return planned
 
@@ -83,7 +102,9 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
 def _key(row: ImportRow) -> tuple[str, ...]:
     if row.record == "person":
         return ("person", row.email)
-    return ("team", row["team"]) if row.record == "team" else (row.record, row.email, row["team"], row["valid_from"])
+    if row.record in GRANTS:
+        return (row.record, row.email, row["team"], row["group"], row["project"], row["valid_from"])
+    return (row.record, row[row.record])
 
 
 def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
@@ -96,7 +117,8 @@ def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors)
         if linked is not None:
             errors.at(row, "subject", f"is linked to a person without this e-mail address: {linked}")
             return
-        person = Person(uuid7(), row["name"] or None, row["email"])
+        values = _read_values(row, known.declared.people, {}, errors)
+        person = Person(uuid7(), row["name"] or None, row["email"], attributes=values)
         planned.new_people.append((person, row.link))
         known.people[row.email] = [person]
         planned.outcomes[row.index] = CREATED
@@ -106,8 +128,10 @@ def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors)
         errors.at(row, "subject", "is linked to another person")
         return
     planned.outcomes[row.index] = UNCHANGED
-    if row["name"] and row["name"] != person.display_name:
-        planned.described.append((person, replace(person, display_name=row["name"])))
+    values = _read_values(row, known.declared.people, person.attributes, errors)
+    described = replace(person, display_name=row["name"] or person.display_name, attributes=values)
+    if described != person:
+        planned.described.append((person, described))
         planned.outcomes[row.index] = UPDATED
     if row.link and linked is None:
         planned.linked.append((person, row.link))
@@ -136,11 +160,12 @@ async def _plan_teams(rows: Sequence[ImportRow], known: Known, planned: Plan, er
     async for name in pace(sorted(depths, key=depths.__getitem__)):
         row, there = by_name[name], known.teams.get(name)
         above = known.teams[row["parent"]].id if row["parent"] else None
+        values = _read_values(row, known.declared.teams, there.attributes if there else {}, errors)
         if there is None:
-            team = Team(uuid7(), name, above)
+            team = Team(uuid7(), name, above, attributes=values)
             planned.new_teams.append(team)
         else:
-            team = replace(there, parent=above)
+            team = replace(there, parent=above, attributes=values)
             if team != there:
                 planned.moved_teams.append((there, team))
         known.teams[name] = team
@@ -161,51 +186,88 @@ def _depth(name: str, parents: dict[str, str], known: dict[str, int | None]) -> 
     return known[next(iter(way), name)]
 
 
-def _plan_membership(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
-    people, team = known.people.get(row.email, []), known.teams.get(row["team"])
+def _plan_project(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
+    code = row["project"]
+    there = known.projects.get(code.lower())
+    if there is not None and there.code != code:
+        errors.at(row, "project", f"differs only in case from the project {there.code}")
+        return
+    values = _read_values(row, known.declared.projects, there.attributes if there else {}, errors)
+    project = replace(there or Project(code, code), attributes=values)
+    if row["name"]:
+        project = replace(project, name=row["name"])
+    known.projects[code.lower()] = project
+    planned.outcomes[row.index] = UNCHANGED
+    if there is None:
+        planned.new_projects.append(project)
+        planned.outcomes[row.index] = CREATED
+    elif project != there:
+        planned.changed_projects.append((there, project))
+        planned.outcomes[row.index] = UPDATED
+
+
+def _plan_group(row: ImportRow, known: Known, planned: Plan) -> None:
+    planned.outcomes[row.index] = UNCHANGED
+    if row["group"] not in known.groups:
+        known.groups.add(row["group"])
+        planned.new_groups.append(row["group"])
+        planned.outcomes[row.index] = CREATED
+
+
+def _plan_grant(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
+    people = known.people.get(row.email, [])
     if len(people) != 1:
         errors.at(
             row, "email", "belongs to several people" if people else "belongs to no person of the directory or the file"
         )
-    if team is None:
-        errors.at(row, "team", "names no team of the directory or the file")
-    if len(people) != 1 or team is None:
+    column = {"group-member": "group", "project-lead": "project"}.get(row.record, "team")
+    place = _find_place(row[column], column, known)
+    if place is None:
+        errors.at(row, column, f"names no {column} of the directory or the file")
+    if len(people) != 1 or place is None:
         return
-    part, asked = Part(row.record), row.validity
-    there = known.memberships.setdefault((people[0].id, team.id, part), [])
-    if asked.valid_from is None and asked.valid_to and any(held.validity.valid_to == asked.valid_to for held in there):
-        planned.outcomes[row.index] = UNCHANGED
-        return
-    since = asked.valid_from or known.now
-    if asked.valid_to is not None and asked.valid_to <= since:
-        errors.at(row, "valid_to", "must be after valid_from, or in the future if there is none")
-        return
-    overlapping = [held for held in there if _overlaps(held, since, asked.valid_to)]
-    if not overlapping:
-        membership = Membership(uuid7(), people[0].id, team.id, part, Validity(since, asked.valid_to))
-        planned.new_memberships.append(membership)
-        there.append(membership)
-        planned.outcomes[row.index] = CREATED
-        return
-    held = overlapping[0]
-    if len(overlapping) > 1 or (asked.valid_from is not None and held.validity.valid_from != asked.valid_from):
-        errors.at(row, "valid_from", f"the person has had that part since {held.validity.valid_from}")
-    elif held.validity.valid_to == asked.valid_to:
-        planned.outcomes[row.index] = UNCHANGED
-    elif (
-        asked.valid_to is None
-        or asked.valid_to < known.now
-        or (held.validity.valid_to is not None and asked.valid_to > held.validity.valid_to)
-    ):
-        end = held.validity.valid_to or "without end"
-        errors.at(
-            row, "valid_to", f"the person has that part until {end}; an end can only become earlier, and not past"
-        )
-    else:
-        planned.ended.append((held, asked.valid_to))
-        planned.outcomes[row.index] = UPDATED
+    outcome = _plan_held(row, people[0].id, place, known, planned, errors)
+    if outcome is not None:
+        planned.outcomes[row.index] = outcome
 
 
-def _overlaps(membership: Membership, since: datetime, until: datetime | None) -> bool:
-    begin, end = membership.validity.valid_from, membership.validity.valid_to
-    return (end is None or since < end) and (until is None or begin is None or begin < until)
+def _find_place(name: str, column: str, known: Known) -> UUID | str | None:
+    """The team's id, the group's name or the project's code."""
+    if column == "team":
+        team = known.teams.get(name)
+        return team.id if team else None
+    if column == "group":
+        return name if name in known.groups else None
+    project = known.projects.get(name.lower())
+    return name if project is not None and project.code == name else None
+
+
+def _plan_held(
+    row: ImportRow, person: UUID, place: UUID | str, known: Known, planned: Plan, errors: RowErrors
+) -> Outcome | None:
+    if isinstance(place, UUID):
+        part = Part(row.record)
+        there = known.memberships.setdefault((person, place, part), [])
+        membership = GrantRow(row, there, lambda time: Membership(uuid7(), person, place, part, time))
+        return plan_grant(membership, known.now, planned.memberships, errors)
+    if row.record == "group-member":
+        members = known.group_members.setdefault((place, person), [])
+        member = GrantRow(row, members, lambda time: GroupMember(uuid7(), place, person, time))
+        return plan_grant(member, known.now, planned.group_members, errors)
+    leads = known.project_leads.setdefault((place, person), [])
+    lead = GrantRow(row, leads, lambda time: ProjectLead(uuid7(), place, person, time))
+    return plan_grant(lead, known.now, planned.project_leads, errors)
+
+
+def _read_values(row: ImportRow, declared: Declared, stored: Attributes, errors: RowErrors) -> dict[str, JsonValue]:
+    """The stored attributes with those of the row. An empty cell changes nothing."""
+    values = dict(stored)
+    for name, cell in row.attributes.items():
+        if name not in declared:
+            errors.at(row, f"{ATTRIBUTE}{name}", describe_undeclared(name, declared))
+            continue
+        try:
+            values[name] = parse_cell(cell, declared[name])
+        except ValueError as error:
+            errors.at(row, f"{ATTRIBUTE}{name}", str(error))
+    return values

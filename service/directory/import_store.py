@@ -6,19 +6,34 @@ after `store.advance`, so no other change interferes; only a first sign-in may h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from service.directory import erased_store
-from service.directory.entities import Link, Membership, Part, Person, Team, Validity
+from service.directory.entities import (
+    GroupMember,
+    Link,
+    Membership,
+    Part,
+    Person,
+    Project,
+    ProjectLead,
+    Team,
+    Validity,
+)
 from service.directory.grant_store import MEMBERSHIP
+from service.directory.group_store import MEMBER
 from service.directory.import_plan import Known
-from service.directory.store import KIND, MANAGE, constraints
+from service.directory.project_lead_store import LEAD
+from service.directory.store import KIND, MANAGE, constraints, read_attributes, write_attributes
 from service.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
+
+    import asyncpg
 
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
@@ -27,18 +42,18 @@ if TYPE_CHECKING:
 
 
 async def load_known(permit: Permit, connection: Connection, rows: Sequence[ImportRow]) -> Known:
-    """People and links that the rows name, every team, and the memberships of these people."""
+    """People, links, projects and groups that the rows name, every team, and what these people hold for a time."""
     permit.covers(KIND, MANAGE)
     emails = sorted({row.email for row in rows if row.email})
     links = {row.link for row in rows if row.link}
     # People by the index on their e-mail address.
     people = await connection.fetch(
-        "SELECT id, display_name, email FROM person WHERE lower(email) = ANY($1::text[])", emails
+        "SELECT id, display_name, email, attributes FROM person WHERE lower(email) = ANY($1::text[])", emails
     )
     by_email: dict[str, list[Person]] = {}
     for person in people:
         by_email.setdefault(person["email"].lower(), []).append(
-            Person(person["id"], person["display_name"], person["email"])
+            Person(person["id"], person["display_name"], person["email"], attributes=read_attributes(person))
         )
     # Links by their primary key.
     linked = await connection.fetch(
@@ -48,26 +63,61 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
         [link.subject for link in links],
     )
     # The whole tree: a cycle can go through any team.
-    teams = await connection.fetch("SELECT id, name, parent_id FROM team")
-    # Memberships by the index on people, ended ones too, but none with an empty validity.
-    found = await connection.fetch(
-        f"SELECT {MEMBERSHIP} FROM membership WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
-        " ORDER BY valid_from",
-        [person["id"] for person in people],
+    teams = await connection.fetch("SELECT id, name, parent_id, attributes FROM team")
+    # Projects by the index on their codes in lower case.
+    projects = await connection.fetch(
+        "SELECT code, name, active, version, attributes FROM project WHERE lower(code) = ANY($1::text[])",
+        sorted({row["project"].lower() for row in rows}),
     )
+    # Groups by their primary key.
+    groups = await connection.fetch(
+        "SELECT name FROM person_group WHERE name = ANY($1::text[])", sorted({row["group"] for row in rows})
+    )
+    ids = [person["id"] for person in people]
     memberships: dict[tuple[UUID, UUID, Part], list[Membership]] = {}
-    for row in found:
+    for row in await _load_held(connection, "membership", MEMBERSHIP, ids):
         part, validity = Part(row["part"]), Validity(row["valid_from"], row["ends"])
         held = Membership(row["id"], row["person_id"], row["team_id"], part, validity)
         memberships.setdefault((held.person, held.team, held.part), []).append(held)
+    group_members: dict[tuple[str, UUID], list[GroupMember]] = {}
+    for row in await _load_held(connection, "group_member", MEMBER, ids):
+        validity = Validity(row["valid_from"], row["ends"])
+        member = GroupMember(row["id"], row["group_name"], row["person_id"], validity)
+        group_members.setdefault((member.group, member.person), []).append(member)
+    project_leads: dict[tuple[str, UUID], list[ProjectLead]] = {}
+    for row in await _load_held(connection, "project_lead", LEAD, ids):
+        validity = Validity(row["valid_from"], row["ends"])
+        lead = ProjectLead(row["id"], row["project"], row["person_id"], validity)
+        project_leads.setdefault((lead.project, lead.person), []).append(lead)
     # The time at which a row without `valid_from` begins.
     now = await connection.fetchval("SELECT statement_timestamp()")
     return Known(
         now,
+        permit.snapshot.vocabulary,
         by_email,
         {Link(row["issuer"], row["subject"]): row["person_id"] for row in linked},
-        {team["name"]: Team(team["id"], team["name"], team["parent_id"]) for team in teams},
+        {
+            team["name"]: Team(team["id"], team["name"], team["parent_id"], attributes=read_attributes(team))
+            for team in teams
+        },
+        {
+            project["code"].lower(): Project(**{**dict(project), "attributes": read_attributes(project)})
+            for project in projects
+        },
+        {group["name"] for group in groups},
         memberships,
+        group_members,
+        project_leads,
+    )
+
+
+async def _load_held(connection: Connection, table: str, columns: str, people: Sequence[UUID]) -> list[asyncpg.Record]:
+    """What these people hold for a time, ended or not, but nothing with an empty validity."""
+    # By the index on people.
+    return await connection.fetch(
+        f"SELECT {columns} FROM {table} WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
+        " ORDER BY valid_from",
+        people,
     )
 
 
@@ -76,8 +126,12 @@ async def add_people(permit: Permit, connection: Connection, people: Sequence[Pe
     permit.covers(KIND, MANAGE)
     # All of them at once.
     await connection.execute(
-        "INSERT INTO person (id, display_name, email) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])",
-        *_columns([(person.id, person.display_name, person.email) for person in people], 3),
+        "INSERT INTO person (id, display_name, email, attributes)"
+        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[])",
+        *_columns(
+            [(person.id, person.display_name, person.email, write_attributes(person.attributes)) for person in people],
+            4,
+        ),
     )
 
 
@@ -98,13 +152,17 @@ async def add_links(
 
 
 async def describe_people(permit: Permit, connection: Connection, people: Sequence[Person]) -> None:
-    """Update names and addresses."""
+    """Update names, addresses and attributes."""
     permit.covers(KIND, MANAGE)
     # By the primary key.
     await connection.execute(
-        "UPDATE person SET display_name = new.name, email = new.email"
-        " FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (id, name, email) WHERE person.id = new.id",
-        *_columns([(person.id, person.display_name, person.email) for person in people], 3),
+        "UPDATE person SET display_name = new.name, email = new.email, attributes = new.attributes"
+        " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) AS new (id, name, email, attributes)"
+        " WHERE person.id = new.id",
+        *_columns(
+            [(person.id, person.display_name, person.email, write_attributes(person.attributes)) for person in people],
+            4,
+        ),
     )
 
 
@@ -114,8 +172,9 @@ async def add_teams(permit: Permit, connection: Connection, teams: Sequence[Team
     with constraints():
         # All of them at once.
         await connection.execute(
-            "INSERT INTO team (id, name, parent_id) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[])",
-            *_columns([(team.id, team.name, team.parent) for team in teams], 3),
+            "INSERT INTO team (id, name, parent_id, attributes)"
+            " SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[])",
+            *_columns([(team.id, team.name, team.parent, write_attributes(team.attributes)) for team in teams], 4),
         )
     # The closure: each team, and all teams above it, by primary keys upwards.
     await connection.execute(
@@ -128,41 +187,101 @@ async def add_teams(permit: Permit, connection: Connection, teams: Sequence[Team
     )
 
 
-async def add_memberships(permit: Permit, connection: Connection, memberships: Sequence[Membership]) -> None:
-    """Insert memberships. Raises Conflict for an overlap."""
+async def add_projects(permit: Permit, connection: Connection, projects: Sequence[Project]) -> None:
+    """Insert projects. Raises Conflict for a code that is taken."""
     permit.covers(KIND, MANAGE)
-    rows = [
-        (membership.id, membership.person, membership.team, str(membership.part), *_period(membership))
-        for membership in memberships
-    ]
     with constraints():
-        # Memberships that overlap no other, by the index on people.
-        made = await connection.execute(
-            "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
-            " SELECT id, person, team, part, since, coalesce(upto, 'infinity') FROM"
-            " unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
-            " AS new (id, person, team, part, since, upto) WHERE NOT EXISTS (SELECT FROM membership AS other"
-            " WHERE other.person_id = person AND other.team_id = team AND other.part = new.part"
-            " AND other.valid_from < other.valid_to AND other.valid_from < coalesce(upto, 'infinity')"
-            " AND since < other.valid_to)",
-            *_columns(rows, 6),
+        # All of them at once.
+        await connection.execute(
+            "INSERT INTO project (code, name, attributes) SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[])",
+            *_columns([(project.code, project.name, write_attributes(project.attributes)) for project in projects], 3),
         )
-    _check_count(made, len(rows), "A person already has that part in that team at some of that time")
 
 
-async def end_memberships(permit: Permit, connection: Connection, ends: Sequence[tuple[Membership, datetime]]) -> None:
-    """End memberships at a future time. Raises Conflict for one that is not valid then."""
+async def describe_projects(permit: Permit, connection: Connection, projects: Sequence[Project]) -> None:
+    """Update names and attributes of projects."""
     permit.covers(KIND, MANAGE)
-    # An end can only become earlier, and is never past; by the primary key.
-    ended = await connection.execute(
-        "UPDATE membership SET valid_to = moment FROM unnest($1::uuid[], $2::timestamptz[]) AS ending (id, moment)"
-        " WHERE membership.id = ending.id AND valid_from < moment AND moment <= valid_to"
-        " AND moment >= statement_timestamp()",
-        *_columns([(membership.id, moment) for membership, moment in ends], 2),
+    # By the primary key.
+    await connection.execute(
+        "UPDATE project SET name = new.name, attributes = new.attributes"
+        " FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS new (code, name, attributes)"
+        " WHERE project.code = new.code",
+        *_columns([(project.code, project.name, write_attributes(project.attributes)) for project in projects], 3),
     )
-    _check_count(
-        ended, len(ends), "A membership must end after it began, not in the past, and not later than now planned"
-    )
+
+
+async def add_groups(permit: Permit, connection: Connection, names: Sequence[str]) -> None:
+    """Insert groups. Raises Conflict for a name that is taken."""
+    permit.covers(KIND, MANAGE)
+    with constraints():
+        # All of them at once.
+        await connection.execute("INSERT INTO person_group (name) SELECT unnest($1::text[])", names)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A row of a table of what people hold for a time: `key` are the values of the table's own columns."""
+
+    id: UUID
+    key: tuple[object, ...]
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTable:
+    """A table of what people hold for a time: its own columns with their types, and the words of a refusal."""
+
+    name: str
+    columns: Mapping[str, str]
+    overlap: str
+
+    async def insert(self, permit: Permit, connection: Connection, rows: Sequence[HeldRow]) -> None:
+        """Insert rows. Raises Conflict for an overlap."""
+        permit.covers(KIND, MANAGE)
+        names, types = ", ".join(self.columns), [*self.columns.values(), "timestamptz", "timestamptz"]
+        arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(["uuid", *types], start=1))
+        same = " AND ".join(f"other.{name} = new.{name}" for name in self.columns)
+        values = [(row.id, *row.key, row.validity.valid_from, row.validity.valid_to) for row in rows]
+        with constraints():
+            # Rows that overlap no other, by the index on people.
+            made = await connection.execute(
+                f"INSERT INTO {self.name} (id, {names}, valid_from, valid_to)"
+                f" SELECT id, {names}, since, coalesce(upto, 'infinity') FROM unnest({arrays})"
+                f" AS new (id, {names}, since, upto) WHERE NOT EXISTS (SELECT FROM {self.name} AS other WHERE {same}"
+                " AND other.valid_from < other.valid_to AND other.valid_from < coalesce(upto, 'infinity')"
+                " AND since < other.valid_to)",
+                *_columns(values, 1 + len(types)),
+            )
+        _check_count(made, len(rows), self.overlap)
+
+    async def end(self, permit: Permit, connection: Connection, ends: Sequence[tuple[UUID, datetime]]) -> None:
+        """End rows at a future time. Raises Conflict for one that is not valid then."""
+        permit.covers(KIND, MANAGE)
+        # An end can only become earlier, and is never past; by the primary key.
+        ended = await connection.execute(
+            f"UPDATE {self.name} AS held SET valid_to = moment FROM unnest($1::uuid[], $2::timestamptz[])"
+            " AS ending (id, moment) WHERE held.id = ending.id AND valid_from < moment AND moment <= valid_to"
+            " AND moment >= statement_timestamp()",
+            *_columns(ends, 2),
+        )
+        _check_count(ended, len(ends), "An end must be after the beginning, not past, and not later than now planned")
+
+
+MEMBERSHIPS: Final = HeldTable(
+    "membership",
+    {"person_id": "uuid", "team_id": "uuid", "part": "text"},
+    "A person already has that part in that team at some of that time",
+)
+GROUP_MEMBERS: Final = HeldTable(
+    "group_member",
+    {"group_name": "text", "person_id": "uuid"},
+    "A person is already in that group at some of that time",
+)
+PROJECT_LEADS: Final = HeldTable(
+    "project_lead",
+    {"project": "text", "person_id": "uuid"},
+    "A person already leads that project at some of that time",
+)
 
 
 async def update_statistics(permit: Permit, connection: Connection) -> None:
@@ -170,10 +289,6 @@ async def update_statistics(permit: Permit, connection: Connection) -> None:
     permit.covers(KIND, MANAGE)
     # Only their owner may do so, so the function is the owner's.
     await connection.execute("SELECT analyze_directory()")
-
-
-def _period(membership: Membership) -> tuple[datetime | None, datetime | None]:
-    return membership.validity.valid_from, membership.validity.valid_to
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -6,26 +6,33 @@ Importing a file again changes nothing. Every change is recorded as if an admini
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Generic
 
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
 from service.directory import import_store, team_store
+from service.directory.actions import describe_membership
+from service.directory.groups import describe_member
 from service.directory.import_file import read_rows
+from service.directory.import_grants import G
 from service.directory.import_plan import plan
-from service.directory.recorded_change import DirectoryChange, manage, times
+from service.directory.import_store import HeldRow, HeldTable
+from service.directory.project_leads import describe_lead
+from service.directory.projects import describe_project
+from service.directory.recorded_change import DirectoryChange, described_attributes, manage
 from service.directory.store import KIND, MANAGE
 from service.identity.subject_hashes import NO_KEYS
 from service.pacing import pace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
-    from service.directory.entities import Membership
+    from service.directory.entities import GroupMember, Membership, ProjectLead
     from service.directory.import_file import ImportRow
+    from service.directory.import_grants import PlannedGrants
     from service.directory.import_plan import Outcome, Plan
     from service.identity.subject_hashes import SubjectHashes
 
@@ -56,8 +63,8 @@ class DirectoryImports:
         await admit(self._gate, caller, KIND, MANAGE)
 
     async def load(self, caller: Caller, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[ImportRowOutcome]]:
-        """Import people, teams, memberships and leads from a CSV file. A dry run changes nothing and returns what an
-        import would change."""
+        """Import people, teams, projects, groups, and who belongs to them or leads them, from a CSV file. A dry run
+        changes nothing and returns what an import would change."""
         rows = await read_rows(raw)
 
         async def work(
@@ -85,18 +92,12 @@ async def _carry_out(
     changes = [
         *await _write_people(permit, connection, planned, hashes),
         *await _write_teams(permit, connection, planned),
+        *await _write_projects(permit, connection, planned),
+        *await _write_groups(permit, connection, planned),
+        *await _write_held(permit, connection, planned.memberships, _MEMBERSHIPS),
+        *await _write_held(permit, connection, planned.group_members, _GROUP_MEMBERS),
+        *await _write_held(permit, connection, planned.project_leads, _PROJECT_LEADS),
     ]
-    await import_store.add_memberships(permit, connection, planned.new_memberships)
-    await import_store.end_memberships(permit, connection, planned.ended)
-    changes += [
-        DirectoryChange(str(new_membership.id), "membership.created", _membership(new_membership))
-        for new_membership in planned.new_memberships
-    ]
-    for membership, at in planned.ended:
-        ended = replace(membership, validity=replace(membership.validity, valid_to=at))
-        changes.append(
-            DirectoryChange(str(membership.id), "membership.ended", _membership(ended), before=_membership(membership))
-        )
     if changes:
         await import_store.update_statistics(permit, connection)
     return changes
@@ -112,13 +113,17 @@ async def _write_people(
     await import_store.describe_people(permit, connection, [person for _, person in planned.described])
     changes = []
     async for person, link in pace(planned.new_people):
-        texts = {"email": person.email or ""} | ({"display_name": person.display_name} if person.display_name else {})
-        changes.append(DirectoryChange(str(person.id), "person.created", {"links": 1 if link else 0}, texts))
+        names, values = described_attributes({}, person.attributes)
+        texts = {"email": person.email or "", **values}
+        texts |= {"display_name": person.display_name} if person.display_name else {}
+        facts = {"links": 1 if link else 0, **names}
+        changes.append(DirectoryChange(str(person.id), "person.created", facts, texts))
     async for before, person in pace(planned.described):
-        texts = {"display_name": person.display_name or "", "email": person.email or ""}
-        if before.display_name:
-            texts["display_name_before"] = before.display_name
-        changes.append(DirectoryChange(str(person.id), "person.described", {}, texts))
+        names, texts = described_attributes(before.attributes, person.attributes)
+        if before.display_name != person.display_name:
+            texts |= {"display_name": person.display_name or "", "email": person.email or ""}
+            texts |= {"display_name_before": before.display_name} if before.display_name else {}
+        changes.append(DirectoryChange(str(person.id), "person.described", names, texts))
     changes += [DirectoryChange(str(person.id), "person.linked", {"links": 1}) for person, _ in planned.linked]
     return changes
 
@@ -126,24 +131,76 @@ async def _write_people(
 async def _write_teams(permit: Permit, connection: Connection, planned: Plan) -> list[DirectoryChange]:
     """Add teams, and move others one by one, since each move changes the paths of other teams."""
     await import_store.add_teams(permit, connection, planned.new_teams)
-    changes = [
-        DirectoryChange(str(new_team.id), "team.created", {"parent": new_team.parent}, {"name": new_team.name})
-        for new_team in planned.new_teams
-    ]
+    changes = []
+    for new_team in planned.new_teams:
+        names, values = described_attributes({}, new_team.attributes)
+        facts, texts = {"parent": new_team.parent, **names}, {"name": new_team.name, **values}
+        changes.append(DirectoryChange(str(new_team.id), "team.created", facts, texts))
     for before, team in planned.moved_teams:
-        await team_store.replace_team(permit, connection, team)
-        changes.append(
-            DirectoryChange(
-                str(team.id), "team.changed", {"parent": team.parent}, {"name": team.name}, {"parent": before.parent}
-            )
-        )
+        await team_store.replace_team(permit, connection, team, attributes=team.attributes)
+        names, values = described_attributes(before.attributes, team.attributes)
+        facts, texts = {"parent": team.parent, **names}, {"name": team.name, **values}
+        changes.append(DirectoryChange(str(team.id), "team.changed", facts, texts, {"parent": before.parent}))
     return changes
 
 
-def _membership(membership: Membership) -> dict[str, object]:
-    return {
-        "person": membership.person,
-        "team": membership.team,
-        "part": str(membership.part),
-        **times(membership.validity),
-    }
+async def _write_projects(permit: Permit, connection: Connection, planned: Plan) -> list[DirectoryChange]:
+    await import_store.add_projects(permit, connection, planned.new_projects)
+    await import_store.describe_projects(permit, connection, [project for _, project in planned.changed_projects])
+    changes = []
+    for before, project in [(None, project) for project in planned.new_projects] + planned.changed_projects:
+        names, values = described_attributes(before.attributes if before else {}, project.attributes)
+        facts, texts = {**describe_project(project), **names}, {"name": project.name, **values}
+        what, was = ("project.changed", describe_project(before)) if before else ("project.created", {})
+        changes.append(DirectoryChange(project.code, what, facts, texts, was))
+    return changes
+
+
+async def _write_groups(permit: Permit, connection: Connection, planned: Plan) -> list[DirectoryChange]:
+    await import_store.add_groups(permit, connection, planned.new_groups)
+    return [DirectoryChange(name, "group.created", {"group": name}) for name in planned.new_groups]
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldKind(Generic[G]):
+    """How to write what people hold for a time: its table, its columns' values, its facts for a record, and the words
+    for its beginning and its end."""
+
+    table: HeldTable
+    key: Callable[[G], tuple[object, ...]]
+    describe: Callable[[G], dict[str, object]]
+    begun: str
+    ended: str
+
+
+_MEMBERSHIPS: Final[_HeldKind[Membership]] = _HeldKind(
+    import_store.MEMBERSHIPS,
+    lambda held: (held.person, held.team, str(held.part)),
+    describe_membership,
+    "membership.created",
+    "membership.ended",
+)
+_GROUP_MEMBERS: Final[_HeldKind[GroupMember]] = _HeldKind(
+    import_store.GROUP_MEMBERS, lambda held: (held.group, held.person), describe_member, "group.joined", "group.left"
+)
+_PROJECT_LEADS: Final[_HeldKind[ProjectLead]] = _HeldKind(
+    import_store.PROJECT_LEADS,
+    lambda held: (held.project, held.person),
+    describe_lead,
+    "project-lead.named",
+    "project-lead.ended",
+)
+
+
+async def _write_held(
+    permit: Permit, connection: Connection, planned: PlannedGrants[G], kind: _HeldKind[G]
+) -> list[DirectoryChange]:
+    begun = [HeldRow(held.id, kind.key(held), held.validity) for held in planned.begun]
+    await kind.table.insert(permit, connection, begun)
+    await kind.table.end(permit, connection, [(held.id, at) for held, at in planned.ended])
+    changes = [DirectoryChange(str(held.id), kind.begun, kind.describe(held)) for held in planned.begun]
+    for held, at in planned.ended:
+        ended = replace(held, validity=replace(held.validity, valid_to=at))
+        facts, was = kind.describe(ended), kind.describe(held)
+        changes.append(DirectoryChange(str(held.id), kind.ended, facts, before=was))
+    return changes

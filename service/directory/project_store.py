@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from service.directory import store
-from service.directory.declared_attributes import check_values
+from service.directory.declared_attributes import check_values, replace_values
 from service.directory.entities import Project
 from service.directory.store import MANAGE, constraints, read_attributes, write_attributes
 from service.errors import Conflict, NotFound
@@ -62,7 +62,7 @@ async def replace(
     before = _project(row)
     expect(before.version)
     declared, values = permit.snapshot.vocabulary.projects, before.attributes
-    values = values if attributes is None else check_values(attributes, declared)
+    values = values if attributes is None else replace_values(attributes, declared, values)
     with constraints():
         # Its name, whether it is active, and its attributes.
         version = await connection.fetchval(

@@ -39,7 +39,7 @@ class Projects:
         async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
             made = await project_store.add(permit, connection, project, attributes)
             names, values = described_attributes({}, made.attributes)
-            facts, texts = {**_facts(made), **names}, {"name": made.name, **values}
+            facts, texts = {**describe_project(made), **names}, {"name": made.name, **values}
             return made, [DirectoryChange(made.code, "project.created", facts, texts)]
 
         return await manage(self._gate, caller, project.code, work)
@@ -58,8 +58,8 @@ class Projects:
         async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
             before, after = await project_store.replace(permit, connection, project, expect, attributes)
             names, values = described_attributes(before.attributes, after.attributes)
-            facts, texts = {**_facts(after), **names}, {"name": after.name, **values}
-            return after, [DirectoryChange(project.code, "project.changed", facts, texts, _facts(before))]
+            facts, texts = {**describe_project(after), **names}, {"name": after.name, **values}
+            return after, [DirectoryChange(project.code, "project.changed", facts, texts, describe_project(before))]
 
         return await manage(self._gate, caller, project.code, work)
 
@@ -88,5 +88,6 @@ class Projects:
         )
 
 
-def _facts(project: Project) -> dict[str, object]:
+def describe_project(project: Project) -> dict[str, object]:
+    """A project for a record."""
     return {"code": project.code, "active": project.active}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from service.directory.declared_attributes import check_values
+from service.directory.declared_attributes import check_values, replace_values
 from service.directory.entities import Team
 from service.directory.store import (
     KIND,
@@ -78,7 +78,7 @@ async def replace_team(
     before = _team(row)
     expect(before.version)
     declared, values = permit.snapshot.vocabulary.teams, before.attributes
-    team = replace(team, attributes=values if attributes is None else check_values(attributes, declared))
+    team = replace(team, attributes=values if attributes is None else replace_values(attributes, declared, values))
     # Whether the new parent is the team itself or lies below it.
     if await connection.fetchval(
         "SELECT true FROM team_path WHERE ancestor_id = $1 AND descendant_id = $2", team.id, team.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from service.errors import Forbidden, InvalidField
 from service.settings import Settings
 from service.timesheets.timesheet import State
 from tests.integration.api import api
+from tests.integration.declared_directory import declare
 from tests.integration.house import at
 
 if TYPE_CHECKING:
@@ -295,3 +297,98 @@ async def test_a_line_that_is_too_long_is_refused_before_it_is_cut_into_cells(ho
     assert [(field.field, field.message) for field in refused.value.fields] == [
         ("body", "has more than 16384 characters in line 9")
     ]
+
+
+WIDE = "record,email,name,team,parent,project,group,attr:country,attr:level,attr:sites,attr:region,attr:budget,valid_to"
+COMPLETE = f"""{WIDE}
+person,eve@example.com,Eve Adler,,,,,DE,-3,Rome; Berlin,,,
+person,gil@example.com,,,,,,FR,,,,,
+team,,,Harbour,division,,,,,,north,,
+project,,Orion mission,,,ORION,,,,,,7,
+project,,,,,vega,,,,,,,
+group,,,,,,night-shift,,,,,,
+group-member,eve@example.com,,,,,night-shift,,,,,,
+group-member,gil@example.com,,,,,night-shift,,,,,,2035-01-01T00:00:00Z
+project-lead,eve@example.com,,,,ORION,,,,,,,
+project-lead,gil@example.com,,,,apollo,,,,,,,
+"""
+
+
+async def test_attributes_groups_projects_and_their_leads_come_from_a_file(house: House) -> None:
+    await declare(house)
+    assert {row.outcome for row in await load(house, COMPLETE, dry_run=True)} == {"created"}
+    assert {row.outcome for row in await load(house, COMPLETE)} == {"created"}
+    eve = await house.owner.fetchrow("SELECT id, attributes::text FROM person WHERE email = 'eve@example.com'")
+    assert eve is not None
+    assert json.loads(eve["attributes"]) == {"country": "DE", "level": -3, "sites": ["Berlin", "Rome"]}
+    assert await house.count("team WHERE name = 'Harbour' AND attributes = '{\"region\": \"north\"}'") == 1
+    projects = await house.owner.fetch("SELECT code, name, attributes::text FROM project WHERE code ~* 'orion|vega'")
+    assert {tuple(project) for project in projects} == {
+        ("ORION", "Orion mission", '{"budget": 7}'),
+        ("vega", "vega", "{}"),
+    }
+    assert await house.count("group_member WHERE group_name = 'night-shift'") == 2
+    assert await house.count("project_lead WHERE project IN ('ORION', 'apollo')") == 2
+    records = await house.count("audit_record WHERE kind = 'directory'")
+    assert {row.outcome for row in await load(house, COMPLETE)} == {"unchanged"}
+    assert await house.count("audit_record WHERE kind = 'directory'") == records
+    assert await house.count_records_with("Berlin") == 0
+
+
+async def test_what_a_file_leaves_empty_stays_and_ends_come_nearer(house: House) -> None:
+    await declare(house)
+    await load(house, COMPLETE)
+    changed = f"""{WIDE}
+person,eve@example.com,,,,,,,5,,,,
+team,,,Harbour,division,,,,,,south,,
+project,,Orion two,,,ORION,,,,,,,
+group-member,gil@example.com,,,,,night-shift,,,,,,2034-01-01T00:00:00Z
+project-lead,eve@example.com,,,,ORION,,,,,,,2034-01-01T00:00:00Z
+"""
+    assert [row.outcome for row in await load(house, changed)] == ["updated"] * 5
+    assert {row.outcome for row in await load(house, changed)} == {"unchanged"}
+    values = await house.owner.fetchval("SELECT attributes::text FROM person WHERE email = 'eve@example.com'")
+    assert json.loads(values) == {"country": "DE", "level": 5, "sites": ["Berlin", "Rome"]}
+    assert await house.count('team WHERE attributes = \'{"region": "south"}\'') == 1
+    assert await house.count("project WHERE name = 'Orion two' AND attributes = '{\"budget\": 7}'") == 1
+    for table in ("group_member", "project_lead"):
+        assert await house.count(f"{table} WHERE valid_to = '2034-01-01T00:00:00Z'") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "message"),
+    [
+        ("person,e@example.com,,,,,,,many,,,,", "rows[0].attr:level", "must be a whole number"),
+        ("person,e@example.com,,,,,,=1+1,,,,,", "rows[0].attr:country", "formula"),
+        ("person,e@example.com,,,,,,,,Rome;;Berlin,,,", "rows[0].attr:sites", "separated by ;"),
+        ("person,e@example.com,,,,,,,,,north,,", "rows[0].attr:region", "declares country (string)"),
+        ("team,,,Harbour,,,,DE,,,,,", "rows[0].attr:country", "declares region (string)"),
+        ("group,,,,,,night-shift,DE,,,,,", "rows[0].attr:country", "is not allowed for a group"),
+        ("project,,,,,Orion mission,,,,,,,", "rows[0].project", "must be 1 to 40"),
+        ("project,,,,,Apollo,,,,,,,", "rows[0].project", "differs only in case from the project apollo"),
+        ("project,,,,,ORION,,,,,,,\nproject,,,,,orion,,,,,,,", "rows[1].project", "differs only in case"),
+        ("group,,,,,,Night,,,,,,", "rows[0].group", "must be 1 to 63"),
+        ("person,e@example.com,,,,,,,,,,,\ngroup-member,e@example.com,,,,,x,,,,,,", "rows[1].group", "names no group"),
+        ("person,e@example.com,,,,,,,,,,,\nproject-lead,e@example.com,,,,x-1,,,,,,,", "rows[1].project", "names no"),
+        ("project-lead,n@example.com,,,,apollo,,,,,,,", "rows[0].email", "belongs to no person"),
+        ("project-lead,n@example.com,,east,,apollo,,,,,,,", "rows[0].team", "is not allowed for a project-lead"),
+        ("group-member,n@example.com,,,,,,,,,,,", "rows[0].group", "is required for a group-member"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_attribute_group_or_project_is_named(house: House, line: str, field: str, message: str) -> None:
+    await declare(house)
+    tables = (*TABLES, "project", "person_group", "group_member", "project_lead")
+    before = [await house.count(table) for table in tables]
+    with pytest.raises(InvalidField) as refused:
+        await load(house, f"{WIDE}\n{line}\n")
+    assert [error.field for error in refused.value.fields] == [field]
+    assert message in refused.value.fields[0].message
+    assert [await house.count(table) for table in tables] == before
+
+
+async def test_without_a_declared_attribute_a_column_of_one_is_refused_where_it_is_filled(house: House) -> None:
+    assert await load(house, "record,email,attr:country\nperson,e@example.com,\n")
+    with pytest.raises(InvalidField, match="declares no attributes here"):
+        await load(house, "record,email,attr:country\nperson,e@example.com,DE\n")
+    with pytest.raises(InvalidField, match="attr:NAME for an attribute"):
+        await load(house, "record,email,attr:Country\nperson,e@example.com,DE\n")
