@@ -81,6 +81,11 @@ class FilledSentences(Mapping[str, str]):
     def __init__(self, sentences: Mapping[str, str], values: Mapping[str, Value]) -> None:
         self._sentences, self._values = sentences, values
 
+    @property
+    def values_shown(self) -> Mapping[str, Value]:
+        """The values by the names of attributes."""
+        return self._values
+
     def __getitem__(self, key: str) -> str:
         return fill_sentence(self._sentences[key], self._values)
 

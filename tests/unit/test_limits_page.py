@@ -61,6 +61,9 @@ BOUNDS = {
     "rows visited to prove the safety laws": "service.policy.request_space:MAX_CASBIN_ROWS",
     "check of a proposal": "service.administration.checks.check_worker:MAX_SECONDS",
     "unfinished replays of each kind": "service.administration.replay.jobs:MAX_OPEN_JOBS_PER_KIND",
+    "attributes in a record, together": (
+        "service.authorization.enforcement.decision_record:MAX_ATTRIBUTE_BYTES_PER_RECORD"
+    ),
     "period of a summary": "service.web.audit.decisions:MAX_SUMMARY",
     "exports at once, per process": "service.web.audit.exports:MAX_STREAMS",
     "duration of an export": "service.web.audit.exports:MAX_STREAM_SECONDS",

@@ -19,7 +19,7 @@ from service.administration.versions.simulated_request import (
     wrong_words,
 )
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
-from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of
+from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.relationships import without_former_ids
 from service.authorization.engine.explanation import explain, sentences_for_caller
@@ -172,7 +172,8 @@ class Simulation:
 
 def _explain(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Simulated:
     why = explain(under.rules_of(asked.resource.kind, asked.action), decision.access_request)
-    sentences = () if decision.allowed else sentences_for_caller(why, decision.access_request, under.vocabulary)
+    words = under.vocabulary.with_values(values_of(decision.request))
+    sentences = () if decision.allowed else sentences_for_caller(why, decision.access_request, words)
     return Simulated(decision, why, sentences, assumptions(asked, under))
 
 

@@ -174,6 +174,12 @@ def request_facts(snapshot: Snapshot, principal: Principal, lookup: FactLookup) 
     return facts
 
 
+def values_of(request: EvaluationRequest) -> dict[str, Value]:
+    """The values of all attributes that a decision knew, of the caller, the sign-in and the resource."""
+    lookup = request.lookup
+    return {**caller_values(request.principal, lookup.roles, lookup.caller, lookup.at), **lookup.attributes}
+
+
 def _request_definitions(snapshot: Snapshot) -> tuple[tuple[str, Expression], ...]:
     found = snapshot.vocabulary.definitions.items()
     return tuple((name, expression) for (kind, name), expression in found if not kind)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Equal to the record's owner, unless the owner was merged into another person.
 OWNER_ID = "resource.owner.id"
+# A record must hold the ids that a list returned, too.
+MAX_ATTRIBUTE_BYTES_PER_RECORD = 8_000
 # Prefix of the texts that hold personal attributes.
 PERSONAL = "attributes."
 # Why an allowed dry run was not applied.
@@ -116,6 +118,7 @@ class DecisionMembers(msgspec.Struct, kw_only=True):
     applied: bool | None
     asked: _Asked
     attributes: dict[str, object] | UnsetType = UNSET
+    attributes_left_out: list[str] | UnsetType = UNSET
     decided_at: str
     directory_revision: int
     facts: dict[str, bool | None]
@@ -183,6 +186,7 @@ def of_decision(
     kind = Kind.ACCESS if reads_log else Kind.DECISION
     span, ids = (returned, ()) if isinstance(returned, Positions) else (None, returned)
     attributes, personal = _attributes(decision)
+    left_out = _leave_out_large(attributes)
     members = DecisionMembers(
         action=caller.recorded_as or request.action,
         applied=applied,
@@ -194,6 +198,7 @@ def of_decision(
             looked=lookup.looked,
         ),
         attributes=attributes or UNSET,
+        attributes_left_out=left_out or UNSET,
         decided_at=format_time(lookup.at),
         directory_revision=lookup.directory_revision,
         facts=_facts(decision),
@@ -320,6 +325,21 @@ def _attributes(decision: Decision) -> tuple[dict[str, object], dict[str, str]]:
         return found, {}
     personal = {name: found.pop(name) for name in lookup.personal & found.keys()}
     return found, {PERSONAL + name: msgspec.json.encode(value).decode() for name, value in personal.items()}
+
+
+def _leave_out_large(attributes: dict[str, object]) -> list[str]:
+    """Remove the largest values until the rest fits into a record; returns their names."""
+    if len(msgspec.json.encode(attributes)) <= MAX_ATTRIBUTE_BYTES_PER_RECORD:
+        return []
+    sizes = {name: len(name) + len(msgspec.json.encode(value)) for name, value in attributes.items()}
+    total, left_out = sum(sizes.values()), list[str]()
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= MAX_ATTRIBUTE_BYTES_PER_RECORD:
+            break
+        del attributes[name]
+        left_out.append(name)
+        total -= sizes[name]
+    return sorted(left_out)
 
 
 def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> _Principal:

@@ -5,33 +5,47 @@ A caller who may not read a resource does not learn that it exists. Reasons are 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.decision_point import access_request_of
+from service.authorization.enforcement.decision_point import access_request_of, values_of
 from service.authorization.enforcement.step_up import challenge
-from service.authorization.engine.explanation import MAX_SENTENCES, explain_nearest, nearest, sentences_for_caller
+from service.authorization.engine.explanation import (
+    MAX_SENTENCES,
+    NearRuleInWords,
+    explain_nearest,
+    nearest,
+    sentences_for_caller,
+)
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, TimewardenError, WrongState
 from service.policy.access_request import Reason
+from service.policy.sentences import fill_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from service.authorization.enforcement.changes import Expect
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import AccessRequest, Explanation
+    from service.policy.attributes import Value
 
 
 @dataclass(frozen=True, slots=True)
 class _Grounds:
     """Why a request was denied. `sign_in`: the facts of the sign-in, if nothing else was missing. `states`: the states
-    that a rule asks for, if only the state was wrong. The rest is for the caller."""
+    that a rule asks for, if only the state was wrong. The rest is for the caller: sentences with places for values."""
 
     sign_in: frozenset[str]
     states: str | None
     sentences: tuple[str, ...]
-    near_misses: tuple[dict[str, object], ...]
+    near_misses: tuple[NearRuleInWords, ...]
+
+    @property
+    def shows_values(self) -> bool:
+        """Whether any sentence has places for values of attributes."""
+        return any("{" in sentence for sentence in self.sentences)
 
 
 def refusal_of(
@@ -58,7 +72,10 @@ def refusal_of(
         return _wrong_state(snapshot, resource, grounds.states, expect)
     if grounds.sign_in:
         return challenge(snapshot.vocabulary, grounds.sign_in)
-    return Forbidden(grounds.sentences, rules=decision.verdict.rules, near_misses=grounds.near_misses)
+    if grounds.shows_values:
+        grounds = _fill_in(grounds, values_of(request))
+    near_misses = tuple(map(asdict, grounds.near_misses))
+    return Forbidden(grounds.sentences, rules=decision.verdict.rules, near_misses=near_misses)
 
 
 def _may_know(snapshot: Snapshot, decision: Decision, sign_in: frozenset[str]) -> bool:
@@ -85,10 +102,23 @@ def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, 
             sign_in=_missing_of_sign_in(snapshot, explanation, reason, listed),
             states=_wanted_states(explanation) if reason is Reason.NO_RULE else None,
             sentences=sentences_for_caller(explanation, *words),
-            near_misses=tuple(asdict(near_miss) for near_miss in nearest(explanation, *words)[:MAX_SENTENCES]),
+            near_misses=nearest(explanation, *words)[:MAX_SENTENCES],
         )
 
     return snapshot.memoize("refusal", (access_request, reason, listed), find_grounds)
+
+
+def _fill_in(grounds: _Grounds, values: Mapping[str, Value]) -> _Grounds:
+    """The same with values in their places. Only a caller who may read the resource is told them."""
+    near_misses = tuple(
+        NearRuleInWords(
+            miss.rule,
+            tuple(replace(missing, sentence=fill_sentence(missing.sentence, values)) for missing in miss.missing),
+        )
+        for miss in grounds.near_misses
+    )
+    sentences = tuple(fill_sentence(sentence, values) for sentence in grounds.sentences)
+    return replace(grounds, sentences=sentences, near_misses=near_misses)
 
 
 def _wanted_states(explanation: Explanation) -> str | None:

@@ -20,6 +20,7 @@ from service.policy.matching import (
     names_somebody,
     state_words,
 )
+from service.policy.sentences import FilledSentences, show_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -224,9 +225,20 @@ def _describe_missing_to_auditor(dimension: str, word: str, request: AccessReque
         return f"{kind} was {_name_state(request.state, request, vocabulary)}, not {wanted}"
     if dimension == "fact":
         name = word.removeprefix("not ")
-        return f"the fact {name} was {FACT_VALUES[request.fact(name)]}"
+        return f"the fact {name} was {FACT_VALUES[request.fact(name)]}{_show_inputs(name, request, vocabulary)}"
     form, _, name = word.partition(":")
     return CALLER_NOT_BEING[form].format(name) if name else f"the caller was not {word} of {kind}"
+
+
+def _show_inputs(fact: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
+    """The values that a defined fact was evaluated on, if the vocabulary knows any. Personal ones are not shown."""
+    definition = vocabulary.definitions.get((request.kind, fact)) or vocabulary.definitions.get(("", fact))
+    sentences = vocabulary.descriptions
+    if definition is None or not isinstance(sentences, FilledSentences):
+        return ""
+    known = vocabulary.known_attributes(request.kind)
+    shown = (name for name, _ in definition.types if not known[name].personal)
+    return f" ({', '.join(f'{name}: {show_value(sentences.values_shown.get(name))}' for name in shown)})"
 
 
 def _describe_fact(word: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
