@@ -11,9 +11,9 @@ from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
 from service.policy.matching import GROUP, PERSON, former_word
 from service.policy.request_space import Budget
-from service.timesheets import access_store
+from service.timesheets import access_store, store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
-from service.timesheets.timesheet import actions_from
+from service.timesheets.timesheet import Actor, actions_from, repeats_approval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.timesheets.access_store import Candidate
+    from service.timesheets.timesheet import Timesheet
 
     Ways = Mapping[str, tuple[Way, ...]]
 
@@ -60,7 +61,7 @@ class _Found:
     """The facts from which access is computed."""
 
     snapshot: Snapshot
-    state: str
+    sheet: Timesheet
     actions: tuple[str, ...]
     names: Named
     candidates: Sequence[Candidate]
@@ -76,15 +77,15 @@ class TimesheetAccess:
     async def of(self, caller: Caller, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
         """The access to a sheet under the active version; computed for `limit` candidates. Raises Denied, TryLater."""
         async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
-            snapshot, state = reading.permit.snapshot, reading.found["state"]
+            snapshot, sheet = reading.permit.snapshot, store.sheet_of_row(reading.permit, reading.found)
             known = snapshot.vocabulary.actions.get(KIND, frozenset())
-            actions = tuple(action for action in actions_from(state) if action in known)
+            actions = tuple(action for action in actions_from(sheet.state) if action in known)
             names = find_named(snapshot, KIND, actions)
             candidates = await access_store.candidates(
                 reading.permit, reading.connection, sheet_id, names, after=after or "", limit=limit + 1
             )
             reading.returned = [str(sheet_id)]
-        found = _Found(snapshot, state, actions, names, candidates)
+        found = _Found(snapshot, sheet, actions, names, candidates)
         # In a thread, after the connection was released: many rules take long.
         with refused_under(reading.receipt):
             async with self._one_at_a_time.take():
@@ -98,7 +99,7 @@ def _compute_access(found: _Found, limit: int, *, first: bool) -> Access:
     allowed = tuple(grantee for grantee in grantees if grantee.may)
     whoever = _whoever(found, budget) if first else {}
     return Access(
-        state=found.state,
+        state=found.sheet.state,
         version=found.snapshot.number,
         grantees=allowed,
         whoever=whoever,
@@ -117,7 +118,11 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
     }
     words |= {former_word(f"{PERSON}{person}") for person in candidate.former_ids}
     relations = candidate.relations & TIMESHEET_FACTS.relations.keys()
-    return Grantee(candidate.person, candidate.client, relations, _may(found, words, candidate.facts, budget))
+    may = _may(found, words, candidate.facts, budget)
+    actor = Actor(candidate.person, candidate.client, candidate.ids | candidate.former_ids)
+    if repeats_approval(found.sheet, actor):
+        may.pop("approve", None)
+    return Grantee(candidate.person, candidate.client, relations, may)
 
 
 def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
@@ -127,7 +132,9 @@ def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
     return {word: may for word, may in by_word.items() if may}
 
 
-def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool | None], budget: Budget) -> Ways:
-    resource = (KIND, found.state)
+def _may(
+    found: _Found, who: Iterable[str], facts: Mapping[str, bool | None], budget: Budget
+) -> dict[str, tuple[Way, ...]]:
+    resource = (KIND, found.sheet.state)
     by_action = {action: find_ways(found.snapshot, resource, action, who, facts, budget) for action in found.actions}
     return {action: allowed for action, allowed in by_action.items() if allowed}

@@ -23,7 +23,7 @@ from service.timesheets.approvers import require_approver
 from service.timesheets.change_record import facts_of, record_change, resource_of
 from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, invalid_field
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import Actor, State, Timesheet, actions_from, has_approval_of
+from service.timesheets.timesheet import Actor, State, Timesheet, actions_from, repeats_approval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -311,9 +311,8 @@ def _actor(principal: Principal, lookup: FactLookup) -> Actor:
 
 
 def _without_repetition(sheet: Timesheet, actor: Actor, actions: tuple[str, ...]) -> tuple[str, ...]:
-    """The actions without an approval that would be refused because the sheet has it and needs others."""
-    given, needed = len(sheet.approvals), sheet.approvals_needed
-    if "approve" in actions and has_approval_of(sheet, actor) and (needed is None or given < needed):
+    """The actions without an approval that the sheet has."""
+    if "approve" in actions and repeats_approval(sheet, actor):
         return tuple(action for action in actions if action != "approve")
     return actions
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.fact_statements import bind_parameters, fact_columns
+from service.authorization.enforcement.fact_statements import bind_listed, fact_columns
 from service.pacing import pace_page
 from service.timesheets.approvers import find_approvers
 from service.timesheets.relations import KIND, list_approvers
@@ -56,7 +56,7 @@ async def list_pending(
     if visibility.kind != KIND or visibility.action != "approve":
         raise PermissionError("the visibility is of something else")
     approved = approved_by_caller(visibility.snapshot, visibility.facts)
-    conditions = f"r.state = 'submitted' AND NOT {bind_parameters(approved)}"
+    conditions = f"r.state = 'submitted' AND NOT {bind_listed(approved)}"
     parameters: list[object] = [*visibility.parameters, limit + 1]
     if after is not None:
         conditions += " AND (r.submitted_at, r.id) > ($4::timestamptz, $5::uuid)"
@@ -171,13 +171,14 @@ async def mark_reminded(permit: Permit, connection: Connection, days: int, most:
     """Store a reminder for at most `most` sheets that were submitted more than `days` days ago and have had no reminder
     within a day; returns these sheets."""
     permit.covers(DIRECTORY, "manage")
-    approvers = list_approvers(find_approvers(permit.snapshot).values())
+    needs_others = permit.snapshot.vocabulary.approval is not None
+    approvers = list_approvers(find_approvers(permit.snapshot).values(), others=needs_others)
     # Sheets that another transaction is changing are skipped. ON CONFLICT skips sheets for which a concurrent job has
     # stored a reminder since this statement began.
     rows = await connection.fetch(
         f"""
         WITH due AS MATERIALIZED (
-            SELECT r.id, r.owner_id, r.state, r.version, r.submitted_at, r.editors
+            SELECT r.id, r.owner_id, r.state, r.version, r.submitted_at, r.editors, r.earlier_approvals
             FROM timesheet AS r LEFT JOIN reminder AS last ON last.timesheet_id = r.id
             WHERE r.state = 'submitted' AND r.submitted_at < clock_timestamp() - make_interval(days => $1)
                 AND (last.at IS NULL OR last.at < clock_timestamp() - interval '1 day')

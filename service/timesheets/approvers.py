@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.errors import NoApprover
-from service.timesheets.relations import KIND, LED, find_people, has_approver
+from service.timesheets.relations import KIND, LED, count_approvers, find_people
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Permit
@@ -20,24 +20,34 @@ LED_BY_WRITERS: Final = (
     " administrator a lead above"
 )
 
+TOO_FEW: Final = (
+    "This needs {needed} approvals, and no more than {approvers} could give one. A lead may name a delegate, or an"
+    " administrator another lead"
+)
+
 
 async def require_approver(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
-    """Raise NoApprover if nobody with a relation that allows it could approve the sheet: the owner, and people who
-    entered hours or submitted it, could not. Nothing is checked if other rules allow `approve`, since holders of a role
-    in tokens cannot be counted, or if no rule allows it to fallback approvers, since to name one would not help."""
+    """Raise NoApprover unless as many people as the sheet needs have a relation that allows them to approve it: the
+    owner, and people who entered hours or submitted it, could not. Nothing is checked if other rules allow `approve`,
+    since holders of a role in tokens cannot be counted, or if no rule allows it to fallback approvers, since to name
+    one would not help."""
     permit.covers(KIND, "submit")
     who = permit.snapshot.index_of(KIND, "approve").allowing
     people = find_approvers(permit.snapshot)
     if people.keys() != who or "fallback" not in who:
         return
-    # Whether there is such a person now, and whether the owner has a lead.
+    needed = sheet.approvals_needed or 1
+    # How many such people there are now, and whether the owner has a lead.
     found = await connection.fetchrow(
-        f"SELECT {has_approver(people.values())} AS anybody, {LED} AS led FROM timesheet AS r WHERE r.id = $1",
+        f"SELECT {count_approvers(people.values(), needed)} AS approvers, {LED} AS led FROM timesheet AS r"
+        " WHERE r.id = $1",
         sheet.id,
         list(sheet.editors),
     )
-    if found is None or not found["anybody"]:
+    if found is None or not found["approvers"]:
         raise NoApprover(LED_BY_WRITERS if found is not None and found["led"] else None)
+    if found["approvers"] < needed:
+        raise NoApprover(TOO_FEW.format(needed=needed, approvers=found["approvers"]))
 
 
 def find_approvers(snapshot: Snapshot) -> dict[str, str]:

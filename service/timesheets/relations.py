@@ -25,7 +25,7 @@ from service.authorization.enforcement.merged_people import (
 )
 from service.authorization.enforcement.path_sql import EdgeTable, PathSql, now
 from service.policy.paths import NodeType, default_paths
-from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, ENTRIES
+from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, EARLIER_APPROVERS, ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -100,18 +100,23 @@ def find_people(vocabulary: Vocabulary) -> dict[str, str]:
     return {"fallback": _FALLBACKS, **people}
 
 
-def has_approver(people: Iterable[str]) -> str:
-    """Condition: anybody of these SELECTs is neither the owner nor among the editors of the sheet, $2."""
+def count_approvers(people: Iterable[str], most: int) -> str:
+    """How many of these people are neither the owner nor among the editors of the sheet, $2; counted up to `most`."""
     found = " UNION ALL ".join(people)
-    return f"EXISTS (SELECT FROM ({found}) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_EDITORS})"
+    others = f"FROM ({found}) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_EDITORS}"
+    if most == 1:
+        return f"(EXISTS (SELECT {others}))::integer"
+    return f"(SELECT count(*) FROM (SELECT DISTINCT found.id {others} LIMIT {most}) AS counted)"
 
 
-def list_approvers(people: Iterable[str]) -> str:
-    """An array of the first MAX_APPROVERS_LISTED of these people who are neither the owner nor among the editors."""
+def list_approvers(people: Iterable[str], *, others: bool) -> str:
+    """An array of the first MAX_APPROVERS_LISTED of these people who are neither the owner nor among the editors; with
+    `others`, of those whose approval the sheet does not have."""
     found = " UNION ALL ".join(people) or "SELECT NULL::uuid AS id"
+    without = f"AND found.id NOT IN ({EARLIER_APPROVERS})" if others else ""
     return f"""
         ARRAY(SELECT DISTINCT found.id FROM ({found}) AS found
-              WHERE found.id <> {_OWNER} AND found.id NOT IN {_ROW_EDITORS} ORDER BY found.id
+              WHERE found.id <> {_OWNER} AND found.id NOT IN {_ROW_EDITORS} {without} ORDER BY found.id
               LIMIT {MAX_APPROVERS_LISTED})
     """
 

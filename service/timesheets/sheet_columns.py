@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from service.authorization.enforcement.merged_people import canonical_id
 from service.policy.approval import APPROVALS as APPROVALS_ATTRIBUTE
 from service.policy.approval import MAX_APPROVALS, OTHER_APPROVERS
-from service.policy.attributes import AttributeType
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.fact_statements import KindFacts
@@ -41,6 +40,12 @@ APPROVAL_IDS = f"""
          ELSE '{{}}'::text[] END
 """
 
+# The people whose approvals a submitted sheet has, by their canonical ids.
+EARLIER_APPROVERS = f"""
+    SELECT {canonical_id("stored.person")} FROM jsonb_to_recordset(r.earlier_approvals) AS stored (person uuid)
+    WHERE stored.person IS NOT NULL
+"""
+
 # The columns of a sheet without its entries.
 COLUMNS = f"""
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
@@ -56,15 +61,6 @@ ENTRIES = """
 # All columns of a sheet, with its entries.
 ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
 
-_TYPES: Final = {
-    AttributeType.STRING: "text",
-    AttributeType.INT: "bigint",
-    AttributeType.BOOL: "boolean",
-    AttributeType.TIMESTAMP: "timestamptz",
-    AttributeType.STRINGS: "text[]",
-    AttributeType.INTS: "bigint[]",
-    AttributeType.BOOLS: "boolean[]",
-}
 ARE_COMPLETE: Final = "r.state IN ('approved', 'locked')"
 _OTHERS: Final = "ARRAY[" + ", ".join(f"'{name}'" for name in OTHER_APPROVERS) + "]"
 
@@ -73,9 +69,7 @@ def approvals_needed(expression: Expression | None, facts: KindFacts) -> str:
     """How many approvals the row needs, as `approval.count_needed` finds it; once it is approved, how many it has."""
     if expression is None:
         return f"(CASE WHEN {ARE_COMPLETE} THEN cardinality({APPROVAL_IDS}) ELSE 1 END)"
-    # A value that no column holds is missing.
-    columns = {name: facts.attributes.get(name, f"NULL::{_TYPES[kind]}") for name, kind in expression.types}
-    complete = expression.sql({**columns, APPROVALS_ATTRIBUTE: "tried.approvals"})
+    complete = expression.sql({**facts.attributes, APPROVALS_ATTRIBUTE: "tried.approvals"})
     return f"""
         (SELECT CASE WHEN {ARE_COMPLETE} THEN cardinality(given.ids) ELSE (
              SELECT min(tried.number) FROM (

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.merged_people import all_ids
 from service.errors import Conflict
@@ -240,9 +241,10 @@ async def count_approvals_needed(permit: Permit, connection: Connection, sheet: 
     expression = permit.snapshot.vocabulary.approval
     if expression is None or sheet.state in ACCEPTED:
         return sheet
+    facts = facts_under(TIMESHEET_FACTS, permit.snapshot)
     # By its primary key; its minutes or projects may have changed.
     needed = await connection.fetchval(
-        f"SELECT {approvals_needed(expression, TIMESHEET_FACTS)} FROM timesheet AS r WHERE r.id = $1", sheet.id
+        f"SELECT {approvals_needed(expression, facts)} FROM timesheet AS r WHERE r.id = $1", sheet.id
     )
     return replace(sheet, approvals_needed=needed)
 

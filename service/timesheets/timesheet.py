@@ -281,6 +281,12 @@ def has_approval_of(sheet: Timesheet, actor: Actor) -> bool:
     )
 
 
+def repeats_approval(sheet: Timesheet, actor: Actor) -> bool:
+    """Whether the sheet has the actor's approval and needs others, so that another of theirs would be refused."""
+    given, needed = len(sheet.approvals), sheet.approvals_needed
+    return has_approval_of(sheet, actor) and (needed is None or given < needed)
+
+
 def reject(sheet: Timesheet, reason: str) -> Timesheet:
     """Reject the sheet. Raises WrongState, InvalidField."""
     check_reason(reason)
