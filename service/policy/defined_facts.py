@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.policy.expressions.expression import can_hold_together
 from service.policy.known_words import WITHOUT_A_ROW
@@ -12,6 +13,10 @@ from service.policy.matching import fact_word
 if TYPE_CHECKING:
     from service.policy.access_request import Rule, Vocabulary
     from service.policy.expressions.expression import Expression
+
+
+# Of a row; the pairs grow with the square.
+MAX_FACTS_COMPARED: Final = 20
 
 
 def find_definition(vocabulary: Vocabulary, kind: str, fact: str) -> Expression | None:
@@ -24,10 +29,13 @@ def possible_values(vocabulary: Vocabulary, kind: str, action: str, fact: str) -
     expression = find_definition(vocabulary, kind, fact)
     if expression is None:
         return frozenset({True, False})
-    without_a_row = (kind, action) in WITHOUT_A_ROW
-    return expression.bounds(
-        {name: None for name in expression.attributes if without_a_row and name.startswith("resource.")}
-    )
+    return _possible_values(expression, has_row=(kind, action) not in WITHOUT_A_ROW)
+
+
+@lru_cache(maxsize=1_024)
+def _possible_values(expression: Expression, *, has_row: bool) -> frozenset[bool]:
+    missing = () if has_row else (name for name in expression.attributes if name.startswith("resource."))
+    return expression.bounds(dict.fromkeys(missing))
 
 
 def explain_conflict(rule: Rule, vocabulary: Vocabulary) -> str | None:
@@ -41,7 +49,13 @@ def explain_conflict(rule: Rule, vocabulary: Vocabulary) -> str | None:
         for condition in rule.when
         if (expression := find_definition(vocabulary, rule.kind, condition.fact)) is not None
     ]
-    for (first, first_fact), (second, second_fact) in combinations(defined, 2):
-        if not can_hold_together([(first_fact, not first.negated), (second_fact, not second.negated)]):
+    for (first, first_fact), (second, second_fact) in combinations(defined[:MAX_FACTS_COMPARED], 2):
+        if not _hold_together((first_fact, not first.negated), (second_fact, not second.negated)):
             return f"This row can never match: {fact_word(first)} and {fact_word(second)} exclude each other"
     return None
+
+
+# The pairs of 50 facts about a kind and 50 about the sign-in are 20,000, whatever the number of rows.
+@lru_cache(maxsize=2**15)
+def _hold_together(first: tuple[Expression, bool], second: tuple[Expression, bool]) -> bool:
+    return can_hold_together([first, second])

@@ -16,7 +16,7 @@ from service.policy.attributes import AttributeType
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from service.policy.attributes import Attribute, Value
 
@@ -36,22 +36,24 @@ class SentenceFlaw:
     suggestion: str | None = None
 
 
-def check_sentence(sentence: str, known: Mapping[str, Attribute]) -> SentenceFlaw | None:
+def check_sentence(
+    sentence: str, known: Mapping[str, Attribute], suggest: Callable[[str, Collection[str]], str | None] = nearest
+) -> SentenceFlaw | None:
     """The first flaw of the placeholders in a sentence, or None. `known`: the attributes that they may name."""
     rest = _PLACEHOLDER.sub(lambda found: " " * len(found[0]), sentence)
     if brace := re.search(r"[{}]", rest):
         return SentenceFlaw("A brace is not closed", brace.start() + 1, "write {resource.minutes:hours}")
     for found in _PLACEHOLDER.finditer(sentence):
-        flaw = _check_placeholder(found[1], found[2], known)
+        if found[1] not in known:
+            unknown = f"There is no attribute '{found[1]}' here"
+            return SentenceFlaw(unknown, found.start() + 1, suggest(found[1], known))
+        flaw = _check_placeholder(found[1], found[2], known[found[1]])
         if flaw is not None:
             return SentenceFlaw(flaw[0], found.start() + 1, flaw[1])
     return None
 
 
-def _check_placeholder(name: str, form: str | None, known: Mapping[str, Attribute]) -> tuple[str, str | None] | None:
-    attribute = known.get(name)
-    if attribute is None:
-        return f"There is no attribute '{name}' here", nearest(name, known)
+def _check_placeholder(name: str, form: str | None, attribute: Attribute) -> tuple[str, str | None] | None:
     if attribute.personal:
         return f"'{name}' is personal, so no sentence may show it", "say it without the value"
     if form is not None and form not in FORMATS:

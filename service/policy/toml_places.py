@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 FILE = "vocabulary.toml"
 # The time to find the nearest word adds up.
@@ -24,9 +26,11 @@ class Complaints:
     text: str
     found: list[Complaint] = field(default_factory=list)
     _places: Mapping[tuple[str, ...], tuple[int, int]] = field(init=False)
+    _line_starts: Sequence[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._places = _find_places(self.text)
+        self._line_starts = [0, *accumulate(len(line) + 1 for line in self.text.split("\n"))]
 
     def complain(self, at: tuple[str, ...], message: str, suggestion: str | None = None) -> None:
         """Complain at the longest part of the path that is a header or key in the text, or at (0, 0)."""
@@ -39,13 +43,11 @@ class Complaints:
         """Complain at a line and column within the string `value` of a key, or at the key if the file writes the string
         in another way."""
         line, column = self._find(at)
-        lines = self.text.split("\n")
-        start = sum(len(before) + 1 for before in lines[: line - 1]) + column - 1
-        start = self.text.find(value, max(0, start))
+        start = self.text.find(value, self._line_starts[line - 1] + column - 1) if line else -1
         if start >= 0:
-            before = self.text[:start]
-            line = before.count("\n") + place[0]
-            column = place[1] + (start - before.rfind("\n") - 1 if place[0] == 1 else 0)
+            first = bisect_right(self._line_starts, start)
+            line = first + place[0] - 1
+            column = place[1] + (start - self._line_starts[first - 1] if place[0] == 1 else 0)
         self.found.append(Complaint(FILE, line, column, message, suggestion))
 
     def suggest(self, word: str, known: Collection[str]) -> str | None:

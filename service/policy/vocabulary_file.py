@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,8 @@ class _Reader:
     descriptions: dict[str, str] = field(default_factory=dict)
     directory: Mapping[str, Mapping[str, Attribute]] = field(default_factory=dict)
     definitions: dict[tuple[str, str], Expression] = field(default_factory=dict)
+    # How many texts were compiled, by kind, those with a flaw included.
+    compiled: Counter[str] = field(default_factory=Counter)
     approval: Expression | None = None
 
     def read_document(self, document: dict[str, object]) -> Vocabulary:
@@ -202,9 +205,10 @@ class _Reader:
             self.complaints.complain(at, f"The kind '{kind}' has no attributes that a fact could read", remedy)
         elif not isinstance(text, str):
             self.complaints.complain((*at, "is"), "'is' must be an expression in quotes")
-        elif sum(defined == kind for defined, _ in self.definitions) >= MAX_DEFINED_FACTS:
+        elif self.compiled[kind] == MAX_DEFINED_FACTS:
             self.complaints.complain(at, f"There are more than {MAX_DEFINED_FACTS} defined facts here")
         else:
+            self.compiled[kind] += 1
             found = compile_expression(text, attributes)
             if isinstance(found, Flaw):
                 place = (found.line, found.column)
@@ -240,7 +244,7 @@ class _Reader:
                 at, f"'{'.'.join(at)}' needs a sentence of one line, at most {LONGEST_SENTENCE} characters"
             )
             return
-        flaw = check_sentence(str(sentence), attributes) if attributes is not None else None
+        flaw = check_sentence(str(sentence), attributes, self.complaints.suggest) if attributes is not None else None
         if flaw is not None:
             self.complaints.complain_inside(at, str(sentence), (1, flaw.column), flaw.message, flaw.suggestion)
         self.descriptions[key] = str(sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,3 +194,23 @@ def test_the_examples_of_the_page_are_understood() -> None:
         complete = f"({text}) > 0" if "?" in text else text
         compiled = compile_expression(complete, found.known_attributes("timesheet"))
         assert isinstance(compiled, Expression), (text, compiled)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(OVERTIME.replace("overtime", f"f{number}").replace("2400", "2400 &&" * 9) for number in range(5_000)),
+        "".join(OVERTIME.replace("overtime", f"f{number}").replace("minutes:", "mints:") for number in range(5_000)),
+        "".join(
+            OVERTIME.replace("overtime", f"f{number}").replace(
+                " > 2400", f" > {number} && resource.minutes > 2400" * 30
+            )
+            for number in range(50)
+        ),
+    ],
+    ids=["flawed expressions", "flawed sentences", "as many and as long as can be"],
+)
+def test_a_hostile_vocabulary_costs_little(text: str) -> None:
+    began = time.process_time()
+    vocabulary_file.read(SHIPPED + text)
+    assert time.process_time() - began < 10
