@@ -146,6 +146,8 @@ class Database:
             metrics.CONNECTIONS.set(idle, (self._name, "idle"))
             metrics.CONNECTIONS.set(size - idle, (self._name, "used"))
             metrics.MAX_CONNECTIONS.set(self._size, (self._name,))
+            # So that the first is seen as a change: Prometheus sees no increase in a series that begins with 1.
+            metrics.CONNECTION_TIMEOUTS.add((self._name,), 0)
 
     async def reserve(self, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """A connection beside the pool, for one owner, until `give_back` or `close`. `settings` are Postgres's, for its

@@ -120,7 +120,7 @@ UNSEALED_SECONDS: Final = Gauge(
 )
 CHECKPOINT_SIZE: Final = Gauge("timewarden_checkpoint_size_records", "Records that the newest checkpoint covers")
 CHECKPOINT_AGE: Final = Gauge(
-    "timewarden_checkpoint_age_seconds", "Time since the newest checkpoint; without new records there is no newer one"
+    "timewarden_checkpoint_age_seconds", "Time since the newest checkpoint; only new records bring a newer checkpoint"
 )
 UNSIGNED_SECONDS: Final = Gauge(
     "timewarden_log_unsigned_seconds", "How old the oldest record is that no checkpoint covers; 0: there is none"

@@ -70,6 +70,8 @@ class Log:
     def measure(self) -> None:
         """Set the gauge of records that wait."""
         metrics.RECORDS_WAITING.set(self._commits.state().waiting)
+        # So that the first is seen as a change: Prometheus sees no increase in a series that begins with 1.
+        metrics.COMMITS_FAILED.add(amount=0)
 
     async def close(self) -> None:
         """Flush the waiting appends and refuse new ones."""

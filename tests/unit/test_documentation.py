@@ -253,7 +253,8 @@ def test_no_page_names_the_number_of_a_version_that_a_reader_may_not_have() -> N
     """A proposal gets version 2 in a fresh service, and 3 after `make demo`."""
     names = ["README.md", "Makefile", "policies/README.md", *(f"docs/{name}" for name in PAGES)]
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
-    pages |= {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "examples").iterdir()}
+    examples = [path for path in (ROOT / "docs" / "examples").rglob("*") if path.is_file()]
+    pages |= {str(path): path.read_text(encoding="utf-8") for path in examples}
     assert {name: NUMBERED.findall(text) for name, text in pages.items() if NUMBERED.search(text)} == {}
 
 
