@@ -50,8 +50,9 @@ class Reports:
             connection = listed.connection
             sheets = await reports_store.find_visible_sheets(listed.visibility, connection, span, MAX_SHEETS + 1)
             if len(sheets) <= MAX_SHEETS:
-                totals = await reports_store.sum_by_key(connection, sheets, span, by, listed.visibility)
-                report = Report(totals, await reports_store.sum_all(connection, sheets, span, listed.visibility))
+                approvals = await reports_store.load_approvals(listed.visibility, connection, sheets)
+                totals = await reports_store.sum_by_key(connection, approvals, span, by)
+                report = Report(totals, await reports_store.sum_all(connection, approvals, span))
                 listed.returned = [str(sheet) for sheet in sheets]
         if len(sheets) > MAX_SHEETS:
             with refused_under(listed.receipt):

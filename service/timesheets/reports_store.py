@@ -111,15 +111,36 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
     return sorted(row["id"] for row in found)
 
 
-async def sum_by_key(
-    connection: Connection, sheets: Sequence[UUID], span: Span, by: GroupBy, visibility: Visibility
-) -> tuple[Total, ...]:
-    """The minutes in the span of these sheets, which `visibility` found in the same transaction, by key."""
+@dataclass(frozen=True, slots=True)
+class SheetApprovals:
+    """How many approvals each of some sheets has and needs, None if unknown; in the order of `sheets`."""
+
+    sheets: tuple[UUID, ...]
+    given: tuple[int, ...]
+    needed: tuple[int | None, ...]
+
+
+async def load_approvals(visibility: Visibility, connection: Connection, sheets: Sequence[UUID]) -> SheetApprovals:
+    """The approvals of these sheets, which the visibility found in the same transaction."""
+    needed = approvals_needed(visibility.snapshot.vocabulary.approval, visibility.facts)
+    # By their primary keys.
+    rows = await connection.fetch(
+        f"SELECT r.id, cardinality({APPROVAL_IDS}), {needed} FROM timesheet AS r WHERE r.id = ANY($1::uuid[])", sheets
+    )
+    return (
+        SheetApprovals(*(tuple(column) for column in zip(*rows, strict=True))) if rows else SheetApprovals((), (), ())
+    )
+
+
+async def sum_by_key(connection: Connection, approvals: SheetApprovals, span: Span, by: GroupBy) -> tuple[Total, ...]:
+    """The minutes in the span of these sheets, by key."""
     key, name, joined = _GROUPS[by]
     # A sheet without entries counts by every key but the project. A person who is a member twice counts once.
     rows = await connection.fetch(
         f"""
-        SELECT key, name, sum(minutes)::bigint AS minutes, count(*) AS sheets, {_PROGRESS} FROM (
+        SELECT key, name, sum(minutes)::bigint AS minutes, count(*) AS sheets, sum(approvals.given)::bigint AS given,
+               CASE WHEN count(approvals.needed) = count(*) THEN sum(approvals.needed)::bigint END AS needed
+        FROM (
             SELECT key, name, sheet, coalesce(sum(minutes), 0) AS minutes FROM (
                 SELECT DISTINCT r.id AS sheet, e.id, e.minutes, {key} AS key, {name} AS name
                 FROM timesheet AS r
@@ -127,43 +148,29 @@ async def sum_by_key(
                 {joined}
                 WHERE r.id = ANY($1::uuid[]) AND ({"e.id IS NOT NULL" if by == "project" else "true"})) AS counted
             GROUP BY 1, 2, 3) AS of_sheet
-        JOIN ({_approvals(visibility)}) AS approvals ON approvals.id = of_sheet.sheet
+        JOIN unnest($1::uuid[], $4::integer[], $5::integer[]) AS approvals (id, given, needed)
+            ON approvals.id = of_sheet.sheet
         GROUP BY 1, 2 ORDER BY 1 NULLS LAST
         """,
-        sheets,
+        approvals.sheets,
         span.since,
         span.until,
+        approvals.given,
+        approvals.needed,
     )
     return tuple(Total(*row.values()) for row in rows)
 
 
-async def sum_all(connection: Connection, sheets: Sequence[UUID], span: Span, visibility: Visibility) -> Total:
+async def sum_all(connection: Connection, approvals: SheetApprovals, span: Span) -> Total:
     """The sums over all sheets. Totals by team may add up to more, because a person may be in two teams."""
-    # Entries on the days of the span, and the approvals of the sheets.
-    row = await connection.fetchrow(
-        f"""
-        SELECT (SELECT coalesce(sum(minutes), 0)::bigint FROM entry
-                WHERE timesheet_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date), {_PROGRESS}
-        FROM ({_approvals(visibility)}) AS approvals
-        """,
-        sheets,
+    # Entries on the days of the span.
+    minutes = await connection.fetchval(
+        "SELECT coalesce(sum(minutes), 0)::bigint FROM entry"
+        " WHERE timesheet_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date",
+        approvals.sheets,
         span.since,
         span.until,
     )
-    minutes, given, needed = row.values() if row is not None else (0, 0, 0)
-    return Total(None, None, minutes, len(sheets), given, needed)
-
-
-_PROGRESS: Final = """
-    coalesce(sum(approvals.given), 0)::bigint AS given,
-    CASE WHEN count(approvals.needed) = count(*) THEN coalesce(sum(approvals.needed), 0)::bigint END AS needed
-"""
-
-
-def _approvals(visibility: Visibility) -> str:
-    """A SELECT of the approvals that each sheet of $1 has and needs."""
-    needed = approvals_needed(visibility.snapshot.vocabulary.approval, visibility.facts)
-    return f"""
-        SELECT r.id, cardinality({APPROVAL_IDS}) AS given, {needed} AS needed
-        FROM timesheet AS r WHERE r.id = ANY($1::uuid[])
-    """
+    known = [number for number in approvals.needed if number is not None]
+    needed = sum(known) if len(known) == len(approvals.needed) else None
+    return Total(None, None, minutes, len(approvals.sheets), sum(approvals.given), needed)

@@ -138,8 +138,9 @@ async def _work(connection: Connection, crowd: Crowd) -> None:
 async def _report(connection: Connection, visibility: Visibility) -> int:
     span = Span(*WEEK)
     found = await reports_store.find_visible_sheets(visibility, connection, span, MAX_SHEETS + 1)
-    await reports_store.sum_by_key(connection, found, span, "person", visibility)
-    await reports_store.sum_all(connection, found, span, visibility)
+    approvals = await reports_store.load_approvals(visibility, connection, found)
+    await reports_store.sum_by_key(connection, approvals, span, "person")
+    await reports_store.sum_all(connection, approvals, span)
     return len(found)
 
 

@@ -116,10 +116,11 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
         span = Span(SINCE, UNTIL, state, whose)
         found = await reports_store.find_visible_sheets(shown, world.connection, span, 1000)
         assert set(found) == readable
-        whole = await reports_store.sum_all(world.connection, found, span, shown)
+        approvals = await reports_store.load_approvals(shown, world.connection, found)
+        whole = await reports_store.sum_all(world.connection, approvals, span)
         assert (whole.minutes, whole.sheets) == (by["person"].total(), len(readable))
         for name, expected in by.items():
-            totals = await reports_store.sum_by_key(world.connection, found, span, name, shown)  # type: ignore[arg-type]  # its keys
+            totals = await reports_store.sum_by_key(world.connection, approvals, span, name)  # type: ignore[arg-type]  # its keys
             assert {total.key: total.minutes for total in totals if total.minutes} == dict(expected)
 
 
