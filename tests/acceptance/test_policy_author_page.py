@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from tests.acceptance.caller import SHEETS, fresh_week
 from tests.acceptance.policy_author import VERSIONS, activate, active, add_note, propose
 from tests.acceptance.running_service import ROOT
 from tests.policy_forge import policy, read_shipped
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 PAGE = (ROOT / "docs" / "policy-author.md").read_text(encoding="utf-8")
 PIPELINE = yaml.safe_load((ROOT / "docs" / "examples" / "policy-ci.yml").read_text(encoding="utf-8"))
 STEPS = {step["name"]: step for step in PIPELINE["jobs"]["policy"]["steps"] if "run" in step}
+READERS = ("audrey", "max", "mia")
 NOT_OURS = ("Install", "Get a token for this client")
 
 
@@ -76,16 +80,65 @@ async def test_the_whole_story_of_a_change_can_be_pasted(
     assert (await activate(paula, of_the_demo, first)).status_code == 200
     assert (await activate(paula, first, of_the_demo)).status_code == 200
     blocks = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
-    number, deciding = 0, []
+    assert len(blocks) == 8
+    number, declared, sheet = 0, 0, ""
+    deciding: list[int] = []
+    printed: list[str] = []
     for commands, shown in blocks:
-        printed = paste(commands, tmp_path, author)
-        if found := re.search(r"Proposed as version (\d+)", printed):
+        printed.append(paste(commands, tmp_path, author))
+        if found := re.search(r"Proposed as version (\d+)", printed[-1]):
             number = int(found[1])
-        assert [line for line in shown.splitlines() if line not in printed] == [], printed
+        assert [line for line in shown.splitlines() if line not in printed[-1]] == [], printed[-1]
         deciding.append(await active(paula))
-    assert number > of_the_demo
-    assert deciding == [first] * 5 + [number, first]
+        if len(deciding) == 1:
+            declared, sheet = number, await request_before_the_rules(callers)
+        if deciding[-1] not in {first, declared}:
+            await expect_after_the_rules(callers, sheet)
+    assert number > declared > of_the_demo
+    assert deciding == [declared] * 6 + [number, declared]
+    assert "denied, would be allowed" in printed[5]
+    assert all(rule in printed[5] for rule in ("managers-own-country", "read-country", "read-project"))
+
+
+async def request_before_the_rules(callers: Callers) -> str:
+    """Store countries and a lead of a project, and send the requests on which the replay tries the rules. Returns a
+    submitted sheet of 43 hours."""
+    adam, ana = await callers("adam"), await callers("ana")
+    for name, country in {"ana": "PT", "audrey": "PT", "max": "PT", "mia": "DE"}.items():
+        path = f"/v1/people/{await (await callers(name)).me()}"
+        etag = (await adam.get(path)).headers["ETag"]
+        merge = {"Content-Type": "application/merge-patch+json"}
+        body = json.dumps({"attributes": {"country": country}}).encode()
+        changed = await adam.send("PATCH", path, content=body, if_match=etag, headers=merge)
+        assert changed.status_code == 200, changed.text
+    lead = await adam.post("/v1/projects/ATLAS/leads", {"person": await (await callers("max")).me()})
+    assert lead.status_code == 201, lead.text
+    monday = fresh_week()
+    sheet = (await ana.post(SHEETS, {"period_start": monday.isoformat()})).json()["id"]
+    for day in range(5):
+        hours = {"day": (monday + timedelta(days=day)).isoformat(), "project": "ATLAS", "minutes": 516}
+        added = await ana.post(f"{SHEETS}/{sheet}/entries", hours, if_match=f'"{day + 1}"')
+        assert added.status_code == 201, added.text
+    assert (await ana.post(f"{SHEETS}/{sheet}/submit", if_match='"6"')).status_code == 200
+    answers = {name: (await (await callers(name)).get(f"{SHEETS}/{sheet}")).status_code for name in READERS}
+    assert answers == {"audrey": 404, "max": 404, "mia": 200}
+    return str(sheet)
+
+
+async def expect_after_the_rules(callers: Callers, sheet: str) -> None:
+    """The rules of the page decide single reads, lists and approvals."""
+    expected = {"audrey": True, "max": True, "mia": False}
+    for name, visible in expected.items():
+        reader = await callers(name)
+        assert (await reader.get(f"{SHEETS}/{sheet}")).status_code == (200 if visible else 404)
+        listed = (await reader.get(SHEETS, limit=200)).json()["items"]
+        assert (sheet in {item["id"] for item in listed}) is visible
+    max_, mia = await callers("max"), await callers("mia")
+    approved = await max_.post(f"{SHEETS}/{sheet}/approve", if_match='"7"')
+    assert (approved.json()["state"], approved.json()["approvals_needed"]) == ("submitted", 2)
+    assert (await max_.post(f"{SHEETS}/{sheet}/approve", if_match='"8"')).status_code == 409
+    approved = await mia.post(f"{SHEETS}/{sheet}/approve", if_match='"8"')
+    assert (approved.status_code, approved.json()["state"]) == (200, "approved")
 
 
 async def test_a_colleagues_proposal_in_between_is_not_activated_in_place_of_ones_own(
