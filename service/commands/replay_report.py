@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REPLAYS = "/v1/replays"
 # Pauses between two requests for the state of a replay. Each request is decided and recorded, so the pauses grow.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.3, 3.0
-DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
+DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "other_approvals", "undecidable")
 INTERRUPTED = 130
 COUNTS = {
     "same": "as they were",
@@ -29,6 +29,7 @@ COUNTS = {
     "deny_to_allow": "denied, would be allowed",
     "other_reason": "same verdict for another reason",
     "other_rules": "same reason by other rules",
+    "other_approvals": "approval that is enough only then, or only now",
     "undecidable": "undecidable from the record",
 }
 _AGO = re.compile(r"([0-9]{1,12})([mhdw])")
@@ -140,7 +141,7 @@ def show(job: dict[str, Any]) -> None:
     console.print(f"{result['decided'] + result['undecidable']:,} recorded decisions, again under {under}")
     counts = Table("records", "", show_header=False)
     for name, words in COUNTS.items():
-        if result[name] or name == "same":
+        if result.get(name) or name == "same":
             counts.add_row(f"{result[name]:,}", words)
     console.print(counts)
     for change in (name for name in COUNTS if any(group["change"] == name for group in result["groups"])):

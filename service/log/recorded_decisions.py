@@ -6,7 +6,7 @@ before its record is visible to others: a reader that needs all records first wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.errors import QueryTooBroad
@@ -14,8 +14,9 @@ from service.log.packing import unpack
 from service.log.record_query import DECISIONS, custom_plans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from service.database import Connection
 
@@ -42,12 +43,19 @@ WRITERS = """
 
 # The selected decisions of one window, in id order.
 SELECTED = """
-    SELECT id, policy_version, body FROM audit_record
+    SELECT id, uid, policy_version, body FROM audit_record
     WHERE id > $1 AND id <= $2 AND kind = ANY($3)
       AND ($4::timestamptz IS NULL OR decided_at >= $4) AND ($5::timestamptz IS NULL OR decided_at < $5)
       AND ($6::text IS NULL OR action = $6) AND ($7::text IS NULL OR resource_kind = $7)
     ORDER BY id LIMIT $8
 """
+
+# The values of personal attributes that are not erased.
+PERSONAL_TEXTS = """
+    SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY($1) AND starts_with(field, 'attributes.')
+"""
+# In the bytes of a record that commits to such values.
+PERSONAL = b'"attributes.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +70,12 @@ class DecisionSelection:
 
 @dataclass(frozen=True, slots=True)
 class DecisionWindow:
-    """All selected decisions up to and including the id `until`, as pairs (policy version, record bytes)."""
+    """All selected decisions up to and including the id `until`, as pairs (policy version, record bytes). `texts`: the
+    personal attributes beside a decision, by its place."""
 
     decisions: Sequence[tuple[int, bytes]]
     until: int
+    texts: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
 
 async def find_span(connection: Connection, selection: DecisionSelection) -> tuple[int, int]:
@@ -107,4 +117,15 @@ async def read_window(
         limit,
     )
     decisions = [(row["policy_version"] or 0, unpack(row["body"])) for row in rows]
-    return DecisionWindow(decisions, rows[-1]["id"] if len(rows) == limit else end)
+    places = {row["uid"]: place for place, row in enumerate(rows) if PERSONAL in decisions[place][1]}
+    until = rows[-1]["id"] if len(rows) == limit else end
+    return DecisionWindow(decisions, until, await _read_texts(connection, places))
+
+
+async def _read_texts(connection: Connection, places: Mapping[UUID, int]) -> dict[int, dict[str, str]]:
+    """The texts of personal attributes, by the places of their records."""
+    texts: dict[int, dict[str, str]] = {}
+    if places:
+        for row in await connection.fetch(PERSONAL_TEXTS, list(places)):
+            texts.setdefault(places[row["record_uid"]], {})[row["field"]] = row["value"]
+    return texts

@@ -118,6 +118,15 @@ def attributes_of_code() -> frozenset[str]:
     return frozenset(name for names in (PRINCIPAL, CONTEXT, *RESOURCE.values()) for name in names)
 
 
+def is_never_missing(kind: str, name: str) -> bool:
+    """Whether a list attribute always has a value, perhaps an empty one: the lists of code, and what the teams or
+    projects of a resource of this kind have."""
+    return name in PRINCIPAL or name in RESOURCE.get(kind, {}) or name.startswith(_COLLECTED)
+
+
+_COLLECTED: Final = ("resource.owner.teams.", "resource.projects.")
+
+
 def _as_list(attribute: Attribute) -> Attribute:
     return Attribute(AttributeType(f"list<{attribute.type}>"), attribute.description, attribute.personal)
 

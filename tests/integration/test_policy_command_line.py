@@ -372,7 +372,7 @@ def test_a_simulation_shows_no_near_miss_when_a_rule_denies() -> None:
         assert "approve-team would allow but for who manager" in run(api, "simulate", "approve").output
 
 
-COUNTS = ("same", "allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
+COUNTS = ("same", "allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "other_approvals", "undecidable")
 JOB = {
     "id": "0198c0de-0000-7000-8000-0000000000aa", "version": 2, "state": "done", "progress": 1.0, "problem": None,
     "filters": {"since": None, "until": None, "action": "approve", "kind": None}, "asked_by": None,

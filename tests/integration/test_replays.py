@@ -30,7 +30,7 @@ from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from service.administration.replay.jobs import Job
@@ -281,10 +281,10 @@ async def test_only_authors_cancel_a_replay_of_a_version_and_it_is_recorded(hous
         await replays.cancel(author(house), uuid7())
 
 
-def unhurriedly(under: int | None, bodies: Sequence[bytes]) -> Tally:
+def unhurriedly(under: int | None, bodies: Sequence[bytes], texts: Mapping[int, Mapping[str, str]]) -> Tally:
     """A slow batch."""
     time.sleep(0.3)
-    return batches.tally_here(under, bodies)
+    return batches.tally_here(under, bodies, texts)
 
 
 async def test_a_keeper_stops_after_the_batch_in_which_its_job_is_cancelled(
@@ -368,10 +368,10 @@ async def test_a_replay_without_progress_fails(house: House) -> None:
     assert (found.state, found.problem is None) == ("failed", False)
 
 
-def slowly(under: int | None, bodies: Sequence[bytes]) -> Tally:
+def slowly(under: int | None, bodies: Sequence[bytes], texts: Mapping[int, Mapping[str, str]]) -> Tally:
     """A batch that takes longer than a lease."""
     time.sleep(4)
-    return batches.tally_here(under, bodies)
+    return batches.tally_here(under, bodies, texts)
 
 
 async def test_a_slow_batch_keeps_its_claim(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,26 +10,31 @@ import logging
 import os
 import signal
 from collections import OrderedDict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from service.administration.checks import examination
+from service.administration.replay.approvals_again import compare_approvals
 from service.administration.replay.recorded_request import NotARequest, parse_request
 from service.administration.replay.reevaluation import Undecidable, reevaluate
 from service.administration.replay.tally import Tally
 from service.errors import PolicyRejected
 from service.parent import end_with_parent
+from service.policy.access_request import Verdict
 from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from service.administration.replay.recorded_request import RecordedRequest
     from service.authorization.engine.engine import Snapshot
 
 MAX_VERSIONS_KEPT: Final = 16
+NO_BATCH_TEXTS: Final[Mapping[int, Mapping[str, str]]] = MappingProxyType({})
 # Worker processes leave CPU time to the sealer and to requests.
 NICENESS: Final = 10
 _NAMES: Final = ("model", "rules", "vocabulary")
@@ -65,12 +70,18 @@ class Versions:
         return snapshot
 
 
-def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tally:
-    """Evaluate a batch again, under one version or, with None, each record under the version that decided it."""
+def tally(
+    versions: Versions,
+    under: int | None,
+    bodies: Sequence[bytes],
+    texts: Mapping[int, Mapping[str, str]] = NO_BATCH_TEXTS,
+) -> Tally:
+    """Evaluate a batch again, under one version or, with None, each record under the version that decided it. `texts`
+    are those beside a record, by its place in the batch."""
     found = Tally()
-    for body in bodies:
+    for place, body in enumerate(bodies):
         try:
-            recorded = parse_request(body)
+            recorded = parse_request(body, texts.get(place, {}))
         except NotARequest:
             found.note_unreadable("the record does not hold a whole request")
             continue
@@ -79,10 +90,20 @@ def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tal
         if snapshot is None:
             found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
         else:
-            # A list, and a record that holds only what its rules asked for, need the version that decided as well.
-            before = versions.get(recorded.version) if recorded.listed or recorded.former_hidden else None
-            found.note(recorded, reevaluate(snapshot, recorded, before))
+            before = snapshot if number == recorded.version else versions.get(recorded.version)
+            _note(found, snapshot, recorded, before)
     return found
+
+
+def _note(found: Tally, snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> None:
+    again = reevaluate(snapshot, recorded, before)
+    approvals = None
+    if isinstance(again, Verdict) and again.allowed and recorded.verdict.allowed:
+        approvals = compare_approvals(snapshot, recorded, before)
+    if isinstance(approvals, Undecidable):
+        found.note(recorded, approvals)
+    else:
+        found.note(recorded, again, approvals)
 
 
 # The versions of this worker process, set by `begin`.
@@ -99,6 +120,8 @@ def begin(directory: Path) -> None:
     _versions[:] = [Versions(directory)]
 
 
-def tally_here(under: int | None, bodies: Sequence[bytes]) -> Tally:
+def tally_here(
+    under: int | None, bodies: Sequence[bytes], texts: Mapping[int, Mapping[str, str]] = NO_BATCH_TEXTS
+) -> Tally:
     """`tally` with the versions of this worker process."""
-    return tally(_versions[0], under, bodies)
+    return tally(_versions[0], under, bodies, texts)

@@ -1,19 +1,22 @@
 """Parses the stored bytes of a decision into its request, facts and verdict. Pure: owns no state.
 
 Records of every release are read. Values that an older record lacks follow from the rest of it, or are marked as not
-recorded. Erased texts are never needed.
+recorded. Of the texts beside a record, only personal attributes are needed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final, Literal
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 
+from service.authorization.enforcement.attribute_values import GROUPS, ID, PROJECTS_LED, TEAMS
 from service.authorization.enforcement.decision_point import EvaluationRequest, Resource
+from service.authorization.enforcement.decision_record import PERSONAL
 from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import BadInput
 from service.identity.principal import Principal, PrincipalKind
@@ -21,11 +24,16 @@ from service.policy.access_request import NO_STATE, Reason, Verdict
 from service.policy.known_words import AGENT
 from service.policy.matching import former_word
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.policy.attributes import Value
+
 # For records without `asked`: the kinds that had lists, and the relations and facts of their rows.
 EARLY_LISTS: Final = frozenset({"timesheet", "token", "directory"})
 EARLY_RELATIONS: Final = {"timesheet": ("owner", "manager", "importer")}
 EARLY_FACTS: Final = {"timesheet": ("acted_for_owner",)}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class NotARequest(BadInput):
@@ -40,7 +48,10 @@ class RecordedRequest:
     `action` is the record's; the request has the action whose rules decided, which differs for lists of approvals.
     `found`: the row existed. `state_recorded`: the record holds the state of the resource. `returned`: it holds the
     rows that a list returned; otherwise there may have been some. `former_hidden`: the person had ids before an
-    erasure, of which the record holds only those that rules asked for.
+    erasure, of which the record holds only those that rules asked for. `applied`: the change took place.
+
+    `attributes` are the recorded values, as JSON; `erased` are those whose values were erased. `open_words`: facts and
+    relations that the record does not tell, with the cause; see `interpretation`.
     """
 
     uid: str
@@ -48,16 +59,15 @@ class RecordedRequest:
     request: EvaluationRequest
     verdict: Verdict
     version: int
-    age: int | None
     found: bool
     state_recorded: bool
     returned: bool = False
     former_hidden: bool = False
-
-    @property
-    def actors_recorded(self) -> bool:
-        """Whether the record holds the actors of the token, if there were any. Older releases ignored them."""
-        return AGENT in self.request.facts
+    applied: bool = False
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    erased: frozenset[str] = frozenset()
+    open_words: Mapping[str, str] = field(default_factory=dict)
+    attributes_recorded: bool = False
 
     @property
     def listed(self) -> bool:
@@ -71,10 +81,10 @@ class RecordedRequest:
         return str(principal.person) if principal.person else f"client:{principal.client}"
 
 
-def parse_request(body: bytes) -> RecordedRequest:
-    """The request in a record's bytes. Raises NotARequest."""
+def parse_request(body: bytes, texts: Mapping[str, str] = NO_TEXTS) -> RecordedRequest:
+    """The request in a record's bytes. `texts`: those beside the record that are not erased. Raises NotARequest."""
     try:
-        return _to_request(_DECODER.decode(body))
+        return _to_request(_DECODER.decode(body), texts)
     except (msgspec.MsgspecError, ValueError) as error:
         raise NotARequest(cause=type(error).__name__) from None
 
@@ -92,8 +102,12 @@ class _RecordBody(msgspec.Struct):
     relations: dict[str, bool | None]
     facts: dict[str, bool | None]
     policy: _Version
+    decided_at: datetime
     asked: _Asked | None = None
     returned: list[str] = []
+    applied: bool | None = None
+    attributes: dict[str, Any] = {}
+    commitments: dict[str, str] = {}
 
 
 class _Thing(msgspec.Struct):
@@ -112,6 +126,7 @@ class _Who(msgspec.Struct):
     roles: list[str]
     auth_age: int | None
     methods: list[str] | None
+    acr: str | None = None
     also: list[str] = []
     actors: list[str] = []
     former: _Former | None = None
@@ -136,7 +151,7 @@ class _Asked(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_RecordBody)
 
 
-def _to_request(record: _RecordBody) -> RecordedRequest:
+def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedRequest:
     thing, who = record.resource, record.principal
     former = who.former or _Former([], 0)
     verdict = Verdict(record.outcome == "allow", Reason(record.reason), tuple(record.rules))
@@ -155,17 +170,19 @@ def _to_request(record: _RecordBody) -> RecordedRequest:
         None,
         0,
         0,
-        # Ages are recorded, not times: the sign-in is put at 0, and the moment of deciding at its age.
-        authenticated_at=None if who.auth_age is None else 0,
+        # The record holds the age of the sign-in, not its time.
+        authenticated_at=None if who.auth_age is None else int(record.decided_at.timestamp()) - who.auth_age,
         methods=None if who.methods is None else frozenset(who.methods),
+        acr=who.acr,
         person=None if who.person is None else UUID(who.person),
         actors=tuple(who.actors),
         agent=facts.get(AGENT),
     )
+    attributes, erased = _read_attributes(record, texts)
     lookup = FactLookup(
         record.policy.version,
         0,
-        _EPOCH,
+        record.decided_at,
         frozenset(),
         relations=frozenset(
             name if holds else former_word(name) for name, holds in relations.items() if holds is not False
@@ -175,25 +192,45 @@ def _to_request(record: _RecordBody) -> RecordedRequest:
         looked=asked.looked,
         ids=frozenset(UUID(person) for person in who.also),
         former_ids=frozenset(UUID(person) for person in former.named),
+        caller=_read_caller(attributes, who),
     )
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
     decided = asked.action or record.action
     request = EvaluationRequest(principal=principal, action=decided, resource=resource, lookup=lookup, facts=facts)
     state_recorded = record.asked is not None or thing.state is not None or thing.id is None
-    version, age, returned = record.policy.version, who.auth_age, bool(record.returned)
     return RecordedRequest(
         record.uid,
         record.action,
         request,
         verdict,
-        version,
-        age,
+        record.policy.version,
         asked.found,
         state_recorded,
-        returned,
+        bool(record.returned),
         who.former is not None,
+        record.applied is True,
+        attributes,
+        erased,
+        attributes_recorded=AGENT in facts,
     )
+
+
+def _read_attributes(record: _RecordBody, texts: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The recorded attributes with those that are personal data, and the names of those that were erased."""
+    committed = [name for name in record.commitments if name.startswith(PERSONAL)]
+    if not committed:
+        return record.attributes, frozenset()
+    held = {name.removeprefix(PERSONAL): msgspec.json.decode(texts[name]) for name in committed if name in texts}
+    erased = frozenset(name.removeprefix(PERSONAL) for name in committed if name not in texts)
+    return {**record.attributes, **held}, erased
+
+
+def _read_caller(attributes: Mapping[str, Any], who: _Who) -> dict[str, Value]:
+    """What code knows of the caller in the directory. Empty lists are not recorded."""
+    caller: dict[str, Value] = {name: tuple(attributes.get(name, ())) for name in (GROUPS, TEAMS, PROJECTS_LED)}
+    person = attributes.get(ID, who.person)
+    return caller if person is None else {**caller, ID: person}
 
 
 def _infer_asked(record: _RecordBody, reason: Reason) -> _Asked:

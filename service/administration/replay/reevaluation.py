@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
+from service.administration.replay.interpretation import interpret, put_in_common_words
 from service.administration.replay.list_comparison import ShownRows, compare_rows, differing_rules
 from service.authorization.enforcement.decision_point import (
     BY_LAW,
@@ -105,6 +106,8 @@ def _with_any_former_ids(snapshot: Snapshot, recorded: RecordedRequest, then: Sn
 
 
 def _evaluate(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Reevaluation:
+    if before is not None or snapshot.number != recorded.version:
+        recorded = interpret(snapshot, recorded, before)
     request, lookup = recorded.request, recorded.request.lookup
     kind, action = request.resource.kind, request.action
     if kind not in known_words.ACTIONS:
@@ -132,7 +135,7 @@ def _evaluate_possible(
     request = _with_sign_in_facts(snapshot, recorded)
     relations, facts, states = _missing_values(snapshot, recorded, request, bare=bare)
     known = access_request_of(snapshot, request)
-    cause = _cause(relations, list(facts), states, looked=request.lookup.looked)
+    cause = _cause(recorded, relations, list(facts), states)
     found: Verdict | None = None
     budget = Budget(MAX_REQUESTS_PER_RECORD)
     for possible in RequestSpace(known, states or None, facts, [(name, None) for name in relations]):
@@ -164,8 +167,9 @@ def _missing_values(
         # Relations and facts of a list are those of each row.
         if lookup.about is not About.LIST:
             relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - lookup.evaluated)
-            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), KNOWN)
-        if not recorded.actors_recorded:
+            of_row = sorted(unknown & vocabulary.facts.get(kind, frozenset()))
+            facts |= {name: KNOWN_OR_NOT if (kind, name) in vocabulary.definitions else KNOWN for name in of_row}
+        if not recorded.attributes_recorded:
             named = {rule.who for rule in snapshot.rules_of(kind, request.action)}
             relations += sorted(word for word in named if word.startswith(ACTOR))
     return relations, facts, () if recorded.state_recorded else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
@@ -196,16 +200,26 @@ def _evaluate_list(
         return Undecidable(NO_VERSION)
     if before is snapshot:
         return shown
-    request_then, left = access_request_of_record(before, recorded), fold_rules(snapshot, access_request)
-    left_then = fold_rules(before, request_then)
+    request_then = access_request_of_record(before, recorded)
     key = (before.digest, request_then, access_request)
-    rows = snapshot.memoize("rows", key, lambda: compare_rows(left_then, left))
+    rows, rules = snapshot.memoize("rows", key, lambda: _compare_lists(before, request_then, snapshot, access_request))
     if rows is ShownRows.SAME:
         return shown
     if rows is ShownRows.NONE and recorded.returned:
-        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=_names(left.hidden))
-    rules = ", ".join(differing_rules(left_then, left))
+        hidden = fold_rules(snapshot, access_request).hidden
+        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=_names(hidden))
     return Undecidable(f"{OTHER_ROWS}: {rules}" if rules else OTHER_ROWS)
+
+
+def _compare_lists(
+    before: Snapshot, request_then: AccessRequest, snapshot: Snapshot, request_now: AccessRequest
+) -> tuple[ShownRows, str]:
+    """How the shown rows differ, and the rules that make the difference."""
+    then, now = (
+        put_in_common_words(fold_rules(version, request), request.kind, version.vocabulary)
+        for version, request in ((before, request_then), (snapshot, request_now))
+    )
+    return compare_rows(then, now), ", ".join(differing_rules(then, now))
 
 
 def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
@@ -217,8 +231,9 @@ def _with_sign_in_facts(snapshot: Snapshot, recorded: RecordedRequest) -> Evalua
     """The request with the facts of the token under this version's thresholds. A record of an older release does not
     say whether an agent acted."""
     request = recorded.request
-    facts = {**request.facts, **sign_in_facts(snapshot, request.principal, recorded.age or 0)}
-    if not recorded.actors_recorded:
+    now = int(request.lookup.at.timestamp())
+    facts = {**request.facts, **sign_in_facts(snapshot, request.principal, now)}
+    if not recorded.attributes_recorded:
         del facts[AGENT]
     return replace(request, facts=facts)
 
@@ -230,12 +245,15 @@ def _without_lookup(recorded: RecordedRequest) -> RecordedRequest:
     return replace(recorded, request=replace(request, lookup=lookup, facts={}), state_recorded=not recorded.found)
 
 
-def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, looked: bool) -> str:
-    if not looked:
+def _cause(recorded: RecordedRequest, relations: list[str], facts: list[str], states: tuple[str, ...]) -> str:
+    if not recorded.request.lookup.looked:
         return NOT_LOOKED
+    known = recorded.open_words
     causes = [
         "actors were not recorded" if name.startswith(ACTOR) else f"relation {name} was not evaluated"
         for name in relations
+        if name not in known
     ]
-    causes += [f"fact {name} was not evaluated" for name in facts]
-    return "; ".join([*causes, STATE_NOT_RECORDED] if states else causes)
+    causes += [f"fact {name} was not evaluated" for name in facts if name not in known]
+    causes += [known[name] for name in (*relations, *facts) if name in known]
+    return "; ".join(dict.fromkeys([*causes, STATE_NOT_RECORDED] if states else causes))

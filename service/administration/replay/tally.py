@@ -27,13 +27,15 @@ Group: TypeAlias = Literal["rule", "action", "subject", "cause"]
 
 
 class ReplayOutcome(StrEnum):
-    """How the new verdict differs from the recorded one; OTHER_RULES: by the names of the rules alone."""
+    """How the new verdict differs from the recorded one. OTHER_RULES: by the names of the rules alone. OTHER_APPROVALS:
+    the approval is allowed as before, but is enough for the timesheet under one of the two versions only."""
 
     SAME = "same"
     ALLOW_TO_DENY = "allow_to_deny"
     DENY_TO_ALLOW = "deny_to_allow"
     OTHER_REASON = "other_reason"
     OTHER_RULES = "other_rules"
+    OTHER_APPROVALS = "other_approvals"
     UNDECIDABLE = "undecidable"
 
 
@@ -60,16 +62,22 @@ class Tally(msgspec.Struct):
         """How many records were counted."""
         return sum(self.counts.values())
 
-    def note(self, recorded: RecordedRequest, again: Reevaluation) -> None:
-        """Count a record."""
-        outcome = outcome_of(recorded.verdict, again)
+    def note(self, recorded: RecordedRequest, again: Reevaluation, approvals: tuple[str, str] | None = None) -> None:
+        """Count a record. `approvals`: of an approval, how many there were of how many needed, then and now."""
+        outcome = ReplayOutcome.OTHER_APPROVALS if approvals else outcome_of(recorded.verdict, again)
         self.counts[outcome] = self.counts.get(outcome, 0) + 1
         if outcome is ReplayOutcome.SAME:
             return
         request = recorded.request
+        was = describe_verdict(recorded.verdict)
         if isinstance(again, Undecidable):
             self._group(outcome, "cause", [again.cause])
             now = again.cause
+        elif approvals:
+            was, now = (
+                f"{verdict}, {count}" for verdict, count in zip((was, describe_verdict(again)), approvals, strict=True)
+            )
+            self._group(outcome, "cause", [f"{approvals[1]}, before {approvals[0]}"])
         else:
             self._group(outcome, "rule", _rules(recorded.verdict, again))
             now = describe_verdict(again)
@@ -83,7 +91,7 @@ class Tally(msgspec.Struct):
                     recorded.subject,
                     recorded.action,
                     request.resource.kind,
-                    describe_verdict(recorded.verdict),
+                    was,
                     now,
                 )
             )

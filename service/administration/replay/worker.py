@@ -164,7 +164,7 @@ class ReplayWorker:
                 after = found.until
                 bodies = [body for _, body in found.decisions]
                 await texts.write_all([number for number, _ in found.decisions])
-                waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
+                waiting.append((after, pool.submit(tally_here, job.version, bodies, found.texts) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:
                 tally = await self._wait_for_tally(job, future)

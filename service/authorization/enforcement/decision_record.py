@@ -18,6 +18,7 @@ from service.authorization.enforcement.decision_point import sign_in_age
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import format_time
 from service.log.record import RESERVED, Kind, Record, make_nonce, make_record
+from service.policy.attributes import is_never_missing
 from service.policy.matching import PERSON, former_word
 
 if TYPE_CHECKING:
@@ -312,11 +313,15 @@ def _facts(decision: Decision) -> dict[str, bool | None]:
 
 def _attributes(decision: Decision) -> tuple[dict[str, object], dict[str, str]]:
     """The attributes that were decided on and that no other member of the record says; and, as JSON, those that are
-    personal data. Empty lists are left out: the lists of code are never missing."""
+    personal data. An empty list is left out if it is never missing."""
     request, lookup = decision.request, decision.request.lookup
     found: dict[str, object] = {}
     for values in (lookup.attributes, lookup.caller):
-        found.update((name, value) for name, value in values.items() if value != ())
+        found.update(
+            (name, value)
+            for name, value in values.items()
+            if value != () or not is_never_missing(request.resource.kind, name)
+        )
     if found.get(OWNER_ID) == str(request.resource.owner):
         del found[OWNER_ID]
     if found.get(ID) == str(request.principal.person):

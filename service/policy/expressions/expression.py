@@ -17,7 +17,7 @@ from service.policy.expressions.term import Presence, Reference, TermType, parts
 from service.policy.expressions.tree import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from service.policy.attributes import Attribute, Value
     from service.policy.expressions.bounds import Interval
@@ -38,21 +38,25 @@ class Expression:
     types: tuple[tuple[str, AttributeType], ...]
     _term: Term = field(repr=False, compare=False)
     _program: Program = field(repr=False, compare=False)
-    _asked: tuple[str, ...] = field(repr=False, compare=False)
+    _asked: frozenset[str] = field(repr=False, compare=False)
 
     @property
     def attributes(self) -> frozenset[str]:
         """The names of the attributes that it reads."""
         return frozenset(name for name, _ in self.types)
 
-    def evaluate(self, values: Mapping[str, Value]) -> bool | None:
-        """True, false, or None for unknown. A value that is absent, None or of another type is missing."""
+    def evaluate(self, values: Mapping[str, Value], absent: Collection[str] = ()) -> bool | None:
+        """True, false, or None for unknown. A value that is not there, None or of another type is missing.
+
+        `absent`: attributes of which it is not known whether they are missing, so that `has()` of them is unknown too.
+        True and false then hold whatever they are.
+        """
         known: dict[str, Input] = {}
         for name, kind in self.types:
             value = values.get(name)
             if value is not None and fits(value, kind):
                 known[name] = list(value) if isinstance(value, tuple) else value  # type: ignore[assignment]  # it fits
-        for name in self._asked:
+        for name in self._asked.difference(absent):
             known[PRESENCE + name] = name in known
         return self._program.evaluate(known)
 
@@ -94,9 +98,7 @@ def compile_expression(text: str, known: Mapping[str, Attribute]) -> Expression 
     parts = list(_walk(term))
     asked = {part.name for part in parts if isinstance(part, Presence)}
     names = asked | {part.name for part in parts if isinstance(part, Reference)}
-    return Expression(
-        text, tuple((name, known[name].type) for name in sorted(names)), term, program, tuple(sorted(asked))
-    )
+    return Expression(text, tuple((name, known[name].type) for name in sorted(names)), term, program, frozenset(asked))
 
 
 def _walk(term: Term) -> Iterator[Term]:

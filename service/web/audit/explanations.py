@@ -125,7 +125,7 @@ async def _load_request(connection: Connection, uid: UUID) -> Found:
     if found is None:
         return None, []
     try:
-        return parse_request(found.json), [str(uid)]
+        return parse_request(found.json, found.texts), [str(uid)]
     except NotARequest:
         return None, [str(uid)]
 

@@ -99,7 +99,7 @@ class ReplayGroup(msgspec.Struct):
         Group,
         Meta(
             description="What the word is: a `rule` that made the difference, an `action`, a `subject` (a person's id,"
-            " or `client:` and a client), or the `cause` of being undecidable",
+            " or `client:` and a client), or the `cause`: why it is undecidable, or how many approvals are needed",
             examples=["rule"],
         ),
     ]
@@ -129,6 +129,10 @@ class ReplayResult(msgspec.Struct):
     deny_to_allow: Annotated[int, Meta(description="Denied then, allowed now", ge=0, examples=[0])]
     other_reason: Annotated[int, Meta(description="With the same verdict for another reason", ge=0, examples=[0])]
     other_rules: Annotated[int, Meta(description="For the same reason by other rules", ge=0, examples=[0])]
+    other_approvals: Annotated[
+        int,
+        Meta(description="Approvals that are enough for the timesheet only then, or only now", ge=0, examples=[0]),
+    ]
     groups: Annotated[list[ReplayGroup], Meta(description="The largest groups of records that differ")]
     examples: Annotated[list[ReplayExample], Meta(description="The first records that differ")]
 

@@ -1,0 +1,123 @@
+"""The values of attributes in the record of a decision, for expressions of any version. Pure: owns no state.
+
+A record leaves out missing values and most empty lists. An attribute without a value was missing, if the version that
+decided records it; otherwise nobody recorded it, and its value is not guessed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from service.authorization.enforcement.attribute_values import read_timestamp
+from service.authorization.enforcement.caller_values import caller_values
+from service.authorization.enforcement.declared_facts import mentioned_attributes
+from service.policy.attributes import CONTEXT, PRINCIPAL, RESOURCE, AttributeType, fits, is_never_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from service.administration.replay.recorded_request import RecordedRequest
+    from service.policy.access_request import Vocabulary
+    from service.policy.attributes import Value
+    from service.policy.expressions.expression import Expression
+
+OWNER_ID: Final = "resource.owner.id"
+_OF_CALLER: Final = frozenset({*PRINCIPAL, *CONTEXT})
+_LISTS: Final = frozenset({AttributeType.STRINGS, AttributeType.INTS, AttributeType.BOOLS})
+
+
+class NotRecordedError(Exception):
+    """The record does not hold attributes that decide. `cause` says which, in words."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def attributes_recorded_under(vocabulary: Vocabulary | None, kind: str) -> frozenset[str]:
+    """The attributes that a record about this kind holds if they have a value, under a version with this vocabulary.
+    Without a vocabulary: those of code."""
+    mentioned = frozenset[str]() if vocabulary is None else mentioned_attributes(kind, vocabulary)
+    return mentioned.union(_OF_CALLER, RESOURCE.get(kind, {}))
+
+
+class RecordedValues:
+    """The values of one record. `names`: those that the version which decided records."""
+
+    def __init__(self, recorded: RecordedRequest, names: frozenset[str]) -> None:
+        self._recorded = recorded
+        self._names = names
+        self._of_caller: Mapping[str, Value] | None = None
+
+    def evaluate(self, expression: Expression) -> bool | None:
+        """The value of an expression; None for unknown. Raises NotRecordedError if values that the record does not hold
+        would decide."""
+        values, absent = self.read(expression.types)
+        found = expression.evaluate(values, absent)
+        if found is None and absent:
+            raise NotRecordedError(self.say_absent(absent))
+        return found
+
+    def read(self, types: Sequence[tuple[str, AttributeType]]) -> tuple[dict[str, Value], tuple[str, ...]]:
+        """The values of these attributes, and those that the record does not hold."""
+        values: dict[str, Value] = {}
+        absent = []
+        for name, wanted in types:
+            if self._holds(name):
+                values[name] = self._value(name, wanted)
+            else:
+                absent.append(name)
+        return values, tuple(absent)
+
+    def list_of(self, name: str) -> frozenset[str] | None:
+        """The strings of a list; None if the record does not hold it."""
+        if not self._holds(name):
+            return None
+        value = self._value(name, AttributeType.STRINGS)
+        return frozenset(map(str, value)) if isinstance(value, tuple) else None
+
+    def say_absent(self, names: Sequence[str]) -> str:
+        """That the record does not hold these attributes."""
+        causes = [
+            f"attribute {name} was {'erased' if name in self._recorded.erased else 'not recorded'}" for name in names
+        ]
+        return "; ".join(causes)
+
+    def _holds(self, name: str) -> bool:
+        recorded = self._recorded
+        if name in recorded.erased:
+            return False
+        if name in recorded.attributes or name == OWNER_ID:
+            return True
+        if not recorded.attributes_recorded:
+            # The token is in every record, the directory is not.
+            return name in _OF_CALLER and name in self._caller_values()
+        looked = recorded.request.lookup.looked or name in _OF_CALLER
+        return looked and name in self._names
+
+    def _value(self, name: str, wanted: AttributeType) -> Value:
+        if name in _OF_CALLER:
+            return self._caller_values().get(name)
+        found = self._recorded.attributes.get(name)
+        if found is None and name == OWNER_ID:
+            owner = self._recorded.request.resource.owner
+            return None if owner is None else str(owner)
+        if found is None:
+            kind = self._recorded.request.resource.kind
+            return () if wanted in _LISTS and is_never_missing(kind, name) else None
+        return read_recorded(found, wanted)
+
+    def _caller_values(self) -> Mapping[str, Value]:
+        if self._of_caller is None:
+            request = self._recorded.request
+            lookup = request.lookup
+            self._of_caller = caller_values(request.principal, lookup.roles, lookup.caller, lookup.at)
+        return self._of_caller
+
+
+def read_recorded(value: object, wanted: AttributeType) -> Value:
+    """A value in the JSON of a record; None if it is of another type."""
+    if wanted is AttributeType.TIMESTAMP:
+        return read_timestamp(value) if isinstance(value, str) else None
+    found = tuple(value) if isinstance(value, list) else value
+    return found if fits(found, wanted) else None  # type: ignore[arg-type, return-value]  # it checks the type
