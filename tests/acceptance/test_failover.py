@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from functools import partial
@@ -36,7 +37,7 @@ async def hurt(tmp_path: Path) -> AsyncIterator[tuple[Estate, LocalPostgres]]:
     async with estate(tmp_path / "primary", workers=1, further_hosts=(f"127.0.0.1:{port}",)) as made:
         copy_server(made.postgres, tmp_path / "standby")
         with start_server(tmp_path / "standby", port) as standby:
-            await follow_synchronously(made.postgres)
+            await follow_synchronously(made.postgres, tmp_path / "standby")
             yield made, standby
 
 
@@ -84,7 +85,7 @@ async def test_nothing_answered_is_lost_when_a_standby_is_promoted(
 
     lost = time.monotonic()
     await asyncio.to_thread(estate.postgres.kill)
-    await promote(standby)
+    promote(standby)
     first = await is_answered(traffic) - lost
 
     traffic.stop.set()
@@ -95,6 +96,29 @@ async def test_nothing_answered_is_lost_when_a_standby_is_promoted(
         print(
             f"\nthe primary was killed, a standby promoted, and the next request answered within {first:.2f} s; {found}"
         )
+
+
+@pytest.mark.long
+async def test_the_old_primary_comes_back_as_a_standby(
+    hurt: tuple[Estate, LocalPostgres], traffic: Traffic, tmp_path: Path
+) -> None:
+    estate, standby = hurt
+    await is_answered(traffic)
+    await asyncio.to_thread(estate.postgres.kill)
+    promote(standby)
+    await is_answered(traffic)
+
+    shutil.rmtree(estate.postgres.data)
+    copy_server(standby, estate.state)
+    with start_server(estate.state) as old:
+        await follow_synchronously(standby, old.state)
+        await is_answered(traffic)
+        traffic.stop.set()
+        await settle(estate)
+        await asyncio.to_thread(standby.kill)
+        promote(old)
+        found = await check_log(estate, traffic.answers)
+    assert found.good, str(found)
 
 
 @pytest.mark.long
