@@ -46,11 +46,13 @@ BESIDE_POOL, LEFT_OVER = 3, 20
 # Settings without which an acknowledged record can be lost.
 DURABLE: Final = {"fsync": "on", "full_page_writes": "on"}
 
-# Version, settings and clock of the server.
+# Version, settings, standbys and clock of the server.
 SERVER = """
     SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS number,
            current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
            current_setting('synchronous_commit') AS synchronous_commit,
+           current_setting('synchronous_standby_names') AS synchronous_standbys,
+           (SELECT count(*) FROM pg_stat_replication) AS standbys,
            current_setting('max_connections')::int AS connections,
            extract(epoch FROM clock_timestamp())::float8 AS now
 """
@@ -199,6 +201,8 @@ async def _check_server_settings(connection: Connection, settings: Settings) -> 
         yield bad("durability", f"{', '.join(unsafe)} is off: answers can be lost", "switch it on in postgresql.conf")
     else:
         yield good("durability", "commits reach the disk before an answer")
+    if finding := _check_standbys(server):
+        yield finding
     needed = settings.workers * (settings.database_pool + BESIDE_POOL) + LEFT_OVER
     if needed > server["connections"]:
         yield warning(
@@ -206,6 +210,26 @@ async def _check_server_settings(connection: Connection, settings: Settings) -> 
             f"one replica with its workers may need {needed}; Postgres allows {server['connections']}",
             "raise max_connections, or lower TIMEWARDEN_DATABASE_POOL",
         )
+
+
+def _check_standbys(server: Any) -> Finding | None:
+    """Whether a failover keeps what was answered; None for a server without standbys."""
+    waits, standbys = bool(server["synchronous_standbys"]), server["standbys"]
+    if waits and not standbys:
+        return bad(
+            "standbys",
+            "commits wait for a standby, and none follows: requests get 503",
+            "start one, or empty synchronous_standby_names: docs/backup.md",
+        )
+    if waits and server["synchronous_commit"] in {"local", "off"}:
+        return bad("standbys", "commits do not wait for them", "set synchronous_commit to on")
+    if standbys and not waits:
+        return warning(
+            "standbys",
+            f"{standbys} follow, but no commit waits for them: a failover can lose what was answered",
+            "set synchronous_standby_names: docs/backup.md",
+        )
+    return good("standbys", f"{standbys} follow, and commits wait for them") if standbys else None
 
 
 async def _check_schema(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
 from events.stream import open_redis
+from service.commands import doctor_checks
 from service.commands.doctor import doctor
 from service.commands.doctor_checks import Grade, check_installation
+from service.development.local_servers import free_port
 from service.keeper import keep
 from service.log.anchor import Anchor
 from service.log.key_files import make_key
@@ -19,6 +22,7 @@ from service.settings import load
 from tests.integration.api import AUDIENCE
 from tests.integration.log_trees import ORIGIN
 from tests.integration.served import ROOT
+from tests.standby import copy_server, start_server
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -193,3 +197,36 @@ async def test_a_redis_that_evicts_is_bad_where_proofs_are_remembered(
         await redis.config_set("maxmemory-policy", "noeviction")
         await redis.aclose()
     assert named(await examine(), "Redis").grade is Grade.GOOD
+
+
+async def test_standbys_that_no_commit_waits_for_are_told(
+    house: House, set_environment: Callable[..., None], tmp_path: Path
+) -> None:
+    postgres = house.log_database.postgres
+    set_environment()
+    copy_server(postgres, tmp_path / "standby")
+    with start_server(tmp_path / "standby", free_port(0)):
+        await until(partial(finding_of, "standbys"))
+        found = await finding_of("standbys")
+    assert found is not None
+    assert (found.grade, "no commit waits for them" in found.found) == (Grade.WARNING, True)
+
+
+@pytest.mark.parametrize(
+    ("names", "commit", "standbys", "grade"),
+    [
+        ("ANY 1 (*)", "on", 2, "good"),
+        ("ANY 1 (*)", "on", 0, "bad"),
+        ("ANY 1 (*)", "local", 1, "bad"),
+        ("", "on", 0, None),
+    ],
+)
+def test_standbys_are_graded(names: str, commit: str, standbys: int, grade: str | None) -> None:
+    server = {"synchronous_standbys": names, "synchronous_commit": commit, "standbys": standbys}
+    found = doctor_checks._check_standbys(server)
+    assert (found and found.grade) == grade
+
+
+async def finding_of(part: str) -> Finding | None:
+    """The finding about one part of the installation."""
+    return next((found for found in [found async for found in check_installation()] if found.part == part), None)
