@@ -28,9 +28,9 @@ budget = "int"
 """
 
 
-async def declare(house: House, declared: str = DECLARED) -> None:
-    """Make a version with this part of the vocabulary the active one."""
+async def declare(house: House, declared: str = DECLARED, rules: str = "") -> None:
+    """Make a version with this part of the vocabulary, and these rules besides the shipped ones, the active one."""
     shipped = read_shipped()
-    text = replace(shipped, vocabulary=shipped.vocabulary + declared, cases={})
+    text = replace(shipped, vocabulary=shipped.vocabulary + declared, rules=shipped.rules + rules, cases={})
     number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await version_store.move_head(house.owner, number, expected=number - 1)

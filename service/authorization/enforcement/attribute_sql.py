@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_values import GROUPS, ID, PROJECTS_LED, TEAMS, TIMESTAMP
 from service.authorization.enforcement.caller_values import (
+    CLAIMED,
     CLIENT,
     KIND,
     NOW,
@@ -92,7 +93,8 @@ def complete_asker(token: str, asked: Collection[str]) -> str:
     directory = f"jsonb_strip_nulls(jsonb_build_object({', '.join(members)}))"
     # OFFSET 0 keeps Postgres from computing it wherever it is read.
     held_by_directory = "SELECT caller_attributes($1::uuid) AS held OFFSET 0"
-    return f"SELECT {token} || {directory} AS value FROM ({held_by_directory}) AS known OFFSET 0"
+    claimed = f"coalesce({token} -> '{CLAIMED}', '{{}}')"
+    return f"SELECT {token} || {directory} || {claimed} AS value FROM ({held_by_directory}) AS known OFFSET 0"
 
 
 def _read_value(json: str, wanted: AttributeType) -> str:

@@ -27,6 +27,8 @@ OF_THE_MOMENT: Final = frozenset({NOW, WEEKDAY, SIGN_IN_AGE})
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # In the parameter: when the person signed in, in Unix seconds, from which SQL computes the age.
 SIGNED_IN_AT: Final = "context.signed_in_at"
+# In the parameter: the attributes that a token claims, where the statement finds those of the directory itself.
+CLAIMED: Final = "claimed"
 _ROLE: Final = "role:"
 
 
@@ -57,9 +59,9 @@ def asker_values(
     return values
 
 
-def write_asker(values: Mapping[str, Value]) -> str:
-    """The parameter `:asker`."""
-    return msgspec.json.encode(values).decode()
+def write_asker(values: Mapping[str, Value], claimed: Mapping[str, Value] | None = None) -> str:
+    """The parameter `:asker`. A statement that finds itself what the directory holds puts what is `claimed` over it."""
+    return msgspec.json.encode({**values, CLAIMED: claimed} if claimed else values).decode()
 
 
 def _token_values(principal: Principal, roles: Collection[str]) -> dict[str, Value]:

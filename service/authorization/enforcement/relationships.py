@@ -11,10 +11,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_values import CallerAttributes, read_columns
 from service.authorization.enforcement.caller_values import asker_values, write_asker
+from service.authorization.enforcement.claimed_attributes import ClaimReader, put_over
 from service.authorization.enforcement.directory_memory import (
     NEVER,
     NO_RELATIONS,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from service.policy.attributes import Value
 
 
+NO_CLAIMS: Final[Mapping[str, Value]] = MappingProxyType({})
 MAX_OWNERS_PER_RELATION: Final = 2_000
 MAX_READERS_PER_KIND: Final = 2
 # Looked up without a row, under a version that declares nothing.
@@ -81,8 +84,9 @@ class FactLookup:
       scope. `about`: what the request is about.
     - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
     - `unchanged_until`: the next moment at which a validity in the directory begins or ends.
-    - `attributes`, `caller`: the attributes of the resource, and those of the caller that the directory holds, by their
-      dotted names. A missing value is not there. `personal`: those of them that are personal data.
+    - `attributes`, `caller`: the attributes of the resource, and those of the caller that the directory holds or that a
+      claim supplies, by their dotted names. A missing value is not there.
+    - `personal`: those of them that are personal data.
     """
 
     version: int
@@ -141,6 +145,7 @@ class Relationships:
         self._timeout = timeout
         # One for each kind whose facts follow from the owner, and during an activation one for each of two versions.
         self._readers: OrderedDict[KindFacts, FactReader] = OrderedDict()
+        self._claims = ClaimReader()
         if memory is not None and database is not None:
             database.when_connected(memory.forget)
 
@@ -162,7 +167,7 @@ class Relationships:
                 if (lookup := self.confirm(assumed, row)) is not None:
                     return lookup
             row = await connected.fetchrow(AMBIENT_STATEMENT, *_parameters(principal, None))
-        lookup = _parse_row(row, facts, present=False)
+        lookup = _parse_row(row, facts, self._claims.read(principal, facts.caller), present=False)
         if self._memory is not None:
             _remember(self._memory, principal, lookup, row)
         return lookup
@@ -175,9 +180,10 @@ class Relationships:
         lookup = await self._with_memory(connection, principal, facts, row_id)
         if lookup is not None:
             return lookup
+        claimed = self._claims.read(principal, facts.caller)
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id, facts))
-        lookup = _parse_row(row, facts, present=bool(row and row["lookup_row"]))
+            row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id, facts, claimed))
+        lookup = _parse_row(row, facts, claimed, present=bool(row and row["lookup_row"]))
         if self._memory is not None and facts.by_owner:
             _remember(self._memory, principal, lookup, row, facts)
         return lookup
@@ -186,9 +192,10 @@ class Relationships:
         self, connection: Connection | None, principal: Principal, facts: KindFacts, owner: UUID
     ) -> FactLookup:
         """The facts of a new row that `owner` would start; `row` is None."""
+        claimed = self._claims.read(principal, facts.caller)
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner, facts))
-        lookup = _parse_row(row, facts, present=True)
+            row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner, facts, claimed))
+        lookup = _parse_row(row, facts, claimed, present=True)
         return replace(lookup, row=None)
 
     async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
@@ -232,7 +239,8 @@ class Relationships:
         known = None if memory is None else memory.caller(*fact_parameters(principal))
         if memory is None or memory.state is None or known is None:
             return None
-        return Assumption(known, memory.state, known.attributes.values(facts.caller))
+        held, claimed = known.attributes.values(facts.caller), self._claims.read(principal, facts.caller)
+        return Assumption(known, memory.state, put_over(held, claimed))
 
     def recall_owners(self, visibility: Visibility) -> bool:
         """Tell the visibility for which owners its relations hold. False if that is not remembered."""
@@ -402,10 +410,17 @@ def _caller_attributes(row: asyncpg.Record) -> CallerAttributes:
     return CallerAttributes.parse(row["lookup_caller"], next(iter(row["lookup_ids"]), None))
 
 
-def _parameters(principal: Principal, row_id: UUID | int | None, facts: KindFacts = NOTHING) -> tuple[object, ...]:
+def _parameters(
+    principal: Principal,
+    row_id: UUID | int | None,
+    facts: KindFacts = NOTHING,
+    claimed: Mapping[str, Value] = NO_CLAIMS,
+) -> tuple[object, ...]:
     """The parameters of a statement with AMBIENT. It finds itself what the directory holds of the caller."""
     parameters = (*fact_parameters(principal), row_id, *revocation.parameters(principal), principal.is_remembered)
-    return (*parameters, write_asker(asker_values(principal, (), {}, facts.asked))) if facts.asked else parameters
+    if not facts.asked:
+        return parameters
+    return (*parameters, write_asker(asker_values(principal, (), {}, facts.asked), claimed))
 
 
 def look_at_listed_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:
@@ -440,7 +455,9 @@ def without_former_ids(lookup: FactLookup) -> FactLookup:
     )
 
 
-def _parse_row(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> FactLookup:
+def _parse_row(
+    row: asyncpg.Record | None, facts: KindFacts, claimed: Mapping[str, Value], *, present: bool
+) -> FactLookup:
     if row is None:
         raise PolicyUnavailable(
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
@@ -454,7 +471,7 @@ def _parse_row(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -
         ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
         unchanged_until=row["lookup_until"] or NEVER,
-        caller=_caller_attributes(row).values(facts.caller),
+        caller=put_over(_caller_attributes(row).values(facts.caller), claimed),
     )
     if not present:
         return ambient
