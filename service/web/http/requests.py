@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from litestar import Litestar, Request
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+    from service.authorization.enforcement.changes import Caller
+
     Header = tuple[bytes, bytes]
 
 log = structlog.get_logger("requests")
@@ -47,6 +49,8 @@ UTF_8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)')
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+# The second of the four fields of a traceparent.
+_TRACE_ID: Final = slice(3, 35)
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 DEFAULT_HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -105,13 +109,17 @@ class RequestFrame:
                     *(header for header in self.always if header[0] not in known),
                     *own.items(),
                 ]
+                # Ids only: never a token, a subject, a name or a text. tests/integration/test_request_lines.py
+                caller: Caller | None = scope["state"].get("caller")
                 log.info(
                     "request",
                     method=method,
                     route=scope.get("path_template", ""),
                     status=status,
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    client=caller.principal.client if caller else None,
                     decision=present[b"decision-id"].decode() if b"decision-id" in present else None,
+                    trace_id=None if trace is None else trace[_TRACE_ID],
                 )
             await send(message)
 
