@@ -58,10 +58,18 @@ no = "a sheet of another country"
 """
 
 
-async def activate(house: House, complete: str | None, rows: Sequence[str] = ROWS) -> None:
+SECONDS = """
+[kinds.timesheet.facts.seconds]
+is = "size(resource.approvals) == 1"
+yes = "this timesheet has an approval"
+no = "this timesheet has {resource.approvals}"
+"""
+
+
+async def activate(house: House, complete: str | None, rows: Sequence[str] = ROWS, more: str = "") -> None:
     """Let the shipped policy decide, with these rows, what is DECLARED, and this expression for approvals."""
     text = read_shipped()
-    table = DECLARED
+    table = DECLARED + more
     table += "" if complete is None else f"\n[kinds.timesheet.approval]\ncomplete = '''{complete}'''\n"
     rules = "\n".join([text.rules, *rows, ""])
     text = replace(text, rules=rules, vocabulary=text.vocabulary + table, cases={})
@@ -100,8 +108,12 @@ async def approve(house: House, caller: Caller | str, sheet: UUID) -> Timesheet:
     return (await house.timesheets.approve(caller, sheet, anything)).value
 
 
+async def pending_of(house: House, caller: Caller) -> list[UUID]:
+    return [item.sheet.id for item in (await house.approvals.list_pending(caller)).value.items]
+
+
 async def pending(house: House, name: str) -> list[UUID]:
-    return [item.sheet.id for item in (await house.approvals.list_pending(house.caller(name))).value.items]
+    return await pending_of(house, house.caller(name))
 
 
 def progress(sheet: Timesheet) -> tuple[str, int, int | None]:
@@ -484,3 +496,15 @@ async def test_who_may_approve_leaves_out_those_who_have(four_eyes: House) -> No
     await activate(house, "size(resource.approvals) >= 3")
     await approve(house, machine(house, "robot"), sheet)
     assert await who() == {str(house.people["dora"]), "other"}
+
+
+async def test_rules_may_ask_who_gives_the_second_approval(house: House) -> None:
+    rows = [*ROWS, "p, deny, role:approver, approve, any, timesheet, any, not seconds, approvers-are-second"]
+    await activate(house, FOUR_EYES, rows, SECONDS)
+    sheet = (await submit_hours(house, "ana", 43)).id
+    with pytest.raises(Forbidden):
+        await approve(house, approver(house, "max"), sheet)
+    assert await pending_of(house, approver(house, "max")) == []
+    await approve(house, "mia", sheet)
+    assert await pending_of(house, approver(house, "max")) == [sheet]
+    assert progress(await approve(house, approver(house, "max"), sheet)) == ("approved", 2, 2)

@@ -14,7 +14,7 @@ from service.directory.people import People
 from service.log.feed import ChangeFeed
 from service.standalone import client_shapes
 from tests.integration.api import api
-from tests.integration.house import speaking
+from tests.integration.house import at, speaking
 from tests.integration.log_trees import seal_all
 from tests.integration.test_several_approvals import FOUR_EYES, activate, submit_hours
 from tests.unit.test_events import validator
@@ -123,3 +123,29 @@ async def test_the_client_reads_the_approvals(house: House, running: InProcess) 
     read = msgspec.json.decode(answer.content, type=client_shapes.Timesheet)
     assert (read.state, read.approvals_given, read.approvals_needed) == ("submitted", 1, 2)
     assert read.approvals == [client_shapes.GivenApproval(str(house.people["lea"]), read.updated_at)]
+
+
+async def test_a_change_between_two_approvals_is_no_change_of_approved_hours(house: House, running: InProcess) -> None:
+    sheet = await submit_hours(house, "ana", 43)
+    path, version = f"/v1/timesheets/{sheet.id}", sheet.version
+
+    async def step(name: str, action: str, body: object = None) -> None:
+        nonlocal version
+        answer = await send(running, name, f"{path}/{action}", body, **{"If-Match": f'"{version}"'})
+        assert answer.status_code == 200, answer.text
+        version = answer.json()["version"]
+
+    async def changes_of_approved_hours() -> list[str]:
+        auditor = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
+        found = await running.send("GET", f"/v1/audit/records?after_approval=true&resource={sheet.id}", auditor)
+        return [item["record"]["change"]["type"] for item in found.json()["items"]]
+
+    await step("lea", "approve")
+    await step("leo", "reject", {"reason": "Friday is missing"})
+    await house.timesheets.submit(house.caller("ana"), sheet.id, at(version))
+    version += 1
+    await step("lea", "approve")
+    await step("leo", "approve")
+    assert await changes_of_approved_hours() == []
+    await step("leo", "reopen", {"reason": "Friday is missing"})
+    assert await changes_of_approved_hours() == ["timesheet.reopened"]
