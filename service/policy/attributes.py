@@ -8,6 +8,7 @@ A missing value is unknown.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -137,7 +138,7 @@ def fits(value: Value, wanted: AttributeType) -> bool:
 
 
 def _is_string(value: Value) -> bool:
-    return isinstance(value, str) and "\x00" not in value
+    return isinstance(value, str) and not _UNWRITABLE.search(value)
 
 
 def _is_int(value: Value) -> bool:
@@ -152,6 +153,8 @@ def _is_timestamp(value: Value) -> bool:
     return isinstance(value, datetime) and value.tzinfo is not None and EARLIEST <= value < LATEST
 
 
+# Neither Postgres nor CEL's runtime takes them.
+_UNWRITABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CHECKS: Final[Mapping[AttributeType, Callable[[Value], bool]]] = {
     AttributeType.STRING: _is_string,
     AttributeType.INT: _is_int,

@@ -91,7 +91,7 @@ def evaluate_in_rust(text: str, asked: Asked) -> bool | None:
 
 
 @settings(
-    max_examples=example_count(100, uncut=1_000),
+    max_examples=example_count(100),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(text=expressions(), asked=st.lists(values, min_size=1, max_size=6))

@@ -28,7 +28,7 @@ def bounds_of(row: Values) -> dict[str, Interval | None]:
     return found
 
 
-@settings(max_examples=example_count(120, uncut=1_000))
+@settings(max_examples=example_count(120))
 @given(text=expressions(), rows=st.lists(values, min_size=1, max_size=6))
 def test_no_value_is_out_of_bounds(text: str, rows: list[Values]) -> None:
     expression = compile_expression(text, KNOWN)
@@ -57,7 +57,7 @@ def test_an_attribute_that_is_always_missing_leaves_what_does_not_need_it() -> N
     assert truths("(resource.minutes > 2 ? 1 : 3) > 2") == frozenset()
 
 
-@settings(max_examples=example_count(120, uncut=1_000))
+@settings(max_examples=example_count(120))
 @given(texts=st.lists(expressions(3), min_size=1, max_size=3), rows=st.lists(values, min_size=1, max_size=6))
 def test_what_holds_together_is_never_said_to_exclude_itself(texts: list[str], rows: list[Values]) -> None:
     found = [compile_expression(text, KNOWN) for text in texts]

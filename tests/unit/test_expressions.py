@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from service.policy.attributes import CONTEXT, MAX_INT, PRINCIPAL, RESOURCE, Attribute, AttributeType
 from service.policy.expressions.expression import Expression, Flaw, compile_expression
+from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from service.policy.attributes import Value
@@ -175,3 +179,82 @@ def test_bounds_tell_which_truth_values_are_possible() -> None:
     assert enough.bounds({"resource.approvals": (2, 9)}) == {True}
     nobody = compiled("resource.approvals.all(a, a != principal.id) || principal.id in resource.approvals")
     assert nobody.bounds({"resource.approvals": (0, 0)}) == {True}
+
+
+PIECES = ["resource.minutes", "principal.country", "resource.projects", "has(", "(", ")", "[", "]", "{", "}", "'", '"']
+PIECES += [
+    "`",
+    "\\",
+    "&&",
+    "||",
+    "!",
+    "==",
+    "<",
+    ">",
+    "?",
+    ":",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    ".",
+    ",",
+    "in",
+    "true",
+    "null",
+]
+PIECES += [
+    "1",
+    "1.0",
+    "1u",
+    "b'x'",
+    "r'x'",
+    "'DE'",
+    "'" * 3,
+    "//",
+    "\n",
+    " ",
+    ".exists(x,",
+    ".all(x,",
+    ".map(x,",
+    "size(",
+]
+PIECES += [
+    "timestamp(",
+    "duration(",
+    "'48h'",
+    "x",
+    "\ud800",
+    "\u2028",
+    "\N{GRINNING FACE}",
+    "9" * 30,
+    "0x",
+    "a.b{",
+    "dyn(",
+]
+
+
+@settings(max_examples=example_count(600))
+@given(st.one_of(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.text(max_size=60)))
+@example("has(resource.submitted_at // here\n)")
+@example("resource.projects.exists(principal, true)")
+@example("'" + "\\u00" * 40)
+def test_any_text_is_an_expression_or_has_a_flaw_with_its_place(text: str) -> None:
+    found = compile_expression(text, KNOWN)
+    if isinstance(found, Expression):
+        assert found.evaluate(VALUES) in {True, False, None}
+        assert found.sql(dict.fromkeys(found.attributes, "NULL"))
+        return
+    lines = text.split("\n")
+    assert 1 <= found.line <= len(lines)
+    assert 1 <= found.column <= len(lines[found.line - 1]) + 1
+    assert found.message
+
+
+@given(st.text(max_size=20, alphabet=st.characters()))
+def test_any_value_is_evaluated(value: str) -> None:
+    is_german = compiled("principal.country == 'DE' || size(principal.country) > 30")
+    found = is_german.evaluate({"principal.country": value})
+    unwritable = any(unicodedata.category(character) == "Cs" or character == "\x00" for character in value)
+    assert found is (None if unwritable else value == "DE")

@@ -31,19 +31,15 @@ __all__ = ["Expression", "Flaw", "can_hold_together", "compile_expression"]
 class Expression:
     """A checked expression of type bool. Equal to another with the same text over attributes of the same types.
 
-    `types`: the attributes that it reads, sorted by name.
+    `types`: the attributes that it reads, sorted by name. `attributes`: their names.
     """
 
     text: str
     types: tuple[tuple[str, AttributeType], ...]
+    attributes: frozenset[str] = field(repr=False, compare=False)
     _term: Term = field(repr=False, compare=False)
     _program: Program = field(repr=False, compare=False)
-    _asked: frozenset[str] = field(repr=False, compare=False)
-
-    @property
-    def attributes(self) -> frozenset[str]:
-        """The names of the attributes that it reads."""
-        return frozenset(name for name, _ in self.types)
+    _present: frozenset[str] = field(repr=False, compare=False)
 
     def evaluate(self, values: Mapping[str, Value], absent: Collection[str] = ()) -> bool | None:
         """True, false, or None for unknown. A value that is not there, None or of another type is missing.
@@ -56,7 +52,7 @@ class Expression:
             value = values.get(name)
             if value is not None and fits(value, kind):
                 known[name] = list(value) if isinstance(value, tuple) else value  # type: ignore[assignment]  # it fits
-        for name in self._asked.difference(absent):
+        for name in self._present.difference(absent):
             known[PRESENCE + name] = name in known
         return self._program.evaluate(known)
 
@@ -96,9 +92,10 @@ def compile_expression(text: str, known: Mapping[str, Attribute]) -> Expression 
     except FlawFoundError as found:
         return flaw_at(text, found)
     parts = list(_walk(term))
-    asked = {part.name for part in parts if isinstance(part, Presence)}
-    names = asked | {part.name for part in parts if isinstance(part, Reference)}
-    return Expression(text, tuple((name, known[name].type) for name in sorted(names)), term, program, frozenset(asked))
+    present = frozenset(part.name for part in parts if isinstance(part, Presence))
+    names = present.union(part.name for part in parts if isinstance(part, Reference))
+    types_read = tuple((name, known[name].type) for name in sorted(names))
+    return Expression(text, types_read, names, term, program, present)
 
 
 def _walk(term: Term) -> Iterator[Term]:

@@ -21,7 +21,6 @@ _SELECT = re.compile(r"expression of type '.*' cannot be the operand of a select
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)+")
 _UNEXPECTED = re.compile(r"Syntax error: (?:mismatched|extraneous) input '(.*?)' expecting", re.DOTALL)
 _NO_TOKEN = re.compile(r"Syntax error: token recognition error at: '(.*)'$", re.DOTALL)
-_OPERATOR = re.compile(r"[@_]*(.*?)_?$")
 # Operators of other languages.
 _ELSEWHERE: Final = {
     "and": "write &&", "or": "write ||", "not": "write !", "=": "write ==", "is": "write ==", "&": "write &&",
