@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.access import Named, Way, find_named, find_ways
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
-from service.policy.matching import GROUP, PERSON, former_word
+from service.policy.matching import FORMER, GROUP, PERSON, former_word
 from service.policy.request_space import Budget
 from service.timesheets import access_store, store
-from service.timesheets.relations import KIND, TIMESHEET_FACTS
+from service.timesheets.relations import KIND
 from service.timesheets.timesheet import Actor, actions_from, repeats_approval
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class _Found:
     actions: tuple[str, ...]
     names: Named
     candidates: Sequence[Candidate]
+    of_stranger: Mapping[str, bool | None]
 
 
 class TimesheetAccess:
@@ -84,8 +85,9 @@ class TimesheetAccess:
             candidates = await access_store.candidates(
                 reading.permit, reading.connection, sheet_id, names, after=after or "", limit=limit + 1
             )
+            of_stranger = await access_store.facts_of_stranger(reading.permit, reading.connection, sheet_id)
             reading.returned = [str(sheet_id)]
-        found = _Found(snapshot, sheet, actions, names, candidates)
+        found = _Found(snapshot, sheet, actions, names, candidates, of_stranger)
         # In a thread, after the connection was released: many rules take long.
         with refused_under(reading.receipt):
             async with self._one_at_a_time.take():
@@ -117,7 +119,7 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
         *(f"{PERSON}{person}" for person in candidate.ids),
     }
     words |= {former_word(f"{PERSON}{person}") for person in candidate.former_ids}
-    relations = candidate.relations & TIMESHEET_FACTS.relations.keys()
+    relations = frozenset(word for word in candidate.relations if not word.startswith(FORMER))
     may = _may(found, words, candidate.facts, budget)
     actor = Actor(candidate.person, candidate.client, candidate.ids | candidate.former_ids)
     if repeats_approval(found.sheet, actor):
@@ -127,8 +129,7 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
 
 def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
     """The ways of a caller without relations to the sheet, by each word that their token may bring."""
-    facts = dict.fromkeys(TIMESHEET_FACTS.facts, False)
-    by_word = {word: _may(found, {word}, facts, budget) for word in found.names.of_token}
+    by_word = {word: _may(found, {word}, found.of_stranger, budget) for word in found.names.of_token}
     return {word: may for word, may in by_word.items() if may}
 
 

@@ -9,36 +9,36 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.attribute_sql import complete_asker
+from service.authorization.enforcement.caller_values import CLIENT
+from service.authorization.enforcement.caller_values import KIND as KIND_OF_CALLER
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.merged_people import all_ids, canonical_id, former_ids
 from service.authorization.enforcement.path_sql import now
 from service.authorization.enforcement.relationships import relation_words
-from service.timesheets.relations import KIND, TIMESHEET_FACTS
+from service.timesheets.relations import KIND, TIMESHEET_FACTS, find_clients, find_people
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.access import Named
     from service.authorization.enforcement.changes import Permit
+    from service.authorization.enforcement.fact_statements import KindFacts
     from service.database import Connection
 
+_OWNER = canonical_id("r.owner_id")
 _CANDIDATE = {
     "person": "candidate.person",
     "ids": all_ids("candidate.person"),
     "former": former_ids("candidate.person"),
     "client": "candidate.client",
     "app": "candidate.client",
+    "asker": "asker.value",
 }
-_WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}
-_COLUMNS = ", ".join(
-    f"({re.sub(':(person|ids|former|client|app)', lambda found: _CANDIDATE[found[1]], sql)}) AS word_{name}"
-    for name, sql in _WORDS.items()
-)
-# The teams of the owner of sheet $1, and the teams above them.
-_OWNER = canonical_id("r.owner_id")
-_ABOVE = f"""
-    SELECT above.ancestor_id AS team_id FROM timesheet AS r
-    JOIN membership AS belongs ON belongs.person_id = {_OWNER} AND {now("belongs")}
-    JOIN team_path AS above ON above.descendant_id = belongs.team_id WHERE r.id = $1
+# Nobody knows what their token will say, but for this.
+_TOKEN = f"""
+    jsonb_strip_nulls(jsonb_build_object('{CLIENT}', candidate.client,
+        '{KIND_OF_CALLER}', CASE WHEN candidate.client IS NULL THEN 'user' ELSE 'client' END))
 """
 
 
@@ -62,37 +62,34 @@ class Candidate:
 async def candidates(
     permit: Permit, connection: Connection, sheet_id: UUID, named: Named, *, after: str, limit: int
 ) -> list[Candidate]:
-    """The owner, leads of their teams and above, their delegates, fallback approvers, importers, holders of roles,
-    members of groups, and the people and clients that rules name, in order of `key`, after the key `after`."""
+    """The owner, everybody with a relation, holders of roles, members of groups, and the people and clients that rules
+    name, in order of `key`, after the key `after`."""
     permit.covers(KIND, "read")
+    vocabulary, facts = permit.snapshot.vocabulary, facts_under(TIMESHEET_FACTS, permit.snapshot)
+    people = "".join(f" UNION SELECT id, NULL FROM ({found}) AS found" for found in find_people(vocabulary).values())
+    clients = "".join(f" UNION SELECT NULL, id FROM ({found}) AS found" for found in find_clients(vocabulary))
+    columns, joins = _columns(facts)
     # Candidates by the indexes on teams, grants, roles and groups; relations and facts for those of the page only.
     rows = await connection.fetch(
         f"""
-        WITH above AS MATERIALIZED ({_ABOVE}), candidates AS (
+        WITH candidates AS (
             SELECT found.person, found.client, coalesce('person:' || found.person, 'client:' || found.client) AS key
-            FROM (SELECT {_OWNER} AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
-                  UNION SELECT over.person_id, NULL FROM above
-                  JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
-                  UNION SELECT delegation.delegate_id, NULL FROM above
-                  JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
-                  JOIN delegation ON delegation.delegator_id = over.person_id AND {now("delegation")}
-                  UNION SELECT named.person_id, NULL FROM fallback_approver AS named WHERE {now("named")}
-                      AND (named.team_id IS NULL OR named.team_id IN (SELECT team_id FROM above))
-                  UNION SELECT NULL, over.client_id FROM above
-                  JOIN importer_grant AS over ON over.team_id = above.team_id AND {now("over")}
+            FROM timesheet AS r CROSS JOIN LATERAL (
+                  SELECT {_OWNER} AS person, NULL::text AS client{people}{clients}
                   UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
                   UNION SELECT held.person_id, NULL FROM group_member AS held
                   WHERE held.group_name = ANY($7) AND {now("held")}
                   UNION SELECT {canonical_id("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
-                  UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
-        SELECT candidate.*, {_COLUMNS}, {all_ids("candidate.person")} AS ids,
+                  UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found
+            WHERE r.id = $1)
+        SELECT candidate.*, {columns}, {all_ids("candidate.person")} AS ids,
                {former_ids("candidate.person")} AS former_ids,
                ARRAY(SELECT has.role FROM person_role AS has
                      WHERE has.person_id = candidate.person AND {now("has")}) AS roles,
                ARRAY(SELECT held.group_name FROM group_member AS held
                      WHERE held.person_id = candidate.person AND {now("held")}) AS groups
         FROM (SELECT * FROM candidates WHERE key > $5 ORDER BY key LIMIT $6) AS candidate
-        JOIN timesheet AS r ON r.id = $1
+        JOIN timesheet AS r ON r.id = $1{joins}
         ORDER BY candidate.key
         """,
         sheet_id,
@@ -110,10 +107,36 @@ async def candidates(
             row["client"],
             frozenset(row["roles"]),
             frozenset(row["groups"]),
-            relation_words(TIMESHEET_FACTS.relations, row, "word"),
-            {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
+            relation_words(facts.relations, row, "word"),
+            {name: row[f"word_{name}"] for name in facts.facts},
             frozenset(person for person in row["ids"] if person is not None),
             frozenset(row["former_ids"]),
         )
         for row in rows
     ]
+
+
+async def facts_of_stranger(permit: Permit, connection: Connection, sheet_id: UUID) -> dict[str, bool | None]:
+    """The facts of a sheet for a caller of whom nothing is known."""
+    permit.covers(KIND, "read")
+    facts = facts_under(TIMESHEET_FACTS, permit.snapshot)
+    columns, joins = _columns(facts)
+    # One sheet by its primary key.
+    row = await connection.fetchrow(
+        f"SELECT {columns} FROM (SELECT NULL::uuid AS person, NULL::text AS client) AS candidate"
+        f" JOIN timesheet AS r ON r.id = $1{joins}",
+        sheet_id,
+    )
+    return {name: row[f"word_{name}"] if row else None for name in facts.facts}
+
+
+def _columns(facts: KindFacts) -> tuple[str, str]:
+    """The relations and facts of a row `r` to a `candidate` as columns, and the joins that they need."""
+    words = {**facts.relations, **facts.facts}
+    columns = ", ".join(
+        f"({re.sub(':(person|ids|former|client|app|asker)', lambda found: _CANDIDATE[found[1]], sql)}) AS word_{name}"
+        for name, sql in words.items()
+    )
+    asker = complete_asker(_TOKEN, facts.asked, "candidate.person")
+    joins = f" CROSS JOIN LATERAL ({asker}) AS asker" if facts.asked else ""
+    return columns, joins + facts.join_sources(columns)

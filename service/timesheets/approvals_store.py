@@ -6,7 +6,7 @@ test rows against the condition of a Visibility; they differ in which rows they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -61,44 +61,93 @@ async def list_pending(
     if after is not None:
         conditions += " AND (r.submitted_at, r.id) > ($4::timestamptz, $5::uuid)"
         parameters += after
-    found = await _rows(visibility, connection, conditions, parameters)
+    points: list[str] = []
     if visibility.points is not None:
-        found = _merge_oldest([*found, *await _at_points(visibility, connection, conditions, parameters)], limit + 1)
+        # The projects of the caller: most have none.
+        points = [row["point"] for row in await connection.fetch(visibility.points, *visibility.parameters)]
+    query = _Query(
+        connection,
+        f"{columns_of(visibility.snapshot, visibility.facts)}, {fact_columns(visibility.facts)}",
+        conditions,
+        visibility.condition if points else visibility.condition_without_points(),
+        parameters,
+    )
+    found = await _of_visible_owners(query, visibility)
+    if points:
+        found = _merge_oldest([*found, *await _at_points(query, points)], limit + 1)
     items = tuple([(sheet_of(row), row) async for row in pace_page(found[:limit])])
     following = (found[limit - 1]["submitted_at"], found[limit - 1]["id"]) if len(found) > limit else None
     return PendingPage(items, following)
 
 
-async def _rows(
-    visibility: Visibility, connection: Connection, conditions: str, parameters: list[object]
-) -> list[asyncpg.Record]:
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """SQL of the columns of a page and of what its rows `r` must meet: `conditions` of the request, and `visible`, the
+    condition of the visibility. `parameters` are those of the visibility, the rows of a page, and others."""
+
+    connection: Connection
+    columns: str
+    conditions: str
+    visible: str
+    parameters: list[object]
+
+    @property
+    def next_parameter(self) -> str:
+        return f"${len(self.parameters) + 1}"
+
+    async def fetch(self, source: str, *further: object) -> list[asyncpg.Record]:
+        """Read the oldest page of a SELECT of rows; entries are read for the sheets of the page only."""
+        # By the indexes of the source.
+        return await self.connection.fetch(
+            f"SELECT {self.columns} FROM ({source} {_OLDEST} LIMIT $3) AS r {_OLDEST}", *self.parameters, *further
+        )
+
+
+async def _of_visible_owners(query: _Query, visibility: Visibility) -> list[asyncpg.Record]:
     if visibility.reach is None:
-        return await _oldest(visibility, connection, conditions, parameters)
+        return await _oldest(query)
     # The owners whose sheets the caller may be able to approve, unless they are many.
-    few = await connection.fetch(f"{visibility.reach} LIMIT {FEW + 1}", *visibility.parameters)
+    few = await query.connection.fetch(f"{visibility.reach} LIMIT {FEW + 1}", *visibility.parameters)
     if len(few) <= FEW:
-        owners = [row["owner_id"] for row in few]
-        return await _of_owners(visibility, connection, conditions, [*parameters, owners])
-    found = await _oldest(visibility, connection, conditions, parameters, within=WINDOW)
-    if len(found) == parameters[2]:
+        source = f"unnest({query.next_parameter}::uuid[])"
+        return await _of_owners(query, source, [row["owner_id"] for row in few])
+    found = await _oldest(query, within=WINDOW)
+    if len(found) == query.parameters[2]:
         return found
-    return await _of_owners(visibility, connection, conditions, parameters)
+    return await _of_owners(query, f"({visibility.reach})")
 
 
-async def _at_points(
-    visibility: Visibility, connection: Connection, conditions: str, parameters: list[object]
-) -> list[asyncpg.Record]:
-    """Read sheets with hours on the projects of the caller in order and test each, until the page is full. Its cost
-    grows with the submitted sheets, which are those of the last weeks."""
-    # Most callers have none.
-    points = [row["point"] for row in await connection.fetch(visibility.points or "", *visibility.parameters)]
-    if not points:
-        return []
+async def _at_points(query: _Query, points: list[str]) -> list[asyncpg.Record]:
+    """Read sheets with hours on these projects, of weeks in which any sheet waits. If there are many, test the sheets
+    that wait in order."""
+    # The weeks by timesheet_state_period, one after another, and their entries by entry_project.
+    found = await query.connection.fetch(
+        f"""
+        WITH RECURSIVE week AS (
+            SELECT max(period_start) AS monday FROM timesheet WHERE state = 'submitted'
+            UNION ALL SELECT (SELECT max(r.period_start) FROM timesheet AS r
+                              WHERE r.state = 'submitted' AND r.period_start < week.monday)
+            FROM week WHERE week.monday IS NOT NULL)
+        SELECT DISTINCT e.timesheet_id AS id
+        FROM unnest($1::text[]) AS point CROSS JOIN week CROSS JOIN LATERAL (
+            SELECT e.timesheet_id FROM entry AS e
+            WHERE e.project = point AND e.day >= week.monday AND e.day < week.monday + 7 OFFSET 0) AS e
+        LIMIT {WINDOW + 1}
+        """,
+        points,
+    )
+    if len(found) <= WINDOW:
+        source = f"""
+            SELECT r.* FROM unnest({query.next_parameter}::uuid[]) AS given (id) CROSS JOIN LATERAL (
+                SELECT r.* FROM timesheet AS r
+                WHERE r.id = given.id AND {query.conditions} AND {query.visible} OFFSET 0) AS r
+        """
+        return await query.fetch(source, [row["id"] for row in found])
     at_points = f"""
-        {conditions} AND EXISTS (SELECT FROM entry AS e WHERE e.timesheet_id = r.id
-                                     AND e.project = ANY (${len(parameters) + 1}::text[]) OFFSET 0)
+        EXISTS (SELECT FROM entry AS e WHERE e.timesheet_id = r.id
+                    AND e.project = ANY ({query.next_parameter}::text[]) OFFSET 0)
     """
-    return await _oldest(visibility, connection, at_points, [*parameters, points])
+    return await _oldest(replace(query, conditions=f"{query.conditions} AND {at_points}"), points)
 
 
 def _merge_oldest(rows: Iterable[asyncpg.Record], most: int) -> list[asyncpg.Record]:
@@ -107,42 +156,22 @@ def _merge_oldest(rows: Iterable[asyncpg.Record], most: int) -> list[asyncpg.Rec
     return sorted(by_id.values(), key=lambda row: (row["submitted_at"], row["id"]))[:most]
 
 
-async def _oldest(
-    visibility: Visibility, connection: Connection, conditions: str, parameters: list[object], within: int | None = None
-) -> list[asyncpg.Record]:
-    """Read sheets in order and test each, until the page is full; `within`: of so many sheets at most."""
-    looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {conditions} {_OLDEST} LIMIT {within})"
-    source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {conditions} AND"
-    # By timesheet_waiting; entries are read for the sheets of the page only.
-    return await connection.fetch(
-        f"SELECT {_columns(visibility)} FROM ("
-        f"SELECT r.* FROM {source} {visibility.condition} {_OLDEST} LIMIT $3) AS r {_OLDEST}",
-        *parameters,
-    )
+async def _oldest(query: _Query, *further: object, within: int | None = None) -> list[asyncpg.Record]:
+    """Read sheets in order by timesheet_waiting and test each, until the page is full; `within`: of so many sheets at
+    most."""
+    looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {query.conditions} {_OLDEST} LIMIT {within})"
+    source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {query.conditions} AND"
+    return await query.fetch(f"SELECT r.* FROM {source} {query.visible}", *further)
 
 
-async def _of_owners(
-    visibility: Visibility, connection: Connection, conditions: str, parameters: list[object]
-) -> list[asyncpg.Record]:
-    """Read sheets of the owners in the last parameter, or else of all owners that the visibility reaches."""
-    given = isinstance(parameters[-1], list)
-    source = f"unnest(${len(parameters)}::uuid[])" if given else f"({visibility.reach})"
-    # The oldest submitted sheets of each owner by timesheet_owner_waiting, then the oldest of all.
-    return await connection.fetch(
-        f"""
-        SELECT {_columns(visibility)} FROM (
-            SELECT r.* FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS reached CROSS JOIN LATERAL (
-                SELECT r.* FROM timesheet AS r
-                WHERE r.owner_id = reached.owner_id AND {conditions} AND {visibility.condition} {_OLDEST} LIMIT $3) AS r
-            {_OLDEST} LIMIT $3) AS r
-        {_OLDEST}
-        """,
-        *parameters,
-    )
-
-
-def _columns(visibility: Visibility) -> str:
-    return f"{columns_of(visibility.snapshot, visibility.facts)}, {fact_columns(visibility.facts)}"
+async def _of_owners(query: _Query, owners: str, *further: object) -> list[asyncpg.Record]:
+    """Read the oldest submitted sheets of each of these owners by timesheet_owner_waiting, then the oldest of all."""
+    source = f"""
+        SELECT r.* FROM (SELECT DISTINCT owner_id FROM {owners} AS given (owner_id)) AS reached CROSS JOIN LATERAL (
+            SELECT r.* FROM timesheet AS r
+            WHERE r.owner_id = reached.owner_id AND {query.conditions} AND {query.visible} {_OLDEST} LIMIT $3) AS r
+    """
+    return await query.fetch(source, *further)
 
 
 async def load_owner_names(connection: Connection, owners: Collection[UUID]) -> dict[UUID, str]:

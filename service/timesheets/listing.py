@@ -130,12 +130,15 @@ class _Statement:
             return self._of_owners(f"SELECT unnest({all_ids(self.owner)})", self.most)
         if self.visibility.reach is None:
             return self._newest()
-        if self.visibility.points is None:
+        points, found = self.visibility.points, self.visibility.found_points
+        if points is None or (found is not None and not found):
             return self._of_visible_owners(self.visibility.reach)
+        if found is not None:
+            points = f"SELECT unnest({self._bind('{}::text[]', [*found])}) AS point"
         # The newest of both, by their primary key.
         return f"""
             SELECT r.* FROM (SELECT r.id FROM ({self._of_visible_owners(self.visibility.reach)}) AS r
-                             UNION SELECT r.id FROM ({self._at_points(self.visibility.points)}) AS r) AS found
+                             UNION SELECT r.id FROM ({self._at_points(points)}) AS r) AS found
             CROSS JOIN LATERAL (SELECT r.* FROM timesheet AS r WHERE r.id = found.id OFFSET 0) AS r
             {_NEWEST} LIMIT $3
         """
@@ -201,7 +204,9 @@ class _Statement:
             """
 
         entries = """
-            FROM point JOIN entry AS e ON e.project = point.point AND e.day >= week.monday AND e.day < week.monday + 7
+            FROM point CROSS JOIN LATERAL (
+                SELECT e.timesheet_id FROM entry AS e
+                WHERE e.project = point.point AND e.day >= week.monday AND e.day < week.monday + 7 OFFSET 0) AS e
         """
         return f"""
             WITH RECURSIVE point AS MATERIALIZED ({points}),
@@ -218,7 +223,7 @@ class _Statement:
                      WHERE entries.many AND r.period_start = week.monday AND {self._condition}
                      ORDER BY r.id DESC LIMIT $3)
                     UNION ALL (
-                     SELECT r.id FROM (SELECT DISTINCT e.timesheet_id {entries} AND NOT entries.many) AS given
+                     SELECT r.id FROM (SELECT DISTINCT e.timesheet_id {entries} WHERE NOT entries.many) AS given
                      CROSS JOIN LATERAL (SELECT r.id FROM timesheet AS r
                                          WHERE r.id = given.timesheet_id AND {self._condition} OFFSET 0) AS r
                      ORDER BY r.id DESC LIMIT $3)) AS r) AS ids) AS seen

@@ -100,6 +100,12 @@ def find_people(vocabulary: Vocabulary) -> dict[str, str]:
     return {"fallback": _FALLBACKS, **people}
 
 
+def find_clients(vocabulary: Vocabulary) -> list[str]:
+    """A SELECT of the `id` of all clients that have a relation, for each relation of clients."""
+    sql, paths = PathSql(KIND, STARTS), paths_under(KIND, vocabulary)
+    return [sql.find_all(path) for path in paths.values() if path.to is NodeType.CLIENTS]
+
+
 def count_approvers(people: Iterable[str], most: int) -> str:
     """How many of these people are neither the owner nor among the editors of the sheet, $2; counted up to `most`."""
     found = " UNION ALL ".join(people)

@@ -94,8 +94,10 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
         # Entries of these sheets, by entry_project.
         rows = f"""
             {rows} UNION SELECT r.id FROM (
-                SELECT DISTINCT e.timesheet_id AS id FROM ({visibility.points}) AS point
-                JOIN entry AS e ON e.project = point.point AND e.day BETWEEN $4::date - 6 AND $5::date + 6) AS given
+                SELECT DISTINCT e.timesheet_id AS id FROM ({visibility.points}) AS point CROSS JOIN LATERAL (
+                    SELECT e.timesheet_id FROM entry AS e
+                    WHERE e.project = point.point AND e.day BETWEEN $4::date - 6 AND $5::date + 6 OFFSET 0) AS e
+                ) AS given
             CROSS JOIN LATERAL (SELECT r.id FROM timesheet AS r WHERE r.id = given.id AND {conditions} OFFSET 0) AS r
         """
     # By timesheet_owner_period for the owners that the visibility reaches, or by timesheet_period.

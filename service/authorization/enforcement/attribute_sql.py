@@ -73,14 +73,14 @@ def caller_column(name: str, wanted: AttributeType) -> str:
     return read_member(":asker", name, wanted)
 
 
-def complete_asker(token: str, asked: Collection[str]) -> str:
-    """SQL of the whole `:asker`, where the statement itself finds what the directory holds: `token` is a JSON parameter
-    with what the token says. The caller is $1."""
+def complete_asker(token: str, asked: Collection[str], person: str = "$1::uuid") -> str:
+    """SQL of the whole `:asker`, where the statement itself finds what the directory holds of the caller, `person`:
+    `token` is JSON of what the token says."""
     held = {GROUPS: "held -> 'groups'", TEAMS: "held -> 'teams'", PROJECTS_LED: "held -> 'projects_led'"}
-    held[ID] = f"to_jsonb({canonical_id('$1::uuid')})"
+    held[ID] = f"to_jsonb({canonical_id(person)})"
     held[ROLES] = f"""
         to_jsonb(ARRAY(SELECT jsonb_array_elements_text({token} -> '{ROLES}') COLLATE "C" UNION
-                       SELECT role COLLATE "C" FROM person_role WHERE person_id = {canonical_id("$1::uuid")}
+                       SELECT role COLLATE "C" FROM person_role WHERE person_id = {canonical_id(person)}
                            AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to ORDER BY 1))
     """
     of_code = {CLIENT, KIND}
@@ -92,7 +92,7 @@ def complete_asker(token: str, asked: Collection[str]) -> str:
     ]
     directory = f"jsonb_strip_nulls(jsonb_build_object({', '.join(members)}))"
     # OFFSET 0 keeps Postgres from computing it wherever it is read.
-    held_by_directory = "SELECT caller_attributes($1::uuid) AS held OFFSET 0"
+    held_by_directory = f"SELECT caller_attributes({person}) AS held OFFSET 0"
     claimed = f"coalesce({token} -> '{CLAIMED}', '{{}}')"
     return f"SELECT {token} || {directory} || {claimed} AS value FROM ({held_by_directory}) AS known OFFSET 0"
 

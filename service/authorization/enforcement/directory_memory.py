@@ -79,9 +79,11 @@ NO_RELATIONS: Final = RelationsToOwner(frozenset(), None)
 
 @dataclass(frozen=True, slots=True)
 class OwnersOfCaller:
-    """For which owners each of a caller's relations to their rows holds; None if they are too many to say."""
+    """For which owners each of a caller's relations to their rows holds, and the points through which others can hold.
+    Each is None if they are too many."""
 
     by_relation: Owners | None
+    points: Sequence[str] | None
 
 
 class DirectoryMemory:
@@ -160,7 +162,7 @@ class DirectoryMemory:
         self, person: UUID | None, word: str, facts: KindFacts, relations: frozenset[str], owners: OwnersOfCaller
     ) -> None:
         """Remember owners."""
-        size = 1 + sum(map(len, (owners.by_relation or {}).values()))
+        size = 1 + sum(map(len, (owners.by_relation or {}).values())) + len(owners.points or ())
         self._owners.put((person, word, facts, relations), owners, size)
 
     def person(self, issuer: str, subject: str, issued_at: int) -> UUID | None:

@@ -292,17 +292,25 @@ def remembering_statement(facts: KindFacts) -> str:
 
 @lru_cache(MAX_STATEMENTS)
 def owners_statement(facts: KindFacts, relations: frozenset[str]) -> str:
-    """A row with the time, and up to $3 owners whom each relation can hold for, with whether it does."""
-    found = (
+    """A row with the time; for each relation that follows from the owner, up to $3 owners for whom it can hold, with
+    whether it does; and up to $3 points of each of the others."""
+    found = [
         f"""
-        SELECT '{relation}', r.owner_id, ({bind_listed(facts.relations[relation])}) IS TRUE, NULL
+        SELECT '{relation}', r.owner_id, ({bind_listed(facts.relations[relation])}) IS TRUE, NULL, NULL
         FROM (SELECT DISTINCT owner_id FROM ({bind_listed(facts.reaches[relation])}) AS reached
               LIMIT $3::integer) AS r
         """
-        for relation in sorted(relations)
-    )
+        for relation in sorted(relations - facts.by_row)
+    ]
+    found += [
+        f"""
+        SELECT '{relation}', NULL, NULL, NULL, r.point
+        FROM (SELECT DISTINCT point FROM ({bind_listed(facts.points[relation])}) AS reached LIMIT $3::integer) AS r
+        """
+        for relation in sorted(relations & facts.by_row)
+    ]
     time = (
         "SELECT '' AS relation, $1::uuid AS owner_id, $2::jsonb IS NULL AND $3::integer IS NULL AS holds,"
-        " statement_timestamp() AS at"
+        " statement_timestamp() AS at, NULL::text AS point"
     )
     return " UNION ALL ".join([time, *found])

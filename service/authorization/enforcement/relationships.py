@@ -211,26 +211,28 @@ class Relationships:
         )
 
     async def find_owners(self, connection: Connection, visibility: Visibility) -> None:
-        """Tell the visibility for which owners its relations hold, unless those are too many, and remember it. Its
-        lookup must be of the snapshot that `connection` reads."""
+        """Tell the visibility for which owners its relations hold, and through which points, unless those are too many,
+        and remember it. Its lookup must be of the snapshot that `connection` reads."""
         if not visibility.follows_owners:
             return
         facts, principal, lookup = visibility.facts, visibility.principal, visibility.lookup
-        relations = visibility.relations_to_owners
+        relations = visibility.relation_names
         first, *rows = await connection.fetch(
             owners_statement(facts, relations), *visibility.parameters, MAX_OWNERS_PER_RELATION + 1
         )
         reached = Counter(row["relation"] for row in rows)
-        if max(reached.values(), default=0) <= MAX_OWNERS_PER_RELATION:
+        if max((reached[relation] for relation in relations - facts.by_row), default=0) <= MAX_OWNERS_PER_RELATION:
             visibility.owners = {
                 relation: [row["owner_id"] for row in rows if row["relation"] == relation and row["holds"]]
-                for relation in sorted(relations)
+                for relation in sorted(relations - facts.by_row)
             }
+        if max((reached[relation] for relation in relations & facts.by_row), default=0) <= MAX_OWNERS_PER_RELATION:
+            visibility.found_points = sorted({row["point"] for row in rows if row["point"] is not None})
         # A moment may have passed since the lookup.
         still = lookup.unchanged_until is not None and first["at"] < lookup.unchanged_until
         if self._memory is not None and still and _enter(self._memory, lookup):
             person, word = fact_parameters(principal)
-            owners = OwnersOfCaller(visibility.owners)
+            owners = OwnersOfCaller(visibility.owners, visibility.found_points)
             self._memory.remember_owners(person, word, facts, relations, owners)
 
     def assume(self, principal: Principal, facts: KindFacts) -> Assumption | None:
@@ -243,13 +245,15 @@ class Relationships:
         return Assumption(known, memory.state, put_over(held, claimed))
 
     def recall_owners(self, visibility: Visibility) -> bool:
-        """Tell the visibility for which owners its relations hold. False if that is not remembered."""
+        """Tell the visibility what `find_owners` would. False if that is not remembered."""
         if not visibility.follows_owners or self._memory is None:
             return not visibility.follows_owners
-        relations = visibility.relations_to_owners
-        owners = self._memory.owners(*fact_parameters(visibility.principal), visibility.facts, relations)
-        visibility.owners = None if owners is None else owners.by_relation
-        return owners is not None
+        caller = fact_parameters(visibility.principal)
+        owners = self._memory.owners(*caller, visibility.facts, visibility.relation_names)
+        if owners is None:
+            return False
+        visibility.owners, visibility.found_points = owners.by_relation, owners.points
+        return True
 
     def confirm(self, assumed: Assumption, row: asyncpg.Record | None) -> FactLookup | None:
         """The lookup without a row, from the columns of an assumption. None if the directory is no longer as it was

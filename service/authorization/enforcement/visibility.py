@@ -17,7 +17,7 @@ from service.policy import known_words
 from service.policy.access_request import MAX_RULES_PER_DECISION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from service.authorization.enforcement.directory_memory import Owners
@@ -43,8 +43,9 @@ class Visibility:
     shown. `snapshot`, `access_request`, `principal`, `lookup` and `facts` are what the condition was compiled from.
     Made by `visible` alone.
 
-    The gate adds what it knows: `owners`, for whom each of the relations holds; and `assumed`, if the lookup was
-    remembered, so that the statement which reads the rows must also read what confirms it.
+    The gate adds what it knows: `owners`, for whom each of the relations holds, and `found_points`, all of `points`;
+    and `assumed`, if the lookup was remembered, so that the statement which reads the rows must also read what confirms
+    it.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Visibility:
         "assumed",
         "condition",
         "facts",
+        "found_points",
         "kind",
         "lookup",
         "owners",
@@ -82,33 +84,53 @@ class Visibility:
         asker = asker_values(self.principal, self.lookup.roles, self.lookup.caller, self.facts.asked)
         self.parameters: tuple[UUID | None, str] = list_parameters(self.principal, asker)
         self.owners: Owners | None = None
+        self.found_points: Sequence[str] | None = None
         self.assumed: Assumption | None = None
 
     @property
-    def relations_to_owners(self) -> frozenset[str]:
-        """Those of the relations that follow from the owner alone."""
-        return frozenset(relation for relation, _ in self.relations) - self.facts.by_row
+    def relation_names(self) -> frozenset[str]:
+        """The names of the relations."""
+        return frozenset(relation for relation, _ in self.relations)
 
     @property
     def follows_owners(self) -> bool:
         """Whether `owners`, for whom these relations hold, are all whose rows can be shown, but for those at points."""
-        by_row = {relation for relation, _ in self.relations} & self.facts.by_row
-        return bool(self.relations) and by_row.isdisjoint(self.facts.reaches)
+        return bool(self.relations) and self.facts.by_row.isdisjoint(self.relation_names & self.facts.reaches.keys())
+
+    def condition_without_points(self) -> str:
+        """The condition for a caller who reaches no points."""
+        if not self.relations:
+            return self.condition
+        tests = {
+            relation: bind_listed(sql)
+            for relation, sql in self.facts.relations.items()
+            if not self._at_points(relation)
+        }
+        return self._condition_of(tests)
 
     def condition_by_owners(self, first: int) -> tuple[str, list[str], list[Sequence[UUID]]]:
         """The condition with an array of `owners` in place of each relation that follows from the owner, the SQL of the
         arrays that are not empty, and these arrays: parameters from number `first` on. Without `owners` it is the
         condition itself."""
+        without_points = self.found_points is not None and not self.found_points
         if self.owners is None:
-            return self.condition, [], []
+            return self.condition_without_points() if without_points else self.condition, [], []
         held = {relation: found for relation, found in self.owners.items() if found}
         arrays = {relation: f"${first + place}::uuid[]" for place, relation in enumerate(held)}
         # IS TRUE keeps it a test of each row, by a hash table; Postgres could make a join of it.
         tests = {relation: f"(r.owner_id IN (SELECT unnest({array}))) IS TRUE" for relation, array in arrays.items()}
-        tests |= {relation: bind_listed(self.facts.relations[relation]) for relation in self.facts.by_row}
+        if not without_points:
+            tests |= {relation: bind_listed(self.facts.relations[relation]) for relation in self.facts.by_row}
+        return self._condition_of(tests), list(arrays.values()), list(held.values())
+
+    def _at_points(self, relation: str) -> bool:
+        """Whether the relation holds only for rows at points."""
+        return relation in self.facts.points and relation not in self.facts.reaches
+
+    def _condition_of(self, tests: Mapping[str, str]) -> str:
+        """The condition with these tests of relations; those without a test hold for no row."""
         shown = [f"(({tests[relation]}) AND {further})" for relation, further in self.relations if relation in tests]
-        condition = f"{NAMED} AND ({' OR '.join(shown) or 'false'}){self.unless}"
-        return condition, list(arrays.values()), list(held.values())
+        return f"{NAMED} AND ({' OR '.join(shown) or 'false'}){self.unless}"
 
     def after_step_up(self) -> tuple[Visibility, StepUpNeeded] | None:
         """The visibility after the best sign-in that the rules ask for, with the challenge for it (RFC 9470); None if
