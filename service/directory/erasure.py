@@ -71,7 +71,8 @@ REVOKE = """
 # Counts everything that an erasure would delete, under every id of the person, and finds what forbids it.
 COUNT = """
     SELECT (SELECT count(*) FROM person_link WHERE person_id = ANY (theirs.ids)) AS links,
-           (SELECT count(*) FROM audit_text WHERE record_uid IN (SELECT records_about($1))) AS texts,
+           (SELECT count(*) FROM audit_text WHERE record_uid IN (SELECT records_about($1)))
+               + (SELECT count(*) FROM attribute_texts_about($1)) AS texts,
            (SELECT count(*) FROM entry JOIN timesheet ON timesheet.id = entry.timesheet_id
             WHERE timesheet.owner_id = ANY (theirs.ids) AND entry.note IS NOT NULL) AS notes,
            (SELECT count(*) FROM timesheet

@@ -12,7 +12,8 @@ from service.directory.merging import Merging
 from service.log.packing import unpack
 from service.log.record import read_body
 from tests.integration.api import InProcess, api
-from tests.integration.declared_directory import declare
+from tests.integration.declared_directory import DECLARED, declare
+from tests.integration.house import MONDAY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -165,6 +166,44 @@ async def test_a_merge_keeps_the_values_of_the_remaining_person_and_fills_gaps(
     assert (await send("GET", f"/v1/people/{ana}")).json()["attributes"] == {}
     refused = await send("PATCH", f"/v1/people/{ana}", {"attributes": {"country": "IT"}})
     assert (refused.status_code, refused.json()["person"]) == (409, str(ben))
+
+
+LEVELS = (
+    DECLARED
+    + """
+[kinds.timesheet.facts.senior]
+is = "principal.level > resource.owner.level"
+yes = "you are above this person's level"
+no = "you are not above this person's level"
+unknown = "the levels are not known"
+"""
+)
+
+
+async def test_an_erasure_removes_personal_values_of_the_caller_and_of_the_owner_from_decisions(house: House) -> None:
+    await declare(house, LEVELS, "p, allow, anyone, read, any, timesheet, read:timesheets, senior, read-juniors\n")
+    ana, carl = house.people["ana"], house.people["carl"]
+    for person, level in ((ana, 3), (carl, 7)):
+        await house.owner.execute(
+            "UPDATE person SET attributes = $2 WHERE id = $1", person, json.dumps({"level": level})
+        )
+    sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value.id
+    await house.owner.execute("DELETE FROM audit_text")
+    await house.timesheets.read(house.caller("carl"), sheet)
+
+    async def texts() -> set[tuple[str, str]]:
+        found = await house.owner.fetch("SELECT field, value FROM audit_text WHERE field LIKE 'attributes.%'")
+        return {(text["field"], text["value"]) for text in found}
+
+    assert await texts() == {("attributes.principal.level", "7"), ("attributes.resource.owner.level", "3")}
+    # A second account of the owner is the owner.
+    await house.owner.execute("DELETE FROM membership WHERE person_id = $1", ana)
+    await Merging(house.gate).merge(house.administrator(), ana, house.people["ben"])
+    wanted = (await house.erasure.preview(house.administrator(), house.people["ben"])).value
+    assert (await house.erasure.erase(house.administrator(), house.people["ben"])).value == wanted
+    assert await texts() == {("attributes.principal.level", "7")}
+    assert (await house.erasure.erase(house.administrator(), carl)).value.texts == 1
+    assert await texts() == set()
 
 
 async def test_an_erasure_removes_personal_values_and_their_texts(house: House, send: Administrator) -> None:

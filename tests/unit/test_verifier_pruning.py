@@ -207,6 +207,30 @@ def test_an_erasure_does_not_explain_later_texts() -> None:
     assert (report.verdict, report.findings[0]["position"]) == (INCOMPLETE, 2)
 
 
+@pytest.mark.parametrize(
+    ("person", "names", "verdict"),
+    [
+        (7, ["attributes.principal.level"], INTACT),
+        (8, ["attributes.resource.owner.level"], INTACT),
+        (8, ["attributes.principal.level"], INCOMPLETE),
+        (7, ["attributes.resource.owner.level"], INCOMPLETE),
+        (7, ["attributes.principal.level", "attributes.resource.owner.level"], INCOMPLETE),
+    ],
+)
+def test_a_value_of_the_caller_is_erased_with_the_caller(person: int, names: list[str], verdict: int) -> None:
+    """Person 7 read a sheet of person 8, and the record commits to a value of each."""
+    read = {
+        "decided_at": LATER,
+        "action": "read",
+        "resource": {"kind": "timesheet", "id": str(SHEET), "owner": str(UUID(int=8))},
+        "principal": {"person": str(UUID(int=7)), "client": "hours-app"},
+    }
+    values = {"attributes.principal.level": "3", "attributes.resource.owner.level": "4"}
+    bundle = forge_bundle([*LOG, Record.make(Kind.DECISION, read, values), erasure(UUID(int=person), len(names))])
+    bundle.lines[len(LOG)]["texts"] |= dict.fromkeys(names, "erased")
+    assert verify_bundle(bundle.content).verdict == verdict
+
+
 def merger(person: UUID, into: UUID) -> Record:
     said = {
         "decided_at": LATER,

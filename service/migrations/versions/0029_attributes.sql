@@ -19,6 +19,25 @@ CREATE TRIGGER counted AFTER INSERT OR UPDATE OF attributes OR DELETE OR TRUNCAT
 CREATE TRIGGER counted AFTER INSERT OR UPDATE OF attributes OR DELETE OR TRUNCATE ON project
     FOR EACH STATEMENT EXECUTE FUNCTION count_directory_change();
 
+-- The texts of personal attributes beside decisions: the person's as caller, and as owner of the resource.
+CREATE INDEX audit_text_attribute ON audit_text (record_uid) WHERE starts_with(field, 'attributes.');
+CREATE FUNCTION attribute_texts_about(person uuid) RETURNS TABLE (record_uid uuid, field text) LANGUAGE sql STABLE
+SET search_path = public, pg_temp
+BEGIN ATOMIC
+    SELECT t.record_uid, t.field FROM unnest(ids_of_person(person)) AS known (id)
+        JOIN audit_record r ON r.person_id = known.id
+        JOIN audit_text t ON t.record_uid = r.uid AND starts_with(t.field, 'attributes.')
+        WHERE r.kind IN ('decision', 'access') AND (starts_with(t.field, 'attributes.principal.')
+            OR (r.owner_id = r.person_id AND starts_with(t.field, 'attributes.resource.owner.')))
+    UNION ALL
+    SELECT t.record_uid, t.field FROM unnest(ids_of_person(person)) AS known (id)
+        JOIN audit_record r ON r.owner_id = known.id AND r.owner_id IS DISTINCT FROM r.person_id
+        JOIN audit_text t ON t.record_uid = r.uid AND starts_with(t.field, 'attributes.')
+        WHERE r.kind IN ('decision', 'access') AND starts_with(t.field, 'attributes.resource.owner.');
+END;
+REVOKE ALL ON FUNCTION attribute_texts_about(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION attribute_texts_about(uuid) TO timewarden_app;
+
 -- Erase a person. As before, and their attributes except those of the names `kept`, which are not personal data.
 -- `values_removed` is the number of attributes that were removed.
 DROP FUNCTION erase_person(uuid, text[], text[], bytea[], text, interval, timestamptz, interval);
@@ -32,6 +51,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     theirs uuid[] := ids_of_person(person);
     keep_until timestamptz := greatest(clock_timestamp() + memory, revoked_before + lifetime);
+    of_attributes bigint;
 BEGIN
     -- A hold that is being set is waited for.
     PERFORM pg_advisory_xact_lock(hashtextextended('legal_hold', 0));
@@ -83,6 +103,10 @@ BEGIN
         WHERE known.id = ANY (theirs);
     DELETE FROM audit_text WHERE record_uid IN (SELECT records_about(erase_person.person));
     GET DIAGNOSTICS texts = ROW_COUNT;
+    DELETE FROM audit_text AS held USING attribute_texts_about(erase_person.person) AS found
+        WHERE held.record_uid = found.record_uid AND held.field = found.field;
+    GET DIAGNOSTICS of_attributes = ROW_COUNT;
+    texts := texts + of_attributes;
     UPDATE entry SET note = NULL FROM timesheet
         WHERE timesheet.id = entry.timesheet_id AND timesheet.owner_id = ANY (theirs) AND note IS NOT NULL;
     GET DIAGNOSTICS notes = ROW_COUNT;

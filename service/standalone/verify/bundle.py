@@ -14,7 +14,7 @@ from .erasures import Erasures
 from .findings import INCOMPLETE, MALFORMED, USAGE, Fault, Report, require, require_integer
 from .notes import decode_base64, read_checkpoint
 from .pruning import Pruning, read_pruned
-from .records import Line, Object, check_record, count_erased, read_line, read_object
+from .records import Line, Object, check_record, list_erased, read_line, read_object
 from .times import SILENCE, format_days, parse_time
 from .tree import HASH_SIZE, Fold, subtrees
 
@@ -173,7 +173,7 @@ class Bundle:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.observe(position, record)
         self._erasures.observe(position, record)
-        if lost := count_erased(line.members["texts"]):
+        if lost := list_erased(line.members["texts"]):
             self._erasures.count(position, record, lost)
         self._continuity.observe(position, record)
 

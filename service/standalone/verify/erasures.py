@@ -1,8 +1,8 @@
 """Compares missing texts with the erasures that are recorded in the log. Pure.
 
-A text is erased with the person whom its record is about: the owner of the hours, or the person in the directory. The
-record of an erasure says how many texts were erased, and follows the records that had them. Merged people are erased
-together; the merge is recorded too.
+A text is erased with the person whom it is about: the owner of the hours, the person in the directory, or, if it is a
+value of an attribute of the caller, the caller. The record of an erasure says how many texts were erased, and follows
+the records that had them. Merged people are erased together; the merge is recorded too.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 from .findings import INCOMPLETE, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .findings import Report
     from .records import Object
 
 MAX_NAMED = 10
+# Begins the name of a text that is a value of an attribute of the caller.
+OF_CALLER = "attributes.principal."
 
 
 class Erasures:
@@ -31,12 +35,15 @@ class Erasures:
         # The positions of erasures that explain missing texts.
         self._erased_at: list[int] = []
 
-    def count(self, position: int, record: Object, texts: int) -> None:
-        """Count the missing texts of a record."""
+    def count(self, position: int, record: Object, texts: Iterable[str]) -> None:
+        """Count the missing texts of a record, by their names."""
         owner = None if record.get("kind") == "directory" else _member(record, "resource", "owner")
-        person = str(owner or _member(record, "resource", "id"))
-        count, first = self._unexplained.get(person, (0, position))
-        self._unexplained[person] = (count + texts, first)
+        about = str(owner or _member(record, "resource", "id"))
+        caller = str(_member(record, "principal", "person"))
+        for text in texts:
+            person = caller if text.startswith(OF_CALLER) else about
+            count, first = self._unexplained.get(person, (0, position))
+            self._unexplained[person] = (count + 1, first)
 
     def observe(self, position: int, record: Object) -> None:
         """Take note of erasures, which explain missing texts before them, and of merges."""

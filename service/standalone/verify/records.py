@@ -101,9 +101,9 @@ def check_record(line: Line, body: Object, report: Report) -> Iterator[str]:
     yield from _check_texts(members["texts"], body.get("commitments", {}), report)
 
 
-def count_erased(texts: Object) -> int:
-    """How many texts of a record are erased."""
-    return sum(text == ERASED for text in texts.values())
+def list_erased(texts: Object) -> list[str]:
+    """The names of the texts of a record that are erased."""
+    return [name for name, text in texts.items() if text == ERASED]
 
 
 def is_canonical(value: Object, data: bytes) -> bool:
