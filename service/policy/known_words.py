@@ -44,6 +44,8 @@ STATES = {
 # Relations that the code computes, and those with a path that need not be declared. A vocabulary may declare others.
 RELATIONS = {kind: native | DEFAULT_PATHS.get(kind, {}).keys() for kind, native in NATIVE_RELATIONS.items()}
 FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
+# These facts of a row are unknown only where they hold through an id from before an erasure.
+FACTS_ABOUT_PEOPLE = frozenset[str]().union(*FACTS.values())
 # Words of an older release, with their new names. A version that uses an old word cannot be read.
 RENAMED = {("kind", "deputy"): "delegation", ("relation", "deputy"): "delegate"}
 # A vocabulary may add request facts with a `max_age`: they compare the age of the sign-in with it.

@@ -99,8 +99,8 @@ def _with_any_former_ids(snapshot: Snapshot, recorded: RecordedRequest, then: Sn
         former_ids=request.lookup.former_ids | named,
         relations=request.lookup.relations | (relations - recorded_words.who if recorded_words else relations),
     )
-    of_row = snapshot.vocabulary.facts.get(request.resource.kind, frozenset())
-    hidden = of_row - recorded_words.facts if recorded_words else of_row
+    of_people = known_words.FACTS.get(request.resource.kind, frozenset())
+    hidden = of_people - recorded_words.facts if recorded_words else of_people
     facts = {name: None if value is False and name in hidden else value for name, value in request.facts.items()}
     return replace(recorded, request=replace(request, lookup=lookup, facts=facts))
 

@@ -19,6 +19,7 @@ from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import format_time
 from service.log.record import RESERVED, Kind, Record, make_nonce, make_record
 from service.policy.attributes import is_never_missing
+from service.policy.known_words import FACTS_ABOUT_PEOPLE
 from service.policy.matching import PERSON, former_word
 
 if TYPE_CHECKING:
@@ -300,13 +301,13 @@ def _holds(relation: str, lookup: FactLookup, words: frozenset[str]) -> bool | N
 
 
 def _facts(decision: Decision) -> dict[str, bool | None]:
-    """The facts that were decided on. A fact of the row that is unknown because of an id from before an erasure is
-    recorded only if a rule asked for it."""
+    """The facts that were decided on. A fact that is unknown because of an id from before an erasure is recorded as
+    such only if a rule asked for it."""
     request, lookup = decision.request, decision.request.lookup
     if not lookup.former_ids or lookup.row is None:
         return dict(request.facts)
     return {
-        name: False if value is None and name in lookup.facts and name not in decision.asked_facts else value
+        name: False if value is None and name in FACTS_ABOUT_PEOPLE - decision.asked_facts else value
         for name, value in request.facts.items()
     }
 

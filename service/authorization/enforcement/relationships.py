@@ -39,6 +39,7 @@ from service.authorization.enforcement.fact_statements import (
 )
 from service.errors import DatabaseUnavailable, PolicyUnavailable
 from service.identity import revocation
+from service.policy.known_words import FACTS_ABOUT_PEOPLE
 from service.policy.matching import FORMER, former_word
 
 if TYPE_CHECKING:
@@ -453,8 +454,10 @@ def without_former_ids(lookup: FactLookup) -> FactLookup:
     return replace(
         lookup,
         relations=frozenset(word for word in lookup.relations if not word.startswith(FORMER)),
-        # Facts of a row are unknown only where they hold through a former id.
-        facts={name: bool(value) for name, value in lookup.facts.items()} if lookup.row is not None else lookup.facts,
+        facts={
+            name: bool(value) if name in FACTS_ABOUT_PEOPLE and lookup.row is not None else value
+            for name, value in lookup.facts.items()
+        },
         former_ids=frozenset(),
     )
 
