@@ -39,6 +39,12 @@ FACT = {"true": True, "false": False, "unknown": None}
 @click.option(
     "--fact", "facts", multiple=True, metavar="NAME=true|false|unknown", help="A fact of it; may be repeated."
 )
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="resource.NAME=VALUE",
+    help="An attribute of it, or principal.NAME=VALUE of the subject; a value may be JSON; may be repeated.",
+)  # fmt: skip
+@click.option("--actor", "actors", multiple=True, help="A client that acts for the subject, the current one first.")
+@click.option("--agent", is_flag=True, help="An actor, or the client, is an agent.")
 @click.option("--version", type=VersionNumber(), help="A policy version, or latest; default: the one that decides.")
 @as_json
 @as_person
@@ -57,12 +63,16 @@ def simulate(
     state: str | None,
     relations: Sequence[str],
     facts: Sequence[str],
+    attributes: Sequence[str],
+    actors: Sequence[str],
+    agent: bool,
     version: int | str | None,
     as_json: bool,
     person: str | None,
 ) -> None:
     """Show whether a subject would be allowed ACTION on a KIND of resource. It is recorded as a simulation."""
     api = connect(person)
+    given = _attributes(attributes)
     question = {
         "subject": {
             "client": client,
@@ -72,6 +82,9 @@ def simulate(
             "roles": list(roles),
             "methods": list(methods) or None,
             "auth_age": auth_age,
+            "actors": list(actors),
+            "agent": agent,
+            "attributes": given["principal"],
         },
         "action": action,
         "resource": {
@@ -80,6 +93,7 @@ def simulate(
             "state": state,
             "relations": list(relations),
             "facts": dict(_fact(fact) for fact in facts),
+            "attributes": given["resource"],
         },
         "version": resolve_version(api, version),
     }
@@ -95,6 +109,23 @@ def _fact(text: str) -> tuple[str, bool | None]:
     if value not in FACT:
         raise click.BadParameter(f"'{text}' is not NAME=true, NAME=false or NAME=unknown", param_hint="--fact")
     return name, FACT[value]
+
+
+def _attributes(texts: Sequence[str]) -> dict[str, dict[str, object]]:
+    """The values by `principal` and `resource`, and by name. A value that is no JSON is a string."""
+    found: dict[str, dict[str, object]] = {"principal": {}, "resource": {}}
+    for text in texts:
+        name, given, value = text.partition("=")
+        root, _, rest = name.partition(".")
+        if not given or not rest or root not in found:
+            raise click.BadParameter(
+                f"'{text}' is not resource.NAME=VALUE or principal.NAME=VALUE", param_hint="--attribute"
+            )
+        try:
+            found[root][rest] = json.loads(value)
+        except ValueError:
+            found[root][rest] = value
+    return found
 
 
 def _show(found: dict[str, Any]) -> None:

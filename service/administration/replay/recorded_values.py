@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.attribute_values import read_timestamp
+from service.authorization.enforcement.attribute_values import read_recorded
 from service.authorization.enforcement.caller_values import caller_values
 from service.authorization.enforcement.declared_facts import mentioned_attributes
-from service.policy.attributes import CONTEXT, PRINCIPAL, RESOURCE, AttributeType, fits, is_never_missing
+from service.policy.attributes import CONTEXT, PRINCIPAL, RESOURCE, AttributeType, is_never_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,11 +113,3 @@ class RecordedValues:
             lookup = request.lookup
             self._of_caller = caller_values(request.principal, lookup.roles, lookup.caller, lookup.at)
         return self._of_caller
-
-
-def read_recorded(value: object, wanted: AttributeType) -> Value:
-    """A value in the JSON of a record; None if it is of another type."""
-    if wanted is AttributeType.TIMESTAMP:
-        return read_timestamp(value) if isinstance(value, str) else None
-    found = tuple(value) if isinstance(value, list) else value
-    return found if fits(found, wanted) else None  # type: ignore[arg-type, return-value]  # it checks the type

@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.enforcement.attribute_values import read_recorded
 from service.identity.principal import Principal, PrincipalKind
 from service.places import FieldError
 from service.policy.access_request import NO_STATE
+from service.policy.attributes import AttributeType
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -17,10 +19,16 @@ if TYPE_CHECKING:
 
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import Vocabulary
+    from service.policy.attributes import Value
 
 MAX_WORDS: Final = 100
 ROLE: Final = "role:"
 OLDEST: Final = 10 * 365 * 86_400
+LONGEST_VALUE: Final = 255
+PRINCIPAL, RESOURCE = "principal.", "resource."
+# Attributes that follow from the other members of the subject.
+OF_SUBJECT: Final = frozenset({"principal.id", "principal.client", "principal.kind", "principal.roles"})
+LISTS: Final = frozenset({AttributeType.STRINGS, AttributeType.INTS, AttributeType.BOOLS})
 # Roles, sign-in methods and clients come from elsewhere. They stand in the record, so they must be plain words.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
 
@@ -36,7 +44,9 @@ class Wrong(Exception):
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The simulated caller: a user through a client, or a client for itself. `roles` are names without `role:`, as in a
-    token. `methods` (amr) and `auth_age` (seconds since the sign-in) are None if the token would not hold them."""
+    token. `methods` (amr) and `auth_age` (seconds since the sign-in) are None if the token would not hold them.
+    `actors` act for the caller, the current one first; `agent`: one of them, or the client, is an agent. `attributes`
+    are those that the directory would hold, without `principal.`, as JSON."""
 
     client: str
     user: bool
@@ -45,17 +55,22 @@ class Subject:
     roles: frozenset[str] = frozenset()
     methods: frozenset[str] | None = None
     auth_age: int | None = None
+    actors: tuple[str, ...] = ()
+    agent: bool = False
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedResource:
-    """The simulated resource: a real one by its `id`, or an imagined one with its state, relations and facts."""
+    """The simulated resource: a real one by its `id`, or an imagined one with its state, relations and facts, and its
+    attributes without `resource.`, as JSON. Facts that are defined and not given follow from the attributes."""
 
     kind: str
     id: UUID | None = None
     state: str = NO_STATE
     relations: frozenset[str] = frozenset()
     facts: Mapping[str, bool | None] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,14 @@ def wrong_words(asked: SimulatedRequest, vocabulary: Vocabulary) -> list[FieldEr
     found += _unknown_words("resource.relations", thing.relations, vocabulary.relations.get(kind, ()))
     found += _unknown_words("resource.facts", thing.facts, vocabulary.facts.get(kind, ()))
     found += _unknown_words("subject.scopes", subject.scopes, vocabulary.scopes)
-    for name, words in (("roles", subject.roles), ("methods", subject.methods or ()), ("client", [subject.client])):
+    _, wrong = read_attributes(asked, vocabulary)
+    found += wrong
+    for name, words in (
+        ("roles", subject.roles),
+        ("methods", subject.methods or ()),
+        ("client", [subject.client]),
+        ("actors", subject.actors),
+    ):
         if not all(_WORD.fullmatch(word) for word in words):
             found.append(FieldError(f"subject.{name}", "must be words of letters, digits and ._:@/-"))
     if subject.person is not None and not subject.user:
@@ -89,9 +111,11 @@ def wrong_words(asked: SimulatedRequest, vocabulary: Vocabulary) -> list[FieldEr
     if thing.id is not None:
         found += [
             FieldError(f"resource.{name}", "must be left out with an id: it is read from the resource")
-            for name in ("state", "relations", "facts")
+            for name in ("state", "relations", "facts", "attributes")
             if getattr(thing, name)
         ]
+        if subject.attributes:
+            found.append(FieldError("subject.attributes", "must be left out with an id: the directory has them"))
         if subject.user and subject.person is None:
             found.append(FieldError("subject.person", "is required for a real timesheet"))
     return found
@@ -112,21 +136,59 @@ def principal_of(subject: Subject, now: int) -> Principal:
         authenticated_at=None if subject.auth_age is None else now - subject.auth_age,
         methods=subject.methods,
         person=subject.person,
+        actors=subject.actors,
+        agent=subject.agent,
     )
 
 
-def assumptions(asked: SimulatedRequest, under: Snapshot) -> tuple[str, ...]:
-    """The assumptions of the answer, as sentences."""
+def read_attributes(asked: SimulatedRequest, vocabulary: Vocabulary) -> tuple[dict[str, Value], list[FieldError]]:
+    """The given attributes by their dotted names, and an error for each that is unknown or of another type."""
+    known = vocabulary.known_attributes(asked.resource.kind)
+    values: dict[str, Value] = {}
+    wrong: list[FieldError] = []
+    for field_name, prefix, given in (
+        ("subject.attributes", PRINCIPAL, asked.subject.attributes),
+        ("resource.attributes", RESOURCE, asked.resource.attributes),
+    ):
+        names = {
+            name.removeprefix(prefix): name for name in known if name.startswith(prefix) and name not in OF_SUBJECT
+        }
+        for word, value in given.items():
+            if word not in names:
+                hint = nearest(word, names)
+                wrong.append(FieldError(field_name, f"has no '{word}'" + (f"; {hint}" if hint else "")))
+                continue
+            wanted = known[names[word]].type
+            read = _read_value(value, wanted)
+            if read is None:
+                wrong.append(FieldError(field_name, f"'{word}' must be of the type {wanted}"))
+            values[names[word]] = read
+    return values, wrong
+
+
+def _read_value(value: object, wanted: AttributeType) -> Value:
+    """A value in JSON, or None. A list may be given as its only item."""
+    if wanted in LISTS and not isinstance(value, list):
+        value = [value]
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, str) and not (len(item) <= LONGEST_VALUE and item.isprintable()) for item in items):
+        return None
+    if wanted in LISTS and len(set(map(str, items))) < len(items):
+        return None
+    return read_recorded(value, wanted)
+
+
+def assumptions(asked: SimulatedRequest, under: Snapshot, facts: Mapping[str, bool | None]) -> tuple[str, ...]:
+    """The assumptions of the answer, as sentences. `facts` are those of the resource."""
     found = ["the token is valid and not revoked"]
     if asked.resource.id is not None:
         found.append("relations, facts, state and directory roles are the current ones")
     else:
         found.append("the resource is as described; relations that are not named do not hold")
         if asked.subject.person is not None:
-            found.append("the person has only the named roles")
-        if unknown := sorted(
-            under.vocabulary.facts.get(asked.resource.kind, frozenset()) - asked.resource.facts.keys()
-        ):
+            found.append("the person has only the named roles and attributes")
+        of_kind = under.vocabulary.facts.get(asked.resource.kind, frozenset()) - asked.resource.facts.keys()
+        if unknown := sorted(name for name in of_kind if facts.get(name) is None):
             found.append(f"these facts are unknown, because they are not given: {', '.join(unknown)}")
     roles, known = {role.removeprefix(ROLE) for role in asked.subject.roles}, _roles(under)
     found += [_unused_role(role, known) for role in sorted(roles - known)]

@@ -12,12 +12,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.administration.versions.simulated_request import (
+    PRINCIPAL,
     SimulatedRequest,
     Wrong,
     assumptions,
     principal_of,
+    read_attributes,
     wrong_words,
 )
+from service.authorization.enforcement.attribute_values import GROUPS, PROJECTS_LED, TEAMS
+from service.authorization.enforcement.caller_values import caller_values
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
@@ -31,11 +35,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.active.versions import PolicyVersions
+    from service.authorization.enforcement.fact_statements import KindFacts
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
+    from service.identity.principal import Principal
     from service.policy.access_request import Explanation
+    from service.policy.attributes import Value
 
     KnownPerson = Callable[[Connection, UUID], Awaitable[bool]]
 
@@ -97,7 +104,7 @@ class Simulation:
             except Wrong as wrong:
                 decision = InvalidField(*wrong.fields)
             else:
-                permit.note(simulation=_to_record(asked, decision))
+                permit.note(simulation=_to_record(asked, decision, under))
                 reading.returned = [str(asked.resource.id)] if asked.resource.id else []
         if isinstance(decision, InvalidField):
             with refused_under(reading.receipt):
@@ -121,16 +128,7 @@ class Simulation:
         kind = asked.resource.kind
         if asked.resource.id is None:
             words = facts_under(self._relationships.of(kind), under)
-            known = replace(
-                lookup,
-                roles=frozenset(),
-                row=None,
-                relations=asked.resource.relations,
-                facts={**dict.fromkeys(words.facts), **asked.resource.facts},
-                evaluated=frozenset(words.relations),
-                ids=frozenset(),
-                former_ids=frozenset(),
-            )
+            known = _imagine(asked, under, principal, words, lookup)
             resource = Resource(kind, state=asked.resource.state)
         else:
             await self._check_readable(caller, active, kind, asked.resource.id, lookup, connection)
@@ -170,15 +168,43 @@ class Simulation:
             raise Wrong(HIDDEN)
 
 
+def _imagine(
+    asked: SimulatedRequest, under: Snapshot, principal: Principal, words: KindFacts, lookup: FactLookup
+) -> FactLookup:
+    """The lookup of an imagined resource, at the time of `lookup`. Facts with an expression follow from the given
+    attributes, unless they are given."""
+    given, _ = read_attributes(asked, under.vocabulary)
+    lists: dict[str, Value] = {GROUPS: (), TEAMS: (), PROJECTS_LED: ()}
+    caller = {**lists, **{name: value for name, value in given.items() if name.startswith(PRINCIPAL)}}
+    values = {**caller_values(principal, (), caller, lookup.at), **given}
+    definitions = under.vocabulary.definitions.items()
+    defined = {name: found.evaluate(values) for (kind, name), found in definitions if kind == asked.resource.kind}
+    return replace(
+        lookup,
+        roles=frozenset(),
+        row=None,
+        relations=asked.resource.relations,
+        facts={**dict.fromkeys(words.facts), **defined, **asked.resource.facts},
+        evaluated=frozenset(words.relations),
+        ids=frozenset(),
+        former_ids=frozenset(),
+        attributes={name: value for name, value in given.items() if name not in caller},
+        caller=caller,
+    )
+
+
 def _explain(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Simulated:
     why = explain(under.rules_of(asked.resource.kind, asked.action), decision.access_request)
     words = under.vocabulary.with_values(values_of(decision.request))
     sentences = () if decision.allowed else sentences_for_caller(why, decision.access_request, words)
-    return Simulated(decision, why, sentences, assumptions(asked, under))
+    return Simulated(decision, why, sentences, assumptions(asked, under, decision.request.lookup.facts))
 
 
-def _to_record(asked: SimulatedRequest, decision: Decision) -> dict[str, object]:
-    """The simulation as its record holds it: ids, words and numbers, all of them checked."""
+def _to_record(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> dict[str, object]:
+    """The simulation as its record holds it: ids, words and numbers, all of them checked, and no personal data."""
+    known = under.vocabulary.known_attributes(asked.resource.kind)
+    given, _ = read_attributes(asked, under.vocabulary)
+    attributes = {name: value for name, value in given.items() if not known[name].personal}
     subject, verdict, resource = asked.subject, decision.verdict, decision.request.resource
     return {
         "policy": {"version": decision.version, "digest": decision.digest},
@@ -190,11 +216,13 @@ def _to_record(asked: SimulatedRequest, decision: Decision) -> dict[str, object]
             "roles": sorted(subject.roles),
             "methods": None if subject.methods is None else sorted(subject.methods),
             "auth_age": subject.auth_age,
+            **({"actors": list(subject.actors)} if subject.actors else {}),
         },
         "action": asked.action,
         "resource": {"kind": resource.kind, "id": resource.id, "state": resource.state or None},
         "relations": sorted(decision.request.lookup.relations),
         "facts": dict(decision.request.facts),
+        **({"attributes": attributes} if attributes else {}),
         "outcome": "allow" if decision.allowed else "deny",
         "reason": str(verdict.reason),
         "rules": list(verdict.rules),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from service.policy.attributes import MAX_INT, AttributeType
+from service.policy.attributes import MAX_INT, AttributeType, fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -114,3 +114,11 @@ def read_timestamp(text: str) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:
         return None
+
+
+def read_recorded(value: object, wanted: AttributeType) -> Value:
+    """A value in the JSON of a record; None if it is of another type."""
+    if wanted is AttributeType.TIMESTAMP:
+        return read_timestamp(value) if isinstance(value, str) else None
+    found = tuple(value) if isinstance(value, list) else value
+    return found if fits(found, wanted) else None  # type: ignore[arg-type, return-value]  # it checks the type

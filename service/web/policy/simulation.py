@@ -29,6 +29,7 @@ MAX_NEAR = 50
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
 Words = Annotated[list[Word], Meta(max_length=MAX_WORDS)]
 Facts = Annotated[dict[Word, bool | None], Meta(max_length=MAX_WORDS)]
+GivenAttributes = Annotated[dict[Word, str | int | bool | list[str | int | bool]], Meta(max_length=MAX_WORDS)]
 Id = Annotated[str, Meta(max_length=64)]
 
 
@@ -59,6 +60,17 @@ class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=0, le=OLDEST)] | None,
         Meta(description="Seconds since the sign-in; null: the token does not hold it", examples=[60]),
     ] = None
+    actors: Annotated[
+        Words, Meta(description="The clients that act for the caller, the current one first (RFC 8693)", examples=[[]])
+    ] = msgspec.field(default_factory=list)
+    agent: Annotated[bool, Meta(description="Whether one of them, or the client, is an agent")] = False
+    attributes: Annotated[
+        GivenAttributes,
+        Meta(
+            description="Attributes of the caller in the directory, without `principal.`, for an imagined resource",
+            examples=[{"country": "DE", "groups": ["finance"]}],
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,8 +85,16 @@ class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
     facts: Annotated[
         Facts,
         Meta(
-            description="Facts about an imagined resource: true, false, or null for unknown; unknown if left out",
+            description="Facts about an imagined resource: true, false, or null for unknown. If left out, a fact with"
+            " an expression follows from the attributes; others are unknown",
             examples=[{"acted_for_owner": False}],
+        ),
+    ] = msgspec.field(default_factory=dict)
+    attributes: Annotated[
+        GivenAttributes,
+        Meta(
+            description="Attributes of an imagined resource, without `resource.`",
+            examples=[{"minutes": 2580, "owner.country": "DE"}],
         ),
     ] = msgspec.field(default_factory=dict)
 
@@ -167,6 +187,9 @@ def _to_request(data: SimulatedQuestion) -> SimulatedRequest:
             roles=frozenset(subject.roles),
             methods=None if subject.methods is None else frozenset(subject.methods),
             auth_age=subject.auth_age,
+            actors=tuple(subject.actors),
+            agent=subject.agent,
+            attributes=subject.attributes,
         ),
         action=data.action,
         resource=SimulatedResource(
@@ -175,6 +198,7 @@ def _to_request(data: SimulatedQuestion) -> SimulatedRequest:
             thing.state or "",
             frozenset(thing.relations),
             dict(thing.facts),
+            thing.attributes,
         ),
         version=data.version,
     )
