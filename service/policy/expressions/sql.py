@@ -43,8 +43,7 @@ _FORMS: Final = {
     Operator.SUBTRACT: "({0} - {1})",
     Operator.MULTIPLY: "({0} * {1})",
     Operator.NEGATE: "(- {0})",
-    # NULL = ANY ('{}') is false, and must be NULL.
-    Operator.IN: "(CASE WHEN {0} IS NOT NULL THEN {0} = ANY ({1}) END)",
+    Operator.IN: "({0} = ANY ({1}))",
     # Not `CASE WHEN NOT`: the condition would stand twice.
     Operator.IF: "(CASE {0} WHEN TRUE THEN {1} WHEN FALSE THEN {2} END)",
     Operator.SIZE: "CAST(cardinality({0}) AS bigint)",
@@ -56,6 +55,8 @@ _FORMS_OF_STRINGS: Final = {
     Operator.ADD: "({0} || {1})",
     Operator.SIZE: "CAST(char_length({0}) AS bigint)",
 }
+# NULL = ANY ('{}') is false, and must be NULL.
+_IN_PERHAPS_EMPTY: Final = "(CASE WHEN {0} IS NOT NULL THEN {0} = ANY ({1}) END)"
 _PLAIN = re.compile(r"[A-Za-z0-9_ .,-]*", re.ASCII)
 
 
@@ -104,6 +105,8 @@ def _quote(text: str) -> str:
 def _write_operation(term: Operation, columns: Mapping[str, str]) -> str:
     parts = [write_sql(operand, columns) for operand in term.operands]
     form = _FORMS[term.operator]
+    if term.operator is Operator.IN and not any(isinstance(part, Literal | Element) for part in term.operands):
+        form = _IN_PERHAPS_EMPTY
     if term.operands[0].type is TermType.STRING:
         form = _FORMS_OF_STRINGS.get(term.operator, form)
         # CEL compares code points, as this collation does. It also settles which of two collations is meant.
