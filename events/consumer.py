@@ -162,12 +162,11 @@ class Consumer:
             await self._on_gap(delivered, change.position)
 
     async def _bury(self, entry_id: bytes, fields: Fields, error: str) -> None:
-        """Move the event to the dead-letter stream with the error, and acknowledge it, in one transaction."""
+        """Copy the event to the dead-letter stream with the error, then acknowledge it. A crash in between can copy it
+        twice: in a Redis Cluster the two streams may be on different nodes, so they have no common transaction."""
         note = {b"id": entry_id, b"group": self._group.encode(), b"error": error.encode()}
-        async with self._redis.pipeline(transaction=True) as together:
-            together.xadd(self.dead, cast("Any", {**fields, **note}))
-            together.xack(self._stream, self._group, entry_id)
-            await together.execute()
+        await self._redis.xadd(self.dead, cast("Any", {**fields, **note}))
+        await self._redis.xack(self._stream, self._group, entry_id)
 
 
 async def read(redis: Redis, stream: str, after: int = BEFORE_ALL, count: int = 100) -> list[PublishedChange]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from events.stream import check_redis_url
 from service.errors import Misconfigured
 from service.places import printable
 from service.variables import PREFIX, SERVICE_LINK, refuse_unknown_variables
@@ -46,8 +47,8 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         default="",
-        description="`redis://:password@host:6379/0`; for events, used DPoP proofs, rate limits and hints at new policy"
-        " versions",
+        description="`redis://:password@host:6379/0`, also with [Sentinels or as a cluster](backup.md#redis); for"
+        " events, used DPoP proofs, rate limits and hints at new policy versions",
     )
     issuer: str = Field(
         default="", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`"
@@ -244,17 +245,22 @@ class Settings(BaseSettings):
             )
         return given
 
-    @field_validator("redis_url", "audience", "public_url")
+    @field_validator("redis_url")
     @classmethod
-    def _readable(cls, given: str, info: ValidationInfo) -> str:
+    def _redis(cls, given: str) -> str:
+        if given:
+            check_redis_url(given)
+        return given
+
+    @field_validator("audience", "public_url")
+    @classmethod
+    def _readable(cls, given: str) -> str:
         try:
             parts = urlsplit(given)
             _ = parts.port
         except ValueError as error:
             # The message of the error may quote a part of a password.
             raise ValueError("is not a URL") from error
-        if info.field_name == "redis_url" and given and parts.scheme not in {"redis", "rediss"}:
-            raise ValueError("must begin with redis:// or rediss://")
         return given
 
     @field_validator("cors_origins")

@@ -49,6 +49,8 @@ class PolicyHint:
             await asyncio.sleep(pause)
             pause = min(max(1.0, 2 * pause), LONGEST_PAUSE)
             try:
+                # A Redis Cluster's client learns its nodes first.
+                await self._redis.initialize()
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
                     heard()

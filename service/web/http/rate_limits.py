@@ -40,7 +40,8 @@ WINDOW_SECONDS: Final = 60
 # When Redis does not answer within the timeout, it is tried again after the pause.
 RETRY_PAUSE_SECONDS: Final = 5.0
 REDIS_TIMEOUT_SECONDS: Final = 0.5
-PREFIX: Final = "timewarden:limits:"
+# The braces keep all counters on one node of a Redis Cluster: one script counts many of them.
+PREFIX: Final = "{timewarden:limits}:"
 # A script holds up Redis while it runs; so many counters take it less than a millisecond.
 MAX_COUNTERS_PER_SCRIPT: Final = 100
 # About 5 MB in a process. The least recently used counter is dropped first, and starts at zero.
