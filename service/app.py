@@ -60,6 +60,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.upload import Uploads
+from service.tracing import check_packages, start_tracing
 from service.web.audit.decisions import decision_routes
 from service.web.audit.explanations import decision_explanation_route
 from service.web.audit.exports import audit_export_routes
@@ -117,6 +118,8 @@ def create(channel: int) -> Admission:
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
     app = build(settings, channel=channel)
+    if settings.traces:
+        start_tracing()
     # A full garbage collection stops every request, for 100 ms with the objects made so far. They live as long as the
     # process, so exclude them.
     gc.collect()
@@ -152,6 +155,8 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
 def wire(settings: Settings, *, channel: int | None = None) -> Parts:
     """Create the stateful parts, and those that read settings which can be wrong; none is opened before the process
     starts. Raises Misconfigured."""
+    if settings.traces:
+        check_packages()
 
     def database(name: str, size: int) -> Database:
         return Database(

@@ -169,6 +169,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The lowest level that is logged"
     )
+    traces: bool = Field(
+        default=False,
+        description="Send traces by OTLP, as OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT` and others)"
+        " say; needs the extra `tracing`",
+    )
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between checks for records to seal")] = 0.1
     log_origin: str = Field(
         default="",

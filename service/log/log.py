@@ -17,6 +17,7 @@ from service.connectivity import TRANSIENT_ERRORS
 from service.errors import LogUnavailable
 from service.log.group_commit import GroupCommit
 from service.log.insert import insert_records
+from service.tracing import end_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Log:
                 await insert_records(connection, records)
             except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
-        metrics.STAGE_SECONDS.observe(metrics.RECORD, time.perf_counter() - started)
+        end_stage(metrics.RECORD, started)
         _count_decisions(records)
         return [Receipt(record.uid, record.leaf.hex()) for record in records]
 

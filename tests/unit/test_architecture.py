@@ -29,6 +29,7 @@ ALLOWED = {
         "service/authorization/active/hint.py",
         "service/web/http/rate_limits.py",
     ],
+    "opentelemetry": ["service/tracing.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
     "granian": ["service/listeners.py"],

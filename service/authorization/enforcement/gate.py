@@ -58,6 +58,7 @@ from service.errors import (
 from service.identity.refusals import refusal
 from service.pacing import pace_page
 from service.policy.access_request import Reason, Verdict
+from service.tracing import end_stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
@@ -409,7 +410,7 @@ class Gate:
         else:
             async with self._turns.take(), self._database.transaction() as connection:
                 yield connection
-        metrics.STAGE_SECONDS.observe(metrics.CHANGE, time.perf_counter() - started)
+        end_stage(metrics.CHANGE, started)
 
     async def _refuse_early(self, caller: Caller, kind: str, action: str, target: Target) -> None:
         """Refuse a change that would be refused now, without transaction and lock: a refusal costs no more than a read.
@@ -510,7 +511,7 @@ class Gate:
             lookup = await self._relationships.of_imagined(connection, principal, facts, owner)
         if lookup is None:
             lookup = await self._relationships.ambient(connection, principal, facts)
-        metrics.STAGE_SECONDS.observe(metrics.FACTS, time.perf_counter() - started)
+        end_stage(metrics.FACTS, started)
         if lookup.revoked:
             raise refusal("revoked")
         if lookup.version != snapshot.number:
@@ -558,7 +559,7 @@ def _decide_timed(
 ) -> Decision:
     started = time.perf_counter()
     decision = decide(snapshot, principal, action, resource, lookup)
-    metrics.STAGE_SECONDS.observe(metrics.ENGINE, time.perf_counter() - started)
+    end_stage(metrics.ENGINE, started)
     return decision
 
 

@@ -18,6 +18,7 @@ from service.authorization.enforcement.changes import Caller
 from service.errors import MalformedCredentials
 from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
+from service.tracing import end_stage
 from service.web.http.incoming_body import announces_body
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Authentication(ASGIMiddleware):
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
             started = time.perf_counter()
             principal = await self._tokens.verify(self._read_credentials(scope))
-            metrics.STAGE_SECONDS.observe(metrics.TOKEN, time.perf_counter() - started)
+            end_stage(metrics.TOKEN, started)
             if principal.kind is PrincipalKind.USER:
                 # The body of a request with a revoked token is not read, and the use case would find out after it.
                 principal = await self._identify(principal, fresh=announces_body(scope["headers"]))

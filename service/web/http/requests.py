@@ -23,6 +23,7 @@ from service import metrics
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.metric_families import OTHER
 from service.places import FieldError
+from service.tracing import begin_request
 from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody
 from service.web.http.not_modified import NotModifiedFilter
@@ -84,12 +85,16 @@ class RequestFrame:
             await self.app(scope, receive, send)
             return
         request_id, trace, method = request_id_of(scope), _parse_traceparent(scope), scope["method"]
+        known_method = method if method in METHODS else OTHER
+        span = begin_request(known_method, trace)
+        trace = trace if span is None else span.traceparent
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
         body, status = IncomingBody(scope, receive), 0
+        decision: str | None = None
 
         async def send_framed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, decision
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = {b"x-request-id": request_id.encode()}
@@ -109,6 +114,7 @@ class RequestFrame:
                     *(header for header in self.always if header[0] not in known),
                     *own.items(),
                 ]
+                decision = present[b"decision-id"].decode() if b"decision-id" in present else None
                 # Ids only: never a token, a subject, a name or a text. tests/integration/test_request_lines.py
                 caller: Caller | None = scope["state"].get("caller")
                 log.info(
@@ -118,7 +124,7 @@ class RequestFrame:
                     status=status,
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
                     client=caller.principal.client if caller else None,
-                    decision=present[b"decision-id"].decode() if b"decision-id" in present else None,
+                    decision=decision,
                     trace_id=None if trace is None else trace[_TRACE_ID],
                 )
             await send(message)
@@ -134,12 +140,17 @@ class RequestFrame:
                 else:
                     await self._answer(scope, body.receive, answer.send)
         finally:
-            # A caller who left before the answer began has got none.
-            if status:
-                labels = (method if method in METHODS else OTHER, scope.get("path_template", ""), str(status))
-                metrics.REQUEST_SECONDS.observe(labels, time.perf_counter() - started)
+            _measure(known_method, scope.get("path_template", ""), status, started)
+            if span is not None:
+                span.end(route=scope.get("path_template", ""), status=status, decision=decision)
         if status >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
             await body.discard_rest()
+
+
+def _measure(method: str, route: str, status: int, started: float) -> None:
+    # A caller who left before the answer began has got none.
+    if status:
+        metrics.REQUEST_SECONDS.observe((method, route, str(status)), time.perf_counter() - started)
 
 
 class RequestBounds(ASGIMiddleware):

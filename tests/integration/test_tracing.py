@@ -1,0 +1,122 @@
+"""Traces: a request's spans arrive by OTLP, in the caller's trace, with the decision's id and nothing personal."""
+
+from __future__ import annotations
+
+import gzip
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from service import tracing
+from service.errors import Misconfigured
+from tests.integration.api import token_of
+from tests.integration.served import NO_TLS, serve
+from tests.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+class Collector:
+    """An OTLP collector: keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        collected = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                collected.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def spans(self) -> list[Span]:
+        requests = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
+        return [
+            span
+            for request in requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    thread = Thread(target=made.server.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal(
+    house: House, issuer: str, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server.server_port}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    subject, note = "auth0|a-very-private-subject", "she-was-ill-again"
+    async with serve(house.log_database.url("app"), issuer, tmp_path, TRACES="true") as service:
+        await service.ready()
+        token = token_of(issuer, sub=subject, name="Ana Privately")
+        headers = {"Authorization": f"Bearer {token}", "traceparent": f"00-{TRACE_ID}-{PARENT}-01"}
+        async with httpx2.AsyncClient(
+            base_url=service.held.api, timeout=20.0, trust_env=False, verify=NO_TLS, headers=headers
+        ) as http:
+            body = {"period_start": "2026-03-02", "time_zone": "Europe/Berlin"}
+            made = await http.post("/v1/timesheets", json=body)
+            assert made.status_code == 201
+            assert (await http.get(f"/{note}")).status_code == 404
+
+        async def arrived() -> bool:
+            return sum(span.name in {"POST /v1/timesheets", "GET"} for span in collector.spans()) == 2
+
+        await until(arrived, 20)
+    spans = collector.spans()
+    root = next(span for span in spans if span.name == "POST /v1/timesheets")
+    assert (root.trace_id.hex(), root.parent_span_id.hex()) == (TRACE_ID, PARENT)
+    attributes = {pair.key: pair.value.string_value or pair.value.int_value for pair in root.attributes}
+    assert attributes == {
+        "http.request.method": "POST",
+        "http.route": "/v1/timesheets",
+        "http.response.status_code": 201,
+        "timewarden.decision.id": made.headers["Decision-Id"],
+    }
+    # Others continue from our span.
+    assert made.headers["traceparent"] == f"00-{TRACE_ID}-{root.span_id.hex()}-01"
+    stages = [span for span in spans if span.parent_span_id == root.span_id]
+    assert {span.name for span in stages} >= {"token", "facts", "engine", "record", "change"}
+    for stage in stages:
+        assert root.start_time_unix_nano - 1e6 <= stage.start_time_unix_nano <= stage.end_time_unix_nano
+        assert stage.end_time_unix_nano <= root.end_time_unix_nano + 1e6
+    text = b"".join(collector.bodies)
+    private = (subject, note, "Privately", token.rpartition(".")[2])
+    assert [words for words in private if words.encode() in text] == []
+
+
+def test_traces_without_their_packages_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "find_spec", lambda _name: None)
+    with pytest.raises(Misconfigured, match=r"timewarden\[tracing\]"):
+        tracing.check_packages()
