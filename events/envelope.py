@@ -50,7 +50,7 @@ class PublishedChange:
 
     `position` is its place in the log and `previous` that of the change before it (None for the first); `uid` and
     `leaf` (hex SHA-256) name its record; `type` is one of TYPES; `subject` the id of what changed; `time` when it was
-    decided.
+    decided; `trace` the W3C traceparent of the request, if there was one.
     """
 
     position: int
@@ -61,6 +61,7 @@ class PublishedChange:
     subject: str
     time: datetime
     data: Mapping[str, object]
+    trace: str | None = None
 
     @property
     def same_record(self) -> tuple[int, UUID, str]:
@@ -84,6 +85,8 @@ def serialize(change: PublishedChange, source: str) -> bytes:
     }
     if change.previous is not None:
         attributes["previous"] = _digits(change.previous)
+    if change.trace is not None:
+        attributes["traceparent"] = change.trace
     return JSONFormat().write(CloudEvent(attributes, dict(change.data)))
 
 
@@ -103,6 +106,7 @@ def parse(raw: bytes) -> PublishedChange:
             subject=event.get_subject() or "",
             time=time,
             data=data,
+            trace=None if event.get_extension("traceparent") is None else _extension(event, "traceparent"),
         )
     except Exception as error:
         # The SDK lets the errors of its parsers through.

@@ -175,7 +175,13 @@ def _build_change(row: asyncpg.Record, body: Mapping[str, object], previous: int
             "by": {name: principal.get(name) for name in ("kind", "person", "client")},
             "decision": body.get("decision"),
         },
+        trace=_trace_of(body),
     )
+
+
+def _trace_of(body: Mapping[str, object]) -> str | None:
+    trace = _members(body, "request").get("trace")
+    return trace if isinstance(trace, str) else None
 
 
 def _pruned_change(row: asyncpg.Record) -> PublishedChange:

@@ -83,6 +83,8 @@ def _example(type_: str, place: int) -> PublishedChange:
             "by": {"kind": "user", "person": ANA, "client": "web"},
             "decision": f"019c0000-0000-7000-8000-0000000002{place:02x}",
         },
+        # A caller may send none.
+        trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" if type_ == "timesheet.approved" else None,
     )
 
 

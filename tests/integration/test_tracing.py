@@ -11,8 +11,11 @@ import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from events.stream import BEFORE_ALL
 from service import tracing
 from service.errors import Misconfigured
+from service.log.feed import ChangeFeed
+from service.log.sealing import Sealer
 from tests.integration.api import token_of
 from tests.integration.served import NO_TLS, serve
 from tests.until import until
@@ -106,6 +109,10 @@ async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal
     }
     # Others continue from our span.
     assert made.headers["traceparent"] == f"00-{TRACE_ID}-{root.span_id.hex()}-01"
+    keeper = await house.log_database.open("keeper")
+    await Sealer(keeper).seal()
+    changes = await ChangeFeed(keeper).read_changes(BEFORE_ALL, 10)
+    assert [change.trace for change in changes if change.type == "timesheet.created"] == [made.headers["traceparent"]]
     stages = [span for span in spans if span.parent_span_id == root.span_id]
     assert {span.name for span in stages} >= {"token", "facts", "engine", "record", "change"}
     for stage in stages:

@@ -44,7 +44,15 @@ def test_every_event_is_valid_under_its_own_schema_only(type_: str) -> None:
 
 @pytest.mark.parametrize(
     ("member", "value"),
-    [("sequence", "7"), ("id", "7"), ("leafhash", "ab"), ("time", "yesterday"), ("specversion", "0.3"), ("data", {})],
+    [
+        ("sequence", "7"),
+        ("id", "7"),
+        ("leafhash", "ab"),
+        ("time", "yesterday"),
+        ("specversion", "0.3"),
+        ("data", {}),
+        ("traceparent", "any"),
+    ],
 )
 def test_the_schema_refuses_an_event_with_a_wrong_member(member: str, value: object) -> None:
     written = json.loads(serialize(BY_TYPE["timesheet.approved"], SOURCE))

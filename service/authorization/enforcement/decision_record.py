@@ -263,7 +263,7 @@ def of_change(
             "principal": _principal(caller.principal),
             "change": {"type": event, "from": dict(before), "to": dict(after)},
             "policy": {"version": decision.version, "digest": decision.digest},
-            "request": {"id": caller.request_id},
+            "request": {"id": caller.request_id, **({} if caller.trace is None else {"trace": caller.trace})},
         },
         texts=texts,
     )
