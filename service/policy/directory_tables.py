@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MAX_ATTRIBUTES = 50
 LONGEST_DESCRIPTION = 300
 WORD = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# Names that statements use for columns, behind a prefix: Postgres cuts off what is longer than 63 bytes.
+LONGEST_NAME = 40
+SPELLING = "use lower-case letters, digits and _, starting with a letter"
+NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{LONGEST_NAME - 1}}}")
 _SINGLE: Final = (AttributeType.STRING, AttributeType.INT, AttributeType.BOOL)
 # The types by table. Attributes of teams and projects are read as lists, and there are no lists of timestamps.
 TYPES: Final[Mapping[str, tuple[AttributeType, ...]]] = {
@@ -62,8 +66,8 @@ def read_directory(document: Mapping[str, object], complaints: Complaints) -> di
 
 def _read_attribute(table: str, name: str, declared: object, complaints: Complaints) -> Attribute | None:
     at = ("directory", table, name)
-    if not WORD.fullmatch(name):
-        complaints.complain(at, f"'{name}' is not a word: use lower-case letters, digits and _, starting with a letter")
+    if not NAME.fullmatch(name):
+        complaints.complain(at, f"'{name}' is not a name: {SPELLING}, at most {LONGEST_NAME} of them")
         return None
     if name in TAKEN:
         complaints.complain(at, f"'{name}' has a meaning of its own in expressions or paths", "choose another name")

@@ -16,7 +16,7 @@ from service.policy import known_words
 from service.policy.access_request import Vocabulary
 from service.policy.approval import read_approval
 from service.policy.attributes import RESOURCE, known_attributes
-from service.policy.directory_tables import WORD, read_directory
+from service.policy.directory_tables import LONGEST_NAME, NAME, SPELLING, WORD, read_directory
 from service.policy.expressions.expression import Flaw, compile_expression
 from service.policy.relation_tables import read_paths
 from service.policy.sentences import check_sentence
@@ -176,7 +176,7 @@ class _Reader:
         attributes = self._find_attributes(at)
         for word, sentences in table.items():
             here = (*at, word)
-            self._check_spelling(word, WORD, here)
+            self._check_spelling(word, NAME if owner else WORD, here)
             body = self._as_table(sentences, here)
             if "is" in body and dimension == "fact":
                 self._define(here, body["is"], attributes)
@@ -253,9 +253,8 @@ class _Reader:
         if word in RESERVED:
             self.complaints.complain(at, f"'{word}' is reserved for the language of rows and cannot be declared")
         elif not spelling.fullmatch(word):
-            self.complaints.complain(
-                at, f"'{word}' is not a word: use lower-case letters, digits and _, starting with a letter"
-            )
+            bound = f", at most {LONGEST_NAME} of them" if spelling is NAME else ""
+            self.complaints.complain(at, f"'{word}' is not a word: {SPELLING}{bound}")
 
     def _check_known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
         if word not in known:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.enforcement import relationships
-from service.authorization.enforcement.decision_point import Resource, evaluate
+from service.authorization.enforcement.decision_point import Resource, decide, evaluate
 from service.authorization.enforcement.declared_relations import relations_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.fact_statements import bind_listed, fact_columns
@@ -22,7 +22,7 @@ from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import policy_file
 from service.policy.paths import EDGES, STARTS, Path, parse_paths
-from service.timesheets import listing, reports_store
+from service.timesheets import approvals_store, listing, reports_store
 from service.timesheets.listing import Filters
 from service.timesheets.relations import STARTS as TABLES
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -35,7 +35,7 @@ from tests.integration.random_organisation import CLIENTS, Organisation, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
+    from datetime import date, datetime
     from uuid import UUID
 
     import asyncpg
@@ -186,14 +186,36 @@ bounds = st.sampled_from([(500, 4_000, 2_000, 2_000), (0, 3, 2_000, 2), (2, 8, 2
 
 def snapshot(text: str, drawn: list[tuple[str, str, str, str]]) -> Snapshot:
     lines = dict.fromkeys(
-        f"p, {effect}, {who}, read, {states}, timesheet, any, {when}" for effect, who, states, when in drawn
+        f"p, {effect}, {who}, {action}, {states}, timesheet, any, {when}"
+        for effect, who, states, when in drawn
+        for action in ("read", "approve")
     )
+    # As every version must.
+    lines["p, deny, owner, approve, any, timesheet, any, always"] = None
+    lines["p, deny, anyone, approve, any, timesheet, any, acted_for_owner"] = None
     shipped = policy_forge.rows(*(f"{line}, rule-{place}" for place, line in enumerate(lines)))
     declared = "".join(
         f'\n[kinds.timesheet.relations.{name}]\nis = "{path}"\nyes = "x"\nno = "y"\n'
         for name, path in (("declared", text), ("lead", "resource.projects.leads - resource.owner"))
     )
     return Snapshot.build(policy_file.parse(replace(shipped, vocabulary=shipped.vocabulary + declared)), 1)
+
+
+async def pending_ids(
+    world: World, looked: Relationships, rules: Snapshot, asker: Principal, facts: KindFacts
+) -> list[tuple[datetime, UUID]]:
+    """All pages of the inbox, four sheets a page."""
+    ambient = await looked.ambient(world.connection, asker, facts)
+    access_request = evaluate(rules, asker, "approve", Resource("timesheet"), ambient).access_request
+    shown = visible(rules, access_request, asker, ambient, facts)
+    found: list[tuple[datetime, UUID]] = []
+    after = None
+    while True:
+        page = await approvals_store.list_pending(shown, world.connection, after=after, limit=4)
+        found += [(row["submitted_at"], sheet.id) for sheet, row in page.items]
+        after = page.after
+        if after is None:
+            return found
 
 
 async def list_ids(
@@ -257,19 +279,30 @@ async def test_a_list_with_declared_relations_is_the_sum_of_its_reads(
             again = await remembering.of_row(world.connection, asker, facts, sheet)
             assert again.relations == lookups[sheet].relations
             assert again.on_behalf_of == lookups[sheet].on_behalf_of
-        allowed = {
-            sheet
-            for sheet, (owner, of, _) in world.organisation.sheets.items()
-            if state in {None, of}
-            and evaluate(rules, asker, "read", Resource("timesheet", str(sheet), owner, of, 1), lookups[sheet]).allowed
-        }
+        allowed, approvable = (
+            {
+                sheet
+                for sheet, (owner, of, _) in world.organisation.sheets.items()
+                if state in {None, of}
+                and decide(
+                    rules, asker, action, Resource("timesheet", str(sheet), owner, of, 1), lookups[sheet]
+                ).allowed
+            }
+            for action, state in (("read", state), ("approve", "submitted"))
+        )
         with pytest.MonkeyPatch.context() as small:
             small.setattr(listing, "FEW", bound[0])
             small.setattr(listing, "WINDOW", bound[1])
             small.setattr(relationships, "MAX_OWNERS_PER_RELATION", bound[2])
             small.setattr(listing, "MANY_ENTRIES", bound[3])
+            small.setattr(approvals_store, "FEW", bound[0])
+            small.setattr(approvals_store, "WINDOW", bound[1])
+            pending = await pending_ids(world, whole, rules, asker, facts)
             found = await list_ids(world, whole, rules, asker, facts, wanted)
         assert found == sorted(found, reverse=True)
         assert len(found) == len({sheet for _, sheet in found})
         assert {sheet for _, sheet in found} == allowed
+        assert pending == sorted(pending)
+        assert len(pending) == len(approvable)
+        assert {sheet for _, sheet in pending} == approvable
     assert rules.errors == 0

@@ -254,3 +254,18 @@ async def test_a_version_may_change_what_manager_means_and_the_next_one_changes_
     assert await version_store.move_head(house.owner, 2, expected=number)
     assert await listed(house, "dora") == {sheet.id}
     assert (await house.timesheets.read(house.caller("dora"), sheet.id)).value.id == sheet.id
+
+
+async def test_paths_also_start_at_a_delegation(house: House) -> None:
+    vocabulary = """
+[kinds.delegation.relations.lead_above]
+is = "resource.delegator.teams.above.leads - resource.delegator"
+yes = "you lead the delegator"
+no = "you do not lead the delegator"
+"""
+    rows = ("p, allow, lead_above, read, any, delegation, any, always, read-above",)
+    await activate(house, vocabulary, rows)
+    made = (await house.delegations.grant(house.manager("mia"), house.people["mia"], house.people["ben"])).value
+    found = (await house.delegations.list(house.caller("dora"))).value
+    assert [delegation.id for delegation in found.items] == [made.id]
+    assert (await house.delegations.list(house.caller("max"))).value.items == []

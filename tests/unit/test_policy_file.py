@@ -188,6 +188,8 @@ def test_a_model_with_other_blanks_and_comments_is_accepted() -> None:
         ("[scopes]", "[sopces]", "is not known here"),
         ("draft = ", "drafty = ", "no state 'drafty'"),
         ("relations.fallback]", "relations.auditor]", "no relation 'auditor'"),
+        ("[scopes]", '[directory.teams]\nabcdefghijklmnopqrstuvwxyzabcdefghijklmno = "int"\n[scopes]', "at most 40"),
+        ("[kinds.me]", "[kinds.timesheet.facts.abcdefghijklmnopqrstuvwxyzabcdefghijklmno]\n[kinds.me]", "at most 40"),
         ("relations.owner]", 'relations.owner]\nis = "resource.owner"', "computed in code"),
         ("relations.importer]", "relations.projects]", "an edge of the timesheet"),
         ('is = "resource.owner.teams.above.grants"', "is = 7", "a path in one line"),
