@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
 from service.authorization.enforcement.relationships import About, FactLookup, Relationships
 from service.directory.people import People
@@ -23,6 +24,7 @@ from service.errors import InvalidToken
 from service.identity.principal import PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.example_count import example_count
+from tests.integration.declared_world import FACTS, declare, declared_snapshot, give_values
 from tests.integration.house import ISSUER, principal, speaking
 from tests.integration.random_organisation import CLIENTS, NOW, settle
 
@@ -40,7 +42,19 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 # A beginning or an end that comes while the test looks.
 SOON = timedelta(milliseconds=40)
-CHANGES = ["member", "lead", "delegate", "fallback", "importer", "role", "merge", "return", "end", "remove", "nothing"]
+CHANGES = [
+    *("member", "lead", "delegate", "fallback", "importer", "role", "merge", "return", "end", "remove", "nothing"),
+    *("group", "project lead", "attribute", "no attributes", "team attribute"),
+]
+# Facts over attributes of the caller and of the owner, and what the directory holds of both.
+DECLARED = ("same_country", "senior", "in_region", "leads_project", "in_group", "shares_team")
+WORDS = facts_under(
+    TIMESHEET_FACTS,
+    declared_snapshot(
+        "p, allow, owner, read, any, timesheet, any, always, own",
+        vocabulary=declare({name: FACTS[name] for name in DECLARED}, {}),
+    ),
+)
 steps = st.lists(
     st.tuples(st.sampled_from(CHANGES), st.integers(0, 2**16), st.sampled_from(["now", "soon", "until soon"])),
     min_size=3,
@@ -58,7 +72,9 @@ WHILE_THE_DIRECTORY_CHANGES = settings(
 
 @pytest.fixture
 async def organisation(house: House) -> Organisation:
-    return await settle(house.owner, 4)
+    made = await settle(house.owner, 4)
+    await give_values(house.owner, made, 4)
+    return made
 
 
 @WHILE_THE_DIRECTORY_CHANGES
@@ -88,9 +104,9 @@ async def expect_the_same(
     """Compare one lookup of each, in one snapshot of the directory and of time."""
     for _ in range(20):
         async with house.owner.transaction(isolation="repeatable_read", readonly=True):
-            before = await reading.of_row(house.owner, caller, TIMESHEET_FACTS, sheet)
-            remembered = await remembering.of_row(house.owner, caller, TIMESHEET_FACTS, sheet)
-            after = await reading.of_row(house.owner, caller, TIMESHEET_FACTS, sheet)
+            before = await reading.of_row(house.owner, caller, WORDS, sheet)
+            remembered = await remembering.of_row(house.owner, caller, WORDS, sheet)
+            after = await reading.of_row(house.owner, caller, WORDS, sheet)
         # A moment between two statements is no difference of theirs.
         if comparable(before) == comparable(after):
             assert comparable(remembered) == comparable(before)
@@ -106,7 +122,8 @@ def comparable(lookup: FactLookup) -> FactLookup:
 def caller_of(person: UUID | None, draw: random.Random) -> Principal:
     if person is None:
         return principal(PrincipalKind.CLIENT, draw.choice(CLIENTS), frozenset(), frozenset(), None)
-    return principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person)
+    user = principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person)
+    return replace(user, attributes=draw.choice([{}, {}, {"country": "DE"}, {"country": 7, "level": None}]))
 
 
 async def apply(
@@ -141,6 +158,11 @@ async def apply(
         "end": f"UPDATE membership SET valid_to = '{until or since}'"
         f" WHERE person_id = '{first}' AND valid_from < '{until or since}'",
         "remove": f"DELETE FROM delegation WHERE delegator_id = '{first}'",
+        "group": f"INSERT INTO group_member VALUES (gen_random_uuid(), 'night', '{first}', {span})",
+        "project lead": f"INSERT INTO project_lead VALUES (gen_random_uuid(), 'apollo', '{first}', {span})",
+        "attribute": f"""UPDATE person SET attributes = '{{"country": "FR", "level": 9}}' WHERE id = '{first}'""",
+        "no attributes": f"UPDATE person SET attributes = '{{}}' WHERE id = '{first}'",
+        "team attribute": f"""UPDATE team SET attributes = '{{"region": "FR"}}' WHERE id = '{team}'""",
     }
     if change in statements:
         await owner.execute(statements[change])
