@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from service.errors import InvalidField
 from service.fields import is_legible, is_writable
 from service.places import FieldError, printable
-from service.policy.attributes import EARLIEST, LATEST, AttributeType
+from service.policy.attributes import EARLIEST, LATEST, MAX_INT, AttributeType
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ Declared: TypeAlias = "Mapping[str, Attribute]"
 
 MAX_VALUE_CHARS: Final = 200
 MAX_VALUES_PER_LIST: Final = 50
-# The largest integer that JSON carries everywhere.
-MAX_INT: Final = 2**53 - 1
 _MUST_BE: Final = {
     AttributeType.STRING: f"a text of 1 to {MAX_VALUE_CHARS} characters on one line",
     AttributeType.INT: f"a whole number from -{MAX_INT} to {MAX_INT}",

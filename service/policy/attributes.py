@@ -23,13 +23,14 @@ Value: TypeAlias = "bool | int | str | datetime | tuple[str, ...] | tuple[int, .
 
 # Sums of values within these limits never overflow, neither in CEL nor in Postgres. CEL's runtime measures the time
 # between two timestamps in nanoseconds of 64 bits, which is less than 292 years.
-MAX_INT: Final = 2**53
+# A record of the log holds no larger integer.
+MAX_INT: Final = 2**53 - 1
 EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2190, 1, 1, tzinfo=UTC)
 
 
 class AttributeType(StrEnum):
-    """The types of attributes, as a vocabulary writes them. An int has at most 2^53, a timestamp is in UTC."""
+    """The types of attributes, as a vocabulary writes them. An int is less than 2^53, a timestamp is in UTC."""
 
     STRING = "string"
     INT = "int"

@@ -4,11 +4,13 @@ erasures, and under a later vocabulary."""
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.directory.merging import Merging
+from service.errors import NotFound
 from service.log.packing import unpack
 from service.log.record import read_body
 from tests.integration.api import InProcess, api
@@ -204,6 +206,19 @@ async def test_an_erasure_removes_personal_values_of_the_caller_and_of_the_owner
     assert await texts() == {("attributes.principal.level", "7")}
     assert (await house.erasure.erase(house.administrator(), carl)).value.texts == 1
     assert await texts() == set()
+
+
+async def test_a_number_that_no_record_could_hold_counts_as_a_missing_value(house: House) -> None:
+    public = LEVELS.replace(", personal = true", "")
+    await declare(house, public, "p, allow, anyone, read, any, timesheet, read:timesheets, senior, read-juniors\n")
+    sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value.id
+    for level, allowed in ((2**53 - 1, True), (2**53, False)):
+        for name, value in (("ana", 3), ("carl", level)):
+            await house.owner.execute(
+                "UPDATE person SET attributes = $2 WHERE id = $1", house.people[name], json.dumps({"level": value})
+            )
+        with nullcontext() if allowed else pytest.raises(NotFound):
+            await house.timesheets.read(house.caller("carl"), sheet)
 
 
 async def test_an_erasure_removes_personal_values_and_their_texts(house: House, send: Administrator) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.directory.declared_attributes import MAX_INT, check_values, parse_cell
+from service.directory.declared_attributes import check_values, parse_cell
 from service.errors import InvalidField
-from service.policy.attributes import Attribute, AttributeType
+from service.policy.attributes import MAX_INT, Attribute, AttributeType
 
 if TYPE_CHECKING:
     from service.directory.declared_attributes import JsonValue
