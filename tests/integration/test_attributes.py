@@ -111,7 +111,6 @@ async def test_a_lookup_has_the_values_of_its_row_and_the_record_says_them(house
         "resource.state_since": sheet.updated_at,
         "resource.submitted_at": sheet.submitted_at,
         "resource.approvals": (),
-        "resource.owner.id": str(house.people["ana"]),
         "resource.owner.groups": (),
         "resource.owner.teams": tuple(sorted(str(house.teams[name]) for name in ("east", "division"))),
     }
@@ -122,14 +121,12 @@ async def test_a_lookup_has_the_values_of_its_row_and_the_record_says_them(house
         lookup = await house.relationships.of_row(None, mia.principal, TIMESHEET_FACTS, sheet.id)
         assert lookup.attributes == expected
         known = {"principal.groups": (), "principal.teams": teams, "principal.projects_led": ()}
-        assert lookup.caller == {**known, "principal.id": str(house.people["mia"])}
+        assert lookup.caller == known
     await sheets.read(mia, sheet.id)
     recorded = read_body(await house.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1"))
     attributes = recorded["attributes"]
     assert isinstance(attributes, dict)
-    assert attributes.keys() == {name for name, value in expected.items() if value != ()} - {"resource.owner.id"} | {
-        "principal.teams"
-    }
+    assert attributes.keys() == {name for name, value in expected.items() if value != ()} | {"principal.teams"}
     assert attributes["resource.projects"] == [PROJECTS[0], PROJECTS[1]]
     assert attributes["resource.period_start"] == f"{MONDAY}T00:00:00Z"
 
@@ -150,8 +147,8 @@ async def test_every_attribute_of_code_has_sql(house: House) -> None:
 
 @pytest.mark.parametrize("document", ['{"attributes": {}, "groups": ["a"], "teams": [], "projects_led": []}'])
 async def test_what_the_directory_holds_of_a_caller_is_read(house: House, document: str) -> None:
-    assert CallerAttributes.parse(document, None).known["principal.groups"] == ("a",)
+    assert CallerAttributes.parse(document).known["principal.groups"] == ("a",)
     nothing = await house.owner.fetchval("SELECT caller_attributes(NULL)")
-    assert CallerAttributes.parse(nothing, None).known == dict.fromkeys(
+    assert CallerAttributes.parse(nothing).known == dict.fromkeys(
         ("principal.groups", "principal.teams", "principal.projects_led"), ()
     )

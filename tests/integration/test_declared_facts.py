@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.caller_values import caller_values
+from service.authorization.enforcement.decision_point import evaluation_request, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.relationships import FactLookup, Relationships
@@ -46,7 +46,7 @@ async def world(house: House, request: pytest.FixtureRequest) -> World:
 
 def evaluate_facts(lookup: FactLookup, asker: Principal) -> dict[str, bool | None]:
     """The facts as CEL evaluates them on the values of a lookup."""
-    values = {**caller_values(asker, lookup.roles, lookup.caller, lookup.at), **lookup.attributes}
+    values = values_of(evaluation_request(RULES, asker, "read", resource_of("timesheet", lookup, None), lookup))
     return {fact: RULES.vocabulary.definitions["timesheet", fact].evaluate(values) for fact in FACTS}
 
 
@@ -56,6 +56,8 @@ async def test_postgres_and_cel_agree_on_every_fact_of_every_sheet(world: World)
     seen: set[tuple[str, bool | None]] = set()
     people = world.organisation.people
     callers = [principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person) for person in people[:8]]
+    merged = next(iter(world.organisation.merged))
+    callers.append(principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), merged))
     callers.append(principal(PrincipalKind.CLIENT, CLIENTS[0], frozenset(), frozenset({"role:auditor"}), None))
     for number, caller in enumerate(callers):
         asker = replace(caller, methods=frozenset({"mfa"}) if number % 2 else None, acr="gold")

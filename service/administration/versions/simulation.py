@@ -132,11 +132,9 @@ class Simulation:
             resource = Resource(kind, state=asked.resource.state)
         else:
             await self._check_readable(caller, active, kind, asked.resource.id, lookup, connection)
-            known = without_former_ids(
-                await self._relationships.of_row(
-                    connection, principal, facts_under(self._relationships.of(kind), under), asked.resource.id
-                )
-            )
+            facts = facts_under(self._relationships.of(kind), under)
+            found = await self._relationships.of_row(connection, principal, facts, asked.resource.id)
+            known = without_former_ids(found)
             resource = resource_of(kind, known, str(asked.resource.id))
         return decide(under, principal, asked.action, resource, known)
 

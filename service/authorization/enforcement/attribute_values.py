@@ -30,25 +30,26 @@ TIMESTAMP: Final = (
 )
 _TIMESTAMP: Final = re.compile(TIMESTAMP)
 # Attributes of a caller in the directory under every vocabulary; see PRINCIPAL in `attributes`.
-ID, GROUPS, TEAMS, PROJECTS_LED = "principal.id", "principal.groups", "principal.teams", "principal.projects_led"
+ID, OWNER_ID = "principal.id", "resource.owner.id"
+GROUPS, TEAMS, PROJECTS_LED = "principal.groups", "principal.teams", "principal.projects_led"
 _OF_PRINCIPAL: Final = "principal."
 
 
 @dataclass(frozen=True, slots=True)
 class CallerAttributes:
-    """What the directory holds about a caller: `known` by the dotted names of code, with the canonical id of a person;
-    `declared` by the names of a vocabulary, as JSON whose types are not checked."""
+    """What the directory holds about a caller: `known` by the dotted names of code, with the canonical id of a person
+    who was merged; `declared` by the names of a vocabulary, as JSON whose types are not checked."""
 
     known: Mapping[str, Value]
     declared: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, document: str | bytes, person: UUID | None) -> CallerAttributes:
-        """Read what the SQL function `caller_attributes` returns. `person`: the canonical id, None for a client."""
+    def parse(cls, document: str | bytes, merged_into: UUID | None = None) -> CallerAttributes:
+        """Read what the SQL function `caller_attributes` returns."""
         held = _DECODER.decode(document)
         known: dict[str, Value] = {GROUPS: held.groups, TEAMS: held.teams, PROJECTS_LED: held.projects_led}
-        if person is not None:
-            known[ID] = str(person)
+        if merged_into is not None:
+            known[ID] = str(merged_into)
         return cls(known, held.attributes)
 
     def values(self, wanted: Mapping[str, Attribute]) -> Mapping[str, Value]:

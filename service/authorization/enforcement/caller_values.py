@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from service.authorization.enforcement.attribute_values import ID
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
@@ -38,7 +40,7 @@ def caller_values(
     """All attributes of the caller and the sign-in at a time. `roles`: the caller's in the directory; `directory`: what
     else it holds of the caller. A missing value is not there."""
     at = at.astimezone(UTC)
-    values: dict[str, Value] = {**directory, **_token_values(principal, roles)}
+    values: dict[str, Value] = {**_token_values(principal, roles), **directory}
     values[NOW] = at
     values[WEEKDAY] = WEEKDAYS[at.weekday()]
     if principal.authenticated_at is not None:
@@ -52,7 +54,7 @@ def asker_values(
     """The members of the parameter `:asker`: the attributes that are asked for."""
     if not asked:
         return {}
-    known = {**directory, **_token_values(principal, roles)}
+    known = {**_token_values(principal, roles), **directory}
     values: dict[str, Value] = {name: known[name] for name in asked if name in known}
     if SIGN_IN_AGE in asked and principal.authenticated_at is not None:
         values[SIGNED_IN_AT] = principal.authenticated_at
@@ -67,6 +69,7 @@ def write_asker(values: Mapping[str, Value], claimed: Mapping[str, Value] | None
 def _token_values(principal: Principal, roles: Collection[str]) -> dict[str, Value]:
     """The attributes that the token supplies, with all roles."""
     values: dict[str, Value] = {
+        **({ID: str(principal.person)} if principal.person is not None else {}),
         CLIENT: principal.client,
         KIND: str(principal.kind),
         ROLES: tuple(sorted({role.removeprefix(_ROLE) for role in principal.roles}.union(roles))),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.enforcement.attribute_values import GROUPS
+from service.authorization.enforcement.attribute_values import GROUPS, OWNER_ID
 from service.authorization.enforcement.caller_values import OF_THE_MOMENT, caller_values
 from service.authorization.enforcement.relationships import About
 from service.identity.principal import Principal, PrincipalKind
@@ -176,8 +176,11 @@ def request_facts(snapshot: Snapshot, principal: Principal, lookup: FactLookup) 
 
 def values_of(request: EvaluationRequest) -> dict[str, Value]:
     """The values of all attributes that a decision knew, of the caller, the sign-in and the resource."""
-    lookup = request.lookup
-    return {**caller_values(request.principal, lookup.roles, lookup.caller, lookup.at), **lookup.attributes}
+    lookup, owner = request.lookup, request.resource.owner
+    values = caller_values(request.principal, lookup.roles, lookup.caller, lookup.at)
+    if owner is not None:
+        values[OWNER_ID] = str(owner)
+    return {**values, **lookup.attributes}
 
 
 def _request_definitions(snapshot: Snapshot) -> tuple[tuple[str, Expression], ...]:

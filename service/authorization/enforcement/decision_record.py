@@ -13,7 +13,6 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.authorization.enforcement.attribute_values import ID
 from service.authorization.enforcement.decision_point import sign_in_age
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import format_time
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.relationships import FactLookup
     from service.log.columns import Column
 
-# Equal to the record's owner, unless the owner was merged into another person.
-OWNER_ID = "resource.owner.id"
 # A record must hold the ids that a list returned, too.
 MAX_ATTRIBUTE_BYTES_PER_RECORD = 8_000
 # Prefix of the texts that hold personal attributes.
@@ -315,18 +312,14 @@ def _facts(decision: Decision) -> dict[str, bool | None]:
 def _attributes(decision: Decision) -> tuple[dict[str, object], dict[str, str]]:
     """The attributes that were decided on and that no other member of the record says; and, as JSON, those that are
     personal data. An empty list is left out if it is never missing."""
-    request, lookup = decision.request, decision.request.lookup
+    lookup, kind = decision.request.lookup, decision.request.resource.kind
     found: dict[str, object] = {}
     for values in (lookup.attributes, lookup.caller):
-        found.update(
-            (name, value)
+        found |= {
+            name: value
             for name, value in values.items()
-            if value != () or not is_never_missing(request.resource.kind, name)
-        )
-    if found.get(OWNER_ID) == str(request.resource.owner):
-        del found[OWNER_ID]
-    if found.get(ID) == str(request.principal.person):
-        del found[ID]
+            if value or type(value) is not tuple or not is_never_missing(kind, name)
+        }
     if lookup.personal.isdisjoint(found):
         return found, {}
     personal = {name: found.pop(name) for name in lookup.personal & found.keys()}

@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.attribute_values import CallerAttributes, read_columns
+from service.authorization.enforcement.attribute_values import OWNER_ID, CallerAttributes, read_columns
 from service.authorization.enforcement.caller_values import asker_values, write_asker
 from service.authorization.enforcement.claimed_attributes import ClaimReader, put_over
 from service.authorization.enforcement.directory_memory import (
@@ -168,7 +168,7 @@ class Relationships:
                 if (lookup := self.confirm(assumed, row)) is not None:
                     return lookup
             row = await connected.fetchrow(AMBIENT_STATEMENT, *_parameters(principal, None))
-        lookup = _parse_row(row, facts, self._claims.read(principal, facts.caller), present=False)
+        lookup = _parse_row(principal, row, facts, self._claims.read(principal, facts.caller))
         if self._memory is not None:
             _remember(self._memory, principal, lookup, row)
         return lookup
@@ -184,7 +184,9 @@ class Relationships:
         claimed = self._claims.read(principal, facts.caller)
         async with self._connected(connection) as connected:
             row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id, facts, claimed))
-        lookup = _parse_row(row, facts, claimed, present=bool(row and row["lookup_row"]))
+        lookup = _parse_row(principal, row, facts, claimed)
+        if row is not None and row["lookup_row"]:
+            lookup = _look_at_row(lookup, row, facts, row["owner_id"])
         if self._memory is not None and facts.by_owner:
             _remember(self._memory, principal, lookup, row, facts)
         return lookup
@@ -196,8 +198,8 @@ class Relationships:
         claimed = self._claims.read(principal, facts.caller)
         async with self._connected(connection) as connected:
             row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner, facts, claimed))
-        lookup = _parse_row(row, facts, claimed, present=True)
-        return replace(lookup, row=None)
+        lookup = _parse_row(principal, row, facts, claimed)
+        return lookup if row is None else replace(_look_at_row(lookup, row, facts, owner), row=None)
 
     async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
         """Whether there is any owner or point whose rows the rules could show to the caller."""
@@ -401,7 +403,7 @@ def _remember(
     if row is None or not _enter(memory, lookup):
         return
     person, word = fact_parameters(principal)
-    attributes = _caller_attributes(row)
+    attributes = _caller_attributes(principal, row)
     memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids, attributes))
     if facts is not None and lookup.row is not None:
         owned = {name: lookup.attributes[name] for name in facts.owner_attributes if name in lookup.attributes}
@@ -410,9 +412,18 @@ def _remember(
         memory.remember_relations(person, word, facts, lookup.row["owner_id"], related)
 
 
-def _caller_attributes(row: asyncpg.Record) -> CallerAttributes:
+def _caller_attributes(principal: Principal, row: asyncpg.Record) -> CallerAttributes:
     # The first of all ids is the canonical one.
-    return CallerAttributes.parse(row["lookup_caller"], next(iter(row["lookup_ids"]), None))
+    canonical = row["lookup_ids"][0]
+    return CallerAttributes.parse(row["lookup_caller"], None if canonical == principal.person else canonical)
+
+
+def _look_at_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts, owner: UUID | None) -> FactLookup:
+    """The lookup of a row, with its attributes; the owner's canonical id is one of them only if it is another id."""
+    attributes = read_columns(row, facts.attributes)
+    if attributes.get(OWNER_ID) == str(owner):
+        del attributes[OWNER_ID]
+    return replace(look_at_listed_row(ambient, row, facts), attributes=attributes)
 
 
 def _parameters(
@@ -463,13 +474,14 @@ def without_former_ids(lookup: FactLookup) -> FactLookup:
 
 
 def _parse_row(
-    row: asyncpg.Record | None, facts: KindFacts, claimed: Mapping[str, Value], *, present: bool
+    principal: Principal, row: asyncpg.Record | None, facts: KindFacts, claimed: Mapping[str, Value]
 ) -> FactLookup:
+    """The lookup without a row."""
     if row is None:
         raise PolicyUnavailable(
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
         )
-    ambient = FactLookup(
+    return FactLookup(
         row["lookup_version"],
         row["lookup_revision"],
         row["lookup_at"],
@@ -478,8 +490,5 @@ def _parse_row(
         ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
         unchanged_until=row["lookup_until"] or NEVER,
-        caller=put_over(_caller_attributes(row).values(facts.caller), claimed),
+        caller=put_over(_caller_attributes(principal, row).values(facts.caller), claimed),
     )
-    if not present:
-        return ambient
-    return replace(look_at_listed_row(ambient, row, facts), attributes=read_columns(row, facts.attributes))
