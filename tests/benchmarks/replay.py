@@ -1,7 +1,8 @@
 """Times replays of recorded decisions: `python -m tests.benchmarks.replay [RECORDS]`. Figures only, no verdicts.
 
-`read`, `decide again` and `tally` are one process without a database, under the shipped policy; `whole` is a job over a
-real log, from claim to done, with its processes' start. The records are of random askers, all different.
+`read`, `decide again` and `tally` are one process without a database, under the shipped policy; `evaluate` is a tally
+under a draft that asks for 20 facts with other expressions than the version that decided. `whole` is a job over a real
+log, from claim to done, with its processes' start. The records are of random askers, all different.
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ if TYPE_CHECKING:
 
     from service.authorization.engine.engine import Snapshot
     from service.log.record import Record
+    from service.policy.policy_file import PolicyText
 
 SCOPES = ["read:timesheets", "create:timesheets", "approve:timesheets", "delete:timesheets", "openid", "profile"]
 ACTIONS = ["read", "read", "read", "edit", "submit", "approve", "reject", "delete"]
 STATES = ["draft", "submitted", "approved", "rejected"]
 DISTINCT = 10_000
+FACTS = 20
 
 
 def main() -> None:
@@ -69,7 +72,27 @@ def main() -> None:
         versions.put(1, policy_forge.read_shipped())
         versions.get(1)
         rate("tally", bodies, lambda: tally(versions, 1, bodies))
+        versions.put(2, with_facts(FACTS))
+        versions.get(2)
+        rate("evaluate", bodies, lambda: tally(versions, 2, bodies))
     asyncio.run(whole(made, wanted))
+
+
+def with_facts(count: int) -> PolicyText:
+    """The shipped policy with a deny on each of as many facts, for every action."""
+    shipped = policy_forge.read_shipped()
+    facts = [
+        f'[kinds.timesheet.facts.fact_{number}]\nis = "resource.minutes > {6000 + number} && resource.days < 9"\n'
+        'yes = "a"\nno = "b"\n'
+        for number in range(count)
+    ]
+    rows = [
+        f"p, deny, anyone, {action}, any, timesheet, any, fact_{number}, {action}-{number}\n"
+        for number in range(count)
+        for action in dict.fromkeys(ACTIONS)
+    ]
+    text = replace(shipped, rules=shipped.rules + "".join(rows), cases={})
+    return replace(text, vocabulary=shipped.vocabulary + "\n" + "".join(facts))
 
 
 def rate(name: str, bodies: Sequence[bytes], work: Callable[[], object]) -> None:
@@ -116,6 +139,13 @@ def _record(version: Snapshot, draw: random.Random) -> Record:
             relations=held,
             facts={"acted_for_owner": False},
             evaluated=evaluated,
+            attributes={
+                "resource.minutes": draw.randrange(3000),
+                "resource.entry_count": 5,
+                "resource.days": 5,
+                "resource.projects": ("ATLAS", "BOREALIS"),
+                "resource.owner.teams": (str(UUID(int=1)),),
+            },
         )
     lookup = lookup.complete(TIMESHEET_FACTS, About.ROW, looked=may_look)
     resource = Resource("timesheet", str(sheet), *((owner, state, 3) if may_look else ()))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from service.administration.replay.recorded_values import (
     NotRecordedError,
     RecordedValues,
+    RepeatedExpression,
     attributes_recorded_under,
 )
 from service.authorization.enforcement.relationships import About
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import ListRules, RowCondition
     from service.policy.access_request import Rule, Vocabulary
-    from service.policy.expressions.expression import Expression
     from service.policy.paths import Chain, Path
 
 PROJECTS, PROJECTS_LED = "resource.projects", "principal.projects_led"
@@ -43,7 +43,7 @@ class _Differences:
     with their path, if they have one. `names` are the attributes that the earlier version records, `known` the paths of
     its relations."""
 
-    facts: tuple[tuple[str, str, Expression], ...]
+    facts: tuple[tuple[str, str, RepeatedExpression], ...]
     relations: tuple[tuple[str, Path | None], ...]
     names: frozenset[str]
     known: tuple[tuple[str, Path], ...]
@@ -59,7 +59,7 @@ def interpret(snapshot: Snapshot, recorded: RecordedRequest, then: Snapshot | No
     values = RecordedValues(recorded, differences.names)
     facts, open_facts = _reevaluate_facts(recorded, differences, values)
     lookup, open_relations = recorded.request.lookup, dict[str, str]()
-    if lookup.about is not About.LIST and lookup.evaluated:
+    if differences.relations and lookup.about is not About.LIST and lookup.evaluated:
         held, evaluated, open_relations = _follow_relations(recorded, differences, values)
         lookup = replace(lookup, relations=held, evaluated=evaluated)
     request = replace(recorded.request, facts=facts, lookup=lookup)
@@ -91,7 +91,7 @@ def _compare(snapshot: Snapshot, then: Snapshot | None, kind: str, action: str) 
     now, words = snapshot.vocabulary, snapshot.words_of(kind, action)
     definitions = then.vocabulary.definitions if then else {}
     facts = tuple(
-        (of, name, expression)
+        (of, name, RepeatedExpression(expression))
         for (of, name), expression in now.definitions.items()
         if of in {"", kind} and name in words.facts and definitions.get((of, name)) != expression
     )
@@ -125,7 +125,7 @@ def _reevaluate_facts(
             facts[name] = None
             continue
         try:
-            facts[name] = values.evaluate(expression)
+            facts[name] = expression.evaluate(values)
         except NotRecordedError as error:
             open_facts[name] = error.cause
     return facts, open_facts

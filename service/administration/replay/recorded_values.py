@@ -6,10 +6,10 @@ decided records it; otherwise nobody recorded it, and its value is not guessed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from service.authorization.enforcement.attribute_values import read_recorded
-from service.authorization.enforcement.caller_values import caller_values
+from service.authorization.enforcement.caller_values import OF_THE_MOMENT, caller_values
 from service.authorization.enforcement.declared_facts import mentioned_attributes
 from service.policy.attributes import CONTEXT, PRINCIPAL, RESOURCE, AttributeType, is_never_missing
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from service.policy.expressions.expression import Expression
 
 OWNER_ID: Final = "resource.owner.id"
+# Of each expression of a version.
+MAX_ANSWERS_KEPT: Final = 10_000
+_ABSENT: Final = object()
 _OF_CALLER: Final = frozenset({*PRINCIPAL, *CONTEXT})
 _LISTS: Final = frozenset({AttributeType.STRINGS, AttributeType.INTS, AttributeType.BOOLS})
 
@@ -41,6 +44,31 @@ def attributes_recorded_under(vocabulary: Vocabulary | None, kind: str) -> froze
     return mentioned.union(_OF_CALLER, RESOURCE.get(kind, {}))
 
 
+class RepeatedExpression:
+    """An expression that is evaluated for many records. Its answers are kept by the values that it reads, as long as
+    there are few: most records repeat the values of others, and a look takes a fifth of an evaluation."""
+
+    __slots__ = ("_kept", "_repeats", "expression")
+
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+        self._repeats = OF_THE_MOMENT.isdisjoint(expression.attributes)
+        self._kept: dict[tuple[object, ...], bool | None] = {}
+
+    def evaluate(self, values: RecordedValues) -> bool | None:
+        """The value for a record; None for unknown. Raises NotRecordedError if values that the record does not hold
+        would decide."""
+        key = values.list_values(self.expression.types)
+        if self._repeats and key in self._kept:
+            return self._kept[key]
+        found = values.evaluate(self.expression)
+        if self._repeats:
+            if len(self._kept) >= MAX_ANSWERS_KEPT:
+                self._kept.clear()
+            self._kept[key] = found
+        return found
+
+
 class RecordedValues:
     """The values of one record. `names`: those that the version which decided records."""
 
@@ -48,6 +76,17 @@ class RecordedValues:
         self._recorded = recorded
         self._names = names
         self._of_caller: Mapping[str, Value] | None = None
+        self._read: dict[str, object] = {}
+
+    def list_values(self, types: Sequence[tuple[str, AttributeType]]) -> tuple[object, ...]:
+        """The values of these attributes in their order, each read once; _ABSENT for those that the record does not
+        hold. An attribute has one type."""
+        read, found = self._read, []
+        for name, wanted in types:
+            if name not in read:
+                read[name] = self._value(name, wanted) if self._holds(name) else _ABSENT
+            found.append(read[name])
+        return tuple(found)
 
     def evaluate(self, expression: Expression) -> bool | None:
         """The value of an expression; None for unknown. Raises NotRecordedError if values that the record does not hold
@@ -62,11 +101,11 @@ class RecordedValues:
         """The values of these attributes, and those that the record does not hold."""
         values: dict[str, Value] = {}
         absent = []
-        for name, wanted in types:
-            if self._holds(name):
-                values[name] = self._value(name, wanted)
-            else:
+        for (name, _), value in zip(types, self.list_values(types), strict=True):
+            if value is _ABSENT:
                 absent.append(name)
+            else:
+                values[name] = cast("Value", value)
         return values, tuple(absent)
 
     def list_of(self, name: str) -> frozenset[str] | None:

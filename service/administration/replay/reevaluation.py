@@ -106,8 +106,6 @@ def _with_any_former_ids(snapshot: Snapshot, recorded: RecordedRequest, then: Sn
 
 
 def _evaluate(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Reevaluation:
-    if before is not None or snapshot.number != recorded.version:
-        recorded = interpret(snapshot, recorded, before)
     request, lookup = recorded.request, recorded.request.lookup
     kind, action = request.resource.kind, request.action
     if kind not in known_words.ACTIONS:
@@ -120,6 +118,8 @@ def _evaluate(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | 
             return NO_ROW
         if not lookup.looked:
             return Undecidable(NOT_LOOKED)
+    if may_look and (before is not None or snapshot.number != recorded.version):
+        recorded = interpret(snapshot, recorded, before)
     if lookup.about is About.NEW and not may_look:
         recorded = _without_lookup(recorded)
     elif lookup.about is About.NEW and not lookup.looked:
