@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 PEOPLE, WEEKS = 1_000, 60
+FOUR_EYES = """
+[kinds.timesheet.approval]
+complete = "size(resource.approvals) >= (resource.minutes >= 0 ? 2 : 1)"
+"""
 
 
 async def test_a_page_of_approvals_looks_at_what_waits_and_a_report_at_its_days(house: House) -> None:
@@ -32,3 +36,26 @@ async def test_a_page_of_approvals_looks_at_what_waits_and_a_report_at_its_days(
         await reports_store.find_visible_sheets(reads, report, week, 10_001)  # type: ignore[arg-type]  # it only fetches
         assert "Seq Scan" not in report.scans, who
         assert report.rows <= 2 * PEOPLE, (who, report.rows)
+
+
+async def test_a_page_passes_over_sheets_that_have_the_callers_approval(house: House) -> None:
+    """The expression adds no scan: who gave an approval, and what else the page needs, stands in the rows."""
+    crowd = await gather(house.owner, people=PEOPLE, weeks=2)
+    asker = (await crowd.cast(house.owner))["the lead of all"]
+    first = "SELECT id FROM timesheet WHERE state = 'submitted' ORDER BY submitted_at, id LIMIT 100"
+    await house.owner.execute(
+        "UPDATE timesheet SET earlier_approvals = jsonb_build_array(jsonb_build_object('person', $1::uuid, 'client',"
+        f" NULL, 'at', submitted_at)) WHERE id IN ({first})",
+        asker.person,
+    )
+    await house.owner.execute("ANALYZE timesheet")
+    passed = {row["id"] for row in await house.owner.fetch(first)}
+    for declared, approved in ((FOUR_EYES, 0), ("", PAGE)):
+        approves = await sight(house.owner, asker, *APPROVER, action="approve", declared=declared)
+        page = Explaining(house.owner)
+        found = await approvals_store.list_pending(approves, page, after=None, limit=PAGE)  # type: ignore[arg-type]  # it only fetches
+        assert "Seq Scan" not in page.scans
+        assert page.rows <= 2 * PEOPLE + 2 * PAGE, page.rows
+        assert len(found.items) == PAGE
+        assert sum(sheet.id in passed for sheet, _ in found.items) == approved
+        assert {sheet.approvals_needed for sheet, _ in found.items} == {2 if declared else 1}
