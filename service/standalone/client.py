@@ -95,6 +95,7 @@ __all__ = [
 
 SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
 REPLAYS = "/v1/replays"
+MAX_APPROVALS = 10
 
 
 class Timewarden(DirectoryApi):
@@ -162,8 +163,18 @@ class Timewarden(DirectoryApi):
         return await self._change(sheet, "POST", "withdraw")
 
     async def approve(self, sheet: Timesheet) -> Timesheet:
-        """Approve the sheet as it was read. It stays submitted while it needs more approvals. Raises Stale if it has
-        changed since, also by another approval; and Conflict if the caller has approved it."""
+        """Approve the sheet as it was read, also if it has got other approvals since. It stays submitted while it needs
+        more of them. Raises Stale if it has changed in another way, and Conflict if the caller has approved it."""
+        for _ in range(MAX_APPROVALS):
+            try:
+                return await self._change(sheet, "POST", "approve")
+            except Stale:
+                newer = await self.timesheet(sheet.id)
+                # A submitted sheet cannot be edited.
+                same = (newer.state, newer.submitted_at) == (sheet.state, sheet.submitted_at)
+                if not same or newer.version == sheet.version:
+                    raise
+                sheet = newer
         return await self._change(sheet, "POST", "approve")
 
     async def reject(self, sheet: Timesheet, reason: str) -> Timesheet:

@@ -120,6 +120,41 @@ async def test_a_change_sends_the_version_that_was_read() -> None:
     assert server.seen[2].content == b""
 
 
+SUBMITTED: dict[str, Any] = {"state": "submitted", "submitted_at": "2026-11-27T16:00:00Z"}
+
+
+async def test_a_sheet_that_others_approved_meanwhile_is_read_and_approved() -> None:
+    stale, approvals = problem(412, "precondition-failed"), [{"by": "p2", "at": "2026-11-28T09:00:00Z"}]
+    newer = sheet(version=8, approvals=approvals, approvals_given=1, approvals_needed=3, **SUBMITTED)
+    given = sheet(version=10, approvals_given=3, approvals_needed=3, **SUBMITTED | {"state": "approved"})
+    server = Server(sheet(**SUBMITTED), stale, newer, stale, sheet(version=9, **SUBMITTED), given)
+    api = Timewarden(URL, "t", http=server.http)
+    done = await api.approve(await read_sheet(api))
+    assert (done.state, done.approvals_given, done.approvals_needed) == ("approved", 3, 3)
+    assert [request.headers.get("If-Match") for request in server.seen if request.method == "POST"] == [
+        '"7"',
+        '"8"',
+        '"9"',
+    ]
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        {"version": 9, "state": "draft", "submitted_at": None},
+        {"version": 9, "state": "submitted", "submitted_at": "2026-11-28T16:00:00Z"},
+        {"version": 8, "state": "approved"},
+        {"version": 7},
+    ],
+)
+async def test_a_sheet_that_changed_in_another_way_is_not_approved(newer: dict[str, object]) -> None:
+    server = Server(sheet(**SUBMITTED), problem(412, "precondition-failed"), sheet(**SUBMITTED | newer))
+    api = Timewarden(URL, "t", http=server.http)
+    with pytest.raises(Stale):
+        await api.approve(await read_sheet(api))
+    assert len(server.seen) == 3
+
+
 @pytest.mark.parametrize(
     "failure",
     [
