@@ -37,7 +37,8 @@ class Explaining:
         plan = json.loads(explained)[0]["Plan"]
         self.blocks += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         for node in _nodes(plan):
-            if node.get("Relation Name") == "entry":
+            # Where no sheet has hours, the table is empty.
+            if node.get("Relation Name") == "entry" and node["Shared Hit Blocks"] + node["Shared Read Blocks"]:
                 self.scans.add(node["Node Type"])
             if node.get("Relation Name") == "timesheet":
                 looked_at = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
