@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from service.policy.directory_tables import TAKEN
 from service.policy.expressions.flaw import FlawFoundError
 from service.policy.expressions.source import PRESENCE, ROOTS
 from service.policy.expressions.tree import FUNCTIONS
@@ -24,8 +25,24 @@ _NO_TOKEN = re.compile(r"Syntax error: token recognition error at: '(.*)'$", re.
 # Operators of other languages.
 _ELSEWHERE: Final = {
     "and": "write &&", "or": "write ||", "not": "write !", "=": "write ==", "is": "write ==", "&": "write &&",
-    "|": "write ||", "<>": "write !=", "AND": "write &&", "OR": "write ||", "NOT": "write !",
+    "|": "write ||", "<>": "write !=", "AND": "write &&", "OR": "write ||", "NOT": "write !", "===": "write ==",
+    "contains": 'write "X" in LIST, or TEXT.contains("x")', "startsWith": 'write TEXT.startsWith("x")',
+    "endsWith": 'write TEXT.endsWith("x")', "not_in": "write !(X in LIST)", ":": "put a text in quotes",
 }  # fmt: skip
+# An author's words for CEL's names of types.
+_TYPES: Final = {
+    "google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration", "list(string)": "list<string>",
+    "list(int)": "list<int>", "list(bool)": "list<bool>", "null_type": "null",
+}  # fmt: skip
+_AFTER_A_NUMBER: Final = re.compile(r"[0-9][hms]?$")
+_WHAT_CAN_BE_WRITTEN: Final = "policies/README.md says under Expressions what can be written"
+# Where a vocabulary declares the attributes below a prefix, the longest first.
+_DECLARED: Final = {
+    "resource.owner.teams.": "[directory.teams]",
+    "resource.projects.": "[directory.projects]",
+    "resource.owner.": "[directory.people]",
+    "principal.": "[directory.people]",
+}
 
 
 def explain_complaint(complaint: str, text: str, known: Collection[str]) -> FlawFoundError:
@@ -58,8 +75,20 @@ def _explain_syntax(message: str, text: str, place: int) -> FlawFoundError:
         return FlawFoundError(f"This is not CEL: {_shorten(message)}", place)
     word = unexpected[1].strip()
     if word == "<EOF>":
-        return FlawFoundError("The expression ends too early", place)
-    return FlawFoundError(f"'{_shorten(word)}' was not expected here", place, _ELSEWHERE.get(word))
+        return FlawFoundError("The expression ends too early", place, _WHAT_CAN_BE_WRITTEN)
+    before = text[:place].rstrip()
+    if re.search(r"(^|[^\w.])not$", before):
+        return FlawFoundError("'not' was not expected here", len(before) - len("not"), _ELSEWHERE["not"])
+    return FlawFoundError(f"'{_shorten(word)}' was not expected here", place, _suggest_instead(word, text[:place]))
+
+
+def _suggest_instead(word: str, before: str) -> str:
+    if _AFTER_A_NUMBER.search(before):
+        if word in {"h", "m", "s", "d"}:
+            return 'write a duration, such as duration("48h"), or minutes as a number'
+        if word[0] in {",", "_"}:
+            return "write a number without separators: 2400"
+    return _ELSEWHERE.get(word, _WHAT_CAN_BE_WRITTEN)
 
 
 def _explain_name(name: str, text: str, place: int, known: Collection[str]) -> FlawFoundError:
@@ -70,21 +99,44 @@ def _explain_name(name: str, text: str, place: int, known: Collection[str]) -> F
     if root in ROOTS:
         if not rest:
             return FlawFoundError(f"'{name}' alone is not a value", place, f"name an attribute: {_few(name, known)}")
-        return FlawFoundError(f"There is no attribute '{_shorten(name)}' here", place, nearest(name, known))
+        return FlawFoundError(f"There is no attribute '{_shorten(name)}' here", place, _suggest_attribute(name, known))
     if text[place + len(name) :].lstrip().startswith("("):
         return FlawFoundError(f"{_shorten(name)}() cannot be used here", place, nearest(name, FUNCTIONS))
     suggestion = _ELSEWHERE.get(name) or nearest(name, known) or "put a text in quotes"
     return FlawFoundError(f"There is no attribute '{_shorten(name)}' here", place, suggestion)
 
 
+def _suggest_attribute(name: str, known: Collection[str]) -> str:
+    if name == "resource.state":
+        return "name states in the row of the rule"
+    close = nearest(name, known)
+    prefix = next((prefix for prefix in _DECLARED if name.startswith(prefix)), None)
+    word = name.rpartition(".")[2]
+    if prefix is None or word in TAKEN or not any(f"{other}.".startswith(prefix) for other in known):
+        return close or _WHAT_CAN_BE_WRITTEN
+    declare = f"declare {word} under {_DECLARED[prefix]}"
+    return f"{close} Or {declare}" if close and close.startswith("did") else declare
+
+
 def _explain_types(function: str, types: str, place: int) -> FlawFoundError:
-    kinds = types.split(", ")
+    kinds = [_TYPES.get(kind, kind) for kind in types.split(", ")]
     operator = function.strip("_").replace("_", "") if function != "@in" else "in"
-    suggestion = "write 40, not 40.0" if "double" in kinds or "uint" in kinds else None
-    if function in {"_&&_", "_||_", "!_"}:
-        suggestion = suggestion or "each side must be true or false: compare the value with something"
     message = f"{operator} does not take {' and '.join(kinds)}"
-    return FlawFoundError(_shorten(message), place, suggestion)
+    return FlawFoundError(_shorten(message), place, _suggest_types(operator, kinds))
+
+
+def _suggest_types(operator: str, kinds: Collection[str]) -> str:
+    if "null" in kinds:
+        return "has(NAME) says whether an attribute has a value"
+    if "double" in kinds or "uint" in kinds:
+        return "write 40, not 40.0"
+    if operator in {"&&", "||", "!"}:
+        return "each side must be true or false: compare the value with something"
+    if "timestamp" in kinds and "string" in kinds:
+        return 'write timestamp("2026-01-31T00:00:00Z")'
+    if any(kind.startswith("list") for kind in kinds):
+        return "write X in LIST, size(LIST), LIST.exists(x, ...) or LIST.all(x, ...)"
+    return "both sides must be of one type"
 
 
 def _few(root: str, known: Collection[str]) -> str:

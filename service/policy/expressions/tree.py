@@ -39,7 +39,7 @@ FUNCTIONS: Final = ("size", "startsWith", "endsWith", "contains", "exists", "all
 
 _ANY_VALUE, _EXPRESSION, _SOURCE, _POSITIONS = 2, 4, 5, 4
 _ID, _CONSTANT, _NAME, _CALL, _LIST, _COMPREHENSION = 2, 3, 4, 6, 7, 9
-_BOOL, _INT, _STRING = 2, 3, 6
+_NULL, _BOOL, _INT, _STRING = 1, 2, 3, 6
 _TARGET, _FUNCTION, _ARGUMENTS = 1, 2, 3
 _VARIABLE, _RANGE, _ACCUMULATOR, _START, _STEP, _END = 1, 2, 3, 4, 6, 7
 
@@ -125,6 +125,8 @@ class _Reader:
             if "\x00" in text:
                 raise FlawFoundError("A string cannot hold the character U+0000", place)
             return Literal(TermType.STRING, text, place)
+        if _NULL in node:
+            raise FlawFoundError("There is no null", place, "has(NAME) says whether an attribute has a value")
         raise FlawFoundError("Constants are strings, whole numbers, true and false", place, "write 40, not 40.0 or 40u")
 
     def _read_name(self, name: str, place: int) -> Term:
