@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[2] / "policies" / "schemas"
 Schema: TypeAlias = "dict[str, object]"
 
+NAME = {"pattern": f"^{directory_tables.NAME.pattern}$"}
 WORD = {"pattern": f"^{directory_tables.WORD.pattern}$"}
 SENTENCE: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_SENTENCE}
 WORDS: Schema = {"type": "array", "items": {"type": "string"}}
@@ -101,7 +102,7 @@ def _expression(kind: str) -> Schema:
 def _attributes(types: Collection[AttributeType]) -> Schema:
     kind = {"enum": [kind.value for kind in types]}
     more = _object({"type": kind, "personal": {"type": "boolean"}, "description": SENTENCE}, ["type"])
-    return {"type": "object", "propertyNames": WORD, "additionalProperties": {"anyOf": [kind, more]}}
+    return {"type": "object", "propertyNames": NAME, "additionalProperties": {"anyOf": [kind, more]}}
 
 
 def _cases() -> Schema:

@@ -145,7 +145,7 @@ def test_facts_are_bounded() -> None:
         ("[directory.persons]\n", "The key 'persons' is not known"),
         ('[directory.people]\ncountry = "text"\n', "needs a type"),
         ('[directory.teams]\nsince = "timestamp"\n', "needs a type"),
-        ('[directory.people]\n"Country" = "string"\n', "is not a word"),
+        ('[directory.people]\n"Country" = "string"\n', "is not a name"),
         ('[directory.people]\nteams = "string"\n', "a meaning of its own"),
         ('[directory.projects]\nleads = "string"\n', "a meaning of its own"),
         ('[directory.people]\nin = "string"\n', "a meaning of its own"),
