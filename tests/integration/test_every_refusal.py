@@ -126,6 +126,7 @@ TOKENS: dict[str, Sent] = {
     "no-certificate": Sent(CERTIFIED),
     "other-certificate": Sent(CERTIFIED, certificate=b"another"),
     "authentication": saying(auth_time="yesterday"),
+    "actors": saying(act="assistant"),
     **{
         f"key-{why}": Sent(
             sign(header(kid="weak"), claims()),

@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[PolicyText, str, int, str]] = {
     ),
     "an unknown word of the vocabulary": (
         replace(read_shipped(), vocabulary=read_shipped().vocabulary.replace('edit = "add', 'edti = "add')),
-        "vocabulary.toml", 12, "edti",
+        "vocabulary.toml", 13, "edti",
     ),
     "another model": (replace(read_shipped(), model="[matchers]\nm = true\n"), "model.conf", 1, "The model is fixed"),
 }  # fmt: skip

@@ -54,9 +54,9 @@ EXPORT_EXAMPLES: Final = {
     NDJSON: f'{{"position":7,"leaf":"{EXAMPLE_DIGEST}",'
     f'"record":{{"uid":"{EXAMPLE_DECISION}","kind":"decision","v":1}}}}\n',
     "text/csv": "\ufeffposition,uid,kind,decision_uid,decided_at,person_id,client_id,action,resource_kind,"
-    "resource_id,owner_id,outcome,applied,reason,rules,policy_version,request_id,returned,leaf\r\n"
+    "resource_id,owner_id,outcome,applied,reason,rules,policy_version,request_id,returned,actors,leaf\r\n"
     f"7,{EXAMPLE_DECISION},decision,,2026-11-27T16:49:40.673417Z,{EXAMPLE_PERSON},hours-app,approve,timesheet,"
-    f"{EXAMPLE_ID},{EXAMPLE_PERSON},deny,,deny-rule,never-own-hours,1,{EXAMPLE_ID},,{EXAMPLE_DIGEST}\r\n",
+    f"{EXAMPLE_ID},{EXAMPLE_PERSON},deny,,deny-rule,never-own-hours,1,{EXAMPLE_ID},,,{EXAMPLE_DIGEST}\r\n",
     "application/vnd.apache.parquet": "(a Parquet file with the columns of the CSV)",
 }
 BUNDLE_EXAMPLE: Final = (

@@ -68,7 +68,7 @@ class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
         GivenAttributes,
         Meta(
             description="Attributes of the caller in the directory, without `principal.`, for an imagined resource",
-            examples=[{"country": "DE", "groups": ["finance"]}],
+            examples=[{"groups": ["finance"]}],
         ),
     ] = msgspec.field(default_factory=dict)
 
@@ -94,7 +94,7 @@ class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
         GivenAttributes,
         Meta(
             description="Attributes of an imagined resource, without `resource.`",
-            examples=[{"minutes": 2580, "owner.country": "DE"}],
+            examples=[{"minutes": 2580, "projects": ["ATLAS"]}],
         ),
     ] = msgspec.field(default_factory=dict)
 
