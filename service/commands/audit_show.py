@@ -48,12 +48,17 @@ def explain(*, decision: UUID, as_json: bool, person: str | None) -> None:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
     print(plain(f"{found['outcome']}: {found['because']} (policy version {found['policy_version']})"))
+    if actors := found.get("actors"):
+        print(plain(f"  acting for the caller: {', then '.join(actors)}"))
     for rule in found["rules"]:
         print(plain(f"  {rule['rule']}, line {rule['line']}: {rule['text']}"))
     for miss in found["near_misses"]:
         print(plain(f"  nearest: {miss['rule']}, line {miss['line']}: {miss['text']}"))
         for condition in miss["missing"]:
             print(plain(f"    {condition['sentence']}"))
+    for fact in found.get("facts", ()):
+        values = ", ".join(f"{name} = {value}" for name, value in fact["values"].items())
+        print(plain(f"  {fact['fact']} was {fact['value']}: {fact['expression']} ({values})"))
     if found["scopes"]:
         print(plain(f"  the token needs one of these scopes: {', '.join(found['scopes'])}"))
 

@@ -278,7 +278,8 @@ class Replay(ApiResult, kw_only=True):
 
 
 class Explanation(ApiResult):
-    """The explanation of a decision: the rules that decided, or near misses with their missing conditions."""
+    """The explanation of a decision: the rules that decided, or near misses with their missing conditions. `facts` are
+    those with an expression, with the values that it saw; `actors` acted for the caller."""
 
     decision: str
     policy_version: int
@@ -288,3 +289,5 @@ class Explanation(ApiResult):
     rules: list[dict[str, Any]]
     near_misses: list[dict[str, Any]]
     scopes: list[str]
+    actors: list[str] = []
+    facts: list[dict[str, Any]] = []

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from service.administration.replay.approvals_again import compare_approvals
 from service.administration.replay.batches import _note
+from service.administration.replay.recorded_explanation import explain_record
 from service.administration.replay.recorded_request import RecordedRequest, parse_request
 from service.administration.replay.reevaluation import NO_VERSION, OTHER_ROWS, Reevaluation, Undecidable, reevaluate
 from service.administration.replay.tally import ReplayOutcome, Tally
@@ -497,3 +498,39 @@ def test_approvals_of_an_older_record_are_undecidable() -> None:
     assert compare_approvals(approving(2, TWO), recorded, approving(1)) == Undecidable(
         "attribute resource.approvals was not recorded"
     )
+
+
+def test_a_value_that_was_too_large_to_be_recorded_is_named() -> None:
+    version = build((READ.format("owner", "always"),), {}, {}, None)
+    draft = build((READ.format("anyone", "big"),), {"big": "'A' in resource.projects"}, {}, None, 2)
+    here = world(projects=tuple(f"{number:05}" * 8 for number in range(300)))
+    recorded = here.record(version)
+    assert "resource.projects" not in recorded.attributes
+    assert reevaluate(draft, recorded, version) == Undecidable(
+        "attribute resource.projects was too large to be recorded"
+    )
+
+
+def test_groups_that_an_older_release_did_not_record_are_not_guessed() -> None:
+    version = build((READ.format("owner", "always"),), {}, {}, None)
+    draft = build((READ.format("group:finance", "always"),), {}, {}, None, 2)
+    recorded = world(caller={"principal.groups": ("finance",)}).record(version)
+    assert cast("Verdict", reevaluate(draft, recorded, version)).allowed
+    lookup = replace(recorded.request.lookup, caller={})
+    older = replace(
+        recorded, request=replace(recorded.request, lookup=lookup), attributes={}, attributes_recorded=False
+    )
+    assert reevaluate(draft, older, version) == Undecidable("groups were not recorded")
+
+
+def test_an_explanation_shows_the_values_that_the_expressions_saw() -> None:
+    rules = (READ.format("manager", "first"), READ.format("manager", "second").replace("read-it", "second-way"))
+    version = build(rules, {"first": FACTS[0], "second": FACTS[2]}, {}, None)
+    here = world(leads_team=True, minutes=2000, owner__country="DE")
+    denied = explain_record(version, here.record(version))
+    assert [(fact.name, fact.value, dict(fact.values)) for fact in denied.facts] == [
+        ("first", "false", {"resource.minutes": "2000"}),
+        ("second", "unknown", {"principal.country": "unknown", "resource.owner.country": "DE"}),
+    ]
+    allowed = explain_record(version, world(leads_team=True, minutes=2500).record(version))
+    assert [(fact.name, fact.value, fact.expression) for fact in allowed.facts] == [("first", "true", FACTS[0])]

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from service.administration.replay.recorded_values import RecordedValues, attributes_recorded_under
 from service.administration.replay.reevaluation import access_request_of_record
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.explanation import ConditionInWords, NearRuleInWords, explain, nearest
-from service.policy.access_request import Reason
+from service.policy.access_request import FACT_VALUES, Reason
+from service.policy.sentences import show_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from service.policy.access_request import Rule
 
 MAX_NEAR_MISSES: Final = 50
+MAX_FACTS: Final = 20
 BECAUSE: Final = {
     Reason.ALLOWED: "A rule of the policy allowed this, and none denied it",
     Reason.DENY_RULE: "A rule of the policy denied this, even if others allowed it",
@@ -57,14 +60,25 @@ class NearRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DefinedFact:
+    """A fact with its value then (true, false or unknown), its expression, and the values that this saw, as text."""
+
+    name: str
+    value: str
+    expression: str
+    values: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RecordedExplanation:
     """`because` is a sentence, `rows` allowed or denied. A denial without a rule has the `near` misses, nearest first,
-    and the `scopes` of which one would help."""
+    and the `scopes` of which one would help. `facts`: those that these rows ask for and the version defines."""
 
     because: str
     rows: tuple[RuleRow, ...]
     near: tuple[NearRow, ...] = ()
     scopes: tuple[str, ...] = ()
+    facts: tuple[DefinedFact, ...] = ()
 
 
 def explain_record(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False) -> RecordedExplanation:
@@ -76,11 +90,16 @@ def explain_record(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: 
     because = LISTED if verdict.allowed and about is About.LIST else BECAUSE[verdict.reason]
     if verdict.reason is Reason.LAW and action in LAWS:
         because = f"{because}: {LAWS[action]}"
+    values = RecordedValues(recorded, attributes_recorded_under(snapshot.vocabulary, kind))
     if verdict.reason not in {Reason.NO_RULE, Reason.INSUFFICIENT_SCOPE}:
-        return RecordedExplanation(because, rows)
+        decided = [rules[name] for name in verdict.rules if name in rules]
+        return RecordedExplanation(because, rows, facts=_describe_facts(snapshot, recorded, values, decided))
     access_request = access_request_of_record(snapshot, recorded)
     why = explain(rules.values(), access_request)
-    found = nearest(why, access_request, snapshot.vocabulary, of_others=True, to_caller=to_caller)
+    known = snapshot.vocabulary.known_attributes(kind)
+    read, _ = values.read([(name, attribute.type) for name, attribute in known.items()])
+    words = snapshot.vocabulary.with_values(read)
+    found = nearest(why, access_request, words, of_others=True, to_caller=to_caller)
     if not request.lookup.looked:
         found = _keep_conditions(found, lambda condition: condition.condition == "scope")
     elif about is About.LIST:
@@ -99,7 +118,27 @@ def explain_record(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: 
     scopes = snapshot.scopes_for(kind, action) if verdict.reason is Reason.INSUFFICIENT_SCOPE else ()
     if scopes:
         because = f"{because}; it needs {' or '.join(scopes)}"
-    return RecordedExplanation(because, rows, near, scopes)
+    defined = _describe_facts(snapshot, recorded, values, [rules[row.row.rule] for row in near])
+    return RecordedExplanation(because, rows, near, scopes, defined)
+
+
+def _describe_facts(
+    snapshot: Snapshot, recorded: RecordedRequest, values: RecordedValues, rules: Iterable[Rule]
+) -> tuple[DefinedFact, ...]:
+    """The facts with an expression that these rules ask for, of a list only those about the caller."""
+    request, definitions = recorded.request, snapshot.vocabulary.definitions
+    kinds = ("",) if request.lookup.about is About.LIST else (request.resource.kind, "")
+    asked = dict.fromkeys(condition.fact for rule in rules for condition in rule.when)
+    found = []
+    for name in asked if request.lookup.looked else ():
+        expression = next((definitions[kind, name] for kind in kinds if (kind, name) in definitions), None)
+        if expression is not None:
+            read, absent = values.read(expression.types)
+            seen = [(word, show_value(read.get(word))) for word, _ in expression.types if word not in absent]
+            seen += [(word, recorded.lost.get(word, "was not recorded")) for word in absent]
+            value = FACT_VALUES[request.facts.get(name)]
+            found.append(DefinedFact(name, value, expression.text, tuple(sorted(seen))))
+    return tuple(found[:MAX_FACTS])
 
 
 def _keep_conditions(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EARLY_LISTS: Final = frozenset({"timesheet", "token", "directory"})
 EARLY_RELATIONS: Final = {"timesheet": ("owner", "manager", "importer")}
 EARLY_FACTS: Final = {"timesheet": ("acted_for_owner",)}
+ERASED, TOO_LARGE = "was erased", "was too large to be recorded"
 NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -50,8 +51,9 @@ class RecordedRequest:
     rows that a list returned; otherwise there may have been some. `former_hidden`: the person had ids before an
     erasure, of which the record holds only those that rules asked for. `applied`: the change took place.
 
-    `attributes` are the recorded values, as JSON; `erased` are those whose values were erased. `open_words`: facts and
-    relations that the record does not tell, with the cause; see `interpretation`.
+    `attributes` are the recorded values, as JSON; `lost` are those that are not in the record any more, or were too
+    large, with the reason in words. `open_words`: facts and relations that the record does not tell, with the cause;
+    see `interpretation`.
     """
 
     uid: str
@@ -65,7 +67,7 @@ class RecordedRequest:
     former_hidden: bool = False
     applied: bool = False
     attributes: Mapping[str, object] = field(default_factory=dict)
-    erased: frozenset[str] = frozenset()
+    lost: Mapping[str, str] = field(default_factory=dict)
     open_words: Mapping[str, str] = field(default_factory=dict)
     attributes_recorded: bool = False
 
@@ -107,6 +109,7 @@ class _RecordBody(msgspec.Struct):
     returned: list[str] = []
     applied: bool | None = None
     attributes: dict[str, Any] = {}
+    attributes_left_out: list[str] = []
     commitments: dict[str, str] = {}
 
 
@@ -178,7 +181,7 @@ def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedReques
         actors=tuple(who.actors),
         agent=facts.get(AGENT),
     )
-    attributes, erased = _read_attributes(record, texts)
+    attributes, lost = _read_attributes(record, texts)
     lookup = FactLookup(
         record.policy.version,
         0,
@@ -211,19 +214,20 @@ def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedReques
         who.former is not None,
         record.applied is True,
         attributes,
-        erased,
+        lost,
         attributes_recorded=AGENT in facts,
     )
 
 
-def _read_attributes(record: _RecordBody, texts: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
-    """The recorded attributes with those that are personal data, and the names of those that were erased."""
+def _read_attributes(record: _RecordBody, texts: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The recorded attributes with those that are personal data, and those that are lost."""
     committed = [name for name in record.commitments if name.startswith(PERSONAL)]
+    lost = dict.fromkeys(record.attributes_left_out, TOO_LARGE)
     if not committed:
-        return record.attributes, frozenset()
+        return record.attributes, lost
     held = {name.removeprefix(PERSONAL): msgspec.json.decode(texts[name]) for name in committed if name in texts}
-    erased = frozenset(name.removeprefix(PERSONAL) for name in committed if name not in texts)
-    return {**record.attributes, **held}, erased
+    lost |= {name.removeprefix(PERSONAL): ERASED for name in committed if name not in texts}
+    return {**record.attributes, **held}, lost
 
 
 def _read_caller(attributes: Mapping[str, Any], who: _Who) -> dict[str, Value]:

@@ -117,14 +117,11 @@ class RecordedValues:
 
     def say_absent(self, names: Sequence[str]) -> str:
         """That the record does not hold these attributes."""
-        causes = [
-            f"attribute {name} was {'erased' if name in self._recorded.erased else 'not recorded'}" for name in names
-        ]
-        return "; ".join(causes)
+        return "; ".join(f"attribute {name} {self._recorded.lost.get(name, 'was not recorded')}" for name in names)
 
     def _holds(self, name: str) -> bool:
         recorded = self._recorded
-        if name in recorded.erased:
+        if name in recorded.lost:
             return False
         if name in recorded.attributes or name == OWNER_ID:
             return True

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from service.administration.replay.interpretation import interpret, put_in_common_words
 from service.administration.replay.list_comparison import ShownRows, compare_rows, differing_rules
+from service.authorization.enforcement.attribute_values import GROUPS
 from service.authorization.enforcement.decision_point import (
     BY_LAW,
     NO_ROW,
@@ -22,10 +23,11 @@ from service.authorization.enforcement.decision_point import (
 )
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.row_conditions import fold_rules
+from service.identity.principal import PrincipalKind
 from service.policy import known_words
 from service.policy.access_request import MAX_RULES_PER_DECISION, NO_STATE, Reason, Verdict
 from service.policy.known_words import AGENT
-from service.policy.matching import ACTOR, PERSON, former_word
+from service.policy.matching import ACTOR, GROUP, PERSON, former_word
 from service.policy.request_space import KNOWN, KNOWN_OR_NOT, Budget, RequestSpace
 
 if TYPE_CHECKING:
@@ -169,10 +171,21 @@ def _missing_values(
             relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - lookup.evaluated)
             of_row = sorted(unknown & vocabulary.facts.get(kind, frozenset()))
             facts |= {name: KNOWN_OR_NOT if (kind, name) in vocabulary.definitions else KNOWN for name in of_row}
-        if not recorded.attributes_recorded:
-            named = {rule.who for rule in snapshot.rules_of(kind, request.action)}
-            relations += sorted(word for word in named if word.startswith(ACTOR))
+        relations += _missing_words(snapshot, recorded)
     return relations, facts, () if recorded.state_recorded else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
+
+
+def _missing_words(snapshot: Snapshot, recorded: RecordedRequest) -> list[str]:
+    """The actors and groups that rows name, where the record does not say who acted, or the groups of a person."""
+    request = recorded.request
+    forms = [] if recorded.attributes_recorded else [ACTOR]
+    groups_known = recorded.attributes_recorded and GROUPS not in recorded.lost
+    if not groups_known and request.principal.kind is PrincipalKind.USER:
+        forms.append(GROUP)
+    if not forms:
+        return []
+    named = {rule.who for rule in snapshot.rules_of(request.resource.kind, request.action)}
+    return sorted(word for word in named if word.startswith(tuple(forms)))
 
 
 def _verdict(
@@ -250,7 +263,9 @@ def _cause(recorded: RecordedRequest, relations: list[str], facts: list[str], st
         return NOT_LOOKED
     known = recorded.open_words
     causes = [
-        "actors were not recorded" if name.startswith(ACTOR) else f"relation {name} was not evaluated"
+        f"{'actors' if name.startswith(ACTOR) else 'groups'} were not recorded"
+        if name.startswith((ACTOR, GROUP))
+        else f"relation {name} was not evaluated"
         for name in relations
         if name not in known
     ]

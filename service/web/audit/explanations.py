@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from litestar import Response, get
@@ -68,6 +68,20 @@ class ExplainedMiss(ExplainedRow):
     missing: Annotated[list[ExplainedCondition], Meta(description="The conditions that did not hold")]
 
 
+class ExplainedFact(msgspec.Struct):
+    """A fact that the policy version defines, as it was evaluated."""
+
+    fact: Annotated[str, Meta(description="Its name", examples=["overtime"])]
+    value: Annotated[
+        Literal["true", "false", "unknown"], Meta(description="Its value in the decision", examples=["true"])
+    ]
+    expression: Annotated[str, Meta(description="Its expression", examples=["resource.minutes > 2400"])]
+    values: Annotated[
+        dict[str, str],
+        Meta(description="The values that the expression saw, as text", examples=[{"resource.minutes": "2580"}]),
+    ]
+
+
 class ExplanationBody(msgspec.Struct):
     """The explanation of a decision."""
 
@@ -94,6 +108,10 @@ class ExplanationBody(msgspec.Struct):
         Meta(description="For a denial without a rule: rules that would have allowed, nearest first", examples=[[]]),
     ]
     scopes: Annotated[list[str], Meta(description="Scopes, one of which the token needs", examples=[[]])]
+    facts: Annotated[
+        list[ExplainedFact],
+        Meta(description="The facts of these rules that the version defines by an expression", examples=[[]]),
+    ]
 
 
 def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
@@ -149,6 +167,9 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
         rules=[_row(row) for row in why.rows],
         near_misses=[_near_miss(row) for row in why.near],
         scopes=list(why.scopes),
+        facts=[
+            ExplainedFact(fact.name, cast("Any", fact.value), fact.expression, dict(fact.values)) for fact in why.facts
+        ],
     )
 
 
