@@ -90,6 +90,15 @@ class World:
             found |= here
         return found
 
+    def find_delegators(self, chains: tuple[Chain, ...], sheet: UUID, caller: Node) -> set[Node]:
+        """Everybody whose delegation to the caller is the last step of a chain."""
+        found: set[Node] = set()
+        for chain in chains:
+            if chain[-1].edge == "delegates" and caller not in self.follow(chain[-1].without, sheet):
+                delegators = self.follow((chain[:-1],), sheet)
+                found |= {by for by, to in self.edges["people.delegates"] if to == caller and by in delegators}
+        return found
+
 
 @pytest.fixture(params=[1, 2, 3])
 async def world(house: House, request: pytest.FixtureRequest) -> World:
@@ -153,6 +162,7 @@ async def test_the_sql_of_a_path_leads_where_its_edges_lead(world: World, text: 
     holds = bind_listed(PathSql("timesheet", TABLES).holds(path))
     owners = bind_listed(PathSql("timesheet", TABLES).find_owners(path) or "SELECT NULL::uuid AS owner_id")
     points = bind_listed(PathSql("timesheet", TABLES).find_points(path) or "SELECT NULL::text AS point")
+    delegator = bind_listed(PathSql("timesheet", TABLES).find_delegator(path))
     callers: list[Node] = [*world.organisation.people[:4], next(iter(merged)), CLIENTS[0]]
     for caller in callers:
         held = await world.connection.fetch(
@@ -161,6 +171,12 @@ async def test_the_sql_of_a_path_leads_where_its_edges_lead(world: World, text: 
         canonical = caller if isinstance(caller, str) else merged.get(caller, caller)
         sheets = {sheet for sheet, nodes in expected.items() if canonical in nodes}
         assert {row["id"] for row in held} == sheets
+        acted = await world.connection.fetch(
+            f"SELECT r.id, ({delegator}) AS delegator FROM timesheet AS r WHERE {NAMED}", *parameters(caller)
+        )
+        for row in acted:
+            possible = world.find_delegators(path.chains, row["id"], canonical)
+            assert row["delegator"] in possible or (row["delegator"] is None and not possible)
         reached = await world.connection.fetch(
             f"""SELECT r.id FROM timesheet AS r WHERE {NAMED} AND (r.owner_id IN (SELECT owner_id FROM ({owners}) AS o)
                 OR EXISTS (SELECT FROM entry AS e WHERE e.timesheet_id = r.id

@@ -192,18 +192,21 @@ class PathSql:
         return f"SELECT {target} AS owner_id FROM {' '.join(tables)} WHERE {' AND '.join(conditions)}"
 
     def _delegations(self, chain: Chain) -> str:
-        """A SELECT of the delegations to the caller by which the chain leads to them."""
-        caller = CALLERS[NodeType.PEOPLE]
-        before = self._forward(chain, len(chain) - 1)
+        """A SELECT of the delegations to the caller by which the chain leads to them. It starts from the delegators, or
+        from the caller if there could be thousands of delegators."""
+        caller, delegators = CALLERS[NodeType.PEOPLE], chain[:-1]
         edge, alias = TABLES[NodeType.PEOPLE, DELEGATES], self._name()
-        without = " AND ".join(["true", *self._not_without(chain[-1], caller)])
+        columns = f"{alias}.delegator_id, {alias}.valid_from, {alias}.id"
+        given = f"{alias}.{edge.target} = {caller} AND {edge.condition(alias)}"
+        without = self._not_without(chain[-1], caller)
+        if any(edge_of(self._kind, chain, place).many for place in range(len(delegators))):
+            conditions = [given, self._chain_holds(delegators, f"{alias}.{edge.source}"), *without]
+            return f"SELECT {columns} FROM {edge.table} AS {alias} WHERE {' AND '.join(conditions)}"
         return f"""
-            SELECT met.delegator_id, met.valid_from, met.id FROM ({before} OFFSET 0) AS before
-            CROSS JOIN LATERAL (
-                SELECT {alias}.delegator_id, {alias}.valid_from, {alias}.id FROM {edge.table} AS {alias}
-                WHERE {alias}.{edge.source} = before.id AND {alias}.{edge.target} = {caller}
-                    AND {edge.condition(alias)} OFFSET 0) AS met
-            WHERE {without}
+            SELECT met.* FROM ({self._forward(chain, len(delegators))} OFFSET 0) AS before
+            CROSS JOIN LATERAL (SELECT {columns} FROM {edge.table} AS {alias}
+                                WHERE {alias}.{edge.source} = before.id AND {given} OFFSET 0) AS met
+            WHERE {" AND ".join(["true", *without])}
         """
 
     def _not_without(self, step: Step, node: str) -> list[str]:
@@ -236,7 +239,8 @@ class PathSql:
     def _name(self) -> str:
         return f"w{next(self._numbers)}"
 
-    def _edge_exists(self, edge: EdgeTable, node: str) -> str:
+    @staticmethod
+    def _edge_exists(edge: EdgeTable, node: str) -> str:
         return f"EXISTS (SELECT FROM {edge.table} AS has WHERE has.{edge.target} = {node} AND {edge.condition('has')})"
 
 
