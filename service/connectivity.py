@@ -47,6 +47,9 @@ REFUSED = (
 NEXT_HOST = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
 # Errors of a prepared statement that a pooler did not keep: it is missing, or another client's has its name.
 LOST_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+# As shipped, asyncpg keeps no statement above 15 KiB prepared. Those of facts and lists are longer, grow with what a
+# policy version declares, and take longer to plan than to run.
+MAX_PREPARED_STATEMENT_CHARACTERS: Final = 256 * 1024
 # Postgres's own time limits, which work even if our process freezes.
 LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
@@ -135,6 +138,7 @@ class ConnectionOptions:
             "max_cacheable_statement_size": 0,
         }
         if way is Connectivity.DIRECT:
+            options["max_cacheable_statement_size"] = MAX_PREPARED_STATEMENT_CHARACTERS
             options["server_settings"] |= self._limits()
             if self.fresh_plans:
                 options["server_settings"]["plan_cache_mode"] = "force_custom_plan"

@@ -10,7 +10,10 @@ import pytest
 
 from service.authorization.enforcement import fact_reader
 from service.authorization.enforcement.fact_reader import FactReader
+from service.authorization.enforcement.fact_statements import row_statement
+from service.authorization.enforcement.relationships import Relationships
 from service.errors import DatabaseUnavailable, Overloaded
+from service.timesheets.relations import TIMESHEET_FACTS
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -102,3 +105,16 @@ async def test_only_so_many_may_wait(house: House, monkeypatch: pytest.MonkeyPat
     reader = Reader(house)
     results = await asyncio.gather(*(reader.read((str(number),)) for number in range(4)), return_exceptions=True)
     assert [type(result) for result in results] == [asyncpg.Record, asyncpg.Record, asyncpg.Record, Overloaded]
+
+
+async def test_the_whole_statement_of_a_row_stays_prepared(house: House) -> None:
+    """It is longer than what asyncpg keeps as shipped, and planning it takes longer than running it."""
+    sheet = await house.submit_week("ana")
+    lookups = Relationships([TIMESHEET_FACTS])
+    async with house.requests.connection() as connection:
+        for _ in range(3):
+            await lookups.of_row(connection, house.caller("mia").principal, TIMESHEET_FACTS, sheet.id)
+        statement = row_statement(TIMESHEET_FACTS)
+        assert len(statement) > 15 * 1024
+        kept = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE statement = $1", statement)
+    assert kept == 1
