@@ -27,6 +27,11 @@ HERE = Path(__file__).parent
 MAX_WAIT_SECONDS = 600.0
 CONNECT_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 0.2
+# How long a step waits for a lock: less than Postgres's deadlock_timeout, which is a second. Requests queue behind it
+# for no longer, and in a deadlock with them the migration gives way. Then all steps are rolled back and tried again.
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
+LONGEST_PAUSE = 5.0
+GIVES_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 # Every role may see which step ran last.
 GRANT_STEP = "GRANT SELECT ON alembic_version TO timewarden_app, timewarden_keeper, timewarden_auditor"
 # Take the turn to migrate this database, until the transaction ends; false while another has it.
@@ -45,8 +50,8 @@ async def migrate(
     max_wait: float = MAX_WAIT_SECONDS,
 ) -> bool:
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
-    one being `upto`. While another migrates the same database this one waits, up to `max_wait` seconds, and says so.
-    Raises TryLater when the other takes longer. Returns whether the database was behind."""
+    one being `upto`. While another migrates the same database, or a transaction holds a table, this one waits, up to
+    `max_wait` seconds, and says so. Raises TryLater when that takes longer. Returns whether the database was behind."""
     hosts = Hosts(database_url)
     if await _is_newest(hosts):
         return False
@@ -57,14 +62,27 @@ async def migrate(
         async_creator=partial(hosts.connect, timeout=CONNECT_SECONDS),
         poolclass=pool.NullPool,
     )
+    deadline, pause = time.monotonic() + max_wait, LOOK_EVERY_SECONDS
     try:
-        async with engine.begin() as connection:
-            await _take_turn(connection, say, max_wait)
-            await connection.run_sync(_upgrade, upto)
-            await connection.exec_driver_sql(GRANT_STEP)
+        while True:
+            try:
+                async with engine.begin() as connection:
+                    await _take_turn(connection, say, max_wait)
+                    await connection.exec_driver_sql(LOCK_TIMEOUT)
+                    await connection.run_sync(_upgrade, upto)
+                    await connection.exec_driver_sql(GRANT_STEP)
+            except GIVES_WAY as error:
+                if time.monotonic() > deadline:
+                    raise TryLater(
+                        "A transaction holds a table for too long: look which, then run this again"
+                    ) from error
+                say(f"A table is in use; trying again in {pause:.1f} s")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                return True
     finally:
         await engine.dispose()
-    return True
 
 
 async def _take_turn(connection: Any, say: Callable[[str], None], max_wait: float) -> None:

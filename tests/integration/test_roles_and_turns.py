@@ -16,6 +16,7 @@ from service.migrations.run import TURN, newest
 from tests.held_sockets import HeldSockets
 from tests.integration.log_trees import ORIGIN
 from tests.integration.test_serve_start import ROOT, environment_of
+from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,4 +132,26 @@ async def test_a_migration_does_not_wait_for_ever(unmigrated: str) -> None:
         assert await other.fetchval(TURN)
         with pytest.raises(TryLater, match="has been at work on this database for 0 s"):
             await migrate(unmigrated, max_wait=0)
+    await other.close()
+
+
+async def test_a_migration_gives_way_to_a_transaction_that_holds_a_table(unmigrated: str) -> None:
+    await migrate(unmigrated, "0028")
+    other = await asyncpg.connect(unmigrated)
+    turn = other.transaction()
+    await turn.start()
+    # A request that reads, and then goes on to what the migration holds already, would be a deadlock.
+    await other.execute("LOCK TABLE team IN ACCESS SHARE MODE")
+    said: list[str] = []
+    running = asyncio.create_task(migrate(unmigrated, say=said.append))
+
+    async def gave_way() -> bool:
+        return bool(said)
+
+    await until(gave_way)
+    await other.execute("LOCK TABLE person IN ACCESS SHARE MODE")
+    await turn.rollback()
+    assert await running
+    assert said[0] == "A table is in use; trying again in 0.2 s"
+    assert await other.fetchval("SELECT version_num FROM alembic_version") == newest()
     await other.close()
