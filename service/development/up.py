@@ -154,11 +154,11 @@ def log_key(state: Path) -> dict[str, str]:
 
 
 async def start_child(
-    command: str, variables: Mapping[str, str], log: int, sockets: Sequence[socket.socket] = ()
+    command: str, variables: Mapping[str, str], log: int, sockets: Sequence[socket.socket] = (), tree: Path = ROOT
 ) -> asyncio.subprocess.Process:
     """Start `serve` or `keep` in its own session, so that Ctrl-C reaches only this process. Its only settings are
     `variables`, and its output goes to the open file `log`. `sockets`: the listening sockets of `serve`, for the API
-    and for management."""
+    and for management. `tree`: the checkout whose code it runs."""
     numbers = [listener.fileno() for listener in sockets]
     options = [f"--{name}={number}" for name, number in zip(("fd", "management-fd"), numbers, strict=False)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
@@ -168,7 +168,7 @@ async def start_child(
         "service",
         command,
         *options,
-        cwd=ROOT,
+        cwd=tree,
         env={**inherited, **variables},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log,

@@ -11,6 +11,8 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,7 @@ MAX_FILE_BYTES = 16 * 2**20
 
 @dataclass
 class Estate:
-    """Started by `estate`. `damage` counts the faults."""
+    """Started by `estate`. `tree` is the checkout whose code the children run. `damage` counts the faults."""
 
     state: Path
     postgres: LocalPostgres
@@ -56,6 +58,8 @@ class Estate:
     held: HeldSockets
     workers: int = 2
     keepers: int = 2
+    tree: Path = ROOT
+    ended: bool = False
     damage: dict[str, int] = field(default_factory=dict)
     children: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
@@ -144,9 +148,9 @@ class Estate:
         raise AssertionError(f"the API did not become ready: {(self.state / 'service.log').read_text()[-3000:]}")
 
     async def supervise(self) -> None:
-        """Start every child, and restart those that end, until cancelled."""
+        """Start every child, and restart those that end, until cancelled or `end`."""
         names = ["serve", *(f"keep {number}" for number in range(self.keepers))]
-        while True:
+        while not self.ended:
             for name in names:
                 child = self.children.get(name)
                 if child is None or child.returncode is not None:
@@ -154,7 +158,8 @@ class Estate:
             await asyncio.sleep(0.1)
 
     async def end(self) -> None:
-        """Terminate the children; those that do not end by themselves are killed."""
+        """Terminate the children; those that do not end by themselves are killed. No other is started."""
+        self.ended = True
         for child in self.children.values():
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
@@ -195,7 +200,7 @@ class Estate:
             "TIMEWARDEN_JWKS_URL": f"{self.issuer}/jwks",
             "TIMEWARDEN_AUDIENCE": AUDIENCE,
             "TIMEWARDEN_CURSOR_KEY": "0" * 32,
-            "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
+            "TIMEWARDEN_POLICIES_DIRECTORY": str(self.tree / "policies"),
             "TIMEWARDEN_CLIENT_RATE": "0",
             "TIMEWARDEN_ADDRESS_RATE": "0",
             "TIMEWARDEN_WORKERS": str(self.workers),
@@ -216,7 +221,7 @@ class Estate:
         with (self.state / "service.log").open("ab") as log:
             # The ports stay open between two starts: callers wait, and no other process takes them.
             sockets = self.held.sockets if command == "serve" else ()
-            return await start_child(command, variables, log.fileno(), sockets)
+            return await start_child(command, variables, log.fileno(), sockets, self.tree)
 
     def _limit(self, size: int) -> None:
         for database_process in self.database_processes():
@@ -229,10 +234,11 @@ class Estate:
 
 @contextlib.asynccontextmanager
 async def estate(
-    state: Path, *, workers: int = 2, keepers: int = 2, further_hosts: Sequence[str] = ()
+    state: Path, *, workers: int = 2, keepers: int = 2, further_hosts: Sequence[str] = (), tree: Path = ROOT
 ) -> AsyncIterator[Estate]:
     """Durable servers and the service over them; all end with the block. The service knows `further_hosts`, such as
-    `127.0.0.1:5433`, as hosts of the database beside its first one."""
+    `127.0.0.1:5433`, as hosts of the database beside its first one. With a `tree` the release of that checkout makes
+    the schema and runs."""
     remember_port(state, "postgres", free_port(0))
     with contextlib.ExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
@@ -245,18 +251,39 @@ async def estate(
             for name, url in zip(names, prepare(state, postgres.superuser_url), strict=True)
         }
         held = stack.enter_context(HeldSockets())
-        made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, held, workers, keepers)
+        made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, held, workers, keepers, tree)
         stack.callback(made.stop_postgres)
-        await migrate_database(urls["owner"])
-        await bootstrap_policy(urls["owner"], ROOT / "policies")
+        if tree == ROOT:
+            await migrate_database(urls["owner"])
+            await bootstrap_policy(urls["owner"], ROOT / "policies")
+        else:
+            for words in (["migrate"], ["policy", "bootstrap"]):
+                await run_command(words, urls["owner"], tree)
         await with_a_project(urls["owner"])
         make_key(made.key, ORIGIN)
-        supervisor = asyncio.create_task(made.supervise())
-        try:
-            await made.ready()
+        async with supervised(made):
             yield made
-        finally:
-            supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await supervisor
-            await made.end()
+
+
+@contextlib.asynccontextmanager
+async def supervised(estate: Estate) -> AsyncIterator[None]:
+    """The children of an estate run inside the block."""
+    supervisor = asyncio.create_task(estate.supervise())
+    try:
+        await estate.ready()
+        yield
+    finally:
+        supervisor.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervisor
+        await estate.end()
+
+
+async def run_command(words: Sequence[str], url: str, tree: Path) -> None:
+    """Run a command of the release in a checkout, on the database at `url`."""
+    variables = {"TIMEWARDEN_DATABASE_URL": url, "TIMEWARDEN_ENVIRONMENT": "development"}
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", *words, cwd=tree, env={**os.environ, **variables}, stdout=subprocess.PIPE
+    )
+    told, _ = await command.communicate()
+    assert command.returncode == 0, told.decode()

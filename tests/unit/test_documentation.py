@@ -184,7 +184,7 @@ def test_every_path_of_the_recipes_exists() -> None:
     paths = re.findall(r"`((?:service|events|policies|tests)/[^`]*)`", page)
     assert [path for path in paths if not (ROOT / path).exists()] == []
     recipes = page.split("\n## ")[1:]
-    assert len(recipes) == 5
+    assert len(recipes) == 6
     assert all("tests/" in recipe.split("Done when these pass")[1] for recipe in recipes)
 
 
