@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_sql import caller_column, collect_members, read_member
 from service.authorization.enforcement.declared_relations import paths_under, with_paths
+from service.authorization.enforcement.fact_statements import GIVEN_VALUES, OF_OWNER
 from service.policy.attributes import PRINCIPAL
 from service.policy.sentences import attributes_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from service.authorization.enforcement.fact_statements import KindFacts
     from service.authorization.engine.engine import Snapshot
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # Versions that declare the same share prepared statements and what is remembered under them.
 MAX_DECLARATIONS_KEPT: Final = 64
-# The alias of the source that computes attributes once, however many facts read them.
-_VALUES: Final = "given_values"
 # Can be read anywhere at no cost.
 _PLAIN_COLUMN: Final = re.compile(r"[a-z_]+\.[a-z_]+")
 _RESOURCE, _PRINCIPAL = "resource.", "principal."
@@ -86,7 +85,7 @@ def _declare(base: KindFacts, definitions: Definitions, attributes: Attributes) 
         return base
     read = frozenset[str]().union(*(expression.attributes for _, expression in definitions))
     computed = {name for name in read & of_row.keys() if not _PLAIN_COLUMN.fullmatch(of_row[name])}
-    columns = {name: f'{_VALUES}."{name}"' if name in computed else sql for name, sql in of_row.items()}
+    columns = {name: f'{GIVEN_VALUES}."{name}"' if name in computed else sql for name, sql in of_row.items()}
     types = dict(attributes)
     asked = {name for name in read if not name.startswith(_RESOURCE)}
     inputs = {**columns, **{name: caller_column(name, types[name].type) for name in asked}}
@@ -94,11 +93,18 @@ def _declare(base: KindFacts, definitions: Definitions, attributes: Attributes) 
         base,
         facts={**base.facts, **{fact: expression.sql(inputs) for fact, expression in definitions}},
         attributes=columns,
-        sources={**base.sources, **_values_source(of_row, computed)},
+        computed={name: of_row[name] for name in computed},
         asked=frozenset(asked),
         caller=caller,
         personal=personal,
+        owner_facts=frozenset(
+            fact for fact, expression in definitions if base.by_owner and _is_about_owner(expression.attributes)
+        ),
     )
+
+
+def _is_about_owner(names: Iterable[str]) -> bool:
+    return all(name.startswith(OF_OWNER) for name in names if name.startswith(_RESOURCE))
 
 
 def _declared_columns(base: KindFacts, attributes: Attributes) -> dict[str, str]:
@@ -110,9 +116,3 @@ def _declared_columns(base: KindFacts, attributes: Attributes) -> dict[str, str]
             read = read_member if prefix == "resource.owner" else collect_members
             columns[name] = read(documents, word, attribute.type)
     return columns
-
-
-def _values_source(attributes: Mapping[str, str], computed: Iterable[str]) -> dict[str, str]:
-    """The source of attributes that cost something. OFFSET 0 keeps Postgres from computing one wherever it is read."""
-    columns = ", ".join(f'({attributes[name]}) AS "{name}"' for name in sorted(computed))
-    return {_VALUES: f"SELECT {columns} OFFSET 0"} if columns else {}

@@ -63,7 +63,10 @@ _ITSELF = f"(CASE WHEN starts_with(:word, '{CLIENT}') THEN substr(:word, {len(CL
 
 
 # Attributes of the row's owner: where facts follow `by_owner`, they are remembered with the caller's relations.
-_OF_OWNER: Final = "resource.owner."
+OF_OWNER: Final = "resource.owner."
+# The source of attributes that cost something, computed once however many facts read them.
+GIVEN_VALUES: Final = "given_values"
+_COMPUTED: Final = re.compile(rf'\b{GIVEN_VALUES}\."([^"]+)"')
 # The client as a who-word, in the second parameter of a list.
 _WORD: Final = "word"
 # Statements that are kept put together: a few for each kind and for each version that decides at the same time.
@@ -101,6 +104,8 @@ class KindFacts:
     - `asked`: the attributes of the caller and the sign-in that facts read, by `:asker`.
     - `caller`: the declared attributes of the caller that are looked up.
     - `personal`: the attributes that are personal data.
+    - `computed`: the attributes that cost something, which facts read as columns of `given_values`.
+    - `owner_facts`: the facts that follow from the caller and the owner alone.
     """
 
     kind: str
@@ -122,16 +127,18 @@ class KindFacts:
     asked: frozenset[str] = frozenset()
     caller: Mapping[str, Attribute] = field(default_factory=dict)
     personal: frozenset[str] = frozenset()
+    computed: Mapping[str, str] = field(default_factory=dict)
+    owner_facts: frozenset[str] = frozenset()
 
     @cached_property
     def row_attributes(self) -> tuple[str, ...]:
         """The attributes that are looked up with each row: all but those that are remembered."""
-        return tuple(name for name in self.attributes if not (self.by_owner and name.startswith(_OF_OWNER)))
+        return tuple(name for name in self.attributes if not (self.by_owner and name.startswith(OF_OWNER)))
 
     @cached_property
     def owner_attributes(self) -> tuple[str, ...]:
         """The attributes of the owner that are remembered with the caller's relations."""
-        return tuple(name for name in self.attributes if self.by_owner and name.startswith(_OF_OWNER))
+        return tuple(name for name in self.attributes if self.by_owner and name.startswith(OF_OWNER))
 
     @property
     def acts_by_row(self) -> bool:
@@ -141,7 +148,11 @@ class KindFacts:
     def join_sources(self, sql: str) -> str:
         """The joins of the sources that this SQL names, to follow `AS r`. Postgres leaves out columns that nothing
         reads."""
-        joins = ""
+        joins, named = "", sorted({name for name in _COMPUTED.findall(sql) if name in self.computed})
+        if named:
+            # OFFSET 0 keeps Postgres from computing a value wherever it is read.
+            values = ", ".join(f'({self.computed[name]}) AS "{name}"' for name in named)
+            joins = f" CROSS JOIN LATERAL (SELECT {values} OFFSET 0) AS {GIVEN_VALUES}"
         for alias, select in reversed(list(self.sources.items())):
             if re.search(rf"\b{alias}\.", sql + joins):
                 joins = f" CROSS JOIN LATERAL ({select}) AS {alias}{joins}"
@@ -151,6 +162,11 @@ class KindFacts:
         """An expression with what it names of the sources, about a row `r` alone."""
         joins = self.join_sources(condition).removeprefix(" CROSS JOIN LATERAL ")
         return f"(SELECT {condition} FROM {joins})" if joins else condition
+
+    def owners_where(self, facts: str) -> str:
+        """A SELECT of the `owner_id` of all people for whose rows an expression of `owner_facts` is true."""
+        people = "SELECT person.id AS owner_id FROM person"
+        return f"SELECT r.owner_id FROM ({people}) AS r WHERE {self.about_row(facts)}"
 
 
 def person_or_client(principal: Principal) -> tuple[UUID | None, str | None]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.row_conditions import ListRules, RowCondition
     from service.errors import StepUpNeeded
     from service.identity.principal import Principal
-    from service.policy.access_request import AccessRequest, Rule
+    from service.policy.access_request import AccessRequest, Condition, Rule
 
 NAMED: Final = "($1::uuid IS NULL OR $2::jsonb IS NOT NULL)"
 _KEY: Final = object()
@@ -39,7 +39,7 @@ class Visibility:
     `rules` are the names of the rules that can show a row, as in a Verdict. `reach` is a SELECT of the owner_id of
     every row that can be shown, with repetitions and perhaps more, or None if it can be any. Rows beside these that can
     be shown are at a `point` of the SELECT `points`, as KindFacts have it; it is None if there are no such rows.
-    `relations` are those that can show a row, with the further conditions of their rules; empty if any row can be
+    `relations` are those that can show a row, with the further conditions of their rules; empty if others can be
     shown. `snapshot`, `access_request`, `principal`, `lookup` and `facts` are what the condition was compiled from.
     Made by `visible` alone.
 
@@ -171,10 +171,13 @@ def _compile(left: ListRules, access_request: AccessRequest, facts: KindFacts) -
         # The version is older than the code: reads of a row in a state that it does not know are denied, so lists too.
         unless += f" AND {_in_states(left.states)}"
     reach, points = _reach([condition for _, condition in left.shown], facts)
+    follows_relations = reach is not None and all(
+        condition.relation in facts.reaches or condition.relation in facts.points for _, condition in left.shown
+    )
     relations = {
         (condition.relation, _further_sql(condition, facts)): None
         for _, condition in left.shown
-        if condition.relation is not None and reach is not None
+        if condition.relation is not None and follows_relations
     }
     # Every statement names both parameters, or Postgres could not tell their types.
     condition = f"{NAMED} AND ({' OR '.join(_conditions(left.shown, facts)) or 'false'}){unless}"
@@ -188,16 +191,21 @@ def _conditions(left: Iterable[tuple[Rule, RowCondition]], facts: KindFacts) -> 
 
 
 def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> tuple[str | None, str | None]:
-    """A SELECT of the owners whose rows these rules can show, by the relations that they name, None for anybody; and
-    one of the points of other rows, None if there are no such rows."""
-    relations = dict.fromkeys(condition.relation for condition in shown)
-    if any(relation not in facts.reaches and relation not in facts.points for relation in relations):
-        return None, None
+    """A SELECT of the owners whose rows these rules can show, by the relations or facts about owners that they name,
+    None for anybody; and one of the points of other rows, None if there are no such rows."""
+    relations, by_facts = dict[str | None, None](), dict[str, None]()
+    for condition in shown:
+        if condition.relation in facts.reaches or condition.relation in facts.points:
+            relations[condition.relation] = None
+        elif about_owner := [wanted for wanted in condition.facts if wanted.fact in facts.owner_facts]:
+            by_facts[facts.owners_where(_facts_sql(about_owner, facts))] = None
+        else:
+            return None, None
     owners, points = (
         [bind_listed(table[relation]) for relation in relations if relation is not None and relation in table]
         for table in (facts.reaches, facts.points)
     )
-    rows = " UNION ALL ".join(owners) or "SELECT NULL::uuid AS owner_id"
+    rows = " UNION ALL ".join([*owners, *by_facts]) or "SELECT NULL::uuid AS owner_id"
     reach = f"SELECT reached.owner_id FROM ({rows}) AS reached WHERE {NAMED}"
     found = f"SELECT DISTINCT at.point FROM ({' UNION ALL '.join(points)}) AS at WHERE {NAMED}"
     return reach, found if points else None
@@ -211,13 +219,15 @@ def _condition_sql(left: RowCondition, facts: KindFacts) -> str:
 def _further_sql(left: RowCondition, facts: KindFacts) -> str:
     """The conditions on the row's state and facts."""
     parts = [_in_states(left.states)] if left.states else []
-    wanted = []
-    for condition in left.facts:
-        sql = bind_listed(facts.facts[condition.fact])
-        wanted.append(f"NOT ({sql})" if condition.negated else f"({sql})")
     # One look at the entries and the owner serves all facts of a rule.
-    parts += [facts.about_row(" AND ".join(wanted))] if wanted else []
+    parts += [facts.about_row(_facts_sql(left.facts, facts))] if left.facts else []
     return " AND ".join(parts) or "true"
+
+
+def _facts_sql(wanted: Iterable[Condition], facts: KindFacts) -> str:
+    """All of these conditions; unknown as SQL has it."""
+    bound = ((condition, bind_listed(facts.facts[condition.fact])) for condition in wanted)
+    return " AND ".join(f"NOT ({sql})" if condition.negated else f"({sql})" for condition, sql in bound)
 
 
 def _in_states(states: Iterable[str]) -> str:
