@@ -90,6 +90,8 @@ class Me(ApiResult):
     policy_version: int
     actors: list[str] = []
     agent: bool | None = None
+    groups: list[str] = []
+    projects_led: list[str] = []
 
 
 class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):

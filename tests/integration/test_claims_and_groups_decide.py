@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from service.administration.replay.recorded_request import parse_request
+from service.administration.replay.reevaluation import reevaluate
 from service.authorization.enforcement.claimed_attributes import read_claim
 from service.directory.entities import Validity
 from service.errors import NotFound
 from service.log.packing import unpack
 from service.log.record import read_body
+from service.policy.access_request import Verdict
 from service.policy.attributes import AttributeType
 from service.timesheets.listing import Filters
 from tests.integration.declared_directory import DECLARED, declare
 from tests.integration.random_organisation import NOW
+from tests.policy_forge import read_shipped, snapshot
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -161,6 +165,16 @@ async def test_a_rule_on_a_group_holds_while_its_members_are_in_it(house: House)
     joined = (await house.groups.join(admin, "night-shift", carl, Validity(None, NOW + timedelta(hours=1)))).value
     assert await may_read(house, house.caller("carl"), sheet)
     assert (await last_read(house))["attributes"]["principal.groups"] == ["night-shift"]
+    # The record is enough to decide again, under this version and under another.
+    newest = "SELECT body FROM audit_record WHERE action = 'read' ORDER BY id DESC LIMIT 1"
+    recorded = parse_request(unpack(await house.owner.fetchval(newest)))
+    for rules, verdict in (
+        (BY_GROUP, (True, ("read-night",))),
+        (BY_GROUP.replace("night-shift", "day-shift"), (False, ())),
+    ):
+        again = reevaluate(snapshot(*(read_shipped().rules + rules).splitlines()), recorded)
+        assert isinstance(again, Verdict)
+        assert (again.allowed, again.rules) == verdict
     left = await house.groups.join(admin, "leavers", carl)
     assert not await may_read(house, house.caller("carl"), sheet)
     await house.groups.leave(admin, "leavers", left.value.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -59,6 +60,18 @@ async def test_the_capabilities_agree_with_the_answers_to_requests(
         assert (answer.status_code == 200) == (said in {"always", "depends"}), (asked, said, answer.text)
         if said == "needs-scope":
             assert answer.json()["required_scope"] == may[asked]["scopes"]
+
+
+async def test_a_person_sees_their_groups_and_the_projects_that_they_lead(house: House, running: InProcess) -> None:
+    admin, lea = house.administrator(), (await running.send("GET", "/v1/me", running.token(sub="auth0|lea"))).json()
+    assert (lea["groups"], lea["projects_led"]) == ([], [])
+    person = UUID(lea["person"])
+    for group in ("works-council", "auditors"):
+        await house.groups.add(admin, group)
+        await house.groups.join(admin, group, person)
+    await house.project_leads.name(admin, "zeus", person)
+    found = (await running.send("GET", "/v1/me", running.token(sub="auth0|lea"))).json()
+    assert (found["groups"], found["projects_led"]) == (["auditors", "works-council"], ["zeus"])
 
 
 async def test_a_client_for_itself_leads_no_team_and_has_capabilities(running: InProcess) -> None:

@@ -152,9 +152,7 @@ def who_words(principal: Principal, lookup: FactLookup) -> frozenset[str]:
         if principal.person is not None:
             words |= {f"{PERSON}{person}" for person in {principal.person, *lookup.ids}}
             words |= {former_word(f"{PERSON}{person}") for person in lookup.former_ids}
-            groups = lookup.caller.get(GROUPS)
-            if isinstance(groups, tuple):
-                words |= {f"{GROUP}{name}" for name in groups}
+            words |= {f"{GROUP}{name}" for name in lookup.list_of_caller(GROUPS)}
     else:
         words.add(f"client:{principal.client}")
     for place, actor in enumerate(principal.actors):

@@ -122,6 +122,11 @@ class FactLookup:
             lookup if (lookup.about, lookup.looked) == (about, looked) else replace(lookup, about=about, looked=looked)
         )
 
+    def list_of_caller(self, name: str) -> list[str]:
+        """A list that the directory holds of the caller, such as `principal.groups`."""
+        value = self.caller.get(name, ())
+        return [str(item) for item in value] if isinstance(value, tuple) else []
+
     @property
     def same_human(self) -> frozenset[UUID]:
         """Every id of the caller, former ones included: laws and denials hold for all of them."""

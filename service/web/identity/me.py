@@ -9,6 +9,7 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
+from service.authorization.enforcement.attribute_values import GROUPS, PROJECTS_LED
 from service.authorization.enforcement.capabilities import Availability, list_capabilities, recall_capabilities
 from service.authorization.enforcement.changes import refused_under
 from service.database import Turns
@@ -81,7 +82,11 @@ class Me(msgspec.Struct):
     ]
     scopes: Annotated[list[str], Meta(description="The scopes that were granted", examples=[["approve:timesheets"]])]
     roles: Annotated[list[str], Meta(description="Roles from the token and the directory", examples=[["manager"]])]
+    groups: Annotated[list[str], Meta(description="The groups that the person is in", examples=[["works-council"]])]
     teams_led: Annotated[list[LedTeam], Meta(description="The teams that the person leads")]
+    projects_led: Annotated[
+        list[str], Meta(description="The codes of the projects that the person leads", examples=[["ATLAS"]])
+    ]
     may: Annotated[list[May], Meta(description="What the token may do, for each action")]
     policy_version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[7])]
 
@@ -113,7 +118,9 @@ def me_route(gate: Gate) -> Any:
             agent=principal.agent,
             scopes=sorted(principal.scopes),
             roles=sorted(role.removeprefix("role:") for role in roles),
+            groups=reading.lookup.list_of_caller(GROUPS),
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
+            projects_led=reading.lookup.list_of_caller(PROJECTS_LED),
             may=[_may(capability) for capability in may],
             policy_version=reading.lookup.version,
         )
