@@ -184,11 +184,12 @@ async def test_keep_that_waits_for_postgres_ends_when_it_is_told(tmp_path: Path)
 
 @asynccontextmanager
 async def keeper(
-    database_url: str, redis_url: str, folder: Path
+    database_url: str, redis_url: str, folder: Path, **more: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """`timewarden keep` as a process."""
+    """`timewarden keep` as a process; several, one after the other, have the same key."""
     key, log = folder / "log.key", folder / "keep.log"
-    make_key(key, "log.example/audit/1")
+    if not key.exists():
+        make_key(key, "log.example/audit/1")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     settings = {
         "DATABASE_URL": database_url,
@@ -196,6 +197,7 @@ async def keeper(
         "LOG_ORIGIN": "log.example/audit/1",
         "LOG_KEY_FILE": str(key),
         "LOG_ANCHOR_FILE": str(folder / "anchor"),
+        **more,
     }
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
