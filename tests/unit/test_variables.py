@@ -95,7 +95,8 @@ def test_every_command_refuses_a_misspelt_variable(command: str, monkeypatch: py
 
 
 def test_every_variable_that_documents_and_deployments_name_is_known() -> None:
-    files = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/examples/*"), ROOT / "README.md", ROOT / "Dockerfile"]
+    examples = [path for path in ROOT.glob("docs/examples/**/*") if path.is_file()]
+    files = [*ROOT.glob("docs/**/*.md"), *examples, ROOT / "README.md", ROOT / "Dockerfile"]
     files += [ROOT / "docker-compose.yml", ROOT / ".env.example"]
     named = {name for file in files for name in re.findall(r"\bTIMEWARDEN_[A-Z0-9_]*[A-Z0-9]\b", file.read_text())}
     assert named >= {"TIMEWARDEN_ISSUER", "TIMEWARDEN_OWNER_PASSWORD"}
