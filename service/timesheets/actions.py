@@ -92,7 +92,7 @@ class Timesheets:
                 id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
             sheet = await store.create(change.permit, change.connection, sheet)
-            sheet = await store.count_approvals_needed(change.permit, change.connection, sheet)
+            sheet = await store.refresh_approvals_needed(change.permit, change.connection, sheet)
             # The insert may have waited for an erasure of the owner, which looked for sheets before this one existed.
             if await store.is_revoked(change.connection, caller.principal):
                 raise refusal("revoked")
@@ -152,8 +152,8 @@ class Timesheets:
         project that does not exist or accepts no more hours; TimesheetFull."""
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
-        answer = await self._edit(
-            caller, sheet_id, expect, lambda sheet, change: timesheet.add_entry(sheet, entry, actor_of(change))
+        answer = await self._change(
+            caller, "edit", sheet_id, expect, lambda sheet, change: timesheet.add_entry(sheet, entry, actor_of(change))
         )
         return _select_entry(answer, entry.id)
 
@@ -162,8 +162,9 @@ class Timesheets:
     ) -> Answer[Edited]:
         """Replace an entry. Raises as `add_entry`, and NotFound if the sheet has no such entry."""
         check_hours(hours)
-        answer = await self._edit(
+        answer = await self._change(
             caller,
+            "edit",
             sheet_id,
             expect,
             lambda sheet, change: timesheet.replace_entry(sheet, entry_id, hours, actor_of(change)),
@@ -175,8 +176,9 @@ class Timesheets:
     ) -> Answer[Edited]:
         """Change some fields of an entry; without a field, change nothing. Raises as `replace_entry`."""
         check_amendment(amendment)
-        answer = await self._edit(
+        answer = await self._change(
             caller,
+            "edit",
             sheet_id,
             expect,
             lambda sheet, change: timesheet.amend_entry(sheet, entry_id, amendment, actor_of(change)),
@@ -185,8 +187,12 @@ class Timesheets:
 
     async def remove_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
         """Remove an entry. Raises NotFound if the sheet has no such entry."""
-        return await self._edit(
-            caller, sheet_id, expect, lambda sheet, change: timesheet.remove_entry(sheet, entry_id, actor_of(change))
+        return await self._change(
+            caller,
+            "edit",
+            sheet_id,
+            expect,
+            lambda sheet, change: timesheet.remove_entry(sheet, entry_id, actor_of(change)),
         )
 
     async def delete(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[None]:
@@ -200,36 +206,32 @@ class Timesheets:
 
     async def submit(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Submit a sheet. Raises Conflict for a sheet without entries, NoApprover if nobody could approve it."""
-        return await self._transition(caller, "submit", sheet_id, expect, _submit)
+        return await self._change(caller, "submit", sheet_id, expect, _submit)
 
     async def withdraw(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Make a submitted sheet a draft again."""
-        return await self._transition(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
+        return await self._change(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
 
     async def approve(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Approve a sheet; it stays submitted while it needs more approvals. Raises Conflict for a caller whose
         approval it has; and Forbidden, under any policy, for the owner and for people who entered hours or submitted
         the sheet."""
-        return await self._transition(caller, "approve", sheet_id, expect, approve)
+        return await self._change(caller, "approve", sheet_id, expect, approve)
 
     async def reject(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Reject a submitted sheet. Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
         check_reason(reason)
-        return await self._transition(
-            caller, "reject", sheet_id, expect, lambda sheet, _: timesheet.reject(sheet, reason)
-        )
+        return await self._change(caller, "reject", sheet_id, expect, lambda sheet, _: timesheet.reject(sheet, reason))
 
     async def reopen(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Make an approved sheet a draft again. Raises InvalidField as `reject`."""
         check_reason(reason)
-        return await self._transition(
-            caller, "reopen", sheet_id, expect, lambda sheet, _: timesheet.reopen(sheet, reason)
-        )
+        return await self._change(caller, "reopen", sheet_id, expect, lambda sheet, _: timesheet.reopen(sheet, reason))
 
     async def lock(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Lock an approved sheet for payroll. Raises InvalidField as `reject`."""
         check_reason(reason)
-        return await self._transition(
+        return await self._change(
             caller, "lock", sheet_id, expect, lambda sheet, change: timesheet.lock(sheet, reason, actor_of(change))
         )
 
@@ -237,17 +239,9 @@ class Timesheets:
         """Unlock a sheet; it is approved again. Raises InvalidField as `reject`, and Forbidden, whatever the policy
         says, for who locked it."""
         check_reason(reason)
-        return await self._transition(
+        return await self._change(
             caller, "unlock", sheet_id, expect, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
         )
-
-    async def _edit(self, caller: Caller, sheet_id: UUID, expect: Expect, step: Step) -> Answer[Timesheet]:
-        return await self._change(caller, "edit", sheet_id, expect, step)
-
-    async def _transition(
-        self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, step: Step
-    ) -> Answer[Timesheet]:
-        return await self._change(caller, action, sheet_id, expect, step)
 
     async def _change(
         self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, step: Step
@@ -298,7 +292,7 @@ def approve(sheet: Timesheet, change: Change) -> Timesheet:
 async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet:
     """Store the sheet, and return it as it is stored."""
     stored = await store.save(change.permit, change.connection, before, after)
-    return await store.count_approvals_needed(change.permit, change.connection, stored)
+    return await store.refresh_approvals_needed(change.permit, change.connection, stored)
 
 
 def actor_of(change: Change) -> Actor:

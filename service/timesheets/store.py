@@ -235,8 +235,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
     return _with_times(after, row)
 
 
-async def count_approvals_needed(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
-    """The sheet, as it was stored, with the number of approvals that it needs by now."""
+async def refresh_approvals_needed(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
+    """The stored sheet with the number of approvals that it needs by now."""
     permit.covers(KIND, *TRANSITIONS, "create")
     expression = permit.snapshot.vocabulary.approval
     if expression is None or sheet.state in ACCEPTED:
