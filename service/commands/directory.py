@@ -13,7 +13,7 @@ from service.commands.groups import as_person
 
 @click.group()
 def directory() -> None:
-    """People, teams, memberships and leads."""
+    """People, teams, projects and groups."""
 
 
 @directory.command("import")
@@ -22,7 +22,7 @@ def directory() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @as_person
 def import_file(file: Path, *, dry_run: bool, as_json: bool, person: str | None) -> None:
-    """Import people, teams, memberships and leads from the CSV FILE: all rows or none.
+    """Import people, teams, projects, groups, and who belongs to them or leads them, from the CSV FILE: all or none.
 
     Importing the same file again changes nothing.
     """

@@ -6,6 +6,7 @@ vocabulary no longer declares stay stored until they are removed; no policy sees
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -29,6 +30,9 @@ Declared: TypeAlias = "Mapping[str, Attribute]"
 
 MAX_VALUE_CHARS: Final = 200
 MAX_VALUES_PER_LIST: Final = 50
+# All values of a person, team or project, as Postgres writes JSON.
+MAX_ATTRIBUTE_BYTES: Final = 65_536
+TOO_LARGE: Final = f"must have at most {MAX_ATTRIBUTE_BYTES} bytes of JSON together"
 _MUST_BE: Final = {
     AttributeType.STRING: f"a text of 1 to {MAX_VALUE_CHARS} characters on one line",
     AttributeType.INT: f"a whole number from -{MAX_INT} to {MAX_INT}",
@@ -63,9 +67,16 @@ def check_values(given: GivenAttributes, declared: Declared, stored: Attributes 
             wrong.append(FieldError(field, f"must be {_MUST_BE[declared[name].type]}"))
         else:
             found[name] = kept
+    if is_too_large(found):
+        wrong.append(FieldError("attributes", TOO_LARGE))
     if wrong:
         raise InvalidField(*wrong)
     return found
+
+
+def is_too_large(values: Attributes) -> bool:
+    """Whether all values together are more than Postgres takes."""
+    return len(json.dumps(values, ensure_ascii=False).encode()) > MAX_ATTRIBUTE_BYTES
 
 
 def parse_cell(text: str, attribute: Attribute) -> JsonValue:

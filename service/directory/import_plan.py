@@ -13,7 +13,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from service.directory.declared_attributes import describe_undeclared, parse_cell
+from service.directory.declared_attributes import TOO_LARGE, describe_undeclared, is_too_large, parse_cell
 from service.directory.entities import GroupMember, Membership, Part, Person, Project, ProjectLead, Team
 from service.directory.import_file import ATTRIBUTE, GRANTS, RowErrors
 from service.directory.import_grants import GrantRow, PlannedGrants, plan_grant
@@ -270,4 +270,6 @@ def _read_values(row: ImportRow, declared: Declared, stored: Attributes, errors:
             values[name] = parse_cell(cell, declared[name])
         except ValueError as error:
             errors.at(row, f"{ATTRIBUTE}{name}", str(error))
+    if row.attributes and is_too_large(values):
+        errors.at(row, f"{ATTRIBUTE}{next(iter(row.attributes))}", f"and its other attributes {TOO_LARGE}")
     return values

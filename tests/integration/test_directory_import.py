@@ -386,6 +386,17 @@ async def test_a_wrong_attribute_group_or_project_is_named(house: House, line: s
     assert [await house.count(table) for table in tables] == before
 
 
+async def test_values_that_are_too_many_together_are_refused(house: House) -> None:
+    names = [f"sites_{number}" for number in range(7)]
+    await declare(house, "[directory.people]\n" + "".join(f'{name} = "list<string>"\n' for name in names))
+    many = ";".join(f"{number:03}".ljust(200, "x") for number in range(50))
+    for name in names[:6]:
+        await load(house, f"record,email,attr:{name}\nperson,e@example.com,{many}\n")
+    with pytest.raises(InvalidField) as refused:
+        await load(house, f"record,email,attr:{names[6]}\nperson,e@example.com,{many}\n")
+    assert [error.field for error in refused.value.fields] == ["rows[0].attr:sites_6"]
+
+
 async def test_without_a_declared_attribute_a_column_of_one_is_refused_where_it_is_filled(house: House) -> None:
     assert await load(house, "record,email,attr:country\nperson,e@example.com,\n")
     with pytest.raises(InvalidField, match="declares no attributes here"):

@@ -100,6 +100,15 @@ def test_every_wrong_value_is_named() -> None:
     ]
 
 
+def test_all_values_together_have_a_bound() -> None:
+    declared = {f"sites_{number}": Attribute(AttributeType.STRINGS, "sites") for number in range(7)}
+    many = [f"{number:03}".ljust(200, "x") for number in range(50)]
+    assert check_values(dict.fromkeys(list(declared)[:6], many), declared)
+    with pytest.raises(InvalidField) as error:
+        check_values(dict.fromkeys(declared, many), declared)
+    assert [field.field for field in error.value.fields] == ["attributes"]
+
+
 def test_null_removes_a_value_also_of_a_name_that_is_no_longer_declared() -> None:
     stored: dict[str, JsonValue] = {"country": "DE", "shoe_size": 43}
     assert check_values({"level": 2}, DECLARED, stored) == {"country": "DE", "shoe_size": 43, "level": 2}

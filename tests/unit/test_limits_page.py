@@ -47,6 +47,7 @@ BOUNDS = {
     "rows of an import": "service.directory.import_file:MAX_ROWS",
     "line of an import": "service.directory.import_file:MAX_CHARACTERS_PER_LINE",
     "texts of an attribute that is a list": "service.directory.declared_attributes:MAX_VALUES_PER_LIST",
+    "attributes of a person, team or project": "service.directory.declared_attributes:MAX_ATTRIBUTE_BYTES",
     "proposal": "service.web.policy.versions:MAX_BYTES",
     "`p` rows": "service.policy.rule_rows:MAX_ROWS",
     "`g` rows": "service.policy.rule_rows:MAX_LINKS",
