@@ -9,6 +9,8 @@ import pytest
 from service.development.authorization_server import sign_in
 from service.development.people import CLIENTS
 from tests.acceptance.caller import SHEETS, fields, problem, submit_week
+from tests.acceptance.test_audit_commands import command
+from tests.acceptance.test_replays import command as run_beside
 
 if TYPE_CHECKING:
     import httpx2
@@ -57,6 +59,10 @@ async def test_an_agent_prepares_and_the_person_approves(
     explained = (await audrey.get(f"/v1/decisions/{refused.headers['Decision-Id']}/explanation")).json()
     assert explained["actors"] == ["assistant"]
     assert fields(await audrey.get("/v1/audit/records", actor="asistant")) == ["query.actor"]
+    decision_id = refused.headers["Decision-Id"]
+    assert decision_id in (await command(callers, "audrey", "audit", "search", "--actor", "assistant", "--all")).output
+    told = (await command(callers, "audrey", "audit", "explain", decision_id)).output
+    assert "acting for the caller: assistant" in told
 
 
 async def test_the_change_of_an_agent_names_it(service: RunningService, callers: Callers) -> None:
@@ -72,3 +78,18 @@ async def test_the_change_of_an_agent_names_it(service: RunningService, callers:
     assert withdrawn.status_code == 200, withdrawn.text
     found = await audrey.get("/v1/audit/records", actor="assistant", resource=handed.json()["id"], kind="change")
     assert [item["record"]["principal"]["actors"] for item in found.json()["items"]] == [["assistant"]]
+
+
+async def test_the_command_line_gets_a_token_of_an_agent(service: RunningService, callers: Callers) -> None:
+    for asked in (["--agent"], ["--agent", "--opaque"], ["--agent", "--scope", "read:timesheets"]):
+        exit_code, token = await run_beside(service, "token", "get", "mia", *asked)
+        assert exit_code == 0, token
+        me = (await callers.bearer_of(token.strip()).get("/v1/me")).json()
+        assert (me["actors"], me["agent"]) == (["assistant"], True)
+        assert "read:timesheets" in me["scopes"]
+    for wrong, says in (
+        (["payroll-import"], "An agent acts for people"),
+        (["paula"], "The authorization server refuses"),
+    ):
+        exit_code, output = await run_beside(service, "token", "get", *wrong, "--agent")
+        assert (exit_code, says in output) == (2, True), output
