@@ -55,7 +55,7 @@ def explain_conflict(rule: Rule, vocabulary: Vocabulary) -> str | None:
     return None
 
 
-# The pairs of 50 facts about a kind and 50 about the sign-in are 20,000, whatever the number of rows.
+# The pairs of 50 facts about a kind and 50 about the sign-in are 20,000, for any number of rows.
 @lru_cache(maxsize=2**15)
 def _hold_together(first: tuple[Expression, bool], second: tuple[Expression, bool]) -> bool:
     return can_hold_together([first, second])

@@ -79,7 +79,8 @@ def declare(facts: Mapping[str, str] = FACTS, request_facts: Mapping[str, str] =
     added = [DIRECTORY]
     for table, words in (("kinds.timesheet.facts", facts), ("request.facts", request_facts)):
         added += [
-            f'[{table}.{name}]\nis = {json.dumps(text)}\nyes = "{name} holds"\nno = "{name} does not hold"\n'
+            f"[{table}.{name}]\nis = {json.dumps(text, ensure_ascii=False)}\n"
+            f'yes = "{name} holds"\nno = "{name} does not hold"\n'
             for name, text in words.items()
         ]
     return read_shipped().vocabulary + "\n" + "\n".join(added)

@@ -32,7 +32,7 @@ HEARTBEAT: Final = 5.0
 ALIVE_SECONDS: Final = 3 * HEARTBEAT
 DELETED_AFTER_SECONDS: Final = 3600.0
 MAX_REPLICAS_LISTED: Final = 500
-# An older process reads no `is` of a fact, whatever its expression needs.
+# An older process reads no `is` of a fact.
 SYNTAX: Final = frozenset({"syntax of expressions"})
 
 

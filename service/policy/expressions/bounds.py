@@ -99,7 +99,7 @@ class _Bounds:
                 return _negate(self.truth(term.operands[0]))
             case Operator.AND | Operator.OR:
                 left, right = map(self.truth, term.operands)
-                # The value that decides, whatever the other side is, and the one that both sides must have.
+                # The value that decides alone, and the value that both sides must have.
                 deciding = frozenset({term.operator is Operator.OR})
                 return ((left | right) & deciding) | (left & right)
             case Operator.IF:
