@@ -227,8 +227,12 @@ class _Worker:
 
 
 async def _read_reports(reader: asyncio.StreamReader, worker: _Worker) -> None:
-    while line := await reader.readline():
-        worker.set_report(msgspec.json.decode(line, type=WorkerReport))
+    try:
+        while line := await reader.readline():
+            worker.set_report(msgspec.json.decode(line, type=WorkerReport))
+    except ValueError as error:
+        # Without reports the worker soon counts as hanging, and is replaced.
+        _log.error("report_unreadable", worker=worker.number, error=type(error).__name__)
 
 
 async def _end(process: asyncio.subprocess.Process, ending: asyncio.Task[int]) -> None:
