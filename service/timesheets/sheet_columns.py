@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.policy.expressions.expression import Expression
 
+ARE_COMPLETE: Final = "r.state IN ('approved', 'locked')"
 _EDITORS = f"SELECT {canonical_id('editor.id')} FROM unnest(r.editors) AS editor (id)"
 
 # The approvals since the last submission as JSON, oldest first. NULL if no `earlier_approvals` are stored beside the
@@ -25,7 +26,7 @@ APPROVALS = f"""
                   SELECT {canonical_id("stored.person")} AS person, stored.client, stored.at
                   FROM jsonb_to_recordset(r.earlier_approvals) AS stored (person uuid, client text, at timestamptz)
                   UNION ALL SELECT {canonical_id("r.decided_by")}, r.decided_by_client, r.decided_at
-                  WHERE r.state IN ('approved', 'locked') AND r.decided_at IS NOT NULL) AS found
+                  WHERE {ARE_COMPLETE} AND r.decided_at IS NOT NULL) AS found
               WHERE found.person IS NULL OR found.person NOT IN (SELECT {canonical_id("r.owner_id")} UNION {_EDITORS})
               ORDER BY found.person, found.client, found.at) AS given) END
 """
@@ -35,7 +36,7 @@ APPROVAL_IDS = f"""
     CASE WHEN r.earlier_approvals <> '[]' THEN ARRAY(
              SELECT coalesce(given.person, given.client) COLLATE "C"
              FROM jsonb_to_recordset({APPROVALS}) AS given (person text, client text) ORDER BY 1)
-         WHEN r.state IN ('approved', 'locked') AND r.decided_at IS NOT NULL
+         WHEN {ARE_COMPLETE} AND r.decided_at IS NOT NULL
          THEN ARRAY[coalesce({canonical_id("r.decided_by")}::text, r.decided_by_client)]
          ELSE '{{}}'::text[] END
 """
@@ -61,14 +62,14 @@ ENTRIES = """
 # All columns of a sheet, with its entries.
 ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
 
-ARE_COMPLETE: Final = "r.state IN ('approved', 'locked')"
 _OTHERS: Final = "ARRAY[" + ", ".join(f"'{name}'" for name in OTHER_APPROVERS) + "]"
 
 
 def approvals_needed(expression: Expression | None, facts: KindFacts) -> str:
     """How many approvals the row needs, as `approval.count_needed` finds it; once it is approved, how many it has."""
+    given = f"cardinality({APPROVAL_IDS})"
     if expression is None:
-        return f"(CASE WHEN {ARE_COMPLETE} THEN cardinality({APPROVAL_IDS}) ELSE 1 END)"
+        return f"(CASE WHEN {ARE_COMPLETE} THEN {given} ELSE greatest(1, {given}) END)"
     complete = expression.sql({**facts.attributes, APPROVALS_ATTRIBUTE: "tried.approvals"})
     return f"""
         (SELECT CASE WHEN {ARE_COMPLETE} THEN cardinality(given.ids) ELSE (

@@ -355,8 +355,10 @@ def read_approvals(row: asyncpg.Record) -> tuple[GivenApproval, ...]:
 
 
 def read_approvals_needed(row: asyncpg.Record, approvals: Sequence[GivenApproval]) -> int | None:
-    """How many approvals the sheet in such a row needs: one, unless the row says it."""
-    return len(approvals) if row["state"] in ACCEPTED else row.get("approvals_needed", 1)
+    """How many approvals the sheet in such a row needs: as many as it has, and at least one before it is approved,
+    unless the row says otherwise."""
+    given = len(approvals)
+    return given if row["state"] in ACCEPTED else row.get("approvals_needed", max(1, given))
 
 
 def sheet_of(row: asyncpg.Record) -> Timesheet:

@@ -307,6 +307,21 @@ async def test_after_a_change_of_the_policy_an_approval_that_is_enough_by_now_is
     assert (await house.timesheets.read(house.caller("mia"), sheet)).value == done
 
 
+async def test_a_sheet_that_has_more_approvals_than_it_needs_by_now_needs_no_more(house: House) -> None:
+    await activate(house, "size(resource.approvals) >= 4")
+    sheet = (await submit_hours(house, "ana", 8)).id
+    for name in ("mia", "dora"):
+        await approve(house, name, sheet)
+    for complete in (None, "size(resource.approvals) >= 1"):
+        await activate(house, complete)
+        read = (await house.timesheets.read(house.caller("ana"), sheet)).value
+        [listed] = (await house.timesheets.list(house.caller("ana"), Filters())).value.items
+        report = (await Reports(house.gate).hours(house.caller("ana"), "week", Span(MONDAY, MONDAY))).value
+        assert progress(read) == progress(listed) == ("submitted", 2, 2)
+        assert (report.whole.approvals_given, report.whole.approvals_needed) == (2, 2)
+    assert progress(await approve(house, approver(house, "max"), sheet)) == ("approved", 3, 3)
+
+
 async def test_an_approval_that_the_caller_gave_is_no_button(four_eyes: House) -> None:
     house, mia, dora = four_eyes, four_eyes.caller("mia"), four_eyes.caller("dora")
     sheet = (await submit_hours(house, "ana", 43)).id
