@@ -202,3 +202,22 @@ async def test_values_that_a_record_cannot_hold_are_named_and_stop_nothing(house
     assert record["facts"]["tagged"] is True
     assert record["attributes_left_out"] == ["resource.owner.tags"]
     assert record["attributes"]["resource.minutes"] == 60
+
+
+async def test_versions_that_declare_the_same_share_a_reader_and_few_readers_are_kept(house: House) -> None:
+    sheet = await submit_hours(house, "ana", 60)
+    readers = house.relationships._readers
+    for number in range(4):
+        await activate(house, declare(f"p, allow, role:r{number}, read, any, timesheet, any, overtime, by-r{number}"))
+        for _ in range(2):
+            await house.timesheets.read(house.caller("mia"), sheet.id)
+        # That of the shipped policy, and one for all versions with the same words.
+        assert len(readers) <= 2
+    shared = list(readers)[-1]
+    for number in range(3):
+        text = declare()
+        await activate(house, replace(text, vocabulary=text.vocabulary.replace("> 2400", f"> {number}")))
+        for _ in range(2):
+            await house.timesheets.read(house.caller("mia"), sheet.id)
+        assert len(readers) <= 2
+    assert shared not in readers

@@ -118,3 +118,27 @@ async def test_the_whole_statement_of_a_row_stays_prepared(house: House) -> None
         assert len(statement) > 15 * 1024
         kept = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE statement = $1", statement)
     assert kept == 1
+
+
+async def test_a_closed_reader_gives_its_connection_back_and_still_answers(house: House) -> None:
+    reader, reserved = Reader(house), house.requests._reserved
+    before = len(reserved)
+    assert (await reader.read(("1",)))["twice"] == 2
+    assert len(reserved) == before + 1
+    reader.close()
+    assert len(reserved) == before
+    # Requests under the earlier version may still be under way.
+    rows = await asyncio.gather(*(reader.read((str(number),)) for number in range(40)))
+    assert [row["twice"] for row in rows] == [number * 2 for number in range(40)]
+    assert len(reserved) == before
+    assert reader.losses == 0
+
+
+async def test_a_reader_that_is_closed_while_it_reads_answers_and_gives_its_connection_back(house: House) -> None:
+    reader, reserved = Reader(house), house.requests._reserved
+    before = len(reserved)
+    reading = asyncio.gather(*(reader.read((str(number),)) for number in range(3)))
+    await asyncio.sleep(0)
+    reader.close()
+    assert [row["twice"] for row in await reading] == [0, 2, 4]
+    assert len(reserved) == before
