@@ -42,6 +42,10 @@ class CallerAttributes:
 
     known: Mapping[str, Value]
     declared: Mapping[str, object] = field(default_factory=dict)
+    # The values that were read last, with the attributes that were wanted: mostly those of the active version.
+    _last: list[tuple[Mapping[str, Attribute], Mapping[str, Value]]] = field(
+        default_factory=list, compare=False, repr=False
+    )
 
     @classmethod
     def parse(cls, document: str | bytes, merged_into: UUID | None = None) -> CallerAttributes:
@@ -56,11 +60,14 @@ class CallerAttributes:
         """The known attributes, and the declared attributes of these dotted names that have a value of their type."""
         if not wanted or not self.declared:
             return self.known
+        if self._last and self._last[0][0] is wanted:
+            return self._last[0][1]
         found: dict[str, Value] = dict(self.known)
         for name, attribute in wanted.items():
             value = read_json(self.declared.get(name.removeprefix(_OF_PRINCIPAL)), attribute.type)
             if value is not None:
                 found[name] = value
+        self._last[:] = [(wanted, found)]
         return found
 
 
