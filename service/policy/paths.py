@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LONGEST_PATH: Final = 300
 MAX_STEPS: Final = 6
-# The branches of a path, those that are taken away included.
+# The branches of a path; see `count_branches`.
 MAX_CHAINS: Final = 16
 # Brackets in brackets, and relations that name relations.
 MAX_DEPTH: Final = 6
@@ -169,6 +169,11 @@ def is_of_people(kind: str, relation: str, paths: Mapping[tuple[str, str], Path]
     """Whether only people can have the relation."""
     path = paths.get((kind, relation))
     return path.to is NodeType.PEOPLE if path else relation in NATIVE_OF_PEOPLE
+
+
+def count_branches(path: Path) -> int:
+    """The branches of the path, those that are taken away included."""
+    return _count(path.chains)
 
 
 def edge_of(kind: str, chain: Chain, place: int) -> PathEdge:

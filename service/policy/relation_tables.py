@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.policy.paths import NATIVE_RELATIONS, STARTS, Path, default_paths, parse_paths
+from service.policy.paths import NATIVE_RELATIONS, STARTS, Path, count_branches, default_paths, parse_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Of each kind. Each decision about a row finds out all relations to it, and its record holds them.
 MAX_PATHS = 20
+# Of all relations of a kind together: each adds a millisecond or so to the planning of a statement.
+MAX_BRANCHES = 40
 
 
 def read_paths(kind: str, table: Mapping[str, object], complaints: Complaints) -> dict[tuple[str, str], Path]:
@@ -44,4 +46,7 @@ def read_paths(kind: str, table: Mapping[str, object], complaints: Complaints) -
         else:
             place = (1, path.column)
             complaints.complain_inside((*at, relation, "is"), texts[relation], place, path.message, path.suggestion)
+    if sum(map(count_branches, found.values())) > MAX_BRANCHES:
+        remedy = "leave out relations that no row names"
+        complaints.complain(at, f"The relations of the {kind} have more than {MAX_BRANCHES} branches together", remedy)
     return found

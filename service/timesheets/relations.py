@@ -3,10 +3,10 @@
 Each expression is true or false, also when :person or :client is NULL. It is NULL only if it holds through an id of the
 caller from before an erasure: then it matches every deny rule and no allow rule (docs/decisions/0025).
 
-An expression is evaluated for one row and starts from the row's owner, who has few memberships and few teams above
-them, however many people a manager leads; OFFSET 0 keeps Postgres from computing the whole set instead. `REACHES` gives
-the owners for whom a relation can hold at all. Lists use it to read fewer rows; it decides nothing
-(docs/decisions/0009).
+`path_sql` composes relations with a path; these are the others, and the edges of a sheet. An expression is evaluated
+for one row and starts from the row's owner, who has few memberships and few teams above them; OFFSET 0 keeps Postgres
+from computing a whole set instead. `REACHES` gives the owners for whom a relation can hold at all. Lists use it to read
+fewer rows; it decides nothing (docs/decisions/0009).
 """
 
 from __future__ import annotations

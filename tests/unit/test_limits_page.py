@@ -58,6 +58,7 @@ BOUNDS = {
     "path": "service.policy.paths:LONGEST_PATH",
     "steps of a path": "service.policy.paths:MAX_STEPS",
     "branches of a path": "service.policy.paths:MAX_CHAINS",
+    "branches of all paths of a kind": "service.policy.relation_tables:MAX_BRANCHES",
     "cases": "service.policy.case_files:MAX_CASES",
     "case files": "service.policy.policy_file:MAX_CASE_FILES",
     "rows visited by all cases": "service.administration.checks.case_results:MAX_ROW_VISITS",

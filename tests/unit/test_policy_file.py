@@ -259,6 +259,14 @@ def test_a_vocabulary_has_a_bounded_number_of_paths() -> None:
     assert "more than 20 relations" in found.message
 
 
+def test_the_paths_of_a_kind_have_a_bounded_number_of_branches() -> None:
+    leads = " | ".join(f"resource.owner{'.delegates' * n}.teams.leads" for n in range(4))
+    many = "\n".join(f'[kinds.timesheet.relations.lead{n}]\nis = "{leads}"\nyes = "x"\nno = "y"' for n in range(12))
+    _, (found,) = vocabulary_file.read(policy_forge.read_shipped().vocabulary + "\n" + many)
+    assert "more than 40 branches together" in found.message
+    assert found.line > 0
+
+
 def test_a_renamed_word_is_refused_with_its_new_name() -> None:
     shipped = policy_forge.read_shipped().vocabulary
     older = shipped.replace("[kinds.delegation", "[kinds.deputy").replace(
