@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.administration.replay.approvals_again import compare_approvals
-from service.administration.replay.batches import _note
+from service.administration.replay.batches import count_again
 from service.administration.replay.recorded_explanation import explain_record
-from service.administration.replay.recorded_request import RecordedRequest, parse_request
+from service.administration.replay.recorded_request import NotARequest, RecordedRequest, parse_request
 from service.administration.replay.reevaluation import NO_VERSION, OTHER_ROWS, Reevaluation, Undecidable, reevaluate
 from service.administration.replay.tally import ReplayOutcome, Tally
 from service.authorization.enforcement.caller_values import caller_values
@@ -482,7 +482,7 @@ def test_an_approval_that_is_not_enough_any_more_is_a_difference(
     assert compare_approvals(version, recorded, version) is None
     assert compare_approvals(draft, here.record(version, applied=False), version) is None
     tally = Tally()
-    _note(tally, draft, recorded, version)
+    count_again(tally, draft, recorded, version)
     assert set(tally.counts) == {ReplayOutcome.OTHER_APPROVALS if expected else ReplayOutcome.SAME}
     if expected:
         [example] = tally.examples[ReplayOutcome.OTHER_APPROVALS]
@@ -534,3 +534,35 @@ def test_an_explanation_shows_the_values_that_the_expressions_saw() -> None:
     ]
     allowed = explain_record(version, world(leads_team=True, minutes=2500).record(version))
     assert [(fact.name, fact.value, fact.expression) for fact in allowed.facts] == [("first", "true", FACTS[0])]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "attributes": {
+                "principal.groups": 5,
+                "principal.id": 7,
+                "resource.projects": "A",
+                "resource.minutes": "many",
+            }
+        },
+        {"attributes": {"principal.groups": [5], "resource.projects": [[]], "resource.minutes": None}},
+        {"decided_at": "0001-01-01T00:00:00.000000+23:59"},
+        {"decided_at": "yesterday"},
+        {"attributes": 7},
+        {"attributes_left_out": [7]},
+        {"commitments": {"attributes.resource.minutes": "00"}},
+    ],
+)
+def test_an_altered_record_is_evaluated_or_refused_but_breaks_nothing(changes: dict[str, object]) -> None:
+    version = build((READ.format("owner", "always"),), {}, {}, None)
+    draft = build((READ.format("group:g", "first"), READ.format("anyone", "second").replace("read-it", "it")),
+                  {"first": FACTS[1], "second": FACTS[11]}, {"asked": REQUEST_FACTS[1]}, PATHS[0], 2)  # fmt: skip
+    made = of_decision(Caller(world().principal, "request", "GET", "/v1/test"), world().decide(version), applied=None)
+    try:
+        recorded = parse_request(json.dumps({**json.loads(made.body), **changes}).encode())
+    except NotARequest:
+        return
+    assert isinstance(reevaluate(draft, recorded, version), (Verdict, Undecidable))
+    explain_record(version, recorded)

@@ -24,15 +24,16 @@ def compare_approvals(
     expressions = [version.vocabulary.approval if version else None for version in (then, snapshot)]
     if (request.resource.kind, request.action) != APPROVE or not recorded.applied or expressions[0] == expressions[1]:
         return None
-    values = RecordedValues(recorded, attributes_recorded_under(then.vocabulary if then else None, APPROVE[0]))
-    earlier = values.list_of(APPROVALS)
+    names = attributes_recorded_under(then.vocabulary if then else None, APPROVE[0])
+    earlier = RecordedValues(recorded, names).list_of(APPROVALS)
     if earlier is None:
-        return Undecidable(values.say_absent([APPROVALS]))
+        return Undecidable(RecordedValues(recorded, names).say_absent([APPROVALS]))
     by = request.principal.person or request.principal.client
     given = sorted(earlier | {str(request.lookup.caller.get("principal.id") or by)})
     needed: list[int | None] = []
     for expression in expressions:
-        found = _count(expression, values, given)
+        # An attribute may have another type in each of the two versions.
+        found = _count(expression, RecordedValues(recorded, names), given)
         if isinstance(found, Undecidable):
             return found
         needed.append(found)

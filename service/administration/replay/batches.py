@@ -91,11 +91,11 @@ def tally(
             found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
         else:
             before = snapshot if number == recorded.version else versions.get(recorded.version)
-            _note(found, snapshot, recorded, before)
+            count_again(found, snapshot, recorded, before)
     return found
 
 
-def _note(found: Tally, snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> None:
+def count_again(found: Tally, snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> None:
     again = reevaluate(snapshot, recorded, before)
     approvals = None
     if isinstance(again, Verdict) and again.allowed and recorded.verdict.allowed:

@@ -7,20 +7,21 @@ recorded. Of the texts beside a record, only personal attributes are needed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 
-from service.authorization.enforcement.attribute_values import GROUPS, ID, PROJECTS_LED, TEAMS
+from service.authorization.enforcement.attribute_values import GROUPS, ID, PROJECTS_LED, TEAMS, read_recorded
 from service.authorization.enforcement.decision_point import EvaluationRequest, Resource
 from service.authorization.enforcement.decision_record import PERSONAL
 from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import BadInput
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import NO_STATE, Reason, Verdict
+from service.policy.attributes import AttributeType
 from service.policy.known_words import AGENT
 from service.policy.matching import former_word
 
@@ -87,7 +88,7 @@ def parse_request(body: bytes, texts: Mapping[str, str] = NO_TEXTS) -> RecordedR
     """The request in a record's bytes. `texts`: those beside the record that are not erased. Raises NotARequest."""
     try:
         return _to_request(_DECODER.decode(body), texts)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise NotARequest(cause=type(error).__name__) from None
 
 
@@ -155,7 +156,7 @@ _DECODER: Final = msgspec.json.Decoder(_RecordBody)
 
 
 def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedRequest:
-    thing, who = record.resource, record.principal
+    thing, who, at = record.resource, record.principal, record.decided_at.astimezone(UTC)
     former = who.former or _Former([], 0)
     verdict = Verdict(record.outcome == "allow", Reason(record.reason), tuple(record.rules))
     asked = record.asked or _infer_asked(record, verdict.reason)
@@ -174,7 +175,7 @@ def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedReques
         0,
         0,
         # The record holds the age of the sign-in, not its time.
-        authenticated_at=None if who.auth_age is None else int(record.decided_at.timestamp()) - who.auth_age,
+        authenticated_at=None if who.auth_age is None else int(at.timestamp()) - who.auth_age,
         methods=None if who.methods is None else frozenset(who.methods),
         acr=who.acr,
         person=None if who.person is None else UUID(who.person),
@@ -185,7 +186,7 @@ def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedReques
     lookup = FactLookup(
         record.policy.version,
         0,
-        record.decided_at,
+        at,
         frozenset(),
         relations=frozenset(
             name if holds else former_word(name) for name, holds in relations.items() if holds is not False
@@ -232,8 +233,11 @@ def _read_attributes(record: _RecordBody, texts: Mapping[str, str]) -> tuple[dic
 
 def _read_caller(attributes: Mapping[str, Any], who: _Who) -> dict[str, Value]:
     """What code knows of the caller in the directory. Empty lists are not recorded."""
-    caller: dict[str, Value] = {name: tuple(attributes.get(name, ())) for name in (GROUPS, TEAMS, PROJECTS_LED)}
-    person = attributes.get(ID, who.person)
+    caller: dict[str, Value] = {
+        name: read_recorded(attributes.get(name, []), AttributeType.STRINGS) or ()
+        for name in (GROUPS, TEAMS, PROJECTS_LED)
+    }
+    person = read_recorded(attributes.get(ID, who.person), AttributeType.STRING)
     return caller if person is None else {**caller, ID: person}
 
 
