@@ -34,6 +34,7 @@ from service.log.key_files import read_keys
 from service.log.roles import check_role, check_server
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
+from service.log.witness import HttpWitness
 from service.management import serve_management
 from service.settings import split_address
 
@@ -50,6 +51,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     without a key: an unsigned log proves nothing."""
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
     signers = read_keys([Path(path) for path in settings.split("log_key_file")], settings.log_origin)
+    witnesses = [HttpWitness.parse(text) for text in settings.split("log_witnesses")]
     timeout = settings.database_timeout
     database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
     replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)
@@ -60,6 +62,8 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             await opened.enter_async_context(serve_management(listener, {"/metrics": respond_metrics}))
         for pool in (database, replays):
             opened.push_async_callback(pool.close)
+        for witness in witnesses:
+            opened.push_async_callback(witness.close)
         feed = ChangeFeed(database)
         epoch = await _open(database, replays, feed, stop)
         if epoch is None:
@@ -76,7 +80,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             report=KeeperStatus(database, "relay").report,
             log_errors=(TimewardenError,),
         )
-        signing = CheckpointSigner(database, signers, Anchor(Path(settings.log_anchor_file)))
+        signing = CheckpointSigner(database, signers, Anchor(Path(settings.log_anchor_file)), witnesses=witnesses)
         sealed = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(Sealer(database, sealed=sealed).run(stop, settings.seal_interval))

@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         description="Where `keep` writes each checkpoint before it signs it: a file outside the database, shared by all"
         " keepers",
     )
+    log_witnesses: str = Field(
+        default="",
+        description="Outside witnesses that cosign checkpoints, comma-separated: each its public key (vkey), a space"
+        " and its https URL",
+    )
     checkpoint_interval: Annotated[
         float, Field(gt=0, le=3600, description="Seconds between checkpoints of a log that grows")
     ] = 2.0

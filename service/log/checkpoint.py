@@ -118,7 +118,7 @@ class Verifier:
     @classmethod
     def parse(cls, vkey: str) -> Verifier:
         """Parse a vkey. Raises BadNote."""
-        name, key_id, key = _split_key(vkey)
+        name, key_id, key = split_key(vkey)
         if key[:1] != ED25519:
             raise BadNote("The key is not an Ed25519 key")
         verifier = cls(name, key[1:])
@@ -161,7 +161,7 @@ class Signer:
         kind, _, rest = private.strip().partition("+KEY+")
         if kind != "PRIVATE":
             raise BadNote("A key file begins with PRIVATE+KEY+")
-        name, key_id, key = _split_key(rest)
+        name, key_id, key = split_key(rest)
         if key[:1] != ED25519:
             raise BadNote("The key is not an Ed25519 key")
         signer = cls(name, key[1:])
@@ -207,7 +207,8 @@ def _parse_signature(line: str) -> Signature:
     return Signature(name, value[:KEY_ID_BYTES], value[KEY_ID_BYTES:])
 
 
-def _split_key(key: str) -> tuple[str, str, bytes]:
+def split_key(key: str) -> tuple[str, str, bytes]:
+    """The name, the id in hex and the bytes of a key in its text form. Raises BadNote."""
     # Base64 may contain a plus; a name and an id may not.
     parts = key.split("+", 2)
     if len(parts) != 3 or not parts[2]:  # noqa: PLR2004 - name, id, key

@@ -19,7 +19,7 @@ from service.log.checkpoint import BadNote, Checkpoint, Note
 from service.log.keeper_status import MAX_LAG_SECONDS, KeeperStatus
 from service.log.merkle import verify_consistency
 from service.log.tree import consistency_path
-from service.log.witness import Witnesses
+from service.log.witness import OtherHistory, Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -91,8 +91,8 @@ class CheckpointSigner:
     async def sign(self) -> Checkpoint | None:
         """Sign the sealed log and return the checkpoint; None if it is signed already or another keeper signs.
 
-        Raises LogDamaged when the log does not extend the anchored checkpoint, DatabaseUnavailable, and Misconfigured
-        when the anchor cannot be written. Nothing is published then.
+        Raises LogDamaged when the log does not extend the anchored checkpoint or a witness knows another history,
+        DatabaseUnavailable, and Misconfigured when the anchor cannot be written. Nothing is published then.
         """
         async with self._signing_lock() as locked:
             if not locked:
@@ -106,7 +106,7 @@ class CheckpointSigner:
                 found = Checkpoint(self.origin, row["tree_size"], row["root"])
                 newest = _parse_newest(row["note"])
                 anchored = await self._check_history(connection, found, newest)
-            if newest and newest[1] == found == anchored and self._is_signed_by_all(newest[0]):
+            if newest and newest[1] == found == anchored and self._is_complete(newest[0]):
                 return None
             async with self._database.connection() as connection:
                 await connection.execute(BARRIER)
@@ -143,7 +143,8 @@ class CheckpointSigner:
             else:
                 pause = interval if signed else min(interval, POLL_SECONDS)
                 doing = f"waiting: {self._holder} signs" if self._holder else f"signing as {self.origin}"
-                await self._status.report(ready=True, detail=doing)
+                failures = self._witnesses.describe_failures()
+                await self._status.report(ready=True, detail=f"{doing}; {failures}" if failures else doing)
             if last:
                 return
             with suppress(TimeoutError):
@@ -170,8 +171,9 @@ class CheckpointSigner:
                 await _check_extends(connection, known, found)
         return anchored
 
-    def _is_signed_by_all(self, note: Note) -> bool:
-        return all(
+    def _is_complete(self, note: Note) -> bool:
+        """Whether all keys have signed, and all witnesses that can be asked now have cosigned."""
+        return not self._witnesses.wait_for(note) and all(
             any(
                 (signature.name, signature.key_id) == (signer.name, signer.verifier.key_id)
                 and signer.verifier.verifies(note.text, signature)
@@ -191,7 +193,10 @@ class CheckpointSigner:
         ours = Note(found.text, tuple(signer.sign(found.text) for signer in self._signers))
         async with self._database.connection() as connection:
             others, cosigned = self._stored_signatures(await connection.fetchval(STORED, found.size), found)
-        cosigned += await self._witnesses.cosign(ours, found.size, proof)
+        try:
+            cosigned += await self._witnesses.cosign(ours, found.size, proof)
+        except OtherHistory as error:
+            raise LogDamaged(f"{error}; {RUNBOOK}") from error
         by_key = {(signature.name, signature.key_id): signature for signature in cosigned}
         note = Note(found.text, (*ours.signatures, *others, *by_key.values()))
         async with self._database.connection() as connection:

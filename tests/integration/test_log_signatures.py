@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from service.audit import published_log
 from service.errors import LogDamaged, Misconfigured
 from service.log import checkpoint as notes
+from service.log import witness as witness_module
 from service.log.anchor import Anchor
 from service.log.checkpoint import Checkpoint, Note, Signature, Signer
+from service.log.keeper_status import read_status
 from service.log.log import Log
 from service.log.signing import CheckpointSigner
-from service.log.witness import Cosigner, SizeConflict
+from service.log.witness import Cosigner, OtherHistory, SizeConflict
 from tests.conformance.rfc9162_verifier import consistency_holds
 from tests.integration.log_database import LogDatabase, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, checkpoints, seal_all
@@ -114,8 +117,8 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_ignored(log_database: L
 class Witnessed:
     """An in-memory witness by C2SP tlog-witness; `cosigner` is its public key."""
 
-    def __init__(self, fails: Exception | None = None, says: str | None = None) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
+    def __init__(self, fails: Exception | None = None, says: str | None = None, name: bytes = b"w") -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(name * 32)
         self._fails = fails
         self._says = says
         self.cosigner = Cosigner("witness.example", self._key.public_key().public_bytes_raw())
@@ -146,7 +149,7 @@ async def test_witnesses_get_consistency_proofs_and_a_failing_one_blocks_nothing
 ) -> None:
     app, keeper, good = await log_database.open("app"), await log_database.open("keeper"), Witnessed()
     anchor = Anchor(tmp_path / "anchor")
-    others = [Witnessed(TimeoutError()), Witnessed(says="no line"), Witnessed(SizeConflict(10**6))]
+    others = [Witnessed(TimeoutError(), name=b"1"), Witnessed(says="no line", name=b"2")]
     signing = CheckpointSigner(keeper, [SIGNER], anchor, witnesses=[*others, good])
     for _ in range(3):
         await Log(app).append([decision() for _ in range(7)])
@@ -178,3 +181,46 @@ async def test_only_valid_cosignatures_are_kept(log_database: LogDatabase, tmp_p
     await CheckpointSigner(keeper, [third], anchor, witnesses=[away]).sign()
     names = [signature.name for signature in (await newest(log_database)).signatures]
     assert names == [ORIGIN, ORIGIN, ORIGIN, "witness.example"]
+
+
+@pytest.mark.parametrize(
+    ("says", "sentence"),
+    [
+        (OtherHistory("The witness W knows another history of this log"), "W knows another history of this log; docs/"),
+        (SizeConflict(10**6), "witness.example has cosigned 1000000 records of this log, which has 1; docs/"),
+    ],
+    ids=["422", "409 with a larger log"],
+)
+async def test_a_witness_that_knows_another_history_stops_the_signer(
+    log_database: LogDatabase, tmp_path: Path, says: Exception, sentence: str
+) -> None:
+    keeper, good = await log_database.open("keeper"), Witnessed(name=b"g")
+    await seal_all(keeper)
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"), witnesses=[Witnessed(says), good])
+    stop = asyncio.Event()
+    stop.set()
+    await signing.run(stop)
+    async with keeper.connection() as connection:
+        (status,) = [part for part in await read_status(connection) if part.part == "signer"]
+    assert not status.ready
+    assert sentence in status.detail
+    assert await checkpoints(log_database) == []
+
+
+async def test_a_witness_that_was_away_cosigns_the_same_checkpoint_later(
+    log_database: LogDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness_module, "PAUSE_SECONDS", 0.2)
+    keeper, witness = await log_database.open("keeper"), Witnessed(OSError("status 503"))
+    await seal_all(keeper)
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"), witnesses=[witness])
+    assert await signing.sign() is not None
+    assert signing._witnesses.describe_failures() == "no cosignature of witness.example: status 503"
+    # Not before the pause is over.
+    assert await signing.sign() is None
+    witness._fails = None
+    await asyncio.sleep(0.25)
+    assert await signing.sign() is not None
+    assert [signature.name for signature in (await newest(log_database)).signatures] == [ORIGIN, "witness.example"]
+    assert signing._witnesses.describe_failures() == ""
+    assert await signing.sign() is None

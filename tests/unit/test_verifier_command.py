@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.log import checkpoint as notes
 from service.log import merkle
 from service.standalone.verify.bundle import MAX_LINE_BYTES
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
+from service.standalone.verify.times import format_time
 from tests.bundle_forge import (
     ORIGIN,
     SIGNER,
@@ -337,3 +341,47 @@ def test_a_proof_signed_by_an_unknown_key_is_untrusted(tmp_path: Path) -> None:
     text = (tmp_path / "proof").read_text().replace(sign_checkpoint(LEAVES), sign_checkpoint(LEAVES, signer=STRANGER))
     (tmp_path / "proof").write_text(text)
     assert run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")) == UNTRUSTED
+
+
+def cosign(note: str, name: str, seed: bytes = b"w" * 32) -> tuple[str, str]:
+    """The vkey of a witness, and the note with its cosignature."""
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    public = b"\x04" + key.public_key().public_bytes_raw()
+    key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    text = note.rpartition("\n\n")[0] + "\n"
+    signed = key.sign(f"cosignature/v1\ntime 1800000000\n{text}".encode())
+    line = f"\u2014 {name} {b64(key_id + struct.pack('>Q', 1_800_000_000) + signed)}\n"
+    return f"{name}+{key_id.hex()}+{b64(public)}", note + line
+
+
+def test_witnesses_must_have_cosigned_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write_proof(tmp_path, LEAVES, 3)
+    proof = tmp_path / "proof"
+    head, blank, note = proof.read_text().partition("\n\n")
+    first, note = cosign(note, "one.example")
+    second, note = cosign(note, "two.example")
+    third, _ = cosign(note, "three.example")
+    proof.write_text(head + blank + note)
+
+    assert run(*command, "--witness", first, "--witness", second) == INTACT
+    told = capsys.readouterr().out
+    moment = format_time(datetime(2027, 1, 15, 8, tzinfo=UTC))
+    assert f"one.example at {moment}, two.example at {moment}" in told
+    assert run(*command, "--witness", first, "--witness", third) == UNTRUSTED
+    assert "not three.example" in capsys.readouterr().out
+    assert run(*command, "--witness", first, "--witness", third, "--quorum", "1") == INTACT
+    for quorum in ("0", "3"):
+        assert run(*command, "--witness", first, "--witness", third, "--quorum", quorum) == USAGE
+    assert run(*command, "--quorum", "1") == USAGE
+    # A key of the log is no witness, and a witness is no key of the log.
+    assert run(*command, "--witness", VKEY) == USAGE
+    # Of another text, or with another time.
+    proof.write_text(head + blank + note.replace("two.example ", "two.example A").replace("=\n", "\n", 1))
+    assert run(*command, "--witness", first, "--witness", second) == TAMPERED
+    forged, _ = cosign(note, "two.example", b"x" * 32)
+    proof.write_text(head + blank + note)
+    assert run(*command, "--witness", forged) == UNTRUSTED
+    _, other = cosign(sign_checkpoint(FORK), "one.example")
+    line = other.splitlines()[-1]
+    proof.write_text(head + blank + sign_checkpoint(LEAVES) + line + "\n")
+    assert run(*command, "--witness", first) == TAMPERED

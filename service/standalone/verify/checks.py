@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from .bundle import Bundle, SoughtAnswer
 from .continuity import check_extension
-from .findings import INCOMPLETE, INTACT, USAGE, Fault, Report, require
+from .findings import INCOMPLETE, INTACT, UNTRUSTED, USAGE, Fault, Report, require
 from .inputs import open_bundle, read_consistency, read_note, read_proof, read_record, read_token
 from .live import LiveLog
 from .mismatch import explain_mismatch
-from .notes import read_checkpoint
+from .notes import read_checkpoint, read_cosignatures
 from .records import read_object
 from .times import LONG, format_days, format_time, parse_time
 from .tree import leaf_hash, verify_inclusion
@@ -110,6 +110,19 @@ def check_live(given: argparse.Namespace, keys: Keys, state: State, report: Repo
     _claim_live(log, state, report)
     report.unshown.append("the content of the records, and whether all are still stored: use a bundle")
     return log.checkpoint
+
+
+def check_witnesses(note: str, witnesses: Keys, quorum: int, report: Report) -> None:
+    """Check that at least `quorum` of these witnesses have cosigned the checkpoint."""
+    found = read_cosignatures(note, witnesses)
+    report.checked["cosigned_by"] = sorted(found)
+    if len(found) < quorum:
+        missing = ", ".join(sorted({name for name, _ in witnesses} - found.keys()))
+        what = f"{len(found)} of the {quorum} witnesses that you ask for have cosigned the checkpoint; not {missing}"
+        report.add(Fault(what, UNTRUSTED))
+    else:
+        names = ", ".join(f"{name} at {format_time(moment)}" for name, moment in sorted(found.items()))
+        report.shown.append(f"witnesses that saw only extensions of this log cosigned the checkpoint: {names}")
 
 
 def check_answer(given: argparse.Namespace, keys: Keys, state: State, report: Report) -> Checkpoint:

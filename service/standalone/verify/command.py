@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from uuid import UUID
 
 from . import VERSION
-from .checks import check_answer, check_bundle, check_consistency, check_live, check_proof
-from .findings import INTACT, MALFORMED, USAGE, WORDS, Fault, Report
-from .notes import read_keys
+from .checks import check_answer, check_bundle, check_consistency, check_live, check_proof, check_witnesses
+from .findings import INTACT, MALFORMED, USAGE, WORDS, Fault, Report, require
+from .notes import COSIGNATURE, read_keys
 from .output import INTERRUPTED, print_report
 from .state import State
 from .times import parse_age
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .notes import Checkpoint
 
 CODES = "exit codes: " + ", ".join(f"{code} {word}" for code, word in enumerate(WORDS))
+
+QUORUM = "--quorum is a number between 1 and that of the witnesses"
 
 
 class Arguments(argparse.ArgumentParser):
@@ -39,9 +41,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     given = _parser().parse_args(arguments)
     report, checkpoint = Report(quiet=given.json), None
     try:
-        keys = read_keys(given.key)
+        keys, witnesses = read_keys(given.key), read_keys(given.witness, COSIGNATURE)
+        quorum = len(witnesses) if given.quorum is None else given.quorum
+        require(0 < quorum <= len(witnesses) or not (witnesses or given.quorum), QUORUM, USAGE)
         state = State(given.state, keys)
         checkpoint = cast("Checkpoint", given.check(given, keys, state, report))
+        if witnesses:
+            check_witnesses(checkpoint.note, witnesses, quorum, report)
         if report.verdict == INTACT:
             state.save(checkpoint, grown=given.check is not check_proof)
     except (Fault, *MALFORMED) as fault:
@@ -66,6 +72,14 @@ def _parser() -> Arguments:
         found.add_argument(
             "--key", action="append", required=True, metavar="VKEY", help="a trusted key of the log; repeatable"
         )
+        found.add_argument(
+            "--witness",
+            action="append",
+            default=[],
+            metavar="VKEY",
+            help="a witness that must have cosigned the checkpoint; repeatable",
+        )
+        found.add_argument("--quorum", type=int, metavar="N", help="how many of the witnesses; default: all")
         found.add_argument(
             "--state", type=Path, metavar="FILE", help="the state of earlier checks; read, then replaced"
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 import unicodedata
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 Keys: TypeAlias = dict[tuple[str, bytes], bytes]
 
 ED25519 = 1
+# The kind of key with which witnesses sign (C2SP tlog-cosignature).
+COSIGNATURE = 4
+TIMESTAMP = struct.Struct(">Q")
 KEY_ID = 4
 LARGEST_NOTE = 64 * 1024
 MAX_SIGNATURES = 64
@@ -42,8 +47,8 @@ def decode_base64(text: str) -> bytes:
     return data
 
 
-def read_keys(vkeys: Iterable[str]) -> Keys:
-    """Parse C2SP vkeys: `<name>+<id>+<base64 of type and key>`. Raises Fault (usage)."""
+def read_keys(vkeys: Iterable[str], kind: int = ED25519) -> Keys:
+    """Parse C2SP vkeys of one kind: `<name>+<id>+<base64 of type and key>`. Raises Fault (usage)."""
     keys: Keys = {}
     for vkey in vkeys:
         try:
@@ -53,7 +58,8 @@ def read_keys(vkeys: Iterable[str]) -> Keys:
             raise Fault(f"this is not a vkey: {vkey}", USAGE) from None
         known = hashlib.sha256(f"{name}\n".encode() + key).digest()[:KEY_ID]
         require(name and known.hex() == key_id, f"the vkey's id does not match its name and key: {vkey}", USAGE)
-        require(len(key) == HASH_SIZE + 1 and key[0] == ED25519, f"this is not an Ed25519 vkey: {vkey}", USAGE)
+        whose = "a witness's" if kind == COSIGNATURE else "an Ed25519"
+        require(len(key) == HASH_SIZE + 1 and key[0] == kind, f"this is not {whose} vkey: {vkey}", USAGE)
         keys[name, known] = key[1:]
     return keys
 
@@ -77,6 +83,26 @@ def claimed_checkpoint(note: str, what: str = "checkpoint") -> Checkpoint:
     return _parse_checkpoint(text, note, what)
 
 
+def read_cosignatures(note: str, witnesses: Keys, what: str = "checkpoint") -> dict[str, datetime]:
+    """When each of these witnesses cosigned a checkpoint, by its name. Raises Fault (tampered) for a wrong signature of
+    a known key and for malformed input."""
+    text, lines = _split_note(note, what)
+    found: dict[str, datetime] = {}
+    for line in lines:
+        name, key_id, value = _parse_line(line, what)
+        public = witnesses.get((name, key_id))
+        if public is None:
+            continue
+        try:
+            (seconds,) = TIMESTAMP.unpack(value[: TIMESTAMP.size])
+            signed = f"cosignature/v1\ntime {seconds}\n{text}".encode()
+            Ed25519PublicKey.from_public_bytes(public).verify(value[TIMESTAMP.size :], signed)
+            found[name] = datetime.fromtimestamp(seconds, UTC)
+        except (InvalidSignature, struct.error, *MALFORMED):
+            raise Fault(f"{what}: the cosignature of {name} is wrong: the note or it was altered") from None
+    return found
+
+
 def _split_note(note: str, what: str) -> tuple[str, list[str]]:
     """Split a note into its text and its signature lines."""
     clean = all(character == "\n" or unicodedata.category(character) != "Cc" for character in note[:LARGEST_NOTE])
@@ -88,19 +114,25 @@ def _split_note(note: str, what: str) -> tuple[str, list[str]]:
     return f"{text}\n", signatures
 
 
-def _verify_line(line: str, text: str, keys: Keys, what: str) -> str | None:
-    """Verify a signature line. Returns the name of the key, or None for an unknown key."""
+def _parse_line(line: str, what: str) -> tuple[str, bytes, bytes]:
+    """The name, the key's id and the signature of a signature line."""
     try:
         dash, name, encoded = line.split(" ")
         signature = decode_base64(encoded)
     except (Fault, *MALFORMED):
         raise Fault(f"{what}: malformed signature line") from None
     require(dash == EM_DASH and name and len(signature) > KEY_ID, f"{what}: malformed signature line")
-    public = keys.get((name, signature[:KEY_ID]))
+    return name, signature[:KEY_ID], signature[KEY_ID:]
+
+
+def _verify_line(line: str, text: str, keys: Keys, what: str) -> str | None:
+    """Verify a signature line. Returns the name of the key, or None for an unknown key."""
+    name, key_id, signature = _parse_line(line, what)
+    public = keys.get((name, key_id))
     if public is None:
         return None
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature[KEY_ID:], text.encode())
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text.encode())
     except (InvalidSignature, ValueError):
         raise Fault(f"{what}: the signature of {name} is wrong: the note or the signature was altered") from None
     return name
