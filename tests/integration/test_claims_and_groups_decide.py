@@ -14,6 +14,7 @@ from service.administration.replay.recorded_request import parse_request
 from service.administration.replay.reevaluation import reevaluate
 from service.authorization.enforcement.claimed_attributes import read_claim
 from service.directory.entities import Validity
+from service.directory.merging import Merging
 from service.errors import NotFound
 from service.log.packing import unpack
 from service.log.record import read_body
@@ -183,3 +184,30 @@ async def test_a_rule_on_a_group_holds_while_its_members_are_in_it(house: House)
     assert not await may_read(house, house.caller("carl"), sheet)
     # A group is of people: a client that acts for itself is in none.
     assert not await may_read(house, house.machine(scopes=frozenset({"read:timesheets"})), sheet)
+
+
+BY_PROJECT = """
+[kinds.timesheet.relations.project_lead]
+is = "resource.projects.leads"
+yes = "you lead a project of this week"
+no = "you lead no project of this week"
+"""
+
+
+async def test_a_lead_of_a_project_reads_weeks_with_hours_on_it_while_they_lead_it(house: House) -> None:
+    await declare(
+        house, BY_PROJECT, "p, allow, project_lead, read, any, timesheet, read:timesheets, always, read-project\n"
+    )
+    admin, carl = house.administrator(), house.people["carl"]
+    sheet = (await house.submit_week("ana")).id
+    await house.project_leads.name(admin, "gemini", carl)
+    assert not await may_read(house, house.caller("carl"), sheet)
+    named = (await house.project_leads.name(admin, "apollo", carl)).value
+    assert await may_read(house, house.caller("carl"), sheet)
+    # Somebody who turns out to be the same human leads it from then on.
+    await Merging(house.gate).merge(admin, carl, house.people["ben"])
+    assert await may_read(house, house.caller("ben"), sheet)
+    held = await house.owner.fetchval("SELECT id FROM project_lead WHERE valid_to = 'infinity' AND project = 'apollo'")
+    assert held != named.id
+    await house.project_leads.end(admin, "apollo", held)
+    assert not await may_read(house, house.caller("ben"), sheet)
