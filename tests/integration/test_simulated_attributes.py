@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from service.administration.versions import version_store
+from service.commands import policy_simulate
 from tests.integration.test_simulation import SUBMITTED, auditor, author, record, simulate
 from tests.policy_forge import read_shipped
 
@@ -173,3 +176,32 @@ async def test_the_record_holds_what_was_simulated_without_personal_values(decla
     assert simulation["attributes"] == {"principal.country": "DE", "resource.minutes": 2580}
     assert simulation["principal"]["actors"] == ["assistant"]
     assert "31" not in str(simulation["attributes"])
+
+
+async def test_the_command_line_sends_attributes_and_actors(
+    declared: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    class Recorder:
+        def call(self, method: str, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
+            assert (method, path) == ("POST", "/v1/policies/simulate")
+            sent.append(body)
+            return {}
+
+    monkeypatch.setattr(policy_simulate, "connect", lambda _: Recorder())
+    words = [
+        "approve", "--json", "--actor", "assistant", "--agent", "--attribute", "resource.minutes=2580",
+        "--attribute", "principal.country=DE", "--attribute", 'resource.projects=["ATLAS"]', "--relation", "manager",
+        "--scope", "approve:timesheets", "--state", "submitted", "--fact", "acted_for_owner=false",
+        "--version", str(VERSION),
+    ]  # fmt: skip
+    told = await asyncio.to_thread(CliRunner().invoke, policy_simulate.simulate, words)
+    assert told.exit_code == 0, told.output
+    assert sent[0]["resource"]["attributes"] == {"minutes": 2580, "projects": ["ATLAS"]}
+    assert (sent[0]["subject"]["attributes"], sent[0]["subject"]["actors"]) == ({"country": "DE"}, ["assistant"])
+    answer = await simulate(declared, author(declared), **sent[0])
+    assert set(answer.json()["rules"]) == {"other-country", "agents-never-approve"}
+    for wrong in ("minutes=1", "resource=1", "context.now=1", "resource.minutes"):
+        told = await asyncio.to_thread(CliRunner().invoke, policy_simulate.simulate, ["approve", "--attribute", wrong])
+        assert (told.exit_code, "is not resource.NAME=VALUE" in told.output) == (2, True)
