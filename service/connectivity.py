@@ -133,16 +133,16 @@ class ConnectionOptions:
             "timeout": self.timeout,
             "command_timeout": self.timeout + 1,
             "server_settings": {"application_name": f"timewarden-{self.name}", "timezone": "UTC"},
-            # asyncpg would prepare a statement of more than 15 kB anew each time, and facts of a policy may have more.
-            # Every statement also gets a name this way; PgBouncer keeps only named ones.
-            "max_cacheable_statement_size": 0,
         }
         if way is Connectivity.DIRECT:
             options["max_cacheable_statement_size"] = MAX_PREPARED_STATEMENT_CHARACTERS
             options["server_settings"] |= self._limits()
             if self.fresh_plans:
                 options["server_settings"]["plan_cache_mode"] = "force_custom_plan"
-        elif way is not Connectivity.KEEPING:
+        elif way is Connectivity.KEEPING:
+            # Every statement gets a name, since PgBouncer keeps only named ones.
+            options["max_cacheable_statement_size"] = 0
+        else:
             # asyncpg then sends a statement and its execution in one go, so one server process gets both.
             options["statement_cache_size"] = 0
         return options
