@@ -125,6 +125,15 @@ CHECKPOINT_AGE: Final = Gauge(
 UNSIGNED_SECONDS: Final = Gauge(
     "timewarden_log_unsigned_seconds", "How old the oldest record is that no checkpoint covers; 0: there is none"
 )
+WITNESS_REQUESTS: Final = Counter(
+    "timewarden_witness_requests_total",
+    "Requests for cosignatures by this keeper: cosigned, failed (no usable answer), or refused (the witness knows"
+    " another history of the log)",
+    ("witness", "outcome"),
+)
+WITNESS_SIZE: Final = Gauge(
+    "timewarden_witness_size_records", "Records under the newest checkpoint that a witness cosigned here", ("witness",)
+)
 RELAY_LAG: Final = Gauge(
     "timewarden_relay_lag_seconds", "How old the oldest change is that is not in the event stream; 0: there is none"
 )

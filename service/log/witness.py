@@ -21,6 +21,7 @@ import httpx2
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from service import metrics
 from service.errors import Misconfigured
 from service.log.checkpoint import KEY_ID_BYTES, BadNote, Note, Verifier, split_key
 
@@ -152,6 +153,10 @@ class Witnesses:
 
     def __init__(self, witnesses: Sequence[Witness]) -> None:
         self._witnesses = tuple(witnesses)
+        for witness in witnesses:
+            # So that the first is seen as a change: Prometheus sees no increase in a series that begins with 1.
+            metrics.WITNESS_REQUESTS.add((witness.cosigner.name, "failed"), 0)
+            metrics.WITNESS_REQUESTS.add((witness.cosigner.name, "refused"), 0)
         self._known_sizes: dict[bytes, int] = {}
         # Why a witness failed, and until when it is not asked again.
         self._failed: dict[bytes, tuple[str, float]] = {}
@@ -195,7 +200,7 @@ class Witnesses:
         ]
 
     async def _ask(self, witness: Witness, note: Note, size: int, proof: ProofFrom) -> list[Signature]:
-        key_id = witness.cosigner.key_id
+        key_id, name = witness.cosigner.key_id, witness.cosigner.name
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 lines = await self._add_checkpoint(witness, note, size, proof)
@@ -205,9 +210,15 @@ class Witnesses:
                 raise BadNote("its answer holds no signature of its key")
         except (OSError, TimeoutError, SizeConflict, BadNote) as error:
             self._failed[key_id] = (str(error) or type(error).__name__, time.monotonic() + PAUSE_SECONDS)
+            metrics.WITNESS_REQUESTS.add((name, "failed"))
             return []
+        except OtherHistory:
+            metrics.WITNESS_REQUESTS.add((name, "refused"))
+            raise
         self._failed.pop(key_id, None)
         self._known_sizes[key_id] = size
+        metrics.WITNESS_REQUESTS.add((name, "cosigned"))
+        metrics.WITNESS_SIZE.set(size, (name,))
         return found
 
     async def _add_checkpoint(self, witness: Witness, note: Note, size: int, proof: ProofFrom) -> Sequence[str]:

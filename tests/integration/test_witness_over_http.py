@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from service import metrics
 from service.errors import Misconfigured
-from service.log.checkpoint import BadNote, Checkpoint, Signer
-from service.log.witness import Cosigner, HttpWitness, OtherHistory, SizeConflict
+from service.log.checkpoint import BadNote, Checkpoint, Note, Signer
+from service.log.witness import Cosigner, HttpWitness, OtherHistory, SizeConflict, Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,3 +110,20 @@ async def test_the_key_of_another_implementation_is_read() -> None:
     with pytest.raises(BadNote, match="not a witness's"):
         Cosigner.parse(Signer("log.example", b"s" * 32).verifier.vkey)
     assert Checkpoint.parse(NOTE.partition("\n\n")[0] + "\n").size == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [("422 Unprocessable Content", "refused"), ("500 Internal Server Error", "failed")]
+)
+async def test_requests_for_cosignatures_are_counted_by_their_outcome(status: str, outcome: str) -> None:
+    async def prove(_old: int) -> list[bytes]:
+        return []
+
+    counted = metrics.WITNESS_REQUESTS.series
+    async with answering(response(status)) as (witness, _):
+        witnesses = Witnesses([witness])
+        before = {labels: numbers[0] for labels, numbers in counted.items()}
+        with suppress(OtherHistory):
+            await witnesses.cosign(Note.parse(NOTE), 3, prove)
+    grown = {labels: numbers[0] - before.get(labels, 0) for labels, numbers in counted.items()}
+    assert {labels: count for labels, count in grown.items() if count} == {("witness.example", outcome): 1}
