@@ -30,6 +30,7 @@ from service.log.anchor import Anchor
 from service.log.keeper_status import read_status
 from service.log.key_files import read_keys
 from service.log.roles import ROLE, check_rights, check_server
+from service.log.witness import HttpWitness
 from service.migrations.run import newest
 
 if TYPE_CHECKING:
@@ -361,6 +362,11 @@ def check_log_files(settings: Settings) -> Iterator[Finding]:
             yield good("log key", f"{len(signers)} keys sign as {settings.log_origin}")
         except Misconfigured as error:
             yield bad("log key", error.public, "see docs/production.md, step 5")
+    try:
+        if witnesses := [HttpWitness.parse(text) for text in settings.split("log_witnesses")]:
+            yield good("witnesses", f"{len(witnesses)} are asked to cosign")
+    except Misconfigured as error:
+        yield bad("witnesses", error.public, "correct TIMEWARDEN_LOG_WITNESSES: docs/production.md, step 5")
     if not settings.log_anchor_file:
         return
     anchor = Path(settings.log_anchor_file)

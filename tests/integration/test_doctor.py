@@ -230,3 +230,10 @@ def test_standbys_are_graded(names: str, commit: str, standbys: int, grade: str 
 async def finding_of(part: str) -> Finding | None:
     """The finding about one part of the installation."""
     return next((found for found in [found async for found in check_installation()] if found.part == part), None)
+
+
+async def test_a_witness_that_cannot_be_asked_is_bad(set_environment: Callable[..., None]) -> None:
+    set_environment(LOG_WITNESSES="witness.example http://witness.example")
+    found = await finding_of("witnesses")
+    assert found is not None
+    assert (found.grade, "a vkey, a space and an https URL" in found.found) == (Grade.BAD, True)
