@@ -18,9 +18,19 @@ from service.timesheets.actions import Timesheets
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.web.timesheets.timesheet_shapes import listed_sheet_bodies, sheet_body
+from tests.integration.declared_world import FACTS, declare, give_values
 from tests.integration.house import MONDAY
 from tests.integration.random_organisation import settle
-from tests.integration.test_directory_memory import SOON, WHILE_THE_DIRECTORY_CHANGES, apply, caller_of, steps
+from tests.integration.test_declared_policy_life import activate
+from tests.integration.test_directory_memory import (
+    DECLARED,
+    SOON,
+    WHILE_THE_DIRECTORY_CHANGES,
+    apply,
+    caller_of,
+    steps,
+)
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +43,23 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 
+# Lists by the country of an owner alone, and by what the caller's groups, level and teams are beside theirs.
+ROWS = (
+    "p, allow, anyone, read, any, timesheet, read:timesheets, same_country, read-country",
+    "p, allow, anyone, read, any, timesheet, read:timesheets, in_group and not senior, read-group",
+    "p, deny, anyone, read, any, timesheet, any, leads_project and in_region, never-region",
+)
+
+
 @pytest.fixture
 async def organisation(house: House) -> Organisation:
-    return await settle(house.owner, 4)
+    organisation = await settle(house.owner, 4)
+    await give_values(house.owner, organisation, 4)
+    text = read_shipped()
+    rules = "\n".join([text.rules.rstrip(), *ROWS, ""])
+    vocabulary = declare({name: FACTS[name] for name in DECLARED}, {})
+    await activate(house, replace(text, rules=rules, vocabulary=vocabulary, cases={}))
+    return organisation
 
 
 async def list_ids(timesheets: Timesheets, caller: Caller) -> list[UUID] | None:
