@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio.connection import SSLConnection
 
 from events.consumer import Consumer, read
 from events.stream import REDIS_ERRORS, check_redis_url, open_redis
@@ -141,3 +142,17 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> 
     with pytest.raises(ValueError, match="must") as refused:
         check_redis_url(url)
     assert "wo" not in str(refused.value).replace("two", "")
+
+
+async def test_sentinels_and_clusters_are_reached_over_tls_where_the_url_says_so() -> None:
+    watched: Any = open_redis("rediss+sentinel://:word@host/master?sentinel_password=other")
+    assert issubclass(watched.connection_pool.connection_class, SSLConnection)
+    [sentinel] = watched.connection_pool.sentinel_manager.sentinels
+    assert issubclass(sentinel.connection_pool.connection_class, SSLConnection)
+    assert sentinel.connection_pool.connection_kwargs["password"] == "other"
+    cluster: Any = open_redis("rediss+cluster://user:word@one,two:7000")
+    assert [(node.host, node.port) for node in cluster.startup_nodes] == [("one", 6379), ("two", 7000)]
+    assert {node.connection_class for node in cluster.startup_nodes} == {SSLConnection}
+    assert {node.connection_kwargs["username"] for node in cluster.startup_nodes} == {"user"}
+    await watched.aclose()
+    await cluster.aclose()
