@@ -7,6 +7,7 @@ computes itself what only Postgres knows in its snapshot, such as the time.
 from __future__ import annotations
 
 from datetime import UTC
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.identity.principal import Principal
     from service.policy.attributes import Value
+    from service.policy.expressions.expression import Expression
 
 CLIENT, KIND, ROLES = "principal.client", "principal.kind", "principal.roles"
 NOW, WEEKDAY, SIGN_IN_AGE = "context.now", "context.weekday", "context.sign_in_age"
@@ -32,6 +34,8 @@ SIGNED_IN_AT: Final = "context.signed_in_at"
 # In the parameter: the attributes that a token claims, where the statement finds those of the directory itself.
 CLAIMED: Final = "claimed"
 _ROLE: Final = "role:"
+# Values of facts, by expression and what it read: some hundred bytes each.
+MAX_FACTS_KEPT: Final = 16_384
 
 
 def caller_values(
@@ -46,6 +50,26 @@ def caller_values(
     if principal.authenticated_at is not None:
         values[SIGN_IN_AGE] = max(0, int(at.timestamp()) - principal.authenticated_at)
     return values
+
+
+def evaluate_facts(defined: Mapping[str, Expression], values: Mapping[str, Value]) -> dict[str, bool | None]:
+    """The facts with these expressions, from the values of all attributes. One that does not ask for the moment is
+    worked out once for the same values."""
+    facts: dict[str, bool | None] = {}
+    for name, expression in defined.items():
+        if OF_THE_MOMENT.isdisjoint(expression.attributes):
+            read = tuple(values.get(attribute) for attribute, _ in expression.types)
+            # True equals 1, and must not be taken for it.
+            facts[name] = _evaluate(expression, read, tuple(map(type, read)))
+        else:
+            facts[name] = expression.evaluate(values)
+    return facts
+
+
+@lru_cache(MAX_FACTS_KEPT)
+def _evaluate(expression: Expression, read: tuple[Value, ...], _types: tuple[type, ...]) -> bool | None:
+    names = (attribute for attribute, _ in expression.types)
+    return expression.evaluate(dict(zip(names, read, strict=True)))
 
 
 def asker_values(

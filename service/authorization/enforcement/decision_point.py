@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.attribute_values import GROUPS, OWNER_ID
-from service.authorization.enforcement.caller_values import OF_THE_MOMENT, caller_values
+from service.authorization.enforcement.caller_values import caller_values, evaluate_facts
 from service.authorization.enforcement.relationships import About
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws
@@ -166,9 +166,7 @@ def request_facts(snapshot: Snapshot, principal: Principal, lookup: FactLookup) 
     facts = sign_in_facts(snapshot, principal, int(lookup.at.timestamp()))
     definitions = snapshot.memoize("request facts", None, lambda: _request_definitions(snapshot))
     if definitions:
-        values = caller_values(principal, lookup.roles, lookup.caller, lookup.at)
-        for name, expression in definitions:
-            facts[name] = _evaluate(snapshot, name, expression, values)
+        facts |= evaluate_facts(definitions, caller_values(principal, lookup.roles, lookup.caller, lookup.at))
     return facts
 
 
@@ -181,19 +179,9 @@ def values_of(request: EvaluationRequest) -> dict[str, Value]:
     return {**values, **lookup.attributes}
 
 
-def _request_definitions(snapshot: Snapshot) -> tuple[tuple[str, Expression], ...]:
+def _request_definitions(snapshot: Snapshot) -> dict[str, Expression]:
     found = snapshot.vocabulary.definitions.items()
-    return tuple((name, expression) for (kind, name), expression in found if not kind)
-
-
-def _evaluate(snapshot: Snapshot, name: str, expression: Expression, values: Mapping[str, Value]) -> bool | None:
-    """The value of a request fact. One that does not ask for the moment is worked out once for the same values."""
-    read = expression.attributes
-    if not OF_THE_MOMENT.isdisjoint(read):
-        return expression.evaluate(values)
-    key = (name, tuple(values.get(attribute) for attribute, _ in expression.types))
-    [known] = snapshot.memoize("request fact", key, lambda: (expression.evaluate(values),))
-    return known
+    return {name: expression for (kind, name), expression in found if not kind}
 
 
 def sign_in_facts(snapshot: Snapshot, principal: Principal, now: int) -> dict[str, bool | None]:

@@ -94,6 +94,7 @@ def _declare(base: KindFacts, definitions: Definitions, attributes: Attributes) 
         facts={**base.facts, **{fact: expression.sql(inputs) for fact, expression in definitions}},
         attributes=columns,
         computed={name: of_row[name] for name in computed},
+        defined=dict(definitions),
         asked=frozenset(asked),
         caller=caller,
         personal=personal,

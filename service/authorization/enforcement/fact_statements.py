@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.path_sql import EdgeTable
     from service.policy.attributes import Attribute, Value
+    from service.policy.expressions.expression import Expression
 
 # Every id of the caller, and those from before an erasure.
 _IDS, _FORMER = merged_people.all_ids("$1::uuid"), merged_people.former_ids("$1::uuid")
@@ -101,6 +102,7 @@ class KindFacts:
 
     What a policy version declares, `declared_facts` adds:
 
+    - `defined`: the expressions of the facts that the version defines; `facts` has their SQL.
     - `asked`: the attributes of the caller and the sign-in that facts read, by `:asker`.
     - `caller`: the declared attributes of the caller that are looked up.
     - `personal`: the attributes that are personal data.
@@ -124,6 +126,7 @@ class KindFacts:
     by_row: frozenset[str] = frozenset()
     points: Mapping[str, str] = field(default_factory=dict)
     documents: Mapping[str, str] = field(default_factory=dict)
+    defined: Mapping[str, Expression] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     caller: Mapping[str, Attribute] = field(default_factory=dict)
     personal: frozenset[str] = frozenset()
@@ -134,6 +137,11 @@ class KindFacts:
     def row_attributes(self) -> tuple[str, ...]:
         """The attributes that are looked up with each row: all but those that are remembered."""
         return tuple(name for name in self.attributes if not (self.by_owner and name.startswith(OF_OWNER)))
+
+    @cached_property
+    def native(self) -> tuple[str, ...]:
+        """The facts that the code supplies."""
+        return tuple(name for name in self.facts if name not in self.defined)
 
     @cached_property
     def owner_attributes(self) -> tuple[str, ...]:
@@ -281,27 +289,26 @@ _QUESTION: Final = {
 
 @lru_cache(MAX_STATEMENTS)
 def remembering_statement(facts: KindFacts) -> str:
-    """The rows of several requests, the facts and attributes of each row, and what is never remembered: the active
-    version, the revision, the time and revocation, in one snapshot. `place` is the request's place in the arrays, from
-    1. If facts ask for attributes of the caller, the last array has an object of them for each request."""
+    """The rows of several requests, the native facts and attributes of each row, and what is never remembered: the
+    active version, the revision, the time and revocation, in one snapshot. `place` is the request's place in the
+    arrays, from 1. Facts that a version defines follow from these values: `evaluate_facts` of `caller_values`."""
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
     revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
     # Any id of the person stands for them.
-    bound = {"person": "(asked.ids::uuid[])[1]", "word": "asked.word", "asker": "asked.asker"}
+    bound = {"person": "(asked.ids::uuid[])[1]", "word": "asked.word"}
     bound |= {"ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
-    named = [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
+    named = [(f"fact_{name}", facts.facts[name]) for name in facts.native]
     named += [(f"relation_{name}", facts.relations[name]) for name in sorted(facts.by_row)]
     named += [("on_behalf_of", facts.on_behalf_of)] if facts.acts_by_row else []
     looked_up = [f"({bind_parameters(sql, **bound)}) AS {name}" for name, sql in named]
     columns = ", ".join([facts.row, *looked_up, *_attribute_columns(facts, facts.row_attributes)])
-    question = {**_QUESTION, **({"asker": "jsonb"} if facts.asked else {})}
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(question.values(), start=1))
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
                (SELECT revision FROM directory_revision) AS lookup_revision,
                statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
                r.id IS NOT NULL AS lookup_row, {columns}
-        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(question)}, place)
+        FROM unnest({arrays}) WITH ORDINALITY AS asked ({", ".join(_QUESTION)}, place)
         LEFT JOIN {facts.table} AS r ON r.id = asked.row_id{facts.join_sources(columns)}
     """
 

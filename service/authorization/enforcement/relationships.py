@@ -15,11 +15,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_values import OWNER_ID, CallerAttributes, read_columns
-from service.authorization.enforcement.caller_values import asker_values, write_asker
+from service.authorization.enforcement.caller_values import (
+    asker_values,
+    caller_values,
+    evaluate_facts,
+    write_asker,
+)
 from service.authorization.enforcement.claimed_attributes import ClaimReader, put_over
 from service.authorization.enforcement.directory_memory import (
     NEVER,
-    NO_RELATIONS,
     CallerInDirectory,
     DirectoryState,
     OwnersOfCaller,
@@ -277,7 +281,7 @@ class Relationships:
         memory, assumed = self._memory, self.assume(principal, facts)
         if memory is None or assumed is None or not facts.by_owner:
             return None
-        question = assumed.question(principal, row_id, facts)
+        question = assumed.question(principal, row_id)
         if connection is not None:
             [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
         elif self._database is not None:
@@ -289,7 +293,7 @@ class Relationships:
         if not row["lookup_row"]:
             return assumed.read(row)
         related = memory.relations(*fact_parameters(principal), facts, row["owner_id"])
-        return None if related is None else assumed.read(row, facts, related)
+        return None if related is None else assumed.read_row(principal, row, facts, related)
 
     def _holds(self, assumed: Assumption, row: asyncpg.Record) -> bool:
         """Whether the directory is as it was assumed, in the snapshot of this row. While the statement ran, another
@@ -352,40 +356,58 @@ class Assumption:
         """
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
 
-    def question(self, principal: Principal, row_id: UUID | int, facts: KindFacts) -> tuple[object, ...]:
+    def question(self, principal: Principal, row_id: UUID | int) -> tuple[object, ...]:
         """The parameters of one request for `remembering_statement`, which takes an array of each."""
         _, word = fact_parameters(principal)
         ids = self.known.id_array, self.known.former_array
-        question = (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
-        if not facts.asked:
-            return question
-        return (*question, write_asker(asker_values(principal, self.known.roles, self.caller, facts.asked)))
+        return (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
 
-    def read(
-        self, row: asyncpg.Record, facts: KindFacts | None = None, related: RelationsToOwner = NO_RELATIONS
-    ) -> FactLookup:
-        """The lookup from a row with what confirms the assumption, and with the `facts` of a row of the kind that has
-        these relations, if there are any."""
-        relations, on_behalf_of = related.relations, related.on_behalf_of
-        if facts is not None and facts.by_row:
-            relations |= relation_words(facts.by_row, row, "relation")
-            on_behalf_of = row["on_behalf_of"] if facts.acts_by_row else on_behalf_of
+    def read(self, row: asyncpg.Record) -> FactLookup:
+        """The lookup without a row, from a row with what confirms the assumption."""
         return FactLookup(
             row["lookup_version"],
             row["lookup_revision"],
             row["lookup_at"],
             self.known.roles,
-            None if facts is None else row,
-            relations,
-            {} if facts is None else {name: row[f"fact_{name}"] for name in facts.facts},
-            frozenset() if facts is None else frozenset(facts.relations),
             revoked=row["lookup_revoked"] is not False,
-            about=About.KIND if facts is None else About.ROW,
+            ids=self.known.ids,
+            former_ids=self.known.former_ids,
+            unchanged_until=self.state.until,
+            caller=self.caller,
+        )
+
+    def read_row(
+        self, principal: Principal, row: asyncpg.Record, facts: KindFacts, related: RelationsToOwner
+    ) -> FactLookup:
+        """The lookup of a row with what confirms the assumption and with its `facts`. `related` is remembered of the
+        caller and the row's owner."""
+        relations, on_behalf_of = related.relations, related.on_behalf_of
+        if facts.by_row:
+            relations |= relation_words(facts.by_row, row, "relation")
+            on_behalf_of = row["on_behalf_of"] if facts.acts_by_row else on_behalf_of
+        at: datetime = row["lookup_at"]
+        attributes = {**read_columns(row, facts.row_attributes), **related.attributes}
+        values: dict[str, bool | None] = {name: row[f"fact_{name}"] for name in facts.native}
+        if facts.defined:
+            known = caller_values(principal, self.known.roles, self.caller, at)
+            known[OWNER_ID] = str(row["owner_id"])
+            values |= evaluate_facts(facts.defined, {**known, **attributes})
+        return FactLookup(
+            row["lookup_version"],
+            row["lookup_revision"],
+            at,
+            self.known.roles,
+            row,
+            relations,
+            values,
+            frozenset(facts.relations),
+            revoked=row["lookup_revoked"] is not False,
+            about=About.ROW,
             on_behalf_of=on_behalf_of,
             ids=self.known.ids,
             former_ids=self.known.former_ids,
             unchanged_until=self.state.until,
-            attributes=({} if facts is None else {**read_columns(row, facts.row_attributes), **related.attributes}),
+            attributes=attributes,
             caller=self.caller,
         )
 
