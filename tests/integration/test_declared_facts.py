@@ -83,7 +83,7 @@ WHEN = st.lists(
 )
 
 
-@settings(max_examples=example_count(35, uncut=50), suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=example_count(35), suppress_health_check=list(HealthCheck), deadline=None)
 @given(
     drawn=lines([*WHO, "group:night", "anyone", "anyone"], 6, WHEN),
     who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda who: who[0]),

@@ -148,7 +148,7 @@ def parameters(caller: Node) -> tuple[UUID | None, str]:
     )
 
 
-@settings(max_examples=example_count(15, uncut=150), suppress_health_check=list(HealthCheck))
+@settings(max_examples=example_count(15), suppress_health_check=list(HealthCheck))
 @given(text=paths)
 async def test_the_sql_of_a_path_leads_where_its_edges_lead(world: World, text: str) -> None:
     path = parse(text)
@@ -257,7 +257,7 @@ async def list_ids(
     return found
 
 
-@settings(max_examples=example_count(12, uncut=100), suppress_health_check=list(HealthCheck))
+@settings(max_examples=example_count(12), suppress_health_check=list(HealthCheck))
 @given(
     text=paths,
     drawn=rules,
