@@ -143,12 +143,7 @@ class PathSql:
                 conditions += self._not_without(chain[0], source)
                 continue
             edge, alias = self._table(chain, place), self._name()
-            joined = f"{edge.table} AS {alias}"
-            if tables:
-                tables.append(f"JOIN {joined} ON {alias}.{edge.source} = {source} AND {edge.condition(alias)}")
-            else:
-                tables.append(joined)
-                conditions += [f"{alias}.{edge.source} = {source}", edge.condition(alias)]
+            _join(tables, conditions, edge, alias, f"{alias}.{edge.source} = {source}")
             source = f"{alias}.{edge.target}"
             conditions += self._not_without(chain[place], source)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -161,12 +156,7 @@ class PathSql:
         tables, conditions, target = list[str](), list[str](), node
         for place in reversed(range(first, len(chain))):
             edge, alias = self._table(chain, place), self._name()
-            joined = f"{edge.table} AS {alias}"
-            if tables:
-                tables.append(f"JOIN {joined} ON {alias}.{edge.target} = {target} AND {edge.condition(alias)}")
-            else:
-                tables.append(joined)
-                conditions += [f"{alias}.{edge.target} = {target}", edge.condition(alias)]
+            _join(tables, conditions, edge, alias, f"{alias}.{edge.target} = {target}")
             target = f"{alias}.{edge.source}"
             conditions += self._not_without(chain[place - 1], target)
         return f"SELECT {target} AS id FROM {' '.join(tables)} WHERE {' AND '.join(conditions)}"
@@ -180,12 +170,7 @@ class PathSql:
             if edge_of(self._kind, chain, place).many_back and len(tables) > 1:
                 few = f"SELECT DISTINCT {target} AS id FROM {' '.join(tables)} WHERE {' AND '.join(conditions)}"
                 tables, conditions, target = [f"({few} OFFSET 0) AS few"], ["true"], "few.id"
-            joined = f"{edge.table} AS {alias}"
-            if tables:
-                tables.append(f"JOIN {joined} ON {alias}.{edge.target} = {target} AND {edge.condition(alias)}")
-            else:
-                tables.append(joined)
-                conditions += [f"{alias}.{edge.target} = {target}", edge.condition(alias)]
+            _join(tables, conditions, edge, alias, f"{alias}.{edge.target} = {target}")
             target = f"{alias}.{edge.source}"
         if not tables:
             return f"SELECT {target} AS owner_id WHERE {target} IS NOT NULL"
@@ -252,3 +237,13 @@ def _and_merged(owners: str) -> str:
     """The owners under every id that they have."""
     others = f"SELECT merged.person_id FROM merged_person AS merged WHERE merged.into_id IN ({owners})"
     return f"{owners} UNION ALL {others}"
+
+
+def _join(tables: list[str], conditions: list[str], edge: EdgeTable, alias: str, met: str) -> None:
+    """Add the table of an edge to a FROM list, where it meets what is there: `met`. The first table is met in WHERE."""
+    joined, counts = f"{edge.table} AS {alias}", edge.condition(alias)
+    if tables:
+        tables.append(f"JOIN {joined} ON {met} AND {counts}")
+    else:
+        tables.append(joined)
+        conditions += [met, counts]
