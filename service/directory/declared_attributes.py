@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service.errors import InvalidField
 from service.fields import is_legible, is_writable
 from service.places import FieldError, printable
-from service.policy.attributes import EARLIEST, LATEST, MAX_INT, AttributeType
+from service.policy.attributes import MAX_INT, AttributeType, parse_time
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -130,10 +129,5 @@ def _is_text(text: str) -> bool:
 
 
 def _normalize_time(text: str) -> str | None:
-    try:
-        moment = datetime.fromisoformat(text) if "T" in text else None
-    except ValueError:
-        return None
-    if moment is None or moment.tzinfo is None or not EARLIEST <= moment < LATEST:
-        return None
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    moment = parse_time(text)
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -138,6 +138,17 @@ def fits(value: Value, wanted: AttributeType) -> bool:
     return _CHECKS[wanted](value)
 
 
+def parse_time(text: str) -> datetime | None:
+    """A time with any offset, in UTC; None for other texts and for a time that no attribute holds."""
+    try:
+        moment = datetime.fromisoformat(text) if "T" in text else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None or not EARLIEST <= moment < LATEST:
+        return None
+    return moment.astimezone(UTC)
+
+
 def _is_string(value: Value) -> bool:
     return isinstance(value, str) and not _UNWRITABLE.search(value)
 

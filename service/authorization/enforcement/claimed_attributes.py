@@ -7,13 +7,12 @@ Owns when it last told of each, in memory.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from service.authorization.enforcement.attribute_values import read_json
-from service.policy.attributes import EARLIEST, LATEST, AttributeType
+from service.policy.attributes import AttributeType, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,18 +55,8 @@ class ClaimReader:
 def read_claim(claimed: ClaimedValue, wanted: AttributeType) -> Value:
     """The value of a claim; None if it is of another type. A time may have any offset."""
     if wanted is AttributeType.TIMESTAMP:
-        return _read_time(claimed) if isinstance(claimed, str) else None
+        return parse_time(claimed) if isinstance(claimed, str) else None
     return read_json(list(claimed) if isinstance(claimed, tuple) else claimed, wanted)
-
-
-def _read_time(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if "T" in text else None
-    except ValueError:
-        return None
-    if moment is None or moment.tzinfo is None or not EARLIEST <= moment < LATEST:
-        return None
-    return moment.astimezone(UTC)
 
 
 def put_over(directory: Mapping[str, Value], claimed: Mapping[str, Value]) -> Mapping[str, Value]:
