@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.directory import group_store
+from service.directory import group_store, holder_store
 from service.directory.entities import GroupMember, Validity, check_grant, check_group
+from service.directory.holder_store import MEMBERS
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND
 
@@ -44,7 +45,7 @@ class Groups:
         asked = GroupMember(uuid7(), group, person, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[GroupMember, list[DirectoryChange]]:
-            made = await group_store.add_member(permit, connection, asked)
+            made = await holder_store.add_holder(permit, connection, MEMBERS, group, asked)
             return made, [DirectoryChange(str(made.id), "group.joined", describe_member(made))]
 
         return await manage(self._gate, caller, asked.id, work)
@@ -54,7 +55,7 @@ class Groups:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[GroupMember, list[DirectoryChange]]:
-            before, after = await group_store.end_member(permit, connection, group, member, at)
+            before, after = await holder_store.end_holder(permit, connection, MEMBERS, group, member, at)
             facts = describe_member(after), describe_member(before)
             return after, [DirectoryChange(str(after.id), "group.left", facts[0], before=facts[1])]
 
@@ -88,7 +89,7 @@ class Groups:
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: group_store.list_members(seen, connection, group, as_of, after, limit),
+            lambda seen, connection: holder_store.list_holders(seen, connection, MEMBERS, group, as_of, after, limit),
             limit,
             lambda member: str(member.id),
         )

@@ -22,9 +22,8 @@ from service.directory.entities import (
     Validity,
 )
 from service.directory.grant_store import MEMBERSHIP
-from service.directory.group_store import MEMBER
+from service.directory.holder_store import LEADS, MEMBERS
 from service.directory.import_plan import Known
-from service.directory.project_lead_store import LEAD
 from service.directory.store import KIND, MANAGE, constraints, read_attributes, write_attributes
 from service.errors import Conflict
 
@@ -80,14 +79,12 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
         held = Membership(row["id"], row["person_id"], row["team_id"], part, validity)
         memberships.setdefault((held.person, held.team, held.part), []).append(held)
     group_members: dict[tuple[str, UUID], list[GroupMember]] = {}
-    for row in await _load_held(connection, "group_member", MEMBER, ids):
-        validity = Validity(row["valid_from"], row["ends"])
-        member = GroupMember(row["id"], row["group_name"], row["person_id"], validity)
+    for row in await _load_held(connection, MEMBERS.table, MEMBERS.columns, ids):
+        member = MEMBERS.read(row)
         group_members.setdefault((member.group, member.person), []).append(member)
     project_leads: dict[tuple[str, UUID], list[ProjectLead]] = {}
-    for row in await _load_held(connection, "project_lead", LEAD, ids):
-        validity = Validity(row["valid_from"], row["ends"])
-        lead = ProjectLead(row["id"], row["project"], row["person_id"], validity)
+    for row in await _load_held(connection, LEADS.table, LEADS.columns, ids):
+        lead = LEADS.read(row)
         project_leads.setdefault((lead.project, lead.person), []).append(lead)
     # The time at which a row without `valid_from` begins.
     now = await connection.fetchval("SELECT statement_timestamp()")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.directory import project_lead_store
+from service.directory import holder_store
 from service.directory.entities import ProjectLead, Validity, check_grant
+from service.directory.holder_store import LEADS
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND
 
@@ -37,7 +38,7 @@ class ProjectLeads:
         asked = ProjectLead(uuid7(), project, person, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[ProjectLead, list[DirectoryChange]]:
-            made = await project_lead_store.add_lead(permit, connection, asked)
+            made = await holder_store.add_holder(permit, connection, LEADS, project, asked)
             return made, [DirectoryChange(str(made.id), "project-lead.named", describe_lead(made))]
 
         return await manage(self._gate, caller, asked.id, work)
@@ -47,7 +48,7 @@ class ProjectLeads:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[ProjectLead, list[DirectoryChange]]:
-            before, after = await project_lead_store.end_lead(permit, connection, project, lead, at)
+            before, after = await holder_store.end_holder(permit, connection, LEADS, project, lead, at)
             facts = describe_lead(after), describe_lead(before)
             return after, [DirectoryChange(str(after.id), "project-lead.ended", facts[0], before=facts[1])]
 
@@ -67,7 +68,7 @@ class ProjectLeads:
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: project_lead_store.list_leads(seen, connection, project, as_of, after, limit),
+            lambda seen, connection: holder_store.list_holders(seen, connection, LEADS, project, as_of, after, limit),
             limit,
             lambda lead: str(lead.id),
         )

@@ -71,7 +71,7 @@ SQL_PLACES = (
     "service/timesheets/sheet_columns.py",
     "service/directory/store.py",
     "service/directory/group_store.py",
-    "service/directory/project_lead_store.py",
+    "service/directory/holder_store.py",
     "service/directory/grant_store.py",
     "service/directory/people_store.py",
     "service/directory/erased_store.py",
