@@ -256,7 +256,7 @@ class _Parser:
             self._refuse(
                 f"This path {where}, and a relation must end in people or clients",
                 column,
-                _known(self._edges(reached.to)),
+                _list_known(self._edges(reached.to)),
             )
         for chain in reached.chains:
             self._check_size(chain, column)
@@ -299,7 +299,7 @@ class _Parser:
             self._take()
             edge, at = self._take()
             if not edge.isidentifier():
-                self._refuse("The name of an edge must follow the point", at, _known(self._edges(reached.to)))
+                self._refuse("The name of an edge must follow the point", at, _list_known(self._edges(reached.to)))
             reached = self._follow(reached, edge, at)
         return reached
 
@@ -320,13 +320,13 @@ class _Parser:
         resolver = self.resolver
         starts = STARTS.get(resolver.kind, {})
         if name in NATIVE_RELATIONS.get(resolver.kind, ()):
-            self._refuse(f"'{name}' is computed in code, so no path can follow it", column, _known(starts))
+            self._refuse(f"'{name}' is computed in code, so no path can follow it", column, _list_known(starts))
         if name not in resolver.texts and name not in resolver.found:
             known = {*starts, *resolver.texts, *resolver.found}
             self._refuse(f"The {resolver.kind} has no edge or relation '{name}'", column, nearest(name, known))
         if name in resolver.open:
             cycle = " -> ".join((*resolver.open[resolver.open.index(name) :], name))
-            self._refuse(f"This relation is defined by itself: {cycle}", column, _known(starts))
+            self._refuse(f"This relation is defined by itself: {cycle}", column, _list_known(starts))
         if len(resolver.open) >= MAX_DEPTH:
             self._refuse(f"Relations name one another at most {MAX_DEPTH} deep", column)
         path = resolver.resolve(name)
@@ -337,7 +337,7 @@ class _Parser:
     def _check_types(self, left: _Reached, right: _Reached, operator: str, column: int) -> None:
         if left.to is None or right.to is None:
             where = left.column if left.to is None else right.column
-            self._refuse(f"{RESOURCE} is not a path yet: it needs an edge", where, _known(self._edges(None)))
+            self._refuse(f"{RESOURCE} is not a path yet: it needs an edge", where, _list_known(self._edges(None)))
         if left.to is not right.to:
             verb = "joined with" if operator == "|" else "without"
             self._refuse(f"{left.to} {verb} {right.to}: both sides of {operator} must lead to the same", column)
@@ -398,5 +398,5 @@ def _count(chains: tuple[Chain, ...]) -> int:
     return sum(1 + sum(_count(step.without) for step in chain) for chain in chains)
 
 
-def _known(words: Collection[str]) -> str | None:
+def _list_known(words: Collection[str]) -> str | None:
     return f"known: {', '.join(sorted(words))}" if words else None

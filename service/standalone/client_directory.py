@@ -162,7 +162,7 @@ class DirectoryApi(Transport):
     ) -> Team:
         """Rename a team or move it, with all teams below it, in the tree. Without a parent it is at the top. Given
         `attributes` replace the present ones."""
-        body = {"name": name, "parent": parent} | _given(attributes)
+        body = {"name": name, "parent": parent} | _attributes_member(attributes)
         return await self.call(Team, "PUT", f"{TEAMS}/{team.id}", body=body, version=team.version)
 
     def memberships(self) -> AsyncIterator[Membership]:
@@ -195,7 +195,7 @@ class DirectoryApi(Transport):
     ) -> Project:
         """Rename a project, or change whether it is active. Given `attributes` replace the present ones."""
         path = f"{PROJECTS}/{quote(project.code, safe='')}"
-        body = {"name": name, "active": active} | _given(attributes)
+        body = {"name": name, "active": active} | _attributes_member(attributes)
         return await self.call(Project, "PUT", path, body=body, version=project.version)
 
     def project_leads(self, code: str) -> AsyncIterator[ProjectLead]:
@@ -238,6 +238,6 @@ def _leads(code: str) -> str:
     return f"{PROJECTS}/{quote(code, safe='')}/leads"
 
 
-def _given(attributes: Attributes | None) -> dict[str, object]:
+def _attributes_member(attributes: Attributes | None) -> dict[str, object]:
     """The member of a body; none, so that the attributes stay as they are."""
     return {} if attributes is None else {"attributes": attributes}
