@@ -33,7 +33,9 @@ hypothesis.settings.load_profile("usual")
 # A client looks for certificates and asks Postgres for TLS at each connection otherwise.
 os.environ["PGSSLMODE"] = "disable"
 
+# The last database is lent to nobody: it is the one for servers that live as long as a whole file of tests.
 REDIS_DATABASES = 64
+LASTING_DATABASE = REDIS_DATABASES - 1
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 
 database_numbers = itertools.count(1)
@@ -84,7 +86,7 @@ def redis_server(servers_directory: Path) -> Iterator[LocalRedis]:
 @pytest.fixture
 def redis_url(redis_server: LocalRedis) -> Iterator[str]:
     """An empty numbered database of the session's Redis, emptied again afterwards."""
-    number = next(database_numbers) % REDIS_DATABASES
+    number = next(database_numbers) % LASTING_DATABASE
     yield redis_server.database_url(number)
     redis_server.ask(f"SELECT {number}", "FLUSHDB")
 

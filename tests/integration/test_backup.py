@@ -23,7 +23,7 @@ from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from service.log.log import Log
 from service.settings import Settings
-from tests.conftest import REDIS_DATABASES
+from tests.conftest import LASTING_DATABASE
 from tests.integration.log_database import change
 from tests.standby import commands, paste, start_server
 from tests.until import until
@@ -149,7 +149,7 @@ async def archive(
         paste(ARCHIVE, server, state, folder)
     with start_server(state) as server:
         await migrate_database(urls["owner"])
-        site = Site(tmp_path_factory.mktemp("site"), redis_server.database_url(REDIS_DATABASES - 1), urls)
+        site = Site(tmp_path_factory.mktemp("site"), redis_server.database_url(LASTING_DATABASE), urls)
         make_key(site.folder / "key", ORIGIN)
         async with site.keeper():
             await site.append(COUNT)
