@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     ReadChanges: TypeAlias = Callable[[int, int], Awaitable[Sequence[PublishedChange]]]
     ReadChange: TypeAlias = Callable[[int], Awaitable[PublishedChange | None]]
     Report: TypeAlias = Callable[[bool, str], Awaitable[None]]
+    OnPublished: TypeAlias = Callable[[Sequence[PublishedChange], float], None]
 
 # The last id ever given in the stream. Trimming and deleting entries keep it; deleting the stream does not.
 LAST_ID = """
@@ -64,7 +65,8 @@ class DivergedError(Exception):
 class Relay:
     """Publishes to one stream. `read_changes(after, limit)` and `read_change(position)` read the sealed log and may
     raise `log_errors`. `report(ready, detail)` receives the status. `source` is the URI that events name as their
-    origin."""
+    origin. `on_published(changes, started)` is told of each batch that Redis has, and since when, by `perf_counter`,
+    the relay worked on it."""
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Relay:
         batch: int = 500,
         compare_every: float = 5.0,
         max_lag: float = MAX_LAG_SECONDS,
+        on_published: OnPublished = lambda _changes, _started: None,
     ) -> None:
         self._redis = redis
         self._stream = stream
@@ -90,6 +93,7 @@ class Relay:
         self._batch = batch
         self._compare_every = compare_every
         self._max_lag = max_lag
+        self._on_published = on_published
         self._append = redis.register_script(APPEND)
         self._tail = redis.register_script(TAIL)
         self._compared_at = float("-inf")
@@ -141,6 +145,7 @@ class Relay:
             raise
 
     async def _publish(self, changes: Sequence[PublishedChange]) -> int:
+        started = time.perf_counter()
         arguments: list[bytes | str] = [id_of(None if self._last is None else self._last.position), FIELD]
         for change in changes:
             arguments += [id_of(change.position), serialize(change, self._source)]
@@ -148,6 +153,7 @@ class Relay:
             self._compared_at = float("-inf")
             return 0
         self._last = changes[-1]
+        self._on_published(changes, started)
         return len(changes)
 
     async def _compare(self) -> None:

@@ -37,6 +37,7 @@ from service.log.signing import CheckpointSigner
 from service.log.witness import HttpWitness
 from service.management import serve_management
 from service.settings import split_address
+from service.tracing import check_packages, start_tracing, trace_events
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -52,6 +53,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
     signers = read_keys([Path(path) for path in settings.split("log_key_file")], settings.log_origin)
     witnesses = [HttpWitness.parse(text) for text in settings.split("log_witnesses")]
+    if settings.traces:
+        check_packages()
+        start_tracing()
     timeout = settings.database_timeout
     database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
     replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)
@@ -79,6 +83,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             read_change=feed.read_change,
             report=KeeperStatus(database, "relay").report,
             log_errors=(TimewardenError,),
+            on_published=partial(trace_events, stream),
         )
         signing = CheckpointSigner(database, signers, Anchor(Path(settings.log_anchor_file)), witnesses=witnesses)
         sealed = asyncio.Event()

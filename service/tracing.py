@@ -1,4 +1,5 @@
-"""Traces by OpenTelemetry: a span for each request, and one in it for each stage that metrics measure too.
+"""Traces by OpenTelemetry: a span for each request, one in it for each stage that metrics measure too, and one for each
+event that the relay publishes, in the trace of the request that caused it.
 
 Off unless `start_tracing` was called, which needs the extra `tracing`. OpenTelemetry's own variables say where spans go
 (`OTEL_EXPORTER_OTLP_ENDPOINT`), how many (`OTEL_TRACES_SAMPLER`) and more. Spans hold ids and words of ours, never a
@@ -17,9 +18,13 @@ from service import metrics
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
+
+    from events.envelope import PublishedChange
 
 SERVICE = "timewarden"
 
@@ -33,7 +38,7 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         self._tracer = tracer
-        self._server, self._error = SpanKind.SERVER, StatusCode.ERROR
+        self._server, self._producer, self._error = SpanKind.SERVER, SpanKind.PRODUCER, StatusCode.ERROR
         self._set_span = set_span_in_context
         self._propagator = TraceContextTextMapPropagator()
 
@@ -65,6 +70,22 @@ class Tracing:
         ended = time.time_ns()
         begun = ended - int((time.perf_counter() - started) * 1e9)
         self._tracer.start_span(name, request.context, start_time=begun).end(ended)
+
+    def add_event(self, traceparent: str, event_id: str, stream: str, started: float) -> None:
+        """Add the span of an event that is in the stream now, in the trace of the request that caused it."""
+        ended = time.time_ns()
+        parent = self._propagator.extract({"traceparent": traceparent})
+        # The names of OpenTelemetry's conventions for messaging.
+        attributes = {
+            "messaging.system": "redis",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "publish",
+            "messaging.destination.name": stream,
+            "messaging.message.id": event_id,
+        }
+        begun = ended - int((time.perf_counter() - started) * 1e9)
+        span = self._tracer.start_span(f"publish {stream}", parent, self._producer, attributes, start_time=begun)
+        span.end(ended)
 
 
 class RequestSpan:
@@ -132,3 +153,13 @@ def end_stage(stage: tuple[str], started: float) -> None:
     metrics.STAGE_SECONDS.observe(stage, time.perf_counter() - started)
     if _tracing is not None and (request := _CURRENT.get()) is not None:
         request.add_stage(stage[0], started)
+
+
+def trace_events(stream: str, changes: Sequence[PublishedChange], started: float) -> None:
+    """Trace changes that were published to a stream; `started`: since when, by `perf_counter`. A change that no
+    request caused, or whose request was in no trace, has no span."""
+    if _tracing is None:
+        return
+    for change in changes:
+        if change.trace is not None:
+            _tracing.add_event(change.trace, str(change.uid), stream, started)

@@ -15,9 +15,9 @@ from events.stream import BEFORE_ALL
 from service import tracing
 from service.errors import Misconfigured
 from service.log.feed import ChangeFeed
-from service.log.sealing import Sealer
 from tests.integration.api import token_of
 from tests.integration.served import NO_TLS, serve
+from tests.integration.test_serve_supervision import keeper
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def collector() -> Iterator[Collector]:
 
 
 async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal(
-    house: House, issuer: str, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    house: House, issuer: str, redis_url: str, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server.server_port}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
@@ -97,7 +97,14 @@ async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal
             return sum(span.name in {"POST /v1/timesheets", "GET"} for span in collector.spans()) == 2
 
         await until(arrived, 20)
+
+    async def published() -> bool:
+        return any(span.name.startswith("publish ") for span in collector.spans())
+
+    async with keeper(house.log_database.url("keeper"), redis_url, tmp_path, TRACES="true"):
+        await until(published, 60)
     spans = collector.spans()
+    [event] = [span for span in spans if span.name.startswith("publish ")]
     root = next(span for span in spans if span.name == "POST /v1/timesheets")
     assert (root.trace_id.hex(), root.parent_span_id.hex()) == (TRACE_ID, PARENT)
     attributes = {pair.key: pair.value.string_value or pair.value.int_value for pair in root.attributes}
@@ -109,11 +116,15 @@ async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal
     }
     # Others continue from our span.
     assert made.headers["traceparent"] == f"00-{TRACE_ID}-{root.span_id.hex()}-01"
-    keeper = await house.log_database.open("keeper")
-    await Sealer(keeper).seal()
-    changes = await ChangeFeed(keeper).read_changes(BEFORE_ALL, 500)
-    assert [change.trace for change in changes if change.type == "timesheet.created"] == [made.headers["traceparent"]]
-    stages = [span for span in spans if span.parent_span_id == root.span_id]
+    changes = await ChangeFeed(await house.log_database.open("keeper")).read_changes(BEFORE_ALL, 500)
+    [change] = [change for change in changes if change.type == "timesheet.created"]
+    assert change.trace == made.headers["traceparent"]
+    assert (event.trace_id, event.parent_span_id) == (root.trace_id, root.span_id)
+    assert event.start_time_unix_nano >= root.start_time_unix_nano
+    attributes = {pair.key: pair.value.string_value for pair in event.attributes}
+    assert attributes["messaging.message.id"] == str(change.uid)
+    assert event.name == f"publish {attributes['messaging.destination.name']}"
+    stages = [span for span in spans if span.parent_span_id == root.span_id and span is not event]
     assert {span.name for span in stages} >= {"token", "facts", "engine", "record", "change"}
     for stage in stages:
         assert root.start_time_unix_nano - 1e6 <= stage.start_time_unix_nano <= stage.end_time_unix_nano
