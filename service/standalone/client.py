@@ -124,9 +124,21 @@ class Timewarden(DirectoryApi):
         query = {"include": "actions"} if actions else {}
         return await self.call(Timesheet, "GET", f"{SHEETS}/{sheet_id}", query=query)
 
-    async def open_week(self, monday: date, time_zone: str = "UTC") -> Timesheet:
-        """Create a draft for the caller. Raises Conflict if there is one; its member `timesheet` is the id."""
-        return await self.call(Timesheet, "POST", SHEETS, body={"period_start": monday, "time_zone": time_zone})
+    async def open_week(
+        self, monday: date, time_zone: str = "UTC", entries: Iterable[Mapping[str, Any]] = ()
+    ) -> Timesheet:
+        """Create a draft for the caller, with entries such as `{"day": day, "project": "ATLAS", "minutes": 450}`.
+        Raises Conflict if there is one; its member `timesheet` is the id."""
+        body = {"period_start": monday, "time_zone": time_zone, "entries": list(entries)}
+        return await self.call(Timesheet, "POST", SHEETS, body=body)
+
+    async def replace_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
+        """Replace all entries of a sheet. An `id` in an entry changes that entry and keeps its id."""
+        return await self._change(sheet, "PUT", "entries", {"entries": list(entries)})
+
+    async def add_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
+        """Add many entries, all or none."""
+        return await self._change(sheet, "POST", "entries/batch", {"entries": list(entries)})
 
     async def delete(self, sheet: Timesheet) -> Receipt:
         """Delete a draft."""

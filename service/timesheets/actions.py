@@ -6,7 +6,7 @@ has read (If-Match); it raises PreconditionRequired or PreconditionFailed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
@@ -14,19 +14,20 @@ from uuid_utils.compat import uuid7
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import Answer, Listed, Target, refused_under
 from service.authorization.enforcement.fact_statements import person_or_client
-from service.errors import Conflict
+from service.errors import Conflict, InvalidField
 from service.identity.refusals import refusal
 from service.pacing import pace_page
+from service.places import FieldError
 from service.policy.approval import is_complete
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import require_approver
-from service.timesheets.change_record import facts_of, record_change, resource_of
-from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, invalid_field
+from service.timesheets.change_record import facts_of, notes_of, record_change, resource_of
+from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import Actor, State, Timesheet, actions_from, repeats_approval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.identity.principal import Principal
-    from service.timesheets.entry import Amendment, Hours
+    from service.timesheets.entry import Amendment, Hours, WeekHours
     from service.timesheets.listing import Filters, Page, Place
     from service.timesheets.timesheet import GivenApproval
 
@@ -75,8 +76,11 @@ class Timesheets:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def create(self, caller: Caller, period_start: date, time_zone: str) -> Answer[Timesheet]:
-        """Create the caller's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
+    async def create(
+        self, caller: Caller, period_start: date, time_zone: str, hours: Sequence[Hours] = ()
+    ) -> Answer[Timesheet]:
+        """Create the caller's own sheet for the week from `period_start`, with these hours. Raises InvalidField,
+        Conflict, and with hours also a refusal if the caller may not edit the sheet."""
         check_week(period_start, time_zone)
         owner, _ = person_or_client(caller.principal)
 
@@ -91,12 +95,22 @@ class Timesheets:
             sheet = Timesheet(
                 id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
+            if hours:
+                allowed_actions.require(change.permit, "edit")
+                sheet = replace(timesheet.add_entries(sheet, hours, actor_of(change)), version=sheet.version)
+                await _require_open_projects(change, {item.project for item in hours}, hours)
             sheet = await store.create(change.permit, change.connection, sheet)
             sheet = await store.refresh_approvals_needed(change.permit, change.connection, sheet)
             # The insert may have waited for an erasure of the owner, which looked for sheets before this one existed.
             if await store.is_revoked(change.connection, caller.principal):
                 raise refusal("revoked")
-            change.record("timesheet.created", resource_of(sheet), before={}, after=facts_of(sheet))
+            change.record(
+                "timesheet.created",
+                resource_of(sheet),
+                before={},
+                after=facts_of(sheet, sheet.entries),
+                texts=notes_of(sheet.entries),
+            )
         return change.answer(sheet)
 
     async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Timesheet]:
@@ -156,6 +170,33 @@ class Timesheets:
             caller, "edit", sheet_id, expect, lambda sheet, change: timesheet.add_entry(sheet, entry, actor_of(change))
         )
         return _select_entry(answer, entry.id)
+
+    async def add_entries(
+        self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Sequence[Hours]
+    ) -> Answer[Timesheet]:
+        """Add many entries, all or none. Raises as `add_entry`, with fields such as `entries[3].minutes`."""
+        return await self._change(
+            caller,
+            "edit",
+            sheet_id,
+            expect,
+            lambda sheet, change: timesheet.add_entries(sheet, hours, actor_of(change)),
+            hours,
+        )
+
+    async def replace_entries(
+        self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Sequence[WeekHours]
+    ) -> Answer[Timesheet]:
+        """Replace all entries; without a difference, change nothing. Raises as `add_entries`, and Conflict if too many
+        entries would change or go."""
+        return await self._change(
+            caller,
+            "edit",
+            sheet_id,
+            expect,
+            lambda sheet, change: timesheet.replace_entries(sheet, hours, actor_of(change)),
+            hours,
+        )
 
     async def replace_entry(
         self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID, hours: Hours
@@ -244,16 +285,21 @@ class Timesheets:
         )
 
     async def _change(
-        self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, step: Step
+        self,
+        caller: Caller,
+        action: str,
+        sheet_id: UUID,
+        expect: Expect,
+        step: Step,
+        hours: Sequence[Hours] = (),
     ) -> Answer[Timesheet]:
+        """Change a sheet by one step; `hours` is the list of a request with many entries."""
         async with self._gate.change(caller, KIND, action, _existing(sheet_id, expect)) as change:
             before = store.sheet_of_row(change.permit, change.found)
             after = step(before, change)
             if after is not before:
                 if entered := timesheet.projects_with_new_entries(before, after):
-                    closed = await store.find_closed_projects(change.permit, change.connection, entered)
-                    if closed:
-                        raise invalid_field("project", next(iter(closed.values())))
+                    await _require_open_projects(change, entered, hours)
                 if action == "submit":
                     await require_approver(change.permit, change.connection, after)
                 after = await save(change, before, after)
@@ -293,6 +339,19 @@ async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet
     """Store the sheet, and return it as it is stored."""
     stored = await store.save(change.permit, change.connection, before, after)
     return await store.refresh_approvals_needed(change.permit, change.connection, stored)
+
+
+async def _require_open_projects(change: Change, codes: Collection[str], hours: Sequence[Hours]) -> None:
+    """Raise InvalidField for the projects among `codes` that accept no hours; it names the items of the list `hours`,
+    if the request has one."""
+    closed = await store.find_closed_projects(change.permit, change.connection, codes)
+    listed = [
+        FieldError(f"entries[{place}].project", closed[item.project])
+        for place, item in enumerate(hours)
+        if item.project in closed
+    ]
+    if closed:
+        raise InvalidField(*listed or [FieldError("project", next(iter(closed.values())))])
 
 
 def actor_of(change: Change) -> Actor:

@@ -38,6 +38,13 @@ class Hours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeekHours(Hours):
+    """Hours in a list that replaces all entries of a week. `id` names the entry that they change, if any."""
+
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry(Hours):
     """Hours in a timesheet. `external_ref` is the importing client's own key for them, `uploader` that client."""
 
@@ -56,6 +63,10 @@ class Entry(Hours):
             external_ref=external_ref,
             uploader=uploader,
         )
+
+    def with_hours(self, hours: Hours) -> Entry:
+        """The entry with other hours."""
+        return Entry.of(hours, self.id, external_ref=self.external_ref, uploader=self.uploader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,11 @@ class Amendment:
             hours.minutes if self.minutes is None else self.minutes,
             None if self.no_note else hours.note if self.note is None else self.note,
         )
+
+
+def hours_of(hours: Hours) -> Hours:
+    """The hours alone, for comparison."""
+    return Hours(hours.day, hours.project, hours.minutes, hours.note)
 
 
 def check_amendment(amendment: Amendment) -> None:

@@ -251,7 +251,7 @@ async def refresh_approvals_needed(permit: Permit, connection: Connection, sheet
 
 async def find_closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
     """The projects among `codes` that accept no hours, each with the reason as an error message."""
-    permit.covers(KIND, "edit", "upload")
+    permit.covers(KIND, "create", "edit", "upload")
     if not codes:
         return {}
     # These projects, and those that differ only in case, by the index on the lower-case code.

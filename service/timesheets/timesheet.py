@@ -13,18 +13,33 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from uuid_utils.compat import uuid7
+
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
+from service.fields import Fields
 from service.policy.approval import MAX_APPROVALS
-from service.timesheets.entry import MAX_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, invalid_field
+from service.timesheets.entry import (
+    MAX_MINUTES,
+    WEEK,
+    Amendment,
+    Entry,
+    check_hours,
+    check_reason,
+    hours_of,
+    invalid_field,
+    validate_hours,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
-    from service.timesheets.entry import Hours
+    from service.timesheets.entry import Hours, WeekHours
 
 MAX_ENTRIES = 500
+# Entries of one request. One record of the log describes all that change, before and after.
+MAX_ENTRIES_AT_ONCE = 100
 TOO_MANY_APPROVALS = (
     f"This timesheet has {MAX_APPROVALS - 1} approvals, and another would not complete them. Withdraw or reject it,"
     " and have the policy looked at"
@@ -184,7 +199,7 @@ def add_entry(sheet: Timesheet, entry: Entry, actor: Actor) -> Timesheet:
 def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, actor: Actor) -> Timesheet:
     """Replace the hours of an entry. Raises WrongState, NotFound, InvalidField."""
     old = require_state(sheet, "edit").entry(entry_id)
-    new = _check_entry(sheet, Entry.of(hours, old.id, external_ref=old.external_ref, uploader=old.uploader))
+    new = _check_entry(sheet, old.with_hours(hours))
     return with_entries(sheet, tuple(new if entry is old else entry for entry in sheet.entries), actor)
 
 
@@ -192,6 +207,38 @@ def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, actor: A
     """Change some fields of an entry; an empty amendment changes nothing. Raises as `replace_entry`."""
     old = require_state(sheet, "edit").entry(entry_id)
     return sheet if amendment == Amendment() else replace_entry(sheet, entry_id, amendment.of(old), actor)
+
+
+def add_entries(sheet: Timesheet, hours: Sequence[Hours], actor: Actor) -> Timesheet:
+    """Add many entries. Raises WrongState, InvalidField, TimesheetFull."""
+    require_state(sheet, "edit")
+    _check_list(sheet, sheet.entries, hours)
+    return with_entries(sheet, (*sheet.entries, *(Entry.of(item, uuid7()) for item in hours)), actor)
+
+
+def replace_entries(sheet: Timesheet, hours: Sequence[WeekHours], actor: Actor) -> Timesheet:
+    """Replace all entries. Hours with an `id` change that entry; others keep an entry of the same hours, or become a
+    new one. Returns the sheet itself if nothing changes. Raises WrongState, InvalidField, and Conflict if more than
+    MAX_ENTRIES_AT_ONCE entries would change or go."""
+    known = {entry.id: entry for entry in require_state(sheet, "edit").entries}
+    _check_list(sheet, (), hours)
+    named = _check_ids(known, hours)
+    unnamed: dict[Hours, list[Entry]] = {}
+    for entry in reversed(sheet.entries):
+        if entry.id not in named:
+            unnamed.setdefault(hours_of(entry), []).append(entry)
+    found: dict[UUID, Entry] = {}
+    for item in hours:
+        same = unnamed.get(hours_of(item))
+        old = known[item.id] if item.id is not None else same.pop() if same else None
+        entry = Entry.of(item, uuid7()) if old is None else old.with_hours(item)
+        found[entry.id] = entry
+    if found == known:
+        return sheet
+    changed = sum(found.get(entry.id) != entry for entry in sheet.entries)
+    if changed > MAX_ENTRIES_AT_ONCE:
+        raise Conflict(f"This changes or removes {changed} entries; one request may do so to {MAX_ENTRIES_AT_ONCE}")
+    return with_entries(sheet, tuple(found.values()), actor)
 
 
 def remove_entry(sheet: Timesheet, entry_id: UUID, actor: Actor) -> Timesheet:
@@ -223,11 +270,7 @@ def find_overfull_day(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
     for entry in entries:
         totals[entry.day] += entry.minutes
     return next(
-        (
-            (day, f"{day} would have {minutes} minutes; a day has {MAX_MINUTES}")
-            for day, minutes in sorted(totals.items())
-            if minutes > MAX_MINUTES
-        ),
+        ((day, _overfull(day, minutes)) for day, minutes in sorted(totals.items()) if minutes > MAX_MINUTES),
         None,
     )
 
@@ -334,8 +377,51 @@ def _transition(sheet: Timesheet, action: str, reason: str | None = None) -> Tim
     )
 
 
+def _check_list(sheet: Timesheet, others: Sequence[Entry], hours: Sequence[Hours]) -> None:
+    """Raise InvalidField naming every wrong field of hours that would stand in the sheet beside `others`."""
+    fields = Fields()
+    if len(hours) > MAX_ENTRIES_AT_ONCE:
+        fields.wrong("entries", f"must be at most {MAX_ENTRIES_AT_ONCE}")
+    totals: Counter[date] = Counter()
+    for item in (*others, *hours):
+        totals[item.day] += item.minutes
+    for place, item in enumerate(hours):
+        validate_hours(item, fields, f"entries[{place}].")
+        if wrong := _find_wrong_day(sheet, item.day):
+            fields.wrong(f"entries[{place}].day", wrong)
+        elif totals[item.day] > MAX_MINUTES:
+            fields.wrong(f"entries[{place}].minutes", _overfull(item.day, totals[item.day]))
+    fields.refuse()
+
+
+def _check_ids(known: Collection[UUID], hours: Sequence[WeekHours]) -> Collection[UUID]:
+    """The entries that the hours name. Raises InvalidField for an unknown id and for one that is named twice."""
+    fields = Fields()
+    named: dict[UUID, int] = {}
+    for place, item in enumerate(hours):
+        if item.id is None:
+            continue
+        if item.id not in known:
+            fields.wrong(f"entries[{place}].id", "is not the id of an entry of this timesheet")
+        elif (twin := named.setdefault(item.id, place)) != place:
+            fields.wrong(f"entries[{place}].id", f"is the same as that of entries[{twin}]")
+    fields.refuse()
+    return named
+
+
 def _check_entry(sheet: Timesheet, entry: Entry) -> Entry:
     check_hours(entry)
-    if not sheet.period_start <= entry.day < sheet.period_start + WEEK:
-        raise invalid_field("day", f"must lie in the timesheet's week, {sheet.period_start} to {sheet.period_end}")
+    if wrong := _find_wrong_day(sheet, entry.day):
+        raise invalid_field("day", wrong)
     return entry
+
+
+def _find_wrong_day(sheet: Timesheet, day: date) -> str | None:
+    """An error sentence for a day outside the week."""
+    if sheet.period_start <= day < sheet.period_start + WEEK:
+        return None
+    return f"must lie in the timesheet's week, {sheet.period_start} to {sheet.period_end}"
+
+
+def _overfull(day: date, minutes: int) -> str:
+    return f"{day} would have {minutes} minutes; a day has {MAX_MINUTES}"

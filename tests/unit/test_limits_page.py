@@ -29,6 +29,7 @@ BOUNDS = {
     "arriving bodies, per process (half from one address)": "service.web.http.admission:MAX_BODIES_ARRIVING",
     "items of a page": "service.web.http.paging:MAX_LIMIT",
     "entries of a timesheet": "service.timesheets.timesheet:MAX_ENTRIES",
+    "entries of one request": "service.timesheets.timesheet:MAX_ENTRIES_AT_ONCE",
     "approvals of a timesheet": "service.policy.approval:MAX_APPROVALS",
     "items of a batch of approvals": "service.timesheets.approvals:MAX_ITEMS",
     "period of a report": "service.timesheets.reports:MAX_DAYS",

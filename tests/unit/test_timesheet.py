@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.errors import Conflict, Forbidden, InvalidField, NotFound, TimesheetFull, TimewardenError, WrongState
 from service.policy.approval import MAX_APPROVALS
 from service.timesheets import timesheet
-from service.timesheets.entry import LAST_WEEK, Entry, Hours, check_hours, check_reason, check_week, week_of
+from service.timesheets.entry import (
+    LAST_WEEK,
+    Entry,
+    Hours,
+    WeekHours,
+    check_hours,
+    check_reason,
+    check_week,
+    hours_of,
+    week_of,
+)
 from service.timesheets.timesheet import MAX_ENTRIES, TRANSITIONS, Actor, State, Timesheet
 from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
 MONDAY = date(2026, 3, 2)
 OWNER, MANAGER, DELEGATE = (UUID(int=number) for number in (1, 2, 3))
@@ -58,6 +70,8 @@ class Life(RuleBasedStateMachine):
         except TimewardenError:
             return False
         assert before.state in transition.starts
+        if after is before:
+            return False
         assert after.state == (transition.leads_to or before.state) or (action, after.state) == (
             "approve",
             before.state,
@@ -83,6 +97,18 @@ class Life(RuleBasedStateMachine):
         chosen = self.sheet.entries[place % len(self.sheet.entries)].id
         hours = Hours(day, "zeus", minutes)
         self.note_edit(by, done=self.attempt("edit", lambda week: timesheet.replace_entry(week, chosen, hours, by)))
+
+    @rule(by=PEOPLE, days=st.lists(DAYS, max_size=4), minutes=st.integers(1, 800))
+    def replace_all(self, by: Actor, days: list[date], minutes: int) -> None:
+        """Entries of the list keep the ids of the first entries."""
+        named: list[UUID | None] = [*(entered.id for entered in self.sheet.entries[: len(days)])]
+        named += [None] * (len(days) - len(named))
+        hours = [WeekHours(day, "zeus", minutes, id=name) for day, name in zip(days, named, strict=True)]
+        done = self.attempt("edit", lambda week: timesheet.replace_entries(week, hours, by))
+        self.note_edit(by, done=done)
+        if done:
+            assert Counter(map(hours_of, self.sheet.entries)) == Counter(map(hours_of, hours))
+            assert set(named) - {None} <= {entered.id for entered in self.sheet.entries}
 
     @precondition(lambda self: self.sheet.entries)
     @rule(by=PEOPLE, place=st.integers(0, 20))
@@ -170,6 +196,35 @@ class Life(RuleBasedStateMachine):
 
 Life.TestCase.settings = settings(max_examples=example_count(150), stateful_step_count=30)
 TestLife = Life.TestCase
+
+
+HOURS = st.builds(Hours, DAYS, st.sampled_from(["apollo", "zeus"]), st.sampled_from([60, 700, 1440]))
+
+
+@given(st.lists(HOURS, max_size=6), st.lists(HOURS, max_size=6), st.randoms(use_true_random=False))
+def test_a_list_that_replaces_entries_keeps_those_that_it_repeats(
+    stored: list[Hours], wanted: list[Hours], random: Random
+) -> None:
+    try:
+        week = timesheet.replace_entries(sheet(), [week_hours(item) for item in stored], Actor(OWNER))
+        after = timesheet.replace_entries(week, [week_hours(item) for item in wanted], Actor(OWNER))
+    except InvalidField:
+        assert any(not 0 <= (item.day - MONDAY).days < 7 for item in (*stored, *wanted)) or any(
+            sum(item.minutes for item in hours if item.day == day) > 1440
+            for hours in (stored, wanted)
+            for day in {item.day for item in hours}
+        )
+        return
+    assert Counter(map(hours_of, after.entries)) == Counter(wanted)
+    repeated = Counter(stored) & Counter(wanted)
+    kept = {entered.id for entered in week.entries} & {entered.id for entered in after.entries}
+    assert len(kept) == repeated.total()
+    random.shuffle(wanted)
+    assert timesheet.replace_entries(after, [week_hours(item) for item in wanted], Actor(MANAGER)) is after
+
+
+def week_hours(hours: Hours) -> WeekHours:
+    return WeekHours(hours.day, hours.project, hours.minutes, hours.note)
 
 
 @pytest.mark.parametrize("action", TRANSITIONS)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.decision_point import evaluate, resource_of
+from service.authorization.enforcement.changes import AbortChange
+from service.authorization.enforcement.decision_point import decide, evaluate, resource_of
+from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import look_at_listed_row
 
 if TYPE_CHECKING:
@@ -28,6 +30,15 @@ def of_row(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
     """Those of `actions` that are allowed on the row that was read, in their order."""
     request = permit.decision.request
     return _filter_allowed(permit.snapshot, request.principal, request.resource.kind, request.lookup, actions)
+
+
+def require(permit: Permit, action: str) -> None:
+    """Decide on another action on what the permit is about, for a request that takes both at once. Aborts the change if
+    it is denied; the log then has both decisions."""
+    request = permit.decision.request
+    also = decide(permit.snapshot, request.principal, action, request.resource, request.lookup)
+    if not also.allowed:
+        raise AbortChange(refusal_of(permit.snapshot, also), refused=also)
 
 
 def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable[str]) -> tuple[str, ...]:

@@ -111,11 +111,13 @@ def grant(decision: Decision, snapshot: Snapshot) -> Permit:
 
 class AbortChange(Exception):
     """Rolls a change back, so that its refusal is recorded when no lock is held. `error` is what the caller gets.
-    `decision` is the one that a law overrules, if any."""
+    `decision` is the one that a law overrules, if any; `refused` is a further one, which refused the change."""
 
-    def __init__(self, error: TimewardenError, decision: Decision | None = None) -> None:
+    def __init__(
+        self, error: TimewardenError, decision: Decision | None = None, *, refused: Decision | None = None
+    ) -> None:
         super().__init__(str(error))
-        self.error, self.decision = error, decision
+        self.error, self.decision, self.refused = error, decision, refused
 
 
 @contextmanager

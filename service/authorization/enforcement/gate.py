@@ -291,6 +291,8 @@ class Gate:
             if overruled := aborted.decision:
                 by_law = replace(overruled, verdict=BY_LAW)
                 decisions = [by_law if decision.uid == overruled.uid else decision for decision in decisions]
+            if aborted.refused:
+                decisions = [*decisions, aborted.refused]
         except (NotApplied, Denied, BadInput, PolicyRejected, StaleExpectation) as not_applied:
             error = not_applied
             if isinstance(error, Forbidden):

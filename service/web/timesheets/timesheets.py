@@ -10,8 +10,8 @@ from litestar import Request, Response, delete, patch, post, put
 from litestar.params import BodyKwarg, FromPath, JSONBody
 from msgspec import Meta
 
-from service.timesheets.entry import Amendment, Hours
-from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
+from service.timesheets.entry import Amendment, Hours, WeekHours
+from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Timesheet
 from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
@@ -34,15 +34,6 @@ ProjectCode = Annotated[str, Meta(description="The project's code", max_length=4
 Note = Annotated[str, Meta(max_length=500)]
 
 
-class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
-    """A timesheet to create. The owner is the person of the token."""
-
-    period_start: Annotated[Day, Meta(description="The first day of the week, a Monday")]
-    time_zone: Annotated[
-        str, Meta(description="The IANA time zone of the days", max_length=64, examples=["Europe/Berlin"])
-    ] = "UTC"
-
-
 class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     """A day's minutes on a project."""
 
@@ -50,6 +41,46 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     project: ProjectCode
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[450])]
     note: Annotated[Note | None, Meta(description="A note on the hours")] = None
+
+
+class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
+    """A timesheet to create. The owner is the person of the token."""
+
+    period_start: Annotated[Day, Meta(description="The first day of the week, a Monday")]
+    time_zone: Annotated[
+        str, Meta(description="The IANA time zone of the days", max_length=64, examples=["Europe/Berlin"])
+    ] = "UTC"
+    entries: Annotated[
+        list[EntryFields],
+        Meta(description="The first entries; you must also be allowed to edit it", max_length=MAX_ENTRIES_AT_ONCE),
+    ] = []
+
+
+class EntryInList(EntryFields):
+    """An entry of a list that replaces all entries of a timesheet."""
+
+    id: Annotated[
+        Annotated[str, Meta(max_length=64)] | None,
+        Meta(
+            description="The entry to change. Without it, an entry with the same hours is kept, or a new one is added",
+            examples=["0198c0de-4f2a-7000-8000-00000000002b"],
+        ),
+    ] = None
+
+
+class EntryList(msgspec.Struct, forbid_unknown_fields=True):
+    """All entries of a timesheet."""
+
+    entries: Annotated[
+        list[EntryInList],
+        Meta(description="The entries; those that it leaves out are removed", max_length=MAX_ENTRIES_AT_ONCE),
+    ]
+
+
+class NewEntries(msgspec.Struct, forbid_unknown_fields=True):
+    """Entries to add."""
+
+    entries: Annotated[list[EntryFields], Meta(description="The entries", min_length=1, max_length=MAX_ENTRIES_AT_ONCE)]
 
 
 class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +127,8 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         ),
     )
     async def create_timesheet(caller: CurrentCaller, data: JSONBody[NewSheet]) -> Response[SheetBody]:
-        answer = await timesheets.create(caller, data.period_start, data.time_zone)
+        hours = list(map(_hours, data.entries))
+        answer = await timesheets.create(caller, data.period_start, data.time_zone, hours)
         location = f"{PATH}/{answer.value.id}"
         return make_response(
             sheet_body(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
@@ -131,6 +163,25 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         sheet = answer.value.sheet
         location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
         return make_response(sheet_body(sheet), answer.receipt, status=201, version=sheet.version, location=location)
+
+    @post(
+        PATH + "/{timesheet_id:str}/entries/batch",
+        status_code=201,
+        **operation("Add many entries", **changes),
+    )
+    async def add_entries(
+        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[NewEntries], request: Request[Any, Any, Any]
+    ) -> Response[SheetBody]:
+        hours = list(map(_hours, data.entries))
+        answer = await timesheets.add_entries(caller, _id(timesheet_id), read_if_match(request), hours)
+        return _respond(answer, status=201)
+
+    @put(PATH + "/{timesheet_id:str}/entries", **operation("Replace all entries", **changes))
+    async def replace_entries(
+        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryList], request: Request[Any, Any, Any]
+    ) -> Response[SheetBody]:
+        hours = [_week_hours(place, entry) for place, entry in enumerate(data.entries)]
+        return _respond(await timesheets.replace_entries(caller, _id(timesheet_id), read_if_match(request), hours))
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
@@ -173,7 +224,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         entry = parse_uuid(entry_id, "path.entry_id")
         return _respond(await timesheets.remove_entry(caller, _id(timesheet_id), read_if_match(request), entry))
 
-    return [add_entry, replace_entry, amend_entry, remove_entry]
+    return [add_entry, add_entries, replace_entries, replace_entry, amend_entry, remove_entry]
 
 
 def _transitions(timesheets: Timesheets) -> list[Any]:
@@ -242,6 +293,11 @@ def _hours(data: EntryFields) -> Hours:
     return Hours(day=data.day, project=data.project, minutes=data.minutes, note=data.note)
 
 
+def _week_hours(place: int, data: EntryInList) -> WeekHours:
+    entry_id = None if data.id is None else parse_uuid(data.id, f"entries[{place}].id")
+    return WeekHours(data.day, data.project, data.minutes, data.note, id=entry_id)
+
+
 def _amendment(data: EntryPatch) -> Amendment:
     return Amendment(
         day=_value_or_none(data.day),
@@ -256,5 +312,5 @@ def _value_or_none(value: T | msgspec.UnsetType) -> T | None:
     return None if value is msgspec.UNSET else value
 
 
-def _respond(answer: Answer[Timesheet]) -> Response[SheetBody]:
-    return make_response(sheet_body(answer.value), answer.receipt, version=answer.value.version)
+def _respond(answer: Answer[Timesheet], *, status: int = 200) -> Response[SheetBody]:
+    return make_response(sheet_body(answer.value), answer.receipt, status=status, version=answer.value.version)
