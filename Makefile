@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer image-test lock audit sbom clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test lock audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ demo: environment ## play the whole story over HTTP and print it
 test: check ## check, then the tests, three files at a time (ARGS="-k approve" narrows them)
 	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-long: environment ## slow tests, laws with ten times the examples, soak, interop, pgbouncer (about 25 minutes)
+test-long: environment ## slow tests, laws with ten times the examples, soak, interop, pgbouncer, patroni (about 25 minutes)
 	@sh .ci/long
 
 check: environment ## format, lint, types, imports, commit messages; prints the import graph by room
@@ -44,6 +44,9 @@ interop: environment ## the token verifier against oidc-provider (needs Node.js)
 
 pgbouncer: environment ## the service behind PgBouncer, in session and in transaction pooling
 	@sh .ci/pgbouncer $(ARGS)
+
+patroni: environment ## the service on three nodes of Patroni, whose leader is lost under load (needs etcd)
+	@sh .ci/patroni $(ARGS)
 
 image-test: environment ## build the image without a registry and start it (needs root, buildah, mmdebstrap)
 	@sh .ci/image $(ARGS)

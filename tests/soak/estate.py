@@ -47,10 +47,11 @@ MAX_FILE_BYTES = 16 * 2**20
 
 @dataclass
 class Estate:
-    """Started by `estate`. `tree` is the checkout whose code the children run. `damage` counts the faults."""
+    """Started by `estate`. `tree` is the checkout whose code the children run. `damage` counts the faults. `servers`:
+    the Postgres that was started here, each time."""
 
     state: Path
-    postgres: LocalPostgres
+    servers: list[LocalPostgres]
     urls: Mapping[str, str]
     redis_url: str
     token: str
@@ -62,6 +63,11 @@ class Estate:
     ended: bool = False
     damage: dict[str, int] = field(default_factory=dict)
     children: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    @property
+    def postgres(self) -> LocalPostgres:
+        """The server that was started last."""
+        return self.servers[-1]
 
     @property
     def api(self) -> str:
@@ -170,15 +176,13 @@ class Estate:
                 child.kill()
                 await child.wait()
 
-    def stop_postgres(self) -> None:
-        """Stop the server that runs now."""
-        self.postgres.stop()
-
     async def _start_postgres(self) -> None:
         """Start it, repeatedly if needed: a killed backend may hold the shared memory a moment longer."""
         for attempt in range(20):
             try:
-                self.postgres = await asyncio.to_thread(start_postgres, self.state, preferred_port=self.postgres.port)
+                self.servers.append(
+                    await asyncio.to_thread(start_postgres, self.state, preferred_port=self.postgres.port)
+                )
             except LocalServerFailed:
                 if attempt == 19:
                     raise
@@ -240,19 +244,42 @@ async def estate(
     `127.0.0.1:5433`, as hosts of the database beside its first one. With a `tree` the release of that checkout makes
     the schema and runs."""
     remember_port(state, "postgres", free_port(0))
+    servers = [start_postgres(state, preferred_port=0)]
+    try:
+        hosts = (f"127.0.0.1:{servers[0].port}", *further_hosts)
+        async with estate_on(
+            state, servers[0].superuser_url, hosts, workers=workers, keepers=keepers, tree=tree, servers=servers
+        ) as made:
+            yield made
+    finally:
+        servers[-1].stop()
+
+
+@contextlib.asynccontextmanager
+async def estate_on(
+    state: Path,
+    admin_url: str,
+    hosts: Sequence[str],
+    *,
+    workers: int = 2,
+    keepers: int = 2,
+    tree: Path = ROOT,
+    servers: list[LocalPostgres] | None = None,
+) -> AsyncIterator[Estate]:
+    """As `estate`, on the database of a superuser's URL. The service knows it by `hosts`. `servers`: the server of that
+    database, if the estate shall start it again."""
     with contextlib.ExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
         redis = stack.enter_context(start_redis(state, preferred_port=0))
-        postgres = start_postgres(state, preferred_port=0)
         names = ("owner", "app", "keeper", "auditor")
-        known = ",".join((f"127.0.0.1:{postgres.port}", *further_hosts))
+        host = admin_url.rpartition("@")[2].partition("/")[0]
         urls = {
-            name: url.replace(f"127.0.0.1:{postgres.port}", known)
-            for name, url in zip(names, prepare(state, postgres.superuser_url), strict=True)
+            name: url.replace(host, ",".join(hosts)) for name, url in zip(names, prepare(state, admin_url), strict=True)
         }
+        # The verdict is about the host that takes writes. The service finds it without being told.
+        urls["auditor"] += "?target_session_attrs=read-write"
         held = stack.enter_context(HeldSockets())
-        made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, held, workers, keepers, tree)
-        stack.callback(made.stop_postgres)
+        made = Estate(state, servers or [], urls, redis.url, token_of(issuer), issuer, held, workers, keepers, tree)
         if tree == ROOT:
             await migrate_database(urls["owner"])
             await bootstrap_policy(urls["owner"], ROOT / "policies")
