@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from service.authorization.active.hint import PolicyHint
     from service.authorization.active.versions import PolicyVersions
     from service.authorization.active.watch import PolicyWatch
-    from service.database import Database
+    from service.database import Database, ReadReplica
     from service.identity.keys import KeyState
     from service.identity.tokens import Tokens
     from service.identity.used_proofs import UsedProofs
@@ -73,6 +73,7 @@ class Api:
     log: Log
     loader: Database
     health: Database
+    replica: ReadReplica | None
     policies: PolicyVersions
     watch: PolicyWatch
     hint: PolicyHint | None
@@ -104,6 +105,9 @@ class Api:
             except DatabaseUnavailable as error:
                 self.progress.problem = error.public
                 tasks.append(asyncio.create_task(self._open_later(watching, databases), name="database"))
+            if self.replica is not None:
+                databases.push_async_callback(self.replica.close)
+                tasks.append(asyncio.create_task(self.replica.watch(), name="replica"))
             await self.tokens.start()
             yield
         finally:
@@ -175,7 +179,7 @@ class Api:
     def _measure(self, known: Ready) -> None:
         """Set the metrics that are states, not events."""
         for measure in (
-            *(database.measure for database in (self.requests, self.loader, self.health)),
+            *(pool.measure for pool in (self.requests, self.loader, self.health, self.replica) if pool is not None),
             self.log.measure,
             self.tokens.measure,
             self.counters.measure,
@@ -220,6 +224,8 @@ class Api:
             detail = self.progress.problem or "does not answer"
             parts.append(HealthPart("database", ready=False, needed=True, detail=detail))
         parts.append(self._check_log())
+        if self.replica is not None:
+            parts.append(check_replica(self.replica))
         parts += check_issuers(self.tokens.states())
         parts.append(_check_log_lines())
         ready = all(part.ready for part in parts if part.needed)
@@ -231,6 +237,14 @@ class Api:
         if state.failing is not None and state.age < FAILURE_SECONDS:
             return HealthPart("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return HealthPart("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
+
+
+def check_replica(replica: ReadReplica) -> HealthPart:
+    """The standby for long reads is not needed: the primary answers while it is away."""
+    detail = f"{replica.lag:.1f} s behind"
+    if replica.problem is not None:
+        detail = f"the primary is read instead: {replica.problem}"
+    return HealthPart("replica", ready=replica.problem is None, needed=False, detail=detail)
 
 
 def check_issuers(states: Sequence[KeyState]) -> list[HealthPart]:

@@ -33,7 +33,7 @@ from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.stored_responses import StoredResponses
 from service.authorization.enforcement.token_revocation import Revocations
-from service.database import Database, Turns
+from service.database import Database, ReadReplica, Turns
 from service.directory.actions import Directory
 from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.erasure import Erasure, Memory
@@ -133,6 +133,7 @@ class Parts:
 
     api: Api
     requests: Database
+    replica: ReadReplica | None
     policies: PolicyVersions
     counters: Counters
     tokens: Tokens
@@ -181,12 +182,22 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
     policies = PolicyVersions(loader, examination.build, timeout=settings.database_timeout)
     requests = database("requests", settings.database_pool)
     log = Log(requests, patience=settings.database_timeout, inbox=settings.log_inbox)
+    replica = None
+    if settings.replica_url:
+        replica = ReadReplica(
+            settings.replica_url,
+            requests,
+            size=settings.database_pool,
+            timeout=settings.database_timeout,
+            lock_timeout=settings.lock_timeout,
+        )
     health, hint = database("health", 1), _hint(settings)
     api = Api(
         requests=requests,
         log=log,
         loader=loader,
         health=health,
+        replica=replica,
         policies=policies,
         watch=PolicyWatch(health, policies, listen=hint.listen if hint else None),
         hint=hint,
@@ -218,6 +229,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
     return Parts(
         api=api,
         requests=requests,
+        replica=replica,
         policies=policies,
         counters=api.counters,
         tokens=api.tokens,
@@ -283,9 +295,9 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
             ),
-            *decision_routes(gate, cursors),
-            *audit_record_routes(gate, cursors),
-            *audit_export_routes(gate, parts.requests),
+            *decision_routes(gate, cursors, parts.replica),
+            *audit_record_routes(gate, cursors, parts.replica),
+            *audit_export_routes(gate, parts.requests, parts.replica),
             decision_explanation_route(gate, policies.load),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
             *policy_routes(administration, cursors),

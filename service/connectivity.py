@@ -76,14 +76,15 @@ class Connectivity(Enum):
 class Hosts:
     """The hosts of a database URL, a primary and its standbys: `postgresql://user:password@first:5432,second:5432/name`.
 
-    Unless the URL has its own `target_session_attrs`, the host that takes writes is meant."""
+    Unless the URL has its own `target_session_attrs`, the first host with these is meant: by default, the one that
+    takes writes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, attributes: str = "read-write") -> None:
         parts = urlsplit(url)
         user, at, hosts = parts.netloc.rpartition("@")
         self._urls = [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
         self._options: dict[str, Any] = (
-            {} if "target_session_attrs=" in parts.query else {"target_session_attrs": "read-write"}
+            {} if "target_session_attrs=" in parts.query else {"target_session_attrs": attributes}
         )
         if len(self._urls) == 1:
             self._urls, self._options = [url], {}
@@ -190,27 +191,28 @@ class ConnectionOptions:
 
 
 @contextmanager
-def translate_connection_errors(url: str) -> Iterator[None]:
-    """Turn errors of a block that connects to `url` into DatabaseUnavailable and Misconfigured, which name host and
-    port, but no password."""
+def translate_connection_errors(url: str, variable: str = "TIMEWARDEN_DATABASE_URL") -> Iterator[None]:
+    """Turn errors of a block that connects to `url`, the value of this variable, into DatabaseUnavailable and
+    Misconfigured, which name host and port, but no password."""
     try:
         yield
     except REFUSED as error:
         raise Misconfigured(
-            "TIMEWARDEN_DATABASE_URL does not open a database: check its user, password and database name",
+            f"{variable} does not open a database: check its user, password and database name",
             cause=type(error).__name__,
         ) from error
     except TRANSIENT_ERRORS as error:
-        sentence = f"Postgres does not answer at {host_and_port(url)}: check that it runs and can be reached from here"
+        where = host_and_port(url, variable)
+        sentence = f"Postgres does not answer at {where}: check that it runs and can be reached from here"
         raise DatabaseUnavailable(sentence, cause=type(error).__name__) from error
 
 
-def host_and_port(url: str) -> str:
+def host_and_port(url: str, variable: str = "TIMEWARDEN_DATABASE_URL") -> str:
     """Host and port of a database URL, and nothing else of it."""
     authority = urlsplit(url).netloc
     # A slash or question mark in a password ends the authority early, which may then hold a part of the password.
     if "@" in url and "@" not in authority:
-        return "the host of TIMEWARDEN_DATABASE_URL"
+        return f"the host of {variable}"
     where = authority.rpartition("@")[2]
     if "," in where:
         return f"any of {where}"

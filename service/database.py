@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import asyncpg
+import structlog
 
 from service import metrics
 from service.connectivity import TRANSIENT_ERRORS, ConnectionOptions, Connectivity, Hosts, translate_connection_errors
-from service.errors import DatabaseUnavailable, Overloaded, TryLater
+from service.errors import DatabaseUnavailable, Misconfigured, Overloaded, TryLater
 from service.slots import slot_free
 
 if TYPE_CHECKING:
@@ -26,12 +27,23 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
 
+# How far the primary has flushed its write-ahead log: every commit that was answered lies before it.
+FLUSHED: Final = "SELECT pg_current_wal_flush_lsn()::text"
+# Whether a standby has replayed the write-ahead log up to there; null if this server is no standby.
+REPLAYED: Final = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() >= $1::text::pg_lsn END"
+# How long a read waits for the standby before it goes to the primary, and how often it asks.
+MAX_REPLAY_SECONDS: Final = 1.0
+REPLAY_POLL_SECONDS: Final = 0.005
+WATCH_SECONDS: Final = 1.0
+_log = structlog.get_logger(__name__)
+
 
 class Database:
     """A bounded pool. `size` connections; `timeout` in seconds bounds acquiring a connection and every statement;
     `lock_timeout` in seconds bounds waiting for a row or advisory lock. Postgres itself must bound both, also behind a
     pooler, unless it is not `enforced`: our own clock is enough for a command that a person waits for. With
-    `fresh_plans` no plan is kept: for a process that runs few statements for months while its tables grow."""
+    `fresh_plans` no plan is kept: for a process that runs few statements for months while its tables grow. `attributes`
+    are the `target_session_attrs` of the host, if there are several; `variable` is where the URL comes from."""
 
     def __init__(
         self,
@@ -43,12 +55,14 @@ class Database:
         name: str = "api",
         enforced: bool = True,
         fresh_plans: bool = False,
+        attributes: str = "read-write",
+        variable: str = "TIMEWARDEN_DATABASE_URL",
     ) -> None:
-        self._url = url
+        self._url, self._variable = url, variable
         self._size = size
         self._timeout = timeout
         self._name = name
-        self._hosts = Hosts(url)
+        self._hosts = Hosts(url, attributes)
         self._options = ConnectionOptions(self._hosts, name, timeout, lock_timeout, enforced, fresh_plans)
         # Set by `open`.
         self.way = Connectivity.DIRECT
@@ -61,7 +75,7 @@ class Database:
     async def open(self) -> None:
         """Connect. Raises Misconfigured for an unusable URL or credentials, and for a pooler without time limits;
         DatabaseUnavailable if there is no answer."""
-        with translate_connection_errors(self._url):
+        with translate_connection_errors(self._url, self._variable):
             try:
                 self._pool = await self._make_pool()
                 async with self._pool.acquire(timeout=self._timeout) as connection:
@@ -185,6 +199,106 @@ class Database:
             _terminate_on_timeout(connection),
         ):
             yield connection
+
+
+class ReadReplica(Database):
+    """The pool of a standby, for long reads. A connection shows everything that was committed on the `primary` when it
+    was asked for. While the standby cannot show it, the connection is one of the primary. No connections of both are
+    held at once."""
+
+    def __init__(self, url: str, primary: Database, *, size: int, timeout: float, lock_timeout: float) -> None:
+        super().__init__(
+            url,
+            size=size,
+            timeout=timeout,
+            lock_timeout=lock_timeout,
+            name="replica",
+            attributes="standby",
+            variable="TIMEWARDEN_REPLICA_URL",
+        )
+        self._primary = primary
+        # Why the primary is read instead; None while the standby is usable.
+        self.problem: str | None = "was not asked yet"
+        # The oldest point that the standby was asked for and has not shown, and when that was.
+        self._behind: tuple[str, float] | None = None
+        self.lag = 0.0
+
+    async def watch(self) -> None:
+        """Find out once a second how far the standby is behind, and whether a standby that was away is back."""
+        while True:
+            try:
+                if self._pool is None:
+                    await self.open()
+                await self.measure_lag()
+            except (TryLater, Misconfigured) as error:
+                self._note(error.cause or error.public)
+            else:
+                self._note(None)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection outside any transaction. Raises as that of a Database."""
+        async with AsyncExitStack() as opened:
+            found = await self._open_standby(opened) if self.problem is None else None
+            metrics.REPLICA_READS.add(("primary" if found is None else "standby",))
+            if found is None:
+                found = await opened.enter_async_context(self._primary.connection())
+            yield found
+
+    async def _open_standby(self, opened: AsyncExitStack) -> Connection | None:
+        """A connection of the standby, which `opened` closes; None if the standby is away or too far behind."""
+        flushed = await self._find_flushed()
+        try:
+            async with AsyncExitStack() as attempt:
+                connection = await attempt.enter_async_context(super().connection())
+                await _wait_until_replayed(connection, flushed)
+                opened.push_async_exit(attempt.pop_all())
+                return connection
+        except DatabaseUnavailable as error:
+            self._note(error.cause or error.public)
+            return None
+
+    async def measure_lag(self) -> None:
+        """Find out how long the standby takes to show what the primary has committed. Raises DatabaseUnavailable if it
+        does not within MAX_REPLAY_SECONDS."""
+        if self._behind is None:
+            self._behind = (await self._find_flushed(), time.monotonic())
+        flushed, since = self._behind
+        try:
+            async with super().connection() as connection:
+                await _wait_until_replayed(connection, flushed)
+            self._behind = None
+        finally:
+            self.lag = time.monotonic() - since
+
+    async def _find_flushed(self) -> str:
+        async with self._primary.connection() as connection:
+            flushed: str = await connection.fetchval(FLUSHED)
+        return flushed
+
+    def _note(self, problem: str | None) -> None:
+        if (problem is None) != (self.problem is None):
+            _log.warning("replica_away" if problem else "replica_found", problem=problem)
+        self.problem = problem
+
+    def measure(self) -> None:
+        """Set the gauges of this pool."""
+        super().measure()
+        metrics.REPLICA_LAG.set(self.lag)
+        for server in ("standby", "primary"):
+            metrics.REPLICA_READS.add((server,), 0)
+
+
+async def _wait_until_replayed(connection: Connection, flushed: str) -> None:
+    """Raises DatabaseUnavailable if the standby does not show this point of the write-ahead log soon."""
+    deadline = time.monotonic() + MAX_REPLAY_SECONDS
+    while not (replayed := await connection.fetchval(REPLAYED, flushed)):
+        if replayed is None:
+            raise DatabaseUnavailable(cause="it is no standby")
+        if time.monotonic() > deadline:
+            raise DatabaseUnavailable(cause=f"it is more than {MAX_REPLAY_SECONDS:g} s behind the primary")
+        await asyncio.sleep(REPLAY_POLL_SECONDS)
 
 
 async def _keep_session(_: object) -> None:

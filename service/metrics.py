@@ -97,13 +97,25 @@ CONNECTION_TIMEOUTS: Final = Counter(
     "Waits for a connection that ended without it",
     ("db_client_connection_pool_name",),
 )
+REPLICA_READS: Final = Counter(
+    "timewarden_replica_reads_total",
+    "Reads that are meant for the standby of TIMEWARDEN_REPLICA_URL, by the server that answered",
+    ("server",),
+)
+REPLICA_LAG: Final = Gauge(
+    "timewarden_replica_lag_seconds",
+    "How long the standby took, or takes by now, to show what the primary had committed",
+)
 COMMIT_RECORDS: Final = Histogram(
     "timewarden_log_commit_records",
     "Records in one commit of the log, beside those that commit with a change",
     bounds=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
-COMMIT_SECONDS: Final = Histogram(
-    "timewarden_log_commit_duration_seconds", "Time of such a commit; waiting for it is in stage record", bounds=SECONDS
+COMMIT_SECONDS: Final = Histogram("timewarden_log_commit_duration_seconds", "Time of such a commit", bounds=SECONDS)
+COMMIT_WAIT: Final = Histogram(
+    "timewarden_log_commit_wait_seconds",
+    "How long the first append of such a commit waited for it to begin; an append that commits alone does not wait",
+    bounds=(0.0001, 0.00025, 0.0005, *SECONDS),
 )
 COMMITS_FAILED: Final = Counter("timewarden_log_commits_failed_total", "Such commits that failed")
 RECORDS_WAITING: Final = Gauge("timewarden_log_waiting_records", "Records that wait for such a commit")

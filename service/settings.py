@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Settings that may come from a file instead, named by the variable with _FILE at its end.
-SECRETS: Final = ("database_url", "redis_url", "cursor_key", "erasure_keys")
+SECRETS: Final = ("database_url", "replica_url", "redis_url", "cursor_key", "erasure_keys")
 MAX_SECRET_BYTES: Final = 16_384
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # As browsers serialize origins (RFC 6454 section 6.2), also with the schemes of apps in a web view.
@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         default="",
         description="`postgresql://user:password@host/name`, also with several hosts, `@first,second/name`;"
         " docs/production.md says which user for which command",
+    )
+    replica_url: str = Field(
+        default="",
+        description="A [standby](sizing.md#a-standby-for-auditors) that answers searches, counts and exports of the"
+        " log, as the same user; empty: the primary does",
     )
     redis_url: str = Field(
         default="",

@@ -23,7 +23,7 @@ from service.api_process import check_issuers
 from service.app import issuers_of, wire
 from service.authorization.active.versions import load_texts
 from service.commands.policy_files import files_differ
-from service.database import Database
+from service.database import Database, ReadReplica
 from service.errors import LogDamaged, Misconfigured, PolicyRejected, TimewardenError
 from service.identity.tokens import Tokens
 from service.log.anchor import Anchor
@@ -108,6 +108,8 @@ async def check_installation() -> AsyncIterator[Finding]:
         yield finding
     async for finding in check_database(settings):
         yield finding
+    if settings.replica_url:
+        yield await check_replica(settings)
     if settings.redis_url:
         async for finding in check_redis(settings):
             yield finding
@@ -311,6 +313,27 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
             f"the files in {settings.policies_directory} differ from the active version",
             "propose them, or take the active version's files",
         )
+
+
+async def check_replica(settings: Settings) -> Finding:
+    """Whether the standby for long reads shows what the primary has committed."""
+    seconds = settings.database_timeout
+    primary = Database(settings.database_url, size=1, timeout=seconds, name="doctor", enforced=False)
+    replica = ReadReplica(settings.replica_url, primary, size=1, timeout=seconds, lock_timeout=settings.lock_timeout)
+    try:
+        for pool in (primary, replica):
+            await pool.open()
+        await replica.measure_lag()
+    except TimewardenError as error:
+        return warning(
+            "replica",
+            f"the primary is read instead: {error.cause or error.public}",
+            "correct TIMEWARDEN_REPLICA_URL, or see that the standby follows: docs/sizing.md",
+        )
+    finally:
+        for pool in (replica, primary):
+            await pool.close()
+    return good("replica", f"a standby shows what the primary has, after {replica.lag:.3f} s")
 
 
 async def check_redis(settings: Settings) -> AsyncIterator[Finding]:

@@ -212,6 +212,9 @@ class GroupCommit:
         """Commit the batch. Returns None, or the cause of a failure, after which it is unknown whether the batch was
         committed."""
         self._last_batch = len(batch)
+        # The first has waited longest: one observation a commit, as the others would cost every request one.
+        oldest = batch[0].deadline - self._patience
+        metrics.COMMIT_WAIT.observe((), asyncio.get_running_loop().time() - oldest)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._patience):

@@ -203,11 +203,17 @@ async def test_standbys_that_no_commit_waits_for_are_told(
     house: House, set_environment: Callable[..., None], tmp_path: Path
 ) -> None:
     postgres = house.log_database.postgres
-    set_environment()
     copy_server(postgres, tmp_path / "standby")
-    with start_server(tmp_path / "standby", free_port(0)):
+    with start_server(tmp_path / "standby", free_port(0)) as standby:
+        set_environment(REPLICA_URL=house.log_database.url("app").replace(f":{postgres.port}/", f":{standby.port}/"))
         await until(partial(finding_of, "standbys"))
         found = await finding_of("standbys")
+        replica = await finding_of("replica")
+        assert replica is not None
+        assert (replica.grade, "a standby shows what the primary has" in replica.found) == (Grade.GOOD, True)
+    absent = await finding_of("replica")
+    assert absent is not None
+    assert (absent.grade, "the primary is read instead" in absent.found) == (Grade.WARNING, True)
     assert found is not None
     assert (found.grade, "no commit waits for them" in found.found) == (Grade.WARNING, True)
 

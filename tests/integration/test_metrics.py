@@ -85,6 +85,7 @@ async def test_the_page_shows_stages_pools_queues_keys_and_refusals(house: House
         assert total(page, "db_client_connection_max", db_client_connection_pool_name="requests", worker="1") == 8
         assert total(page, "db_client_connection_wait_time_seconds_count") > 0
         assert total(page, "timewarden_log_commit_records_sum") >= 2
+        assert total(page, "timewarden_log_commit_wait_seconds_count") >= 1
         assert set(page["timewarden_admission_refused_total"].values()) == {0}
         assert total(page, "timewarden_issuer_keys", issuer="main") > 0
         assert total(page, "timewarden_issuer_keys_age_seconds", issuer="main") < 60

@@ -75,6 +75,7 @@ BOUNDS = {
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {
+    "service.database:MAX_REPLAY_SECONDS": "the primary answers instead: docs/sizing.md",
     "service.identity.principal_claims:MAX_ACTORS": "what an issuer may write",
     "service.identity.claims:MAX_LIST_ITEMS": "what an issuer may write",
     "service.identity.issuer:MAX_LEEWAY_SECONDS": "of a setting, which the refusal names",

@@ -117,22 +117,29 @@ class Gate:
         target: Target | UUID | int | None = None,
         *,
         query: RecordedQuery | None = None,
+        replica: Database | None = None,
     ) -> AsyncIterator[Reading]:
         """Decide on a read of one row, given by its id, or of the kind as a whole. Recorded when the block is left.
 
-        In the block, `reading.row` is the row and `reading.connection` may read more. The record says that
-        `reading.returned` was given out, and holds the `query` of a search of the log. Raises Denied.
+        In the block, `reading.row` is the row and `reading.connection` may read more. With a `replica`, the connection
+        is one of that database, and the decision gave its own back before. The record says that `reading.returned` was
+        given out, and holds the `query` of a search of the log. Raises Denied.
         """
         row = target if isinstance(target, Target) else _row(target)
 
-        async def decide_read(snapshot: Snapshot, connection: Connection) -> Reading | Refused:
+        async def decide_read(snapshot: Snapshot, connection: Connection | None) -> Reading | Refused:
             decision = await self._decide(connection, snapshot, caller, kind, action, row)
-            if decision.allowed:
-                return Reading(grant(decision, snapshot), connection)
-            return Refused(decision, refusal_of(snapshot, decision))
+            if not decision.allowed:
+                return Refused(decision, refusal_of(snapshot, decision))
+            if connection is None:
+                connection = await stack.enter_async_context((replica or self._database).connection())
+            return Reading(grant(decision, snapshot), connection)
 
         async with AsyncExitStack() as stack:
-            reading = await self._enter(stack, self._database.connection, decide_read)
+            if replica is None:
+                reading = await self._enter(stack, self._database.connection, decide_read)
+            else:
+                reading = await self._under_active_version(lambda snapshot: decide_read(snapshot, None))
             if isinstance(reading, Reading):
                 yield reading
         if isinstance(reading, Refused):

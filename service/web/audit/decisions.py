@@ -29,7 +29,7 @@ from service.web.http.responses import make_response
 if TYPE_CHECKING:
     from service.audit.search import LoggedRecord
     from service.authorization.enforcement.gate import Gate
-    from service.database import Connection
+    from service.database import Connection, Database
     from service.log.record_query import RecordFilters
     from service.web.http.paging import Cursors
 
@@ -39,8 +39,8 @@ MAX_SUMMARY = timedelta(days=92)
 DEFAULT_SUMMARY = timedelta(days=30)
 
 
-def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
-    """The handlers, bound to the log."""
+def decision_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> list[Any]:
+    """The handlers, bound to the log; searches and counts read the `replica` if there is one."""
 
     @get(
         "/v1/decisions",
@@ -54,7 +54,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
         page = PageRequest(cursors, LISTING, log_query.cursor_key(), cursor, limit)
-        return await answer_search(gate, caller, log_query, page, DECISIONS)
+        return await answer_search(gate, caller, log_query, page, DECISIONS, replica)
 
     @get(
         "/v1/decisions/summary",
@@ -71,7 +71,11 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             return await summarize_decisions(connection, resolved), [str(person) for person in resolved.persons or ()]
 
         answer = await read_log(
-            gate, caller, load, query=replace(log_query, filters=filters).to_record(kinds=DECISIONS)
+            gate,
+            caller,
+            load,
+            query=replace(log_query, filters=filters).to_record(kinds=DECISIONS),
+            replica=replica,
         )
         times = (str(time and time.isoformat()) for time in (filters.since, filters.until))
         return make_response(summary_body(answer.value, *times), answer.receipt)

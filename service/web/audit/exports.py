@@ -119,8 +119,9 @@ class Streams:
         self._running -= 1
 
 
-def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
-    """The handlers; streams read from `database`."""
+def audit_export_routes(gate: Gate, database: Database, replica: Database | None) -> list[Any]:
+    """The handlers; all of them read the `replica` if there is one."""
+    source = replica or database
     streams = Streams()
 
     @get(
@@ -153,9 +154,9 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
             return span, span
 
         with streams.reserve() as keep:
-            answer = await read_log(gate, caller, load)
+            answer = await read_log(gate, caller, load, replica=replica)
             span = answer.value
-            chunks = keep(_export(writer, span, sealed_rows(database, span.start, span.end)))
+            chunks = keep(_export(writer, span, sealed_rows(source, span.start, span.end)))
         return _stream(chunks, writer.media_type, FILE_NAMES[form], span, answer.receipt)
 
     @get(
@@ -187,9 +188,9 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
             return header, Positions(header.start, header.end, "bundle", *period)
 
         with streams.reserve() as keep:
-            answer = await read_log(gate, caller, load)
+            answer = await read_log(gate, caller, load, replica=replica)
             header = answer.value
-            chunks = keep(bundle_lines(database, header))
+            chunks = keep(bundle_lines(source, header))
         span = Positions(header.start, header.end, "bundle")
         return _stream(chunks, NDJSON, "audit.bundle.jsonl", span, answer.receipt)
 

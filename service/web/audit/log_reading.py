@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_record import Positions, RecordedQuery
     from service.authorization.enforcement.gate import Gate
-    from service.database import Connection
+    from service.database import Connection, Database
     from service.log.record import Kind
     from service.web.audit.log_query import LogQuery
     from service.web.audit.shapes import RecordPage
@@ -38,15 +38,16 @@ async def read_log(
     load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
     *,
     query: RecordedQuery | None = None,
+    replica: Database | None = None,
 ) -> Answer[T]:
     """Return the value of `load` once the access is recorded with the ids that `load` returns, and with the
-    `query`.
+    `query`. `load` reads the `replica` if there is one.
 
     If `load` raises NotFound, NotSealed, QueryTooBroad or InvalidField, an access that returned nothing is recorded
     before the error is raised. Raises Denied, TryLater.
     """
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
-    async with gate.read(caller, "log", "read", query=query) as reading:
+    async with gate.read(caller, "log", "read", query=query, replica=replica) as reading:
         try:
             value, reading.returned = await load(reading.connection)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:
@@ -85,6 +86,7 @@ async def answer_search(
     query: LogQuery,
     page: PageRequest,
     kinds: Sequence[Kind],
+    replica: Database | None,
     *,
     after_approval: bool = False,
 ) -> Response[RecordPage]:
@@ -99,6 +101,6 @@ async def answer_search(
         return found, ids + [str(person) for person in filters.persons or ()]
 
     recorded = query.to_record(kinds=kinds, after_approval=after_approval)
-    answer = await read_log(gate, caller, load, query=recorded)
+    answer = await read_log(gate, caller, load, query=recorded, replica=replica)
     found = answer.value
     return make_response(record_page(found[: page.limit], page.next_cursor(found)), answer.receipt)

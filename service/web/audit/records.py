@@ -27,7 +27,7 @@ from service.web.http.responses import make_response
 if TYPE_CHECKING:
     from service.audit.search import LoggedRecord
     from service.authorization.enforcement.gate import Gate
-    from service.database import Connection
+    from service.database import Connection, Database
     from service.web.http.paging import Cursors
 
 SCOPE = "read:audit"
@@ -36,8 +36,8 @@ HISTORY_KINDS = (Kind.DECISION, Kind.CHANGE)
 KindName = Annotated[str | None, Parameter(description="Records of this kind", schema_extra={"enum": list(KINDS)})]
 
 
-def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
-    """The handlers, bound to the log."""
+def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> list[Any]:
+    """The handlers, bound to the log; searches and histories read the `replica` if there is one."""
 
     @get(
         "/v1/audit/records",
@@ -57,7 +57,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         kinds = [Kind.CHANGE] if after_approval else _parse_kinds(kind)
         key = log_query.cursor_key(kind=kind, after_approval=after_approval)
         page = PageRequest(cursors, "records", key, cursor, limit)
-        return await answer_search(gate, caller, log_query, page, kinds, after_approval=after_approval)
+        return await answer_search(gate, caller, log_query, page, kinds, replica, after_approval=after_approval)
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
     async def read_record(caller: CurrentCaller, record_id: FromPath[str]) -> Response[RecordBody]:
@@ -116,7 +116,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             # The record of this access names the timesheet, so that a search for accesses to it finds this one.
             return [*shown, *found[limit:]], [str(sheet), *(str(record.uid) for record in shown)]
 
-        answer = await read_log(gate, caller, load)
+        answer = await read_log(gate, caller, load, replica=replica)
         found = answer.value
         return make_response(record_page(found[:limit], page.next_cursor(found), texts=True), answer.receipt)
 
