@@ -120,6 +120,27 @@ def test_every_reference_in_the_document_leads_somewhere(whole: dict[str, Any]) 
     walk(whole)
 
 
+def test_every_operation_says_what_a_token_needs_or_that_it_needs_none(whole: dict[str, Any]) -> None:
+    for _, path, operation in operations(whole):
+        assert (operation["security"] == []) == (not path.startswith("/v1/") or path in PUBLIC_ROUTES), path
+
+
+def test_a_member_that_may_be_left_out_says_its_default_in_words(whole: dict[str, Any]) -> None:
+    shapes = whole["components"]["schemas"]
+    assert not [
+        name for name, shape in shapes.items() if any("default" in each for each in shape["properties"].values())
+    ]
+    assert shapes["NewSheet"]["properties"]["time_zone"]["description"].endswith("; `UTC` if left out")
+
+
+def test_a_kind_of_problem_has_the_members_that_it_always_has(whole: dict[str, Any]) -> None:
+    (_, kinds) = whole["components"]["responses"]["Problem403"]["content"][PROBLEM_JSON]["schema"]["allOf"]
+    members = {
+        kind["properties"]["type"]["enum"][0].rpartition(":")[2]: kind["required"][2:] for kind in kinds["oneOf"]
+    }
+    assert members == {"insufficient-scope": ["required_scope"], "forbidden": ["reasons"]}
+
+
 def test_every_operation_has_a_name_of_its_own_and_a_described_tag(whole: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(whole)]
     assert len(names) == len(set(names)) > 20

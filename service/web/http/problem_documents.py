@@ -36,6 +36,14 @@ MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
     errors.PolicyRejected: ("complaints",),
 }
 
+# Of these, the members that every problem of the kind has.
+ALWAYS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
+    errors.InsufficientScope: ("required_scope",),
+    errors.Forbidden: ("reasons",),
+    errors.InvalidField: ("fields",),
+    errors.PolicyRejected: ("complaints",),
+}
+
 
 def walk_problem_kinds(
     root: type[errors.TimewardenError] = errors.TimewardenError,

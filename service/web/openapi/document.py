@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from service.web.http.idempotency import CHANGE_METHODS, MAX_KEY_CHARS, PREFIXES_WITHOUT_KEY
 from service.web.http.operations import DECISION as DECIDED
-from service.web.http.problem_documents import MEMBERS, UNDECIDED, Problem, kinds_by_status
+from service.web.http.problem_documents import ALWAYS, MEMBERS, UNDECIDED, Problem, kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
 from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_DIGEST, EXAMPLE_ID
 from service.web.openapi.shapes import PREFIX, Shapes, describe_shapes, make_example, resolve
@@ -86,6 +86,8 @@ def build_document(app: Litestar) -> dict[str, Any]:
     for method, path, operation in operations(document):
         if "parameters" in operation:
             operation["parameters"] = [_tidy_parameter(parameter, enums) for parameter in operation["parameters"]]
+        # Public operations say so, as linters ask of every operation.
+        operation.setdefault("security", [])
         if path.startswith("/v1/"):
             _complete_operation(parts["schemas"], path, method.upper(), operation)
     return document
@@ -107,6 +109,8 @@ def _tidy_parameter(parameter: dict[str, Any], enums: Mapping[str, Any]) -> dict
         schema = schema if kind.get("type") == "null" else {**kind, **schema}
     if (reference := schema.pop("$ref", None)) is not None:
         schema |= {name: enums[reference][name] for name in ("type", "enum", "default") if name in enums[reference]}
+    if None in schema.get("enum", ()):
+        schema |= {"type": "string", "enum": [value for value in schema["enum"] if value is not None]}
     members = {name: value for name, value in parameter.items() if value is not False}
     if parameter["in"] == "path" and parameter["name"].endswith("_id"):
         noun = parameter["name"].removesuffix("_id")
@@ -138,14 +142,30 @@ def _complete_operation(schemas: Mapping[str, Any], path: str, method: str, oper
 
 
 def _problem(status: int, kinds: Iterable[type[TimewardenError]], schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """The problem answers with a status, each kind with an example."""
+    """The problem answers with a status, each kind with an example. A kind has its own members, so that a typed client
+    that compares `type` may read them."""
     names, examples = ["X-Request-Id", *(() if status in UNDECIDED else DECIDED), *PROBLEM_HEADERS.get(status, ())], {}
     for kind in kinds:
         common = {"title": kind.summary, "status": status, "detail": kind.summary}
         more = {name: make_example(schemas, schemas["Problem"]["properties"][name]) for name in MEMBERS.get(kind, ())}
         examples[kind.slug] = {"summary": kind.summary, "value": {"type": TYPE_PREFIX + kind.slug, **common, **more}}
-    exact = {"status": {"const": status}, "type": {"enum": [TYPE_PREFIX + slug for slug in examples]}}
-    schema = {"allOf": [{"$ref": f"{PREFIX}Problem"}, {"type": "object", "properties": exact}]}
+    known = schemas["Problem"]["properties"]
+    kinds_by_members: dict[tuple[str, ...], list[str]] = {}
+    for kind in kinds:
+        kinds_by_members.setdefault(ALWAYS.get(kind, ()), []).append(TYPE_PREFIX + kind.slug)
+    exact = [
+        {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": types},
+                "status": {"type": "integer", "const": status},
+                **{name: known[name] for name in members},
+            },
+            "required": ["type", "status", *members],
+        }
+        for members, types in kinds_by_members.items()
+    ]
+    schema = {"allOf": [{"$ref": f"{PREFIX}Problem"}, exact[0] if len(exact) == 1 else {"oneOf": exact}]}
     return {
         "description": "; ".join(f"`{slug}`" for slug in examples),
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},

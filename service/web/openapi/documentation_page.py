@@ -96,6 +96,8 @@ def describe(schema: Mapping[str, Any]) -> str:
             words = " or ".join(map(describe, alternatives))
         case {"enum": list(values)}:
             words = " or ".join(_code(str(value)) for value in values)
+        case {"prefixItems": list(items)}:
+            words = f"({', '.join(map(describe, items))})"
         case {"items": dict(items)}:
             words = f"list of {describe(items)}"
         case {"additionalProperties": dict(values)}:

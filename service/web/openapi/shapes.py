@@ -7,6 +7,7 @@ from those of its fields.
 from __future__ import annotations
 
 import inspect
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -84,8 +85,11 @@ def _tidy_shape(schema: dict[str, Any], enums: Mapping[str, list[str]]) -> dict[
     if not closed:
         needed = [name for name, field in properties.items() if name in needed or "default" in field]
     for field in properties.values():
-        if not closed or field.get("default") is None:
-            field.pop("default", None)
+        default = field.pop("default", None)
+        if closed and default not in (None, [], {}):
+            # As a sentence only: openapi-typescript makes a member with a `default` required.
+            text = default if isinstance(default, str) else json.dumps(default)
+            field["description"] += f"; `{text}` if left out"
     description = " ".join(inspect.cleandoc(schema.get("description", "")).split())
     return {**schema, "description": description, "properties": properties, "required": needed}
 
@@ -106,9 +110,13 @@ def _tidy_field(schema: Mapping[str, Any], enums: Mapping[str, list[str]]) -> di
         case {"items": dict(items)}:
             found["items"] = _tidy_field(items, enums)
         case {"items": items}:
-            found |= {"items": items, "prefixItems": [_tidy_field(item, enums) for item in schema["prefixItems"]]}
+            # Linters want a schema here, not `false`. `maxItems` says the same.
+            found |= {"items": items or {}, "prefixItems": [_tidy_field(item, enums) for item in schema["prefixItems"]]}
         case {"additionalProperties": dict(values)}:
             found["additionalProperties"] = _tidy_field(values, enums)
+        case {"type": "object"}:
+            # Without it openapi-typescript writes an object that can have no member.
+            found["additionalProperties"] = True
         case {"enum": _}:
             found["type"] = "string"
     return found

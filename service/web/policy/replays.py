@@ -45,7 +45,6 @@ MAX_WORDS_PER_GROUP: Final = 20
 READ: Final = ("read:policies", "read:audit")
 WRITE: Final = ("write:policies", "read:audit")
 Moment = Annotated[datetime, Meta(tz=True)]
-Word = Annotated[str, Meta(min_length=1, max_length=64)]
 ChangeWord = Annotated[
     ReplayOutcome,
     Meta(description="How the new verdict differs: one of the counts of the result", examples=["allow_to_deny"]),
@@ -73,8 +72,14 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
     until: Annotated[Moment | None, Meta(description="Decided before this time", examples=["2026-12-01T00:00:00Z"])] = (
         None
     )
-    action: Annotated[Word | None, Meta(description="With this action, as records name it")] = None
-    kind: Annotated[Word | None, Meta(description="On this kind of resource")] = None
+    action: Annotated[
+        Annotated[RecordedAction, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="With this action, as records name it", examples=["approve"]),
+    ] = None
+    kind: Annotated[
+        Annotated[ResourceKind, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="On this kind of resource", examples=["timesheet"]),
+    ] = None
 
 
 class ReplayFilters(msgspec.Struct):

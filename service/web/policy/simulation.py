@@ -19,7 +19,7 @@ from service.administration.versions.simulated_request import (
 from service.policy.access_request import Dimension, Effect, Reason
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import CurrentCaller, parse_optional_uuid
-from service.web.http.responses import Hex, RuleName, make_response
+from service.web.http.responses import Action, Hex, ResourceKind, ResourceState, RuleName, make_response
 
 if TYPE_CHECKING:
     from service.administration.versions.simulation import Simulated, Simulation
@@ -76,9 +76,12 @@ class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
 class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
     """The resource: a real timesheet by its `id`, or an imagined resource."""
 
-    kind: Annotated[Word, Meta(description="The kind of resource", examples=["timesheet"])]
+    kind: Annotated[ResourceKind, Meta(description="The kind of resource", min_length=1, max_length=128)]
     id: Annotated[Id | None, Meta(description="The id of a real timesheet")] = None
-    state: Annotated[Word | None, Meta(description="The state of an imagined resource", examples=["submitted"])] = None
+    state: Annotated[
+        Annotated[ResourceState, Meta(min_length=1, max_length=128)] | None,
+        Meta(description="The state of an imagined resource", examples=["submitted"]),
+    ] = None
     relations: Annotated[
         Words, Meta(description="The subject's relations to an imagined resource", examples=[["manager"]])
     ] = msgspec.field(default_factory=list)
@@ -103,7 +106,7 @@ class SimulatedQuestion(msgspec.Struct, forbid_unknown_fields=True):
     """An access request to decide without effect."""
 
     subject: Annotated[SimulatedSubject, Meta(description="The simulated caller")]
-    action: Annotated[Word, Meta(description="The action", examples=["approve"])]
+    action: Annotated[Action, Meta(description="The action", min_length=1, max_length=128, examples=["approve"])]
     resource: Annotated[SimulatedThing, Meta(description="The resource")]
     version: Annotated[
         Annotated[int, Meta(ge=1, le=2_147_483_647)] | None,
