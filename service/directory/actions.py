@@ -288,20 +288,26 @@ class Directory:
         return await single(self._gate, caller, KIND, lambda seen, at: team_store.load_team(seen, at, team_id), team_id)
 
     async def memberships(
-        self, caller: Caller, of: MembershipFilter = ALL, *, after: UUID | str | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        of: MembershipFilter = ALL,
+        *,
+        after: UUID | str | None = None,
+        limit: int = 50,
+        with_names: bool = False,
     ) -> Answer[DirectoryPage[Membership]]:
         """Memberships, oldest first. Ended ones are listed too, unless the filter names a time."""
 
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Membership]:
             return await grant_store.list_memberships(seen, at, of, after, limit)
 
-        return await self._list(caller, load, after, limit)
+        return await self._list(caller, load, after, limit, with_names=with_names)
 
     async def importer_grants(
-        self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50
+        self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50, with_names: bool = False
     ) -> Answer[DirectoryPage[ImporterGrant]]:
         """Importer grants, oldest first, ended ones too."""
-        return await self._list(caller, grant_store.list_importer_grants, after, limit)
+        return await self._list(caller, grant_store.list_importer_grants, after, limit, with_names=with_names)
 
     async def _manage(
         self, caller: Caller, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, DirectoryChange]]]
@@ -318,9 +324,17 @@ class Directory:
         load: Callable[[Visibility, Connection, UUID | str | None, int], Awaitable[list[Row]]],
         after: UUID | str | None,
         limit: int,
+        *,
+        with_names: bool = False,
     ) -> Answer[DirectoryPage[Row]]:
         return await listing(
-            self._gate, caller, KIND, lambda seen, at: load(seen, at, after, limit), limit, lambda row: str(row.id)
+            self._gate,
+            caller,
+            KIND,
+            lambda seen, at: load(seen, at, after, limit),
+            limit,
+            lambda row: str(row.id),
+            with_names=with_names,
         )
 
 

@@ -83,7 +83,13 @@ class Delegations:
         return await manage(self._gate, caller, delegation, work, asked=(KIND, "end"), target=target)
 
     async def list(
-        self, caller: Caller, *, after: UUID | None = None, limit: int = 50, now: bool = False
+        self,
+        caller: Caller,
+        *,
+        after: UUID | None = None,
+        limit: int = 50,
+        now: bool = False,
+        with_names: bool = False,
     ) -> Answer[DirectoryPage[Delegation]]:
         """Delegations that the caller may see, oldest first, ended ones too; with `now`, only those in force."""
         return await listing(
@@ -95,6 +101,7 @@ class Delegations:
             ),
             limit,
             lambda delegation: str(delegation.id),
+            with_names=with_names,
         )
 
 

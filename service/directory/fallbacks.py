@@ -53,7 +53,7 @@ class Fallbacks:
         return await manage(self._gate, caller, fallback, work)
 
     async def list(
-        self, caller: Caller, *, after: UUID | None = None, limit: int = 50
+        self, caller: Caller, *, after: UUID | None = None, limit: int = 50, with_names: bool = False
     ) -> Answer[DirectoryPage[Fallback]]:
         """Fallback approvers, oldest first, ended ones too."""
         return await listing(
@@ -63,6 +63,7 @@ class Fallbacks:
             lambda seen, connection: grant_store.list_fallbacks(seen, connection, after, limit),
             limit,
             lambda fallback: str(fallback.id),
+            with_names=with_names,
         )
 
 

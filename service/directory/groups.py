@@ -83,6 +83,7 @@ class Groups:
         as_of: datetime | None = None,
         after: UUID | str | None = None,
         limit: int = 50,
+        with_names: bool = False,
     ) -> Answer[DirectoryPage[GroupMember]]:
         """Members of a group, oldest first: past ones too, or only those at a time. Raises NotFound."""
         return await listing(
@@ -92,6 +93,7 @@ class Groups:
             lambda seen, connection: holder_store.list_holders(seen, connection, MEMBERS, group, as_of, after, limit),
             limit,
             lambda member: str(member.id),
+            with_names=with_names,
         )
 
 

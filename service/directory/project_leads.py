@@ -62,6 +62,7 @@ class ProjectLeads:
         as_of: datetime | None = None,
         after: UUID | str | None = None,
         limit: int = 50,
+        with_names: bool = False,
     ) -> Answer[DirectoryPage[ProjectLead]]:
         """Leads of a project, oldest first: past ones too, or only those at a time."""
         return await listing(
@@ -71,6 +72,7 @@ class ProjectLeads:
             lambda seen, connection: holder_store.list_holders(seen, connection, LEADS, project, as_of, after, limit),
             limit,
             lambda lead: str(lead.id),
+            with_names=with_names,
         )
 
 

@@ -7,12 +7,14 @@ change from then on. Names, addresses and values of attributes are texts beside 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from uuid import UUID
 
 import msgspec
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.names import load_names_of_rows
 from service.directory import store
 from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
@@ -21,24 +23,33 @@ from service.pacing import pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from uuid import UUID
 
     from service.authorization.enforcement.changes import Caller, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import Attributes, JsonValue
     from service.directory.entities import Validity
 
 T = TypeVar("T")
+# Members of entities that have a name elsewhere.
+NAMED: Final = ("person", "team", "delegator", "delegate", "project")
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryPage(Generic[T]):
-    """A page; `after` is the key of the next page, None on the last page."""
+    """A page; `after` is the key of the next page, None on the last page. `names` are those in each item by id, if they
+    were asked for."""
 
     items: Sequence[T]
     after: str | None
+    names: Sequence[Names | None]
+
+    @property
+    def named(self) -> list[tuple[T, Names | None]]:
+        """The items, each with its names."""
+        return list(zip(self.items, self.names, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +100,29 @@ async def listing(
     key: Callable[[T], str],
     *,
     returned: bool = True,
+    with_names: bool = False,
 ) -> Answer[DirectoryPage[T]]:
     """A page of what `load` returns, which is one item more than `limit` if there are more. If `returned`, the record
-    names the keys. Raises NotFound if `load` returns None, because the things belong to one that does not exist."""
+    names the keys. `with_names`: the page has the names in each item. Raises NotFound if `load` returns None, because
+    the things belong to one that does not exist."""
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         items = (found or [])[:limit]
         keys = [key(item) for item in items]
+        names: Sequence[Names | None] = [None] * len(items)
+        if with_names:
+            ids = {UUID(key(item)): _ids_in(item) for item in items}
+            names = list((await load_names_of_rows(listed.visibility, listed.connection, ids)).values())
         listed.returned = keys if returned else []
     if found is None:
         with refused_under(listed.receipt):
             raise NotFound
-    return listed.answer(DirectoryPage(items, keys[-1] if len(found) > limit else None))
+    return listed.answer(DirectoryPage(items, keys[-1] if len(found) > limit else None, names))
+
+
+def _ids_in(item: object) -> list[str]:
+    """The ids of people and teams and the code of a project in an entity."""
+    return [str(value) for member in NAMED if (value := getattr(item, member, None)) is not None]
 
 
 async def single(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from service.policy.paths import DEFAULT_PATHS, NATIVE_RELATIONS
 
+# Seeing the names beside the ids in what the caller may read. No request is decided by it alone, so no record has it.
+SEE_NAMES = "see_names"
 ACTIONS = {
     "timesheet": frozenset(
         {
@@ -23,20 +25,22 @@ ACTIONS = {
             "lock",
             "unlock",
             "upload",
+            SEE_NAMES,
         }
     ),
-    "me": frozenset({"read"}),
-    "log": frozenset({"read", "hold"}),
-    "policy": frozenset({"read", "propose", "activate", "replay", "simulate"}),
-    "directory": frozenset({"read", "manage", "erase"}),
+    "me": frozenset({"read", SEE_NAMES}),
+    "log": frozenset({"read", "hold", SEE_NAMES}),
+    "policy": frozenset({"read", "propose", "activate", "replay", "simulate", SEE_NAMES}),
+    "directory": frozenset({"read", "manage", "erase", SEE_NAMES}),
     "project": frozenset({"read"}),
-    "delegation": frozenset({"read", "grant", "end"}),
-    "token": frozenset({"read", "revoke"}),
+    "delegation": frozenset({"read", "grant", "end", SEE_NAMES}),
+    "token": frozenset({"read", "revoke", SEE_NAMES}),
 }
 # The action of the pending approvals list in the log. No rule can name it: the rules for `approve` decide the list.
 LIST_APPROVALS = "list-approvals"
 # Every action that a record can have, by kind.
-RECORDED_ACTIONS = {**ACTIONS, "timesheet": ACTIONS["timesheet"] | {LIST_APPROVALS}}
+RECORDED_ACTIONS = {kind: actions - {SEE_NAMES} for kind, actions in ACTIONS.items()}
+RECORDED_ACTIONS["timesheet"] |= {LIST_APPROVALS}
 STATES = {
     "timesheet": frozenset({"draft", "submitted", "approved", "rejected", "locked"}),
     "policy": frozenset({"proposed", "active", "retired"}),

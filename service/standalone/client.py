@@ -114,14 +114,16 @@ class Timewarden(DirectoryApi):
         since: date | None = None,
         until: date | None = None,
         actions: bool = False,
+        names: bool = False,
     ) -> AsyncIterator[Timesheet]:
-        """All sheets that the caller may read, newest week first; with `actions`, the allowed actions of each."""
-        include = "actions" if actions else None
-        return self.pages(Timesheet, SHEETS, owner=owner, state=state, since=since, until=until, include=include)
+        """All sheets that the caller may read, newest week first; with `actions`, the allowed actions of each, and with
+        `names`, the names in it."""
+        query = {"owner": owner, "state": state, "since": since, "until": until}
+        return self.pages(Timesheet, SHEETS, **query, **_details(actions=actions, names=names))
 
-    async def timesheet(self, sheet_id: str, *, actions: bool = False) -> Timesheet:
+    async def timesheet(self, sheet_id: str, *, actions: bool = False, names: bool = False) -> Timesheet:
         """A sheet by its id."""
-        query = {"include": "actions"} if actions else {}
+        query = _details(actions=actions, names=names)
         return await self.call(Timesheet, "GET", f"{SHEETS}/{sheet_id}", query=query)
 
     async def open_week(
@@ -205,9 +207,9 @@ class Timewarden(DirectoryApi):
         """Unlock a locked sheet. The person who locked it may not."""
         return await self._change(sheet, "POST", "unlock", {"reason": reason})
 
-    def approvals(self) -> AsyncIterator[PendingApproval]:
+    def approvals(self, *, names: bool = False) -> AsyncIterator[PendingApproval]:
         """Sheets that wait for the caller's approval, also as a delegate; the longest waiting first."""
-        return self.pages(PendingApproval, "/v1/approvals")
+        return self.pages(PendingApproval, "/v1/approvals", **_details(names=names))
 
     async def approve_all(self, sheets: Iterable[Timesheet], *, per_item: bool = False) -> Batch:
         """Approve many sheets as they were read: all or none, or with `per_item` each on its own."""
@@ -230,18 +232,25 @@ class Timewarden(DirectoryApi):
         return await self.call(Reminded, "POST", "/v1/approvals/reminders", body={"waiting_days": waiting_days})
 
     async def hours(
-        self, by: str, since: date, until: date, *, state: str | None = None, owner: str | None = None
+        self,
+        by: str,
+        since: date,
+        until: date,
+        *,
+        state: str | None = None,
+        owner: str | None = None,
+        names: bool = False,
     ) -> HoursReport:
         """Total hours by `person`, `project`, `team` or `week`, over the sheets that the caller may read."""
-        query = {"by": by, "since": since, "until": until, "state": state, "owner": owner}
+        query = {"by": by, "since": since, "until": until, "state": state, "owner": owner, **_details(names=names)}
         return await self.call(HoursReport, "GET", "/v1/reports/hours", query=query)
 
-    async def access(self, sheet: Timesheet) -> Access:
+    async def access(self, sheet: Timesheet, *, names: bool = False) -> Access:
         """The people and clients who may act on a sheet, and by which rules."""
-        path = f"{SHEETS}/{sheet.id}/access"
-        access = await self.call(Access, "GET", path)
+        path, query = f"{SHEETS}/{sheet.id}/access", _details(names=names)
+        access = await self.call(Access, "GET", path, query=query)
         while access.next_cursor is not None:
-            page = await self.call(Access, "GET", path, query={"cursor": access.next_cursor})
+            page = await self.call(Access, "GET", path, query={**query, "cursor": access.next_cursor})
             access.items, access.next_cursor = [*access.items, *page.items], page.next_cursor
         return access
 
@@ -323,6 +332,10 @@ class Timewarden(DirectoryApi):
 def _batch(sheets: Iterable[Timesheet], *, per_item: bool) -> dict[str, Any]:
     items = [{"id": sheet.id, "version": sheet.version} for sheet in sheets]
     return {"items": items, "mode": "per-item" if per_item else "all-or-nothing"}
+
+
+def _details(*, actions: bool = False, names: bool = False) -> dict[str, Any]:
+    return ({"include": "actions"} if actions else {}) | ({"names": "true"} if names else {})
 
 
 def _mode(*, per_row: bool, dry_run: bool) -> dict[str, Any]:

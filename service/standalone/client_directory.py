@@ -62,6 +62,7 @@ class Membership(ApiResult):
     part: str
     valid_from: datetime | None
     valid_to: datetime | None
+    names: dict[str, str] | None = None
 
 
 class Delegation(ApiResult):
@@ -72,6 +73,7 @@ class Delegation(ApiResult):
     delegate: str
     valid_from: datetime | None
     valid_to: datetime | None
+    names: dict[str, str] | None = None
 
 
 class Project(VersionedResult):
@@ -97,6 +99,7 @@ class GroupMember(ApiResult):
     person: str
     valid_from: datetime | None
     valid_to: datetime | None
+    names: dict[str, str] | None = None
 
 
 class ProjectLead(ApiResult):
@@ -107,6 +110,7 @@ class ProjectLead(ApiResult):
     person: str
     valid_from: datetime | None
     valid_to: datetime | None
+    names: dict[str, str] | None = None
 
 
 class _Roles(ApiResult):
@@ -165,13 +169,13 @@ class DirectoryApi(Transport):
         body = {"name": name, "parent": parent} | _attributes_member(attributes)
         return await self.call(Team, "PUT", f"{TEAMS}/{team.id}", body=body, version=team.version)
 
-    def memberships(self) -> AsyncIterator[Membership]:
-        """All memberships and leads of teams, past ones too."""
-        return self.pages(Membership, "/v1/memberships")
+    def memberships(self, *, names: bool = False) -> AsyncIterator[Membership]:
+        """All memberships and leads of teams, past ones too; with `names`, the names of people and teams by id."""
+        return self.pages(Membership, "/v1/memberships", **_names(wanted=names))
 
-    def delegations(self) -> AsyncIterator[Delegation]:
+    def delegations(self, *, names: bool = False) -> AsyncIterator[Delegation]:
         """Delegations that the caller may see, ended ones too."""
-        return self.pages(Delegation, DELEGATIONS)
+        return self.pages(Delegation, DELEGATIONS, **_names(wanted=names))
 
     async def grant_delegation(self, delegate: str, **more: str | datetime) -> Delegation:
         """Let a delegate approve in the caller's place. `more`: another `delegator`, `valid_from` and `valid_to`."""
@@ -198,9 +202,9 @@ class DirectoryApi(Transport):
         body = {"name": name, "active": active} | _attributes_member(attributes)
         return await self.call(Project, "PUT", path, body=body, version=project.version)
 
-    def project_leads(self, code: str) -> AsyncIterator[ProjectLead]:
+    def project_leads(self, code: str, *, names: bool = False) -> AsyncIterator[ProjectLead]:
         """All leads of a project, past ones too."""
-        return self.pages(ProjectLead, _leads(code))
+        return self.pages(ProjectLead, _leads(code), **_names(wanted=names))
 
     async def name_project_lead(self, code: str, person_id: str, **times: datetime | None) -> ProjectLead:
         """Make a person a lead of a project. `times`: `valid_from` and `valid_to`."""
@@ -219,9 +223,9 @@ class DirectoryApi(Transport):
         """Add a group: lower-case words joined by -."""
         return await self.call(Group, "POST", GROUPS, body={"name": name})
 
-    def group_members(self, name: str) -> AsyncIterator[GroupMember]:
+    def group_members(self, name: str, *, names: bool = False) -> AsyncIterator[GroupMember]:
         """All members of a group, past ones too."""
-        return self.pages(GroupMember, f"{GROUPS}/{name}/members")
+        return self.pages(GroupMember, f"{GROUPS}/{name}/members", **_names(wanted=names))
 
     async def add_group_member(self, name: str, person_id: str, **times: datetime | None) -> GroupMember:
         """Put a person into a group. `times`: `valid_from` and `valid_to`."""
@@ -232,6 +236,10 @@ class DirectoryApi(Transport):
         """Take a person out of a group, now or at a later moment."""
         path, body = f"{GROUPS}/{member.group}/members/{member.id}/end", {"at": at} if at else {}
         return await self.call(GroupMember, "POST", path, body=body)
+
+
+def _names(*, wanted: bool) -> dict[str, str]:
+    return {"names": "true"} if wanted else {}
 
 
 def _leads(code: str) -> str:

@@ -50,7 +50,8 @@ class GivenApproval(msgspec.Struct):
 
 
 class Timesheet(ApiResult):
-    """A person's week as it was read. A change sends its `version` in If-Match. `submitted_at`: when it was last
+    """A person's week as it was read. A change sends its `version` in If-Match. `names` are those of the people and
+    projects in it, by id, if they were asked for. `submitted_at`: when it was last
     submitted. `decided_at` and `decided_by`: when it was last approved or rejected, and by whom. `approvals` are those
     since it was last submitted; it stays submitted while `approvals_given` is less than `approvals_needed`, or that is
     None, which means that the number is unknown."""
@@ -74,6 +75,7 @@ class Timesheet(ApiResult):
     approvals_given: int = 0
     approvals_needed: int | None = 1
     actions: list[str] | None = None
+    names: dict[str, str] | None = None
 
 
 class Me(ApiResult):
@@ -137,13 +139,12 @@ class Uploaded(ApiResult, kw_only=True):
 
 
 class PendingApproval(ApiResult, kw_only=True):
-    """A sheet that the caller may approve, its owner's name, and by which relations, such as `delegate`."""
+    """A sheet that the caller may approve, and by which relations, such as `delegate`."""
 
     timesheet: Timesheet
     waiting_since: datetime
     as_: list[str] = msgspec.field(name="as")
     rules: list[str] = msgspec.field(default_factory=list)
-    owner_name: str | None = None
 
 
 class ItemResult(msgspec.Struct):
@@ -176,8 +177,9 @@ class Reminded(ApiResult):
 
 
 class Total(msgspec.Struct):
-    """Minutes of a person, project, team or week (`key`), and in how many sheets. `name` is the name of a team. The
-    sheets have `approvals_given` of `approvals_needed`, which is None if it is unknown of a sheet."""
+    """Minutes of a person, project, team or week (`key`), and in how many sheets. `name` is the name of a team; of a
+    person or project, if names were asked for. The sheets have `approvals_given` of `approvals_needed`, which is None
+    if it is unknown of a sheet."""
 
     key: str | None
     name: str | None
@@ -216,6 +218,7 @@ class AccessHolder(msgspec.Struct):
     client: str | None
     relations: list[str]
     may: dict[str, list[AllowingRule]]
+    names: dict[str, str] | None = None
 
 
 class Access(ApiResult, kw_only=True):

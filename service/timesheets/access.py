@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.access import Named, Way, find_named, find_ways
 from service.authorization.enforcement.changes import Answer, refused_under
+from service.authorization.enforcement.names import load_names_of_row, select_names
 from service.database import Turns
 from service.policy.matching import FORMER, GROUP, PERSON, former_word
 from service.policy.request_space import Budget
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.names import Names
     from service.authorization.engine.engine import Snapshot
     from service.timesheets.access_store import Candidate
     from service.timesheets.timesheet import Timesheet
@@ -33,13 +35,14 @@ BUSY = "Other requests for the access to a timesheet are running; send this one 
 
 @dataclass(frozen=True, slots=True)
 class Grantee:
-    """A person, or a client that acts for itself, with their relations to the sheet and the ways to take each
-    action."""
+    """A person, or a client that acts for itself, with their relations to the sheet and the ways to take each action;
+    `names` are theirs, None if they were not asked for."""
 
     person: UUID | None
     client: str | None
     relations: frozenset[str]
     may: Ways
+    names: Names | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,10 @@ class _Found:
     snapshot: Snapshot
     sheet: Timesheet
     actions: tuple[str, ...]
-    names: Named
+    named: Named
     candidates: Sequence[Candidate]
     of_stranger: Mapping[str, bool | None]
+    names: Names | None
 
 
 class TimesheetAccess:
@@ -75,19 +79,31 @@ class TimesheetAccess:
         self._gate = gate
         self._one_at_a_time = Turns(1, timeout=MAX_WAIT_SECONDS, full=BUSY)
 
-    async def of(self, caller: Caller, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
+    async def of(
+        self,
+        caller: Caller,
+        sheet_id: UUID,
+        *,
+        with_names: bool = False,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Answer[Access]:
         """The access to a sheet under the active version; computed for `limit` candidates. Raises Denied, TryLater."""
         async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
             snapshot, sheet = reading.permit.snapshot, store.sheet_of_row(reading.permit, reading.found)
             known = snapshot.vocabulary.actions.get(KIND, frozenset())
             actions = tuple(action for action in actions_from(sheet.state) if action in known)
-            names = find_named(snapshot, KIND, actions)
+            named = find_named(snapshot, KIND, actions)
             candidates = await access_store.candidates(
-                reading.permit, reading.connection, sheet_id, names, after=after or "", limit=limit + 1
+                reading.permit, reading.connection, sheet_id, named, after=after or "", limit=limit + 1
             )
+            names = None
+            if with_names:
+                people = [str(candidate.person) for candidate in candidates if candidate.person]
+                names = await load_names_of_row(reading, people)
             of_stranger = await access_store.facts_of_stranger(reading.permit, reading.connection, sheet_id)
             reading.returned = [str(sheet_id)]
-        found = _Found(snapshot, sheet, actions, names, candidates, of_stranger)
+        found = _Found(snapshot, sheet, actions, named, candidates, of_stranger, names)
         # In a thread, after the connection was released: many rules take long.
         with refused_under(reading.receipt):
             async with self._one_at_a_time.take():
@@ -124,12 +140,13 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
     actor = Actor(candidate.person, candidate.client, candidate.ids | candidate.former_ids)
     if repeats_approval(found.sheet, actor):
         may.pop("approve", None)
-    return Grantee(candidate.person, candidate.client, relations, may)
+    names = None if found.names is None else select_names(found.names, [str(candidate.person)])
+    return Grantee(candidate.person, candidate.client, relations, may, names)
 
 
 def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
     """The ways of a caller without relations to the sheet, by each word that their token may bring."""
-    by_word = {word: _may(found, {word}, found.of_stranger, budget) for word in found.names.of_token}
+    by_word = {word: _may(found, {word}, found.of_stranger, budget) for word in found.named.of_token}
     return {word: may for word, may in by_word.items() if may}
 
 

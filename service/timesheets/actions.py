@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.enforcement import allowed_actions
+from service.authorization.enforcement import allowed_actions, names
 from service.authorization.enforcement.changes import Answer, Listed, Target, refused_under
 from service.authorization.enforcement.fact_statements import person_or_client
 from service.errors import Conflict, InvalidField
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Caller, Change, Expect
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
@@ -55,18 +56,28 @@ class Edited:
 
 
 @dataclass(frozen=True, slots=True)
-class SheetWithActions:
-    """A sheet, and the actions that both its state and the policy allowed the caller when it was read."""
+class Details:
+    """What a request asks for beside a sheet: the actions that both its state and the policy allow the caller, and the
+    names of the people and projects in it."""
 
-    sheet: Timesheet
-    actions: tuple[str, ...]
+    actions: bool = False
+    names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class PageWithActions:
+class DetailedSheet:
+    """A sheet with these details, None where they were not asked for; `names` are by id."""
+
+    sheet: Timesheet
+    actions: tuple[str, ...] | None
+    names: Names | None
+
+
+@dataclass(frozen=True, slots=True)
+class DetailedPage:
     """Sheets, newest period first; `after` is the keyset of the next page, None on the last page."""
 
-    items: tuple[SheetWithActions, ...]
+    items: tuple[DetailedSheet, ...]
     after: Place | None
 
 
@@ -124,13 +135,18 @@ class Timesheets:
         with refused_under(answer.receipt):
             return _select_entry(answer, entry_id)
 
-    async def read_with_actions(self, caller: Caller, sheet_id: UUID) -> Answer[SheetWithActions]:
-        """As `read`, with the allowed actions."""
-        reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
-        sheet = store.sheet_of_row(reading.permit, reading.found)
-        actions = allowed_actions.of_row(reading.permit, actions_from(sheet.state))
-        actor = _actor(reading.decision.request.principal, reading.lookup)
-        return reading.answer(SheetWithActions(sheet, _without_repetition(sheet, actor, actions)))
+    async def read_with_details(self, caller: Caller, sheet_id: UUID, details: Details) -> Answer[DetailedSheet]:
+        """As `read`, with details."""
+        async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
+            sheet, actions, shown = store.sheet_of_row(reading.permit, reading.found), None, None
+            if details.actions:
+                allowed = allowed_actions.of_row(reading.permit, actions_from(sheet.state))
+                actor = _actor(reading.decision.request.principal, reading.lookup)
+                actions = _without_repetition(sheet, actor, allowed)
+            if details.names:
+                shown = await names.load_names_of_row(reading, ids_in(sheet))
+            reading.returned = [str(sheet_id)]
+        return reading.answer(DetailedSheet(sheet, actions, shown))
 
     async def list(
         self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
@@ -143,21 +159,28 @@ class Timesheets:
 
         return await self._gate.list_at_once(caller, KIND, "read", read)
 
-    async def list_with_actions(
-        self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
-    ) -> Answer[PageWithActions]:
-        """As `list`, each sheet with the allowed actions. The statement that reads the rows also reads relations."""
+    async def list_with_details(
+        self, caller: Caller, filters: Filters, details: Details, *, after: Place | None = None, limit: int = 50
+    ) -> Answer[DetailedPage]:
+        """As `list`, each sheet with details. The statement that reads the rows also reads relations for actions."""
 
-        async def read(visibility: Visibility, connection: Connection) -> Listed[PageWithActions]:
-            page = await listing.page(visibility, connection, filters, after=after, limit=limit, with_relations=True)
-            items = []
-            actor = _actor(visibility.principal, visibility.lookup)
+        async def read(visibility: Visibility, connection: Connection) -> Listed[DetailedPage]:
+            page = await listing.page(
+                visibility, connection, filters, after=after, limit=limit, with_relations=details.actions
+            )
+            items, actor = list[DetailedSheet](), _actor(visibility.principal, visibility.lookup)
             # A page may hold 100,000 entries.
             async for row in pace_page(page.rows):
-                sheet = store.sheet_of(row)
-                actions = allowed_actions.of_listed_row(visibility, row, actions_from(sheet.state))
-                items.append(SheetWithActions(sheet, _without_repetition(sheet, actor, actions)))
-            return Listed(PageWithActions(tuple(items), page.after), page.ids, page.confirmation)
+                sheet, actions = store.sheet_of(row), None
+                if details.actions:
+                    allowed = allowed_actions.of_listed_row(visibility, row, actions_from(sheet.state))
+                    actions = _without_repetition(sheet, actor, allowed)
+                items.append(DetailedSheet(sheet, actions, None))
+            if details.names:
+                ids = {item.sheet.id: ids_in(item.sheet) for item in items}
+                found = await names.load_names_of_rows(visibility, connection, ids)
+                items = [replace(item, names=found[item.sheet.id]) for item in items]
+            return Listed(DetailedPage(tuple(items), page.after), page.ids, page.confirmation)
 
         return await self._gate.list_at_once(caller, KIND, "read", read)
 
@@ -361,6 +384,13 @@ def actor_of(change: Change) -> Actor:
 
 def _actor(principal: Principal, lookup: FactLookup) -> Actor:
     return Actor(*person_or_client(principal), lookup.same_human, principal.client)
+
+
+def ids_in(sheet: Timesheet) -> frozenset[str]:
+    """The ids of the people and the codes of the projects in a sheet, as answers show it."""
+    deciders = [given.by for given in sheet.approvals] + ([sheet.decided_by] if sheet.decided_by else [])
+    people = {sheet.owner, *(decider.person for decider in deciders if decider.person)}
+    return frozenset({*map(str, people), *(entry.project for entry in sheet.entries)})
 
 
 def _without_repetition(sheet: Timesheet, actor: Actor, actions: tuple[str, ...]) -> tuple[str, ...]:

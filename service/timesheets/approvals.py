@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import AbortChange, Target
+from service.authorization.enforcement.names import load_names_of_rows
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
-from service.timesheets.actions import actor_of, approve, event_of, save
+from service.timesheets.actions import actor_of, approve, event_of, ids_in, save
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_reason
 from service.timesheets.relations import KIND
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, AnswerToAll, Caller, Change, Expect, Outcome
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.names import Names
     from service.errors import StepUpNeeded
     from service.timesheets.approvals_store import Place
     from service.timesheets.timesheet import Timesheet
@@ -39,14 +41,14 @@ MAX_ITEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A sheet that the caller may approve, the time of its submission, the name of its owner, and the relations and
-    rules that allow the approval."""
+    """A sheet that the caller may approve, the time of its submission, the relations and rules that allow the approval,
+    and the names of the people and projects in it, None if they were not asked for."""
 
     sheet: Timesheet
     since: datetime
-    owner_name: str | None
     relations: tuple[str, ...]
     rules: tuple[str, ...]
+    names: Names | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +76,20 @@ class Approvals:
         self._gate = gate
 
     async def list_pending(
-        self, caller: Caller, *, after: Place | None = None, limit: int = 50
+        self, caller: Caller, *, with_names: bool = False, after: Place | None = None, limit: int = 50
     ) -> Answer[ApprovalPage]:
         """A page of the sheets that the caller may approve now, and the sign-in that would show more."""
         async with self._gate.list(replace(caller, recorded_as=LIST_APPROVALS), KIND, "approve") as listing:
             found = await approvals_store.list_pending(listing.visibility, listing.connection, after=after, limit=limit)
-            names = await approvals_store.load_owner_names(
-                listing.connection, {sheet.owner for sheet, _ in found.items}
-            )
+            named: Mapping[UUID, Names] = {}
+            if with_names:
+                ids = {sheet.id: ids_in(sheet) for sheet, _ in found.items}
+                named = await load_names_of_rows(listing.visibility, listing.connection, ids)
             items = []
             for sheet, row in found.items:
                 ground = allowed_actions.explain_listed_row(listing.visibility, row)
-                items.append(
-                    Approval(sheet, row["submitted_at"], names.get(sheet.owner), ground.relations, ground.rules)
-                )
+                names = named.get(sheet.id)
+                items.append(Approval(sheet, row["submitted_at"], ground.relations, ground.rules, names))
             listing.returned = [str(item.sheet.id) for item in items]
             step_up = None
             if (stronger := listing.visibility.after_step_up()) is not None:

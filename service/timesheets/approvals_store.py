@@ -20,7 +20,7 @@ from service.timesheets.sheet_columns import approved_by_caller, columns_of
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     import asyncpg
 
@@ -172,18 +172,6 @@ async def _of_owners(query: _Query, owners: str, *further: object) -> list[async
             WHERE r.owner_id = reached.owner_id AND {query.conditions} AND {query.visible} {_OLDEST} LIMIT $3) AS r
     """
     return await query.fetch(source, *further)
-
-
-async def load_owner_names(connection: Connection, owners: Collection[UUID]) -> dict[UUID, str]:
-    """The names of owners whose sheets were visible; owners without a name are left out."""
-    # By primary keys; for a merged person, the name under the canonical id.
-    rows = await connection.fetch(
-        "SELECT owner.id, display_name FROM unnest($1::uuid[]) AS owner (id)"
-        " LEFT JOIN merged_person AS merged ON merged.person_id = owner.id"
-        " JOIN person ON person.id = coalesce(merged.into_id, owner.id) WHERE display_name IS NOT NULL",
-        list(owners),
-    )
-    return {row["id"]: row["display_name"] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ The record of a report names every sheet in it, so the number of sheets is bound
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.enforcement import names
 from service.authorization.enforcement.changes import refused_under
 from service.errors import InvalidField
 from service.places import FieldError
@@ -16,12 +17,17 @@ from service.timesheets.relations import KIND
 from service.timesheets.reports_store import Total
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.changes import Answer, Caller
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from service.authorization.enforcement.changes import Answer, Caller, Listing
     from service.authorization.enforcement.gate import Gate
     from service.timesheets.reports_store import GroupBy, Span
 
 MAX_DAYS: Final = 366
 MAX_SHEETS: Final = 10_000
+# The keys whose names a report adds if asked; a team always has its name, and a week has none.
+NAMED: Final = frozenset({"person", "project"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,9 @@ class Reports:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def hours(self, caller: Caller, by: GroupBy, span: Span) -> Answer[Report]:
-        """Add up the minutes that the caller may read. Raises InvalidField for a span that ends before it begins, has
-        more than 366 days, or more than 10,000 sheets."""
+    async def hours(self, caller: Caller, by: GroupBy, span: Span, *, with_names: bool = False) -> Answer[Report]:
+        """Add up the minutes that the caller may read; `with_names` adds the names of people and projects. Raises
+        InvalidField for a span that ends before it begins, has more than 366 days, or more than 10,000 sheets."""
         if span.until < span.since:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         if (span.until - span.since).days >= MAX_DAYS:
@@ -52,9 +58,21 @@ class Reports:
             if len(sheets) <= MAX_SHEETS:
                 approvals = await reports_store.load_approvals(listed.visibility, connection, sheets)
                 totals = await reports_store.sum_by_key(connection, approvals, span, by)
+                if with_names and by in NAMED:
+                    totals = await _add_names(listed, sheets, span, by, totals)
                 report = Report(totals, await reports_store.sum_all(connection, approvals, span))
                 listed.returned = [str(sheet) for sheet in sheets]
         if len(sheets) > MAX_SHEETS:
             with refused_under(listed.receipt):
                 raise InvalidField(FieldError("query.since", f"a report covers at most {MAX_SHEETS} timesheets"))
         return listed.answer(report)
+
+
+async def _add_names(
+    listed: Listing, sheets: Sequence[UUID], span: Span, by: GroupBy, totals: Sequence[Total]
+) -> tuple[Total, ...]:
+    """The totals with the names of the keys that stand in a sheet whose names the caller may see."""
+    named = await names.find_named_rows(listed.visibility, listed.connection, sheets)
+    keys = await reports_store.find_keys(listed.connection, named, span, by)
+    found = await names.load_names(listed.connection, keys)
+    return tuple(replace(total, name=found.get(total.key or "")) for total in totals)

@@ -13,7 +13,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import APPROVAL_IDS, approvals_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -37,7 +37,7 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Total:
     """The minutes of one key: a person's or team's id, a project's code, a week's Monday, or None for people without a
-    team. Only a team has a `name`. `sheets` is the number of sheets of the key, also without minutes; these have
+    team. `name` is a team's name. `sheets` is the number of sheets of the key, also without minutes; these have
     `approvals_given` and need `approvals_needed` in all, None if that is unknown of a sheet."""
 
     key: str | None
@@ -161,6 +161,21 @@ async def sum_by_key(connection: Connection, approvals: SheetApprovals, span: Sp
         approvals.needed,
     )
     return tuple(Total(*row.values()) for row in rows)
+
+
+async def find_keys(connection: Connection, sheets: Collection[UUID], span: Span, by: GroupBy) -> list[str]:
+    """The keys of these sheets, which are people or projects."""
+    key, _, joined = _GROUPS[by]
+    # Sheets by their primary keys, with their entries in the span.
+    rows = await connection.fetch(
+        f"SELECT DISTINCT {key} AS key FROM timesheet AS r"
+        " LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date"
+        f" {joined} WHERE r.id = ANY($1::uuid[])",
+        list(sheets),
+        span.since,
+        span.until,
+    )
+    return [row["key"] for row in rows if row["key"] is not None]
 
 
 async def sum_all(connection: Connection, approvals: SheetApprovals, span: Span) -> Total:

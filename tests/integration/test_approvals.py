@@ -190,16 +190,6 @@ async def test_item_by_item_every_one_has_its_own_outcome(
     assert await house.count("audit_text WHERE value = 'Friday is missing'") == 1
 
 
-async def test_what_waits_says_what_its_owner_is_called(
-    house: House, running: InProcess, sheets: list[Timesheet]
-) -> None:
-    await house.directory.amend_person(house.administrator(), house.people["ana"], {"display_name": "Ana Lima"})
-    waiting = (await lea(running, "GET", "/v1/approvals")).json()["items"]
-    called = {approval["timesheet"]["owner"]: approval["owner_name"] for approval in waiting}
-    assert called == {str(house.people["ana"]): "Ana Lima", str(house.people["ben"]): None}
-    assert len(sheets) == 6
-
-
 @pytest.mark.parametrize("mode", ["all-or-nothing", "per-item"])
 async def test_nobody_approves_their_own_hours_in_a_batch(
     house: House, running: InProcess, sheets: list[Timesheet], mode: str

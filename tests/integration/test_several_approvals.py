@@ -15,6 +15,7 @@ from service.directory.merging import Merging
 from service.errors import Conflict, Forbidden, NoApprover, NotApplied, PreconditionFailed, WrongState
 from service.log.record import read_body
 from service.timesheets.access import TimesheetAccess
+from service.timesheets.actions import Details
 from service.timesheets.approvals import Item
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
@@ -327,9 +328,10 @@ async def test_an_approval_that_the_caller_gave_is_no_button(four_eyes: House) -
     sheet = (await submit_hours(house, "ana", 43)).id
 
     async def buttons(caller: Caller) -> list[bool]:
-        listed = (await house.timesheets.list_with_actions(caller, Filters())).value.items
-        alone = (await house.timesheets.read_with_actions(caller, sheet)).value
+        listed = (await house.timesheets.list_with_details(caller, Filters(), Details(actions=True))).value.items
+        alone = (await house.timesheets.read_with_details(caller, sheet, Details(actions=True))).value
         assert [(item.sheet, item.actions) for item in listed] == [(alone.sheet, alone.actions)]
+        assert alone.actions is not None
         return ["approve" in alone.actions, "reject" in alone.actions]
 
     assert await buttons(mia) == [True, True]
@@ -367,7 +369,9 @@ async def test_lists_single_reads_and_answers_tell_the_same_numbers(house: House
         page = (await house.timesheets.list(reader, Filters())).value.items
         assert {sheet.id: sheet for sheet in page} == {sheet.id: sheet for sheet in alone}
         assert [progress(sheet) for sheet in alone] == [progress(sheet) for sheet in answers]
-        of_ben = (await house.timesheets.list_with_actions(auditor, Filters(owner=house.people["ben"]))).value.items
+        of_ben = (
+            await house.timesheets.list_with_details(auditor, Filters(owner=house.people["ben"]), Details(actions=True))
+        ).value.items
         assert [item.sheet for item in reversed(of_ben)] == alone[4:]
         due = {item.sheet.id: item.sheet for item in (await house.approvals.list_pending(reader)).value.items}
         given = {sheet.id for sheet in alone if sheet.approvals or sheet.state is State.APPROVED}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.caller_values import asker_values
+from service.authorization.enforcement.decision_point import Resource, access_request_of, evaluation_request
 from service.authorization.enforcement.fact_statements import bind_listed, list_parameters
 from service.authorization.enforcement.step_up import after_step_up
 from service.authorization.engine.row_conditions import fold_rules
@@ -131,6 +132,14 @@ class Visibility:
         """The condition with these tests of relations; those without a test hold for no row."""
         shown = [f"(({tests[relation]}) AND {further})" for relation, further in self.relations if relation in tests]
         return f"{NAMED} AND ({' OR '.join(shown) or 'false'}){self.unless}"
+
+    def of_action(self, action: str) -> Visibility:
+        """The visibility for another action of the same kind, which the version knows."""
+        wanted = access_request_of(
+            self.snapshot,
+            evaluation_request(self.snapshot, self.principal, action, Resource(self.kind), self.lookup),
+        )
+        return visible(self.snapshot, wanted, self.principal, self.lookup, self.facts)
 
     def after_step_up(self) -> tuple[Visibility, StepUpNeeded] | None:
         """The visibility after the best sign-in that the rules ask for, with the challenge for it (RFC 9470); None if

@@ -17,11 +17,13 @@ from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import NOW, EndTime, From, Id, To, ValidFrom, ValidTo, times_of
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_optional_uuid, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_optional_uuid, parse_uuid
 from service.web.http.responses import Id as AnyId
-from service.web.http.responses import NextCursor, PersonId, TeamId, make_response
+from service.web.http.responses import Names, NextCursor, PersonId, TeamId, make_response, names_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.directory.delegations import Delegations
     from service.directory.entities import Delegation, Fallback
     from service.directory.fallbacks import Fallbacks
@@ -56,6 +58,7 @@ class DelegationBody(msgspec.Struct):
     ]
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class DelegationPage(msgspec.Struct):
@@ -82,6 +85,7 @@ class FallbackBody(msgspec.Struct):
     team: Annotated[TeamId | None, Meta(description="In this team and below; null: everywhere")]
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class FallbackPage(msgspec.Struct):
@@ -98,13 +102,14 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
     async def list_delegations(
         caller: CurrentCaller,
         now: Annotated[bool, QueryParameter(description="Only delegations that are in force now")] = False,  # noqa: FBT002 — a query parameter
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[DelegationPage]:
-        load = partial(delegations.list, now=now)
+        load = partial(delegations.list, now=now, with_names=names)
         answer, following = await load_page(load, cursors, "delegations", caller, cursor, limit, {"now": now})
         return make_response(
-            DelegationPage([_delegation(delegation) for delegation in answer.value.items], following), answer.receipt
+            DelegationPage([_delegation(*named) for named in answer.value.named], following), answer.receipt
         )
 
     @post("/v1/delegations", **operation("Grant a delegation", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
@@ -135,11 +140,15 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
 
     @get("/v1/fallback-approvers", **operation("List fallback approvers", scope=KEEPING, problems=COMMON, tag=TAG))
     async def list_fallbacks(
-        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[FallbackPage]:
-        answer, following = await load_page(fallbacks.list, cursors, "fallback-approvers", caller, cursor, limit)
+        load = partial(fallbacks.list, with_names=names)
+        answer, following = await load_page(load, cursors, "fallback-approvers", caller, cursor, limit)
         return make_response(
-            FallbackPage([_fallback(fallback) for fallback in answer.value.items], following), answer.receipt
+            FallbackPage([_fallback(*named) for named in answer.value.named], following), answer.receipt
         )
 
     @post(
@@ -166,11 +175,11 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     return [list_fallbacks, name_fallback, end_fallback]
 
 
-def _delegation(delegation: Delegation) -> DelegationBody:
-    times = times_of(delegation.validity)
-    return DelegationBody(str(delegation.id), str(delegation.delegator), str(delegation.delegate), *times)
+def _delegation(delegation: Delegation, names: Mapping[str, str] | None = None) -> DelegationBody:
+    people = str(delegation.delegator), str(delegation.delegate)
+    return DelegationBody(str(delegation.id), *people, *times_of(delegation.validity), names_body(names))
 
 
-def _fallback(fallback: Fallback) -> FallbackBody:
+def _fallback(fallback: Fallback, names: Mapping[str, str] | None = None) -> FallbackBody:
     times, team = times_of(fallback.validity), str(fallback.team) if fallback.team else None
-    return FallbackBody(str(fallback.id), str(fallback.person), team, *times)
+    return FallbackBody(str(fallback.id), str(fallback.person), team, *times, names_body(names))

@@ -33,14 +33,17 @@ from service.web.http.parameters import (
     CurrentCaller,
     Cursor,
     Limit,
+    WithNames,
     parse_optional_time,
     parse_optional_uuid,
     parse_uuid,
 )
 from service.web.http.preconditions import read_if_match
-from service.web.http.responses import make_response
+from service.web.http.responses import make_response, names_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.authorization.enforcement.changes import Answer
     from service.directory.actions import Directory
     from service.directory.entities import ImporterGrant, Membership, Team
@@ -93,12 +96,14 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
 def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/importer-grants", **operation("List importer grants", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_grants(
-        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[GrantPage]:
-        answer, following = await load_page(
-            directory.importer_grants, cursors, "importer-grants", caller, cursor, limit
-        )
-        return make_response(GrantPage([_grant(item) for item in answer.value.items], following), answer.receipt)
+        load = partial(directory.importer_grants, with_names=names)
+        answer, following = await load_page(load, cursors, "importer-grants", caller, cursor, limit)
+        return make_response(GrantPage([_grant(*named) for named in answer.value.named], following), answer.receipt)
 
     @post(
         "/v1/importer-grants",
@@ -132,6 +137,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         as_of: Annotated[
             str | None, Parameter(max_length=40, description="Only memberships that are valid at this time")
         ] = None,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[MembershipPage]:
@@ -140,10 +146,10 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
             parse_optional_uuid(person, "query.person"), parse_optional_uuid(team, "query.team"), time
         )
         filters = {"person": person, "team": team, "as_of": as_of}
-        load = partial(directory.memberships, of=of)
+        load = partial(directory.memberships, of=of, with_names=names)
         answer, following = await load_page(load, cursors, "memberships", caller, cursor, limit, filters)
         return make_response(
-            MembershipPage([_membership(item) for item in answer.value.items], following), answer.receipt
+            MembershipPage([_membership(*named) for named in answer.value.named], following), answer.receipt
         )
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
@@ -188,17 +194,22 @@ def _respond(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
     return make_response(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
-def _membership(membership: Membership) -> MembershipBody:
+def _membership(membership: Membership, names: Mapping[str, str] | None = None) -> MembershipBody:
     return MembershipBody(
         str(membership.id),
         str(membership.person),
         str(membership.team),
         membership.part,
         *times_of(membership.validity),
+        names_body(names),
     )
 
 
-def _grant(importer_grant: ImporterGrant) -> GrantBody:
+def _grant(importer_grant: ImporterGrant, names: Mapping[str, str] | None = None) -> GrantBody:
     return GrantBody(
-        str(importer_grant.id), importer_grant.client, str(importer_grant.team), *times_of(importer_grant.validity)
+        str(importer_grant.id),
+        importer_grant.client,
+        str(importer_grant.team),
+        *times_of(importer_grant.validity),
+        names_body(names),
     )

@@ -13,7 +13,7 @@ from service.directory.declared_attributes import MAX_VALUE_CHARS, MAX_VALUES_PE
 from service.directory.entities import MAX_CLIENT_LENGTH, PROJECT, Part
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.http.responses import ClientId, NextCursor, PersonId, TeamId, Time
+from service.web.http.responses import ClientId, Names, NextCursor, PersonId, TeamId, Time
 from service.web.http.responses import Id as AnyId
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ class MembershipBody(msgspec.Struct):
     part: Annotated[Part, Meta(description="Member or lead of the team", examples=["member"])]
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
@@ -206,6 +207,7 @@ class GrantBody(msgspec.Struct):
     team: TeamId
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class GrantPage(msgspec.Struct):

@@ -21,14 +21,17 @@ from service.web.http.parameters import (
     CurrentCaller,
     Cursor,
     Limit,
+    WithNames,
     parse_optional_time,
     parse_optional_uuid,
     parse_uuid,
 )
 from service.web.http.responses import Id as AnyId
-from service.web.http.responses import NextCursor, PersonId, make_response
+from service.web.http.responses import Names, NextCursor, PersonId, make_response, names_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.directory.entities import GroupMember
     from service.directory.groups import Groups
     from service.web.http.paging import Cursors
@@ -78,6 +81,7 @@ class GroupMemberBody(msgspec.Struct):
     person: PersonId
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class GroupMemberPage(msgspec.Struct):
@@ -120,13 +124,15 @@ def _members(groups: Groups, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller,
         name: GroupInPath,
         as_of: AsOf = None,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[GroupMemberPage]:
-        load = partial(groups.members, group=_parse_name(name), as_of=parse_optional_time(as_of, "query.as_of"))
+        time = parse_optional_time(as_of, "query.as_of")
+        load = partial(groups.members, group=_parse_name(name), as_of=time, with_names=names)
         filters = {"group": name, "as_of": as_of}
         answer, following = await load_page(load, cursors, "group-members", caller, cursor, limit, filters)
-        members = [_member(member) for member in answer.value.items]
+        members = [_member(*named) for named in answer.value.named]
         return make_response(GroupMemberPage(members, following), answer.receipt)
 
     @post(
@@ -160,5 +166,7 @@ def _parse_name(text: str) -> str:
     return text
 
 
-def _member(member: GroupMember) -> GroupMemberBody:
-    return GroupMemberBody(str(member.id), member.group, str(member.person), *times_of(member.validity))
+def _member(member: GroupMember, names: Mapping[str, str] | None = None) -> GroupMemberBody:
+    return GroupMemberBody(
+        str(member.id), member.group, str(member.person), *times_of(member.validity), names_body(names)
+    )

@@ -27,11 +27,13 @@ from service.web.directory.directory_shapes import (
 )
 from service.web.http.operations import BODY, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_optional_time, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_optional_time, parse_uuid
 from service.web.http.responses import Id as AnyId
-from service.web.http.responses import NextCursor, PersonId, make_response
+from service.web.http.responses import Names, NextCursor, PersonId, make_response, names_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.directory.entities import ProjectLead
     from service.directory.project_leads import ProjectLeads
     from service.web.http.paging import Cursors
@@ -56,6 +58,7 @@ class ProjectLeadBody(msgspec.Struct):
     person: PersonId
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class ProjectLeadPage(msgspec.Struct):
@@ -73,13 +76,17 @@ def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller,
         code: CodeInPath,
         as_of: AsOf = None,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ProjectLeadPage]:
-        load = partial(leads.list, project=parse_code(code), as_of=parse_optional_time(as_of, "query.as_of"))
+        time = parse_optional_time(as_of, "query.as_of")
+        load = partial(leads.list, project=parse_code(code), as_of=time, with_names=names)
         filters = {"project": code, "as_of": as_of}
         answer, following = await load_page(load, cursors, "project-leads", caller, cursor, limit, filters)
-        return make_response(ProjectLeadPage([_lead(lead) for lead in answer.value.items], following), answer.receipt)
+        return make_response(
+            ProjectLeadPage([_lead(*named) for named in answer.value.named], following), answer.receipt
+        )
 
     @post(
         "/v1/projects/{code:str}/leads",
@@ -106,5 +113,5 @@ def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
     return [list_project_leads, name_project_lead, end_project_lead]
 
 
-def _lead(lead: ProjectLead) -> ProjectLeadBody:
-    return ProjectLeadBody(str(lead.id), lead.project, str(lead.person), *times_of(lead.validity))
+def _lead(lead: ProjectLead, names: Mapping[str, str] | None = None) -> ProjectLeadBody:
+    return ProjectLeadBody(str(lead.id), lead.project, str(lead.person), *times_of(lead.validity), names_body(names))

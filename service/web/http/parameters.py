@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar.di import NamedDependency
-from litestar.params import Parameter, PathParameter, SkipValidation
+from litestar.params import Parameter, PathParameter, QueryParameter, SkipValidation
 
 from service.authorization.enforcement.changes import Caller
 from service.errors import InvalidField
@@ -23,6 +23,14 @@ CurrentCaller = NamedDependency[SkipValidation[Caller]]
 # Of lists. The default of `limit` is DEFAULT_LIMIT.
 Cursor = Annotated[str | None, Parameter(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before")]
 Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="How many items a page may hold")]
+WithNames = Annotated[
+    bool,
+    QueryParameter(
+        name="names",
+        description="Adds `names`: those of the people, teams and projects whose ids are in the answer, as far as the"
+        " policy lets you see them",
+    ),
+]
 SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 # Of a policy version.
 Number = Annotated[

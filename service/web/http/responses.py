@@ -10,13 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from litestar import Response
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from service.policy.known_words import ACTIONS, RECORDED_ACTIONS, STATES
 from service.web.http.paging import NEXT_CURSOR
 from service.web.http.preconditions import etag
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.log.log import Receipt
 
 T = TypeVar("T")
@@ -41,12 +43,25 @@ ResourceKind = Annotated[str, Meta(examples=["timesheet"], extra_json_schema={"e
 Action = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*ACTIONS.values()))})]
 RecordedAction = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*RECORDED_ACTIONS.values()))})]
 ResourceState = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*STATES.values()))})]
+Names = Annotated[
+    dict[str, str] | UnsetType,
+    Meta(
+        description="Only with `names=true`: names of people, teams and projects by id. A name that is unknown, or that"
+        " you may not see, is missing",
+        examples=[{EXAMPLE_PERSON: "Ana Lima", "ATLAS": "Atlas, the map"}],
+    ),
+]
 NextCursor = Annotated[
     str | None,
     Meta(
         description="Send it as `cursor` to get the next page; null on the last page", examples=["bm90IGEgcmVhbCBvbmU"]
     ),
 ]
+
+
+def names_body(names: Mapping[str, str] | None) -> dict[str, str] | UnsetType:
+    """The member `names` of an answer; None: they were not asked for."""
+    return UNSET if names is None else dict(names)
 
 
 def make_response(

@@ -18,7 +18,7 @@ from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid
 from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
@@ -46,7 +46,6 @@ class ApprovalBody(msgspec.Struct):
 
     timesheet: Annotated[SheetBody, Meta(description="The timesheet")]
     waiting_since: Annotated[Time, Meta(description="When it was submitted", examples=["2026-11-30T09:00:00.125000Z"])]
-    owner_name: Annotated[str | None, Meta(description="The name of its owner; null: unknown", examples=["Ana Lima"])]
     by: Annotated[
         list[str],
         Meta(
@@ -165,17 +164,17 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
     async def list_approvals(
         request: Request[Any, Any, Any],
         caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ApprovalsPage]:
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
-        answer = await approvals.list_pending(caller, after=after, limit=limit)
+        answer = await approvals.list_pending(caller, with_names=names, after=after, limit=limit)
         items = [
             ApprovalBody(
-                sheet_body(approval.sheet),
+                sheet_body(approval.sheet, names=approval.names),
                 approval.since,
-                approval.owner_name,
                 list(approval.relations),
                 list(approval.rules),
             )

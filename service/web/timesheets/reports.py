@@ -17,7 +17,7 @@ from service.csv_cells import escape_formula
 from service.timesheets.reports_store import GroupBy, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import COMMON, operation
-from service.web.http.parameters import CurrentCaller, parse_optional_uuid
+from service.web.http.parameters import CurrentCaller, WithNames, parse_optional_uuid
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import ApprovalCount
 
@@ -49,7 +49,11 @@ class TotalBody(msgspec.Struct):
     ]
     name: Annotated[
         str | None,
-        Meta(description="The name of the team; null: the key is no team", examples=[None]),
+        Meta(
+            description="The name of the team; with `names=true`, of the person or project. null: it has none, or you"
+            " may not see it",
+            examples=["Atlas, the map"],
+        ),
     ]
     minutes: Annotated[int, Meta(description="The sum of the minutes", ge=0, examples=[930])]
     sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
@@ -101,13 +105,14 @@ def report_routes(reports: Reports) -> list[Any]:
             Literal["json", "csv"] | None,
             QueryParameter(name="format", description="`csv` returns text/csv, as does `Accept: text/csv`"),
         ] = None,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[HoursReport]:
         span = Span(since, until, sheet_state, parse_optional_uuid(owner, "query.owner"))
-        answer = await reports.hours(caller, by, span)
+        answer = await reports.hours(caller, by, span, with_names=names)
         report = answer.value
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
         if wanted in {CSV, "csv"}:
-            text: Response[Any] = make_response(_format_csv(by, report), answer.receipt)
+            text: Response[Any] = make_response(_format_csv(by, report, has_name=names or by == "team"), answer.receipt)
             text.media_type = CSV
             text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
             return text
@@ -138,11 +143,10 @@ def _prefers_csv(accept: str) -> bool:
     return preference(CSV) > preference("application/json")
 
 
-def _format_csv(by: GroupBy, report: Report) -> str:
+def _format_csv(by: GroupBy, report: Report, *, has_name: bool) -> str:
     """CSV (RFC 4180) with a header line."""
     text = io.StringIO()
     writer = csv.writer(text)
-    has_name = by == "team"
     numbers = ["minutes", "sheets", "approvals_given", "approvals_needed"]
     writer.writerow([by, *(["name"] if has_name else []), *numbers])
     for total in report.totals:

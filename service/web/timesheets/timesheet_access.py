@@ -11,9 +11,9 @@ from msgspec import Meta
 from service.timesheets.timesheet import State
 from service.web.http.operations import ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid
 from service.web.http.parameters import SheetId as SheetInPath
-from service.web.http.responses import NextCursor, PersonId, RuleName, SheetId, make_response
+from service.web.http.responses import Names, NextCursor, PersonId, RuleName, SheetId, make_response, names_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,7 @@ class GranteeBody(msgspec.Struct):
             examples=[{"approve": [WAY]}],
         ),
     ]
+    names: Names = msgspec.UNSET
 
 
 class AccessBody(msgspec.Struct):
@@ -92,13 +93,14 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
     async def read_timesheet_access(
         caller: CurrentCaller,
         timesheet_id: SheetInPath,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[AccessBody]:
         sheet = parse_uuid(timesheet_id, "path.timesheet_id")
         bound = {"timesheet": sheet}
         place = cursors.read(LISTING, bound, cursor)
-        answer = await access.of(caller, sheet, after=place[0] if place else None, limit=limit)
+        answer = await access.of(caller, sheet, with_names=names, after=place[0] if place else None, limit=limit)
         found = answer.value
         body = AccessBody(
             timesheet=str(sheet),
@@ -110,6 +112,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
                     grantee.client,
                     sorted(grantee.relations),
                     _may(grantee.may),
+                    names_body(grantee.names),
                 )
                 for grantee in found.grantees
             ],

@@ -12,10 +12,10 @@ from service.pacing import pace_page
 from service.policy.known_words import ACTIONS
 from service.timesheets.store import read_approvals, read_approvals_needed
 from service.timesheets.timesheet import State
-from service.web.http.responses import EXAMPLE_PERSON, Id, NextCursor, PersonId, SheetId, Time
+from service.web.http.responses import EXAMPLE_PERSON, Id, Names, NextCursor, PersonId, SheetId, Time, names_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import asyncpg
 
@@ -98,6 +98,7 @@ class SheetBody(msgspec.Struct):
         list[Annotated[str, Meta(extra_json_schema={"enum": sorted(ACTIONS["timesheet"])})]] | msgspec.UnsetType,
         Meta(description="Only with `include=actions`: the actions that this token may take now"),
     ] = msgspec.UNSET
+    names: Names = msgspec.UNSET
 
 
 # The entries of a row, as Postgres writes them.
@@ -112,7 +113,9 @@ class SheetPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
-def sheet_body(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody:
+def sheet_body(
+    sheet: Timesheet, actions: Sequence[str] | None = None, names: Mapping[str, str] | None = None
+) -> SheetBody:
     """The JSON of a timesheet."""
     return SheetBody(
         id=str(sheet.id),
@@ -134,6 +137,7 @@ def sheet_body(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetB
         approvals_needed=sheet.approvals_needed,
         entries=[entry_body(entry) for entry in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
+        names=names_body(names),
     )
 
 

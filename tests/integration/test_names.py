@@ -1,0 +1,253 @@
+"""Names beside ids: on request, by the rules for `see_names`, in lists as in single reads, and never an address."""
+
+from __future__ import annotations
+
+import csv
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.authorization.enforcement.decision_point import Resource, evaluate
+from service.authorization.enforcement.names import find_named_rows, load_names_of_rows
+from service.authorization.enforcement.visibility import visible
+from service.authorization.engine.engine import Snapshot
+from service.directory.entities import Part
+from service.directory.merging import Merging
+from service.directory.people import People
+from service.policy import policy_file
+from service.policy.known_words import SEE_NAMES
+from service.timesheets.actions import ids_in
+from tests.example_count import example_count
+from tests.integration.api import InProcess, api
+from tests.integration.house import MONDAY, at, speaking
+from tests.integration.test_after_erasure import activate
+from tests.integration.test_list_law import SCOPE, STATES, WHEN, WHO, World, askers, world
+from tests.policy_forge import rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.timesheets.timesheet import Timesheet
+    from tests.integration.house import House
+
+__all__ = ["world"]
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+READ = "read:timesheets create:timesheets approve:timesheets"
+KEEP = "manage:directory"
+NAMED = {"ana": "Ana Lima", "ben": "Ben Adler", "lea": "Lea Okoye"}
+SEES = st.lists(
+    st.tuples(st.sampled_from(["allow", "allow", "deny"]), st.sampled_from(WHO), st.sampled_from(STATES), SCOPE, WHEN),
+    min_size=1,
+    max_size=6,
+)
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """Lea leads east; ana, ben and lea have names and addresses, and speak by tokens of their own."""
+    for name, shown in NAMED.items():
+        signed_in = await People(house.requests, house.log).person_for(speaking(issuer, f"auth0|{name}"))
+        house.people[name] = signed_in
+        described = {"display_name": shown, "email": f"{name}@example.com"}
+        await house.directory.amend_person(house.administrator(), signed_in, described)
+        part = Part.LEAD if name == "lea" else Part.MEMBER
+        await house.directory.add_membership(house.administrator(), signed_in, house.teams["east"], part)
+    async with api(house, issuer) as started:
+        yield started
+
+
+@pytest.fixture
+async def rejected(house: House, running: InProcess) -> Timesheet:
+    """A sheet of ana's that lea sent back."""
+    sheet = await house.submit_week("ana")
+    return (await house.timesheets.reject(house.caller("lea"), sheet.id, at(sheet.version), "Friday is missing")).value
+
+
+async def get(running: InProcess, name: str, path: str, scope: str = READ, **claims: Any) -> Any:
+    answer = await running.send("GET", path, running.token(sub=f"auth0|{name}", scope=scope, **claims))
+    assert answer.status_code == 200, answer.text
+    assert "@example.com" not in answer.text
+    return answer.json()
+
+
+def names_of(house: House, *people: str, **more: str) -> dict[str, str]:
+    return {**{str(house.people[name]): NAMED[name] for name in people}, **more}
+
+
+async def test_an_owner_learns_who_rejected_their_sheet_and_why(
+    house: House, running: InProcess, rejected: Timesheet
+) -> None:
+    path = f"/v1/timesheets/{rejected.id}"
+    read = await get(running, "ana", f"{path}?names=true")
+    assert read["reason"] == "Friday is missing"
+    assert read["names"] == names_of(house, "ana", "lea", apollo="Project apollo")
+    assert read["names"][read["decided_by"]] == "Lea Okoye"
+    assert "names" not in await get(running, "ana", path)
+    both = await get(running, "ana", f"{path}?names=true&include=actions")
+    assert both["names"] == read["names"]
+    assert "submit" in both["actions"]
+    assert (await get(running, "ana", f"{path}?include=actions")).keys() == both.keys() - {"names"}
+
+
+async def test_a_list_has_the_names_that_single_reads_have(
+    house: House, running: InProcess, rejected: Timesheet
+) -> None:
+    for week in range(1, 4):
+        await house.submit_week("ben", MONDAY + timedelta(days=7 * week))
+    for reader in ("lea", "ana"):
+        listed = (await get(running, reader, "/v1/timesheets?names=true"))["items"]
+        assert len(listed) == (4 if reader == "lea" else 1)
+        assert listed == [await get(running, reader, f"/v1/timesheets/{sheet['id']}?names=true") for sheet in listed]
+    plain = (await get(running, "lea", "/v1/timesheets"))["items"]
+    assert all("names" not in sheet for sheet in plain)
+    assert str(rejected.id) in {sheet["id"] for sheet in plain}
+
+
+async def test_pending_approvals_access_and_delegations_have_names(house: House, running: InProcess) -> None:
+    sheet = await house.submit_week("ana")
+    waiting = (await get(running, "lea", "/v1/approvals?names=true"))["items"]
+    assert [approval["timesheet"]["names"] for approval in waiting] == [names_of(house, "ana", apollo="Project apollo")]
+    access = (await get(running, "lea", f"/v1/timesheets/{sheet.id}/access?names=true"))["items"]
+    named = {grantee["person"]: grantee["names"] for grantee in access}
+    assert named[str(house.people["lea"])] == names_of(house, "lea")
+    # Mia, who leads the team too, has no name yet.
+    assert named[str(house.people["mia"])] == {}
+    assert all(
+        "names" not in found for found in (await get(running, "lea", f"/v1/timesheets/{sheet.id}/access"))["items"]
+    )
+    await house.delegations.grant(house.administrator(), house.people["lea"], house.people["ben"])
+    for party in ("lea", "ben"):
+        [delegation] = (await get(running, party, "/v1/delegations?names=true"))["items"]
+        assert delegation["names"] == names_of(house, "lea", "ben")
+
+
+async def test_reports_name_people_and_projects(house: House, running: InProcess) -> None:
+    for name in ("ana", "ben"):
+        await house.submit_week(name)
+    span = f"since={MONDAY}&until={MONDAY}"
+    for by, expected in (
+        ("person", names_of(house, "ana", "ben")),
+        ("project", {"apollo": "Project apollo"}),
+        ("team", {str(house.teams["east"]): "east"}),
+        ("week", {str(MONDAY): None}),
+    ):
+        report = await get(running, "lea", f"/v1/reports/hours?by={by}&{span}&names=true")
+        assert {total["key"]: total["name"] for total in report["items"]} == expected
+        answer = await running.send(
+            "GET",
+            f"/v1/reports/hours?by={by}&{span}&names=true&format=csv",
+            running.token(sub="auth0|lea", scope=READ),
+        )
+        lines = list(csv.DictReader(answer.text.splitlines()))
+        assert {line[by]: line["name"] or None for line in lines} == expected
+    plain = await get(running, "lea", f"/v1/reports/hours?by=person&{span}")
+    assert {total["name"] for total in plain["items"]} == {None}
+
+
+async def test_lists_of_the_directory_have_names(house: House, running: InProcess) -> None:
+    admin, east = house.administrator(), house.teams["east"]
+    await house.groups.add(admin, "works-council")
+    await house.groups.join(admin, "works-council", house.people["ana"])
+    await house.project_leads.name(admin, "zeus", house.people["ben"])
+    await house.fallbacks.name(admin, house.people["lea"], east)
+    ana, ben, lea, team = (
+        names_of(house, "ana"),
+        names_of(house, "ben"),
+        names_of(house, "lea"),
+        {str(east): "east"},
+    )
+    for path, expected in (
+        (f"/v1/memberships?person={house.people['ana']}", ana | team),
+        ("/v1/groups/works-council/members", ana),
+        ("/v1/projects/zeus/leads", ben | {"zeus": "Project zeus"}),
+        ("/v1/fallback-approvers", lea | team),
+        ("/v1/importer-grants", {str(house.teams["west"]): "west"}),
+    ):
+        sign = "&" if "?" in path else "?"
+        [item] = (await get(running, "adam", f"{path}{sign}names=true", KEEP, roles=["administrator"]))["items"]
+        assert item["names"] == expected, path
+        [item] = (await get(running, "adam", path, KEEP, roles=["administrator"]))["items"]
+        assert "names" not in item
+
+
+async def test_the_policy_decides_whose_names_a_caller_sees(house: House, running: InProcess) -> None:
+    for name in ("ana", "ben"):
+        await house.submit_week(name)
+    every, own_only = "names-in-timesheets", "p, allow, owner, see_names, any, timesheet, any, always, names-of-own"
+    await activate(house, own_only, without=every)
+    assert [sheet["names"] for sheet in (await get(running, "lea", "/v1/timesheets?names=true"))["items"]] == [{}, {}]
+    [own] = (await get(running, "ana", "/v1/timesheets?names=true"))["items"]
+    assert own["names"] == names_of(house, "ana", apollo="Project apollo")
+    # A version from before this action gives no names.
+    await activate(house, without=every)
+    [own] = (await get(running, "ana", "/v1/timesheets?names=true"))["items"]
+    assert own["names"] == {}
+    span = f"since={MONDAY}&until={MONDAY}"
+    report = await get(running, "lea", f"/v1/reports/hours?by=person&{span}&names=true")
+    assert {total["name"] for total in report["items"]} == {None}
+
+
+async def test_a_merged_person_has_the_name_of_the_one_who_remains_and_an_erased_one_has_none(
+    house: House, running: InProcess, rejected: Timesheet
+) -> None:
+    dora = await People(house.requests, house.log).person_for(speaking(running.issuer, "auth0|dora"))
+    await house.directory.add_membership(house.administrator(), dora, house.teams["division"], Part.LEAD)
+    path = f"/v1/timesheets/{rejected.id}?names=true"
+    await Merging(house.gate).merge(house.administrator(), house.people["ana"], house.people["ben"])
+    sheet = await get(running, "lea", path)
+    assert sheet["names"][str(house.people["ana"])] == "Ben Adler"
+    await house.erasure.erase(house.administrator(), house.people["lea"])
+    assert (await get(running, "dora", path))["names"].keys() == {str(house.people["ana"]), "apollo"}
+
+
+async def test_names_cost_as_many_statements_for_a_page_as_for_one_row(house: House, running: InProcess) -> None:
+    sheets = [await house.submit_week("ana", MONDAY + timedelta(days=7 * week)) for week in range(12)]
+    counted = []
+    for page in (sheets[:1], sheets):
+        statements: list[object] = []
+        async with house.gate.list(house.caller("lea"), "timesheet", "read") as listing:
+            with listing.connection.query_logger(statements.append):
+                ids = {sheet.id: ids_in(sheet) for sheet in page}
+                named = await load_names_of_rows(listing.visibility, listing.connection, ids)
+        assert all(found.keys() == ids[sheet] for sheet, found in named.items())
+        counted.append(len(statements))
+    assert counted[0] == counted[1] > 0
+
+
+@settings(max_examples=example_count(20), suppress_health_check=list(HealthCheck))
+@given(drawn=SEES, who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda who: who[0]))
+async def test_names_of_a_list_are_seen_in_the_rows_where_the_rules_allow_it(
+    world: World,
+    drawn: list[tuple[str, str, str, str, list[str]]],
+    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+) -> None:
+    people = world.organisation.people
+    lines = [
+        f"p, {effect}, {word}, {SEE_NAMES}, {states}, timesheet, {scope}, {' and '.join(when) or 'always'}"
+        for effect, word, states, scope, when in drawn
+    ]
+    lines = [
+        line.replace("person:0", f"person:{people[0]}").replace("person:1", f"person:{people[1]}") for line in lines
+    ]
+    text = rows(
+        "p, allow, anyone, read, any, timesheet, any, always, read-all",
+        *(f"{line}, rule-{place}" for place, line in enumerate(dict.fromkeys(lines))),
+    )
+    rules = Snapshot.build(policy_file.parse(text), 1)
+    for asker in map(world.asker, who):
+        ambient, one_by_one = await world.look(asker)
+        request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
+        shown = visible(rules, request, asker, ambient, world.facts)
+        expected = {
+            sheet
+            for sheet, (owner, state, _) in world.organisation.sheets.items()
+            if evaluate(
+                rules, asker, SEE_NAMES, Resource("timesheet", str(sheet), owner, state, 1), one_by_one[sheet]
+            ).allowed
+        }
+        found = await find_named_rows(shown, world.connection, list(world.organisation.sheets))
+        assert found == expected
