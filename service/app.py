@@ -249,7 +249,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
     issuers = issuers_of(settings)
     gate, policies, hint, senders = parts.gate, parts.policies, parts.hint, parts.senders
     cursors = Cursors(settings.cursor_key)
-    timesheets = Timesheets(gate)
+    timesheets = Timesheets(gate, weeks_ahead=settings.weeks_ahead)
     administration = PolicyAdministration(
         gate, policies, check_worker.check, publish=hint.publish if hint else lambda _number: None
     )
@@ -291,7 +291,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             reminder_route(Reminders(gate)),
             timesheet_access_route(TimesheetAccess(gate), cursors),
             *upload_routes(
-                Uploads(gate),
+                Uploads(gate, weeks_ahead=settings.weeks_ahead),
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
             ),

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[
         int, Field(ge=1024, le=1_000_000_000, description="Largest upload file (NDJSON or CSV)")
     ] = 33_554_432
+    weeks_ahead: Annotated[
+        int, Field(ge=0, le=5_000, description="For how many weeks after this one hours can be entered")
+    ] = 53
     cursor_key: str = Field(
         default="", description="Signs page cursors; at least 32 characters, the same on every replica"
     )

@@ -127,11 +127,16 @@ class Timewarden(DirectoryApi):
         return await self.call(Timesheet, "GET", f"{SHEETS}/{sheet_id}", query=query)
 
     async def open_week(
-        self, monday: date, time_zone: str = "UTC", entries: Iterable[Mapping[str, Any]] = ()
+        self,
+        monday: date,
+        time_zone: str = "UTC",
+        entries: Iterable[Mapping[str, Any]] = (),
+        *,
+        copy_from: date | None = None,
     ) -> Timesheet:
-        """Create a draft for the caller, with entries such as `{"day": day, "project": "ATLAS", "minutes": 450}`.
-        Raises Conflict if there is one; its member `timesheet` is the id."""
-        body = {"period_start": monday, "time_zone": time_zone, "entries": list(entries)}
+        """Create a draft for the caller, with entries such as `{"day": day, "project": "ATLAS", "minutes": 450}`, or
+        with those of the week from `copy_from`. Raises Conflict if there is one; its member `timesheet` is the id."""
+        body = {"period_start": monday, "time_zone": time_zone, "entries": list(entries), "copy_from": copy_from}
         return await self.call(Timesheet, "POST", SHEETS, body=body)
 
     async def replace_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
@@ -176,12 +181,14 @@ class Timewarden(DirectoryApi):
         """Withdraw a submitted sheet."""
         return await self._change(sheet, "POST", "withdraw")
 
-    async def approve(self, sheet: Timesheet) -> Timesheet:
+    async def approve(self, sheet: Timesheet, comment: str | None = None) -> Timesheet:
         """Approve the sheet as it was read, also if it has got other approvals since. It stays submitted while it needs
-        more of them. Raises Stale if it has changed in another way, and Conflict if the caller has approved it."""
+        more of them. The owner reads the comment. Raises Stale if it has changed in another way, and Conflict if the
+        caller has approved it."""
+        body = None if comment is None else {"comment": comment}
         for _ in range(MAX_APPROVALS):
             try:
-                return await self._change(sheet, "POST", "approve")
+                return await self._change(sheet, "POST", "approve", body)
             except Stale:
                 newer = await self.timesheet(sheet.id)
                 # A submitted sheet cannot be edited.
@@ -189,7 +196,7 @@ class Timewarden(DirectoryApi):
                 if not same or newer.version == sheet.version:
                     raise
                 sheet = newer
-        return await self._change(sheet, "POST", "approve")
+        return await self._change(sheet, "POST", "approve", body)
 
     async def reject(self, sheet: Timesheet, reason: str) -> Timesheet:
         """Reject a submitted sheet; the owner sees the reason."""
@@ -211,9 +218,12 @@ class Timewarden(DirectoryApi):
         """Sheets that wait for the caller's approval, also as a delegate; the longest waiting first."""
         return self.pages(PendingApproval, "/v1/approvals", **_details(names=names))
 
-    async def approve_all(self, sheets: Iterable[Timesheet], *, per_item: bool = False) -> Batch:
+    async def approve_all(
+        self, sheets: Iterable[Timesheet], comment: str | None = None, *, per_item: bool = False
+    ) -> Batch:
         """Approve many sheets as they were read: all or none, or with `per_item` each on its own."""
-        return await self.call(Batch, "POST", f"{SHEETS}/batch-approve", body=_batch(sheets, per_item=per_item))
+        body = {**_batch(sheets, per_item=per_item), "comment": comment}
+        return await self.call(Batch, "POST", f"{SHEETS}/batch-approve", body=body)
 
     async def reject_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
         """Reject many sheets, likewise."""

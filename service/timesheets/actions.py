@@ -22,9 +22,20 @@ from service.policy.approval import is_complete
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import require_approver
 from service.timesheets.change_record import facts_of, notes_of, record_change, resource_of
-from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week
+from service.timesheets.entry import (
+    Entry,
+    check_amendment,
+    check_comment,
+    check_hours,
+    check_reason,
+    check_week,
+    find_last_week,
+    hours_of,
+    invalid_field,
+)
+from service.timesheets.listing import Filters
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import Actor, State, Timesheet, actions_from, repeats_approval
+from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Actor, State, Timesheet, actions_from, repeats_approval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -39,12 +50,14 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.identity.principal import Principal
     from service.timesheets.entry import Amendment, Hours, WeekHours
-    from service.timesheets.listing import Filters, Page, Place
+    from service.timesheets.listing import Page, Place
     from service.timesheets.timesheet import GivenApproval
 
     Step = Callable[[Timesheet, Change], Timesheet]
 
 APPROVAL_GIVEN = "timesheet.approval-given"
+# A person has several sheets of a week only where accounts were merged.
+MAX_SHEETS_OF_WEEK = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +95,29 @@ class DetailedPage:
 
 
 class Timesheets:
-    """Every method raises Denied, TryLater and the errors that it names; a change also NotApplied."""
+    """Every method raises Denied, TryLater and the errors that it names; a change also NotApplied. Sheets are created
+    for at most `weeks_ahead` weeks after this one."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, *, weeks_ahead: int | None = None) -> None:
         self._gate = gate
+        self._weeks_ahead = weeks_ahead
 
     async def create(
-        self, caller: Caller, period_start: date, time_zone: str, hours: Sequence[Hours] = ()
+        self,
+        caller: Caller,
+        period_start: date,
+        time_zone: str,
+        hours: Sequence[Hours] = (),
+        *,
+        copy_from: date | None = None,
     ) -> Answer[Timesheet]:
-        """Create the caller's own sheet for the week from `period_start`, with these hours. Raises InvalidField,
-        Conflict, and with hours also a refusal if the caller may not edit the sheet."""
-        check_week(period_start, time_zone)
+        """Create the caller's own sheet for the week from `period_start`, with these hours, or with those of the
+        caller's week from `copy_from` without their notes. Raises InvalidField, Conflict, and with hours also a refusal
+        if the caller may not edit the sheet."""
+        check_week(period_start, time_zone, find_last_week(self._weeks_ahead))
         owner, _ = person_or_client(caller.principal)
-
+        if copy_from is not None:
+            hours = await self._copy_hours(caller, owner, copy_from, period_start)
         target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
         async with self._gate.change(caller, KIND, "create", target) as change:
             if change.row is not None:
@@ -109,7 +132,8 @@ class Timesheets:
             if hours:
                 allowed_actions.require(change.permit, "edit")
                 sheet = replace(timesheet.add_entries(sheet, hours, actor_of(change)), version=sheet.version)
-                await _require_open_projects(change, {item.project for item in hours}, hours)
+                codes = {item.project for item in hours}
+                await _require_open_projects(change, codes, hours, copied=copy_from is not None)
             sheet = await store.create(change.permit, change.connection, sheet)
             sheet = await store.refresh_approvals_needed(change.permit, change.connection, sheet)
             # The insert may have waited for an erasure of the owner, which looked for sheets before this one existed.
@@ -123,6 +147,23 @@ class Timesheets:
                 texts=notes_of(sheet.entries),
             )
         return change.answer(sheet)
+
+    async def _copy_hours(
+        self, caller: Caller, owner: UUID | None, copy_from: date, period_start: date
+    ) -> Sequence[Hours]:
+        """The hours of the owner's week from `copy_from`, on the same days of the week from `period_start`. They are
+        read as a list, with a decision and a record of its own."""
+        if copy_from.weekday() != 0 or copy_from == period_start:
+            raise invalid_field("copy_from", "must be the Monday of another week")
+        read = await self.list(caller, Filters(owner=owner, since=copy_from, until=copy_from), limit=MAX_SHEETS_OF_WEEK)
+        entries = [entry for sheet in read.value.items if owner is not None for entry in sheet.entries]
+        with refused_under(read.receipt):
+            if not entries:
+                raise invalid_field("copy_from", "is a week in which you have no hours that you may read")
+            if len(entries) > MAX_ENTRIES_AT_ONCE:
+                message = f"has {len(entries)} entries; one request copies at most {MAX_ENTRIES_AT_ONCE}"
+                raise invalid_field("copy_from", message)
+        return [replace(hours_of(entry), day=entry.day + (period_start - copy_from), note=None) for entry in entries]
 
     async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Timesheet]:
         """One sheet with its entries."""
@@ -276,11 +317,16 @@ class Timesheets:
         """Make a submitted sheet a draft again."""
         return await self._change(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
 
-    async def approve(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Approve a sheet; it stays submitted while it needs more approvals. Raises Conflict for a caller whose
-        approval it has; and Forbidden, under any policy, for the owner and for people who entered hours or submitted
-        the sheet."""
-        return await self._change(caller, "approve", sheet_id, expect, approve)
+    async def approve(
+        self, caller: Caller, sheet_id: UUID, expect: Expect, comment: str | None = None
+    ) -> Answer[Timesheet]:
+        """Approve a sheet; it stays submitted while it needs more approvals. Raises InvalidField for a comment that
+        could not be a reason; Conflict for a caller whose approval it has; and Forbidden, under any policy, for the
+        owner and for people who entered hours or submitted the sheet."""
+        check_comment(comment)
+        return await self._change(
+            caller, "approve", sheet_id, expect, lambda sheet, change: approve(sheet, change, comment)
+        )
 
     async def reject(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Reject a submitted sheet. Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
@@ -347,15 +393,15 @@ def event_of(action: str, after: Timesheet) -> str:
     return APPROVAL_GIVEN if action == "approve" and after.state is State.SUBMITTED else _EVENTS[action]
 
 
-def approve(sheet: Timesheet, change: Change) -> Timesheet:
-    """Add the caller's approval. Whether it is the last one is for the version and the values that decided, which were
-    read once the sheet was locked. Raises as `timesheet.approve`."""
+def approve(sheet: Timesheet, change: Change, comment: str | None = None) -> Timesheet:
+    """Add the caller's approval, with a comment. Whether it is the last one is for the version and the values that
+    decided, which were read once the sheet was locked. Raises as `timesheet.approve`."""
 
     def is_enough(approvals: Sequence[GivenApproval]) -> bool:
         expression, attributes = change.permit.snapshot.vocabulary.approval, change.lookup.attributes
         return is_complete(expression, attributes, [given.name for given in approvals])
 
-    return timesheet.approve(sheet, actor_of(change), is_enough)
+    return timesheet.approve(sheet, actor_of(change), is_enough, comment)
 
 
 async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet:
@@ -364,17 +410,23 @@ async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet
     return await store.refresh_approvals_needed(change.permit, change.connection, stored)
 
 
-async def _require_open_projects(change: Change, codes: Collection[str], hours: Sequence[Hours]) -> None:
-    """Raise InvalidField for the projects among `codes` that accept no hours; it names the items of the list `hours`,
+async def _require_open_projects(
+    change: Change, codes: Collection[str], hours: Sequence[Hours], *, copied: bool = False
+) -> None:
+    """Raise InvalidField for the projects among `codes` that accept no hours. It names the items of the list `hours`,
     if the request has one."""
     closed = await store.find_closed_projects(change.permit, change.connection, codes)
+    if not closed:
+        return
+    code, message = next(iter(closed.items()))
+    if copied:
+        raise invalid_field("copy_from", f"has hours on {code}, which {message}")
     listed = [
         FieldError(f"entries[{place}].project", closed[item.project])
         for place, item in enumerate(hours)
         if item.project in closed
     ]
-    if closed:
-        raise InvalidField(*listed or [FieldError("project", next(iter(closed.values())))])
+    raise InvalidField(*listed or [FieldError("project", message)])
 
 
 def actor_of(change: Change) -> Actor:

@@ -19,7 +19,7 @@ from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
 from service.timesheets.actions import actor_of, approve, event_of, ids_in, save
 from service.timesheets.change_record import record_change
-from service.timesheets.entry import check_reason
+from service.timesheets.entry import check_comment, check_reason
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
@@ -99,10 +99,13 @@ class Approvals:
                     step_up = challenge
         return listing.answer(ApprovalPage(tuple(items), found.after, step_up))
 
-    async def approve_all(self, caller: Caller, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
-        """Approve every sheet or none; returns the sheets in the order of the items. Raises InvalidField; Forbidden or
-        Conflict, whose extra `items` lists each refused item."""
-        return await self._change_all(caller, "approve", items, approve)
+    async def approve_all(
+        self, caller: Caller, items: Sequence[Item], comment: str | None = None
+    ) -> AnswerToAll[Sequence[Timesheet]]:
+        """Approve every sheet or none, with one comment; returns the sheets in the order of the items. Raises
+        InvalidField; Forbidden or Conflict, whose extra `items` lists each refused item."""
+        check_comment(comment)
+        return await self._change_all(caller, "approve", items, lambda sheet, change: approve(sheet, change, comment))
 
     async def reject_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """Reject every sheet or none, with one reason. Raises as `approve_all`."""
@@ -123,9 +126,13 @@ class Approvals:
             caller, "unlock", items, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
         )
 
-    async def approve_each(self, caller: Caller, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
-        """Approve each sheet by itself; every item has its own outcome. Raises InvalidField, InsufficientScope."""
-        return await self._change_each(caller, "approve", items, approve)
+    async def approve_each(
+        self, caller: Caller, items: Sequence[Item], comment: str | None = None
+    ) -> Sequence[Outcome[Timesheet]]:
+        """Approve each sheet by itself, with one comment; every item has its own outcome. Raises InvalidField,
+        InsufficientScope."""
+        check_comment(comment)
+        return await self._change_each(caller, "approve", items, lambda sheet, change: approve(sheet, change, comment))
 
     async def reject_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """Reject each sheet by itself, with one reason. Raises as `approve_each`."""

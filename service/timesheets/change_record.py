@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from service.timesheets.timesheet import Timesheet
 
 
+# Steps that keep the reason of the step before.
+_WITHOUT_REASON = frozenset({"timesheet.edited", "timesheet.uploaded"})
+
+
 def record_change(change: Change, event: str, before: Timesheet, after: Timesheet) -> None:
     """Record the change from `before` to `after` as `event`. A `before` with version 0 means that the sheet is new."""
     old = {entry.id: entry for entry in before.entries}
     new = {entry.id: entry for entry in after.entries}
     removed = [entry for entry in before.entries if new.get(entry.id) != entry]
     added = [entry for entry in after.entries if old.get(entry.id) != entry]
-    texts = {} if after.reason is None or after.reason == before.reason else {"reason": after.reason}
+    texts = {} if after.reason is None or event in _WITHOUT_REASON else {"reason": after.reason}
     texts |= notes_of(added)
     change.record(
         event,

@@ -9,7 +9,7 @@ import functools
 import re
 import zoneinfo
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID  # noqa: TC003 — msgspec reads the types of entries
 
 from service.errors import InvalidField
@@ -120,18 +120,34 @@ def validate_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
         fields.text(f"{prefix}note", hours.note, MAX_NOTE_LENGTH)
 
 
-def check_reason(reason: str) -> None:
-    """Raise InvalidField unless `reason` is a valid text of 1 to 1,000 characters."""
+def check_reason(reason: str, name: str = "reason") -> None:
+    """Raise InvalidField for the field `name` unless `reason` is a valid text of 1 to 1,000 characters."""
     fields = Fields()
-    fields.text("reason", reason, MAX_REASON_LENGTH)
+    fields.text(name, reason, MAX_REASON_LENGTH)
     fields.refuse()
 
 
-def check_week(period_start: date, time_zone: str) -> None:
-    """Raise InvalidField unless `period_start` is a Monday in range and `time_zone` is an IANA time zone."""
+def check_comment(comment: str | None) -> None:
+    """Raise InvalidField unless an approval may have this comment."""
+    if comment is not None:
+        check_reason(comment, "comment")
+
+
+def find_last_week(weeks_ahead: int | None) -> date:
+    """The Monday of the last week that may have hours: so many weeks after this one."""
+    if weeks_ahead is None:
+        return LAST_WEEK
+    # It is tomorrow already in some time zones.
+    return min(LAST_WEEK, week_of(datetime.now(UTC).date() + timedelta(days=1)) + weeks_ahead * WEEK)
+
+
+def check_week(period_start: date, time_zone: str, last_week: date = LAST_WEEK) -> None:
+    """Raise InvalidField unless `period_start` is a Monday up to `last_week` and `time_zone` is an IANA time zone."""
     fields = Fields()
     if period_start.weekday() != 0 or not FIRST_WEEK <= period_start <= LAST_WEEK:
         fields.wrong("period_start", f"must be a Monday between {FIRST_WEEK} and {LAST_WEEK}")
+    elif period_start > last_week:
+        fields.wrong("period_start", f"is too far ahead; the last week is that of {last_week}")
     validate_time_zone(time_zone, fields, "time_zone")
     fields.refuse()
 

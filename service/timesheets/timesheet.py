@@ -23,6 +23,7 @@ from service.timesheets.entry import (
     WEEK,
     Amendment,
     Entry,
+    check_comment,
     check_hours,
     check_reason,
     hours_of,
@@ -131,7 +132,8 @@ class Timesheet:
     """One person's week, Monday to Sunday, as local dates in the sheet's own `time_zone` (IANA).
 
     `editors` are all people who ever entered hours or submitted the sheet, `uploaders` all clients that did so for
-    themselves; both only grow. `reason` belongs to the last transition, if that was reject, reopen, lock or unlock.
+    themselves; both only grow. `reason` is the reason of the last reject, reopen, lock or unlock, or the comment of
+    the last approval, if that was the last transition.
     `locked_by` is set while the sheet is locked. `submitted_at` is the time of the last submission, `decided_at` and
     `decided_by` those of the last approval or rejection; a draft has none of them. The database sets the times, in UTC,
     and `decided_by`. `approvals` are those given since the last submission, oldest first and one for each human; a
@@ -297,14 +299,17 @@ def needs_one_approval(_: Sequence[GivenApproval]) -> bool:
     return True
 
 
-def approve(sheet: Timesheet, actor: Actor, is_complete: IsComplete = needs_one_approval) -> Timesheet:
+def approve(
+    sheet: Timesheet, actor: Actor, is_complete: IsComplete = needs_one_approval, comment: str | None = None
+) -> Timesheet:
     """Add the actor's approval. The sheet becomes approved once its approvals are complete; until then it stays
-    submitted. Raises WrongState, and Conflict for an actor whose approval it has, unless that is enough by now.
-    Under any policy, raises Forbidden for the owner, for people who ever entered hours or submitted the sheet, and for
-    people who act through a client that uploaded hours into it."""
+    submitted. The comment becomes its reason. Raises InvalidField, WrongState, and Conflict for an actor whose approval
+    it has, unless that is enough by now. Under any policy, raises Forbidden for the owner, for people who ever entered
+    hours or submitted the sheet, and for people who act through a client that uploaded hours into it."""
+    check_comment(comment)
     if actor.is_any_of({sheet.owner, *sheet.editors}) or actor.acts_through(sheet.uploaders) or actor == Actor():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
-    approved = _transition(sheet, "approve")
+    approved = _transition(sheet, "approve", comment)
     again = has_approval_of(sheet, actor)
     approvals = sheet.approvals if again else (*sheet.approvals, GivenApproval(Actor(actor.person, actor.client)))
     if is_complete(approvals):

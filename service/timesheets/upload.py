@@ -31,7 +31,7 @@ from service.identity.principal import PrincipalKind
 from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change
-from service.timesheets.entry import invalid_field
+from service.timesheets.entry import find_last_week, invalid_field
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import Actor, Timesheet
 from service.timesheets.upload_merge import MergedWeek, merge
@@ -41,6 +41,7 @@ from service.timesheets.upload_store import WeekLocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from service.authorization.enforcement.changes import Caller, Change, Outcome
     from service.authorization.enforcement.gate import Gate
@@ -87,10 +88,11 @@ class UploadResult:
 
 
 class Uploads:
-    """The use case."""
+    """The use case. `weeks_ahead`: hours are accepted for at most so many weeks after this one."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, *, weeks_ahead: int | None = None) -> None:
         self._gate = gate
+        self._weeks_ahead = weeks_ahead
 
     async def preflight(self, caller: Caller) -> None:
         """Refuse callers who could not upload any row, before rows are read. Raises InsufficientScope, and Forbidden
@@ -115,7 +117,7 @@ class Uploads:
         refused rows; InsufficientScope; Conflict; TryLater. With `per-row` it raises only if no row could be tried.
         """
         together = mode is UploadMode.TOGETHER
-        await _check_rows(rows, together=together)
+        await _check_rows(rows, find_last_week(self._weeks_ahead), together=together)
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)
         uploaded = UploadResult(Results(rows, dry_run=dry_run), together, wanted=wanted)
@@ -246,14 +248,16 @@ def _statements(found: Sequence[tuple[Change, MergedWeek]]) -> Iterator[Sequence
     yield sheets
 
 
-async def _check_rows(rows: Rows, *, together: bool) -> None:
-    """Find conflicts between rows. Raises InvalidField if there are no rows, or too many for one transaction."""
+async def _check_rows(rows: Rows, last_week: date, *, together: bool) -> None:
+    """Find conflicts between rows, and those after `last_week`. Raises InvalidField if there are no rows, or too many
+    for one transaction."""
     if len(rows) == 0:
         raise invalid_field("rows", "must not be empty")
     if together and len(rows) > MAX_TOGETHER:
         message = f"are {len(rows)}; mode=together takes at most {MAX_TOGETHER}, mode=per-row {MAX_ROWS}"
         raise invalid_field("rows", message)
     await finish(step for week in rows.weeks for step in rows.compare(week))
+    await finish(step for week in rows.weeks if week[1] > last_week for step in rows.refuse_after(last_week, week))
     if together and len(rows.weeks) > MAX_SHEETS_TOGETHER:
         message = (
             f"touch {len(rows.weeks)} timesheets; mode=together takes at most {MAX_SHEETS_TOGETHER}, mode=per-row more"

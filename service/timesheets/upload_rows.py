@@ -237,6 +237,12 @@ class Rows:
                 yield
                 self.faults.add(index, (Fault(WRONG, message),))
 
+    def refuse_after(self, last_week: date, week: Week) -> Iterator[None]:
+        """Refuse the rows of a week after the last week. Each step is a row."""
+        for index in self.weeks[week]:
+            yield
+            self._blame(index, "day", f"is too far ahead; the last week is that of {last_week}")
+
     def name(self, index: int) -> str:
         """The name of a row in messages."""
         return f"rows[{index}] (line {self._lines[index]})" if self.lined else f"rows[{index}]"

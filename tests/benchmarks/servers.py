@@ -151,6 +151,7 @@ def unlimited_service(stores: Stores, issuer: str, workers: int) -> dict[str, st
         "TIMEWARDEN_CURSOR_KEY": "0" * 32,
         "TIMEWARDEN_WORKERS": str(workers),
         "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
+        "TIMEWARDEN_WEEKS_AHEAD": "5000",
         "TIMEWARDEN_CLIENT_RATE": "0",
         "TIMEWARDEN_ADDRESS_RATE": "0",
     }

@@ -193,6 +193,7 @@ class serving:  # noqa: N801 — a context manager
             "AUDIENCE": AUDIENCE,
             "PUBLIC_URL": held.api,
             "CURSOR_KEY": "0" * 32,
+            "WEEKS_AHEAD": "5000",
             "CLIENT_RATE": "0",
             "ADDRESS_RATE": "0",
             "LOG_LEVEL": "error",

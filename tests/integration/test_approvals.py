@@ -13,7 +13,7 @@ from service.directory.entities import Part
 from service.directory.people import People
 from service.log.record import read_body
 from tests.integration.api import InProcess, api
-from tests.integration.house import MONDAY, speaking
+from tests.integration.house import MONDAY, at, speaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -300,3 +300,38 @@ async def test_a_batch_with_a_key_is_done_once(
     )
     gone = await lea(running, "POST", "/v1/timesheets/batch-approve", body, **{"Idempotency-Key": "batch-1"})
     assert gone.status_code == 404
+
+
+async def test_an_approval_has_a_comment_that_the_owner_reads_and_the_log_commits_to(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    sheet = sheets[0]
+    path, mia = f"/v1/timesheets/{sheet.id}", house.caller("mia")
+    comment = "Thank you, well done"
+    wrong = await lea(running, "POST", f"{path}/approve", {"comment": "a\x07"}, **{"If-Match": f'"{sheet.version}"'})
+    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "comment")
+    answer = await lea(running, "POST", f"{path}/approve", {"comment": comment}, **{"If-Match": f'"{sheet.version}"'})
+    assert (answer.status_code, answer.json()["reason"], answer.json()["state"]) == (200, comment, "approved")
+    assert (await house.timesheets.read(house.caller("ana"), sheet.id)).value.reason == comment
+    assert await house.count_records_with(comment) == 0
+    texts = "audit_text WHERE field = 'reason' AND value"
+    assert await house.count(f"{texts} = '{comment}'") == 1
+    # The same words of another step are a text of their own, and an approval without a comment has no reason.
+    await house.timesheets.reopen(mia, sheet.id, at(sheet.version + 1), comment)
+    assert await house.count(f"{texts} = '{comment}'") == 2
+    await house.timesheets.submit(house.caller("ana"), sheet.id, at(sheet.version + 2))
+    plain = await lea(running, "POST", f"{path}/approve", **{"If-Match": f'"{sheet.version + 3}"'})
+    assert (plain.status_code, plain.json()["reason"]) == (200, None)
+
+
+@pytest.mark.parametrize("mode", ["all-or-nothing", "per-item"])
+async def test_a_batch_is_approved_with_one_comment(
+    house: House, running: InProcess, sheets: list[Timesheet], mode: str
+) -> None:
+    body = {"items": items(*mine(sheets)), "mode": mode, "comment": "Payroll may begin"}
+    answer = await lea(running, "POST", "/v1/timesheets/batch-approve", body)
+    assert (answer.status_code, answer.json()["changed"]) == (200, 4), answer.text
+    reasons = await house.owner.fetch("SELECT reason FROM timesheet WHERE state = 'approved'")
+    assert {row["reason"] for row in reasons} == {"Payroll may begin"}
+    wrong = await lea(running, "POST", "/v1/timesheets/batch-approve", {**body, "comment": ""})
+    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "comment")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +12,7 @@ from service.directory.entities import Project
 from service.errors import StepUpNeeded
 from service.log.record import read_body
 from service.policy import policy_file
-from service.timesheets.entry import Hours
+from service.timesheets.entry import Hours, week_of
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE
 from tests.integration.test_entries_over_http import ENTRY, Sheet, sheet_of
 from tests.policy_forge import rows
@@ -225,3 +225,69 @@ async def test_a_stranger_learns_nothing_from_a_list(sheet: Sheet) -> None:
                 method, sheet.path + rest, token, headers={"If-Match": version}, body=body
             )
             assert answer.status_code == 404
+
+
+async def test_a_week_is_copied_to_the_same_days_without_its_notes(house: House, sheet: Sheet) -> None:
+    await sheet.send("PUT", "/entries", {"entries": [ENTRY, on(1, "SITE", 480), on(1)]}, 2)
+    records = await house.count("audit_record")
+    answer = await create(sheet, {"copy_from": "2026-03-02", "time_zone": "Europe/Berlin"})
+    assert answer.status_code == 201, answer.text
+    copied = [{name: entry[name] for name in ENTRY} for entry in answer.json()["entries"]]
+    assert sorted(copied, key=str) == sorted(
+        [{**on(7), "note": None}, {**on(8, "SITE", 480), "note": None}, {**on(8), "note": None}], key=str
+    )
+    # A list that was read, a decision to create, and the change.
+    assert await house.count("audit_record") == records + 3
+    read = "SELECT returned FROM audit_record WHERE action = 'read' ORDER BY id DESC LIMIT 1"
+    assert [str(name) for name in await house.owner.fetchval(read)] == [sheet.path.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"copy_from": "2026-03-09"},
+        {"copy_from": "2026-03-03"},
+        {"copy_from": "2026-03-16"},
+        {"copy_from": "2026-03-02", "entries": [on(7)]},
+        {"copy_from": "last week"},
+    ],
+    ids=str,
+)
+async def test_a_week_that_cannot_be_copied_is_named_and_none_is_created(
+    house: House, sheet: Sheet, body: dict[str, object]
+) -> None:
+    answer = await create(sheet, body)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "copy_from"), answer.text
+    assert await house.count("timesheet") == 1
+
+
+async def test_a_week_with_hours_on_a_closed_project_is_not_copied(house: House, sheet: Sheet) -> None:
+    await house.projects.replace(house.administrator(), Project("ATLAS", "Atlas", active=False))
+    answer = await create(sheet, {"copy_from": "2026-03-02"})
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "copy_from")
+    assert "ATLAS" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("copied", ["2026-03-02", "2026-03-16"])
+async def test_nobody_copies_the_week_of_another_person(sheet: Sheet, copied: str) -> None:
+    token = sheet.running.token(sub="ben")
+    body = {"period_start": "2026-03-09", "copy_from": copied}
+    answer = await sheet.running.send("POST", "/v1/timesheets", token, body=body)
+    assert answer.json()["fields"][0]["message"] == "is a week in which you have no hours that you may read"
+
+
+async def test_weeks_far_ahead_take_no_hours(house: House, issuer: str) -> None:
+    this_week = week_of(datetime.now(UTC).date())
+    async with sheet_of(house, issuer, weeks_ahead=2) as sheet:
+        for weeks, status in ((4, 422), (2, 201)):
+            monday = this_week + timedelta(days=7 * weeks)
+            answer = await create(sheet, {"period_start": str(monday)})
+            assert answer.status_code == status, answer.text
+            machine = sheet.running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
+            row = {"owner": str(house.people["carl"]), "external_ref": "1", "day": str(monday), "project": "x"}
+            upload = {"rows": [{**row, "minutes": 5}]}
+            uploaded = await sheet.running.send("POST", "/v1/uploads", machine, body=upload)
+            assert uploaded.status_code == (200 if status == 201 else 422), uploaded.text
+            if status == 422:
+                assert answer.json()["fields"][0]["field"] == "period_start"
+                assert uploaded.json()["fields"][0]["field"] == "rows[0].day"

@@ -148,8 +148,8 @@ class Traffic:
 
     async def _new_sheet(self, http: httpx2.AsyncClient) -> tuple[str, str]:
         self.weeks += 1
-        # After a century weeks repeat; an existing week is a conflict, which is recorded too.
-        week = (date(2000, 1, 3) + timedelta(weeks=self.weeks % 5_000)).isoformat()
+        # The weeks end in 2026 and repeat; an existing week is a conflict, which is recorded too.
+        week = (date(2000, 1, 3) + timedelta(weeks=self.weeks % 1_400)).isoformat()
         made = self.answers.hear(await http.post(SHEETS, json={"period_start": week}))
         if not made.is_success:
             return "", ""

@@ -23,7 +23,7 @@ from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
 from service.web.http.responses import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, make_response
-from service.web.timesheets.timesheet_shapes import ApprovalCount, SheetBody, sheet_body
+from service.web.timesheets.timesheet_shapes import ApprovalCount, Comment, SheetBody, sheet_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -97,6 +97,7 @@ class BatchApproval(msgspec.Struct, forbid_unknown_fields=True):
     """Timesheets to approve with one request."""
 
     items: Items
+    comment: Annotated[Comment | None, Meta(description="A comment; every owner reads it")] = None
     mode: Mode = "all-or-nothing"
 
 
@@ -201,7 +202,7 @@ def _batches(approvals: Approvals) -> list[Any]:
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many timesheets", **batch))
     async def approve_timesheets(caller: CurrentCaller, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
-        return await _decide_batch(caller, data, approvals.approve_all, approvals.approve_each)
+        return await _decide_batch(caller, data, approvals.approve_all, approvals.approve_each, data.comment)
 
     @post("/v1/timesheets/batch-reject", status_code=200, **operation("Reject many timesheets", **batch))
     async def reject_timesheets(caller: CurrentCaller, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
@@ -223,13 +224,13 @@ async def _decide_batch(
     data: BatchApproval | BatchRejection | BatchStep,
     together: Callable[..., Awaitable[AnswerToAll[Sequence[Timesheet]]]],
     each: Callable[..., Awaitable[Sequence[Outcome[Timesheet]]]],
-    *reason: str,
+    reason: str | None,
 ) -> Response[BatchResult]:
     """Run the batch in the mode of the request."""
     items = _items(data.items)
     if data.mode == "per-item":
-        return _respond_each(items, await each(caller, items, *reason))
-    return _respond_all(await together(caller, items, *reason))
+        return _respond_each(items, await each(caller, items, reason))
+    return _respond_all(await together(caller, items, reason))
 
 
 def _items(items: Sequence[BatchItem]) -> list[Item]:

@@ -46,6 +46,7 @@ class GivenApprovalBody(msgspec.Struct):
     at: Annotated[Time, Meta(description="When", examples=[CHANGED])]
 
 
+Comment = Annotated[str, Meta(min_length=1, max_length=1000, examples=["Thank you"])]
 ApprovalCount = Annotated[int, Meta(ge=0)]
 ApprovalsNeeded = Annotated[
     ApprovalCount | None,
@@ -71,7 +72,8 @@ class SheetBody(msgspec.Struct):
     reason: Annotated[
         str | None,
         Meta(
-            description="The reason of the last step, if that was reject, reopen, lock or unlock; null otherwise",
+            description="The reason of the last step, if that was reject, reopen, lock or unlock, or the comment of"
+            " an approval; null: none",
             examples=[None],
         ),
     ]

@@ -10,6 +10,8 @@ from litestar import Request, Response, delete, patch, post, put
 from litestar.params import BodyKwarg, FromPath, JSONBody
 from msgspec import Meta
 
+from service.errors import InvalidField
+from service.places import FieldError
 from service.timesheets.entry import Amendment, Hours, WeekHours
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Timesheet
 from service.web.http.direct_routes import DIRECT
@@ -17,7 +19,7 @@ from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import make_response
-from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
+from service.web.timesheets.timesheet_shapes import Comment, SheetBody, sheet_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,6 +56,13 @@ class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
         list[EntryFields],
         Meta(description="The first entries; you must also be allowed to edit it", max_length=MAX_ENTRIES_AT_ONCE),
     ] = []
+    copy_from: Annotated[
+        Day | None,
+        Meta(
+            description="The Monday of a week of yours: its entries, without their notes, become the first entries",
+            examples=["2026-11-16"],
+        ),
+    ] = None
 
 
 class EntryInList(EntryFields):
@@ -105,6 +114,15 @@ class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
     ]
 
 
+class ApprovalComment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A comment on an approval."""
+
+    comment: Annotated[Comment | None, Meta(description="A comment; the owner reads it")] = None
+
+
+NO_COMMENT = ApprovalComment()
+
+
 def timesheet_routes(timesheets: Timesheets) -> list[Any]:
     """The handlers, bound to the use cases."""
     return [
@@ -127,8 +145,10 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         ),
     )
     async def create_timesheet(caller: CurrentCaller, data: JSONBody[NewSheet]) -> Response[SheetBody]:
+        if data.entries and data.copy_from is not None:
+            raise InvalidField(FieldError("copy_from", "cannot be combined with entries"))
         hours = list(map(_hours, data.entries))
-        answer = await timesheets.create(caller, data.period_start, data.time_zone, hours)
+        answer = await timesheets.create(caller, data.period_start, data.time_zone, hours, copy_from=data.copy_from)
         location = f"{PATH}/{answer.value.id}"
         return make_response(
             sheet_body(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
@@ -228,23 +248,42 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
 
 def _transitions(timesheets: Timesheets) -> list[Any]:
-    def without_reason(action: str, summary: str, scope: str, use_case: UseCase) -> Any:
+    def without_reason(action: str, summary: str, use_case: UseCase) -> Any:
         @post(
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
             opt=DIRECT,
             operation_id=f"{action}_timesheet",
-            **operation(
-                summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, exact_version=action == "approve"
-            ),
+            **operation(summary, scope="create:timesheets", problems=CHANGE, tag=TAG, conditional=True),
         )
         async def transition(
             caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            expect = read_if_match(request, exact_version=action == "approve")
-            return _respond(await use_case(caller, _id(timesheet_id), expect))
+            return _respond(await use_case(caller, _id(timesheet_id), read_if_match(request)))
 
         return transition
+
+    @post(
+        f"{PATH}/{{timesheet_id:str}}/approve",
+        status_code=200,
+        opt=DIRECT,
+        **operation(
+            "Approve a timesheet",
+            scope="approve:timesheets",
+            problems=(*CHANGE, *BODY),
+            tag=TAG,
+            conditional=True,
+            exact_version=True,
+        ),
+    )
+    async def approve_timesheet(
+        caller: CurrentCaller,
+        timesheet_id: SheetId,
+        request: Request[Any, Any, Any],
+        data: JSONBody[ApprovalComment] = NO_COMMENT,
+    ) -> Response[SheetBody]:
+        expect = read_if_match(request, exact_version=True)
+        return _respond(await timesheets.approve(caller, _id(timesheet_id), expect, data.comment))
 
     def with_reason(action: str, summary: str, use_case: UseCaseWithReason) -> Any:
         @post(
@@ -270,9 +309,9 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         return transition
 
     return [
-        without_reason("submit", "Submit a timesheet", "create:timesheets", timesheets.submit),
-        without_reason("withdraw", "Withdraw a submitted timesheet", "create:timesheets", timesheets.withdraw),
-        without_reason("approve", "Approve a timesheet", "approve:timesheets", timesheets.approve),
+        without_reason("submit", "Submit a timesheet", timesheets.submit),
+        without_reason("withdraw", "Withdraw a submitted timesheet", timesheets.withdraw),
+        approve_timesheet,
         with_reason("reject", "Reject a timesheet", timesheets.reject),
         with_reason("reopen", "Reopen an approved timesheet", timesheets.reopen),
         with_reason("lock", "Lock an approved timesheet for payroll", timesheets.lock),
