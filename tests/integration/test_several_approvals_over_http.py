@@ -12,7 +12,7 @@ from events.envelope import serialize
 from service.directory.entities import Part
 from service.directory.people import People
 from service.log.feed import ChangeFeed
-from service.standalone import client_shapes
+from service.standalone.client import shapes
 from tests.integration.api import api
 from tests.integration.house import at, speaking
 from tests.integration.log_trees import seal_all
@@ -120,9 +120,9 @@ async def test_events_tell_an_approval_that_needs_another_from_the_last(house: H
 async def test_the_client_reads_the_approvals(house: House, running: InProcess) -> None:
     sheet = await submit_hours(house, "ana", 43)
     answer = await send(running, "lea", f"/v1/timesheets/{sheet.id}/approve", **{"If-Match": f'"{sheet.version}"'})
-    read = msgspec.json.decode(answer.content, type=client_shapes.Timesheet)
+    read = msgspec.json.decode(answer.content, type=shapes.Timesheet)
     assert (read.state, read.approvals_given, read.approvals_needed) == ("submitted", 1, 2)
-    assert read.approvals == [client_shapes.GivenApproval(str(house.people["lea"]), read.updated_at)]
+    assert read.approvals == [shapes.GivenApproval(str(house.people["lea"]), read.updated_at)]
 
 
 async def test_a_change_between_two_approvals_is_no_change_of_approved_hours(house: House, running: InProcess) -> None:

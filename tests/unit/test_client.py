@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.standalone import client_tokens, client_transport
 from service.standalone.client import (
     Busy,
     Conflict,
@@ -31,8 +31,9 @@ from service.standalone.client import (
     client_credentials,
     refreshing,
 )
+from service.standalone.client import tokens as client_tokens
 
-STANDALONE = Path(client_transport.__file__).parent
+FOLDER = Path(client_tokens.__file__).parent
 URL = "https://api.example"
 TOKENS = "https://sign-in.example/oauth/token"
 MADE: dict[str, Any] = {
@@ -94,7 +95,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         found.append(seconds)
 
-    monkeypatch.setattr("service.standalone.client_transport.asyncio.sleep", sleep)
+    monkeypatch.setattr("service.standalone.client.transport.asyncio.sleep", sleep)
     return found
 
 
@@ -297,7 +298,7 @@ async def test_filters_are_encoded_as_the_service_parses_them() -> None:
 
 async def test_a_token_is_shared_until_shortly_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("service.standalone.client_tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("service.standalone.client.tokens.time.monotonic", lambda: now[0])
     server = Server(token("a"), token("b"))
     tokens = client_credentials(TOKENS, "job", "s:/ecret", ["batch:upload"], http=server.http)
 
@@ -320,7 +321,7 @@ async def test_an_invalid_lifetime_is_ignored(lasts: object) -> None:
 
 async def test_a_lifetime_as_a_string_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("service.standalone.client_tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("service.standalone.client.tokens.time.monotonic", lambda: now[0])
     tokens = client_credentials(TOKENS, "job", "s", http=Server(token("a", expires_in="3600"), token("b")).http)
     await tokens()
     now[0] += 3600
@@ -617,13 +618,10 @@ async def test_an_upload_omits_members_that_are_not_set() -> None:
 
 def test_the_client_runs_without_the_service(tmp_path: Path) -> None:
     """Copied into another project, with all imports of this project forbidden."""
-    package = tmp_path / "copied"
-    package.mkdir()
-    for name in ["__init__.py", *(path.name for path in STANDALONE.glob("client*.py"))]:
-        (package / name).write_text((STANDALONE / name).read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copytree(FOLDER, tmp_path / "copied")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['service'] = None; sys.modules['events'] = None\n"
-        "from copied.client import Timewarden\n"
+        "from copied import Timewarden\n"
         "print(Timewarden.__name__, sorted(one for one in sys.modules if one.startswith(('litestar', 'casbin'))))"
     )
     command = [sys.executable, "-I", "-c", program, str(tmp_path)]

@@ -1,4 +1,4 @@
-"""Standalone modules import nothing of the service, and the client only its two libraries."""
+"""The client imports nothing of the service, and only its two libraries."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "service" / "standalone"
-LIBRARIES = {"httpx2", "msgspec"}
+from service import VERSION
+from service.standalone import client, verify
+
+FOLDER = Path(client.__file__).parent
 
 
 def list_imports(path: Path) -> set[str]:
@@ -25,14 +27,10 @@ def list_imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
-def test_standalone_modules_import_nothing_of_the_service(path: Path) -> None:
-    neighbours = {f".{module.stem}" for module in FOLDER.glob(f"{path.stem.partition('_')[0]}*.py")}
-    foreign = list_imports(path) - set(sys.stdlib_module_names) - neighbours
-    assert not foreign & {"service", "events", "tests"}
-    assert not {module for module in foreign if module.startswith(".")}
-    if path.stem.startswith("client"):
-        assert foreign <= LIBRARIES
+def test_the_client_imports_its_neighbours_and_two_libraries(path: Path) -> None:
+    neighbours = {f".{module.stem}" for module in FOLDER.glob("*.py")}
+    assert list_imports(path) - set(sys.stdlib_module_names) - neighbours <= {"httpx2", "msgspec"}
 
 
-def test_the_client_imports_its_neighbours() -> None:
-    assert {".client_transport", ".client_tokens", ".client_shapes"} <= list_imports(FOLDER / "client.py")
+def test_packages_have_the_version_of_the_service() -> None:
+    assert client.VERSION == verify.VERSION == VERSION

@@ -1,4 +1,4 @@
-"""Access tokens for the client, by OAuth grants that need no browser. Part of `client`, which re-exports all of it.
+"""Access tokens for the client, by OAuth grants that need no browser.
 
 Owns the current access token and, if the server rotates it, the newest refresh token, in memory.
 """
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote_plus
 
 import httpx2
+
+from .problems import TokenRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,14 +27,6 @@ class Tokens(Protocol):
     """A source of access tokens. `refused` is a token that just got a 401; return another one, if possible."""
 
     async def __call__(self, refused: str | None = None) -> str: ...
-
-
-class TokenRefused(Exception):
-    """The authorization server refused a token; `error` is its error code (RFC 6749 section 5.2)."""
-
-    def __init__(self, error: str, description: str) -> None:
-        self.error = error
-        super().__init__(f"{error}: {description}" if description else error)
 
 
 class OAuthTokens:

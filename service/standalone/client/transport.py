@@ -1,5 +1,4 @@
-"""The HTTP part of the client: tokens, If-Match, idempotency keys, retries, pages. Part of `client`, which re-exports
-it.
+"""The HTTP part of the client: tokens, If-Match, idempotency keys, retries, pages.
 
 Owns the HTTP connections; nothing is durable.
 """
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 import msgspec
 
-from .client_problems import KINDS, Problem
-from .client_shapes import ApiResult, Receipt, VersionedResult
-from .client_tokens import Tokens, require_secure
+from .problems import KINDS, Problem
+from .shapes import ApiResult, Receipt, VersionedResult
+from .tokens import Tokens, require_secure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -1,4 +1,4 @@
-"""The directory part of the client: people, roles, teams, delegates, projects. Part of `client`.
+"""The directory part of the client: people, roles, teams, delegates, projects.
 
 Owns no state. A method that changes a person, team or project takes it as it was read and sends its version in
 If-Match.
@@ -6,115 +6,33 @@ If-Match.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime  # noqa: TC003 — msgspec reads the members of shapes
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
-from .client_shapes import ApiResult, VersionedResult
-from .client_transport import MERGE_PATCH, Transport, decode
+from .directory_shapes import (
+    Delegation,
+    Group,
+    GroupMember,
+    Membership,
+    Person,
+    Project,
+    ProjectLead,
+    Role,
+    RoleList,
+    Team,
+)
+from .transport import MERGE_PATCH, Transport, decode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
 
-AttributeValue: TypeAlias = str | int | bool | list[str]
-Attributes: TypeAlias = Mapping[str, AttributeValue]
+    from .directory_shapes import Attributes, AttributeValue
+
 PEOPLE, TEAMS, PROJECTS, DELEGATIONS = "/v1/people", "/v1/teams", "/v1/projects", "/v1/delegations"
 GROUPS = "/v1/groups"
-
-
-class Person(VersionedResult):
-    """A person of the directory. `merged_into` is the id of the person they were merged into."""
-
-    id: str
-    display_name: str | None
-    email: str | None
-    merged_into: str | None = None
-    attributes: Attributes = msgspec.field(default_factory=dict)
-
-
-class Role(ApiResult):
-    """A role of a person in the directory, from `valid_from` up to, not including, `valid_to`."""
-
-    person: str
-    role: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-
-
-class Team(VersionedResult):
-    """A team in the team tree."""
-
-    id: str
-    name: str
-    parent: str | None
-    attributes: Attributes = msgspec.field(default_factory=dict)
-
-
-class Membership(ApiResult):
-    """A person's part in a team, from `valid_from` up to, not including, `valid_to`."""
-
-    id: str
-    person: str
-    team: str
-    part: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-    names: dict[str, str] | None = None
-
-
-class Delegation(ApiResult):
-    """`delegate` may approve in place of `delegator`, from `valid_from` up to, not including, `valid_to`."""
-
-    id: str
-    delegator: str
-    delegate: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-    names: dict[str, str] | None = None
-
-
-class Project(VersionedResult):
-    """A project; entries refer to its `code`."""
-
-    code: str
-    name: str
-    active: bool
-    attributes: Attributes = msgspec.field(default_factory=dict)
-
-
-class Group(ApiResult):
-    """A group of people. Policies name it as `group:NAME`."""
-
-    name: str
-
-
-class GroupMember(ApiResult):
-    """A person in a group, from `valid_from` up to, not including, `valid_to`."""
-
-    id: str
-    group: str
-    person: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-    names: dict[str, str] | None = None
-
-
-class ProjectLead(ApiResult):
-    """A lead of a project, from `valid_from` up to, not including, `valid_to`."""
-
-    id: str
-    project: str
-    person: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-    names: dict[str, str] | None = None
-
-
-class _Roles(ApiResult):
-    items: list[Role]
 
 
 class DirectoryApi(Transport):
@@ -140,7 +58,7 @@ class DirectoryApi(Transport):
 
     async def roles(self, person_id: str) -> list[Role]:
         """All roles of a person in the directory: past, present and future."""
-        found = await self.call(_Roles, "GET", f"{PEOPLE}/{person_id}/roles")
+        found = await self.call(RoleList, "GET", f"{PEOPLE}/{person_id}/roles")
         for item in found.items:
             item.receipt = found.receipt
         return found.items

@@ -1,8 +1,4 @@
-"""A typed client of the Timewarden API: `async with Timewarden(url, token) as api: await api.me()`.
-
-Copy this module and its neighbours `client_*` into any project; they need httpx2 and msgspec only. Owns HTTP
-connections. The client is async only; a script uses `asyncio.run`.
-"""
+"""The client: a method for each route that an app needs. Owns HTTP connections."""
 
 from __future__ import annotations
 
@@ -10,27 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .client_directory import (
-    Delegation,
-    DirectoryApi,
-    Group,
-    GroupMember,
-    Membership,
-    Person,
-    Project,
-    ProjectLead,
-    Role,
-    Team,
-)
-from .client_problems import Busy, Conflict, Denied, Invalid, NotFound, Problem, Stale, Unauthenticated
-from .client_shapes import (
+from .directory import DirectoryApi
+from .problems import Stale
+from .shapes import (
     Access,
-    ApiResult,
     Batch,
     Decision,
-    Entry,
     Explanation,
-    GivenApproval,
     HoursReport,
     Me,
     PendingApproval,
@@ -43,55 +25,11 @@ from .client_shapes import (
     Uploaded,
     UploadRow,
 )
-from .client_tokens import TokenRefused, Tokens, client_credentials, refreshing
-from .client_transport import MERGE_PATCH, decode, receipt_of
+from .transport import MERGE_PATCH, decode, receipt_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from datetime import date, datetime
-
-__all__ = [
-    "Access",
-    "ApiResult",
-    "Batch",
-    "Busy",
-    "Conflict",
-    "Decision",
-    "Delegation",
-    "Denied",
-    "Entry",
-    "Explanation",
-    "GivenApproval",
-    "Group",
-    "GroupMember",
-    "HoursReport",
-    "Invalid",
-    "Me",
-    "Membership",
-    "NotFound",
-    "PendingApproval",
-    "Person",
-    "PolicyTexts",
-    "PolicyVersion",
-    "Problem",
-    "Project",
-    "ProjectLead",
-    "Receipt",
-    "Reminded",
-    "Replay",
-    "Role",
-    "Stale",
-    "Team",
-    "Timesheet",
-    "Timewarden",
-    "TokenRefused",
-    "Tokens",
-    "Unauthenticated",
-    "UploadRow",
-    "Uploaded",
-    "client_credentials",
-    "refreshing",
-]
 
 SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
 REPLAYS = "/v1/replays"

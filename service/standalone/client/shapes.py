@@ -1,4 +1,4 @@
-"""The types of responses: shapes and receipts. Part of `client`, which re-exports all of it. Pure."""
+"""The types of responses: shapes and receipts. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of the client, one class for each kind of status. Part of `client`, which re-exports all of it. Pure.
+"""The errors of the client, one class for each kind of status. Pure.
 
 A proxy may have answered instead of Timewarden, so every member of the document is checked.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .client_shapes import Receipt
+    from .shapes import Receipt
 
 PROBLEM = "urn:timewarden:problem:"
 
@@ -73,6 +73,14 @@ class Invalid(Problem):
 
 class Busy(Problem):
     """429 and 503, after all attempts: nothing was changed."""
+
+
+class TokenRefused(Exception):
+    """The authorization server refused a token; `error` is its error code (RFC 6749 section 5.2)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        self.error = error
+        super().__init__(f"{error}: {description}" if description else error)
 
 
 KINDS = {
