@@ -22,6 +22,7 @@ from service.variables import refuse_unknown_variables
 COMMANDS = {
     "serve": "serve",
     "keep": "keep",
+    "console": "console",
     "migrate": "database",
     "policy": "policy",
     "audit": "audit",

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Settings that may come from a file instead, named by the variable with _FILE at its end.
-SECRETS: Final = ("database_url", "replica_url", "redis_url", "cursor_key", "erasure_keys")
+SECRETS: Final = (
+    "database_url",
+    "replica_url",
+    "redis_url",
+    "cursor_key",
+    "erasure_keys",
+    "console_client_secret",
+    "console_keys",
+)
 MAX_SECRET_BYTES: Final = 16_384
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # As browsers serialize origins (RFC 6454 section 6.2), also with the schemes of apps in a web view.
@@ -222,19 +230,47 @@ class Settings(BaseSettings):
         ),
     ] = 30
 
+    console_url: str = Field(
+        default="",
+        description="Where browsers reach the console, for example `https://hours.acme.com`; register at the issuer"
+        " `/sign-in/callback` under it as redirect URI, and `/signed-out` as post-logout redirect URI",
+    )
+    console_address: str = Field(default="127.0.0.1:8070", description="Where `console` listens, `host:port`")
+    console_client: str = Field(default="", description="The client id of the console at the issuer")
+    console_client_secret: str = Field(
+        default="", description="Its secret; empty: a public client, which PKCE alone protects"
+    )
+    console_keys: str = Field(
+        default="",
+        description="Secrets that encrypt the sessions of the console; at least 32 characters each, the same on every"
+        " replica; comma-separated, newest first, while keys are changed",
+    )
+    console_scopes: str = Field(
+        default="openid profile offline_access read:timesheets create:timesheets delete:timesheets approve:timesheets"
+        " read:audit read:policies write:policies manage:directory manage:tokens",
+        description="Scopes that the console asks for; those of OpenID only if the issuer offers them",
+    )
+    console_audience_parameter: Literal["resource", "audience", "none"] = Field(
+        default="resource",
+        description="How the console tells the issuer the audience: `resource` (RFC 8707), `audience` for Auth0, `none`"
+        " where scopes imply it",
+    )
+
     def need(self, *names: str) -> None:
         """Raise Misconfigured unless each named setting has a value, and settings are safe in production."""
         missing = [variable(name) for name in names if not str(getattr(self, name)).strip()]
         if missing:
             raise Misconfigured(f"Set {', '.join(missing)}: this process needs it to start")
         if self.environment == "production":
-            for name in ("issuer", "jwks_url", "public_url"):
+            for name in ("issuer", "jwks_url", "public_url", "console_url"):
                 value = getattr(self, name)
                 if value and urlsplit(value).scheme != "https":
                     raise Misconfigured(f"{variable(name)} must be an https URL in production")
             self._check_origins()
         if "cursor_key" in names and len(self.cursor_key) < 32:  # noqa: PLR2004 — 256 bits as text
             raise Misconfigured(f"{variable('cursor_key')} must have at least 32 characters")
+        if "console_keys" in names and any(len(key) < 32 for key in self.split("console_keys")):  # noqa: PLR2004
+            raise Misconfigured(f"{variable('console_keys')} must have at least 32 characters each")
         self._check_senders()
 
     def _check_origins(self) -> None:
@@ -270,6 +306,13 @@ class Settings(BaseSettings):
             check_redis_url(given)
         return given
 
+    @field_validator("console_url")
+    @classmethod
+    def _origin(cls, given: str) -> str:
+        if given and not (given.startswith(("https://", "http://")) and _ORIGIN.fullmatch(given)):
+            raise ValueError("must be scheme, host in lower case and, unless it is the default, port; without a path")
+        return given
+
     @field_validator("audience", "public_url")
     @classmethod
     def _readable(cls, given: str) -> str:
@@ -297,10 +340,10 @@ class Settings(BaseSettings):
                 )
         return given
 
-    @field_validator("management_address", "keeper_address")
+    @field_validator("management_address", "keeper_address", "console_address")
     @classmethod
     def _address(cls, given: str, info: ValidationInfo) -> str:
-        if given or info.field_name == "management_address":
+        if given or info.field_name != "keeper_address":
             split_address(given)
         return given
 

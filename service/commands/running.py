@@ -19,7 +19,7 @@ class NotRunning(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The addresses of a running service, and the id of its process."""
+    """The addresses of a running service, and the id of its process. `console` is empty if it was started without."""
 
     pid: int
     api: str
@@ -28,6 +28,7 @@ class Running:
     audience: str
     redis_url: str
     stream: str
+    console: str
 
 
 def state_directory() -> Path:

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def print_panel(api: str, issuer: str, state: Path, version: int, *, differs: bool) -> None:
-    """Print the panel. `version`: the active policy version; `differs`: whether the files in policies/ differ from it.
-    The commands are printed outside the frame, so that they can be pasted."""
+def print_panel(api: str, pages: str, issuer: str, state: Path, version: int, *, differs: bool) -> None:
+    """Print the panel. `pages`: the address of the console, or empty; `version`: the active policy version; `differs`:
+    whether the files in policies/ differ from it. The commands are printed outside the frame, so that they can be
+    pasted."""
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("API", api, f"documentation: {api}/docs")
+    if pages:
+        table.add_row("console", pages, "pages for employees, managers, auditors ...")
     table.add_row("sign-in", issuer, f"passwords are LOGIN-demo; tokens and keys: {issuer}/demo")
     files = "policies/ differs: timewarden policy diff --as paula" if differs else "the same as policies/"
     table.add_row("policy", f"version {version} decides", files)

@@ -122,6 +122,15 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 first_party=True,
             ),
             DemoClient(
+                client_id="timewarden-console",
+                secret="timewarden-console-demo",  # noqa: S106  # as public as the passwords above
+                name="Timewarden console",
+                redirect_uris=("http://127.0.0.1/sign-in/callback", "http://[::1]/sign-in/callback"),
+                scopes=tuple(scope for scope in SCOPE_MEANINGS if scope != "batch:upload"),
+                grants=("authorization_code", "refresh_token"),
+                first_party=True,
+            ),
+            DemoClient(
                 client_id="hours-app",
                 secret=None,
                 name="Hours App",
@@ -131,7 +140,7 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
             ),
             DemoClient(
                 client_id="payroll-import",
-                secret="payroll-import-demo",  # noqa: S106  # as public as the passwords above
+                secret="payroll-import-demo",  # noqa: S106
                 name="Payroll import",
                 redirect_uris=(),
                 scopes=("batch:upload",),

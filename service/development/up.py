@@ -27,6 +27,7 @@ from service.development.authorization_server.sessions import ACR_MFA
 from service.development.demo_directory import fill
 from service.development.issuer_file import write_issuer_file
 from service.development.panel import print_panel
+from service.development.people import CLIENTS
 from service.development.processes import die_with_parent
 from service.development.server_directory import (
     DirectoryLock,
@@ -56,7 +57,7 @@ def say(sentence: str) -> None:
     print(f"  {sentence}", flush=True)
 
 
-async def run(preferred_port: int) -> None:
+async def run(preferred_port: int, *, console: bool) -> None:
     """Start everything, print the panel, and wait for Ctrl-C or for a child that ends by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -69,11 +70,15 @@ async def run(preferred_port: int) -> None:
         await migrate_database(stores.owner_url)
         policy = await _load_policy(stores)
         # Each port is held from now on, so that no other server can answer at our addresses.
-        with _hold_port(state, "api", preferred_port) as api, _hold_port(state, "management", 8081) as management:
+        with (
+            _hold_port(state, "api", preferred_port) as api,
+            _hold_port(state, "management", 8081) as management,
+            _hold_port(state, "console", 8070) if console else contextlib.nullcontext() as pages,
+        ):
             sign_in = _hold_port(state, "sign-in", 8090)
             issuer = _address(sign_in)
             async with authorization_server(issuer, AUDIENCE, state / "authorization-server", listener=sign_in):
-                await _serve(state, stores, (api, management), issuer, policy, stop)
+                await _serve(state, stores, (api, management), pages, issuer, policy, stop)
     print("stopped; the data remain in", state)
 
 
@@ -93,6 +98,7 @@ async def _serve(
     state: Path,
     stores: Stores,
     sockets: tuple[socket.socket, socket.socket],
+    pages: socket.socket | None,
     issuer: str,
     policy: tuple[int, bool],
     stop: asyncio.Event,
@@ -115,6 +121,7 @@ async def _serve(
         "TIMEWARDEN_ADDRESS_RATE": "1000000",
         "TIMEWARDEN_CLIENT_RATE": "1000000",
     }
+    console = _address(pages) if pages else ""
     with _open_log(state) as log:
         children = {
             "serve": await start_child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log, sockets),
@@ -122,6 +129,10 @@ async def _serve(
                 "keep", {**shared, **log_key(state), "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log
             ),
         }
+        if pages:
+            variables = {**shared, **console_variables(state, console, issuer)}
+            children["console"] = await start_child("console", variables, log, (pages,))
+            pages.close()
         # Now only `serve` holds them, so that callers are refused when it ends, and do not wait in vain.
         for listener in sockets:
             listener.close()
@@ -133,8 +144,8 @@ async def _serve(
                 async with owner_database(stores.owner_url, "up") as database:
                     await update_statistics(database)
             stream = await _find_stream(stores)
-            announce(Running(os.getpid(), api, management, issuer, AUDIENCE, stores.redis_url, stream))
-            print_panel(api, issuer, state, policy[0], differs=policy[1])
+            announce(Running(os.getpid(), api, management, issuer, AUDIENCE, stores.redis_url, stream, console))
+            print_panel(api, console, issuer, state, policy[0], differs=policy[1])
             await _wait_for_stop(children, stop, state)
         finally:
             withdraw()
@@ -153,12 +164,26 @@ def log_key(state: Path) -> dict[str, str]:
     }
 
 
+def console_variables(state: Path, console: str, issuer: str) -> dict[str, str]:
+    """The settings of the console, for the demo client of the development authorization server."""
+    client = CLIENTS["timewarden-console"]
+    return {
+        "TIMEWARDEN_ISSUER": issuer,
+        "TIMEWARDEN_AUDIENCE": AUDIENCE,
+        "TIMEWARDEN_CONSOLE_URL": console,
+        "TIMEWARDEN_CONSOLE_CLIENT": client.client_id,
+        "TIMEWARDEN_CONSOLE_CLIENT_SECRET": client.secret or "",
+        "TIMEWARDEN_CONSOLE_KEYS": secret(state, "console-key"),
+        "TIMEWARDEN_CONSOLE_SCOPES": " ".join(("openid", "profile", *client.scopes)),
+    }
+
+
 async def start_child(
     command: str, variables: Mapping[str, str], log: int, sockets: Sequence[socket.socket] = (), tree: Path = ROOT
 ) -> asyncio.subprocess.Process:
-    """Start `serve` or `keep` in its own session, so that Ctrl-C reaches only this process. Its only settings are
-    `variables`, and its output goes to the open file `log`. `sockets`: the listening sockets of `serve`, for the API
-    and for management. `tree`: the checkout whose code it runs."""
+    """Start `serve`, `keep` or `console` in its own session, so that Ctrl-C reaches only this process. Its only
+    settings are `variables`, and its output goes to the open file `log`. `sockets`: its listening sockets; of `serve`,
+    for the API and for management. `tree`: the checkout whose code it runs."""
     numbers = [listener.fileno() for listener in sockets]
     options = [f"--{name}={number}" for name, number in zip(("fd", "management-fd"), numbers, strict=False)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}

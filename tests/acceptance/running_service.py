@@ -61,13 +61,14 @@ class RunningService:
     """Start, stop and hurt the service of one state directory; `addresses` says where it is. `variables` are what `up`
     is told beside where its state is."""
 
-    def __init__(self, state: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, state: Path, variables: Mapping[str, str] | None = None, *, console: bool = False) -> None:
         self.state = state
+        self._console = "--console" if console else "--no-console"
         self._variables = dict(variables or {})
         # `up` takes the next free port if another process has taken this port; `addresses` says which.
         self.port = free_port(0)
         # Ports that nobody else prefers: after a restart the addresses in tokens must still be ours.
-        for name in ("management", "sign-in", "postgres", "redis"):
+        for name in ("management", "sign-in", "console", "postgres", "redis"):
             remember_port(state, name, free_port(0))
         self._up: subprocess.Popen[bytes] | None = None
         self._addresses: Running | None = None
@@ -93,7 +94,7 @@ class RunningService:
         output = self.state.with_name(f"{self.state.name}-up.log")
         (self.state / FILE).unlink(missing_ok=True)
         self._up = up = spawn(
-            [sys.executable, "-m", "service", "up", "--port", str(self.port)],
+            [sys.executable, "-m", "service", "up", "--port", str(self.port), self._console],
             log=output,
             directory=ROOT,
             environment={**environment, **self._variables, "TIMEWARDEN_STATE": str(self.state)},

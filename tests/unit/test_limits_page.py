@@ -72,6 +72,10 @@ BOUNDS = {
     "period of a summary": "service.web.audit.decisions:MAX_SUMMARY",
     "exports at once, per process": "service.web.audit.exports:MAX_STREAMS",
     "duration of an export": "service.web.audit.exports:MAX_STREAM_SECONDS",
+    "form": "service.console.application:MAX_BODY_BYTES",
+    "session without a request": "service.console.sessions:IDLE_SECONDS",
+    "session": "service.console.sessions:MAX_SECONDS",
+    "sign-in, from its beginning": "service.console.sessions:ATTEMPT_SECONDS",
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {
@@ -94,6 +98,7 @@ ELSEWHERE = {
     "service.administration.versions.simulated_request:MAX_WORDS": "a field of a request",
     "service.policy.vocabulary_file:MAX_REQUEST_FACTS": "which the complaint about the file names",
     "service.policy.attributes:MAX_INT": "which the complaint about the expression names",
+    "service.console.sign_in_server:MAX_ANSWER_BYTES": "of what the authorization server answers",
     "service.web.audit.exports:MAX_POSITION": "the largest integer that JSON keeps exact",
     "service.web.audit.proofs:MAX_SIZE": "the largest integer that JSON keeps exact",
     "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",

@@ -15,7 +15,7 @@ from tests.golden.rooms_picture import PLACES, imports, shortest_imports
 
 ROOT = Path(__file__).resolve().parents[2]
 # Folders that the picture draws as a bar, or that the README describes beside it.
-OUTSIDE = {"commands", "development", "standalone", "migrations"}
+OUTSIDE = {"commands", "console", "development", "standalone", "migrations"}
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,12 @@ def test_the_panel_says_which_version_decides_and_whether_the_files_differ(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    print_panel("http://api", "http://sign-in", tmp_path, 7, differs=True)
+    print_panel("http://api", "http://console", "http://sign-in", tmp_path, 7, differs=True)
     told = capsys.readouterr().out
+    assert "http://console" in told
     assert "version 7 decides" in told
     assert "policies/ differs: timewarden policy diff --as paula" in told
-    print_panel("http://api", "http://sign-in", tmp_path, 1, differs=False)
-    assert "the same as policies/" in capsys.readouterr().out
+    print_panel("http://api", "", "http://sign-in", tmp_path, 1, differs=False)
+    told = capsys.readouterr().out
+    assert "the same as policies/" in told
+    assert "console" not in told

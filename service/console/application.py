@@ -1,0 +1,111 @@
+"""Puts the console together. Owns nothing: its parts are handed in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from litestar import Litestar
+from litestar.config.allowed_hosts import AllowedHostsConfig
+from litestar.di import Provide
+
+from service.console import employee
+from service.console.failure_answers import answer_failure
+from service.console.protection import HttpRequest, refuse_other_origins, set_security_headers
+from service.console.sessions import AttemptCookies, SessionStore
+from service.console.sign_in import (
+    CALLBACK,
+    begin_sign_in,
+    finish_sign_in,
+    read_health,
+    show_signed_out,
+    show_start,
+    sign_out,
+)
+from service.console.sign_in_server import SignInServer, origin_of
+from service.console.static_files import read_static_file
+from service.console.visits import Console, Visit, open_visit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import httpx2
+    from litestar import Response
+    from litestar.types import Message, Scope
+    from redis.asyncio import Redis
+
+ROOMS = (employee.ROOM,)
+# The largest form: the files of a policy, or a file to import.
+MAX_BODY_BYTES = 4_000_000
+
+
+def connect(
+    *,
+    url: str,
+    api: str,
+    issuer: str,
+    audience: str,
+    audience_parameter: str,
+    client: str,
+    secret: str,
+    scopes: Sequence[str],
+    keys: Sequence[str],
+    redis: Redis,
+    http: httpx2.AsyncClient,
+) -> Console:
+    """The parts of a console. `keys` encrypt sessions, newest first; `scopes` are asked for at every sign-in."""
+    url = url.rstrip("/")
+    server = SignInServer(
+        http,
+        issuer=issuer,
+        client=client,
+        secret=secret,
+        redirect_uri=url + CALLBACK,
+        scopes=tuple(scopes),
+        audience=audience,
+        audience_parameter=audience_parameter,
+    )
+    return Console(url, api, http, server, SessionStore(redis, keys), AttemptCookies(keys), ROOMS)
+
+
+def create(console: Console) -> Litestar:
+    """The application."""
+
+    async def find_visit(request: HttpRequest) -> Visit:
+        visit = await open_visit(console, request)
+        request.state.visit = visit
+        return visit
+
+    async def before(request: HttpRequest) -> None:
+        refuse_other_origins(request, origin_of(console.url))
+
+    async def add_headers(message: Message, scope: Scope) -> None:
+        set_security_headers(message, scope, secure=console.secure, form_targets=console.server.origins)
+
+    def fail(request: HttpRequest, error: Exception) -> Response[Any]:
+        return answer_failure(request, error)
+
+    parts = urlsplit(console.url)
+    return Litestar(
+        route_handlers=[
+            show_start,
+            begin_sign_in,
+            finish_sign_in,
+            sign_out,
+            show_signed_out,
+            read_health,
+            read_static_file,
+            *(handler for room in console.rooms for handler in room.handlers),
+        ],
+        dependencies={
+            "console": Provide(lambda: console, sync_to_thread=False),
+            "visit": Provide(find_visit),
+        },
+        before_request=before,
+        before_send=[add_headers],
+        exception_handlers={Exception: fail},
+        allowed_hosts=AllowedHostsConfig(allowed_hosts=[parts.netloc, parts.hostname or ""]),
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=MAX_BODY_BYTES,
+    )

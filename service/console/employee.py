@@ -1,0 +1,158 @@
+"""The pages for everybody: my week, as a grid that is edited in place, submitted and withdrawn."""
+
+import asyncio
+from datetime import date, timedelta
+from itertools import islice
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.exceptions import NotFoundException
+
+from service.console.rooms import NavigationLink, Room
+from service.console.visits import TheVisit, Visit
+from service.console.weeks import EntryChange, Grid, WrongHours, find_changes, make_grid, monday_of
+from service.standalone.client import Conflict, Invalid, Problem, Project, Stale, Timesheet
+
+FIRST, LAST = date(2000, 1, 3), date(2099, 12, 28)
+MAX_PROJECTS = 200
+MAX_ROWS = 50
+
+
+@get("/week")
+async def show_this_week(visit: TheVisit) -> Response[str]:
+    """The present week."""
+    return await _show(visit, monday_of(visit.today))
+
+
+@get("/week/{day:date}")
+async def show_week(visit: TheVisit, day: date) -> Response[Any]:
+    """The week of a day."""
+    _check(day)
+    return await _show(visit, day) if day == monday_of(day) else visit.redirect(f"/week/{monday_of(day)}")
+
+
+@post("/week/{day:date}", status_code=303)
+async def save_week(visit: TheVisit, day: date) -> Response[Any]:
+    """Save the cells of the grid, in the version that the person has seen, and then submit if they ask for it."""
+    _check(day)
+    form = {name: value for name, value in (await visit.request.form()).items() if isinstance(value, str)}
+    sheet = await _find(visit, day)
+    grid = make_grid(day, sheet.entries if sheet else (), _projects_of(form))
+    try:
+        changes = find_changes(grid, form)
+    except WrongHours:
+        return await _show(visit, day, grid=grid, status=422)
+    if sheet is not None and form.get("version", "") != str(sheet.version):
+        return await _show(visit, day, grid=grid, status=412, stale=True)
+    submits = form.get("then") == "submit"
+    try:
+        await _apply(visit, day, sheet, changes, submits=submits)
+    except Stale:
+        return await _show(visit, day, grid=grid, status=412, stale=True)
+    except (Invalid, Conflict) as found:
+        return await _show(visit, day, grid=grid, status=found.receipt.status, problem=found)
+    return visit.redirect(f"/week/{day}", done="submitted" if submits else "saved" if changes else "unchanged")
+
+
+@post("/week/{day:date}/withdraw", status_code=303)
+async def withdraw_week(visit: TheVisit, day: date) -> Response[Any]:
+    """Withdraw the submitted week, to change it."""
+    _check(day)
+    sheet = await _find(visit, day)
+    if sheet is None:
+        raise NotFoundException
+    await visit.api.withdraw(sheet)
+    return visit.redirect(f"/week/{day}", done="withdrawn")
+
+
+def _check(day: date) -> None:
+    if not FIRST <= day <= LAST + timedelta(days=6):
+        raise NotFoundException
+
+
+async def _show(
+    visit: Visit,
+    monday: date,
+    *,
+    grid: Grid | None = None,
+    status: int = 200,
+    problem: Problem | None = None,
+    stale: bool = False,
+) -> Response[str]:
+    sheet, projects, before = await asyncio.gather(
+        _find(visit, monday), _projects(visit), _find(visit, monday - timedelta(days=7))
+    )
+    editable = sheet is None or "edit" in (sheet.actions or ())
+    # An empty week begins with the projects of the week before.
+    suggested = {entry.project for entry in before.entries} if before and not (sheet and sheet.entries) else set()
+    active = {project.code for project in projects}
+    grid = grid or make_grid(monday, sheet.entries if sheet else (), sorted(suggested & active) if editable else ())
+    return visit.render(
+        "week.html",
+        status,
+        monday=monday,
+        sheet=sheet,
+        grid=grid,
+        editable=editable,
+        names={project.code: project.name for project in projects},
+        other_projects=[project for project in projects if project.code not in grid.rows],
+        may=set(sheet.actions or ()) if sheet else {"edit", "submit"},
+        previous=monday - timedelta(days=7),
+        following=monday + timedelta(days=7),
+        this_week=monday_of(visit.today),
+        problem=problem,
+        stale=stale,
+    )
+
+
+async def _apply(
+    visit: Visit, monday: date, sheet: Timesheet | None, changes: list[EntryChange], *, submits: bool
+) -> None:
+    """Make the changes in order, each in the version that the change before has left."""
+    if sheet is None:
+        if not changes and not submits:
+            return
+        sheet = await visit.api.open_week(monday, visit.zone_name)
+    for change in changes:
+        if change.entry is None:
+            cell = change.cell
+            sheet = await visit.api.add_entry(sheet, cell.day, cell.project, change.minutes or 0)
+        elif change.minutes is None:
+            sheet = await visit.api.remove_entry(sheet, change.entry.id)
+        else:
+            sheet = await visit.api.amend_entry(sheet, change.entry.id, minutes=change.minutes)
+    if submits:
+        await visit.api.submit(sheet)
+
+
+async def _find(visit: Visit, monday: date) -> Timesheet | None:
+    """The person's sheet of a week, with what they may do to it."""
+    sheets = visit.api.timesheets(owner=visit.me.person, since=monday, until=monday + timedelta(days=6), actions=True)
+    async for sheet in sheets:
+        if sheet.period_start == monday:
+            return sheet
+    return None
+
+
+async def _projects(visit: Visit) -> list[Project]:
+    if not visit.may("project", "read"):
+        return []
+    return [project async for project in visit.api.projects(active=True)][:MAX_PROJECTS]
+
+
+def _projects_of(form: dict[str, str]) -> list[str]:
+    """The projects that a form has rows for."""
+    return sorted({name.rpartition("/")[0] for name in islice(form, MAX_ROWS * 7 + 10) if "/" in name})
+
+
+ROOM = Room(
+    "My hours",
+    (NavigationLink("My week", "/week", "timesheet", ("create", "edit")),),
+    (show_this_week, show_week, save_week, withdraw_week),
+    done={
+        "saved": "Your hours are saved.",
+        "unchanged": "Nothing had changed.",
+        "submitted": "Your week is submitted.",
+        "withdrawn": "Your week is a draft again. Change it, and submit it again.",
+    },
+)

@@ -1,0 +1,74 @@
+"""Answers a request that ended with an exception: by a page, for htmx by a fragment, or by a redirect to the sign-in.
+
+Owns nothing.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import structlog
+from litestar import MediaType, Response
+from litestar.response import Redirect
+
+from service.console.failures import Failure, find_failure
+from service.console.protection import SAFE_METHODS, HttpRequest, local_path, nonce_of
+from service.console.rendering import render_template, zone_of
+from service.console.sign_in_server import Demand
+from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit
+from service.standalone.client import Unauthenticated
+
+_log = structlog.get_logger(__name__)
+STEP_UP = "step-up-needed"
+
+
+def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
+    """The answer to a request that ended with this exception."""
+    visit: Visit | None = request.state.get("visit")
+    if isinstance(error, SignInNeeded):
+        return _navigate(request, f"/sign-in?{urlencode({'next': _page_of(request), 'ended': int(error.ended)})}")
+    if isinstance(error, Unauthenticated) and error.slug == STEP_UP and visit is not None:
+        demand = Demand(" ".join(error.acr_values) or None, error.max_age)
+        if demand != visit.session.demand or demand == Demand() or request.method not in SAFE_METHODS:
+            return _navigate(request, step_up_path(_page_of(request), demand, again=request.method not in SAFE_METHODS))
+    failure = find_failure(error)
+    if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request_failed", path=request.url.path, status=failure.status, exc_info=error)
+    return _render(request, visit, failure)
+
+
+def step_up_path(page: str, demand: Demand, *, again: bool) -> str:
+    """Where a person signs in to meet the demand, and then returns to the page, to repeat there what they did."""
+    if again:
+        page += f"{'&' if '?' in page else '?'}done=signed-in-again"
+    asked = {"next": page, "acr_values": demand.acr_values, "max_age": demand.max_age}
+    return f"/sign-in?{urlencode({name: value for name, value in asked.items() if value is not None})}"
+
+
+def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Response[str]:
+    fragment = request.headers.get("hx-request") == "true"
+    zone = visit.zone if visit else zone_of(request.cookies.get(ZONE_COOKIE, ""))
+    template = "failure_fragment.html" if fragment else "failure.html"
+    csrf = visit.session.csrf if visit else ""
+    text = render_template(template, zone, csrf=csrf, visit=visit, nonce=nonce_of(request), notice="", failure=failure)
+    # htmx puts a fragment into the page's place for problems, instead of the part that it was to replace.
+    headers = {"HX-Retarget": "#problems", "HX-Reswap": "innerHTML show:window:top"} if fragment else {}
+    return Response(text, status_code=failure.status, media_type=MediaType.HTML, headers=headers)
+
+
+def _navigate(request: HttpRequest, path: str) -> Response[Any]:
+    """Send the whole page there, also when a part of it was asked for."""
+    if request.headers.get("hx-request") == "true":
+        return Response(b"", status_code=200, headers={"HX-Redirect": path})
+    return Redirect(path, status_code=303)
+
+
+def _page_of(request: HttpRequest) -> str:
+    """The page that a browser shows: this request's, or for a form and for a part of a page, the page around it."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    if request.method in SAFE_METHODS and request.headers.get("hx-request") != "true":
+        return local_path(request.url.path + query)
+    around = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+    return local_path(around.path + (f"?{around.query}" if around.query else ""))

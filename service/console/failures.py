@@ -1,0 +1,114 @@
+"""Exceptions as words: what a page says of each, and what the person can do. Pure.
+
+`failure_answers` makes the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httpx2
+from litestar.exceptions import HTTPException
+from redis.exceptions import RedisError
+
+from service.console.protection import ForgedRequest
+from service.console.sign_in_server import SignInFailed, SignInUnavailable
+from service.standalone.client import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The words for an error. `slug` and `decision` are those of a problem of the API."""
+
+    status: int
+    title: str
+    detail: str
+    reasons: Sequence[str] = ()
+    slug: str = ""
+    decision: str | None = None
+    again: bool = False
+    fields: Sequence[tuple[str, str]] = field(default=())
+
+
+TITLES = {
+    401: "Sign in again",
+    403: "You may not do this",
+    404: "Not found",
+    409: "That is not possible now",
+    412: "It has changed meanwhile",
+    422: "Something is not right yet",
+    429: "Too many requests",
+    503: "Not available at the moment",
+}
+NOT_FOUND = Failure(404, "No such page", "Check the address, or go to a page of the navigation.")
+FORGED = Failure(
+    403, "This form is too old", "It was not sent from a page of your session. Open the page again, and repeat it."
+)
+NO_SESSIONS = Failure(
+    503,
+    "You are signed out for the moment",
+    "The store of sessions (Redis) does not answer, so the console does not know who you are. Your timesheets are safe."
+    " When it answers again you are signed in again, or asked to sign in.",
+    again=True,
+)
+NO_API = Failure(
+    503,
+    "The API does not answer",
+    "The console works, but Timewarden's API does not answer. If you changed something, look whether it was saved"
+    " before you repeat it.",
+    again=True,
+)
+BROKEN = Failure(
+    500, "Something went wrong", "That is our fault. The operator finds it in the console's log.", again=True
+)
+
+
+def describe_problem(problem: Problem) -> Failure:
+    """The words for a problem of the API."""
+    status = problem.receipt.status
+    detail = problem.detail if problem.slug else f"The API answered with the status {status}"
+    reasons = [reason for reason in problem.reasons if reason != detail]
+    return Failure(
+        status,
+        TITLES.get(status, "The API refused this"),
+        detail,
+        reasons,
+        problem.slug,
+        problem.receipt.decision or _text(problem.members.get("decision_id")),
+        again=status in (429, 503),
+        fields=problem.fields,
+    )
+
+
+def find_failure(error: Exception) -> Failure:
+    """The words for an exception."""
+    match error:
+        case Problem():
+            found = describe_problem(error)
+        case ForgedRequest():
+            found = FORGED
+        case SignInFailed():
+            found = Failure(403, "You are not signed in", f"{error}.")
+        case SignInUnavailable():
+            found = Failure(503, "You cannot sign in at the moment", f"{error}.", again=True)
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            found = NOT_FOUND
+        case HTTPException():
+            status = HTTPStatus(error.status_code)
+            found = Failure(status, status.phrase, "The request was not as expected.")
+        case httpx2.TransportError():
+            found = NO_API
+        case RedisError() | OSError():
+            found = NO_SESSIONS
+        case _:
+            found = BROKEN
+    return found
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,75 @@
+"""Renders the templates. Every value is escaped, and a missing value is an error. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from service.console.failures import describe_problem
+from service.console.static_files import path_of
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+MAX_ZONE = 64  # characters; names are shorter
+STATES = {
+    "draft": "Draft",
+    "submitted": "Submitted",
+    "approved": "Approved",
+    "rejected": "Rejected",
+    "locked": "Locked",
+}
+
+
+def format_hours(minutes: int) -> str:
+    """Minutes as hours and minutes: `7:30`."""
+    return f"{minutes // 60}:{minutes % 60:02}"
+
+
+def format_day(value: date, style: str = "long") -> str:
+    """A day: `Mon 23 Nov`, or with `long` `Monday 23 November 2026`, or with `plain` `23 November 2026`."""
+    form = {"short": "%a {} %b", "long": "%A {} %B %Y", "plain": "{} %B %Y"}[style]
+    return value.strftime(form).format(value.day)
+
+
+def format_moment(value: datetime, zone: tzinfo) -> Markup:
+    """A time in the viewer's zone, with UTC on hover."""
+    moment = value.astimezone(UTC)
+    shown = value.astimezone(zone)
+    text = f"{shown.day} {shown:%b %Y, %H:%M}"
+    return Markup('<time datetime="{0}" title="{1:%Y-%m-%d %H:%M:%S} UTC">{2}</time>').format(
+        moment.isoformat(), moment, text
+    )
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone with this name, or UTC."""
+    try:
+        return ZoneInfo(name) if name.isascii() and len(name) <= MAX_ZONE else UTC
+    except (ValueError, OSError, KeyError):
+        return UTC
+
+
+_environment = Environment(
+    loader=PackageLoader("service.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters.update(hours=format_hours, day=format_day)
+_environment.globals.update(static=path_of, describe=describe_problem, STATES=STATES)
+
+
+def render_template(name: str, zone: tzinfo, *, csrf: str = "", **context: Any) -> str:
+    """The text of a template. `zone` is that of `moment(...)`; `csrf` the token that `csrf()` puts into a form."""
+    return _environment.get_template(name).render(
+        **context,
+        csrf=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf),
+        moment=lambda value: format_moment(value, zone),
+        today=datetime.now(zone).date(),
+    )

@@ -1,0 +1,137 @@
+"""The sessions of signed-in browsers: in Redis, encrypted, so that neither Redis nor its backup holds a token to use.
+
+A browser holds a random id. Redis holds its hash and the person's tokens, encrypted with the console's key and this id:
+a reader of Redis lacks both. A session ends by sign-out, after IDLE_SECONDS without a request, and MAX_SECONDS after
+the sign-in.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from service.console.sign_in_server import Attempt, Demand, Grant
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from redis.asyncio import Redis
+
+IDLE_SECONDS: Final = 2 * 3600
+MAX_SECONDS: Final = 12 * 3600
+ATTEMPT_SECONDS: Final = 600
+# A browser can sign in on several pages at once; the oldest attempts are forgotten.
+MAX_ATTEMPTS: Final = 4
+LOCK_SECONDS: Final = 20.0
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+class ConsoleSession(msgspec.Struct):
+    """The session of a browser. `csrf`: what its forms must contain. `demand`: what the last sign-in was to meet."""
+
+    csrf: str
+    grant: Grant
+    began_at: float
+    demand: Demand
+    id: str = ""  # not stored
+
+
+class SessionStore:
+    """Sessions in Redis. `keys` are the console's secrets, newest first; all of them decrypt, the first encrypts.
+
+    Every method raises redis.RedisError or OSError when Redis does not answer.
+    """
+
+    def __init__(self, redis: Redis, keys: Sequence[str]) -> None:
+        self._redis, self._keys = redis, tuple(keys)
+
+    async def start(self, grant: Grant, demand: Demand) -> ConsoleSession:
+        """A new session with a new id: an earlier session of the browser is never continued."""
+        token = secrets.token_urlsafe(32)
+        session = ConsoleSession(secrets.token_urlsafe(32), grant, time.time(), demand, token)
+        await self.save(session)
+        return session
+
+    async def find(self, cookie: str) -> ConsoleSession | None:
+        """The session of a cookie, which lives on from now; None if there is none."""
+        if not _ID.fullmatch(cookie):
+            return None
+        stored = await self._redis.getex(_key(cookie), ex=IDLE_SECONDS)
+        if stored is None:
+            return None
+        try:
+            session = msgspec.msgpack.decode(self._cipher(cookie).decrypt(_bytes(stored)), type=ConsoleSession)
+        except (InvalidToken, msgspec.DecodeError):
+            return None
+        session.id = cookie
+        return session if time.time() < session.began_at + MAX_SECONDS else None
+
+    async def save(self, session: ConsoleSession) -> None:
+        """Store the session."""
+        content = msgspec.msgpack.encode(msgspec.structs.replace(session, id=""))
+        await self._redis.set(_key(session.id), self._cipher(session.id).encrypt(content), ex=IDLE_SECONDS)
+
+    async def end(self, session: ConsoleSession) -> None:
+        """Forget the session."""
+        await self._redis.delete(_key(session.id))
+
+    async def ping(self) -> None:
+        """Return when Redis answers."""
+        await self._redis.ping()
+
+    @asynccontextmanager
+    async def hold(self, session: ConsoleSession) -> AsyncIterator[None]:
+        """One task at a time, on all replicas: a refresh token can be used once."""
+        async with self._redis.lock(f"{_key(session.id)}:lock", timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS):
+            yield
+
+    def _cipher(self, token: str) -> MultiFernet:
+        return MultiFernet([derive_key(key, f"session {token}") for key in self._keys])
+
+
+class AttemptCookies:
+    """The sign-ins that a browser has begun, in its own cookie: encrypted, so that strangers fill no memory of ours."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._cipher = MultiFernet([derive_key(key, "attempts") for key in keys])
+
+    def add(self, cookie: str, attempt: Attempt) -> str:
+        """The new cookie, with this attempt too."""
+        attempts = [attempt, *self._read(cookie)][:MAX_ATTEMPTS]
+        return self._cipher.encrypt(msgspec.msgpack.encode(attempts)).decode()
+
+    def find(self, cookie: str, state: str) -> Attempt | None:
+        """The attempt with this state; None if this browser has not begun it within ATTEMPT_SECONDS."""
+        matching = (attempt for attempt in self._read(cookie) if secrets.compare_digest(attempt.state, state))
+        return next(matching, None) if state.isascii() else None
+
+    def _read(self, cookie: str) -> list[Attempt]:
+        try:
+            content = self._cipher.decrypt(cookie.encode(), ttl=ATTEMPT_SECONDS)
+            return msgspec.msgpack.decode(content, type=list[Attempt])
+        except (InvalidToken, msgspec.DecodeError, UnicodeEncodeError):
+            return []
+
+
+def derive_key(secret: str, purpose: str) -> Fernet:
+    """The key for a purpose."""
+    derived = HKDF(SHA256(), 32, salt=None, info=f"timewarden console {purpose}".encode()).derive(secret.encode())
+    return Fernet(base64.urlsafe_b64encode(derived))
+
+
+def _key(token: str) -> str:
+    return f"timewarden:console:{hashlib.sha256(token.encode()).hexdigest()}"
+
+
+def _bytes(stored: Any) -> bytes:
+    return stored if isinstance(stored, bytes) else str(stored).encode()

@@ -1,0 +1,89 @@
+// What every page of the console does in the browser. Pages work without it, but for the time zone and comfort.
+
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone && !document.cookie.includes(`timewarden-zone=${encodeURIComponent(zone)}`)) {
+  document.cookie = `timewarden-zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
+}
+
+// The menu is open on wide screens, where nothing can close it, and closed on narrow ones.
+const menu = document.querySelector(".menu");
+const wide = matchMedia("(min-width: 64rem)");
+const arrange = () => { if (menu) menu.open = wide.matches; };
+wide.addEventListener("change", arrange);
+arrange();
+
+// A notice stands in the address for one view only.
+const address = new URL(location.href);
+if (address.searchParams.has("done")) {
+  address.searchParams.delete("done");
+  history.replaceState(history.state, "", address);
+}
+
+// Minutes of a cell, as service/console/weeks.py reads them; nothing for what it refuses.
+const minutesOf = (text) => {
+  text = text.trim().toLowerCase();
+  let found;
+  if ((found = /^(\d{1,2}):([0-5]\d)$/.exec(text) || /^(\d{1,2})\s*h\s*([0-5]?\d)\s*m?$/.exec(text))) return found[1] * 60 + +found[2];
+  if ((found = /^(\d{1,2}(?:[.,]\d{1,2})?)\s*h?$/.exec(text))) return Math.round(parseFloat(found[1].replace(",", ".")) * 60);
+  if ((found = /^(\d{1,4})\s*m(?:in)?$/.exec(text))) return +found[1];
+  return 0;
+};
+const hours = (minutes) => `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}`;
+
+for (const form of document.querySelectorAll("form.week")) {
+  const cell = (td) => minutesOf(td.querySelector("input")?.value ?? td.textContent.replace("–", ""));
+  const add = () => {
+    const foot = [...form.querySelectorAll("tfoot td")];
+    const days = foot.map(() => 0);
+    for (const row of form.querySelectorAll("tbody tr")) {
+      const cells = [...row.querySelectorAll("td:not(.total)")].map(cell);
+      const total = cells.reduce((sum, minutes) => sum + minutes, 0);
+      row.querySelector("td.total").textContent = hours(total);
+      cells.forEach((minutes, number) => { days[number] += minutes; });
+      days[7] += total;
+    }
+    foot.forEach((td, number) => { td.textContent = hours(days[number]); });
+  };
+  form.addEventListener("input", add);
+  form.addEventListener("change", (event) => {
+    if (event.target.matches("[data-add-project]") && event.target.value) {
+      addRow(form, event.target.selectedOptions[0]);
+      event.target.value = "";
+    }
+  });
+  if (form.querySelector(".grid input")) add();
+}
+
+function addRow(form, option) {
+  const [code, name] = [option.value, option.textContent.split(" · ").slice(1).join(" · ")];
+  const row = form.querySelector("template[data-row]").content.firstElementChild.cloneNode(true);
+  row.querySelector("th bdi").textContent = code;
+  row.querySelector("th span bdi").textContent = name;
+  for (const input of row.querySelectorAll("input")) {
+    input.name = `${code}/${input.dataset.day}`;
+    input.setAttribute("aria-label", `${code}, ${input.getAttribute("aria-label")}`);
+  }
+  form.querySelector(".grid tbody").append(row);
+  option.remove();
+  form.querySelector(".hint")?.remove();
+  row.querySelector("input").focus();
+}
+
+// What was typed is not lost by a wrong click.
+let unsaved = false;
+for (const form of document.querySelectorAll("form[data-unsaved]")) {
+  form.addEventListener("input", () => { unsaved = true; });
+  form.addEventListener("submit", () => { unsaved = false; });
+}
+addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+
+// Arrows move through the grid, as in a sheet.
+addEventListener("keydown", (event) => {
+  const input = event.target.closest?.(".grid input");
+  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  if (!input || !step) return;
+  const rows = [...input.closest("table").tBodies[0].rows];
+  const [row, column] = [rows.indexOf(input.closest("tr")), input.closest("td").cellIndex];
+  rows[row + step]?.cells[column]?.querySelector("input")?.focus();
+  event.preventDefault();
+});

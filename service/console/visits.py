@@ -1,0 +1,221 @@
+"""A signed-in person on a page: their session, the API with their token, and how a page is rendered for them.
+
+Handlers get a Visit by asking for `visit: TheVisit`. Owns, for ME_SECONDS in memory, what each person may do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlencode
+
+from litestar import MediaType, Response
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.response import Redirect
+
+from service.console.protection import HttpRequest, check_form_token, nonce_of
+from service.console.rendering import render_template, zone_of
+from service.standalone.client import Me, Timewarden, TokenRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+    import httpx2
+
+    from service.console.rooms import NavigationLink, Room
+    from service.console.sessions import AttemptCookies, ConsoleSession, SessionStore
+    from service.console.sign_in_server import SignInServer
+
+ME_SECONDS: Final = 30.0
+MAX_REMEMBERED: Final = 10_000
+RENEW_EARLY_SECONDS: Final = 60.0
+AVAILABLE: Final = frozenset({"always", "depends", "needs-sign-in"})
+ZONE_COOKIE: Final = "timewarden-zone"
+DONE_ANYWHERE: Final = {
+    "signed-in-again": "You have signed in again. Now repeat what you wanted to do.",
+    "signed-in": "You are signed in.",
+}
+
+
+class SignInNeeded(Exception):
+    """There is no session. `ended`: the browser had one."""
+
+    def __init__(self, *, ended: bool) -> None:
+        super().__init__()
+        self.ended = ended
+
+
+@dataclass(slots=True)
+class Console:
+    """The parts that every request uses. `url`: where browsers reach the console; `api`: where it calls the API."""
+
+    url: str
+    api: str
+    http: httpx2.AsyncClient
+    server: SignInServer
+    sessions: SessionStore
+    attempts: AttemptCookies
+    rooms: Sequence[Room] = ()
+    known: OrderedDict[str, tuple[float, Me]] = field(default_factory=OrderedDict)
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach it over https."""
+        return self.url.startswith("https://")
+
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie. Browsers accept the prefix only over https and for this host alone."""
+        return "__Host-timewarden-console" if self.secure else f"timewarden-console-{self.url.rpartition(':')[2]}"
+
+    @property
+    def attempt_cookie(self) -> str:
+        return f"{self.cookie}-attempt"
+
+    def forget(self, session: ConsoleSession) -> None:
+        """Forget what is remembered about a session."""
+        self.known.pop(session.id, None)
+
+
+class Visit:
+    """See the module."""
+
+    def __init__(self, console: Console, request: HttpRequest, session: ConsoleSession) -> None:
+        self.console, self.request, self.session = console, request, session
+        self.api = Timewarden(console.api, self._token, http=console.http, attempts=2)
+        self._me: Me | None = None
+
+    @property
+    def me(self) -> Me:
+        """The person, as the API sees them."""
+        if self._me is None:
+            raise RuntimeError("open_visit has not read it")
+        return self._me
+
+    @property
+    def name(self) -> str:
+        """The name to show for the person."""
+        return str(self.session.grant.claims.get("name") or "You")
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The time zone of the browser, which a script writes into a cookie."""
+        return zone_of(self.request.cookies.get(ZONE_COOKIE, ""))
+
+    @property
+    def today(self) -> date:
+        """The present day where the person is."""
+        return datetime.now(self.zone).date()
+
+    @property
+    def zone_name(self) -> str:
+        return str(self.zone)
+
+    def may(self, kind: str, *actions: str) -> bool:
+        """Whether the token could do one of these actions to some resource of this kind."""
+        return any(
+            right["kind"] == kind and right["action"] in actions and right["may"] in AVAILABLE for right in self.me.may
+        )
+
+    @property
+    def navigation(self) -> list[tuple[str, list[NavigationLink]]]:
+        """The rooms with the links that this person has a use for."""
+        rooms = [
+            (room.title, [link for link in room.links if not link.kind or self.may(link.kind, *link.actions)])
+            for room in self.console.rooms
+        ]
+        return [(title, links) for title, links in rooms if links]
+
+    def render(self, template: str, status: int = 200, **context: Any) -> Response[str]:
+        """A page, or a part of one for htmx."""
+        text = render_template(
+            template,
+            self.zone,
+            csrf=self.session.csrf,
+            visit=self,
+            nonce=nonce_of(self.request),
+            notice=self._notice,
+            **context,
+        )
+        return Response(text, status_code=status, media_type=MediaType.HTML)
+
+    def is_at(self, path: str) -> bool:
+        """Whether the page is at this path or below it."""
+        here = self.request.url.path
+        return here == path or here.startswith(f"{path}/")
+
+    def name_of(self, person: str | None) -> str:
+        """The name to show for a person or a client."""
+        if person == self.me.person:
+            return "you"
+        return "another person"
+
+    def redirect(self, path: str, done: str = "") -> Redirect:
+        """Go to a page after a change, where the sentence of `done` is shown."""
+        glue = "&" if "?" in path else "?"
+        return Redirect(f"{path}{glue}{urlencode({'done': done})}" if done else path, status_code=303)
+
+    @property
+    def _notice(self) -> str:
+        done = self.request.query_params.get("done", "")
+        known = {key: text for room in self.console.rooms for key, text in room.done.items()} | DONE_ANYWHERE
+        return known.get(done, "")
+
+    async def read_me(self) -> None:
+        """Learn who the person is, at most once in ME_SECONDS."""
+        known = self.console.known
+        at, me = known.get(self.session.id, (0.0, None))
+        if me is None or time.monotonic() > at + ME_SECONDS:
+            me = await self.api.me()
+            known[self.session.id] = (time.monotonic(), me)
+            while len(known) > MAX_REMEMBERED:
+                known.popitem(last=False)
+        self._me = me
+
+    async def _token(self, refused: str | None = None) -> str:
+        """The access token, renewed when it was refused or is about to expire. Raises SignInNeeded."""
+        grant = self.session.grant
+        if grant.access_token != refused and time.time() < grant.expires_at - RENEW_EARLY_SECONDS:
+            return grant.access_token
+        sessions = self.console.sessions
+        async with sessions.hold(self.session):
+            newest = await sessions.find(self.session.id)
+            if newest is None:
+                raise SignInNeeded(ended=True)
+            if newest.grant.access_token in (grant.access_token, refused):
+                try:
+                    newest.grant = await self.console.server.refresh(newest.grant)
+                except TokenRefused as error:
+                    if grant.access_token != refused and time.time() < grant.expires_at:
+                        return grant.access_token
+                    await self.end()
+                    raise SignInNeeded(ended=True) from error
+                await sessions.save(newest)
+            self.session.grant = newest.grant
+        return self.session.grant.access_token
+
+    async def end(self) -> None:
+        """End the session."""
+        self.console.forget(self.session)
+        await self.console.sessions.end(self.session)
+
+
+TheVisit: TypeAlias = NamedDependency[SkipValidation[Visit]]
+
+
+async def open_visit(console: Console, request: HttpRequest) -> Visit:
+    """The visit of a request. Raises SignInNeeded without a session, ForgedRequest for a change without its token."""
+    cookie = request.cookies.get(console.cookie, "")
+    session = await console.sessions.find(cookie) if cookie else None
+    if session is None:
+        raise SignInNeeded(ended=bool(cookie))
+    await check_form_token(request, session)
+    visit = Visit(console, request, session)
+    await visit.read_me()
+    return visit

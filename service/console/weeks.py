@@ -1,0 +1,138 @@
+"""A week as a grid of projects and days: built from a sheet, and compared with what a form holds. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from service.standalone.client import Entry
+
+DAYS_PER_WEEK = 7
+MINUTES_PER_DAY = 24 * 60
+_HOURS = re.compile(
+    r"(\d{1,2}):([0-5]\d)|(\d{1,2})(?:[.,](\d{1,2}))?\s*h?|(\d{1,2})\s*h\s*([0-5]?\d)\s*m?|(\d{1,4})\s*m(?:in)?"
+)
+
+
+class WrongHours(ValueError):
+    """A cell does not hold a time."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """The time of a project on a day. It can be edited in the grid if it has at most one entry."""
+
+    day: date
+    project: str
+    entries: list[Entry] = field(default_factory=list)
+    typed: str | None = None
+    problem: str = ""
+
+    @property
+    def minutes(self) -> int:
+        return sum(entry.minutes for entry in self.entries)
+
+    @property
+    def editable(self) -> bool:
+        return len(self.entries) <= 1
+
+    @property
+    def name(self) -> str:
+        """The name of its field in a form."""
+        return f"{self.project}/{self.day.isoformat()}"
+
+
+@dataclass(slots=True)
+class Grid:
+    """The cells of a week, by project and day."""
+
+    days: list[date]
+    rows: dict[str, list[Cell]]
+
+    def day_minutes(self, number: int) -> int:
+        """The minutes of a day of the week."""
+        return sum(cells[number].minutes for cells in self.rows.values())
+
+    def row_minutes(self, project: str) -> int:
+        """The minutes of a project."""
+        return sum(cell.minutes for cell in self.rows[project])
+
+    @property
+    def minutes(self) -> int:
+        return sum(map(self.row_minutes, self.rows))
+
+
+def monday_of(day: date) -> date:
+    """The first day of a week."""
+    return day - timedelta(days=day.weekday())
+
+
+def make_grid(monday: date, entries: Iterable[Entry], projects: Sequence[str] = ()) -> Grid:
+    """The grid of a week: a row for each project with entries, and for those that are named."""
+    days = [monday + timedelta(days=number) for number in range(DAYS_PER_WEEK)]
+    found = list(entries)
+    names = sorted({entry.project for entry in found} | set(projects))
+    rows = {name: [Cell(day, name) for day in days] for name in names}
+    for entry in found:
+        rows[entry.project][(entry.day - monday).days].entries.append(entry)
+    return Grid(days, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChange:
+    """A change of a cell: `minutes` are none to remove its entry. `entry` is none to add one."""
+
+    cell: Cell
+    minutes: int | None
+    entry: Entry | None
+
+
+def find_changes(grid: Grid, form: Mapping[str, str]) -> list[EntryChange]:
+    """The changes that a form asks for, in the order of the grid. Each cell keeps what was typed.
+
+    Raises WrongHours at the end if cells are wrong; those have a problem."""
+    changes, wrong = [], False
+    for cells in grid.rows.values():
+        for cell in cells:
+            typed = form.get(cell.name)
+            if typed is None or not cell.editable:
+                continue
+            cell.typed = typed
+            try:
+                minutes = parse_hours(typed)
+            except WrongHours as error:
+                cell.problem, wrong = str(error), True
+                continue
+            entry = cell.entries[0] if cell.entries else None
+            if minutes != (entry.minutes if entry else 0):
+                changes.append(EntryChange(cell, minutes or None, entry))
+    if wrong:
+        raise WrongHours
+    return changes
+
+
+def parse_hours(text: str) -> int:
+    """Minutes of a time as people write it: `7:30`, `7.5`, `7,5`, `8`, `7h30`, `450m`; nothing is 0.
+
+    Raises WrongHours."""
+    text = text.strip().lower()
+    if not text:
+        return 0
+    found = _HOURS.fullmatch(text) if text.isascii() else None
+    if found is None:
+        raise WrongHours("Write a time like 7:30 or 7.5")
+    clock_hours, clock_minutes, hours, fraction, spoken_hours, spoken_minutes, only_minutes = found.groups()
+    if only_minutes is not None:
+        minutes = int(only_minutes)
+    elif clock_hours is not None or spoken_hours is not None:
+        minutes = int(clock_hours or spoken_hours) * 60 + int(clock_minutes or spoken_minutes)
+    else:
+        minutes = int(hours) * 60 + round(int(fraction or 0) * 60 / 10 ** len(fraction or ""))
+    if minutes > MINUTES_PER_DAY:
+        raise WrongHours("A day has 24 hours")
+    return minutes
