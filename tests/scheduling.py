@@ -19,7 +19,7 @@ STARTED = {
 }
 HALF = "tests/acceptance/test_i"
 # What takes longest begins first; unit tests fill the gaps at the end.
-ORDER = ("service", "hurt", "acceptance", "integration")
+ORDER = ("service", "browser", "hurt", "acceptance", "integration")
 
 
 class FileScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -37,6 +37,8 @@ class FileScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no 
 @cache
 def shared_service(path: Path) -> str | None:
     """The fixture of a session by which the tests of a file start a service, if they do."""
+    if path.parent.name == "browser":
+        return "browser"
     if path.parent.name != "acceptance":
         return None
     text = path.read_text(encoding="utf-8")

@@ -1,0 +1,35 @@
+"""The pages that test_looks opens, with the person who opens each. Add every new page here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tests.browser.story_of_weeks import THIS_WEEK
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfConsole:
+    """`login`: none for a stranger. `ignored`: rules of axe that do not hold here, each with its reason beside it."""
+
+    name: str
+    login: str | None
+    path: str
+    ignored: tuple[str, ...] = ()
+
+
+def _week(before: int) -> str:
+    return f"/week/{THIS_WEEK - timedelta(weeks=before)}"
+
+
+PAGES = (
+    PageOfConsole("welcome", None, "/"),
+    PageOfConsole("session-ended", None, "/sign-in?next=/week&ended=1"),
+    PageOfConsole("signed-out", None, "/signed-out"),
+    PageOfConsole("week-draft", "ana", _week(0)),
+    PageOfConsole("week-submitted", "ana", _week(1)),
+    PageOfConsole("week-rejected", "ana", _week(2)),
+    PageOfConsole("week-approved", "ana", _week(3)),
+    PageOfConsole("week-empty", "ana", _week(-1)),
+    PageOfConsole("no-such-page", "ana", "/nothing"),
+)
