@@ -6,11 +6,12 @@ works for records that are not sealed yet. Times are read as text, so that an al
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.merged_people import canonical_id
+from service.authorization.enforcement.names import load_names_of_row, select_names
 from service.log.packing import unpack_with_leaf
 from service.log.record import readable_body
 from service.log.record_query import DECISIONS, RecordFilters, RecordQuery, custom_plans
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.authorization.enforcement.changes import Reading
+    from service.authorization.enforcement.names import Names
     from service.database import Connection
     from service.log.record import Kind, ReadableMembers
     from service.log.sql_times import TimeOrder
@@ -31,20 +34,13 @@ if TYPE_CHECKING:
 
 # How many records that were read are kept, of some 3 kB each, 128 kB at most.
 MAX_RECORDS_KEPT = 512
-SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.stored_hash, r.body, r.person_id, r.owner_id"
-
-
-def _name_of(person: str) -> str:
-    """SQL: the current name of a person. A subquery, as Postgres might join all people."""
-    return f"""
-        (SELECT coalesce(person.display_name, person.email) FROM person WHERE person.id = {canonical_id(person)})
-    """
-
+SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.stored_hash, r.body"
+# Ids in a record, and the codes of projects.
+NAMEABLE = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"|"project":"([^"\\]*)"')
 
 SHOWN = f"""
     SELECT r.id, r.uid, r.kind, {time_text("r.at")} AS at, r.decided_at::text AS moment,
-           {epoch_seconds("r.decided_at")} AS seconds, r.stored_hash, r.body, p.position, r.person_id, r.owner_id,
-           {_name_of("r.person_id")} AS caller_name, {_name_of("r.owner_id")} AS owner_name
+           {epoch_seconds("r.decided_at")} AS seconds, r.stored_hash, r.body, p.position
 """
 PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 
@@ -56,8 +52,9 @@ TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY(
 class LoggedRecord:
     """A record of the log. `position` is None until it is sealed. `at` is when Postgres stored it, which is not proved.
     `place` is its place in the order of pages: the time as text, and the id; `order` is the same as a sort key. `leaf`
-    is hex. `json` is its bytes as people can read them, `members` some of its members. `names` are the current names of
-    its people, by id, and not proved. `texts` is empty until `add_texts` or `load_record` fills it."""
+    is hex. `json` is its bytes as people can read them, `members` some of its members. `texts` is empty until
+    `add_texts` or `load_record` fills it; `names`, the present names by id, which are not proved, are None until
+    `add_names` fills them."""
 
     id: int
     uid: UUID
@@ -69,8 +66,8 @@ class LoggedRecord:
     leaf: str
     json: bytes
     members: ReadableMembers
-    names: Mapping[str, str]
     texts: Mapping[str, str] = field(default_factory=dict)
+    names: Names | None = None
 
 
 async def search_records(
@@ -104,6 +101,13 @@ async def add_texts(connection: Connection, found: Sequence[LoggedRecord]) -> li
     for row in await connection.fetch(TEXTS, [record.uid for record in found]):
         texts.setdefault(row["record_uid"], {})[row["field"]] = row["value"]
     return [replace(record, texts=texts.get(record.uid, {})) for record in found]
+
+
+async def add_names(reading: Reading, found: Sequence[LoggedRecord]) -> list[LoggedRecord]:
+    """The same records with the names of the people, teams and projects in them, as far as the caller may see them."""
+    ids = [{(uid or project).decode() for uid, project in NAMEABLE.findall(record.json)} for record in found]
+    names = await load_names_of_row(reading, frozenset().union(*ids))
+    return [replace(record, names=select_names(names, given)) for record, given in zip(found, ids, strict=True)]
 
 
 async def load_decision(connection: Connection, uid: UUID) -> LoggedRecord | None:
@@ -148,7 +152,7 @@ def page_statement(
         for terms in query.alternatives
         for further in _after_place(query, after, oldest_first=oldest_first)
     )
-    # Only for the rows of the page, read the remaining columns, the position and the names.
+    # Only for the rows of the page, read the remaining columns and the position.
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", query.values
 
 
@@ -189,7 +193,6 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
         leaf=leaf,
         json=json,
         members=members,
-        names=_names_in(members, row),
     )
 
 
@@ -199,16 +202,3 @@ def _read_bytes(body: bytes, stored_hash: bytes) -> tuple[bytes, ReadableMembers
     records are read again and again; an altered record has other bytes."""
     unpacked, leaf = unpack_with_leaf(body, stored_hash)
     return *readable_body(unpacked), leaf.hex()
-
-
-def _names_in(members: ReadableMembers, row: asyncpg.Record) -> dict[str, str]:
-    """The names that were found by search columns, of people who are in the record itself."""
-    people = (
-        (members.principal, "person", "person_id", "caller_name"),
-        (members.resource, "owner", "owner_id", "owner_name"),
-    )
-    return {
-        str(row[column]): row[name]
-        for part, member, column, name in people
-        if row[name] is not None and isinstance(part, dict) and part.get(member) == str(row[column])
-    }

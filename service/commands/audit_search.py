@@ -112,7 +112,7 @@ def _records(
     cursor: str | None = ""
     while cursor is not None:
         more = {"cursor": cursor} if cursor else {}
-        page = api.call("GET", path, query={**query, "limit": str(limit), **more})
+        page = api.call("GET", path, query={**query, "names": "true", "limit": str(limit), **more})
         yield from page["items"]
         cursor = page["next_cursor"] if everything else None
 

@@ -29,7 +29,7 @@ SHOWN_ELSEWHERE = frozenset(
 @as_person
 def show(*, record: UUID, as_json: bool, person: str | None) -> None:
     """Print the record ID, or the record of the decision ID. Names are today's and not proved."""
-    found = connect(person).call("GET", f"/v1/audit/records/{record}")
+    found = connect(person).call("GET", f"/v1/audit/records/{record}", query={"names": "true"})
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return

@@ -45,7 +45,7 @@ async def test_a_person_is_found_by_id_subject_or_address(house: House, running:
     link = f"issuer={quote(running.issuer)}&subject={quote('auth0|eve')}"
     assert await get_ids(running, f"/v1/decisions?{link}") == wanted
     assert await get_ids(running, "/v1/decisions?email=eve@example.COM") == wanted
-    (found,) = (await get_json(running, f"/v1/decisions?person={person.id}"))["items"]
+    (found,) = (await get_json(running, f"/v1/decisions?person={person.id}&names=true"))["items"]
     assert found["names"] == {str(person.id): "Eve"}
 
 

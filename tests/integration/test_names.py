@@ -174,6 +174,30 @@ async def test_lists_of_the_directory_have_names(house: House, running: InProces
         assert "names" not in item
 
 
+async def test_records_have_the_names_of_all_in_them(house: House, running: InProcess, rejected: Timesheet) -> None:
+    auditor: dict[str, Any] = {"scope": "read:audit", "roles": ["auditor"]}
+    history = (await get(running, "audrey", f"/v1/timesheets/{rejected.id}/history?names=true", **auditor))["items"]
+    assert history[-1]["kind"] == "change"
+    assert history[-1]["names"].items() >= names_of(house, "ana", "lea").items()
+    member = "/v1/audit/records?kind=directory&names=true&resource_kind=directory"
+    changes = (await get(running, "audrey", member, **auditor))["items"]
+    lead = next(found for found in changes if found["record"]["change"]["to"].get("part") == "lead")
+    assert lead["names"] == names_of(house, "lea", **{str(house.teams["east"]): "east"})
+    for path in ("/v1/audit/records", "/v1/decisions"):
+        path_of_record = f"{path}/{lead['record']['decision'] if path == '/v1/decisions' else lead['id']}"
+        assert "names" in await get(running, "audrey", f"{path_of_record}?names=true", **auditor)
+        assert "names" not in await get(running, "audrey", path_of_record, **auditor)
+    await activate(house, without="names-in-log")
+    listed = (await get(running, "audrey", "/v1/decisions?names=true", **auditor))["items"]
+    assert {tuple(found["names"]) for found in listed} == {()}
+
+
+async def test_callers_see_their_own_name(house: House, running: InProcess) -> None:
+    await house.project_leads.name(house.administrator(), "zeus", house.people["lea"])
+    assert (await get(running, "lea", "/v1/me?names=true"))["names"] == names_of(house, "lea", zeus="Project zeus")
+    assert "names" not in await get(running, "lea", "/v1/me")
+
+
 async def test_the_policy_decides_whose_names_a_caller_sees(house: House, running: InProcess) -> None:
     for name in ("ana", "ben"):
         await house.submit_week(name)

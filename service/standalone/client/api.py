@@ -40,9 +40,9 @@ class Timewarden(DirectoryApi):
     """The API, with a method for every route that an app needs; `call` and `pages` reach the others. A method that
     changes a sheet takes the sheet as it was read, sends its version in If-Match, and returns the changed sheet."""
 
-    async def me(self) -> Me:
+    async def me(self, *, names: bool = False) -> Me:
         """The caller and what the token may do."""
-        return await self.call(Me, "GET", "/v1/me")
+        return await self.call(Me, "GET", "/v1/me", query=_details(names=names))
 
     def timesheets(
         self,
@@ -223,13 +223,13 @@ class Timewarden(DirectoryApi):
         query = _mode(per_row=per_row, dry_run=dry_run)
         return decode(Uploaded, await self.send("POST", UPLOADS, file=(kind, content), query=query, key=key))
 
-    def decisions(self, **filters: str | int | datetime | None) -> AsyncIterator[Decision]:
+    def decisions(self, *, names: bool = False, **filters: str | int | datetime | None) -> AsyncIterator[Decision]:
         """Recorded decisions, newest first. The filters are those of `GET /v1/decisions`, such as `outcome`."""
-        return self.pages(Decision, DECISIONS, **filters)
+        return self.pages(Decision, DECISIONS, **filters, **_details(names=names))
 
-    async def decision(self, decision_id: str) -> Decision:
+    async def decision(self, decision_id: str, *, names: bool = False) -> Decision:
         """A recorded decision; every receipt has its id."""
-        return await self.call(Decision, "GET", f"{DECISIONS}/{decision_id}")
+        return await self.call(Decision, "GET", f"{DECISIONS}/{decision_id}", query=_details(names=names))
 
     async def explanation(self, decision_id: str) -> Explanation:
         """The explanation of a decision."""

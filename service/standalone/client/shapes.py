@@ -80,7 +80,8 @@ class Timesheet(ApiResult):
 
 class Me(ApiResult):
     """The caller. `may` says, for each kind and action, whether this token could. `actors` act for the caller, and
-    `agent` says whether one of them is an agent."""
+    `agent` says whether one of them is an agent. `names` are those of the person and of projects, by id, if they were
+    asked for."""
 
     kind: str
     person: str | None
@@ -94,6 +95,7 @@ class Me(ApiResult):
     agent: bool | None = None
     groups: list[str] = []
     projects_led: list[str] = []
+    names: dict[str, str] | None = None
 
 
 class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -235,7 +237,8 @@ class Access(ApiResult, kw_only=True):
 
 
 class Decision(ApiResult):
-    """A recorded decision; `record` is what was sealed, `position` its place in the log, None until sealed."""
+    """A recorded decision; `record` is what was sealed, `position` its place in the log, None until sealed. `names` are
+    the present names in it, by id, if they were asked for."""
 
     id: str
     kind: str
@@ -243,6 +246,7 @@ class Decision(ApiResult):
     position: int | None
     leaf: str
     record: dict[str, Any]
+    names: dict[str, str] | None = None
 
 
 class PolicyVersion(ApiResult, kw_only=True):

@@ -19,11 +19,11 @@ from service.errors import InvalidField, NotFound
 from service.log.record_query import DECISIONS
 from service.places import FieldError
 from service.web.audit.log_query import TAG, LogQueryDependency, read_query
-from service.web.audit.log_reading import PageRequest, answer_search, read_log
+from service.web.audit.log_reading import PageRequest, answer_search, read_log, read_records
 from service.web.audit.shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid, shift_time
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid, shift_time
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def decision_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> l
     async def list_decisions(
         caller: CurrentCaller,
         log_query: LogQueryDependency,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
         page = PageRequest(cursors, LISTING, log_query.cursor_key(), cursor, limit)
-        return await answer_search(gate, caller, log_query, page, DECISIONS, replica)
+        return await answer_search(gate, caller, log_query, page, DECISIONS, replica, with_names=names)
 
     @get(
         "/v1/decisions/summary",
@@ -84,17 +85,21 @@ def decision_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> l
         "/v1/decisions/{decision_id:str}",
         **operation("Read a decision", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def read_decision(caller: CurrentCaller, decision_id: FromPath[str]) -> Response[RecordBody]:
+    async def read_decision(
+        caller: CurrentCaller,
+        decision_id: FromPath[str],
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[RecordBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
 
-        async def load(connection: Connection) -> tuple[LoggedRecord, list[str]]:
+        async def load(connection: Connection) -> tuple[list[LoggedRecord], list[str]]:
             found = await search.load_decision(connection, uid)
             if found is None:
                 raise NotFound("No such decision")
-            return found, [str(uid)]
+            return [found], [str(uid)]
 
-        answer = await read_log(gate, caller, load)
-        return make_response(record_body(answer.value, texts=True), answer.receipt)
+        answer = await read_records(gate, caller, load, with_names=names)
+        return make_response(record_body(answer.value[0], texts=True), answer.receipt)
 
     return [list_decisions, count_decisions, read_decision]
 

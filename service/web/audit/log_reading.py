@@ -1,6 +1,7 @@
 """Access to the log: authorized, and recorded as ACCESS with the ids that were returned, even if there are none.
 
-Owns no state. `read_log` serves every route; `answer_search` serves one page of a search.
+Owns no state. `read_log`, or for records `read_records`, serves every route; `answer_search` serves one page of a
+search.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from litestar import Response
 
     from service.audit.search import LoggedRecord, Place
-    from service.authorization.enforcement.changes import Caller
+    from service.authorization.enforcement.changes import Caller, Reading
     from service.authorization.enforcement.decision_record import Positions, RecordedQuery
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection, Database
@@ -46,10 +47,38 @@ async def read_log(
     If `load` raises NotFound, NotSealed, QueryTooBroad or InvalidField, an access that returned nothing is recorded
     before the error is raised. Raises Denied, TryLater.
     """
+    return await _read(gate, caller, lambda reading: load(reading.connection), query, replica)
+
+
+async def read_records(
+    gate: Gate,
+    caller: Caller,
+    load: Callable[[Connection], Awaitable[tuple[Sequence[LoggedRecord], Sequence[str]]]],
+    *,
+    with_names: bool,
+    query: RecordedQuery | None = None,
+    replica: Database | None = None,
+) -> Answer[Sequence[LoggedRecord]]:
+    """As `read_log`, for records: with the names in them, if they are asked for."""
+
+    async def load_named(reading: Reading) -> tuple[Sequence[LoggedRecord], Sequence[str]]:
+        found, returned = await load(reading.connection)
+        return await search.add_names(reading, found) if with_names else found, returned
+
+    return await _read(gate, caller, load_named, query, replica)
+
+
+async def _read(
+    gate: Gate,
+    caller: Caller,
+    load: Callable[[Reading], Awaitable[tuple[T, Sequence[str] | Positions]]],
+    query: RecordedQuery | None,
+    replica: Database | None,
+) -> Answer[T]:
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
     async with gate.read(caller, "log", "read", query=query, replica=replica) as reading:
         try:
-            value, reading.returned = await load(reading.connection)
+            value, reading.returned = await load(reading)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:
             value = error
     if isinstance(value, NotFound | NotSealed | QueryTooBroad | InvalidField):
@@ -88,6 +117,7 @@ async def answer_search(
     kinds: Sequence[Kind],
     replica: Database | None,
     *,
+    with_names: bool,
     after_approval: bool = False,
 ) -> Response[RecordPage]:
     """A page of records of these kinds, newest first. The record of this access names them, and the people searched
@@ -101,6 +131,6 @@ async def answer_search(
         return found, ids + [str(person) for person in filters.persons or ()]
 
     recorded = query.to_record(kinds=kinds, after_approval=after_approval)
-    answer = await read_log(gate, caller, load, query=recorded, replica=replica)
+    answer = await read_records(gate, caller, load, with_names=with_names, query=recorded, replica=replica)
     found = answer.value
     return make_response(record_page(found[: page.limit], page.next_cursor(found)), answer.receipt)

@@ -17,11 +17,11 @@ from service.log.record import Kind
 from service.log.record_query import RecordFilters
 from service.places import FieldError
 from service.web.audit.log_query import TAG, LogQueryDependency, read_query
-from service.web.audit.log_reading import PageRequest, answer_search, read_log
+from service.web.audit.log_reading import PageRequest, answer_search, read_records
 from service.web.audit.shapes import RecordBody, RecordPage, record_body, record_page
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) 
         log_query: LogQueryDependency,
         kind: KindName = None,
         after_approval: Annotated[bool, Parameter(description="Only changes of approved hours")] = False,  # noqa: FBT002 - a query parameter
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
@@ -57,22 +58,28 @@ def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) 
         kinds = [Kind.CHANGE] if after_approval else _parse_kinds(kind)
         key = log_query.cursor_key(kind=kind, after_approval=after_approval)
         page = PageRequest(cursors, "records", key, cursor, limit)
-        return await answer_search(gate, caller, log_query, page, kinds, replica, after_approval=after_approval)
+        return await answer_search(
+            gate, caller, log_query, page, kinds, replica, with_names=names, after_approval=after_approval
+        )
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
-    async def read_record(caller: CurrentCaller, record_id: FromPath[str]) -> Response[RecordBody]:
+    async def read_record(
+        caller: CurrentCaller,
+        record_id: FromPath[str],
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[RecordBody]:
         uid = parse_uuid(record_id, "path.record_id")
 
-        async def load(connection: Connection) -> tuple[LoggedRecord, list[str]]:
+        async def load(connection: Connection) -> tuple[list[LoggedRecord], list[str]]:
             found = await search.load_record(connection, uid)
             if found is None:
                 position = await search.pruned_position(connection, uid)
                 pruned = f"The record at position {position} was pruned; its hash is kept"
                 raise NotFound("No such record" if position is None else pruned)
-            return found, [str(uid)]
+            return [found], [str(uid)]
 
-        answer = await read_log(gate, caller, load)
-        return make_response(record_body(answer.value, texts=True), answer.receipt)
+        answer = await read_records(gate, caller, load, with_names=names)
+        return make_response(record_body(answer.value[0], texts=True), answer.receipt)
 
     @get(
         "/v1/timesheets/{timesheet_id:str}/history",
@@ -90,6 +97,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) 
         order: Annotated[
             str, Parameter(description="Which records come first", schema_extra={"enum": ["oldest", "newest"]})
         ] = "oldest",
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
@@ -116,7 +124,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) 
             # The record of this access names the timesheet, so that a search for accesses to it finds this one.
             return [*shown, *found[limit:]], [str(sheet), *(str(record.uid) for record in shown)]
 
-        answer = await read_log(gate, caller, load, replica=replica)
+        answer = await read_records(gate, caller, load, with_names=names, replica=replica)
         found = answer.value
         return make_response(record_page(found[:limit], page.next_cursor(found), texts=True), answer.receipt)
 

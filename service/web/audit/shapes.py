@@ -8,7 +8,17 @@ import msgspec
 from msgspec import Meta
 
 from service.log.record import Kind
-from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_ID, EXAMPLE_PERSON, Hex, Id, NextCursor, TimeText
+from service.web.http.responses import (
+    EXAMPLE_DECISION,
+    EXAMPLE_ID,
+    EXAMPLE_PERSON,
+    Hex,
+    Id,
+    Names,
+    NextCursor,
+    TimeText,
+    names_body,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,13 +73,6 @@ class RecordBody(msgspec.Struct):
             extra_json_schema={"type": "object"},
         ),
     ]
-    names: Annotated[
-        dict[str, str],
-        Meta(
-            description="The current names of its people, by id. Not proved",
-            examples=[{EXAMPLE_PERSON: "Ana Lima"}],
-        ),
-    ]
     texts: Annotated[
         dict[str, str] | None,
         Meta(
@@ -81,6 +84,8 @@ class RecordBody(msgspec.Struct):
         list[str] | None,
         Meta(description="The names of texts that were erased; null in lists", examples=[None]),
     ] = None
+    # Names are today's, and not proved.
+    names: Names = msgspec.UNSET
 
 
 class RecordPage(msgspec.Struct):
@@ -118,7 +123,7 @@ def record_body(record: LoggedRecord, *, texts: bool) -> RecordBody:
         record.position,
         record.leaf,
         msgspec.Raw(record.json),
-        dict(record.names),
+        names=names_body(record.names),
     )
     if texts:
         committed = record.members.commitments

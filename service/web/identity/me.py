@@ -12,12 +12,23 @@ from msgspec import Meta
 from service.authorization.enforcement.attribute_values import GROUPS, PROJECTS_LED
 from service.authorization.enforcement.capabilities import Availability, list_capabilities, recall_capabilities
 from service.authorization.enforcement.changes import refused_under
+from service.authorization.enforcement.names import load_names_of_row
 from service.database import Turns
 from service.directory import store
 from service.identity.principal import PrincipalKind
 from service.web.http.operations import operation
-from service.web.http.parameters import CurrentCaller  # noqa: TC001 — Litestar reads handler signatures
-from service.web.http.responses import Action, ClientId, PersonId, ResourceKind, ResourceState, TeamId, make_response
+from service.web.http.parameters import CurrentCaller, WithNames  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.responses import (
+    Action,
+    ClientId,
+    Names,
+    PersonId,
+    ResourceKind,
+    ResourceState,
+    TeamId,
+    make_response,
+    names_body,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +100,7 @@ class Me(msgspec.Struct):
     ]
     may: Annotated[list[May], Meta(description="What the token may do, for each action")]
     policy_version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[7])]
+    names: Names = msgspec.UNSET
 
 
 def me_route(gate: Gate) -> Any:
@@ -96,12 +108,17 @@ def me_route(gate: Gate) -> Any:
     turns = Turns(1, timeout=MAX_WAIT_SECONDS, full=BUSY)
 
     @get("/v1/me", **operation("Read your identity and capabilities", scope=None, tag="Me"))
-    async def read_me(caller: CurrentCaller) -> Response[Me]:
+    async def read_me(
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[Me]:
         principal = caller.principal
         async with gate.read(caller, "me", "read") as reading:
             teams: Sequence[Team] = []
             if principal.person:
                 teams = await store.list_led_teams(reading.permit, reading.connection, principal.person)
+            projects = reading.lookup.list_of_caller(PROJECTS_LED)
+            known = await load_names_of_row(reading, [str(principal.person), *projects]) if names else None
         asked = reading.permit.snapshot, principal, reading.lookup
         may = recall_capabilities(*asked)
         if may is None:
@@ -120,9 +137,10 @@ def me_route(gate: Gate) -> Any:
             roles=sorted(role.removeprefix("role:") for role in roles),
             groups=reading.lookup.list_of_caller(GROUPS),
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
-            projects_led=reading.lookup.list_of_caller(PROJECTS_LED),
+            projects_led=projects,
             may=[_may(capability) for capability in may],
             policy_version=reading.lookup.version,
+            names=names_body(known),
         )
         return make_response(me, reading.receipt)
 
