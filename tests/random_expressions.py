@@ -72,7 +72,8 @@ values: st.SearchStrategy[Values] = st.fixed_dictionaries(
 
 def expressions(depth: int = 4) -> st.SearchStrategy[str]:
     """Texts of type bool. A few are refused, because a sum in them could become too large."""
-    return _truths(depth, {})
+    # The parts are made when the first text is drawn, not in every process that collects the tests.
+    return st.deferred(lambda: _truths(depth, {}))
 
 
 def _names(kind: AttributeType, variables: Mapping[str, AttributeType]) -> list[str]:

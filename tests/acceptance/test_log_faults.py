@@ -95,7 +95,6 @@ async def test_while_postgres_hangs_answers_are_503(traffic: Traffic) -> None:
 async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -> None:
     recorded, headers = traffic.answers, {"Authorization": f"Bearer {traffic.estate.token}"}
     path, entry = traffic.sheets[0]
-    await traffic.outgrow()
     async with httpx2.AsyncClient(
         base_url=traffic.estate.api, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False
     ) as http:
@@ -103,7 +102,8 @@ async def test_a_full_disk_stops_answers_until_there_is_room(traffic: Traffic) -
         body = {"day": before["period_start"], "project": "ATLAS", "minutes": before["minutes"] % 1000 + 1}
         async with traffic.estate.full_disk():
             answers: list[httpx2.Response] = []
-            # Postgres first uses up the space that it allocated before; until then requests succeed.
+            # Requests succeed until Postgres has used up the space that it allocated before.
+            await traffic.use_up()
             while [answer.status_code for answer in answers[-5:]] != [503] * 5 and len(answers) < 20_000:
                 together = await asyncio.gather(*(http.get(path) for _ in range(20)))
                 answers += [recorded.hear(answer) for answer in together]

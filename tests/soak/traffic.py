@@ -7,6 +7,7 @@ late or roll back, so that ids and commits have different orders.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -25,9 +26,10 @@ from tests.soak.estate import MAX_FILE_BYTES
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from uuid import UUID
 
+    from service.log.record import Record
     from tests.soak.estate import Estate
 
 SHEETS = "/v1/timesheets"
@@ -99,14 +101,27 @@ class Traffic:
 
     async def outgrow(self) -> None:
         """Append until the log's table is larger than any file may become on a full disk."""
+        async with self._log() as log:
+            for _ in range(MAX_FILE_BYTES // 1_000_000):
+                for receipt in await log.append(_decisions(600, 800)):
+                    self.answers.acknowledge(str(receipt.uid), receipt.leaf)
+
+    async def use_up(self) -> None:
+        """Append until there is no room, in ever smaller steps. What a refused one wrote stays used."""
+        async with self._log() as log:
+            for count, size in ((600, 800), (600, 0), (20, 0)):
+                with contextlib.suppress(TryLater):
+                    while True:
+                        for receipt in await log.append(_decisions(count, size)):
+                            self.answers.acknowledge(str(receipt.uid), receipt.leaf)
+
+    @contextlib.asynccontextmanager
+    async def _log(self) -> AsyncIterator[Log]:
         database = Database(self.estate.urls["app"], size=1, name="outgrow")
         await database.open()
         log = Log(database)
         try:
-            for _ in range(MAX_FILE_BYTES // 1_000_000):
-                made = [decision(reason="large", note=secrets.token_hex(800)) for _ in range(600)]
-                for receipt in await log.append(made):
-                    self.answers.acknowledge(str(receipt.uid), receipt.leaf)
+            yield log
         finally:
             await log.close()
             await database.close()
@@ -196,6 +211,10 @@ class Traffic:
             return
         for receipt in receipts:
             self.answers.acknowledge(str(receipt.uid), receipt.leaf)
+
+
+def _decisions(count: int, size: int) -> list[Record]:
+    return [decision(reason="large", note=secrets.token_hex(size)) for _ in range(count)]
 
 
 class _UndoneError(Exception):
