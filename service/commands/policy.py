@@ -1,26 +1,18 @@
-"""`timewarden policy`: the first version from files, as the database's owner; everything after that through the API."""
+"""`timewarden policy`: versions through the API. The first comes from files, as the database's owner."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import httpx2
 import rich_click as click
 from rich.console import Console
 
-from service import settings as configuration
-from service.administration.checks import examination
-from service.administration.versions.bootstrap import bootstrap as make_first
 from service.commands.api_client import active_number, connect
-from service.commands.database import owner_database, update_statistics
 from service.commands.groups import LazyGroup, as_json, as_person, directory
 from service.commands.tables import plain, table, when
 from service.commands.version_numbers import LATEST, VersionNumber, choose_latest_proposal
-from service.errors import Conflict
-from service.log.log import Log
 from service.places import Complaint
 from service.policy.policy_file import PolicyText
 
@@ -33,6 +25,7 @@ if TYPE_CHECKING:
 
 # Subcommands that stand in modules of their own, loaded when they are called: command to module.
 FURTHER = {
+    "bootstrap": "policy_bootstrap",
     "test": "policy_trial",
     "diff": "policy_diff",
     "replay": "policy_replay",
@@ -46,29 +39,6 @@ FURTHER = {
 @click.group(cls=LazyGroup, modules=lambda: FURTHER)
 def policy() -> None:
     """Read, test, propose and activate policy versions."""
-
-
-@policy.command()
-def bootstrap() -> None:
-    """Load TIMEWARDEN_POLICIES_DIRECTORY as version 1, as the database's owner. Does nothing if a version exists."""
-    settings = configuration.load()
-    settings.need("database_url")
-    try:
-        print(
-            f"Version {asyncio.run(bootstrap_policy(settings.database_url, settings.policies_directory))} decides now."
-        )
-    except Conflict:
-        print("The database already has a policy; nothing was changed.")
-
-
-async def bootstrap_policy(owner_url: str, files: Path) -> int:
-    """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
-    text = PolicyText.read(files)
-    async with owner_database(owner_url, "policy bootstrap") as database:
-        async with database.transaction() as connection:
-            version = await make_first(connection, Log(database), text, examination.admit, datetime.now(UTC))
-        await update_statistics(database)
-    return version.number
 
 
 @policy.command()

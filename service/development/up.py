@@ -266,7 +266,7 @@ async def _load_policy(stores: Stores) -> tuple[int, bool]:
     finally:
         await database.close()
     if known is None:
-        from service.commands.policy import bootstrap_policy  # noqa: PLC0415 — slow to load, needed once
+        from service.commands.policy_bootstrap import bootstrap_policy  # noqa: PLC0415 — slow to load, needed once
 
         version = await bootstrap_policy(stores.owner_url, ROOT / "policies")
         say(f"policies/ became version {version}")

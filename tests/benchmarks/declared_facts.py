@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from service.commands.policy import bootstrap_policy
+from service.commands.policy_bootstrap import bootstrap_policy
 from service.policy.policy_file import PolicyText
 from tests.benchmarks.ground import ground
 from tests.benchmarks.http import signed_in

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from service.commands.database import migrate_database
-from service.commands.policy import bootstrap_policy
+from service.commands.policy_bootstrap import bootstrap_policy
 from service.development.stores import prepare
 from tests.benchmarks import figures
 from tests.benchmarks.crowd import gather

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import RSAAlgorithm
 
-from service.commands.policy import bootstrap_policy
+from service.commands.policy_bootstrap import bootstrap_policy
 from service.development.authorization_server import sign_in
 from service.development.authorization_server.application import running as authorization_server
 from service.development.demo_directory import fill

@@ -21,7 +21,7 @@ import asyncpg
 import httpx2
 
 from events.stream import open_redis, stream_name
-from service.commands.policy import bootstrap_policy
+from service.commands.policy_bootstrap import bootstrap_policy
 from tests.benchmarks import figures
 from tests.benchmarks.cost import count_statements
 from tests.benchmarks.crowd import gather

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from service.commands.database import migrate_database
-from service.commands.policy import bootstrap_policy
+from service.commands.policy_bootstrap import bootstrap_policy
 from service.development.local_servers import free_port, start_postgres, start_redis
 from service.development.processes import LocalServerFailed
 from service.development.server_directory import remember_port
