@@ -301,6 +301,52 @@ async def _wait_until_replayed(connection: Connection, flushed: str) -> None:
         await asyncio.sleep(REPLAY_POLL_SECONDS)
 
 
+class ReservedConnection:
+    """A connection beside the pool of `database` for one statement at a time. It is opened when it is first needed, and
+    again after it failed. `settings` as in `Database.reserve`; `lost` is called when it failed."""
+
+    def __init__(self, database: Database, settings: Mapping[str, str], lost: Callable[[], None]) -> None:
+        self._database = database
+        self._settings = settings
+        self._lost = lost
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._is_closed = self._is_running = False
+
+    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        """The rows of a statement. Raises DatabaseUnavailable, and what is wrong with the statement."""
+        self._is_running = True
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._disconnect()
+                self._connection = await self._database.reserve(self._settings)
+            return await self._connection.fetch(statement, *parameters)
+        except BaseException as error:
+            self._disconnect()
+            if isinstance(error, TRANSIENT_ERRORS):
+                raise DatabaseUnavailable(cause=f"reserved: {type(error).__name__}") from error
+            raise
+        finally:
+            self._is_running = False
+            if self._is_closed:
+                self._give_back()
+
+    def close(self) -> None:
+        """Give the connection back, after a statement that runs. One after this gets a connection for itself alone."""
+        self._is_closed = True
+        if not self._is_running:
+            self._give_back()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._give_back()
+            self._lost()
+
+    def _give_back(self) -> None:
+        if self._connection is not None:
+            self._database.give_back(self._connection)
+            self._connection = None
+
+
 async def _keep_session(_: object) -> None:
     """Do not reset a session, which would cost a round trip for every use of a connection. Nothing of ours outlives its
     transaction (tests/unit/test_architecture.py), and asyncpg ends an open transaction."""

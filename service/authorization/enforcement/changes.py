@@ -18,6 +18,7 @@ from service.log.record import Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
     import asyncpg
@@ -213,11 +214,14 @@ class AllowedOnFacts(Allowed):
 
 
 class Reading(AllowedOnFacts):
-    """An allowed read. Its record holds what it `returned`: ids, or positions of the log."""
+    """An allowed read. Its record holds what it `returned`: ids, or positions of the log. `connect` opens a connection
+    to read more; `connection` is the one that the gate opened, if it did."""
 
-    def __init__(self, permit: Permit, connection: Connection) -> None:
+    connection: Connection
+
+    def __init__(self, permit: Permit, connect: Callable[[], AbstractAsyncContextManager[Connection]]) -> None:
         super().__init__(permit)
-        self.connection = connection
+        self.connect = connect
         self.returned: Sequence[str] | Positions = ()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from service.batches import Batches
-from service.connectivity import TRANSIENT_ERRORS
+from service.database import ReservedConnection
 from service.errors import DatabaseUnavailable, Overloaded
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ class FactReader:
     `timeout` in seconds bounds a wait. `lost` is called when a connection failed."""
 
     def __init__(self, database: Database, statement: str, *, timeout: float, lost: Callable[[], None]) -> None:
-        self._database = database
         self._statement = statement
-        self._lost = lost
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._is_closed = self._is_running = False
+        self._connection = ReservedConnection(database, SETTINGS, lost)
         self._batches: Batches[Question, asyncpg.Record] = Batches(
             self._answer, size=MAX_QUESTIONS_PER_STATEMENT, timeout=timeout
         )
@@ -56,9 +53,7 @@ class FactReader:
 
     def close(self) -> None:
         """Give the connection back. Requests that read after this take one for their statement alone."""
-        self._is_closed = True
-        if not self._is_running:
-            self._give_back()
+        self._connection.close()
 
     async def _answer(self, questions: Sequence[Question]) -> Sequence[asyncpg.Record | Exception]:
         try:
@@ -73,29 +68,5 @@ class FactReader:
 
     async def _run(self, questions: Sequence[Question]) -> list[asyncpg.Record]:
         """The rows in the order of the questions."""
-        self._is_running = True
-        try:
-            if self._connection is None or self._connection.is_closed():
-                self._disconnect()
-                self._connection = await self._database.reserve(SETTINGS)
-            rows = await self._connection.fetch(self._statement, *zip(*questions, strict=True))
-        except BaseException as error:
-            self._disconnect()
-            if isinstance(error, TRANSIENT_ERRORS):
-                raise DatabaseUnavailable(cause=f"facts: {type(error).__name__}") from error
-            raise
-        finally:
-            self._is_running = False
-            if self._is_closed:
-                self._give_back()
+        rows = await self._connection.fetch(self._statement, *zip(*questions, strict=True))
         return sorted(rows, key=lambda row: row["place"]) if len(rows) > 1 else rows
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._give_back()
-            self._lost()
-
-    def _give_back(self) -> None:
-        if self._connection is not None:
-            self._database.give_back(self._connection)
-            self._connection = None

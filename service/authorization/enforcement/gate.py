@@ -122,42 +122,40 @@ class Gate:
         """Decide on a read of one row, given by its id, or of the kind as a whole. Recorded when the block is left.
 
         In the block, `reading.row` is the row and `reading.connection` may read more. With a `replica`, the connection
-        is one of that database, and the decision gave its own back before. The record says that `reading.returned` was
+        is one of that database. The record says that `reading.returned` was
         given out, and holds the `query` of a search of the log. Raises Denied.
         """
+        async with (
+            self.read_unconnected(caller, kind, action, target, query=query, replica=replica) as reading,
+            reading.connect() as reading.connection,
+        ):
+            yield reading
+
+    @asynccontextmanager
+    async def read_unconnected(
+        self,
+        caller: Caller,
+        kind: str,
+        action: str,
+        target: Target | UUID | int | None = None,
+        *,
+        query: RecordedQuery | None = None,
+        replica: Database | None = None,
+    ) -> AsyncIterator[Reading]:
+        """As `read`, for a block that may need no connection; if it does, it takes one from `reading.connect`. The
+        facts share a statement with other requests."""
         row = target if isinstance(target, Target) else _row(target)
-
-        async def decide_read(snapshot: Snapshot, connection: Connection | None) -> Reading | Refused:
-            decision = await self._decide(connection, snapshot, caller, kind, action, row)
-            if not decision.allowed:
-                return Refused(decision, refusal_of(snapshot, decision))
-            if connection is None:
-                connection = await stack.enter_async_context((replica or self._database).connection())
-            return Reading(grant(decision, snapshot), connection)
-
-        async with AsyncExitStack() as stack:
-            if replica is None:
-                reading = await self._enter(stack, self._database.connection, decide_read)
-            else:
-                reading = await self._under_active_version(lambda snapshot: decide_read(snapshot, None))
-            if isinstance(reading, Reading):
-                yield reading
-        if isinstance(reading, Refused):
-            await self._refuse(caller, [reading.decision], reading.error, applied=None)
-        record = of_decision(caller, reading.decision, applied=None, returned=reading.returned, query=query)
+        snapshot, decision = await self._decide_read(caller, kind, action, row)
+        reading = Reading(grant(decision, snapshot), (replica or self._database).connection)
+        yield reading
+        record = of_decision(caller, decision, applied=None, returned=reading.returned, query=query)
         [receipt] = await self._log.append([record])
         reading.settle(receipt)
 
     async def read_row(self, caller: Caller, kind: str, action: str, row_id: UUID) -> AllowedOnFacts:
         """As `read`, for one row that is all that the caller gets. It holds no connection, and shares its statement
         with other requests. Its record says that the row was returned."""
-
-        async def decide_read(snapshot: Snapshot) -> tuple[Snapshot, Decision]:
-            return snapshot, await self._decide(None, snapshot, caller, kind, action, _row(row_id))
-
-        snapshot, decision = await self._under_active_version(decide_read)
-        if not decision.allowed:
-            await self._refuse(caller, [decision], refusal_of(snapshot, decision), applied=None)
+        snapshot, decision = await self._decide_read(caller, kind, action, _row(row_id))
         reading = AllowedOnFacts(grant(decision, snapshot))
         [receipt] = await self._log.append([of_decision(caller, decision, applied=None, returned=[str(row_id)])])
         reading.settle(receipt)
@@ -420,6 +418,17 @@ class Gate:
             async with self._turns.take(), self._database.transaction() as connection:
                 yield connection
         end_stage(metrics.CHANGE, started)
+
+    async def _decide_read(self, caller: Caller, kind: str, action: str, row: Target) -> tuple[Snapshot, Decision]:
+        """The decision that allows a read, and the version that decided. Raises Denied once a refusal is recorded."""
+
+        async def decide_under(snapshot: Snapshot) -> tuple[Snapshot, Decision]:
+            return snapshot, await self._decide(None, snapshot, caller, kind, action, row)
+
+        snapshot, decision = await self._under_active_version(decide_under)
+        if not decision.allowed:
+            await self._refuse(caller, [decision], refusal_of(snapshot, decision), applied=None)
+        return snapshot, decision
 
     async def _refuse_early(self, caller: Caller, kind: str, action: str, target: Target) -> None:
         """Refuse a change that would be refused now, without transaction and lock: a refusal costs no more than a read.

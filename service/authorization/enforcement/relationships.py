@@ -166,10 +166,15 @@ class Relationships:
     async def ambient(
         self, connection: Connection | None, principal: Principal, facts: KindFacts = NOTHING
     ) -> FactLookup:
-        """The facts without a row; of `facts` only the attributes of the caller are looked up. Raises PolicyUnavailable
-        if no policy was ever activated."""
+        """The facts without a row; of `facts` only the attributes of the caller are looked up. Without a `connection`,
+        the statement may be shared with other requests. Raises PolicyUnavailable if no policy was ever activated."""
+        assumed = self.assume(principal, facts)
+        if connection is None and assumed is not None and (reader := self._any_reader()) is not None:
+            found = await reader.read(assumed.question(principal, None))
+            if (lookup := self.confirm(assumed, found)) is not None:
+                return lookup
+            assumed = None
         async with self._connected(connection) as connected:
-            assumed = self.assume(principal, facts)
             if assumed is not None:
                 columns, parameters = assumed.columns(principal, 1)
                 # The rest is never remembered.
@@ -305,6 +310,13 @@ class Relationships:
             and memory.state is assumed.state
         )
 
+    def _any_reader(self) -> FactReader | None:
+        """A reader for questions without a row, which fit each of them."""
+        if self._readers or self._memory is None or self._database is None:
+            return next(reversed(self._readers.values()), None)
+        facts = next((facts for facts in self._kinds.values() if facts.by_owner), None)
+        return None if facts is None else self._reader_of(facts, self._memory, self._database)
+
     def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
         reader = self._readers.get(facts)
         if reader is None:
@@ -356,7 +368,7 @@ class Assumption:
         """
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
 
-    def question(self, principal: Principal, row_id: UUID | int) -> tuple[object, ...]:
+    def question(self, principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
         """The parameters of one request for `remembering_statement`, which takes an array of each."""
         _, word = fact_parameters(principal)
         ids = self.known.id_array, self.known.former_array
