@@ -99,7 +99,7 @@ class Record:
         committed = tuple(
             Text(name, secrets.token_bytes(16), _check_text(name, value)) for name, value in (texts or {}).items()
         )
-        whole = cast("dict[str, object]", _to_json(body, "body", MAX_DEPTH))
+        whole = cast("dict[str, object]", to_json(body, "body"))
         whole |= {"v": 1, "uid": str(uid), "kind": kind.value, "nonce": make_nonce()}
         if committed:
             whole["commitments"] = {text.field: commitment(text.salt, text.value).hex() for text in committed}
@@ -226,8 +226,8 @@ def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:
             raise LogUnavailable(cause="record: resource.id is missing")
 
 
-def _to_json(value: object, path: str, depth: int) -> object:
-    """The same value in JSON types. A record holds no floats."""
+def to_json(value: object, path: str, depth: int = MAX_DEPTH) -> object:
+    """The same value in JSON types; `path` is its place in the record. A record holds no floats."""
     if depth < 0:
         raise LogUnavailable(cause=f"record: {path} is nested too deep")
     match value:
@@ -241,19 +241,19 @@ def _to_json(value: object, path: str, depth: int) -> object:
             return {
                 _check_text(f"a name in {path}", name): member
                 if _is_plain(member, depth - 1)
-                else _to_json(member, f"{path}.{name}", depth - 1)
+                else to_json(member, f"{path}.{name}", depth - 1)
                 for name, member in value.items()
             }
         case AbstractSet():
-            return sorted((_to_json(member, path, depth - 1) for member in value), key=str)
+            return sorted((to_json(member, path, depth - 1) for member in value), key=str)
         case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
-            return [_to_json(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
+            return [to_json(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
         case _:
             raise LogUnavailable(cause=f"record: {path} is a {type(value).__name__}")
 
 
 def _is_plain(value: object, depth: int) -> bool:
-    """Whether `_to_json` would return an equal value. That is the usual case, which needs no path for an error.
+    """Whether `to_json` would return an equal value. That is the usual case, which needs no path for an error.
 
     The list comprehensions take half the time of generators."""
     if depth < 0:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Decision, EvaluationRequest, Resource
-from service.authorization.enforcement.decision_record import of_decision
+from service.authorization.enforcement.decision_record import RecordedQuery, of_decision
 from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import LogUnavailable
 from service.identity.principal import Principal, PrincipalKind
@@ -28,6 +28,7 @@ words = st.text(st.characters(codec="ascii", categories=["Ll", "Nd"]), min_size=
 texts = st.one_of(words, st.text(max_size=8), st.sampled_from(["\x00", "\ud800", "\\u0000", "é", "\u2028", "x" * 301]))
 values = st.sampled_from([True, False, None])
 sets = st.frozensets(texts, max_size=4)
+moments = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - aware by `timezones`
 principals = st.builds(
     Principal,
     kind=st.sampled_from(PrincipalKind),
@@ -49,7 +50,7 @@ lookups = st.builds(
     FactLookup,
     version=st.integers(1, 10**6),
     directory_revision=st.integers(0, 2**40),
-    at=st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - aware by `timezones`
+    at=moments,
     roles=st.frozensets(words, max_size=3),
     relations=st.frozensets(words, max_size=3),
     facts=st.dictionaries(words, values, max_size=3),
@@ -72,6 +73,12 @@ verdicts = st.builds(
 )
 noted: st.SearchStrategy[dict[str, str]] = st.just({}) | st.dictionaries(
     words.map("noted_{}".format), texts, max_size=2
+)
+
+queries = st.builds(
+    RecordedQuery,
+    filters=st.dictionaries(words, st.one_of(texts, uuids, st.integers(), st.booleans(), moments, st.lists(words))),
+    texts=st.just({}) | st.dictionaries(words, texts, max_size=2),
 )
 
 
@@ -106,14 +113,19 @@ def decisions(draw: st.DrawFn) -> tuple[Caller, Decision]:
     applied=values,
     because=st.none() | words,
     returned=st.lists(uuids.map(str), max_size=3),
+    query=st.none() | queries,
 )
 def test_any_decision_has_canonical_bytes_that_give_its_columns(
-    drawn: tuple[Caller, Decision], applied: Applied, because: str | None, returned: list[str]
+    drawn: tuple[Caller, Decision],
+    applied: Applied,
+    because: str | None,
+    returned: list[str],
+    query: RecordedQuery | None,
 ) -> None:
     caller, decision = drawn
     record, cause = None, None
     try:
-        record = of_decision(caller, decision, applied=applied, because=because, returned=returned)
+        record = of_decision(caller, decision, applied=applied, because=because, returned=returned, query=query)
     except LogUnavailable as refused:
         cause = refused.cause
     if record is None:
@@ -128,3 +140,5 @@ def test_any_decision_has_canonical_bytes_that_give_its_columns(
     assert members["request"].get("trace") == caller.trace
     assert members["principal"]["scopes"] == sorted(caller.principal.scopes)
     assert {name: members.get(name) for name in decision.noted} == decision.noted
+    assert set(members.get("question", ())) == (set() if query is None else set(query.filters))
+    assert set(members.get("commitments", ())) == (set() if query is None else set(query.texts))

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from service.authorization.enforcement.decision_point import sign_in_age
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import format_time
-from service.log.record import RESERVED, Kind, Record, make_nonce, make_record
+from service.log.record import RESERVED, Kind, Record, make_nonce, make_record, to_json
 from service.policy.attributes import is_never_missing
 from service.policy.known_words import FACTS_ABOUT_PEOPLE
 from service.policy.matching import PERSON, former_word
@@ -127,6 +127,7 @@ class DecisionMembers(msgspec.Struct, kw_only=True):
     outcome: str
     policy: _Policy
     principal: _Principal
+    question: object | UnsetType = UNSET
     reason: str
     relations: dict[str, bool | None]
     request: _Request
@@ -186,6 +187,8 @@ def of_decision(
     span, ids = (returned, ()) if isinstance(returned, Positions) else (None, returned)
     attributes, personal = _attributes(decision)
     left_out = _leave_out_large(attributes)
+    texts = {**({} if query is None else query.texts), **personal}
+    more = {**decision.noted, **_describe_positions(span)}
     members = DecisionMembers(
         action=caller.recorded_as or request.action,
         applied=applied,
@@ -207,6 +210,7 @@ def of_decision(
         outcome="allow" if decision.allowed else "deny",
         policy=_Policy(decision.digest, decision.version),
         principal=_whole_principal(caller.principal, lookup, decision.access_request.who),
+        question=UNSET if query is None else to_json(query.filters, "question"),
         reason=str(decision.verdict.reason),
         relations={name: _holds(name, lookup, decision.access_request.who) for name in lookup.evaluated},
         request=_Request(
@@ -227,9 +231,7 @@ def of_decision(
         rules=list(decision.verdict.rules),
         uid=decision.uid,
     )
-    more = {**decision.noted, **_describe_positions(span), **({} if query is None else {"question": query.filters})}
-    if more or personal:
-        texts = {**({} if query is None else query.texts), **personal}
+    if more or texts:
         return Record.make(kind, {**members.plain(), **more}, texts, uid=decision.uid)
     return make_record(kind, decision.uid, members, members.columns(lookup.at))
 
