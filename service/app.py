@@ -23,6 +23,7 @@ from service.administration.versions.comparison import PolicyComparison
 from service.administration.versions.simulation import Simulation
 from service.api_process import Api
 from service.audit.published_log import PublishedLog
+from service.audit.search import NewestRecords
 from service.authorization.active.hint import PolicyHint
 from service.authorization.active.versions import PolicyVersions
 from service.authorization.active.watch import PolicyWatch
@@ -140,6 +141,7 @@ class Parts:
     gate: Gate
     people: People
     published: PublishedLog
+    newest: NewestRecords | None
     relationships: Relationships
     hint: PolicyHint | None
     senders: Senders
@@ -236,6 +238,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         gate=gate,
         people=People(requests, log, SubjectHashes(settings.split("erasure_keys")), memory),
         published=PublishedLog(requests, reading),
+        newest=NewestRecords(requests, timeout=settings.database_timeout) if replica is None else None,
         relationships=relationships,
         hint=hint,
         senders=senders,
@@ -295,8 +298,8 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
             ),
-            *decision_routes(gate, cursors, parts.replica),
-            *audit_record_routes(gate, cursors, parts.replica),
+            *decision_routes(gate, cursors, parts.replica, parts.newest),
+            *audit_record_routes(gate, cursors, parts.replica, parts.newest),
             *audit_export_routes(gate, parts.requests, parts.replica),
             decision_explanation_route(gate, policies.load),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),

@@ -2,16 +2,23 @@
 
 Filters use the search columns; results come from the record's bytes. Pages are ordered by (decided_at, id), which also
 works for records that are not sealed yet. Times are read as text, so that an altered one does not break a page.
+`NewestRecords` owns a reserved connection for pages without filters.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from service.authorization.enforcement.names import load_names_of_row, select_names
+from service.connectivity import Connectivity
+from service.database import ReservedConnection, Turns
+from service.errors import DatabaseUnavailable, QueryTooBroad
 from service.log.packing import unpack_with_leaf
 from service.log.record import readable_body
 from service.log.record_query import DECISIONS, RecordFilters, RecordQuery, custom_plans
@@ -22,11 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    import asyncpg
-
     from service.authorization.enforcement.changes import Reading
     from service.authorization.enforcement.names import Names
-    from service.database import Connection
+    from service.database import Connection, Database
     from service.log.record import Kind, ReadableMembers
     from service.log.sql_times import TimeOrder
 
@@ -34,6 +39,16 @@ if TYPE_CHECKING:
 
 # How many records that were read are kept, of some 3 kB each, 128 kB at most.
 MAX_RECORDS_KEPT = 512
+# How long a partition that was closed meanwhile is read as a part of the open one.
+MAX_WINDOW_AGE_SECONDS = 60.0
+# Pages without filters are read in the order of the index on (decided_at, id), and what belongs to their records by its
+# key. So planning anew, sequential scans and sorting are never right, whatever the statistics say.
+SETTINGS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_sort": "off",
+    "jit": "off",
+}
 SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.stored_hash, r.body"
 # Ids in a record, and the codes of projects.
 NAMEABLE = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"|"project":"([^"\\]*)"')
@@ -48,7 +63,8 @@ PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY($1)"
 
 
-@dataclass(frozen=True, slots=True)
+# Frozen, it would take three times as long to make.
+@dataclass(slots=True)
 class LoggedRecord:
     """A record of the log. `position` is None until it is sealed. `at` is when Postgres stored it, which is not proved.
     `place` is its place in the order of pages: the time as text, and the id; `order` is the same as a sort key. `leaf`
@@ -93,6 +109,51 @@ async def search_records(
             if _is_complete(found, limit, window, oldest_first=oldest_first):
                 break
     return found
+
+
+class NewestRecords:
+    """Reads pages without filters, newest first, from the open partition. Postgres keeps their plans, since planning
+    takes longer than running one. `timeout` in seconds bounds the wait for another page to be read."""
+
+    def __init__(self, database: Database, *, timeout: float) -> None:
+        self._database = database
+        self._connection = ReservedConnection(database, SETTINGS, self._forget)
+        self._turns = Turns(
+            1,
+            timeout=timeout,
+            full="Too many requests are reading the log; send this one again in a moment",
+            keeps_slot=True,
+        )
+        self._open_window: Window | None = None
+        self._known_until = 0.0
+
+    async def read(self, kinds: Sequence[Kind], after: Place | None, limit: int) -> list[LoggedRecord] | None:
+        """A page as `search_records` returns it; None if it may reach into a closed partition, or if a pooler does not
+        pass SETTINGS on. Raises QueryTooBroad, TryLater."""
+        if self._database.way is not Connectivity.DIRECT:
+            return None
+        try:
+            async with self._turns.take():
+                window = await self._find_window()
+                statement, values = page_statement(RecordFilters(), kinds, after, limit, window=window)
+                rows = await self._connection.fetch(statement, *values)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, asyncpg.QueryCanceledError):
+                raise QueryTooBroad(cause="a query exceeded the statement timeout") from error
+            raise
+        found = [_build_record(row) for row in rows]
+        return found if _is_complete(found, limit, window, oldest_first=False) else None
+
+    async def _find_window(self) -> Window:
+        """The open partition, or with it one that was closed a moment ago: a closed partition never changes."""
+        if self._open_window is None or time.monotonic() >= self._known_until:
+            self._open_window = (await find_windows(self._connection, None, None))[0]
+            self._known_until = time.monotonic() + MAX_WINDOW_AGE_SECONDS
+        return self._open_window
+
+    def _forget(self) -> None:
+        """Another database may answer on the next connection, such as a restored one."""
+        self._open_window = None
 
 
 async def add_texts(connection: Connection, found: Sequence[LoggedRecord]) -> list[LoggedRecord]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.database import Connection
+    from service.database import Connection, ReservedConnection
     from service.log.sql_times import TimeOrder
 
 # The closed partitions, newest first, and whether each overlaps the period.
@@ -47,7 +47,7 @@ EVERYTHING = Window(0, None, None)
 
 
 async def find_windows(
-    connection: Connection, since: str | None, until: str | None, *, oldest_first: bool = False
+    connection: Connection | ReservedConnection, since: str | None, until: str | None, *, oldest_first: bool = False
 ) -> list[Window]:
     """The windows that can hold records decided in a period, in the order to read them: the open partition first, then
     the closed ones, one, two, four and more at a time. Times are texts that Postgres reads."""

@@ -177,7 +177,7 @@ class _Current:
 # Routes that no test uses now, by their settings. To make them takes ten times the CPU of what else a test needs.
 _routes: dict[str, list[tuple[RequestFrame, dict[str, _Current]]]] = {}
 ALWAYS = ("api", "requests", "policies", "counters", "tokens", "gate", "people", "published", "relationships")
-SHARED = (*ALWAYS, "hint", "replica")
+SHARED = (*ALWAYS, "hint", "replica", "newest")
 
 
 @contextmanager

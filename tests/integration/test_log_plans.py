@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from service.audit import known_values
-from service.audit.search import page_statement, search_records
+from service.audit.search import SETTINGS, page_statement, search_records
 from service.log.keeper_status import BEHIND
+from service.log.record_query import DECISIONS, RecordFilters
 from tests.generated_log import generate
 from tests.integration.log_database import copy_database
 from tests.log_queries import ExampleQuery, example_queries
@@ -50,6 +51,24 @@ async def test_a_query_reads_an_index_and_few_pages(year: str, asked: ExampleQue
             assert [index for index in used if index.endswith(asked.indexes)], used
             assert not [node for node in nodes(plan[0]["Plan"]) if sequential(node)], text
             assert blocks(plan[0]["Plan"]) < asked.blocks
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("after", [None, ("2026-07-01 12:00:00+00", 60_000)])
+async def test_newest_records_are_read_by_indexes_whatever_the_statistics_say(
+    year: str, after: tuple[str, int] | None
+) -> None:
+    connection = await asyncpg.connect(year, server_settings=SETTINGS)
+    try:
+        statement, values = page_statement(RecordFilters(), DECISIONS, after, 50)
+        types = {str: "text", int: "bigint"}
+        declared = f"({', '.join(types[type(value)] for value in values)})" if values else ""
+        given = f"({', '.join(repr(value) for value in values)})" if values else ""
+        await connection.execute(f"PREPARE page {declared} AS {statement}")
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE page{given}"))
+        assert not [node for node in nodes(plan[0]["Plan"]) if node["Node Type"] in {"Seq Scan", "Sort"}], plan
+        assert blocks(plan[0]["Plan"]) < 1_500
     finally:
         await connection.close()
 

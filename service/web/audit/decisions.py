@@ -39,8 +39,11 @@ MAX_SUMMARY = timedelta(days=92)
 DEFAULT_SUMMARY = timedelta(days=30)
 
 
-def decision_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> list[Any]:
-    """The handlers, bound to the log; searches and counts read the `replica` if there is one."""
+def decision_routes(
+    gate: Gate, cursors: Cursors, replica: Database | None, newest: search.NewestRecords | None
+) -> list[Any]:
+    """The handlers, bound to the log; searches and counts read the `replica` if there is one.
+    `newest` reads pages without filters."""
 
     @get(
         "/v1/decisions",
@@ -55,7 +58,7 @@ def decision_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> l
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
         page = PageRequest(cursors, LISTING, log_query.cursor_key(), cursor, limit)
-        return await answer_search(gate, caller, log_query, page, DECISIONS, replica, with_names=names)
+        return await answer_search(gate, caller, log_query, page, DECISIONS, replica, newest, with_names=names)
 
     @get(
         "/v1/decisions/summary",

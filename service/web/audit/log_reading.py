@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from service.audit import search
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
+from service.log.record import Kind
+from service.log.record_query import RecordFilters
+from service.web.audit.log_query import LogQuery
 from service.web.audit.shapes import record_page
 from service.web.http.responses import make_response
 
@@ -20,13 +23,11 @@ if TYPE_CHECKING:
 
     from litestar import Response
 
-    from service.audit.search import LoggedRecord, Place
+    from service.audit.search import LoggedRecord, NewestRecords, Place
     from service.authorization.enforcement.changes import Caller, Reading
     from service.authorization.enforcement.decision_record import Positions, RecordedQuery
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection, Database
-    from service.log.record import Kind
-    from service.web.audit.log_query import LogQuery
     from service.web.audit.shapes import RecordPage
     from service.web.http.paging import Cursors
 
@@ -47,7 +48,12 @@ async def read_log(
     If `load` raises NotFound, NotSealed, QueryTooBroad or InvalidField, an access that returned nothing is recorded
     before the error is raised. Raises Denied, TryLater.
     """
-    return await _read(gate, caller, lambda reading: load(reading.connection), query, replica)
+
+    async def load_connected(reading: Reading) -> tuple[T, Sequence[str] | Positions]:
+        async with reading.connect() as connection:
+            return await load(connection)
+
+    return await _read(gate, caller, load_connected, query, replica)
 
 
 async def read_records(
@@ -58,12 +64,18 @@ async def read_records(
     with_names: bool,
     query: RecordedQuery | None = None,
     replica: Database | None = None,
+    load_newest: Callable[[], Awaitable[tuple[Sequence[LoggedRecord], Sequence[str]] | None]] | None = None,
 ) -> Answer[Sequence[LoggedRecord]]:
-    """As `read_log`, for records: with the names in them, if they are asked for."""
+    """As `read_log`, for records: with the names in them, if they are asked for. Without names, `load_newest` may find
+    them; None if only `load` can."""
 
     async def load_named(reading: Reading) -> tuple[Sequence[LoggedRecord], Sequence[str]]:
-        found, returned = await load(reading.connection)
-        return await search.add_names(reading, found) if with_names else found, returned
+        newest = await load_newest() if load_newest is not None and not with_names else None
+        if newest is not None:
+            return newest
+        async with reading.connect() as reading.connection:
+            found, returned = await load(reading.connection)
+            return await search.add_names(reading, found) if with_names else found, returned
 
     return await _read(gate, caller, load_named, query, replica)
 
@@ -76,7 +88,7 @@ async def _read(
     replica: Database | None,
 ) -> Answer[T]:
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
-    async with gate.read(caller, "log", "read", query=query, replica=replica) as reading:
+    async with gate.read_unconnected(caller, "log", "read", query=query, replica=replica) as reading:
         try:
             value, reading.returned = await load(reading)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:
@@ -116,13 +128,19 @@ async def answer_search(
     page: PageRequest,
     kinds: Sequence[Kind],
     replica: Database | None,
+    newest: NewestRecords | None,
     *,
     with_names: bool,
     after_approval: bool = False,
 ) -> Response[RecordPage]:
     """A page of records of these kinds, newest first. The record of this access names them, and the people searched
-    for."""
+    for. `newest` reads it if nothing is filtered and most records are of these kinds."""
     after = page.place()
+    is_plain = query == LogQuery(RecordFilters()) and not after_approval and Kind.DECISION in (kinds or Kind)
+
+    async def load_newest() -> tuple[list[LoggedRecord], list[str]] | None:
+        found = None if newest is None else await newest.read(kinds, after, page.limit + 1)
+        return None if found is None else (found, [str(record.uid) for record in found[: page.limit]])
 
     async def load(connection: Connection) -> tuple[list[LoggedRecord], list[str]]:
         filters = replace(await query.resolve(connection), after_approval=after_approval)
@@ -131,6 +149,14 @@ async def answer_search(
         return found, ids + [str(person) for person in filters.persons or ()]
 
     recorded = query.to_record(kinds=kinds, after_approval=after_approval)
-    answer = await read_records(gate, caller, load, with_names=with_names, query=recorded, replica=replica)
+    answer = await read_records(
+        gate,
+        caller,
+        load,
+        with_names=with_names,
+        query=recorded,
+        replica=replica,
+        load_newest=load_newest if is_plain else None,
+    )
     found = answer.value
     return make_response(record_page(found[: page.limit], page.next_cursor(found)), answer.receipt)

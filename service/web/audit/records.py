@@ -36,8 +36,11 @@ HISTORY_KINDS = (Kind.DECISION, Kind.CHANGE)
 KindName = Annotated[str | None, Parameter(description="Records of this kind", schema_extra={"enum": list(KINDS)})]
 
 
-def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) -> list[Any]:
-    """The handlers, bound to the log; searches and histories read the `replica` if there is one."""
+def audit_record_routes(
+    gate: Gate, cursors: Cursors, replica: Database | None, newest: search.NewestRecords | None
+) -> list[Any]:
+    """The handlers, bound to the log; searches and histories read the `replica` if there is one.
+    `newest` reads pages without filters."""
 
     @get(
         "/v1/audit/records",
@@ -59,7 +62,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors, replica: Database | None) 
         key = log_query.cursor_key(kind=kind, after_approval=after_approval)
         page = PageRequest(cursors, "records", key, cursor, limit)
         return await answer_search(
-            gate, caller, log_query, page, kinds, replica, with_names=names, after_approval=after_approval
+            gate, caller, log_query, page, kinds, replica, newest, with_names=names, after_approval=after_approval
         )
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
