@@ -130,7 +130,7 @@ class DirectoryMemory:
         return state == self._state
 
     def caller(self, person: UUID | None, word: str) -> CallerInDirectory | None:
-        """What is remembered of a caller."""
+        """The entry of a caller."""
         return self._callers.get((person, word))
 
     def remember_caller(self, person: UUID | None, word: str, caller: CallerInDirectory) -> None:
@@ -138,7 +138,7 @@ class DirectoryMemory:
         self._callers.put((person, word), caller)
 
     def relations(self, person: UUID | None, word: str, facts: KindFacts, owner: UUID) -> RelationsToOwner | None:
-        """What is remembered of a caller and an owner."""
+        """The entry of a caller and an owner."""
         return self._relations.get((person, word, facts, owner))
 
     def remember_relations(
@@ -155,7 +155,7 @@ class DirectoryMemory:
     def owners(
         self, person: UUID | None, word: str, facts: KindFacts, relations: frozenset[str]
     ) -> OwnersOfCaller | None:
-        """What is remembered of a caller and the owners of a kind's rows."""
+        """The entry of a caller and the owners of a kind's rows."""
         return self._owners.get((person, word, facts, relations))
 
     def remember_owners(

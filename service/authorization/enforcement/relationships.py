@@ -1,6 +1,6 @@
 """Fact lookups, the policy information point (PIP): one statement reads all facts and the active policy version.
 
-Every decision looks its facts up anew, after any lock was taken. What the directory alone determines may come from
+Every decision looks its facts up anew, after any lock was taken. Facts of the directory alone may come from
 `DirectoryMemory`, if the statement finds the directory unchanged. `fact_statements` has the SQL. Owns no state.
 """
 
@@ -253,7 +253,7 @@ class Relationships:
             self._memory.remember_owners(person, word, facts, relations, owners)
 
     def assume(self, principal: Principal, facts: KindFacts) -> Assumption | None:
-        """What is remembered of a caller, which `confirm` must tell to hold; None if they are not remembered."""
+        """The remembered entry of a caller, which `confirm` must tell to hold; None if they are not remembered."""
         memory = self._memory
         known = None if memory is None else memory.caller(*fact_parameters(principal))
         if memory is None or memory.state is None or known is None:

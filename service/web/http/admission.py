@@ -198,7 +198,7 @@ class Admission:
     def _check_queues(self, due: float) -> None:
         now = asyncio.get_running_loop().time()
         self._next_check = None
-        # What passed before the last check has begun since then, or never will.
+        # Requests that passed before the last check have begun since then, or never will.
         self._begun, self._passed_before_check = max(self._begun, self._passed_before_check), self._passed
         for queue in (self._reads, self._changes):
             queue.lag = max(0.0, now - due)

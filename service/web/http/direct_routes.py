@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from service.web.http.problems import Problems
 
-# What a handler has in its `opt` to be direct.
+# The `opt` of a direct handler.
 DIRECT: Final = {"direct": True}
 # Headers that CORS, DPoP, idempotency or a body need; Litestar and its hooks act on them.
 NOT_PLAIN: Final = frozenset({b"origin", b"dpop", b"idempotency-key", b"transfer-encoding", b"expect"})
