@@ -29,7 +29,8 @@ class DemoPerson:
 class DemoClient:
     """An OAuth client. Without a secret it is public (RFC 6749 section 2.1). A redirect URI on a loopback address
     without a port matches every port (RFC 8252 section 7.3). A client that `introspects` is a resource server. An
-    `agent` acts for people, with tokens that it gets by the exchange of theirs.
+    `agent` acts for people, with tokens that it gets by the exchange of theirs. `post_logout_uris`: where people may
+    return to after they signed out.
     """
 
     client_id: str
@@ -42,6 +43,7 @@ class DemoClient:
     signing_algorithm: str = "RS256"
     introspects: bool = False
     agent: bool = False
+    post_logout_uris: tuple[str, ...] = ()
 
 
 # The meaning of each scope, in the words and order of the consent page.
@@ -59,6 +61,10 @@ SCOPE_MEANINGS: Mapping[str, str] = MappingProxyType(
         "manage:tokens": "Revoke access tokens",
     }
 )
+
+# Those of OpenID: everybody may grant them, and they let a client do nothing at the API.
+OPENID_MEANINGS: Mapping[str, str] = MappingProxyType({"openid": "Know that it is you", "profile": "Know your name"})
+ALL_MEANINGS: Mapping[str, str] = MappingProxyType({**OPENID_MEANINGS, **SCOPE_MEANINGS})
 
 _OWN_HOURS = ("read:timesheets", "create:timesheets", "delete:timesheets")
 
@@ -79,10 +85,15 @@ def scopes_of(person: DemoPerson) -> frozenset[str]:
     return frozenset(scope for role in person.roles for scope in ROLE_SCOPES[role])
 
 
+def grantable_scopes(person: DemoPerson) -> frozenset[str]:
+    """The scopes that this person can grant, with those of OpenID."""
+    return scopes_of(person) | OPENID_MEANINGS.keys()
+
+
 def sort_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
     """The known scopes among these, each once, in the order of the consent page."""
     chosen = frozenset(scopes)
-    return tuple(scope for scope in SCOPE_MEANINGS if scope in chosen)
+    return tuple(scope for scope in ALL_MEANINGS if scope in chosen)
 
 
 def _person(login: str, name: str, *roles: str) -> DemoPerson:
@@ -126,9 +137,10 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 secret="timewarden-console-demo",  # noqa: S106  # as public as the passwords above
                 name="Timewarden console",
                 redirect_uris=("http://127.0.0.1/sign-in/callback", "http://[::1]/sign-in/callback"),
-                scopes=tuple(scope for scope in SCOPE_MEANINGS if scope != "batch:upload"),
+                scopes=tuple(scope for scope in ALL_MEANINGS if scope != "batch:upload"),
                 grants=("authorization_code", "refresh_token"),
                 first_party=True,
+                post_logout_uris=("http://127.0.0.1/signed-out", "http://[::1]/signed-out"),
             ),
             DemoClient(
                 client_id="hours-app",

@@ -24,7 +24,7 @@ from service.development.authorization_server.pages import (
 )
 from service.development.authorization_server.requests import oauth_parameters
 from service.development.authorization_server.sessions import Sessions, check_password
-from service.development.people import CLIENTS, PEOPLE, ROLE_SCOPES, SCOPE_MEANINGS, DemoClient, scopes_of
+from service.development.people import ALL_MEANINGS, CLIENTS, PEOPLE, ROLE_SCOPES, SCOPE_MEANINGS, DemoClient, scopes_of
 from service.errors import Misconfigured
 
 HOSTILE = """"><script>alert('x')</script>&amp;"""
@@ -236,7 +236,7 @@ def test_every_person_has_known_roles_and_every_scope_has_words() -> None:
         assert scopes_of(person) <= set(SCOPE_MEANINGS)
     assert scopes_of(PEOPLE["mia"]) == {*ROLE_SCOPES["employee"], "approve:timesheets"}
     assert not any("batch:upload" in scopes_of(person) for person in PEOPLE.values())
-    assert all(set(client.scopes) <= set(SCOPE_MEANINGS) for client in CLIENTS.values())
+    assert all(set(client.scopes) <= set(ALL_MEANINGS) for client in CLIENTS.values())
 
 
 def test_secrets_are_not_shown_when_people_and_clients_are_printed() -> None:

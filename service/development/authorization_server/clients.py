@@ -49,6 +49,10 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no t
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return any(_same_redirect(registered, redirect_uri) for registered in self.demo.redirect_uris)
 
+    def check_post_logout_uri(self, uri: str) -> bool:
+        """Whether a browser may go there after the person signed out."""
+        return any(_same_redirect(registered, uri) for registered in self.demo.post_logout_uris)
+
     def check_client_secret(self, client_secret: str) -> bool:
         return self.demo.secret is not None and hmac.compare_digest(self.demo.secret.encode(), client_secret.encode())
 

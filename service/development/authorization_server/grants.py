@@ -15,7 +15,7 @@ from authlib.oauth2.rfc6749 import AccessDeniedError, InvalidGrantError, Invalid
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from service.development.authorization_server.issuing import Issuing
-from service.development.people import scopes_of, sort_scopes
+from service.development.people import grantable_scopes, sort_scopes
 
 if TYPE_CHECKING:
     from service.development.authorization_server.clients import RegisteredClient
@@ -36,6 +36,7 @@ class IssuedCode:
     code_challenge: str
     code_challenge_method: str
     key_thumbprint: str | None
+    nonce: str | None
     family: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     def get_redirect_uri(self) -> str:
@@ -43,6 +44,18 @@ class IssuedCode:
 
     def get_scope(self) -> str:
         return self.scope
+
+    def get_nonce(self) -> str | None:
+        return self.nonce
+
+    def get_auth_time(self) -> int:
+        return self.sign_in.auth_time
+
+    def get_acr(self) -> str | None:
+        return self.sign_in.acr
+
+    def get_amr(self) -> list[str]:
+        return list(self.sign_in.methods)
 
 
 class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ships no types
@@ -56,7 +69,7 @@ class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  
         Raises AccessDeniedError if no scope remains.
         """
         approval: Approval = request.user
-        granted = frozenset(request.scope.split()) & approval.ticked & scopes_of(approval.sign_in.person)
+        granted = frozenset(request.scope.split()) & approval.ticked & grantable_scopes(approval.sign_in.person)
         if not granted:
             raise AccessDeniedError("No permission was granted", redirect_uri=request.payload.redirect_uri)
         issued = IssuedCode(
@@ -67,6 +80,7 @@ class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  
             code_challenge=request.payload.data["code_challenge"],
             code_challenge_method=request.payload.data["code_challenge_method"],
             key_thumbprint=request.payload.data.get("dpop_jkt"),
+            nonce=request.payload.data.get("nonce"),
         )
         self.server.codes.put(code, issued)
 

@@ -7,15 +7,22 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from service.development.authorization_server import authorize, device_pages, status_endpoints, token_endpoint
+from service.development.authorization_server import (
+    authorize,
+    device_pages,
+    end_session,
+    status_endpoints,
+    token_endpoint,
+)
 from service.development.authorization_server.device_grant import DeviceGrant
 from service.development.authorization_server.dpop_proof import PROOF_ALGORITHMS
+from service.development.authorization_server.identity_tokens import ALGORITHM
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.authorization_server.signing_keys import SigningKeys
 from service.development.authorization_server.token_exchange import ExchangeGrant
 from service.development.authorization_server.token_status import ANSWER_ALGORITHM, CLIENT_METHODS
-from service.development.people import SCOPE_MEANINGS
+from service.development.people import ALL_MEANINGS
 
 JWKS_PATH = "/jwks"
 _CACHEABLE = {"Cache-Control": "public, max-age=300"}
@@ -44,7 +51,7 @@ def describe(server: OAuthServer) -> dict[str, Any]:
             "token_endpoint": server.endpoint(token_endpoint.PATH),
             "device_authorization_endpoint": server.endpoint(device_pages.AUTHORIZATION_PATH),
             "jwks_uri": server.endpoint(JWKS_PATH),
-            "scopes_supported": list(SCOPE_MEANINGS),
+            "scopes_supported": list(ALL_MEANINGS),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": [
@@ -62,6 +69,9 @@ def describe(server: OAuthServer) -> dict[str, Any]:
             "revocation_endpoint": server.endpoint(status_endpoints.REVOCATION_PATH),
             "revocation_endpoint_auth_methods_supported": ["none", *CLIENT_METHODS],
             "revocation_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "end_session_endpoint": server.endpoint(end_session.PATH),
+            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "subject_types_supported": ["public"],
             "acr_values_supported": [ACR_MFA],
             "prompt_values_supported": ["login", "consent", "select_account", "none"],
             "code_challenge_methods_supported": ["S256"],

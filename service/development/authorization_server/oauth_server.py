@@ -18,11 +18,12 @@ from service.development.authorization_server.device_grant import DeviceAuthoriz
 from service.development.authorization_server.dpop_proof import ProofCheck
 from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, RefreshGrant, S256Only
+from service.development.authorization_server.identity_tokens import IdentityTokens
 from service.development.authorization_server.issued_tokens import IssuedTokens
 from service.development.authorization_server.issuing import TokenIssuer
 from service.development.authorization_server.token_exchange import ExchangeGrant
 from service.development.authorization_server.token_status import Introspection, Revocation
-from service.development.people import SCOPE_MEANINGS
+from service.development.people import ALL_MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
     """`issuer`: exactly as in tokens and metadata. `audience`: the one resource that tokens are for."""
 
     def __init__(self, issuer: str, audience: str, keys: SigningKeys, client_keys: Mapping[str, Key]) -> None:
-        super().__init__(scopes_supported=list(SCOPE_MEANINGS))
+        super().__init__(scopes_supported=list(ALL_MEANINGS))
         self.issuer = issuer
         self.audience = audience
         self.keys = keys
@@ -59,7 +60,7 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         self.issuer_of_tokens = TokenIssuer(issuer, audience, keys, self.issued)
         self.devices = DeviceRequests()
         self.one_audience = OneAudience(audience)
-        self.register_grant(CodeGrant, [S256Only(required=True), self.one_audience])
+        self.register_grant(CodeGrant, [S256Only(required=True), self.one_audience, IdentityTokens(issuer, keys)])
         for grant in (MachineGrant, RefreshGrant, DeviceGrant):
             self.register_grant(grant, [self.one_audience])
         self.register_grant(ExchangeGrant)

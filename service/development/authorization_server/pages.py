@@ -11,7 +11,7 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING
 
-from service.development.people import SCOPE_MEANINGS
+from service.development.people import ALL_MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -202,7 +202,7 @@ def alert(problem: str) -> str:
 
 def _box(scope: str) -> str:
     name = escape(scope)
-    words = escape(SCOPE_MEANINGS[scope])
+    words = escape(ALL_MEANINGS[scope])
     return (
         f'<div class="scope"><input type="checkbox" id="{name}" name="scope" value="{name}" checked>'
         f'<label for="{name}">{words}<br><code>{name}</code></label></div>'
@@ -210,4 +210,4 @@ def _box(scope: str) -> str:
 
 
 def _line(scope: str) -> str:
-    return f"<li>{escape(SCOPE_MEANINGS[scope])} <code>{escape(scope)}</code></li>"
+    return f"<li>{escape(ALL_MEANINGS[scope])} <code>{escape(scope)}</code></li>"

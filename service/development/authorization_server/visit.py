@@ -13,7 +13,7 @@ from service.development.authorization_server import html_answers
 from service.development.authorization_server.pages import consent_page, error_page, second_factor_page, sign_in_page
 from service.development.authorization_server.second_factor import demo_code, is_demo_code
 from service.development.authorization_server.sessions import check_password
-from service.development.people import scopes_of, sort_scopes
+from service.development.people import grantable_scopes, sort_scopes
 
 if TYPE_CHECKING:
     from litestar import Response
@@ -121,7 +121,7 @@ class Visit:
             self.client,
             who.person,
             asked=sort_scopes(self.scope.split()),
-            allowed=scopes_of(who.person),
+            allowed=grantable_scopes(who.person),
             action=self.action,
             tokens=(self._token("consent"), self._token("switch")),
             redirect_uri=self.redirect_uri,

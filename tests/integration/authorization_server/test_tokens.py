@@ -25,7 +25,7 @@ from service.development.authorization_server.sign_in import (
     authorization_code_token,
     client_credentials_token,
 )
-from service.development.people import PEOPLE, SCOPE_MEANINGS, scopes_of
+from service.development.people import ALL_MEANINGS, PEOPLE, scopes_of
 from service.errors import Misconfigured
 from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
 
@@ -74,7 +74,7 @@ async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> No
         DEVICE_GRANT,
         EXCHANGE_GRANT,
     ]
-    assert metadata["scopes_supported"] == list(SCOPE_MEANINGS)
+    assert metadata["scopes_supported"] == list(ALL_MEANINGS)
 
 
 async def test_published_keys_are_public_and_named_by_their_thumbprint(issuer: str) -> None:
