@@ -10,7 +10,7 @@ from litestar.exceptions import NotFoundException
 
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit
-from service.console.weeks import EntryChange, Grid, WrongHours, find_changes, make_grid, monday_of
+from service.console.weeks import Grid, WrongHours, is_same, make_grid, monday_of, read_form
 from service.standalone.client import Conflict, Invalid, Problem, Project, Stale, Timesheet
 
 FIRST, LAST = date(2000, 1, 3), date(2099, 12, 28)
@@ -39,19 +39,26 @@ async def save_week(visit: TheVisit, day: date) -> Response[Any]:
     sheet = await _find(visit, day)
     grid = make_grid(day, sheet.entries if sheet else (), _projects_of(form))
     try:
-        changes = find_changes(grid, form)
+        entries = read_form(grid, form)
     except WrongHours:
         return await _show(visit, day, grid=grid, status=422)
     if sheet is not None and form.get("version", "") != str(sheet.version):
         return await _show(visit, day, grid=grid, status=412, stale=True)
-    submits = form.get("then") == "submit"
     try:
-        await _apply(visit, day, sheet, changes, submits=submits)
+        done = await _save(visit, day, sheet, entries, submits=form.get("then") == "submit")
     except Stale:
         return await _show(visit, day, grid=grid, status=412, stale=True)
     except (Invalid, Conflict) as found:
         return await _show(visit, day, grid=grid, status=found.receipt.status, problem=found)
-    return visit.redirect(f"/week/{day}", done="submitted" if submits else "saved" if changes else "unchanged")
+    return visit.redirect(f"/week/{day}", done=done)
+
+
+@post("/week/{day:date}/copy", status_code=303)
+async def copy_week(visit: TheVisit, day: date) -> Response[Any]:
+    """Begin the week with the hours of the week before."""
+    _check(day)
+    await visit.api.open_week(day, visit.zone_name, copy_from=day - timedelta(days=7))
+    return visit.redirect(f"/week/{day}", done="copied")
 
 
 @post("/week/{day:date}/withdraw", status_code=303)
@@ -98,6 +105,7 @@ async def _show(
         other_projects=[project for project in projects if project.code not in grid.rows],
         may=set(sheet.actions or ()) if sheet else {"edit", "submit"},
         previous=monday - timedelta(days=7),
+        can_copy=before is not None and bool(before.entries) and sheet is None,
         following=monday + timedelta(days=7),
         this_week=monday_of(visit.today),
         problem=problem,
@@ -105,29 +113,26 @@ async def _show(
     )
 
 
-async def _apply(
-    visit: Visit, monday: date, sheet: Timesheet | None, changes: list[EntryChange], *, submits: bool
-) -> None:
-    """Make the changes in order, each in the version that the change before has left."""
-    if sheet is None:
-        if not changes and not submits:
-            return
-        sheet = await visit.api.open_week(monday, visit.zone_name)
-    for change in changes:
-        if change.entry is None:
-            cell = change.cell
-            sheet = await visit.api.add_entry(sheet, cell.day, cell.project, change.minutes or 0)
-        elif change.minutes is None:
-            sheet = await visit.api.remove_entry(sheet, change.entry.id)
-        else:
-            sheet = await visit.api.amend_entry(sheet, change.entry.id, minutes=change.minutes)
-    if submits:
+async def _save(
+    visit: Visit, monday: date, sheet: Timesheet | None, entries: list[dict[str, Any]], *, submits: bool
+) -> str:
+    """Save all entries with one request, and then submit the week if that is wanted. Returns what was done."""
+    done = "unchanged"
+    if sheet is None and (entries or submits):
+        sheet, done = await visit.api.open_week(monday, visit.zone_name, entries), "saved"
+    elif sheet is not None and not is_same(entries, sheet.entries):
+        sheet, done = await visit.api.replace_entries(sheet, entries), "saved"
+    if sheet is not None and submits:
         await visit.api.submit(sheet)
+        done = "submitted"
+    return done
 
 
 async def _find(visit: Visit, monday: date) -> Timesheet | None:
     """The person's sheet of a week, with what they may do to it."""
-    sheets = visit.api.timesheets(owner=visit.me.person, since=monday, until=monday + timedelta(days=6), actions=True)
+    sheets = visit.api.timesheets(
+        owner=visit.me.person, since=monday, until=monday + timedelta(days=6), actions=True, names=True
+    )
     async for sheet in sheets:
         if sheet.period_start == monday:
             return sheet
@@ -148,10 +153,11 @@ def _projects_of(form: dict[str, str]) -> list[str]:
 ROOM = Room(
     "My hours",
     (NavigationLink("My week", "/week", "timesheet", ("create", "edit")),),
-    (show_this_week, show_week, save_week, withdraw_week),
+    (show_this_week, show_week, save_week, copy_week, withdraw_week),
     done={
         "saved": "Your hours are saved.",
         "unchanged": "Nothing had changed.",
+        "copied": "These are the hours of the week before, without their notes. Change them, and save.",
         "submitted": "Your week is submitted.",
         "withdrawn": "Your week is a draft again. Change it, and submit it again.",
     },

@@ -20,10 +20,10 @@ from litestar.response import Redirect
 
 from service.console.protection import HttpRequest, check_form_token, nonce_of
 from service.console.rendering import render_template, zone_of
-from service.standalone.client import Me, Timewarden, TokenRefused
+from service.standalone.client import Me, Timesheet, Timewarden, TokenRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import tzinfo
 
     import httpx2
@@ -150,11 +150,11 @@ class Visit:
         here = self.request.url.path
         return here == path or here.startswith(f"{path}/")
 
-    def name_of(self, person: str | None) -> str:
-        """The name to show for a person or a client."""
+    def name_of(self, person: str | None, names: Mapping[str, str] | None = None) -> str:
+        """The name to show for a person, given the names of an answer."""
         if person == self.me.person:
             return "you"
-        return "another person"
+        return (names or {}).get(person or "", "another person")
 
     def redirect(self, path: str, done: str = "") -> Redirect:
         """Go to a page after a change, where the sentence of `done` is shown."""
@@ -166,6 +166,10 @@ class Visit:
         done = self.request.query_params.get("done", "")
         known = {key: text for room in self.console.rooms for key, text in room.done.items()} | DONE_ANYWHERE
         return known.get(done, "")
+
+    def owner_of(self, sheet: Timesheet) -> str:
+        """The name to show for the owner of a sheet."""
+        return self.name_of(sheet.owner, sheet.names)
 
     async def read_me(self) -> None:
         """Learn who the person is, at most once in ME_SECONDS."""

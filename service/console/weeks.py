@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,37 +83,41 @@ def make_grid(monday: date, entries: Iterable[Entry], projects: Sequence[str] = 
     return Grid(days, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryChange:
-    """A change of a cell: `minutes` are none to remove its entry. `entry` is none to add one."""
+def read_form(grid: Grid, form: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The entries of the whole week that a form holds, as the API takes them. Each cell keeps what was typed.
 
-    cell: Cell
-    minutes: int | None
-    entry: Entry | None
-
-
-def find_changes(grid: Grid, form: Mapping[str, str]) -> list[EntryChange]:
-    """The changes that a form asks for, in the order of the grid. Each cell keeps what was typed.
-
-    Raises WrongHours at the end if cells are wrong; those have a problem."""
-    changes, wrong = [], False
-    for cells in grid.rows.values():
-        for cell in cells:
-            typed = form.get(cell.name)
-            if typed is None or not cell.editable:
-                continue
-            cell.typed = typed
+    Raises WrongHours at the end if cells are wrong; those have a problem.
+    """
+    entries: list[dict[str, Any]] = []
+    wrong = False
+    for cell in (cell for cells in grid.rows.values() for cell in cells):
+        cell.typed = form.get(cell.name) if cell.editable else None
+        kept = [_kept_entry(entry, form) for entry in cell.entries]
+        if cell.typed is not None:
             try:
-                minutes = parse_hours(typed)
+                minutes = parse_hours(cell.typed)
             except WrongHours as error:
                 cell.problem, wrong = str(error), True
                 continue
-            entry = cell.entries[0] if cell.entries else None
-            if minutes != (entry.minutes if entry else 0):
-                changes.append(EntryChange(cell, minutes or None, entry))
+            new = kept[0] if kept else {"day": cell.day, "project": cell.project}
+            kept = [{**new, "minutes": minutes}] if minutes else []
+        entries += kept
     if wrong:
         raise WrongHours
-    return changes
+    return entries
+
+
+def _kept_entry(entry: Entry, form: Mapping[str, str]) -> dict[str, Any]:
+    """An entry with its id, and with the note of the form."""
+    note = form.get(f"note:{entry.id}", entry.note or "").strip()
+    kept = {"id": entry.id, "day": entry.day, "project": entry.project, "minutes": entry.minutes}
+    return {**kept, "note": note or None}
+
+
+def is_same(entries: Sequence[Mapping[str, Any]], before: Sequence[Entry]) -> bool:
+    """Whether these are the entries that the sheet has."""
+    known = {entry.id: (entry.minutes, entry.note) for entry in before}
+    return {entry.get("id"): (entry["minutes"], entry.get("note")) for entry in entries} == known
 
 
 def parse_hours(text: str) -> int:

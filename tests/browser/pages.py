@@ -31,5 +31,9 @@ PAGES = (
     PageOfConsole("week-rejected", "ana", _week(2)),
     PageOfConsole("week-approved", "ana", _week(3)),
     PageOfConsole("week-empty", "ana", _week(-1)),
+    PageOfConsole("inbox", "mia", "/inbox"),
+    PageOfConsole("inbox-nobody", "mia", "/inbox?who=nobody"),
+    PageOfConsole("inbox-empty", "dora", "/inbox?who="),
+    PageOfConsole("delegations", "mia", "/delegations"),
     PageOfConsole("no-such-page", "ana", "/nothing"),
 )

@@ -72,7 +72,7 @@ function addRow(form, option) {
 // What was typed is not lost by a wrong click.
 let unsaved = false;
 for (const form of document.querySelectorAll("form[data-unsaved]")) {
-  form.addEventListener("input", () => { unsaved = true; });
+  addEventListener("input", (event) => { if (event.target.form === form) unsaved = true; });
   form.addEventListener("submit", () => { unsaved = false; });
 }
 addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
@@ -86,4 +86,18 @@ addEventListener("keydown", (event) => {
   const [row, column] = [rows.indexOf(input.closest("tr")), input.closest("td").cellIndex];
   rows[row + step]?.cells[column]?.querySelector("input")?.focus();
   event.preventDefault();
+});
+
+// One box chooses all boxes of its form.
+addEventListener("change", (event) => {
+  const all = event.target.closest?.("[data-all]");
+  if (all) for (const box of all.form.querySelectorAll(`input[name="${all.dataset.all}"]`)) box.checked = all.checked;
+});
+
+// The row of the part that htmx has fetched is the current row.
+addEventListener("htmx:afterRequest", (event) => {
+  const link = event.target.closest?.(".inbox a");
+  if (!link || !event.detail.successful) return;
+  link.closest("ul").querySelector("[aria-current]")?.removeAttribute("aria-current");
+  link.setAttribute("aria-current", "true");
 });

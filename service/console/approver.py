@@ -1,0 +1,204 @@
+"""The pages for people who approve: the inbox with a sheet beside the list, many at once, and delegations."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.exceptions import NotFoundException
+
+from service.console.failure_answers import step_up_path
+from service.console.failures import Failure, describe_problem
+from service.console.rooms import NavigationLink, Room
+from service.console.sign_in_server import Demand
+from service.console.visits import TheVisit, Visit
+from service.console.weeks import make_grid
+from service.standalone.client import Batch, Delegation, Invalid, Problem, Receipt, Timesheet
+from service.standalone.client import PendingApproval as Pending
+
+MAX_SHOWN = 200
+# As many as one request of the API takes.
+MAX_AT_ONCE = 100
+
+
+class _ApprovalsPage(msgspec.Struct):
+    items: list[Pending]
+    next_cursor: str | None = None
+    step_up: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a sheet of a batch."""
+
+    sheet: Timesheet | None
+    state: str | None
+    failure: Failure | None
+
+
+@get("/inbox")
+async def show_inbox(visit: TheVisit, sheet: str = "", who: str = "") -> Response[str]:
+    """Pending weeks, oldest first, beside the week that is chosen, or else the first."""
+    page, items = await _find_pending(visit, who)
+    chosen = next((item for item in items if item.timesheet.id == sheet), items[0] if items and not sheet else None)
+    return _render(visit, "inbox.html", page, items, chosen, who)
+
+
+@get("/inbox/{sheet_id:uuid}/sheet")
+async def show_pending_sheet(visit: TheVisit, sheet_id: Any) -> Response[str]:
+    """The sheet beside the list, for htmx."""
+    page, items = await _find_pending(visit, "")
+    chosen = next((item for item in items if item.timesheet.id == str(sheet_id)), None)
+    if chosen is None:
+        raise NotFoundException
+    return _render(visit, "inbox_sheet.html", page, items, chosen, "")
+
+
+@post("/inbox", status_code=200)
+async def decide_many(visit: TheVisit) -> Response[Any]:
+    """Approve or reject the chosen sheets, each on its own, in the versions that the person has seen."""
+    form = await visit.request.form()
+    chosen = [str(value).partition("/") for value in form.getall("sheet", [])][:MAX_AT_ONCE]
+    reason, decision = str(form.get("reason", "")).strip(), form.get("decision")
+    page, items = await _find_pending(visit, "")
+    if not chosen or decision not in ("approve", "reject") or (decision == "reject" and not reason):
+        missing = "Choose at least one week" if not chosen else "Say why you reject, so that the owner can correct it"
+        failure = Failure(422, "Nothing was changed", f"{missing}.")
+        here = next((item for item in items if item.timesheet.id == (chosen[0][0] if chosen else "")), None)
+        return _render(visit, "inbox.html", page, items, here, "", status=422, failure=failure, reason=reason)
+    body: dict[str, Any] = {
+        "items": [{"id": sheet, "version": int(version) if version.isdecimal() else 0} for sheet, _, version in chosen],
+        "mode": "per-item",
+    }
+    if reason:
+        body["comment" if decision == "approve" else "reason"] = reason
+    batch = await visit.api.call(Batch, "POST", f"/v1/timesheets/batch-{decision}", body=body)
+    known = {item.timesheet.id: item.timesheet for item in items}
+    outcomes = [
+        _Outcome(known.get(item.id), item.state, _describe(item.problem, item.decision_id) if item.problem else None)
+        for item in batch.items
+    ]
+    if all(outcome.failure is None for outcome in outcomes):
+        count = "one" if len(outcomes) == 1 else "many"
+        return visit.redirect("/inbox", done=f"{decision}-{count}")
+    page, items = await _find_pending(visit, "")
+    return _render(visit, "inbox.html", page, items, None, "", outcomes=outcomes, decision=decision)
+
+
+@get("/delegations")
+async def show_delegations(visit: TheVisit) -> Response[str]:
+    """Who approves in whose place, and the form to name a delegate."""
+    return await _render_delegations(visit)
+
+
+@post("/delegations", status_code=303)
+async def grant_delegation(visit: TheVisit) -> Response[Any]:
+    """Let a delegate approve in the person's place."""
+    form = {name: str(value).strip() for name, value in (await visit.request.form()).items()}
+    try:
+        times = {
+            name: datetime.combine(date.fromisoformat(form[field]), time(), visit.zone)
+            for name, field in (("valid_from", "from"), ("valid_to", "until"))
+            if form.get(field)
+        }
+        await visit.api.grant_delegation(form.get("delegate", ""), **times)
+    except ValueError:
+        failure = Failure(422, "Nothing was changed", "Write days as year, month and day, for example 2026-03-02.")
+        return await _render_delegations(visit, failure, form)
+    except Problem as found:
+        if not isinstance(found, Invalid) and found.receipt.status < 403:  # noqa: PLR2004 — a step-up goes its way
+            raise
+        return await _render_delegations(visit, describe_problem(found), form)
+    return visit.redirect("/delegations", done="granted")
+
+
+@post("/delegations/{delegation_id:uuid}/end", status_code=303)
+async def end_delegation(visit: TheVisit, delegation_id: Any) -> Response[Any]:
+    """End a delegation now."""
+    await visit.api.end_delegation(str(delegation_id))
+    return visit.redirect("/delegations", done="ended")
+
+
+async def _find_pending(visit: Visit, who: str) -> tuple[_ApprovalsPage, list[Pending]]:
+    """The first page of pending approvals, and those of it whose owner's name contains `who`."""
+    answer = await visit.api.send("GET", "/v1/approvals", query={"limit": MAX_SHOWN, "names": "true"})
+    page = msgspec.json.decode(answer.content, type=_ApprovalsPage)
+    wanted = who.strip().casefold()
+    return page, [item for item in page.items if wanted in visit.owner_of(item.timesheet).casefold()]
+
+
+def _render(
+    visit: Visit,
+    template: str,
+    page: _ApprovalsPage,
+    items: list[Pending],
+    chosen: Pending | None,
+    who: str,
+    status: int = 200,
+    **more: Any,
+) -> Response[str]:
+    sheet = chosen.timesheet if chosen else None
+    return visit.render(
+        template,
+        status,
+        items=items,
+        more=page.next_cursor is not None,
+        step_up=_step_up(page.step_up),
+        chosen=chosen,
+        sheet=sheet,
+        grid=make_grid(sheet.period_start, sheet.entries) if sheet else None,
+        who=who,
+        **{"failure": None, "outcomes": [], "decision": "", "reason": "", **more},
+    )
+
+
+async def _render_delegations(
+    visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None
+) -> Response[str]:
+    found = [delegation async for delegation in visit.api.delegations(names=True)][:MAX_SHOWN]
+    now = datetime.now(visit.zone)
+    people = [person async for person in visit.api.people()][:MAX_SHOWN] if visit.may("directory", "read") else []
+    return visit.render(
+        "delegations.html",
+        failure.status if failure else 200,
+        current=[delegation for delegation in found if not _has_ended(delegation, now)],
+        ended=[delegation for delegation in found if _has_ended(delegation, now)],
+        people=[person for person in people if person.id != visit.me.person and person.merged_into is None],
+        failure=failure,
+        form=form or {},
+    )
+
+
+def _step_up(wanted: dict[str, Any] | None) -> str:
+    """Where the person signs in to see more pending approvals; empty if there are no more."""
+    if wanted is None:
+        return ""
+    return step_up_path("/inbox", Demand(wanted.get("acr_values"), wanted.get("max_age")), again=False)
+
+
+def _has_ended(delegation: Delegation, now: datetime) -> bool:
+    return delegation.valid_to is not None and delegation.valid_to <= now
+
+
+def _describe(problem: dict[str, Any], decision: str) -> Failure:
+    status = int(problem.get("status", 0))
+    return describe_problem(Problem(Receipt(status, decision), problem))
+
+
+ROOM = Room(
+    "Approvals",
+    (
+        NavigationLink("Inbox", "/inbox", "timesheet", ("approve", "reject")),
+        NavigationLink("Delegations", "/delegations", "delegation", ("grant", "end")),
+    ),
+    (show_inbox, show_pending_sheet, decide_many, show_delegations, grant_delegation, end_delegation),
+    done={
+        "approve-one": "The week is approved.",
+        "approve-many": "All chosen weeks are approved.",
+        "reject-one": "The week is rejected, and its owner reads why.",
+        "reject-many": "All chosen weeks are rejected, and their owners read why.",
+        "granted": "The delegation holds.",
+        "ended": "The delegation has ended.",
+    },
+)

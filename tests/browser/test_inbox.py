@@ -1,0 +1,84 @@
+"""A manager's inbox in a browser: read, approved and rejected, many at once, and a delegate's second factor."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from playwright.async_api import expect
+
+from tests.browser.story_of_weeks import fill_week
+
+if TYPE_CHECKING:
+    from service.standalone.client import Timesheet
+    from tests.acceptance.caller import Callers
+    from tests.browser.conftest import Desk
+    from tests.browser.story_of_weeks import Weeks
+
+WEEKS = [date(2025, 5, day) for day in (5, 12, 19)]
+
+
+async def submit(callers: Callers, who: str, monday: date) -> Timesheet:
+    api = (await callers(who)).api
+    return await api.submit(await fill_week(api, monday))
+
+
+async def test_a_manager_reads_a_week_beside_the_list_and_approves_it(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    sheet = await submit(callers, "carl", WEEKS[0])
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/inbox")
+        await page.get_by_role("link", name="Carl Dupont 5 May 2025").click()
+        shown = page.locator("#sheet")
+        await expect(shown.get_by_role("heading", name="Carl Dupont, 5 May 2025")).to_be_visible()
+        await expect(shown.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
+        await expect(page).to_have_url(f"{desk.console}/inbox?sheet={sheet.id}")
+        await shown.get_by_role("button", name="Approve").click()
+        await expect(page.get_by_role("status")).to_have_text("The week is approved.")
+        await expect(page.get_by_role("link", name="Carl Dupont 5 May 2025")).to_have_count(0)
+    assert (await (await callers("carl")).api.timesheet(sheet.id)).state == "approved"
+
+
+async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, callers: Callers, weeks: Weeks) -> None:
+    first, second = [await submit(callers, "carl", monday) for monday in WEEKS[1:]]
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/inbox?who=CARL")
+        for day in ("12 May 2025", "19 May 2025"):
+            await page.get_by_label(f"Choose Carl Dupont, {day}").check()
+        await page.get_by_role("button", name="Reject chosen").click()
+        await expect(page.get_by_text("Say why you reject")).to_be_visible()
+        # Meanwhile the second week is withdrawn.
+        carl = (await callers("carl")).api
+        await page.goto(f"{desk.console}/inbox?who=carl")
+        for day in ("12 May 2025", "19 May 2025"):
+            await page.get_by_label(f"Choose Carl Dupont, {day}").check()
+        await carl.withdraw(second)
+        await page.get_by_label("Reason or comment, for all that are chosen").fill("Wrong project")
+        await page.get_by_role("button", name="Reject chosen").click()
+        await expect(page.get_by_role("heading", name="Rejected: 1 of 2")).to_be_visible()
+        assert await page.locator(".results .wrong").count() == 1
+    found = [await carl.timesheet(sheet.id) for sheet in (first, second)]
+    assert [(sheet.state, sheet.reason) for sheet in found] == [("rejected", "Wrong project"), ("draft", None)]
+
+
+async def test_a_delegate_signs_in_again_with_a_second_factor_to_see_what_waits(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/delegations")
+        await page.get_by_label("Delegate", exact=True).select_option("Max Weber")
+        await page.get_by_role("button", name="Name delegate").click()
+        await expect(page.get_by_role("status")).to_have_text("The delegation holds.")
+    async with desk.window() as page:
+        await desk.sign_in(page, "max")
+        await page.goto(f"{desk.console}/inbox")
+        await page.get_by_role("link", name="Sign in again").click()
+        await desk.prove(page, "max")
+        await expect(page).to_have_url(f"{desk.console}/inbox")
+        await expect(page.get_by_role("link", name="Ana Lima")).to_be_visible()
+        await expect(page.get_by_text("as delegate").first).to_be_visible()
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/delegations")
+        await page.get_by_role("button", name="End the delegation to Max Weber").click()
+        await expect(page.get_by_role("status")).to_have_text("The delegation has ended.")
