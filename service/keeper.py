@@ -27,6 +27,7 @@ from service.errors import DatabaseUnavailable, TimewardenError
 from service.keeper_metrics import KeeperMetrics, respond_metrics
 from service.listeners import listen
 from service.log.anchor import Anchor
+from service.log.archive import Archiver, open_store
 from service.log.feed import ChangeFeed
 from service.log.heartbeat import Heartbeat
 from service.log.keeper_status import KeeperStatus
@@ -56,6 +57,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     if settings.traces:
         check_packages()
         start_tracing()
+    store = open_store(settings.archive_url, settings.log_origin) if settings.archive_url else None
     timeout = settings.database_timeout
     database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
     replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)
@@ -90,6 +92,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(Sealer(database, sealed=sealed).run(stop, settings.seal_interval))
             group.create_task(signing.run(stop, settings.checkpoint_interval))
+            if store is not None:
+                archiver = Archiver(database, store, settings.log_origin)
+                group.create_task(archiver.run(stop, settings.archive_interval))
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(ResponseSweeper(database, erased_store.FORGET).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval, sealed))

@@ -146,6 +146,7 @@ WITNESS_REQUESTS: Final = Counter(
 WITNESS_SIZE: Final = Gauge(
     "timewarden_witness_size_records", "Records under the newest checkpoint that a witness cosigned here", ("witness",)
 )
+ARCHIVED_SIZE: Final = Gauge("timewarden_archived_records", "Records under the checkpoint of the archive")
 RELAY_LAG: Final = Gauge(
     "timewarden_relay_lag_seconds", "How old the oldest change is that is not in the event stream; 0: there is none"
 )

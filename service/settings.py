@@ -211,6 +211,14 @@ class Settings(BaseSettings):
         description="Outside witnesses that cosign checkpoints, comma-separated: each its public key (vkey), a space"
         " and its https URL",
     )
+    archive_url: str = Field(
+        default="",
+        description="Where `keep` [archives the log](sizing.md#archive-the-log): `s3://bucket/folder` or"
+        " `file:///directory`; empty: nowhere",
+    )
+    archive_interval: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds between checkpoints in the archive")
+    ] = 3600.0
     checkpoint_interval: Annotated[
         float, Field(gt=0, le=3600, description="Seconds between checkpoints of a log that grows")
     ] = 2.0

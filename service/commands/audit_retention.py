@@ -12,6 +12,7 @@ import rich_click as click
 
 from service import settings as configuration
 from service.commands.database import owner_database
+from service.log.archive import open_store, read_archived
 from service.log.partitions import add_partition
 from service.log.retention import Pruned, prune
 
@@ -59,7 +60,10 @@ def partition() -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def retain(*, age: str, dry_run: bool, yes: bool) -> None:
-    """Drop the bodies of records older than this, keeping their hashes, so that all proofs hold. Cannot be undone."""
+    """Drop the bodies of records older than this, keeping their hashes, so that all proofs hold. Cannot be undone.
+
+    With TIMEWARDEN_ARCHIVE_URL, records that are not in the archive are kept.
+    """
     if not (dry_run or yes):
         click.confirm(f"Drop all records older than {age} for good?", abort=True)
     pruned = asyncio.run(_prune(_owner_url(), age, dry_run=dry_run))
@@ -67,6 +71,8 @@ def retain(*, age: str, dry_run: bool, yes: bool) -> None:
     print(f"{pruned.records} records in {pruned.partitions} partitions {verb}.")
     if pruned.held is not None:
         raise click.ClickException(f"The legal hold {pruned.held} forbids pruning the next records")
+    if pruned.unarchived:
+        raise click.ClickException("The next records are not in the archive yet")
 
 
 async def _add_partition(owner_url: str) -> str | None:
@@ -75,8 +81,24 @@ async def _add_partition(owner_url: str) -> str | None:
 
 
 async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:
+    archived = await _archived_size()
     async with _owner(owner_url) as connection:
-        return await prune(connection, datetime.now(UTC) - timedelta(days=days_of(age)), age, dry_run=dry_run)
+        before = datetime.now(UTC) - timedelta(days=days_of(age))
+        return await prune(connection, before, age, archived=archived, dry_run=dry_run)
+
+
+async def _archived_size() -> int | None:
+    """How many records are archived; None without an archive. Raises Misconfigured, and a ClickException when the
+    archive cannot be read."""
+    settings = configuration.load()
+    if not settings.archive_url:
+        return None
+    settings.need("log_origin")
+    try:
+        found = await read_archived(open_store(settings.archive_url, settings.log_origin))
+    except OSError as error:
+        raise click.ClickException(f"The archive cannot be read: {error}") from error
+    return found.size if found else 0
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from service.database import Database, ReadReplica
 from service.errors import LogDamaged, Misconfigured, PolicyRejected, TimewardenError
 from service.identity.tokens import Tokens
 from service.log.anchor import Anchor
+from service.log.archive import open_store, read_archived
 from service.log.keeper_status import read_status
 from service.log.key_files import read_keys
 from service.log.roles import ROLE, check_rights, check_server
@@ -108,8 +109,6 @@ async def check_installation() -> AsyncIterator[Finding]:
         yield finding
     async for finding in check_database(settings):
         yield finding
-    if settings.replica_url:
-        yield await check_replica(settings)
     if settings.redis_url:
         async for finding in check_redis(settings):
             yield finding
@@ -118,6 +117,16 @@ async def check_installation() -> AsyncIterator[Finding]:
             yield finding
     for finding in check_log_files(settings):
         yield finding
+    async for finding in check_elsewhere(settings):
+        yield finding
+
+
+async def check_elsewhere(settings: Settings) -> AsyncIterator[Finding]:
+    """The standby and the archive, if there are any."""
+    if settings.replica_url:
+        yield await check_replica(settings)
+    if settings.archive_url:
+        yield await check_archive(settings)
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
@@ -357,6 +366,19 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
         )
     else:
         yield warning("Redis", f"version {version} may evict keys ({policy})", "set maxmemory-policy noeviction")
+
+
+async def check_archive(settings: Settings) -> Finding:
+    """Whether the archive can be read, and what it has."""
+    try:
+        settings.need("log_origin")
+        found = await read_archived(open_store(settings.archive_url, settings.log_origin))
+    except (TimewardenError, OSError) as error:
+        reason = error.public if isinstance(error, TimewardenError) else str(error)
+        return bad("archive", reason, "correct TIMEWARDEN_ARCHIVE_URL and its credentials: docs/sizing.md")
+    if found is None:
+        return warning("archive", "is empty", "it is written after TIMEWARDEN_ARCHIVE_INTERVAL by a keeper that signs")
+    return good("archive", f"has {found.size} records of {found.origin}")
 
 
 async def check_keys_of_issuers(settings: Settings) -> AsyncIterator[Finding]:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from service.database import Connection, Database
 
-Part: TypeAlias = Literal["sealer", "signer", "relay"]
-PARTS: Final[tuple[Part, ...]] = get_args(Part)
+Part: TypeAlias = Literal["sealer", "signer", "relay", "archiver"]
+ALL_PARTS: Final[tuple[Part, ...]] = get_args(Part)
+# Those that every keeper has. Only one with an archive has an archiver.
+PARTS: Final[tuple[Part, ...]] = ("sealer", "signer", "relay")
 
 REPORT_INTERVAL_SECONDS = 3.0
 # A process that has not reported a part for so long counts as frozen or ended.
@@ -187,7 +189,7 @@ async def read_status(connection: Connection) -> list[PartStatus]:
         lags["signer"] = (behind["unsigned"], sentence)
     return [
         _assess(part, [report for report in reports if report.part == part], lags.get(part))
-        for part in PARTS
+        for part in ALL_PARTS
         if any(report.part == part for report in reports)
     ]
 

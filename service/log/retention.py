@@ -16,6 +16,7 @@ from service.log.insert import insert_records
 from service.log.packing import stored_leaf
 from service.log.partitions import list_partitions
 from service.log.record import Kind, Record
+from service.log.tiles import WIDTH
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -73,28 +74,37 @@ DELETE_TEXTS = "DELETE FROM audit_text USING {name} r WHERE record_uid = r.uid"
 @dataclass(frozen=True, slots=True)
 class Pruned:
     """What was pruned: how many `records` and `partitions`, all below the position `upto`. `held` is the legal hold
-    that stopped it, if one did."""
+    that stopped it, if one did; `unarchived`: the archive did that."""
 
     records: int
     upto: int
     partitions: int
     held: UUID | None
+    unarchived: bool = False
 
 
-async def prune(connection: Connection, before: datetime, policy: str, *, dry_run: bool = False) -> Pruned:
+async def prune(
+    connection: Connection, before: datetime, policy: str, *, archived: int | None = None, dry_run: bool = False
+) -> Pruned:
     """Drop the oldest partitions whose records were all decided and stored before a time. `policy` is that age as the
-    operator wrote it, such as `36mo`. Stops at the first partition with a younger or unsealed record or under a legal
-    hold. Raises LogDamaged, and drops nothing, if a record is not the one that was sealed."""
+    operator wrote it, such as `36mo`. Stops at the first partition with a younger or unsealed record, under a legal
+    hold, or with a record that an archive of the first `archived` records lacks. Raises LogDamaged, and drops nothing,
+    if a record is not the one that was sealed."""
     async with connection.transaction():
         await connection.execute(HOLDS_LOCK)
         records = upto = dropped = 0
         held: UUID | None = None
+        unarchived = False
         for partition in (await list_partitions(connection))[:-1]:
             counts = await connection.fetchrow(PARTITION.format(name=partition.name), before)
             if counts is None or counts["unsealed"] or counts["young"]:
                 break
             held = await connection.fetchval(HELD.format(name=partition.name))
             if held is not None:
+                break
+            # The archive must have the whole bundle of the last record, or it could never get the rest of it.
+            unarchived = archived is not None and counts["records"] > 0 and archived < _end_of_bundle(counts["last"])
+            if unarchived:
                 break
             start = max(upto, await connection.fetchval(FIRST_KEPT))
             await _check_sealed(connection, partition.name, start, counts["last"])
@@ -112,7 +122,11 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
                 "retention": policy,
             }
             await insert_records(connection, [Record.make(Kind.SYSTEM, pruned)])
-    return Pruned(records, upto, dropped, held)
+    return Pruned(records, upto, dropped, held, unarchived)
+
+
+def _end_of_bundle(position: int) -> int:
+    return (position // WIDTH + 1) * WIDTH
 
 
 async def _check_sealed(connection: Connection, name: str, first: int, last: int | None) -> None:

@@ -65,6 +65,7 @@ def test_every_metric_of_the_service_is_shown_or_raises_an_alert() -> None:
     # Another number says the same, or these are looked up when it is bad.
     left_out = {
         "timewarden_admission_working",
+        "timewarden_archived_records",
         "timewarden_checkpoint_age_seconds",
         "timewarden_checkpoint_size_records",
         "timewarden_event_stream_position",

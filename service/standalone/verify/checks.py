@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from .bundle import Bundle, SoughtAnswer
@@ -110,6 +112,26 @@ def check_live(given: argparse.Namespace, keys: Keys, state: State, report: Repo
     _claim_live(log, state, report)
     report.unshown.append("the content of the records, and whether all are still stored: use a bundle")
     return log.checkpoint
+
+
+def check_archive(given: argparse.Namespace, keys: Keys, state: State, report: Report) -> Checkpoint:
+    """`archive PLACE`: check every record of an archived log, and write them to a file."""
+    log = LiveLog(given.place, keys, report)
+    log.check_extends(state.checkpoint)
+    token = read_token(given.token_file) if given.token_file else ""
+    with given.output.open("wb") if given.output else nullcontext() as file:
+        for position, record in log.read_records(token):
+            if file is not None:
+                file.write(b'{"position":%d,"record":%b}\n' % (position, _as_json(record)))
+    _claim_live(log, state, report)
+    report.shown.append(f"{report.checked.get('records', 0):,} records are there as they were sealed")
+    report.unshown.append(FORGED_CONTENT)
+    return log.checkpoint
+
+
+def _as_json(record: bytes) -> bytes:
+    """A record, which is JSON; an entry of another log, such as a checkpoint, as a JSON string."""
+    return record if record.startswith(b"{") else json.dumps(record.decode(errors="replace")).encode()
 
 
 def check_witnesses(note: str, witnesses: Keys, quorum: int, report: Report) -> None:

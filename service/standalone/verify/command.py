@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from uuid import UUID
 
 from . import VERSION
-from .checks import check_answer, check_bundle, check_consistency, check_live, check_proof, check_witnesses
+from .checks import (
+    check_answer,
+    check_archive,
+    check_bundle,
+    check_consistency,
+    check_live,
+    check_proof,
+    check_witnesses,
+)
 from .findings import INTACT, MALFORMED, USAGE, WORDS, Fault, Report, require
 from .notes import COSIGNATURE, read_keys
 from .output import INTERRUPTED, print_report
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 
 CODES = "exit codes: " + ", ".join(f"{code} {word}" for code, word in enumerate(WORDS))
 
+TIME = "to read the time of the newest record"
 QUORUM = "--quorum is a number between 1 and that of the witnesses"
 
 
@@ -103,6 +112,9 @@ def _parser() -> Arguments:
     consistency.add_argument("--old", type=Path, metavar="FILE", help="the older checkpoint; default: that of --state")
     live = command("live", check_live)
     live.add_argument("url", help="the URL of the log, without /checkpoint")
+    archive = command("archive", check_archive)
+    archive.add_argument("place", help="the directory or URL of an archived log, without /checkpoint")
+    archive.add_argument("--output", type=Path, metavar="FILE", help="write the records that are intact, a line each")
     answer = command("answer", check_answer)
     answer.add_argument("--decision-id", type=UUID, required=True, metavar="UUID", help="the answer's Decision-Id")
     answer.add_argument("--leaf", type=_leaf, required=True, metavar="HEX", help="the answer's Decision-Leaf")
@@ -113,10 +125,8 @@ def _parser() -> Arguments:
         subcommand.add_argument(
             "--retention", type=_age, metavar="AGE", help="the age, such as 36mo, at which your policy allows pruning"
         )
-    for subcommand in (live, answer):
-        subcommand.add_argument(
-            "--token-file", type=Path, metavar="FILE", help="an auditor's token, to read the time of the newest record"
-        )
+    for subcommand, why in ((live, TIME), (answer, TIME), (archive, "to read the records of a served log")):
+        subcommand.add_argument("--token-file", type=Path, metavar="FILE", help=f"an auditor's token, {why}")
     return parser
 
 

@@ -6,6 +6,7 @@ import http.client
 import time
 import urllib.request
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -110,6 +111,30 @@ class Fetcher:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class Folder:
+    """Reads the paths of an archived log from a directory, as Fetcher does from a server."""
+
+    def __init__(self, path: str) -> None:
+        self.url = path.rstrip("/")
+
+    def get(self, path: str, *, token: str = "") -> Answer:  # noqa: ARG002 — as Fetcher.get
+        """The content of a file."""
+        try:
+            with (Path(self.url) / path).open("rb") as file:
+                return Answer(OK, file.read(LARGEST_ANSWER))
+        except (FileNotFoundError, NotADirectoryError):
+            return Answer(NOT_FOUND, b"")
+
+    def refusal(self, path: str, answer: Answer) -> Fault:  # noqa: ARG002 — as Fetcher.refusal
+        """The fault for a file that is missing."""
+        return Fault(f"there is no {self.url}/{path}", INCOMPLETE)
+
+
+def open_log(place: str, report: Report) -> Fetcher | Folder:
+    """A log at a URL, or in a directory."""
+    return Fetcher(place, report) if "://" in place else Folder(place)
 
 
 def quote(data: bytes) -> str:

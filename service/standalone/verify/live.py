@@ -1,13 +1,17 @@
-"""A served log: checkpoint and hash tiles at their C2SP paths, without a token. Owns no state."""
+"""A served or archived log: checkpoint and hash tiles at their C2SP paths, without a token. Owns no state."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from .fetching import NOT_FOUND, OK, Fetcher, quote
+from .fetching import NOT_FOUND, OK, open_log, quote
 from .findings import INCOMPLETE, Fault, Report, require
 from .notes import Checkpoint, Keys, read_checkpoint
 from .tree import HASH_SIZE, Fold, leaf_hash, subtrees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Hashes in a full tile, and tree levels in one.
 WIDTH = 256
@@ -17,10 +21,10 @@ LENGTH = 2
 
 
 class LiveLog:
-    """A log at `url`, which ends before `/checkpoint`. Methods raise Fault."""
+    """A log at `place`, a URL or a directory, which ends before `/checkpoint`. Methods raise Fault."""
 
-    def __init__(self, url: str, keys: Keys, report: Report) -> None:
-        self._fetcher = Fetcher(url, report)
+    def __init__(self, place: str, keys: Keys, report: Report) -> None:
+        self._fetcher = open_log(place, report)
         answer = self._fetcher.get("checkpoint")
         if answer.status != OK:
             fault = self._fetcher.refusal("checkpoint", answer)
@@ -82,13 +86,43 @@ class LiveLog:
         answer = self._fetcher.get(path, token=token)
         if answer.status != OK:
             raise self._fetcher.refusal(path, answer)
-        rest, entry = answer.data, b""
-        while rest:
-            end = LENGTH + int.from_bytes(rest[:LENGTH], "big")
-            entry, rest = rest[LENGTH:end], rest[end:]
+        entry = [b"", *_split_bundle(answer.data)][-1]
         leaf = self._read_tile(0, last // WIDTH)[-HASH_SIZE:]
         require(leaf_hash(entry) == leaf, "the newest record that is served does not have the hash that was sealed")
         return entry
+
+    def read_records(self, token: str = "") -> Iterator[tuple[int, bytes]]:
+        """The position and the bytes of every record, each checked against the hash that was sealed, and at the end all
+        hashes against the root. Adds a finding for records that are missing."""
+        whole, size = Fold(), self.checkpoint.size
+        for index in range(-(-size // WIDTH)):
+            start, hashes = index * WIDTH, self._read_tile(0, index)
+            leaves = [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
+            for leaf in leaves:
+                whole.push(0, leaf)
+            path = f"tile/entries/{_name(index, len(leaves))}"
+            answer = self._fetcher.get(path, token=token)
+            if answer.status == NOT_FOUND and len(leaves) < WIDTH:
+                answer = self._fetcher.get(f"tile/entries/{_name(index)}", token=token)
+            if answer.status == NOT_FOUND:
+                what = f"the records {start:,} to {start + len(leaves) - 1:,} are not there, only their hashes"
+                self._report.add(Fault(what, INCOMPLETE))
+                continue
+            if answer.status != OK:
+                raise self._fetcher.refusal(path, answer)
+            yield from self._check_bundle(start, leaves, _split_bundle(answer.data))
+            self._report.progress(start + len(leaves), size, "records")
+        self._check_root(whole)
+
+    def _check_bundle(self, start: int, leaves: list[bytes], entries: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        require(len(entries) >= len(leaves), f"the records from {start:,} on are cut off")
+        for position, (leaf, entry) in enumerate(zip(leaves, entries, strict=False), start):
+            if leaf_hash(entry) == leaf:
+                self._report.count("records")
+                yield position, entry
+            else:
+                what = "the record here does not have the hash that was sealed"
+                self._report.add(Fault(what), position=position)
 
     def _check_root(self, tree: Fold) -> None:
         if tree.root() != self.checkpoint.root:
@@ -128,6 +162,17 @@ class LiveLog:
         hashes = answer.data[: width * HASH_SIZE]
         require(len(hashes) == width * HASH_SIZE, f"the hash tile {path} is shorter than the signed tree")
         return hashes
+
+
+def _split_bundle(data: bytes) -> list[bytes]:
+    """The records of an entry bundle."""
+    entries = []
+    while data:
+        end = LENGTH + int.from_bytes(data[:LENGTH], "big")
+        require(len(data) >= end, "an entry bundle is cut off")
+        entries.append(data[LENGTH:end])
+        data = data[end:]
+    return entries
 
 
 def _name(index: int, width: int = WIDTH) -> str:
