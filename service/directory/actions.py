@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement.person_references import find_person
 from service.directory import grant_store, people_store, team_store
 from service.directory.entities import (
     GivenRole,
@@ -21,8 +22,10 @@ from service.directory.entities import (
     check_grant,
     check_person,
     check_team,
+    check_words,
 )
 from service.directory.grant_store import MembershipFilter
+from service.directory.people_store import PeopleFilter
 from service.directory.recorded_change import (
     DirectoryChange,
     DirectoryPage,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import GivenAttributes
@@ -154,18 +158,20 @@ class Directory:
         return await self._manage(caller, team_id, work)
 
     async def add_membership(
-        self, caller: Caller, person: UUID, team: UUID, part: Part, validity: Validity = ALWAYS
+        self, caller: Caller, person: NamedPerson, team: UUID, part: Part, validity: Validity = ALWAYS
     ) -> Answer[Membership]:
         """Make a person a member or lead of a team. Raises Conflict if they have that part at any time in
         `validity`."""
         check_grant(validity)
-        asked = Membership(uuid7(), person, team, part, validity)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
+            member = await find_person(connection, caller.principal, person, "person")
+            asked = Membership(uid, member, team, part, validity)
             made = await grant_store.add_membership(permit, connection, asked)
             return made, DirectoryChange(str(made.id), "membership.created", describe_membership(made))
 
-        return await self._manage(caller, asked.id, work)
+        return await self._manage(caller, uid, work)
 
     async def end_membership(self, caller: Caller, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
         """End a membership now, or at a later time; one that has not begun never takes effect. Raises NotFound, and
@@ -262,12 +268,20 @@ class Directory:
         return await manage(self._gate, caller, person, work)
 
     async def people(
-        self, caller: Caller, *, email: str | None = None, after: UUID | str | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        *,
+        email: str | None = None,
+        name: str | None = None,
+        after: UUID | str | None = None,
+        limit: int = 50,
     ) -> Answer[DirectoryPage[Person]]:
-        """People, oldest first; with `email`, the people with this address, in any case."""
+        """People, oldest first: all, those with this `email`, in any case, or those whose names have words that begin
+        with the words of `name`. Raises InvalidField for a name of no word, or of more than MAX_WORDS_PER_SEARCH."""
+        of = PeopleFilter(email, None if name is None else check_words(name))
 
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Person]:
-            return await people_store.list_people(seen, at, email, after, limit)
+            return await people_store.list_people(seen, at, of, after, limit)
 
         return await self._list(caller, load, after, limit)
 

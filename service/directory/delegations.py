@@ -8,12 +8,14 @@ A caller who may not read the directory gets the same error for every id, so tha
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.fact_statements import KindFacts
+from service.authorization.enforcement.person_references import find_person
 from service.directory import delegation_store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
@@ -24,10 +26,10 @@ from service.places import FieldError
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.database import Connection
 
 DELEGATION_FACTS = KindFacts(
@@ -50,22 +52,25 @@ class Delegations:
         self._gate = gate
 
     async def grant(
-        self, caller: Caller, delegator: UUID, delegate: UUID, validity: Validity = ALWAYS
+        self, caller: Caller, delegator: UUID, delegate: NamedPerson, validity: Validity = ALWAYS
     ) -> Answer[Delegation]:
         """Let `delegate` approve in place of `delegator`. Raises Conflict if the same delegation holds at any time in
         `validity`, and InvalidField, the same for every id, if the caller may not read the directory."""
-        check_delegation(delegator, delegate)
+        if isinstance(delegate, UUID):
+            check_delegation(delegator, delegate)
         check_grant(validity)
-        asked = Delegation(uuid7(), delegator, delegate, validity)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
             if not _may_read_directory(caller, permit):
                 raise InvalidField(FieldError("delegate", HIDDEN))
-            made = await delegation_store.grant(permit, connection, asked)
+            person = await find_person(connection, caller.principal, delegate, "delegate")
+            check_delegation(delegator, person)
+            made = await delegation_store.grant(permit, connection, Delegation(uid, delegator, person, validity))
             return made, [DirectoryChange(str(made.id), "delegation.granted", _facts(made))]
 
         target = Target(owner=delegator)
-        return await manage(self._gate, caller, asked.id, work, asked=(KIND, "grant"), target=target)
+        return await manage(self._gate, caller, uid, work, asked=(KIND, "grant"), target=target)
 
     async def end(self, caller: Caller, delegation: UUID, at: datetime | None = None) -> Answer[Delegation]:
         """End a delegation now, or at a later moment; one that has not begun never takes effect. Raises NotFound, and

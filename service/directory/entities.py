@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from service.errors import InvalidField
 from service.fields import Fields
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 MAX_NAME_LENGTH = 200
 MAX_TEAM_NAME_LENGTH = 120
 MAX_EMAIL_LENGTH = 320
+# Of a search for people.
+MAX_WORDS_PER_SEARCH = 10
 # 255 characters after the longest prefix of an issuer and a colon.
 MAX_CLIENT_LENGTH = 276
 MAX_LINK_LENGTH = 255
@@ -178,6 +182,14 @@ def check_person(display_name: str | None, email: str | None, links: tuple[Link,
         if link in links[:place]:
             fields.wrong(f"links[{place}]", "appears twice")
     fields.refuse()
+
+
+def check_words(name: str) -> tuple[str, ...]:
+    """The words of a name to search for. Raises InvalidField unless there are 1 to MAX_WORDS_PER_SEARCH of them."""
+    words = tuple(re.findall(r"\w+", name))
+    if not 1 <= len(words) <= MAX_WORDS_PER_SEARCH:
+        raise InvalidField(FieldError("query.name", f"must have 1 to {MAX_WORDS_PER_SEARCH} words"))
+    return words
 
 
 def check_team(name: str) -> None:

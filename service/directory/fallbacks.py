@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement.person_references import find_person
 from service.directory import grant_store
 from service.directory.entities import Fallback, Validity, check_grant
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.database import Connection
 
 ALWAYS = Validity()
@@ -29,18 +31,19 @@ class Fallbacks:
         self._gate = gate
 
     async def name(
-        self, caller: Caller, person: UUID, team: UUID | None = None, validity: Validity = ALWAYS
+        self, caller: Caller, person: NamedPerson, team: UUID | None = None, validity: Validity = ALWAYS
     ) -> Answer[Fallback]:
         """Make a person a fallback approver for a team and the teams below it, or, without a team, for everybody.
         Raises Conflict if they are one at any time in `validity`."""
         check_grant(validity)
-        asked = Fallback(uuid7(), person, team, validity)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
-            made = await grant_store.add_fallback(permit, connection, asked)
+            approver = await find_person(connection, caller.principal, person, "person")
+            made = await grant_store.add_fallback(permit, connection, Fallback(uid, approver, team, validity))
             return made, [DirectoryChange(str(made.id), "fallback.named", _facts(made))]
 
-        return await manage(self._gate, caller, asked.id, work)
+        return await manage(self._gate, caller, uid, work)
 
     async def end(self, caller: Caller, fallback: UUID, at: datetime | None = None) -> Answer[Fallback]:
         """End a fallback approver now, or at a later time. Raises NotFound, and Conflict if it has already ended."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.enforcement.person_references import find_listed_person
 from service.directory.entities import Fallback, GivenRole, ImporterGrant, Membership, Part, Validity
 from service.directory.store import KIND, MANAGE, VALID, begin, end, load_page, load_row, validity_of
 from service.errors import Conflict, NotFound
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.authorization.enforcement.changes import Permit
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
@@ -29,7 +31,7 @@ FALLBACK: Final = "id, person_id, team_id, valid_from, nullif(valid_to, 'infinit
 class MembershipFilter:
     """Which memberships: of a person, of a team, valid at a time. None does not filter."""
 
-    person: UUID | None = None
+    person: NamedPerson | None = None
     team: UUID | None = None
     as_of: datetime | None = None
 
@@ -59,6 +61,9 @@ async def list_memberships(
     """Visible memberships after the id `after`, oldest first; `limit` + 1 rows if there are more."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
+    person = None
+    if of.person is not None:
+        person = await find_listed_person(visibility, connection, of.person, "query.person")
     # Visible memberships in keyset order.
     rows = await connection.fetch(
         f"SELECT {MEMBERSHIP} FROM membership AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
@@ -66,7 +71,7 @@ async def list_memberships(
         " AND ($6::timestamptz IS NULL OR (r.valid_from <= $6 AND $6 < r.valid_to)) ORDER BY r.id LIMIT $7",
         *visibility.parameters,
         after,
-        of.person,
+        person,
         of.team,
         of.as_of,
         limit + 1,

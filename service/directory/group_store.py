@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.person_references import find_listed_person
 from service.directory.store import KIND, MANAGE
 from service.errors import Conflict
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from service.authorization.enforcement.changes import Permit
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
@@ -27,12 +27,14 @@ async def add_group(permit: Permit, connection: Connection, name: str) -> None:
 
 
 async def list_groups(
-    visibility: Visibility, connection: Connection, person: UUID | None, after: str | None, limit: int
+    visibility: Visibility, connection: Connection, person: NamedPerson | None, after: str | None, limit: int
 ) -> list[str]:
     """Visible groups by name, after the name `after`: all, or those that a person is in now; `limit` + 1 if there are
     more."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
+    if person is not None:
+        person = await find_listed_person(visibility, connection, person, "query.person")
     # Visible groups in the order of their key; those of a person by the index on people.
     rows = await connection.fetch(
         f"SELECT name FROM person_group AS r WHERE {visibility.condition} AND ($3::text IS NULL OR r.name > $3)"

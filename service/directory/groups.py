@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement.person_references import find_person
 from service.directory import group_store, holder_store
 from service.directory.entities import GroupMember, Validity, check_grant, check_group
 from service.directory.holder_store import MEMBERS
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.database import Connection
 
 ALWAYS = Validity()
@@ -39,16 +41,20 @@ class Groups:
 
         return await manage(self._gate, caller, name, work)
 
-    async def join(self, caller: Caller, group: str, person: UUID, validity: Validity = ALWAYS) -> Answer[GroupMember]:
+    async def join(
+        self, caller: Caller, group: str, person: NamedPerson, validity: Validity = ALWAYS
+    ) -> Answer[GroupMember]:
         """Put a person into a group. Raises Conflict if they are in it at any time in `validity`."""
         check_grant(validity)
-        asked = GroupMember(uuid7(), group, person, validity)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[GroupMember, list[DirectoryChange]]:
+            joining = await find_person(connection, caller.principal, person, "person")
+            asked = GroupMember(uid, group, joining, validity)
             made = await holder_store.add_holder(permit, connection, MEMBERS, group, asked)
             return made, [DirectoryChange(str(made.id), "group.joined", describe_member(made))]
 
-        return await manage(self._gate, caller, asked.id, work)
+        return await manage(self._gate, caller, uid, work)
 
     async def leave(self, caller: Caller, group: str, member: UUID, at: datetime | None = None) -> Answer[GroupMember]:
         """Take a person out of a group now, or at a later time. Raises Conflict if they have left it by then."""
@@ -62,7 +68,7 @@ class Groups:
         return await manage(self._gate, caller, member, work)
 
     async def list(
-        self, caller: Caller, *, person: UUID | None = None, after: str | None = None, limit: int = 50
+        self, caller: Caller, *, person: NamedPerson | None = None, after: str | None = None, limit: int = 50
     ) -> Answer[DirectoryPage[str]]:
         """Groups by name: all, or those that a person is in now."""
         return await listing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import all_ids
@@ -189,17 +189,30 @@ async def _refuse_address(connection: Connection, person: Person) -> None:
         raise Conflict("Another person already has this e-mail address", extra={"person": str(known)})
 
 
+@dataclass(frozen=True, slots=True)
+class PeopleFilter:
+    """Which people: with this `email`, in any case; whose name has a word that begins with each of these `words`. None
+    does not filter."""
+
+    email: str | None = None
+    words: tuple[str, ...] | None = None
+
+
 async def list_people(
-    visibility: Visibility, connection: Connection, email: str | None, after: UUID | str | None, limit: int
+    visibility: Visibility, connection: Connection, of: PeopleFilter, after: UUID | str | None, limit: int
 ) -> list[Person]:
-    """Visible people after the id `after`, oldest first: all, or those with this address; `limit` + 1 if there are
-    more."""
-    if email is None:
-        rows = await load_page(visibility, connection, "person", PERSON, after, limit)
-    else:
-        # By the index on lower(email).
-        with_address = "(SELECT * FROM person WHERE lower(email) = lower($5))"
-        rows = await load_page(visibility, connection, with_address, PERSON, after, limit, email)
+    """Visible people after the id `after`, oldest first; `limit` + 1 if there are more."""
+    conditions, values = list[str](), list[str]()
+    if of.email is not None:
+        values.append(of.email)
+        conditions.append(f"lower(email) = lower(${4 + len(values)})")
+    if of.words is not None:
+        values.append(" & ".join(f"'{word}':*" for word in of.words))
+        words = f"to_tsquery('simple', ${4 + len(values)})"
+        conditions.append(f"display_name IS NOT NULL AND to_tsvector('simple', display_name) @@ {words}")
+    # By the indexes on lower(email) and on the words of names.
+    table = f"(SELECT * FROM person WHERE {' AND '.join(conditions)})" if conditions else "person"
+    rows = await load_page(visibility, connection, table, PERSON, after, limit, *values)
     return [_person(row) for row in rows]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement.person_references import find_person
 from service.directory import holder_store
 from service.directory.entities import ProjectLead, Validity, check_grant
 from service.directory.holder_store import LEADS
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.database import Connection
 
 ALWAYS = Validity()
@@ -31,17 +33,19 @@ class ProjectLeads:
         self._gate = gate
 
     async def name(
-        self, caller: Caller, project: str, person: UUID, validity: Validity = ALWAYS
+        self, caller: Caller, project: str, person: NamedPerson, validity: Validity = ALWAYS
     ) -> Answer[ProjectLead]:
         """Make a person a lead of a project. Raises Conflict if they are one at any time in `validity`."""
         check_grant(validity)
-        asked = ProjectLead(uuid7(), project, person, validity)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[ProjectLead, list[DirectoryChange]]:
+            lead = await find_person(connection, caller.principal, person, "person")
+            asked = ProjectLead(uid, project, lead, validity)
             made = await holder_store.add_holder(permit, connection, LEADS, project, asked)
             return made, [DirectoryChange(str(made.id), "project-lead.named", describe_lead(made))]
 
-        return await manage(self._gate, caller, asked.id, work)
+        return await manage(self._gate, caller, uid, work)
 
     async def end(self, caller: Caller, project: str, lead: UUID, at: datetime | None = None) -> Answer[ProjectLead]:
         """End a lead now, or at a later time. Raises Conflict if it has ended by then."""

@@ -6,13 +6,14 @@ read, and in which order (docs/decisions/0009 and 0038).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact_columns
 from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.person_references import PersonReference, find_listed_person
 from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import columns_of
 from service.timesheets.store import sheet_of
@@ -20,6 +21,7 @@ from service.timesheets.store import sheet_of
 if TYPE_CHECKING:
     import asyncpg
 
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import State, Timesheet
@@ -36,7 +38,7 @@ _NEWEST = "ORDER BY r.period_start DESC, r.id DESC"
 class Filters:
     """Filters of a list. A sheet matches `since` and `until` if any day of its week lies between them, inclusive."""
 
-    owner: UUID | None = None
+    owner: NamedPerson | None = None
     state: State | None = None
     since: date | None = None
     until: date | None = None
@@ -72,9 +74,13 @@ async def page(
     limit: int,
     with_relations: bool = False,
 ) -> Page:
-    """At most `limit` visible sheets that follow `after`, read by one statement."""
+    """At most `limit` visible sheets that follow `after`, read by one statement. Raises InvalidField for an owner who
+    is not found."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
+    if isinstance(filters.owner, PersonReference):
+        owner = await find_listed_person(visibility, connection, filters.owner, "query.owner")
+        filters = replace(filters, owner=owner)
     statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(with_relations=with_relations)
     rows = await connection.fetch(statement, *parameters)
     confirmation = rows[0] if visibility.assumed is not None else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.person_references import find_listed_person
 from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import APPROVAL_IDS, approvals_needed
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import State
@@ -31,7 +33,7 @@ class Span:
     since: date
     until: date
     state: State | None = None
-    owner: UUID | None = None
+    owner: NamedPerson | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,12 @@ _GROUPS: Final[Mapping[GroupBy, tuple[str, str, str]]] = {
 
 
 async def find_visible_sheets(visibility: Visibility, connection: Connection, span: Span, most: int) -> list[UUID]:
-    """At most `most` visible sheets with a day in the span, by id."""
+    """At most `most` visible sheets with a day in the span, by id. Raises InvalidField for an unknown owner."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
+    owner = None
+    if span.owner is not None:
+        owner = await find_listed_person(visibility, connection, span.owner, "query.owner")
     conditions = (
         "r.period_start >= $4::date - 6 AND r.period_start <= $5::date"
         " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR "
@@ -108,7 +113,7 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
         span.since,
         span.until,
         span.state,
-        span.owner,
+        owner,
     )
     return sorted(row["id"] for row in found)
 

@@ -117,6 +117,8 @@ class Uploads:
         refused rows; InsufficientScope; Conflict; TryLater. With `per-row` it raises only if no row could be tried.
         """
         together = mode is UploadMode.TOGETHER
+        if rows.references:
+            rows.resolve(await self._gate.find_people(rows.references.keys()))
         await _check_rows(rows, find_last_week(self._weeks_ahead), together=together)
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)

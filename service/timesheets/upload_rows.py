@@ -12,7 +12,7 @@ from bisect import insort
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -32,6 +32,7 @@ from service.timesheets.timesheet import MAX_ENTRIES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from service.authorization.enforcement.person_references import NamedPerson, PersonReference
     from service.errors import TimewardenError
 
     Week = tuple[UUID, date]
@@ -138,11 +139,14 @@ class Faults:
 @dataclass(slots=True)
 class Rows:
     """Rows in the order of the upload; `lined` if they have lines in a file. `weeks` has the rows that could be parsed,
-    by owner and week, including those whose faults are kept."""
+    by owner and week, including those whose faults are kept. An owner who is not given by id has a stand-in, one of
+    `references`, until `resolve`; the id of nobody, if there is no such person."""
 
     lined: bool = False
     faults: Faults = field(default_factory=Faults)
     weeks: dict[Week, array[int]] = field(default_factory=dict)
+    references: dict[PersonReference, UUID] = field(default_factory=dict)
+    _owners: dict[UUID, UUID] = field(default_factory=dict)
     _bytes: bytearray = field(default_factory=bytearray)
     _starts: array[int] = field(default_factory=lambda: array("Q"))
     _lines: array[int] = field(default_factory=lambda: array("I"))
@@ -170,6 +174,26 @@ class Rows:
             texts = [text and text.encode(errors="replace").decode() for text in texts]
         self._bytes += msgspec.msgpack.encode((row.owner.bytes, row.day.toordinal(), row.minutes, *texts))
         self.weeks.setdefault((row.owner, week_of(row.day)), array("I")).append(index)
+
+    def owner_of(self, person: NamedPerson) -> UUID:
+        """The id of an owner, or a stand-in for it."""
+        return person if isinstance(person, UUID) else self.references.setdefault(person, uuid4())
+
+    def resolve(self, found: Mapping[PersonReference, frozenset[UUID]]) -> None:
+        """Put the ids of owners in place of stand-ins. Rows of an owner whom several people share are refused."""
+        self._owners = {
+            stand_in: next(iter(people))
+            for reference, stand_in in self.references.items()
+            if len(people := found.get(reference, frozenset())) == 1
+        }
+        shared = {self.references[reference] for reference, people in found.items() if len(people) > 1}
+        weeks, self.weeks = self.weeks, {}
+        for (owner, monday), indexes in weeks.items():
+            if owner in shared:
+                for index in indexes:
+                    self._blame(index, "owner", "names several people; give an id")
+            week = self._owners.get(owner, owner), monday
+            self.weeks[week] = array("I", sorted((*self.weeks.get(week, ()), *indexes)))
 
     @property
     def keeps_next_faults(self) -> bool:
@@ -201,7 +225,7 @@ class Rows:
             project,
             minutes,
             note,
-            owner=UUID(bytes=owner),
+            owner=self._owners.get(given := UUID(bytes=owner), given),
             external_ref=reference,
             time_zone=zone,
         )

@@ -44,6 +44,7 @@ BOUNDS = {
     "rows of one person and week": "service.timesheets.upload_rows:MAX_ROWS_PER_SHEET",
     "files read at once, per process": "service.web.uploads.upload_turns:MAX_FILES",
     "files read at once, of one client": "service.web.uploads.upload_turns:MAX_FILES_PER_CLIENT",
+    "words of a search for people": "service.directory.entities:MAX_WORDS_PER_SEARCH",
     "import": "service.web.directory.directory_import:MAX_BYTES",
     "rows of an import": "service.directory.import_file:MAX_ROWS",
     "line of an import": "service.directory.import_file:MAX_CHARACTERS_PER_LINE",

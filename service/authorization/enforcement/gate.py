@@ -42,6 +42,7 @@ from service.authorization.enforcement.decision_point import (
 )
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.declared_facts import facts_under
+from service.authorization.enforcement.person_references import find_people
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
 from service.authorization.enforcement.visibility import visible
@@ -50,6 +51,7 @@ from service.errors import (
     Denied,
     Forbidden,
     InsufficientScope,
+    InvalidField,
     NotApplied,
     PolicyRejected,
     PolicyUnavailable,
@@ -61,7 +63,7 @@ from service.policy.access_request import Reason, Verdict
 from service.tracing import end_stage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableSequence, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import NoReturn
     from uuid import UUID
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import RecordedQuery
     from service.authorization.enforcement.fact_statements import KindFacts
+    from service.authorization.enforcement.person_references import PersonReference
     from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
@@ -166,9 +169,11 @@ class Gate:
         """Decide on a listing: it shows the rows that single reads would show. Recorded when the block is left.
 
         In the block, `listing.visibility` is the rules as a SQL condition; the policy, the caller's roles and the rows
-        are read in one snapshot of the database. The record says that the ids `listing.returned` were given out. Raises
-        Denied if no rule could show any row.
+        are read in one snapshot of the database. The record says that the ids `listing.returned` were given out. The
+        block may raise InvalidField; the record then says that nothing was given out. Raises Denied if no rule could
+        show any row.
         """
+        wrong: InvalidField | None = None
 
         async def decide_list(snapshot: Snapshot, connection: Connection) -> Listing | Refused:
             lookup = await self._look_up(connection, snapshot, caller, kind, action, About.LIST)
@@ -184,11 +189,17 @@ class Gate:
         async with AsyncExitStack() as stack:
             listing = await self._enter(stack, lambda: self._database.transaction(snapshot=True), decide_list)
             if isinstance(listing, Listing):
-                yield listing
+                try:
+                    yield listing
+                except InvalidField as error:
+                    wrong, listing.returned = error, ()
         if isinstance(listing, Refused):
             await self._refuse(caller, [listing.decision], listing.error, applied=None)
         receipts = await self._log.append(_records_of_list(caller, listing))
         listing.settle(receipts[0])
+        if wrong is not None:
+            with refused_under(receipts[0]):
+                raise wrong
 
     async def list_at_once(
         self, caller: Caller, kind: str, action: str, read: Callable[[Visibility, Connection], Awaitable[Listed[T]]]
@@ -225,7 +236,11 @@ class Gate:
         if not visibility.rules or not self._relationships.recall_owners(visibility):
             return None
         async with self._database.connection() as connection:
-            found = await read(visibility, connection)
+            try:
+                found = await read(visibility, connection)
+            except InvalidField:
+                # Raised again under a decision on what was looked up.
+                return None
         confirmed = self._relationships.confirm(assumed, found.confirmation)
         if confirmed is None or confirmed.revoked or confirmed.version != snapshot.number:
             return None
@@ -349,6 +364,11 @@ class Gate:
             each.settle(receipts)
             return
         await self._refuse(caller, [aborted.decision] if aborted.decision else [], aborted.error, applied=False)
+
+    async def find_people(self, references: Collection[PersonReference]) -> Mapping[PersonReference, frozenset[UUID]]:
+        """The people whom references name. Nothing is decided: an answer must not tell which of them there are."""
+        async with self._database.connection() as connection:
+            return await find_people(connection, references)
 
     def could_allow(self, caller: Caller, kind: str, action: str) -> bool:
         """Whether the caller's scopes satisfy any rule for this action, under the version that this process knows."""

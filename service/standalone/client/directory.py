@@ -38,9 +38,10 @@ GROUPS = "/v1/groups"
 class DirectoryApi(Transport):
     """The methods for people, roles, teams, delegations, projects and groups."""
 
-    def people(self, *, email: str | None = None) -> AsyncIterator[Person]:
-        """All people in the directory, or those with this e-mail address."""
-        return self.pages(Person, PEOPLE, email=email)
+    def people(self, *, email: str | None = None, name: str | None = None) -> AsyncIterator[Person]:
+        """All people in the directory, those with this e-mail address, or those whose names have words that begin with
+        the words of `name`."""
+        return self.pages(Person, PEOPLE, email=email, name=name)
 
     async def person(self, person_id: str) -> Person:
         """A person by their id, with the version that `amend_person` sends."""

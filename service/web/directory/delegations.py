@@ -17,7 +17,16 @@ from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import NOW, EndTime, From, Id, To, ValidFrom, ValidTo, times_of
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_optional_uuid, parse_uuid
+from service.web.http.parameters import (
+    CurrentCaller,
+    Cursor,
+    GivenPerson,
+    Limit,
+    WithNames,
+    parse_optional_uuid,
+    parse_person,
+    parse_uuid,
+)
 from service.web.http.responses import Id as AnyId
 from service.web.http.responses import Names, NextCursor, PersonId, TeamId, make_response, names_body
 
@@ -37,9 +46,7 @@ TAG = "Directory"
 class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     """Lets a delegate approve in place of a manager, the delegator."""
 
-    delegate: Annotated[
-        Id, Meta(description="The id of the delegate", examples=["0198c0de-0000-7000-8000-000000000003"])
-    ]
+    delegate: GivenPerson
     delegator: Annotated[Id | None, Meta(description="The id of the delegator; by default, you")] = None
     valid_from: From = None
     valid_to: To = None
@@ -71,7 +78,7 @@ class DelegationPage(msgspec.Struct):
 class NewFallback(msgspec.Struct, forbid_unknown_fields=True):
     """A person who approves for owners who have no manager."""
 
-    person: Annotated[Id, Meta(description="The person's id")]
+    person: GivenPerson
     team: Annotated[Id | None, Meta(description="In this team and below; left out: everywhere")] = None
     valid_from: From = None
     valid_to: To = None
@@ -117,7 +124,7 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
         delegator = parse_optional_uuid(data.delegator, "delegator") or caller.principal.person
         if delegator is None:
             raise InvalidField(FieldError("delegator", "is required: a client that acts for itself has no delegates"))
-        delegate, validity = parse_uuid(data.delegate, "delegate"), Validity(data.valid_from, data.valid_to)
+        delegate, validity = parse_person(data.delegate, "delegate"), Validity(data.valid_from, data.valid_to)
         answer = await delegations.grant(caller, delegator, delegate, validity)
         return make_response(_delegation(answer.value), answer.receipt, status=201)
 
@@ -157,7 +164,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     )
     async def name_fallback(caller: CurrentCaller, data: JSONBody[NewFallback]) -> Response[FallbackBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        person, team = parse_uuid(data.person, "person"), parse_optional_uuid(data.team, "team")
+        person, team = parse_person(data.person, "person"), parse_optional_uuid(data.team, "team")
         answer = await fallbacks.name(caller, person, team, validity)
         return make_response(_fallback(answer.value), answer.receipt, status=201)
 

@@ -30,12 +30,16 @@ from service.web.directory.directory_shapes import (
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
+    MAX_PERSON_CHARS,
+    PERSON_IN_QUERY,
     CurrentCaller,
     Cursor,
     Limit,
     WithNames,
+    parse_optional_person,
     parse_optional_time,
     parse_optional_uuid,
+    parse_person,
     parse_uuid,
 )
 from service.web.http.preconditions import read_if_match
@@ -132,7 +136,9 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_memberships(
         caller: CurrentCaller,
-        person: Annotated[str | None, Parameter(max_length=64, description="Only memberships of this person")] = None,
+        person: Annotated[
+            str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only memberships of {PERSON_IN_QUERY}")
+        ] = None,
         team: Annotated[str | None, Parameter(max_length=64, description="Only memberships in this team")] = None,
         as_of: Annotated[
             str | None, Parameter(max_length=40, description="Only memberships that are valid at this time")
@@ -143,7 +149,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     ) -> Response[MembershipPage]:
         time = parse_optional_time(as_of, "query.as_of")
         of = MembershipFilter(
-            parse_optional_uuid(person, "query.person"), parse_optional_uuid(team, "query.team"), time
+            parse_optional_person(person, "query.person"), parse_optional_uuid(team, "query.team"), time
         )
         filters = {"person": person, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of, with_names=names)
@@ -155,7 +161,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
     async def add_membership(caller: CurrentCaller, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        person, team = parse_uuid(data.person, "person"), parse_uuid(data.team, "team")
+        person, team = parse_person(data.person, "person"), parse_uuid(data.team, "team")
         answer = await directory.add_membership(caller, person, team, Part(data.part), validity)
         return make_response(_membership(answer.value), answer.receipt, status=201)
 

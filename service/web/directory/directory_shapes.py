@@ -13,6 +13,7 @@ from service.directory.declared_attributes import MAX_VALUE_CHARS, MAX_VALUES_PE
 from service.directory.entities import MAX_CLIENT_LENGTH, PROJECT, Part
 from service.errors import InvalidField
 from service.places import FieldError
+from service.web.http.parameters import GivenPerson
 from service.web.http.responses import ClientId, Names, NextCursor, PersonId, TeamId, Time
 from service.web.http.responses import Id as AnyId
 
@@ -166,7 +167,7 @@ class MembershipMove(msgspec.Struct, forbid_unknown_fields=True):
 class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
     """A person's part in a team."""
 
-    person: Annotated[Id, Meta(description="The person's id")]
+    person: GivenPerson
     team: Annotated[Id, Meta(description="The team's id")]
     part: Annotated[Literal["member", "lead"], Meta(description="Member or lead of the team")]
     valid_from: From = None

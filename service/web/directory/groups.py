@@ -14,16 +14,20 @@ from service.directory.entities import GROUP, Validity
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.directory.directory_pages import load_page
-from service.web.directory.directory_shapes import NOW, AsOf, EndTime, From, Id, To, ValidFrom, ValidTo, times_of
+from service.web.directory.directory_shapes import NOW, AsOf, EndTime, From, To, ValidFrom, ValidTo, times_of
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
+    MAX_PERSON_CHARS,
+    PERSON_IN_QUERY,
     CurrentCaller,
     Cursor,
+    GivenPerson,
     Limit,
     WithNames,
+    parse_optional_person,
     parse_optional_time,
-    parse_optional_uuid,
+    parse_person,
     parse_uuid,
 )
 from service.web.http.responses import Id as AnyId
@@ -68,7 +72,7 @@ class GroupPage(msgspec.Struct):
 class NewGroupMember(msgspec.Struct, forbid_unknown_fields=True):
     """A person to put into the group."""
 
-    person: Annotated[Id, Meta(description="The person's id")]
+    person: GivenPerson
     valid_from: From = None
     valid_to: To = None
 
@@ -101,12 +105,15 @@ def _groups(groups: Groups, cursors: Cursors) -> list[Any]:
     async def list_groups(
         caller: CurrentCaller,
         person: Annotated[
-            str | None, Parameter(max_length=64, description="Only groups that this person is in now")
+            str | None,
+            Parameter(
+                max_length=MAX_PERSON_CHARS, description=f"Only groups that a person is in now: {PERSON_IN_QUERY}"
+            ),
         ] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[GroupPage]:
-        load = partial(groups.list, person=parse_optional_uuid(person, "query.person"))
+        load = partial(groups.list, person=parse_optional_person(person, "query.person"))
         answer, following = await load_page(load, cursors, "groups", caller, cursor, limit, {"person": person}, key=str)
         return make_response(GroupPage([GroupBody(name) for name in answer.value.items], following), answer.receipt)
 
@@ -143,7 +150,7 @@ def _members(groups: Groups, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller, name: GroupInPath, data: JSONBody[NewGroupMember]
     ) -> Response[GroupMemberBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await groups.join(caller, _parse_name(name), parse_uuid(data.person, "person"), validity)
+        answer = await groups.join(caller, _parse_name(name), parse_person(data.person, "person"), validity)
         return make_response(_member(answer.value), answer.receipt, status=201)
 
     @post(

@@ -53,12 +53,19 @@ def _reading(directory: Directory, cursors: Cursors) -> list[Any]:
         email: Annotated[
             str | None, QueryParameter(description="Only people with this address", max_length=320)
         ] = None,
+        name: Annotated[
+            str | None,
+            QueryParameter(
+                description="Only people whose name has words that begin like these, such as `an lim`", max_length=200
+            ),
+        ] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[PersonPage]:
-        address = parse_optional_text(email, "query.email")
-        load = partial(directory.people, email=address)
-        answer, following = await load_page(load, cursors, "people", caller, cursor, limit, {"email": address})
+        address, words = parse_optional_text(email, "query.email"), parse_optional_text(name, "query.name")
+        load = partial(directory.people, email=address, name=words)
+        filters = {"email": address, "name": words}
+        answer, following = await load_page(load, cursors, "people", caller, cursor, limit, filters)
         return make_response(PersonPage([_person(item) for item in answer.value.items], following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))

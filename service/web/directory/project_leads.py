@@ -18,7 +18,6 @@ from service.web.directory.directory_shapes import (
     CodeInPath,
     EndTime,
     From,
-    Id,
     To,
     ValidFrom,
     ValidTo,
@@ -27,7 +26,16 @@ from service.web.directory.directory_shapes import (
 )
 from service.web.http.operations import BODY, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_optional_time, parse_uuid
+from service.web.http.parameters import (
+    CurrentCaller,
+    Cursor,
+    GivenPerson,
+    Limit,
+    WithNames,
+    parse_optional_time,
+    parse_person,
+    parse_uuid,
+)
 from service.web.http.responses import Id as AnyId
 from service.web.http.responses import Names, NextCursor, PersonId, make_response, names_body
 
@@ -45,7 +53,7 @@ TAG = "Directory"
 class NewProjectLead(msgspec.Struct, forbid_unknown_fields=True):
     """A person to make a lead of the project."""
 
-    person: Annotated[Id, Meta(description="The person's id")]
+    person: GivenPerson
     valid_from: From = None
     valid_to: To = None
 
@@ -96,7 +104,7 @@ def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[NewProjectLead]
     ) -> Response[ProjectLeadBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await leads.name(caller, parse_code(code), parse_uuid(data.person, "person"), validity)
+        answer = await leads.name(caller, parse_code(code), parse_person(data.person, "person"), validity)
         return make_response(_lead(answer.value), answer.receipt, status=201)
 
     @post(

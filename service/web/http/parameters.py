@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from litestar.di import NamedDependency
 from litestar.params import Parameter, PathParameter, QueryParameter, SkipValidation
+from msgspec import Meta
 
 from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.person_references import ME, NamedPerson, PersonReference
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
@@ -23,6 +26,37 @@ CurrentCaller = NamedDependency[SkipValidation[Caller]]
 # Of lists. The default of `limit` is DEFAULT_LIMIT.
 Cursor = Annotated[str | None, Parameter(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before")]
 Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="How many items a page may hold")]
+# How many characters name a person: an issuer, `#` and a subject of 255 each.
+MAX_PERSON_CHARS = 511
+
+
+class PersonKey(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A person by their e-mail address, or by issuer and subject of their tokens."""
+
+    email: Annotated[
+        Annotated[str, Meta(max_length=320)] | None,
+        Meta(description="The e-mail address", examples=["ana@example.com"]),
+    ] = None
+    issuer: Annotated[
+        Annotated[str, Meta(max_length=255)] | None,
+        Meta(description="The `iss` of their tokens", examples=["https://acme.eu.auth0.com/"]),
+    ] = None
+    subject: Annotated[
+        Annotated[str, Meta(max_length=255)] | None,
+        Meta(description="The `sub` of their tokens", examples=["auth0|5f7c8ec7c33c6c004bbafe82"]),
+    ] = None
+
+
+# A person in a body, and in a query.
+GivenPerson = Annotated[
+    Annotated[str, Meta(max_length=MAX_PERSON_CHARS)] | PersonKey,
+    Meta(
+        description="A person: an id, an e-mail address, `ISSUER#SUBJECT` of their tokens, `me`, or an object with"
+        " email, or with issuer and subject",
+        examples=["0198c0de-0000-7000-8000-000000000001"],
+    ),
+]
+PERSON_IN_QUERY = "a person: an id, an e-mail address, `ISSUER#SUBJECT` of their tokens, or `me`"
 WithNames = Annotated[
     bool,
     QueryParameter(
@@ -47,6 +81,35 @@ def parse_uuid(text: str, field: str) -> UUID:
     if found is None or str(found) != text.lower():
         raise InvalidField(FieldError(field, "must be a UUID such as 0198c0de-0000-7000-8000-000000000000"))
     return found
+
+
+def parse_person(given: str | PersonKey, field: str) -> NamedPerson:
+    """The person that a request names: by id, by e-mail address, by `ISSUER#SUBJECT` of their tokens, or as `me`. An
+    object says the same in members. Raises InvalidField that names `field`."""
+    if isinstance(given, PersonKey):
+        email, issuer, subject = (
+            parse_optional_text(text, field) for text in (given.email, given.issuer, given.subject)
+        )
+        if email is not None and issuer is None and subject is None:
+            return PersonReference(email=email)
+        if email is None and issuer is not None and subject is not None:
+            return PersonReference(link=(issuer, subject))
+        raise InvalidField(FieldError(field, "must have either email, or issuer and subject"))
+    if given == "me":
+        return ME
+    issuer, _, subject = given.partition("#")
+    if "://" in issuer and subject:
+        return PersonReference(link=(parse_text(issuer, field), parse_text(subject, field)))
+    if "@" in given:
+        return PersonReference(email=parse_text(given, field))
+    if not is_uuid(given):
+        raise InvalidField(FieldError(field, "must be a person's id, e-mail address, ISSUER#SUBJECT, or me"))
+    return UUID(given)
+
+
+def parse_optional_person(given: str | None, field: str) -> NamedPerson | None:
+    """Like `parse_person`, for an optional parameter."""
+    return None if given is None else parse_person(given, field)
 
 
 def is_uuid(text: str) -> bool:

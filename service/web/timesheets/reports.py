@@ -17,7 +17,13 @@ from service.csv_cells import escape_formula
 from service.timesheets.reports_store import GroupBy, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import COMMON, operation
-from service.web.http.parameters import CurrentCaller, WithNames, parse_optional_uuid
+from service.web.http.parameters import (
+    MAX_PERSON_CHARS,
+    PERSON_IN_QUERY,
+    CurrentCaller,
+    WithNames,
+    parse_optional_person,
+)
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import ApprovalCount
 
@@ -100,14 +106,16 @@ def report_routes(reports: Reports) -> list[Any]:
         sheet_state: Annotated[
             State | None, QueryParameter(name="state", description="Only timesheets in this state")
         ] = None,
-        owner: Annotated[str | None, Parameter(max_length=64, description="Only timesheets of this person")] = None,
+        owner: Annotated[
+            str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only timesheets of {PERSON_IN_QUERY}")
+        ] = None,
         form: Annotated[
             Literal["json", "csv"] | None,
             QueryParameter(name="format", description="`csv` returns text/csv, as does `Accept: text/csv`"),
         ] = None,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[HoursReport]:
-        span = Span(since, until, sheet_state, parse_optional_uuid(owner, "query.owner"))
+        span = Span(since, until, sheet_state, parse_optional_person(owner, "query.owner"))
         answer = await reports.hours(caller, by, span, with_names=names)
         report = answer.value
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form

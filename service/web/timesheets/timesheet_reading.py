@@ -19,12 +19,14 @@ from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
+    MAX_PERSON_CHARS,
+    PERSON_IN_QUERY,
     CurrentCaller,
     Cursor,
     Limit,
     SheetId,
     WithNames,
-    parse_optional_uuid,
+    parse_optional_person,
     parse_uuid,
 )
 from service.web.http.responses import make_response
@@ -57,7 +59,9 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
     @get(PATH, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
     async def list_timesheets(
         caller: CurrentCaller,
-        owner: Annotated[str | None, Parameter(max_length=64, description="Only sheets of this person")] = None,
+        owner: Annotated[
+            str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only sheets of {PERSON_IN_QUERY}")
+        ] = None,
         sheet_state: Annotated[
             State | None, QueryParameter(name="state", description="Only sheets in this state")
         ] = None,
@@ -68,7 +72,9 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[SheetPage]:
-        filters = Filters(owner=parse_optional_uuid(owner, "query.owner"), state=sheet_state, since=since, until=until)
+        filters = Filters(
+            owner=parse_optional_person(owner, "query.owner"), state=sheet_state, since=since, until=until
+        )
         if since and until and since > until:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         bound = {"owner": owner, "state": sheet_state, "since": since, "until": until}

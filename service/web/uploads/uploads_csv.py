@@ -15,8 +15,8 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets.entry import MAX_MINUTES
 from service.timesheets.upload_rows import Row
-from service.web.http.parameters import parse_uuid
 from service.web.uploads.uploads_lines import MAX_LINE_BYTES, Line, Lines, file_error
+from service.web.uploads.uploads_shapes import parse_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ class CsvReader:
             if is_formula(cell) and not (name == "minutes" and _NUMBER.fullmatch(cell))
         ]
         named = {error.field for error in wrong}
-        known, unparsed = _parse_cells({name: cell for name, cell in cells.items() if name not in named})
+        known, unparsed = _parse_cells({name: cell for name, cell in cells.items() if name not in named}, self._rows)
         if wrong or unparsed:
             self._rows.add_invalid([*wrong, *unparsed], known, self._began)
         else:
@@ -130,14 +130,14 @@ def _parse_header(cells: Sequence[str], text: str) -> list[str]:
     return names
 
 
-def _parse_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+def _parse_cells(cells: Mapping[str, str], rows: Rows) -> tuple[dict[str, Any], list[FieldError]]:
     """The fields of a row that can be parsed, and errors for the others."""
     known: dict[str, Any] = {name: cells[name] for name in ("project", "external_ref") if name in cells}
     known |= {name: cells[name] for name in OPTIONAL if cells.get(name)}
     wrong: list[FieldError] = []
     if "owner" in cells:
         try:
-            known["owner"] = parse_uuid(cells["owner"], "owner")
+            known["owner"] = parse_owner(cells["owner"], rows)
         except InvalidField as error:
             wrong += error.fields
     if "day" in cells:

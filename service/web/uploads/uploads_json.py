@@ -12,10 +12,9 @@ from service.pacing import pace
 from service.places import FieldError
 from service.timesheets.upload_rows import Rows
 from service.web.http.bodies import TOO_DEEP, read_body
-from service.web.http.parameters import parse_uuid
 from service.web.http.wrong_fields import decode_valid_members
 from service.web.uploads.uploads_lines import Line, Lines
-from service.web.uploads.uploads_shapes import MAX_ROWS_OF_JSON, UploadRow, row_of
+from service.web.uploads.uploads_shapes import MAX_ROWS_OF_JSON, UploadRow, parse_owner, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,14 +43,14 @@ def put_row(rows: Rows, raw: bytes, line: int = 0, *, name: str) -> None:
     rows."""
     explained = rows.keeps_next_faults
     try:
-        row = row_of(read_body(raw, UploadRow, explained=explained))
+        row = row_of(read_body(raw, UploadRow, explained=explained), rows)
     except InvalidField as error:
         if not explained:
             rows.add_invalid([], {}, line)
             return
         wrong = [field if field.field != "body" else FieldError("", field.message) for field in error.fields]
         known = decode_valid_members(raw, UploadRow)
-        rows.add_invalid(*_parse_owner(wrong, known), line)
+        rows.add_invalid(*_parse_owner(wrong, known, rows), line)
     except BadInput as error:
         rows.add_invalid([FieldError("", error.public.replace("The body", name))], {}, line)
     else:
@@ -80,12 +79,14 @@ class NdjsonReader:
                 put_row(self._rows, text, number, name="The line")
 
 
-def _parse_owner(wrong: Sequence[FieldError], known: dict[str, Any]) -> tuple[list[FieldError], dict[str, Any]]:
-    """Parse the owner, which is still a text, as an id; a failure becomes one more error."""
+def _parse_owner(
+    wrong: Sequence[FieldError], known: dict[str, Any], rows: Rows
+) -> tuple[list[FieldError], dict[str, Any]]:
+    """Parse the owner, which is still as the caller gave it; a failure becomes one more error."""
     found = list(wrong)
     if "owner" in known:
         try:
-            known["owner"] = parse_uuid(known["owner"], "owner")
+            known["owner"] = parse_owner(known["owner"], rows)
         except InvalidField as error:
             del known["owner"]
             found += [field for field in error.fields if field not in found]

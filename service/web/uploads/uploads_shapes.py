@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from service.authorization.enforcement.person_references import ME, NO_PERSON
+from service.errors import InvalidField
+from service.places import FieldError
 from service.timesheets.upload_results import OUTCOMES
 from service.timesheets.upload_rows import Row
-from service.web.http.parameters import parse_uuid
+from service.web.http.parameters import GivenPerson, parse_person
 from service.web.http.problem_documents import ProblemSlug
 from service.web.http.responses import EXAMPLE_ID, DecisionId, Hex, Id, SheetId
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from service.timesheets.upload_results import RowResult
+    from service.timesheets.upload_rows import Rows
+    from service.web.http.parameters import PersonKey
 
 # A JSON body is read as a whole, so it takes fewer rows than a file.
 MAX_ROWS_OF_JSON = 100
@@ -25,10 +32,7 @@ class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
     """The minutes of a person on one day and project. Sent again with the same owner, day, project and external_ref, it
     changes nothing."""
 
-    owner: Annotated[
-        str,
-        Meta(max_length=64, description="The person's id", examples=["0198c0de-0000-7000-8000-000000000001"]),
-    ]
+    owner: GivenPerson
     day: Annotated[date, Meta(description="The calendar day", examples=["2026-11-23"])]
     project: Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[480])]
@@ -118,10 +122,18 @@ class Uploaded(msgspec.Struct):
     ]
 
 
-def row_of(upload_row: UploadRow) -> Row:
-    """The row for the use case. Raises InvalidField for an owner that is no UUID."""
+def parse_owner(given: str | PersonKey, rows: Rows) -> UUID:
+    """The owner of a row. Raises InvalidField for a text that names no person, and for the caller, a client."""
+    person = parse_person(given, "owner")
+    if person == ME:
+        raise InvalidField(FieldError("owner", NO_PERSON))
+    return rows.owner_of(person)
+
+
+def row_of(upload_row: UploadRow, rows: Rows) -> Row:
+    """The row for the use case, one of `rows`. Raises InvalidField as `parse_owner`."""
     return Row(
-        owner=parse_uuid(upload_row.owner, "owner"),
+        owner=parse_owner(upload_row.owner, rows),
         day=upload_row.day,
         project=upload_row.project,
         minutes=upload_row.minutes,

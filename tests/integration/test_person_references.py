@@ -1,0 +1,225 @@
+"""People in requests by `me`, e-mail address or issuer and subject; people found by name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from service.directory.entities import Part
+from service.directory.people import People
+from tests.integration.api import InProcess, api
+from tests.integration.house import MONDAY, speaking
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    import httpx2
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+READ = "read:timesheets create:timesheets approve:timesheets"
+UNKNOWN = ("nobody@example.com", "https://elsewhere.example/#auth0|nobody")
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """Ana and lea, who leads east, speak by tokens of their own."""
+    for name, part in (("ana", Part.MEMBER), ("lea", Part.LEAD)):
+        house.people[name] = await People(house.requests, house.log).person_for(speaking(issuer, f"auth0|{name}"))
+        admin, described = (
+            house.administrator(),
+            {"display_name": f"{name.title()} Lima", "email": f"{name}@example.com"},
+        )
+        await house.directory.amend_person(admin, house.people[name], described)
+        await house.directory.add_membership(admin, house.people[name], house.teams["east"], part)
+    async with api(house, issuer) as started:
+        yield started
+
+
+def references(house: House, running: InProcess, name: str) -> list[str]:
+    return [str(house.people[name]), f"{name.upper()}@example.com", f"{running.issuer}#auth0|{name}"]
+
+
+async def ask(
+    running: InProcess, name: str, method: str, path: str, body: object = None, **claims: Any
+) -> httpx2.Response:
+    token = running.token(sub=f"auth0|{name}", **{"scope": READ, **claims})
+    return await running.send(method, path, token, body=body)
+
+
+async def administer(running: InProcess, method: str, path: str, body: object = None) -> httpx2.Response:
+    return await ask(running, "adam", method, path, body, scope="manage:directory", roles=["administrator"])
+
+
+async def list_sheets(running: InProcess, name: str, owner: str) -> list[str]:
+    answer = await ask(running, name, "GET", f"/v1/timesheets?owner={quote(owner)}")
+    assert answer.status_code == 200, answer.text
+    return [sheet["id"] for sheet in answer.json()["items"]]
+
+
+async def test_lists_and_reports_take_every_way_to_name_a_person(house: House, running: InProcess) -> None:
+    anas = [str((await house.submit_week("ana", MONDAY + timedelta(days=7 * week))).id) for week in (1, 0)]
+    await house.submit_week("ben")
+    for owner in references(house, running, "ana"):
+        assert await list_sheets(running, "lea", owner) == anas
+        span = f"since={MONDAY}&until={MONDAY + timedelta(days=13)}"
+        report = await ask(running, "lea", "GET", f"/v1/reports/hours?by=person&{span}&owner={quote(owner)}")
+        assert [total["key"] for total in report.json()["items"]] == [str(house.people["ana"])]
+    assert await list_sheets(running, "ana", "me") == anas
+    assert await list_sheets(running, "lea", "me") == []
+
+
+@pytest.mark.parametrize("owner", UNKNOWN)
+async def test_a_list_tells_only_readers_of_the_directory_that_there_is_no_such_person(
+    house: House, running: InProcess, owner: str
+) -> None:
+    await house.owner.execute("UPDATE person SET email = 'carl@example.com' WHERE id = $1", house.people["carl"])
+    await house.submit_week("carl")
+    # For lea, carl's sheets and nobody's are alike, whether she is remembered or not.
+    for name in ("lea", "lea", "ana"):
+        assert await list_sheets(running, name, owner) == await list_sheets(running, name, "carl@example.com") == []
+    told = await ask(running, "lea", "GET", f"/v1/timesheets?owner={quote(owner)}", roles=["manager"])
+    assert told.status_code == 422
+    assert told.json()["fields"] == [{"field": "query.owner", "message": "names no person in the directory"}]
+    # It was decided and recorded, and nothing was given out.
+    recorded = f"uid = '{told.headers['Decision-Id']}' AND action = 'read' AND outcome = 'allow'"
+    assert await house.count(f"audit_record WHERE {recorded} AND coalesce(cardinality(returned), 0) = 0") == 1
+
+
+@pytest.mark.parametrize(
+    "owner", ["Ana Lima", "ana", "", "https://issuer.example", "#auth0|ana", "nul\x00@example.com"]
+)
+async def test_what_names_nobody_in_any_way_is_a_wrong_field(running: InProcess, owner: str) -> None:
+    answer = await ask(running, "lea", "GET", f"/v1/timesheets?owner={quote(owner)}")
+    assert answer.status_code == 422
+    assert answer.json()["fields"][0]["field"] == "query.owner"
+
+
+async def test_changes_of_the_directory_take_references_in_texts_and_objects(house: House, running: InProcess) -> None:
+    await house.groups.add(house.administrator(), "works-council")
+    ana = str(house.people["ana"])
+    ways: list[object] = [*references(house, running, "ana"), {"email": "ana@example.com"}]
+    ways.append({"issuer": running.issuer, "subject": "auth0|ana"})
+    for place, person in enumerate(ways):
+        year = {"valid_from": f"20{place + 10}-01-01T00:00:00Z", "valid_to": f"20{place + 10}-12-01T00:00:00Z"}
+        for path, body in (
+            ("/v1/memberships", {"team": str(house.teams["west"]), "part": "member"}),
+            ("/v1/groups/works-council/members", {}),
+            ("/v1/projects/zeus/leads", {}),
+            ("/v1/fallback-approvers", {}),
+        ):
+            answer = await administer(running, "POST", path, {"person": person, **body, **year})
+            assert (answer.status_code, answer.json().get("person")) == (201, ana), answer.text
+    for wrong, message in (
+        ("nobody@example.com", "names no person in the directory"),
+        ({"email": "ana@example.com", "issuer": "x"}, "must have either email, or issuer and subject"),
+        ({}, "must have either email, or issuer and subject"),
+        ({"name": "Ana"}, None),
+        (7, None),
+    ):
+        answer = await administer(running, "POST", "/v1/fallback-approvers", {"person": wrong})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["fields"][0]["field"].startswith("person")
+        assert message in {None, answer.json()["fields"][0]["message"]}
+
+
+async def test_a_manager_names_a_delegate_by_address_only_if_they_may_read_the_directory(
+    house: House, running: InProcess
+) -> None:
+    body = {"delegate": "ana@example.com"}
+    granted = await ask(running, "lea", "POST", "/v1/delegations", body, roles=["manager"])
+    assert granted.json()["delegate"] == str(house.people["ana"]), granted.text
+    for delegate in ("ana@example.com", "nobody@example.com"):
+        refused = await ask(running, "lea", "POST", "/v1/delegations", {"delegate": delegate})
+        assert refused.json()["fields"][0]["message"].startswith("names no person that you may see")
+    own = await ask(running, "lea", "POST", "/v1/delegations", {"delegate": "lea@example.com"}, roles=["manager"])
+    assert own.json()["fields"] == [{"field": "delegate", "message": "must not be the delegator"}]
+
+
+async def test_the_import_job_needs_no_ids(house: House, running: InProcess) -> None:
+    await house.directory.grant_importer(house.administrator(), "payroll-import", house.teams["east"])
+    token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
+    ways: list[object] = [*references(house, running, "ana"), {"email": "ana@example.com"}]
+
+    def row(owner: object, place: int) -> dict[str, object]:
+        return {"owner": owner, "day": str(MONDAY), "project": "apollo", "minutes": 60, "external_ref": f"row-{place}"}
+
+    rows = [row(owner, place) for place, owner in enumerate(ways)]
+    answer = await running.send("POST", "/v1/uploads", token, body={"rows": rows})
+    assert answer.status_code == 200, answer.text
+    # One sheet of one person, so one decision.
+    assert (answer.json()["counts"]["created"], len(answer.json()["decisions"])) == (4, 1)
+    again = await running.send("POST", "/v1/uploads", token, body={"rows": rows})
+    assert again.json()["counts"]["unchanged"] == 4
+    text = f"owner,day,project,minutes,external_ref\nana@example.com,{MONDAY},apollo,30,csv-1\n"
+    loaded = await running.send(
+        "POST", "/v1/uploads", token, content=text.encode(), headers={"Content-Type": "text/csv"}
+    )
+    assert loaded.json()["counts"]["created"] == 1, loaded.text
+    for client_self in ("me", {"email": None}):
+        refused = await running.send("POST", "/v1/uploads", token, body={"rows": [row(client_self, 9)]})
+        assert refused.json()["fields"][0]["field"].startswith("rows[0].owner"), refused.text
+
+
+async def test_an_upload_does_not_tell_who_is_in_the_directory(house: House, running: InProcess) -> None:
+    await house.directory.grant_importer(house.administrator(), "payroll-import", house.teams["east"])
+    await house.owner.execute("UPDATE person SET email = $2 WHERE id = $1", house.people["dora"], "dora@example.com")
+    token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
+    answers = []
+    for owner in ("dora@example.com", *UNKNOWN):
+        rows = [{"owner": owner, "day": str(MONDAY), "project": "apollo", "minutes": 60, "external_ref": "1"}]
+        answer = await running.send("POST", "/v1/uploads", token, body={"rows": rows})
+        found = answer.json()
+        assert "Decision-Id" in answer.headers
+        answers.append(
+            (
+                answer.status_code,
+                {name: found[name] for name in found.keys() - {"request_id", "decision_id", "decision_leaf"}},
+            )
+        )
+    assert answers[0][0] == 403
+    assert answers[0] == answers[1] == answers[2]
+
+
+async def test_people_are_found_by_the_beginnings_of_the_words_of_their_names(house: House, running: InProcess) -> None:
+    admin = house.administrator()
+    made: dict[str, UUID] = {}
+    for name in ("Zoë Ünal", "Zora O'Brien-Müller", "Brienna Zett", "100% Sure_Thing"):
+        made[name] = (await house.directory.add_person(admin, name, None)).value.id
+    for query, expected in (
+        ("zo", {"Zoë Ünal", "Zora O'Brien-Müller"}),
+        ("ÜNAL zoë", {"Zoë Ünal"}),
+        ("brien z", {"Zora O'Brien-Müller", "Brienna Zett"}),
+        ("o'brien müll", {"Zora O'Brien-Müller"}),
+        ("unal", set()),
+        ("' | 'zora", {"Zora O'Brien-Müller"}),
+        ("zo:*", {"Zoë Ünal", "Zora O'Brien-Müller"}),
+        ("100%", {"100% Sure_Thing"}),
+    ):
+        answer = await administer(running, "GET", f"/v1/people?name={quote(query)}")
+        assert {person["display_name"] for person in answer.json()["items"]} == expected, query
+        assert {person["id"] for person in answer.json()["items"]} == {str(made[name]) for name in expected}
+    for wrong in ("", "%&|", " ".join("abcdefghijk"), "x\x00"):
+        answer = await administer(running, "GET", f"/v1/people?name={quote(wrong)}")
+        assert answer.json()["fields"][0]["field"] == "query.name", answer.text
+    refused = await ask(running, "ana", "GET", "/v1/people?name=zo")
+    assert refused.status_code == 403
+
+
+async def test_a_search_by_name_reads_an_index(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO person (id, display_name) SELECT gen_random_uuid(), 'Name' || n || ' Family' || n % 97"
+        " FROM generate_series(1, 5000) AS n"
+    )
+    await house.owner.execute("ANALYZE person")
+    plan = await house.owner.fetch(
+        "EXPLAIN SELECT id FROM (SELECT * FROM person WHERE display_name IS NOT NULL AND"
+        " to_tsvector('simple', display_name) @@ to_tsquery('simple', $1)) AS r ORDER BY id LIMIT 51",
+        "'name77':* & 'family':*",
+    )
+    assert any("person_name" in row[0] for row in plan)
