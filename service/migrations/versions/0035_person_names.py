@@ -2,9 +2,9 @@
 
 from service.migrations.sql import run_file
 
-revision = "0034"
-down_revision = "0033"
+revision = "0035"
+down_revision = "0034"
 
 
 def upgrade() -> None:
-    run_file("0034_person_names.sql")
+    run_file("0035_person_names.sql")
