@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from service.errors import InvalidField
 from service.fields import Fields
@@ -30,6 +30,10 @@ MAX_LINKS = 10
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+ACTIVITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
+ProjectKind = Literal["work", "absence"]
+PROJECT_KINDS = get_args(ProjectKind)
+MAX_ACTIVITIES = 100
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 GROUP = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 WORD_FORM = "must be 1 to 63 of the characters a-z 0-9 -, the first a letter or digit"
@@ -155,12 +159,16 @@ class GivenRole:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project; entries use its `code`. A project that is not `active` accepts no new hours. `version` grows with
-    every change."""
+    """A project; entries use its `code`. A project that is not `active` accepts no new hours. `kind` is `work` or
+    `absence`; only hours of work can be billed, and are unless they say otherwise if the project is `billable`.
+    `activities` are those that hours may name. `version` grows with every change."""
 
     code: str
     name: str
     active: bool = True
+    kind: ProjectKind = "work"
+    billable: bool = False
+    activities: tuple[str, ...] = ()
     version: int = field(default=1, compare=False)
     attributes: Attributes = field(default_factory=dict, hash=False)
 
@@ -205,6 +213,17 @@ def check_project(project: Project) -> None:
     if not PROJECT.fullmatch(project.code):
         fields.wrong("code", "must be 1 to 40 of A-Z a-z 0-9 . _ -, the first a letter or digit")
     fields.text("name", project.name, MAX_NAME_LENGTH)
+    if project.kind not in PROJECT_KINDS:
+        fields.wrong("kind", f"must be one of {', '.join(PROJECT_KINDS)}")
+    if project.billable and project.kind == "absence":
+        fields.wrong("billable", "must be false for absence")
+    if len(project.activities) > MAX_ACTIVITIES:
+        fields.wrong("activities", f"must be at most {MAX_ACTIVITIES}")
+    for place, activity in enumerate(project.activities):
+        if not ACTIVITY.fullmatch(activity):
+            fields.wrong(f"activities[{place}]", "must be 1 to 20 of A-Z a-z 0-9 . _ -, the first a letter or digit")
+        elif activity in project.activities[:place]:
+            fields.wrong(f"activities[{place}]", "is there twice")
     fields.refuse()
 
 

@@ -61,6 +61,13 @@ ERASE_PERSON = """
         $1, $2, $3, $4, $5, make_interval(days => $6), clock_timestamp() + $7::interval, $8::interval, $9)
 """
 
+# Texts that the function leaves: the tags of their hours, and the notes on days.
+CLEAR_TAGS = """
+    UPDATE entry SET tags = '{}' FROM timesheet
+    WHERE timesheet.id = entry.timesheet_id AND timesheet.owner_id = ANY ($1::uuid[]) AND entry.tags <> '{}'
+"""
+CLEAR_DAY_NOTES = "UPDATE timesheet SET day_notes = '{}' WHERE owner_id = ANY ($1::uuid[]) AND day_notes <> '{}'"
+
 # Revoke all tokens of the person: requests under way are refused when they next read facts.
 REVOKE = """
     INSERT INTO revocation (id, what, value, issued_before, expires_at, by_person, by_client)
@@ -188,6 +195,8 @@ class Erasure:
         )
         if row is None:
             raise DatabaseUnavailable(cause="a function returned no row")
+        await connection.execute(CLEAR_TAGS, ids)
+        await connection.execute(CLEAR_DAY_NOTES, ids)
         principal, values = change.caller.principal, [str(each) for each in ids]
         by = principal.person, principal.client
         await connection.execute(REVOKE, [uuid7() for _ in ids], values, row["issued_before"], lifetime, *by)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.directory import erased_store
+from service.directory import erased_store, project_store
 from service.directory.entities import (
     GroupMember,
     Link,
@@ -65,7 +65,7 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
     teams = await connection.fetch("SELECT id, name, parent_id, attributes FROM team")
     # Projects by the index on their codes in lower case.
     projects = await connection.fetch(
-        "SELECT code, name, active, version, attributes FROM project WHERE lower(code) = ANY($1::text[])",
+        f"SELECT {project_store.COLUMNS} FROM project WHERE lower(code) = ANY($1::text[])",
         sorted({row["project"].lower() for row in rows}),
     )
     # Groups by their primary key.
@@ -97,10 +97,7 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
             team["name"]: Team(team["id"], team["name"], team["parent_id"], attributes=read_attributes(team))
             for team in teams
         },
-        {
-            project["code"].lower(): Project(**{**dict(project), "attributes": read_attributes(project)})
-            for project in projects
-        },
+        {project["code"].lower(): project_store.project_of(project) for project in projects},
         {group["name"] for group in groups},
         memberships,
         group_members,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from service.directory import store
 from service.directory.declared_attributes import check_values, replace_values
-from service.directory.entities import Project
+from service.directory.entities import Project, check_project
 from service.directory.store import MANAGE, constraints, read_attributes, write_attributes
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import asyncpg
 
     from service.authorization.enforcement.changes import Expect, Permit
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from service.directory.declared_attributes import GivenAttributes
 
 KIND: Final = "project"
-COLUMNS: Final = "code, name, active, version, attributes"
+COLUMNS: Final = "code, name, active, kind, billable, activities, version, attributes"
 
 
 async def add(
@@ -36,11 +38,15 @@ async def add(
     with constraints():
         # A new project.
         await connection.execute(
-            "INSERT INTO project (code, name, active, attributes) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO project (code, name, active, attributes, kind, billable, activities)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
             project.code,
             project.name,
             project.active,
             write_attributes(values),
+            project.kind,
+            project.billable,
+            project.activities,
         )
     return dataclasses.replace(project, attributes=values)
 
@@ -51,32 +57,40 @@ async def replace(
     project: Project,
     expect: Expect = store.any_version,
     attributes: GivenAttributes | None = None,
+    kept: Iterable[str] = (),
 ) -> tuple[Project, Project]:
-    """Change the name of a project, close or reopen it, and replace its attributes if some are given; returns it before
-    and after. Raises NotFound, and InvalidField for attributes that the active policy does not declare."""
+    """Change a project but for the fields that are `kept`, and replace its attributes if some are given; returns it
+    before and after. Raises NotFound, and InvalidField for attributes that the active policy does not declare."""
     permit.covers(store.KIND, MANAGE)
     # One project by its code; changes of the directory are serialised, so it cannot change meanwhile.
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM project WHERE code = $1", project.code)
     if row is None:
         raise NotFound("There is no such project")
-    before = _project(row)
+    before = project_of(row)
     expect(before.version)
+    project = dataclasses.replace(project, **{name: getattr(before, name) for name in kept})
+    check_project(project)
     declared, values = permit.snapshot.vocabulary.projects, before.attributes
     values = values if attributes is None else replace_values(attributes, declared, values)
     with constraints():
-        # Its name, whether it is active, and its attributes.
+        # All but its code.
         version = await connection.fetchval(
-            "UPDATE project SET name = $2, active = $3, attributes = $4 WHERE code = $1 RETURNING version",
+            "UPDATE project SET name = $2, active = $3, attributes = $4, kind = $5, billable = $6, activities = $7"
+            " WHERE code = $1 RETURNING version",
             project.code,
             project.name,
             project.active,
             write_attributes(values),
+            project.kind,
+            project.billable,
+            project.activities,
         )
     return before, dataclasses.replace(project, version=version, attributes=values)
 
 
-def _project(row: asyncpg.Record) -> Project:
-    return Project(**{**dict(row), "attributes": read_attributes(row)})
+def project_of(row: asyncpg.Record) -> Project:
+    """The project in a row with COLUMNS."""
+    return Project(**{**dict(row), "activities": tuple(row["activities"]), "attributes": read_attributes(row)})
 
 
 async def load_project(visibility: Visibility, connection: Connection, code: str) -> Project | None:
@@ -89,7 +103,7 @@ async def load_project(visibility: Visibility, connection: Connection, code: str
         *visibility.parameters,
         code,
     )
-    return _project(row) if row is not None else None
+    return project_of(row) if row is not None else None
 
 
 async def list_projects(
@@ -107,4 +121,4 @@ async def list_projects(
         active,
         limit + 1,
     )
-    return [_project(row) for row in rows]
+    return [project_of(row) for row in rows]

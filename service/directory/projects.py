@@ -19,6 +19,8 @@ from service.directory.recorded_change import (
 from service.directory.store import any_version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.visibility import Visibility
@@ -50,13 +52,14 @@ class Projects:
         project: Project,
         expect: Expect = any_version,
         attributes: GivenAttributes | None = None,
+        kept: Iterable[str] = (),
     ) -> Answer[Project]:
-        """Rename, close or reopen a project. Given `attributes` replace the present ones. Raises NotFound, and
-        NotApplied if `expect` refuses the stored version."""
+        """Change a project but for the fields that are `kept`. Given `attributes` replace the present ones. Raises
+        NotFound, and NotApplied if `expect` refuses the stored version."""
         check_project(project)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
-            before, after = await project_store.replace(permit, connection, project, expect, attributes)
+            before, after = await project_store.replace(permit, connection, project, expect, attributes, kept)
             names, values = described_attributes(before.attributes, after.attributes)
             facts, texts = {**describe_project(after), **names}, {"name": after.name, **values}
             return after, [DirectoryChange(project.code, "project.changed", facts, texts, describe_project(before))]
@@ -90,4 +93,7 @@ class Projects:
 
 def describe_project(project: Project) -> dict[str, object]:
     """A project for a record."""
-    return {"code": project.code, "active": project.active}
+    facts: dict[str, object] = {"code": project.code, "active": project.active}
+    if project != Project(project.code, project.name, project.active, attributes=project.attributes):
+        facts |= {"kind": project.kind, "billable": project.billable, "activities": list(project.activities)}
+    return facts

@@ -7,6 +7,7 @@ has read (If-Match); it raises PreconditionRequired or PreconditionFailed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
@@ -17,11 +18,10 @@ from service.authorization.enforcement.fact_statements import person_or_client
 from service.errors import Conflict, InvalidField
 from service.identity.refusals import refusal
 from service.pacing import pace_page
-from service.places import FieldError
 from service.policy.approval import is_complete
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import require_approver
-from service.timesheets.change_record import facts_of, notes_of, record_change, resource_of
+from service.timesheets.change_record import facts_of, record_change, resource_of, texts_of
 from service.timesheets.entry import (
     Entry,
     check_amendment,
@@ -38,7 +38,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Actor, State, Timesheet, actions_from, repeats_approval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 APPROVAL_GIVEN = "timesheet.approval-given"
 # A person has several sheets of a week only where accounts were merged.
 MAX_SHEETS_OF_WEEK = 10
+NO_NOTES: Mapping[date, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,12 @@ class Timesheets:
         time_zone: str,
         hours: Sequence[Hours] = (),
         *,
+        day_notes: Mapping[date, str] = NO_NOTES,
         copy_from: date | None = None,
     ) -> Answer[Timesheet]:
-        """Create the caller's own sheet for the week from `period_start`, with these hours, or with those of the
-        caller's week from `copy_from` without their notes. Raises InvalidField, Conflict, and with hours also a refusal
-        if the caller may not edit the sheet."""
+        """Create the caller's own sheet for the week from `period_start`, with these hours and notes on days, or with
+        the hours of the caller's week from `copy_from` without their notes. Raises InvalidField, Conflict, and with
+        hours or notes also a refusal if the caller may not edit the sheet."""
         check_week(period_start, time_zone, find_last_week(self._weeks_ahead))
         owner, _ = person_or_client(caller.principal)
         if copy_from is not None:
@@ -129,11 +131,12 @@ class Timesheets:
             sheet = Timesheet(
                 id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
-            if hours:
+            if hours or day_notes:
                 allowed_actions.require(change.permit, "edit")
-                sheet = replace(timesheet.add_entries(sheet, hours, actor_of(change)), version=sheet.version)
-                codes = {item.project for item in hours}
-                await _require_open_projects(change, codes, hours, copied=copy_from is not None)
+                filled = timesheet.add_entries(sheet, hours, actor_of(change))
+                filled = await _settle_projects(change, sheet, filled, hours, copied=copy_from is not None)
+                notes = timesheet.check_day_notes(sheet, day_notes)
+                sheet = replace(filled, version=sheet.version, day_notes=notes)
             sheet = await store.create(change.permit, change.connection, sheet)
             sheet = await store.refresh_approvals_needed(change.permit, change.connection, sheet)
             # The insert may have waited for an erasure of the owner, which looked for sheets before this one existed.
@@ -144,7 +147,7 @@ class Timesheets:
                 resource_of(sheet),
                 before={},
                 after=facts_of(sheet, sheet.entries),
-                texts=notes_of(sheet.entries),
+                texts=texts_of(sheet, sheet.entries),
             )
         return change.answer(sheet)
 
@@ -249,17 +252,34 @@ class Timesheets:
         )
 
     async def replace_entries(
-        self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Sequence[WeekHours]
+        self,
+        caller: Caller,
+        sheet_id: UUID,
+        expect: Expect,
+        hours: Sequence[WeekHours],
+        day_notes: Mapping[date, str] | None = None,
     ) -> Answer[Timesheet]:
-        """Replace all entries; without a difference, change nothing. Raises as `add_entries`, and Conflict if too many
-        entries would change or go."""
+        """Replace all entries, and the notes on days if some are given; without a difference, change nothing. Raises as
+        `add_entries`, and Conflict if too many entries would change or go."""
         return await self._change(
             caller,
             "edit",
             sheet_id,
             expect,
-            lambda sheet, change: timesheet.replace_entries(sheet, hours, actor_of(change)),
+            lambda sheet, change: timesheet.replace_entries(sheet, hours, actor_of(change), day_notes),
             hours,
+        )
+
+    async def amend_day_notes(
+        self, caller: Caller, sheet_id: UUID, expect: Expect, notes: Mapping[date, str | None]
+    ) -> Answer[Timesheet]:
+        """Set the notes on some days; None removes a note. Raises InvalidField."""
+        return await self._change(
+            caller,
+            "edit",
+            sheet_id,
+            expect,
+            lambda sheet, change: timesheet.amend_day_notes(sheet, notes, actor_of(change)),
         )
 
     async def replace_entry(
@@ -367,8 +387,7 @@ class Timesheets:
             before = store.sheet_of_row(change.permit, change.found)
             after = step(before, change)
             if after is not before:
-                if entered := timesheet.projects_with_new_entries(before, after):
-                    await _require_open_projects(change, entered, hours)
+                after = await _settle_projects(change, before, after, hours)
                 if action == "submit":
                     await require_approver(change.permit, change.connection, after)
                 after = await save(change, before, after)
@@ -410,23 +429,24 @@ async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet
     return await store.refresh_approvals_needed(change.permit, change.connection, stored)
 
 
-async def _require_open_projects(
-    change: Change, codes: Collection[str], hours: Sequence[Hours], *, copied: bool = False
-) -> None:
-    """Raise InvalidField for the projects among `codes` that accept no hours. It names the items of the list `hours`,
-    if the request has one."""
-    closed = await store.find_closed_projects(change.permit, change.connection, codes)
-    if not closed:
-        return
-    code, message = next(iter(closed.items()))
-    if copied:
-        raise invalid_field("copy_from", f"has hours on {code}, which {message}")
-    listed = [
-        FieldError(f"entries[{place}].project", closed[item.project])
-        for place, item in enumerate(hours)
-        if item.project in closed
-    ]
-    raise InvalidField(*listed or [FieldError("project", message)])
+async def _settle_projects(
+    change: Change, before: Timesheet, after: Timesheet, listed: Sequence[Hours] = (), *, copied: bool = False
+) -> Timesheet:
+    """The sheet `after` with the defaults of the projects of its changed entries. Raises InvalidField for what they do
+    not accept; it names items of the list `listed`, or that they were `copied`."""
+    codes = timesheet.projects_to_ask(before, after)
+    if not codes:
+        return after
+    projects = await store.load_projects(change.permit, change.connection, codes)
+    try:
+        return timesheet.settle_projects(before, after, projects, listed)
+    except InvalidField as error:
+        if not copied:
+            raise
+        field = error.fields[0]
+        raise invalid_field(
+            "copy_from", f"has an entry whose {field.field.rpartition('.')[2]} {field.message}"
+        ) from error
 
 
 def actor_of(change: Change) -> Actor:

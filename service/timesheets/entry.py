@@ -8,13 +8,17 @@ from __future__ import annotations
 import functools
 import re
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 from uuid import UUID  # noqa: TC003 — msgspec reads the types of entries
 
 from service.errors import InvalidField
 from service.fields import Fields
 from service.places import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 MAX_MINUTES = 1440
 MAX_NOTE_LENGTH = 500
@@ -25,16 +29,29 @@ FIRST_WEEK, LAST_WEEK = date(2000, 1, 3), date(2099, 12, 28)
 # Names in time zone databases that are no places: the zone of this machine, and the placeholder for an unset zone.
 NO_PLACES = frozenset({"localtime", "Factory"})
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+# Short, because a record of the log may describe 200 of them.
+ACTIVITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
+ACTIVITY_FORM = "must be 1 to 20 of the characters A-Z a-z 0-9 . _ -, the first a letter or digit"
+MAX_ACTIVITIES_NAMED = 10
+MAX_TAGS = 10
+MAX_TAG_LENGTH = 30
+# Between tags where they stand in one text, as in a file or beside the log; no tag has one of them.
+TAG_SEPARATOR = ";"
+NOT_IN_TAGS = frozenset({TAG_SEPARATOR, ","})
 
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Work on one day: 1 to 1440 `minutes` on `project` (a code), with an optional note."""
+    """Work on one day: 1 to 1440 `minutes` on `project` (a code), with an optional note, one of the project's
+    activities, and tags. `billable` is None in a request that leaves it to the project."""
 
     day: date
     project: str
     minutes: int
     note: str | None = None
+    activity: str | None = None
+    billable: bool | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,45 +70,75 @@ class Entry(Hours):
     uploader: str | None = None
 
     @classmethod
-    def of(cls, hours: Hours, entry_id: UUID, *, external_ref: str | None = None, uploader: str | None = None) -> Entry:
+    def of(
+        cls,
+        hours: Hours,
+        entry_id: UUID,
+        *,
+        external_ref: str | None = None,
+        uploader: str | None = None,
+        billable: bool | None = None,
+    ) -> Entry:
+        """The entry of these hours; `billable` where they leave it open."""
         return cls(
             hours.day,
             hours.project,
             hours.minutes,
             hours.note,
+            hours.activity,
+            billable if hours.billable is None else hours.billable,
+            hours.tags,
             id=entry_id,
             external_ref=external_ref,
             uploader=uploader,
         )
 
     def with_hours(self, hours: Hours) -> Entry:
-        """The entry with other hours."""
-        return Entry.of(hours, self.id, external_ref=self.external_ref, uploader=self.uploader)
+        """The entry with other hours. It stays billable or not, if they leave that open and are on the same project."""
+        billable = self.billable if hours.project == self.project else None
+        return Entry.of(hours, self.id, external_ref=self.external_ref, uploader=self.uploader, billable=billable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Amendment:
-    """New values for some fields of hours; None keeps a field. `no_note` removes the note."""
+    """New `values` for some fields of hours, by their names."""
 
-    day: date | None = None
-    project: str | None = None
-    minutes: int | None = None
-    note: str | None = None
-    no_note: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, hours: Hours) -> Hours:
         """These hours, amended."""
-        return Hours(
-            hours.day if self.day is None else self.day,
-            hours.project if self.project is None else self.project,
-            hours.minutes if self.minutes is None else self.minutes,
-            None if self.no_note else hours.note if self.note is None else self.note,
-        )
+        return replace(hours_of(hours), **self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectTerms:
+    """The rules of a project for hours on it. `closed` is the reason why it accepts no new ones, None if it does. Hours
+    of absence are not billable, others are if `billable`, unless they say otherwise."""
+
+    closed: str | None = None
+    absence: bool = False
+    billable: bool = False
+    activities: frozenset[str] = frozenset()
+
+
+def find_project_faults(hours: Hours, old: Hours | None, terms: ProjectTerms) -> list[FieldError]:
+    """Errors for hours that the project does not accept. Values of the `old` hours on the same project may stay."""
+    stays = old is not None and old.project == hours.project
+    if terms.closed is not None and not stays:
+        return [FieldError("project", terms.closed)]
+    found = []
+    known_activity = hours.activity is None or (stays and old is not None and old.activity == hours.activity)
+    if hours.activity not in terms.activities and not known_activity:
+        names = ", ".join(sorted(terms.activities)[:MAX_ACTIVITIES_NAMED])
+        found.append(FieldError("activity", f"is no activity of this project; it has {names or 'none'}"))
+    if hours.billable and terms.absence and not (stays and old is not None and old.billable):
+        found.append(FieldError("billable", "must be false for absence"))
+    return found
 
 
 def hours_of(hours: Hours) -> Hours:
     """The hours alone, for comparison."""
-    return Hours(hours.day, hours.project, hours.minutes, hours.note)
+    return Hours(hours.day, hours.project, hours.minutes, hours.note, hours.activity, hours.billable, hours.tags)
 
 
 def check_amendment(amendment: Amendment) -> None:
@@ -118,6 +165,22 @@ def validate_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
         fields.wrong(f"{prefix}minutes", f"must be a whole number from 1 to {MAX_MINUTES}")
     if hours.note is not None:
         fields.text(f"{prefix}note", hours.note, MAX_NOTE_LENGTH)
+    if hours.activity is not None and not ACTIVITY.fullmatch(hours.activity):
+        fields.wrong(f"{prefix}activity", ACTIVITY_FORM)
+    if hours.tags:
+        _validate_tags(hours.tags, fields, prefix)
+
+
+def _validate_tags(tags: Sequence[str], fields: Fields, prefix: str) -> None:
+    if len(tags) > MAX_TAGS:
+        fields.wrong(f"{prefix}tags", f"must be at most {MAX_TAGS}")
+    for place, tag in enumerate(tags):
+        name = f"{prefix}tags[{place}]"
+        fields.text(name, tag, MAX_TAG_LENGTH)
+        if NOT_IN_TAGS & set(tag) or tag != tag.strip():
+            fields.wrong(name, "must have no comma or semicolon, and no space at its ends")
+        elif tag in tags[:place]:
+            fields.wrong(name, f"is the same as tags[{tags.index(tag)}]")
 
 
 def check_reason(reason: str, name: str = "reason") -> None:

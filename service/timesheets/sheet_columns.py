@@ -51,13 +51,14 @@ EARLIER_APPROVERS = f"""
 COLUMNS = f"""
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
-    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, {APPROVALS} AS approvals
+    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, r.day_notes, {APPROVALS} AS approvals
 """
 # Entries `e` in order as JSON.
 ENTRIES = """
     coalesce(jsonb_agg(jsonb_build_object(
         'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
-        'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]') AS entries
+        'external_ref', e.external_ref, 'uploader', e.uploader, 'activity', e.activity, 'billable', e.billable,
+        'tags', e.tags) ORDER BY e.day, e.id), '[]') AS entries
 """
 # All columns of a sheet, with its entries.
 ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"

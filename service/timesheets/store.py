@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -21,14 +21,13 @@ from service.authorization.enforcement.merged_people import all_ids
 from service.errors import Conflict
 from service.identity import revocation
 from service.policy.approval import count_needed
-from service.timesheets.entry import Entry
+from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.sheet_columns import APPROVALS, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-    from datetime import date
 
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
@@ -46,6 +45,10 @@ class StoredApproval(msgspec.Struct):
 # Reads the entries of `sheet_columns.ROW`.
 _ENTRIES: Final = msgspec.json.Decoder(tuple[Entry, ...])
 _APPROVALS: Final = msgspec.json.Decoder(list[StoredApproval])
+_ENTRY_COLUMNS: Final = (
+    "id, timesheet_id, day, project, minutes, note, external_ref, uploader, activity, billable, tags"
+)
+_DAY_NOTES: Final = msgspec.json.Decoder(dict[date, str])
 # The columns that the database sets, of a row `r`.
 _SET: Final = (
     f"state, created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client, {APPROVALS} AS approvals"
@@ -151,7 +154,7 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
         # A new sheet; the database sets its times.
         row = await connection.fetchrow(
             "INSERT INTO timesheet AS r (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
-            " uploaders, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+            " uploaders, reason, day_notes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
             f" RETURNING {_SET}",
             sheet.id,
             sheet.owner,
@@ -163,6 +166,7 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
             sorted(sheet.editors),
             sorted(sheet.uploaders),
             sheet.reason,
+            _write_day_notes(sheet),
         )
         await _write_entries(connection, sheet, sheet.entries)
     return _with_times(sheet, row)
@@ -184,9 +188,12 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
             " SELECT id, owner_id, period_start, period_start + 6, time_zone, 'draft', version, $6, $7"
             " FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::integer[])"
             " AS new (id, owner_id, period_start, time_zone, version))"
-            " INSERT INTO entry (id, timesheet_id, day, project, minutes, note, external_ref, uploader)"
-            " SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::date[], $11::text[], $12::integer[], $13::text[],"
-            " $14::text[], $15::text[])",
+            f" INSERT INTO entry ({_ENTRY_COLUMNS})"
+            " SELECT id, timesheet_id, day, project, minutes, note, external_ref, uploader, activity, billable,"
+            f" string_to_array(tags, '{TAG_SEPARATOR}')"
+            " FROM unnest($8::uuid[], $9::uuid[], $10::date[], $11::text[], $12::integer[], $13::text[],"
+            " $14::text[], $15::text[], $16::text[], $17::boolean[], $18::text[]) AS new"
+            f" ({_ENTRY_COLUMNS})",
             [sheet.id for sheet in sheets],
             [sheet.owner for sheet in sheets],
             [sheet.period_start for sheet in sheets],
@@ -202,6 +209,10 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
             [entry.note for _, entry in entries],
             [entry.external_ref for _, entry in entries],
             [entry.uploader for _, entry in entries],
+            [entry.activity for _, entry in entries],
+            [bool(entry.billable) for _, entry in entries],
+            # Arrays of different lengths are no array of Postgres.
+            [TAG_SEPARATOR.join(entry.tags) for _, entry in entries],
         )
 
 
@@ -214,7 +225,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
         # Only the version that was locked is updated.
         row = await connection.fetchrow(
             "UPDATE timesheet AS r SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            f" reason = $7, locked_by = $8, locked_by_client = $9, updated_at = moment, {_TRANSITION}"
+            " reason = $7, locked_by = $8, locked_by_client = $9, day_notes = $13, updated_at = moment,"
+            f" {_TRANSITION}"
             f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_SET}",
             after.id,
             before.version,
@@ -227,6 +239,7 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             after.locked_by and after.locked_by.client,
             *person_or_client(permit.decision.request.principal),
             after.state is before.state is State.SUBMITTED,
+            _write_day_notes(after),
         )
         if removed := [entry_id for entry_id in known if entry_id not in kept]:
             # Entries that were removed.
@@ -249,25 +262,31 @@ async def refresh_approvals_needed(permit: Permit, connection: Connection, sheet
     return replace(sheet, approvals_needed=needed)
 
 
-async def find_closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
-    """The projects among `codes` that accept no hours, each with the reason as an error message."""
+async def load_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, ProjectTerms]:
+    """The rules of the projects with these codes for hours on them, also of those that do not exist."""
     permit.covers(KIND, "create", "edit", "upload")
-    if not codes:
-        return {}
     # These projects, and those that differ only in case, by the index on the lower-case code.
     rows = await connection.fetch(
-        "SELECT code, active FROM project WHERE lower(code) = ANY($1)", [code.lower() for code in codes]
+        "SELECT code, active, kind = 'absence' AS absence, billable, activities FROM project"
+        " WHERE lower(code) = ANY($1)",
+        [code.lower() for code in codes],
     )
-    known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
+    known = {
+        row["code"]: ProjectTerms(
+            None if row["active"] else "is the code of a project that accepts no more hours",
+            row["absence"],
+            row["billable"],
+            frozenset(row["activities"]),
+        )
+        for row in rows
+    }
     suggestions = {row["code"].lower(): row["code"] for row in rows}
 
-    def reason(code: str) -> str:
-        if code in known:
-            return "is the code of a project that accepts no more hours"
+    def describe_missing(code: str) -> ProjectTerms:
         suggestion = suggestions.get(code.lower())
-        return "is not the code of a project" + (f"; {suggestion} is" if suggestion is not None else "")
+        return ProjectTerms(f"is not the code of a project{f'; {suggestion} is' if suggestion is not None else ''}")
 
-    return {code: reason(code) for code in codes if not known.get(code)}
+    return {code: known.get(code) or describe_missing(code) for code in codes}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
@@ -288,14 +307,18 @@ async def _write_entries(connection: Connection, sheet: Timesheet, entries: list
             entry.note,
             entry.external_ref,
             entry.uploader,
+            entry.activity,
+            bool(entry.billable),
+            entry.tags,
         )
         for entry in entries
     ]
     # Entries that are new or changed.
     statement = (
-        "INSERT INTO entry (id, timesheet_id, day, project, minutes, note, external_ref, uploader)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET day = excluded.day,"
-        " project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader"
+        f"INSERT INTO entry ({_ENTRY_COLUMNS})"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET day = excluded.day,"
+        " project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader,"
+        " activity = excluded.activity, billable = excluded.billable, tags = excluded.tags"
         " WHERE entry.timesheet_id = excluded.timesheet_id"
     )
     if len(rows) == 1:
@@ -375,5 +398,16 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         reason=row["reason"],
         locked_by=Actor(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
         **_read_times(row),
+        day_notes=read_day_notes(row),
         entries=_ENTRIES.decode(row["entries"]),
     )
+
+
+def read_day_notes(row: asyncpg.Record) -> tuple[tuple[date, str], ...]:
+    """The notes on days of a row with the columns of `sheet_columns.ROW`, by day."""
+    stored = row["day_notes"]
+    return () if stored == "{}" else tuple(sorted(_DAY_NOTES.decode(stored).items()))
+
+
+def _write_day_notes(sheet: Timesheet) -> str:
+    return msgspec.json.encode(dict(sheet.day_notes)).decode()

@@ -20,12 +20,13 @@ from service.fields import Fields
 from service.policy.approval import MAX_APPROVALS
 from service.timesheets.entry import (
     MAX_MINUTES,
+    MAX_NOTE_LENGTH,
     WEEK,
-    Amendment,
     Entry,
     check_comment,
     check_hours,
     check_reason,
+    find_project_faults,
     hours_of,
     invalid_field,
     validate_hours,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
-    from service.timesheets.entry import Hours, WeekHours
+    from service.timesheets.entry import Amendment, Hours, ProjectTerms, WeekHours
 
 MAX_ENTRIES = 500
 # Entries of one request. One record of the log describes all that change, before and after.
@@ -138,6 +139,7 @@ class Timesheet:
     `decided_by` those of the last approval or rejection; a draft has none of them. The database sets the times, in UTC,
     and `decided_by`. `approvals` are those given since the last submission, oldest first and one for each human; a
     sheet that is submitted and has some needs more. `approvals_needed` is how many it needs in all, None if unknown.
+    `day_notes` has the note on each day that has one, by day.
     """
 
     id: UUID
@@ -157,6 +159,7 @@ class Timesheet:
     decided_by: Actor | None = None
     approvals: tuple[GivenApproval, ...] = ()
     approvals_needed: int | None = 1
+    day_notes: tuple[tuple[date, str], ...] = ()
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -208,7 +211,7 @@ def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, actor: Actor) 
 def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, actor: Actor) -> Timesheet:
     """Change some fields of an entry; an empty amendment changes nothing. Raises as `replace_entry`."""
     old = require_state(sheet, "edit").entry(entry_id)
-    return sheet if amendment == Amendment() else replace_entry(sheet, entry_id, amendment.of(old), actor)
+    return sheet if not amendment.values else replace_entry(sheet, entry_id, amendment.of(old), actor)
 
 
 def add_entries(sheet: Timesheet, hours: Sequence[Hours], actor: Actor) -> Timesheet:
@@ -218,29 +221,55 @@ def add_entries(sheet: Timesheet, hours: Sequence[Hours], actor: Actor) -> Times
     return with_entries(sheet, (*sheet.entries, *(Entry.of(item, uuid7()) for item in hours)), actor)
 
 
-def replace_entries(sheet: Timesheet, hours: Sequence[WeekHours], actor: Actor) -> Timesheet:
+def replace_entries(
+    sheet: Timesheet, hours: Sequence[WeekHours], actor: Actor, day_notes: Mapping[date, str] | None = None
+) -> Timesheet:
     """Replace all entries. Hours with an `id` change that entry; others keep an entry of the same hours, or become a
-    new one. Returns the sheet itself if nothing changes. Raises WrongState, InvalidField, and Conflict if more than
-    MAX_ENTRIES_AT_ONCE entries would change or go."""
+    new one. Given `day_notes` replace the notes on days. Returns the sheet itself if nothing changes. Raises
+    WrongState, InvalidField, and Conflict if more than MAX_ENTRIES_AT_ONCE entries would change or go."""
     known = {entry.id: entry for entry in require_state(sheet, "edit").entries}
     _check_list(sheet, (), hours)
     named = _check_ids(known, hours)
     unnamed: dict[Hours, list[Entry]] = {}
     for entry in reversed(sheet.entries):
         if entry.id not in named:
-            unnamed.setdefault(hours_of(entry), []).append(entry)
+            unnamed.setdefault(replace(hours_of(entry), billable=None), []).append(entry)
     found: dict[UUID, Entry] = {}
     for item in hours:
-        same = unnamed.get(hours_of(item))
-        old = known[item.id] if item.id is not None else same.pop() if same else None
-        entry = Entry.of(item, uuid7()) if old is None else old.with_hours(item)
+        named_entry = known[item.id].with_hours(item) if item.id is not None else None
+        entry = named_entry or _pop_same(unnamed, item) or Entry.of(item, uuid7())
         found[entry.id] = entry
-    if found == known:
+    notes = sheet.day_notes if day_notes is None else check_day_notes(sheet, day_notes)
+    if found == known and notes == sheet.day_notes:
         return sheet
     changed = sum(found.get(entry.id) != entry for entry in sheet.entries)
     if changed > MAX_ENTRIES_AT_ONCE:
         raise Conflict(f"This changes or removes {changed} entries; one request may do so to {MAX_ENTRIES_AT_ONCE}")
-    return with_entries(sheet, tuple(found.values()), actor)
+    return replace(with_entries(sheet, tuple(found.values()), actor), day_notes=notes)
+
+
+def amend_day_notes(sheet: Timesheet, notes: Mapping[date, str | None], actor: Actor) -> Timesheet:
+    """Set the notes on some days; None removes a note. Returns the sheet itself if nothing changes. Raises WrongState,
+    InvalidField."""
+    check_day_notes(
+        require_state(sheet, "edit"), {day: "none" if note is None else note for day, note in notes.items()}
+    )
+    merged = {**dict(sheet.day_notes), **notes}
+    amended = tuple(sorted((day, note) for day, note in merged.items() if note is not None))
+    if amended == sheet.day_notes:
+        return sheet
+    return replace(_add_writer(sheet, actor), version=sheet.version + 1, day_notes=amended)
+
+
+def check_day_notes(sheet: Timesheet, notes: Mapping[date, str]) -> tuple[tuple[date, str], ...]:
+    """These notes, by day. Raises InvalidField for a day outside the week, and for a text that is no note."""
+    fields = Fields()
+    for day, note in notes.items():
+        if wrong := _find_wrong_day(sheet, day):
+            fields.wrong(f"day_notes.{day}", wrong)
+        fields.text(f"day_notes.{day}", note, MAX_NOTE_LENGTH)
+    fields.refuse()
+    return tuple(sorted(notes.items()))
 
 
 def remove_entry(sheet: Timesheet, entry_id: UUID, actor: Actor) -> Timesheet:
@@ -259,11 +288,46 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], actor: Actor) -> 
     return replace(_add_writer(sheet, actor), version=sheet.version + 1, entries=ordered)
 
 
-def projects_with_new_entries(before: Timesheet, after: Timesheet) -> frozenset[str]:
-    """The projects of entries that are new or moved to another project in `after`. Older entries may stay on a project
-    that has been closed."""
-    known = {entry.id: entry.project for entry in before.entries}
-    return frozenset(entry.project for entry in after.entries if known.get(entry.id) != entry.project)
+def projects_to_ask(before: Timesheet, after: Timesheet) -> frozenset[str]:
+    """The projects of the entries of `after` that are new, or differ in what their project has a say in."""
+    known = {entry.id: (entry.project, entry.activity, entry.billable) for entry in before.entries}
+    return frozenset(
+        entry.project
+        for entry in after.entries
+        if known.get(entry.id) != (entry.project, entry.activity, entry.billable)
+    )
+
+
+def settle_projects(
+    before: Timesheet, after: Timesheet, projects: Mapping[str, ProjectTerms], listed: Sequence[Hours] = ()
+) -> Timesheet:
+    """The sheet `after`, whose changed entries are on these projects, with the projects' defaults. Raises InvalidField
+    for entries that a project does not accept; it names items of the list `listed`, if the request has one."""
+    known = {entry.id: entry for entry in before.entries}
+    fields = Fields()
+    settled = []
+    for entry in after.entries:
+        terms = projects.get(entry.project)
+        found = [] if terms is None else find_project_faults(entry, known.get(entry.id), terms)
+        for prefix in _places_of(entry, known, listed) if found else ():
+            for fault in found:
+                fields.wrong(prefix + fault.field, fault.message)
+        default = terms.billable if terms is not None else False
+        settled.append(entry if entry.billable is not None else replace(entry, billable=default))
+    fields.refuse()
+    return replace(after, entries=tuple(settled))
+
+
+def _places_of(entry: Entry, known: Mapping[UUID, Entry], listed: Sequence[Hours]) -> list[str]:
+    """How a request names an entry: by its places in the list, or not at all."""
+    if not listed:
+        return [""]
+    hours = hours_of(entry)
+    return [
+        f"entries[{place}]."
+        for place, item in enumerate(listed)
+        if (getattr(item, "id", None) == entry.id if entry.id in known else hours_of(item) == hours)
+    ]
 
 
 def find_overfull_day(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
@@ -397,6 +461,15 @@ def _check_list(sheet: Timesheet, others: Sequence[Entry], hours: Sequence[Hours
         elif totals[item.day] > MAX_MINUTES:
             fields.wrong(f"entries[{place}].minutes", _overfull(item.day, totals[item.day]))
     fields.refuse()
+
+
+def _pop_same(unnamed: Mapping[Hours, list[Entry]], hours: Hours) -> Entry | None:
+    """Take an entry of the same hours; `unnamed` has them by their hours without `billable`."""
+    entries = unnamed.get(replace(hours_of(hours), billable=None), [])
+    for place in reversed(range(len(entries))):
+        if hours.billable in {None, entries[place].billable}:
+            return entries.pop(place)
+    return None
 
 
 def _check_ids(known: Collection[UUID], hours: Sequence[WeekHours]) -> Collection[UUID]:

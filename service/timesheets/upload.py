@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller, Change, Outcome
     from service.authorization.enforcement.gate import Gate
     from service.log.log import Receipt
+    from service.timesheets.entry import ProjectTerms
     from service.timesheets.upload_rows import Rows, Week
 
 # One transaction holds locks and delays the activation of policy versions, so its size is bounded.
@@ -144,10 +145,10 @@ class Uploads:
 
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
         async with self._gate.change_all(caller, KIND, "upload", targets, combine=combine) as changes:
-            closed: dict[str, str] = {}
+            projects: dict[str, ProjectTerms] = {}
             found: list[tuple[Change, MergedWeek]] = []
             async for change, week in pace(zip(changes, order, strict=True)):
-                merged = await _merge(change, rows, week, actor, closed)
+                merged = await _merge(change, rows, week, actor, projects)
                 uploaded.results.put(merged)
                 found.append((change, merged))
             if uploaded.results.faults:
@@ -186,7 +187,7 @@ class Uploads:
         rows."""
         locks = WeekLocks(batch)
         found: dict[Week, MergedWeek] = {}
-        closed: dict[str, str] = {}
+        projects: dict[str, ProjectTerms] = {}
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
         week_of = dict(zip(targets, batch, strict=True))
         try:
@@ -195,7 +196,7 @@ class Uploads:
                     await slices().rest()
                     async with each.savepoint(change):
                         week = week_of[change.target]
-                        found[week] = await _merge(change, rows, week, actor, closed)
+                        found[week] = await _merge(change, rows, week, actor, projects)
                         _refuse_if_all_invalid(rows, found[week])
                         if dry_run:
                             raise DryRun
@@ -267,20 +268,18 @@ async def _check_rows(rows: Rows, last_week: date, *, together: bool) -> None:
         raise invalid_field("rows", message)
 
 
-async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, closed: dict[str, str]) -> MergedWeek:
-    """Merge the rows of one week into its sheet, or into a new one. `closed` caches, for this transaction, why a
-    project accepts no hours; an empty text means that it accepts them."""
+async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, projects: dict[str, ProjectTerms]) -> MergedWeek:
+    """Merge the rows of one week into its sheet, or into a new one. `projects` caches those of this transaction."""
     numbered = [row async for row in pace(rows.of_week(week))]
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
         before = Timesheet(id=uuid7(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
     else:
         before = store.sheet_of_row(change.permit, change.row)
-    if unknown := {row.project for _, row in numbered} - closed.keys():
-        closed |= dict.fromkeys(unknown, "")
-        closed |= await store.find_closed_projects(change.permit, change.connection, unknown)
+    if unknown := {row.project for _, row in numbered} - projects.keys():
+        projects |= await store.load_projects(change.permit, change.connection, unknown)
     await slices().rest()
-    return merge(before, numbered, closed, actor)
+    return merge(before, numbered, projects, actor)
 
 
 async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:

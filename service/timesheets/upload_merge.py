@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from uuid_utils.compat import uuid7
 
 from service.errors import TimesheetFull, WrongState
-from service.timesheets.entry import Entry
+from service.timesheets.entry import Entry, find_project_faults
 from service.timesheets.timesheet import FULL, MAX_ENTRIES, find_overfull_day, require_state, with_entries
 from service.timesheets.upload_rows import WRONG, Fault
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
+    from service.timesheets.entry import ProjectTerms
     from service.timesheets.timesheet import Actor, Timesheet
     from service.timesheets.upload_rows import Row
 
@@ -42,26 +43,26 @@ class MergedWeek:
     steps: list[Timesheet] = field(default_factory=list)
 
 
-def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], actor: Actor) -> MergedWeek:
-    """Merge rows that are valid by themselves. `closed` maps projects that accept no hours to the reason. A row that
-    does not fit is a fault, and the others are merged without it."""
+def merge(before: Timesheet, rows: Numbered, projects: Mapping[str, ProjectTerms], actor: Actor) -> MergedWeek:
+    """Merge rows that are valid by themselves; `projects` has theirs. A row that does not fit is a fault, and the
+    others are merged without it."""
     merged = MergedWeek(before, {_key(entry): entry for entry in before.entries if entry.external_ref is not None})
-    remaining = [row for row in rows if not _find_faults(merged, row, closed)]
+    remaining = [row for row in rows if not _find_faults(merged, row, projects)]
     # Every round that does not fit removes rows: those of a day with too many minutes, or beyond the last free entry.
-    while not _merge_all(merged, remaining, actor):
+    while not _merge_all(merged, remaining, projects, actor):
         remaining = [row for row in remaining if row[0] not in merged.faults]
     return merged
 
 
-def _find_faults(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[str, str]) -> bool:
+def _find_faults(merged: MergedWeek, numbered: tuple[int, Row], projects: Mapping[str, ProjectTerms]) -> bool:
     """Add the faults of one row in this sheet, independent of the other rows; return whether there are any."""
     index, row = numbered
     before = merged.before
     old = merged.known.get(_key(row))
     if before.version and row.time_zone not in {None, before.time_zone}:
         _blame(merged, [index], WRONG, f"differs from that of the timesheet, {before.time_zone}", "time_zone")
-    if old is None and closed.get(row.project):
-        _blame(merged, [index], WRONG, closed[row.project], "project")
+    for fault in find_project_faults(row, old, projects[row.project]):
+        _blame(merged, [index], WRONG, fault.message, fault.field)
     if old is None or not _is_unchanged(old, row):
         try:
             require_state(before, "upload")
@@ -70,7 +71,7 @@ def _find_faults(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[
     return index in merged.faults
 
 
-def _merge_all(merged: MergedWeek, rows: Numbered, actor: Actor) -> bool:
+def _merge_all(merged: MergedWeek, rows: Numbered, projects: Mapping[str, ProjectTerms], actor: Actor) -> bool:
     """Merge the rows; return False, with new faults, if they do not fit into the sheet."""
     before = merged.before
     entries = {entry.id: entry for entry in before.entries}
@@ -82,7 +83,10 @@ def _merge_all(merged: MergedWeek, rows: Numbered, actor: Actor) -> bool:
         same = old is not None and _is_unchanged(old, row)
         merged.outcomes[index] = ("unchanged" if same else "created" if old is None else "updated", entry_id)
         if not same:
-            entries[entry_id] = Entry.of(row, entry_id, external_ref=row.external_ref, uploader=actor.client)
+            billable = projects[row.project].billable if old is None else old.billable
+            entries[entry_id] = Entry.of(
+                row, entry_id, external_ref=row.external_ref, uploader=actor.client, billable=billable
+            )
             changed[entry_id] = index
     if not changed:
         return True
@@ -119,7 +123,12 @@ def _entries_so_far(
 
 
 def _is_unchanged(entry: Entry, row: Row) -> bool:
-    return (entry.minutes, entry.note) == (row.minutes, row.note)
+    return (entry.minutes, entry.note, entry.activity, entry.tags) == (
+        row.minutes,
+        row.note,
+        row.activity,
+        row.tags,
+    ) and row.billable in {None, entry.billable}
 
 
 def _key(entry: Entry | Row) -> Key:

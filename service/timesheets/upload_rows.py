@@ -164,15 +164,17 @@ class Rows:
     def add(self, row: Row, line: int = 0) -> None:
         """Add a row; its invalid fields become its faults. Raises InvalidField beyond MAX_ROWS."""
         index = self._append(line)
-        texts = [row.project, row.external_ref, row.note, row.time_zone]
+        texts = [row.project, row.external_ref, row.note, row.time_zone, row.activity]
         if found := _validate(row):
             kept = self.faults.keeps(index)
             self.faults.add(index, (Fault(WRONG, error.message, error.field) for error in found))
             if not kept:
                 return
             # A lone surrogate cannot be packed, and is already a fault.
-            texts = [text and text.encode(errors="replace").decode() for text in texts]
-        self._bytes += msgspec.msgpack.encode((row.owner.bytes, row.day.toordinal(), row.minutes, *texts))
+            texts = [text and _encodable(text) for text in texts]
+            row = replace(row, tags=tuple(map(_encodable, row.tags)))
+        more = (row.billable, row.tags) if row.tags or row.billable is not None else ()
+        self._bytes += msgspec.msgpack.encode((row.owner.bytes, row.day.toordinal(), row.minutes, *texts, *more))
         self.weeks.setdefault((row.owner, week_of(row.day)), array("I")).append(index)
 
     def owner_of(self, person: NamedPerson) -> UUID:
@@ -219,12 +221,16 @@ class Rows:
         """A row that could be parsed."""
         end = self._starts[index + 1] if index + 1 < len(self._starts) else len(self._bytes)
         packed = bytes(self._bytes[self._starts[index] : end])
-        owner, day, minutes, project, reference, note, zone = msgspec.msgpack.decode(packed)
+        owner, day, minutes, project, reference, note, zone, activity, *more = msgspec.msgpack.decode(packed)
+        billable, tags = more or (None, ())
         return Row(
             date.fromordinal(day),
             project,
             minutes,
             note,
+            activity,
+            billable,
+            tuple(tags),
             owner=self._owners.get(given := UUID(bytes=owner), given),
             external_ref=reference,
             time_zone=zone,
@@ -308,6 +314,10 @@ class Rows:
         self._starts.append(len(self._bytes))
         self._lines.append(line)
         return len(self) - 1
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 def _validate(row: Row) -> Sequence[FieldError]:

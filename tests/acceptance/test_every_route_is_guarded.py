@@ -36,6 +36,8 @@ BODIES: dict[str, object] = {
     "NewSheet": {"period_start": MONDAY},
     "NewLinks": {"links": [{"issuer": "https://issuer.example/", "subject": "guarded"}]},
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
+    "ApprovalComment": {"comment": "Thank you"},
+    "SheetPatch": {"day_notes": {MONDAY: "Trade fair"}},
     "EntryList": {"entries": [{"day": MONDAY, "project": "ATLAS", "minutes": 60}]},
     "NewEntries": {"entries": [{"day": MONDAY, "project": "ATLAS", "minutes": 60}]},
     "ReasonBody": {"reason": "Friday is missing"},

@@ -124,7 +124,7 @@ class Life(RuleBasedStateMachine):
         if entry is None:
             return
         work = self.house.timesheets.amend_entry(
-            self.caller(name), self.sheet.id, self.expect_version(stale), entry.id, Amendment(minutes=minutes)
+            self.caller(name), self.sheet.id, self.expect_version(stale), entry.id, Amendment({"minutes": minutes})
         )
         if self.attempt("edit", name, stale, work):
             self.hands.add(name)

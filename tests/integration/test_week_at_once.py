@@ -74,7 +74,7 @@ async def test_a_list_replaces_all_entries_with_one_decision_and_one_record(hous
     assert change["change"]["from"]["entries"] == described[:1]
     assert change["change"]["to"]["entries"] == described[1:]
     assert change["commitments"].keys() == {f"note.{found[0]['id']}", f"note.{found[3]['id']}"}
-    # What the list leaves out is removed.
+    # Entries that the list leaves out are removed.
     emptied = await sheet.send("PUT", "/entries", {"entries": []}, 3)
     assert (emptied.json()["entries"], emptied.json()["minutes"], emptied.json()["version"]) == ([], 0, 4)
 
@@ -110,7 +110,7 @@ async def test_a_week_is_created_with_its_entries(house: House, sheet: Sheet) ->
     path = answer.headers["Location"]
     token = sheet.running.token(sub="ana")
     assert (await sheet.running.send("GET", path, token)).json() == answer.json()
-    # Who entered hours never approves them, also when they came with the sheet.
+    # The law on approvals remembers who entered the hours.
     editors = "SELECT editors FROM timesheet WHERE id = $1::text::uuid"
     assert await house.owner.fetchval(editors, answer.json()["id"]) == [house.people["ana"]]
 

@@ -90,6 +90,8 @@ ELSEWHERE = {
     "service.directory.entities:MAX_CLIENT_LENGTH": "a field of a request",
     "service.directory.entities:MAX_LINKS": "a field of a request",
     "service.timesheets.entry:MAX_MINUTES": "a field of a request",
+    "service.timesheets.entry:MAX_TAGS": "a field of a request",
+    "service.directory.entities:MAX_ACTIVITIES": "a field of a request",
     "service.directory.legal_holds:MAX_REASON_LENGTH": "a field of a request",
     "service.directory.erasure:MAX_NAMED": "ends a list of timesheets",
     "service.policy.case_files:MAX_COMPLAINTS": "ends a list of complaints",

@@ -81,6 +81,12 @@ class Timewarden(DirectoryApi):
         """Replace all entries of a sheet. An `id` in an entry changes that entry and keeps its id."""
         return await self._change(sheet, "PUT", "entries", {"entries": list(entries)})
 
+    async def note_days(self, sheet: Timesheet, day_notes: Mapping[date, str | None]) -> Timesheet:
+        """Set the notes on some days of a sheet; None removes a note."""
+        file = (MERGE_PATCH, msgspec.json.encode({"day_notes": dict(day_notes)}))
+        answer = await self.send("PATCH", f"{SHEETS}/{sheet.id}", file=file, version=sheet.version)
+        return decode(Timesheet, answer)
+
     async def add_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
         """Add many entries, all or none."""
         return await self._change(sheet, "POST", "entries/batch", {"entries": list(entries)})
@@ -101,7 +107,7 @@ class Timewarden(DirectoryApi):
         """Replace an entry."""
         return await self._change(sheet, "PUT", f"entries/{entry_id}", _entry(day, project, minutes, note))
 
-    async def amend_entry(self, sheet: Timesheet, entry_id: str, **fields: date | str | int | None) -> Timesheet:
+    async def amend_entry(self, sheet: Timesheet, entry_id: str, **fields: object) -> Timesheet:
         """Change fields of an entry: `minutes=60`, or `note=None` to remove the note."""
         file = (MERGE_PATCH, msgspec.json.encode(fields))
         answer = await self.send("PATCH", f"{SHEETS}/{sheet.id}/entries/{entry_id}", file=file, version=sheet.version)

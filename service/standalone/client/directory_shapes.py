@@ -71,6 +71,9 @@ class Project(VersionedResult):
     code: str
     name: str
     active: bool
+    kind: str = "work"
+    billable: bool = False
+    activities: list[str] = msgspec.field(default_factory=list)
     attributes: Attributes = msgspec.field(default_factory=dict)
 
 

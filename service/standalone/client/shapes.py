@@ -40,6 +40,9 @@ class Entry(msgspec.Struct):
     minutes: int
     note: str | None = None
     external_ref: str | None = None
+    activity: str | None = None
+    billable: bool = False
+    tags: list[str] = msgspec.field(default_factory=list)
 
 
 class GivenApproval(msgspec.Struct):
@@ -74,6 +77,7 @@ class Timesheet(ApiResult):
     approvals: list[GivenApproval] = msgspec.field(default_factory=list)
     approvals_given: int = 0
     approvals_needed: int | None = 1
+    day_notes: dict[date, str] = msgspec.field(default_factory=dict)
     actions: list[str] | None = None
     names: dict[str, str] | None = None
 
@@ -109,6 +113,9 @@ class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     external_ref: str
     note: str | None = None
     time_zone: str | None = None
+    activity: str | None = None
+    billable: bool | None = None
+    tags: list[str] = msgspec.field(default_factory=list)
 
 
 class RowProblem(msgspec.Struct):

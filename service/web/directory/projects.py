@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post, put
 from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta
 
-from service.directory.entities import Project
+from service.directory.entities import MAX_ACTIVITIES, Project, ProjectKind
 from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import CodeInPath, GivenValues, ReplacingValues, Values, parse_code
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
@@ -31,6 +31,11 @@ ProjectName = Annotated[
 ]
 
 
+Activities = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=20)]], Meta(max_length=MAX_ACTIVITIES, examples=[["design"]])
+]
+
+
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
     """A project to add."""
 
@@ -42,14 +47,20 @@ class NewProject(msgspec.Struct, forbid_unknown_fields=True):
     ]
     name: ProjectName
     active: Annotated[bool, Meta(description="Whether it accepts new hours")] = True
+    kind: Annotated[ProjectKind, Meta(description="What hours on it are")] = "work"
+    billable: Annotated[bool, Meta(description="Whether new hours are billed unless they say otherwise")] = False
+    activities: Annotated[Activities, Meta(description="The activities that hours may name")] = []
     attributes: GivenValues = msgspec.field(default_factory=dict)
 
 
 class ProjectChange(msgspec.Struct, forbid_unknown_fields=True):
-    """The name of a project, and whether it accepts new hours."""
+    """A project without its code. A field that is null or missing stays as it is."""
 
     name: ProjectName
     active: Annotated[bool, Meta(description="Whether it accepts new hours", examples=[False])]
+    kind: Annotated[ProjectKind | None, Meta(description="What hours on it are")] = None
+    billable: Annotated[bool | None, Meta(description="Whether new hours are billed unless they say otherwise")] = None
+    activities: Annotated[Activities | None, Meta(description="The activities that hours may name")] = None
     attributes: ReplacingValues = None
 
 
@@ -59,6 +70,11 @@ class ProjectBody(msgspec.Struct):
     code: Annotated[str, Meta(description="The code that entries use", examples=["ATLAS"])]
     name: Annotated[str, Meta(description="The name of the project", examples=["Atlas, second phase"])]
     active: Annotated[bool, Meta(description="Whether it accepts new hours", examples=[True])]
+    kind: Annotated[ProjectKind, Meta(description="What hours on it are", examples=["work"])]
+    billable: Annotated[
+        bool, Meta(description="Whether new hours are billed unless they say otherwise", examples=[True])
+    ]
+    activities: Annotated[list[str], Meta(description="The activities that hours may name", examples=[["design"]])]
     attributes: Values
 
 
@@ -89,7 +105,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(caller: CurrentCaller, data: JSONBody[NewProject]) -> Response[ProjectBody]:
-        project = Project(data.code, data.name, data.active)
+        project = Project(data.code, data.name, data.active, data.kind, data.billable, tuple(data.activities))
         return _respond(await projects.add(caller, project, data.attributes), status=201)
 
     @get(
@@ -106,8 +122,17 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     async def replace_project(
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        project = Project(parse_code(code), data.name, data.active)
-        return _respond(await projects.replace(caller, project, read_if_match(request), data.attributes))
+        given = {name: getattr(data, name) for name in ("kind", "billable", "activities")}
+        project = Project(
+            parse_code(code),
+            data.name,
+            data.active,
+            data.kind or "work",
+            data.billable or False,
+            tuple(data.activities or ()),
+        )
+        kept = [name for name, value in given.items() if value is None]
+        return _respond(await projects.replace(caller, project, read_if_match(request), data.attributes, kept))
 
     return [list_projects, add_project, read_project, replace_project]
 
@@ -117,4 +142,12 @@ def _respond(answer: Answer[Project], status: int = 200) -> Response[ProjectBody
 
 
 def _body(project: Project) -> ProjectBody:
-    return ProjectBody(project.code, project.name, project.active, dict(project.attributes))
+    return ProjectBody(
+        project.code,
+        project.name,
+        project.active,
+        project.kind,
+        project.billable,
+        list(project.activities),
+        dict(project.attributes),
+    )

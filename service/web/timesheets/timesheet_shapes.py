@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from service.pacing import pace_page
 from service.policy.known_words import ACTIONS
-from service.timesheets.store import read_approvals, read_approvals_needed
+from service.timesheets.store import read_approvals, read_approvals_needed, read_day_notes
 from service.timesheets.timesheet import State
 from service.web.http.responses import EXAMPLE_PERSON, Id, Names, NextCursor, PersonId, SheetId, Time, names_body
 
@@ -37,6 +37,9 @@ class EntryBody(msgspec.Struct):
         str | None,
         Meta(description="The importing client's own key for the entry; null: entered by a person", examples=[None]),
     ]
+    activity: Annotated[str | None, Meta(description="An activity of the project; null: none", examples=["design"])]
+    billable: Annotated[bool, Meta(description="Whether the hours are billed", examples=[False])]
+    tags: Annotated[list[str], Meta(description="Tags", examples=[["on site"]])]
 
 
 class GivenApprovalBody(msgspec.Struct):
@@ -95,6 +98,9 @@ class SheetBody(msgspec.Struct):
     ]
     approvals_given: Annotated[ApprovalCount, Meta(description="How many approvals it has", examples=[0])]
     approvals_needed: ApprovalsNeeded
+    day_notes: Annotated[
+        dict[date, str], Meta(description="The notes on days, by day", examples=[{"2026-11-23": "Trade fair"}])
+    ]
     entries: Annotated[list[EntryBody], Meta(description="The entries, by day")]
     actions: Annotated[
         list[Annotated[str, Meta(extra_json_schema={"enum": sorted(ACTIONS["timesheet"])})]] | msgspec.UnsetType,
@@ -137,6 +143,7 @@ def sheet_body(
         approvals=_approval_bodies(sheet.approvals),
         approvals_given=len(sheet.approvals),
         approvals_needed=sheet.approvals_needed,
+        day_notes=dict(sheet.day_notes),
         entries=[entry_body(entry) for entry in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
         names=names_body(names),
@@ -171,6 +178,7 @@ def _listed_sheet_body(row: asyncpg.Record) -> SheetBody:
         approvals=_approval_bodies(approvals) if approvals else [],
         approvals_given=len(approvals),
         approvals_needed=read_approvals_needed(row, approvals),
+        day_notes=dict(read_day_notes(row)),
         entries=entries,
     )
 
@@ -181,4 +189,14 @@ def _approval_bodies(approvals: Iterable[GivenApproval]) -> list[GivenApprovalBo
 
 def entry_body(entry: Entry) -> EntryBody:
     """The JSON of an entry."""
-    return EntryBody(str(entry.id), entry.day, entry.project, entry.minutes, entry.note, entry.external_ref)
+    return EntryBody(
+        str(entry.id),
+        entry.day,
+        entry.project,
+        entry.minutes,
+        entry.note,
+        entry.external_ref,
+        entry.activity,
+        bool(entry.billable),
+        list(entry.tags),
+    )

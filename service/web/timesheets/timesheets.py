@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, patch, post, put
@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from service.errors import InvalidField
 from service.places import FieldError
-from service.timesheets.entry import Amendment, Hours, WeekHours
+from service.timesheets.entry import MAX_TAGS, Amendment, Hours, WeekHours
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Timesheet
 from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import BODY, CHANGE, COMMON, operation
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Expect
     from service.timesheets.actions import Timesheets
 
-T = TypeVar("T")
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
 Day = Annotated[date, Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
 ProjectCode = Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
 Note = Annotated[str, Meta(max_length=500)]
+Activity = Annotated[str, Meta(max_length=20, examples=["design"])]
+Tags = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=30)]], Meta(max_length=MAX_TAGS, examples=[["on site"]])
+]
+DayNotes = Annotated[dict[date, Note], Meta(max_length=7, examples=[{"2026-11-23": "Trade fair"}])]
 
 
 class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +47,12 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     project: ProjectCode
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[450])]
     note: Annotated[Note | None, Meta(description="A note on the hours")] = None
+    activity: Annotated[Activity | None, Meta(description="An activity of the project")] = None
+    billable: Annotated[
+        bool | None,
+        Meta(description="Whether the hours are billed; null: as before on the same project, or as the project says"),
+    ] = None
+    tags: Annotated[Tags, Meta(description="Tags")] = []
 
 
 class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,6 +66,7 @@ class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
         list[EntryFields],
         Meta(description="The first entries; you must also be allowed to edit it", max_length=MAX_ENTRIES_AT_ONCE),
     ] = []
+    day_notes: Annotated[DayNotes, Meta(description="Notes on days, by day")] = msgspec.field(default_factory=dict)
     copy_from: Annotated[
         Day | None,
         Meta(
@@ -84,6 +95,22 @@ class EntryList(msgspec.Struct, forbid_unknown_fields=True):
         list[EntryInList],
         Meta(description="The entries; those that it leaves out are removed", max_length=MAX_ENTRIES_AT_ONCE),
     ]
+    day_notes: Annotated[
+        DayNotes | None, Meta(description="All notes on days, by day; null: they stay as they are")
+    ] = None
+
+
+class SheetPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A JSON Merge Patch (RFC 7396) of a timesheet: a missing field keeps its value."""
+
+    day_notes: Annotated[
+        dict[date, Note | None],
+        Meta(
+            description="Notes on days, by day; null removes a note",
+            max_length=7,
+            examples=[{"2026-11-23": "Trade fair", "2026-11-24": None}],
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class NewEntries(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,6 +130,11 @@ class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
     note: Annotated[Note | msgspec.UnsetType | None, Meta(description="A note on the hours; null removes it")] = (
         msgspec.UNSET
     )
+    activity: Annotated[
+        Activity | msgspec.UnsetType | None, Meta(description="An activity of the project; null removes it")
+    ] = msgspec.UNSET
+    billable: Annotated[bool | msgspec.UnsetType, Meta(description="Whether the hours are billed")] = msgspec.UNSET
+    tags: Annotated[Tags | msgspec.UnsetType, Meta(description="Tags")] = msgspec.UNSET
 
 
 class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -148,7 +180,9 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         if data.entries and data.copy_from is not None:
             raise InvalidField(FieldError("copy_from", "cannot be combined with entries"))
         hours = list(map(_hours, data.entries))
-        answer = await timesheets.create(caller, data.period_start, data.time_zone, hours, copy_from=data.copy_from)
+        answer = await timesheets.create(
+            caller, data.period_start, data.time_zone, hours, day_notes=data.day_notes, copy_from=data.copy_from
+        )
         location = f"{PATH}/{answer.value.id}"
         return make_response(
             sheet_body(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
@@ -164,7 +198,27 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         answer = await timesheets.delete(caller, _id(timesheet_id), read_if_match(request))
         return make_response(None, answer.receipt, status=204)
 
-    return [create_timesheet, delete_timesheet]
+    @patch(
+        PATH + "/{timesheet_id:str}",
+        opt={"media_types": (MERGE_PATCH,)},
+        **operation(
+            "Change the notes on days",
+            scope="create:timesheets",
+            problems=(*CHANGE, *BODY),
+            tag=TAG,
+            conditional=True,
+        ),
+    )
+    async def amend_timesheet(
+        caller: CurrentCaller,
+        timesheet_id: SheetId,
+        data: Annotated[SheetPatch, BodyKwarg(media_type=MERGE_PATCH)],
+        request: Request[Any, Any, Any],
+    ) -> Response[SheetBody]:
+        expect = read_if_match(request)
+        return _respond(await timesheets.amend_day_notes(caller, _id(timesheet_id), expect, data.day_notes))
+
+    return [create_timesheet, amend_timesheet, delete_timesheet]
 
 
 def _entries(timesheets: Timesheets) -> list[Any]:
@@ -201,7 +255,8 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryList], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         hours = [_week_hours(place, entry) for place, entry in enumerate(data.entries)]
-        return _respond(await timesheets.replace_entries(caller, _id(timesheet_id), read_if_match(request), hours))
+        expect = read_if_match(request)
+        return _respond(await timesheets.replace_entries(caller, _id(timesheet_id), expect, hours, data.day_notes))
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
@@ -329,26 +384,21 @@ def _id(text: str) -> UUID:
 
 
 def _hours(data: EntryFields) -> Hours:
-    return Hours(day=data.day, project=data.project, minutes=data.minutes, note=data.note)
+    return Hours(data.day, data.project, data.minutes, data.note, data.activity, data.billable, tuple(data.tags))
 
 
 def _week_hours(place: int, data: EntryInList) -> WeekHours:
     entry_id = None if data.id is None else parse_uuid(data.id, f"entries[{place}].id")
-    return WeekHours(data.day, data.project, data.minutes, data.note, id=entry_id)
-
-
-def _amendment(data: EntryPatch) -> Amendment:
-    return Amendment(
-        day=_value_or_none(data.day),
-        project=_value_or_none(data.project),
-        minutes=_value_or_none(data.minutes),
-        note=_value_or_none(data.note),
-        no_note=data.note is None,
+    return WeekHours(
+        data.day, data.project, data.minutes, data.note, data.activity, data.billable, tuple(data.tags), id=entry_id
     )
 
 
-def _value_or_none(value: T | msgspec.UnsetType) -> T | None:
-    return None if value is msgspec.UNSET else value
+def _amendment(data: EntryPatch) -> Amendment:
+    given = {
+        name: value for name in EntryPatch.__struct_fields__ if (value := getattr(data, name)) is not msgspec.UNSET
+    }
+    return Amendment({name: tuple(value) if name == "tags" else value for name, value in given.items()})
 
 
 def _respond(answer: Answer[Timesheet], *, status: int = 200) -> Response[SheetBody]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from service.csv_cells import is_formula
 from service.errors import InvalidField
 from service.places import FieldError
-from service.timesheets.entry import MAX_MINUTES
+from service.timesheets.entry import MAX_MINUTES, TAG_SEPARATOR
 from service.timesheets.upload_rows import Row
 from service.web.uploads.uploads_lines import MAX_LINE_BYTES, Line, Lines, file_error
 from service.web.uploads.uploads_shapes import parse_owner
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from service.timesheets.upload_rows import Rows
 
 REQUIRED: Final = ("owner", "day", "project", "minutes", "external_ref")
-OPTIONAL: Final = ("note", "time_zone")
+OPTIONAL: Final = ("note", "time_zone", "activity", "billable", "tags")
+_TRUTH: Final = {"true": True, "false": False}
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MINUTES: Final = re.compile(r"[0-9]{1,4}")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
@@ -135,6 +136,12 @@ def _parse_cells(cells: Mapping[str, str], rows: Rows) -> tuple[dict[str, Any], 
     known: dict[str, Any] = {name: cells[name] for name in ("project", "external_ref") if name in cells}
     known |= {name: cells[name] for name in OPTIONAL if cells.get(name)}
     wrong: list[FieldError] = []
+    if "tags" in known:
+        known["tags"] = tuple(known["tags"].split(TAG_SEPARATOR))
+    if "billable" in known:
+        known["billable"] = _TRUTH.get(known["billable"])
+        if known["billable"] is None:
+            wrong.append(FieldError("billable", "must be true or false"))
     if "owner" in cells:
         try:
             known["owner"] = parse_owner(cells["owner"], rows)

@@ -11,6 +11,7 @@ from msgspec import Meta
 from service.authorization.enforcement.person_references import ME, NO_PERSON
 from service.errors import InvalidField
 from service.places import FieldError
+from service.timesheets.entry import MAX_TAGS
 from service.timesheets.upload_results import OUTCOMES
 from service.timesheets.upload_rows import Row
 from service.web.http.parameters import GivenPerson, parse_person
@@ -44,6 +45,15 @@ class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
         Annotated[str, Meta(max_length=64)] | None,
         Meta(description="The IANA time zone of a timesheet that has to be created; default: UTC"),
     ] = None
+    activity: Annotated[Annotated[str, Meta(max_length=20)] | None, Meta(description="An activity of the project")] = (
+        None
+    )
+    billable: Annotated[
+        bool | None, Meta(description="Whether the hours are billed; null: as before, or as the project says")
+    ] = None
+    tags: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=30)]], Meta(max_length=MAX_TAGS, description="Tags")
+    ] = []
 
 
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,6 +150,9 @@ def row_of(upload_row: UploadRow, rows: Rows) -> Row:
         external_ref=upload_row.external_ref,
         note=upload_row.note,
         time_zone=upload_row.time_zone,
+        activity=upload_row.activity,
+        billable=upload_row.billable,
+        tags=tuple(upload_row.tags),
     )
 
 
