@@ -2,9 +2,9 @@
 
 from service.migrations.sql import run_file
 
-revision = "0035"
-down_revision = "0034"
+revision = "0036"
+down_revision = "0035"
 
 
 def upgrade() -> None:
-    run_file("0035_entry_details.sql")
+    run_file("0036_entry_details.sql")
