@@ -87,7 +87,8 @@ async def test_a_list_shows_past_ones_too_unless_it_is_asked_for_a_time(send: Se
     made = [(await send("POST", path, {"person": person})).json()["id"] for person in people]
     await send("POST", f"{path}/{made[0]}/end")
     assert [item["id"] for item in (await send("GET", path)).json()["items"]] == made
-    now = (await send("GET", f"{path}?as_of={(NOW + timedelta(minutes=5)).isoformat().replace('+', '%2B')}")).json()
+    soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat().replace("+00:00", "Z")
+    now = (await send("GET", f"{path}?as_of={soon}")).json()
     assert [item["id"] for item in now["items"]] == made[1:]
     first = (await send("GET", f"{path}?limit=2")).json()
     rest = (await send("GET", f"{path}?limit=2&cursor={first['next_cursor']}")).json()
