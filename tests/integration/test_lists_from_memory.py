@@ -99,12 +99,12 @@ async def test_a_list_from_memory_is_the_list_that_would_be_read(
 
 async def expect_the_same(house: House, reading: Timesheets, caller: Caller) -> None:
     for _ in range(20):
-        before = await list_ids(reading, caller)
+        anew = await list_ids(reading, caller)
         remembered = await list_ids(house.timesheets, caller)
-        # A moment between two lists is no difference of theirs.
-        if before == await list_ids(reading, caller):
-            assert remembered == before
+        if remembered == anew:
             return
+        # A moment between two lists is no difference of theirs.
+        assert await list_ids(reading, caller) != anew, remembered
     raise AssertionError("the directory did not stand still")
 
 

@@ -45,7 +45,7 @@ WHEN = st.lists(
     min_size=1,
     max_size=2,
     unique_by=lambda word: word.removeprefix("not "),
-)
+).map(sorted)
 Asker = tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]
 
 
