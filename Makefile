@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test lock audit sbom clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test clients lock audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ demo: environment ## play the whole story over HTTP and print it
 test: check ## check, then the tests, three files at a time (ARGS="-k approve" narrows them)
 	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-long: environment ## slow tests, laws with ten times the examples, soak, interop, pgbouncer, patroni (about 25 minutes)
+test-long: environment ## slow tests, laws with ten times the examples, soak, interop, clients, pgbouncer, patroni (about 25 minutes)
 	@sh .ci/long
 
 check: environment ## format, lint, types, imports, commit messages; prints the import graph by room
@@ -50,6 +50,9 @@ patroni: environment ## the service on three nodes of Patroni, whose leader is l
 
 image-test: environment ## build the image without a registry and start it (needs root, buildah, mmdebstrap)
 	@sh .ci/image $(ARGS)
+
+clients: environment ## build the client packages and the verifier into dist/ and try them (TypeScript needs Node.js)
+	@sh .ci/clients $(ARGS)
 
 lock: environment ## rewrite the lock files from pyproject.toml
 	@sh .ci/lock $(ARGS)

@@ -51,3 +51,7 @@ def _make_validator(schema: str, formats: bool) -> jsonschema_rs.Validator:  # n
 @cache
 def _make() -> dict[str, Any]:
     return build_document(app())
+
+
+if __name__ == "__main__":
+    print(json.dumps(document(), ensure_ascii=False))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,15 +21,23 @@ from tests.acceptance.caller import submit_week
 from tests.acceptance.running_service import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# The app in each language, what it prints, and the examples of the rest of the page.
+FIRST, REST = PAGE.split("\n## Submit a week\n")
+APPS = dict(BLOCK.findall(FIRST))
+SHOWN = APPS.pop("text")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", REST, re.MULTILINE | re.DOTALL)
 
 
 async def run_example(program: str, names: dict[str, Any]) -> str:
     """Run a program with top-level awaits and return its output. `names` keeps its variables."""
+    program = program.replace("timewarden_client", "service.standalone.client")
     code = compile(program, "docs/client.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -36,7 +48,30 @@ async def run_example(program: str, names: dict[str, Any]) -> str:
 
 
 def test_every_example_of_the_page_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 7
+    assert len(EXAMPLES) == REST.count("```python") == 7
+    assert APPS.keys() == {"sh", "python", "typescript"}
+
+
+@pytest.mark.parametrize("language", ["sh", "python"])
+async def test_the_app_prints_the_same_in_a_shell_and_in_python(
+    callers: Callers, service: RunningService, tmp_path: Path, language: str
+) -> None:
+    program = APPS[language].replace("timewarden_client", "service.standalone.client")
+    (tmp_path / "app").write_text(program, encoding="utf-8")
+    token = (await callers("ana")).token or ""
+    ended = await asyncio.to_thread(
+        lambda: subprocess.run(
+            ["sh" if language == "sh" else sys.executable, "app"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "API": service.addresses.api, "TOKEN": token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    )
+    # Tests beside this one may let more people approve.
+    assert set(SHOWN.splitlines()) <= set(ended.stdout.splitlines()), ended.stdout + ended.stderr
+    assert ended.stderr == ""
 
 
 @pytest.mark.usefixtures("nothing_unexpected")

@@ -1,0 +1,84 @@
+/** The HTTP part: access tokens, idempotency keys, retries. */
+
+import type { Tokens } from "./tokens.js";
+
+const BUSY = [429, 503];
+/** A proxy got no answer in time: the request may have arrived. */
+const UNKNOWN = [502, 504];
+const PREFIX = "urn:timewarden:problem:";
+const FIRST_WAIT_SECONDS = 0.1;
+const LONGEST_WAIT_SECONDS = 30;
+const TIMEOUT_MS = 10_000;
+const UPLOAD_TIMEOUT_MS = 600_000;
+
+/** What a request needs to know of the client. */
+export interface TransportOptions {
+  /** How often a request is tried; 4 if left out. */
+  attempts?: number;
+  /** Another `fetch`, such as one with a proxy. */
+  fetch?: typeof globalThis.fetch;
+}
+
+/** A function for openapi-fetch that sends a request with a token, and again where that is safe: after 429 and 503; a
+ * read or a change with a key also after 502, 504 and a broken connection; once with another token after a 401. It
+ * gives changes an Idempotency-Key, the same for all attempts, and follows no redirect. */
+export function sender(
+  tokens: string | Tokens,
+  { attempts = 4, fetch = globalThis.fetch }: TransportOptions,
+): (request: Request) => Promise<Response> {
+  return async (request) => {
+    if (takesKey(request) && !request.headers.has("Idempotency-Key")) {
+      request.headers.set("Idempotency-Key", `"${crypto.randomUUID()}"`);
+    }
+    const repeatable = request.method === "GET" || request.headers.has("Idempotency-Key");
+    const timeout = isUpload(request) ? UPLOAD_TIMEOUT_MS : TIMEOUT_MS;
+    let refused: string | undefined;
+    for (let attempt = 1; ; attempt += 1) {
+      const token = typeof tokens === "string" ? tokens : await tokens(refused);
+      request.headers.set("Authorization", `Bearer ${token}`);
+      let wait = Math.min(FIRST_WAIT_SECONDS * 2 ** attempt, LONGEST_WAIT_SECONDS) * Math.random();
+      try {
+        const signal = AbortSignal.any([request.signal, AbortSignal.timeout(timeout)]);
+        const answer = await fetch(request.clone(), { signal, redirect: "manual" });
+        if (answer.ok) return answer;
+        const slug = await slugOf(answer);
+        if (slug === "invalid-token" && refused === undefined && typeof tokens !== "string") {
+          refused = token;
+          attempt -= 1;
+          continue;
+        }
+        wait += Number(answer.headers.get("Retry-After")) || 0;
+        const later =
+          BUSY.includes(answer.status) ||
+          (repeatable && UNKNOWN.includes(answer.status)) ||
+          slug === "idempotency-key-in-use";
+        if (!later || attempt >= attempts || wait > LONGEST_WAIT_SECONDS) return answer;
+      } catch (error) {
+        if (request.signal.aborted || !repeatable || attempt >= attempts) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+    }
+  };
+}
+
+async function slugOf(answer: Response): Promise<string | undefined> {
+  const found: unknown = await answer
+    .clone()
+    .json()
+    .catch(() => undefined);
+  const type = typeof found === "object" && found !== null && "type" in found ? found.type : undefined;
+  return typeof type === "string" && type.startsWith(PREFIX) ? type.slice(PREFIX.length) : undefined;
+}
+
+function isUpload(request: Request): boolean {
+  return new URL(request.url).pathname.endsWith("/v1/uploads");
+}
+
+/** Changes of the policy, exports, and uploads of files or in part have no key. */
+function takesKey(request: Request): boolean {
+  const { pathname, searchParams } = new URL(request.url);
+  if (request.method === "GET" || /\/v1\/(policies|audit)(\/|$)/.test(pathname)) return false;
+  if (!isUpload(request)) return true;
+  const json = request.headers.get("Content-Type")?.startsWith("application/json") ?? false;
+  return json && !searchParams.has("mode") && !searchParams.has("dry_run");
+}

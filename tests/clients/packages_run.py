@@ -1,0 +1,168 @@
+"""The packages in dist/, installed and tried against the running service, and the OpenAPI document before linters and a
+compiler. Run by `make clients`, which builds them; no part of `make test`. What needs Node.js is left out without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service import VERSION
+from tests.acceptance.running_service import RunningService
+from tests.acceptance.test_client_page import APPS, SHOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK, DIST, HERE = ROOT / ".local" / "clients", ROOT / "dist", Path(__file__).parent
+BUILT = (WORK / "typescript" / "dist").is_dir()
+needs_node = pytest.mark.skipif(not BUILT, reason="it needs Node.js 20 or newer, with npm")
+COMPILE = ("node_modules/.bin/tsc", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2023,dom")
+WHEELS = {"client": {"httpx2>=2.16", "msgspec>=0.22"}, "verify": {"cryptography>=50"}}
+
+
+def run(*command: str | Path, cwd: Path = WORK, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIMEWARDEN_", "PYTHON"))}
+    return subprocess.run(
+        command, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+def run_app(program: str, *, cwd: Path, state: Path, api: str, **variables: str) -> str:
+    """Run a program of the page for Ana; returns what it prints."""
+    signed_in = run(sys.executable, "-m", "service", "token", "get", "ana", cwd=ROOT, TIMEWARDEN_STATE=str(state))
+    ended = run(*program.split(), cwd=cwd, API=api, TOKEN=signed_in.stdout.strip(), **variables)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheels, unpacked; their libraries are those of this environment."""
+    folder = tmp_path_factory.mktemp("site")
+    wheels = [DIST / f"timewarden_{name}-{VERSION}-py3-none-any.whl" for name in WHEELS]
+    done = run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, *wheels, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    running = RunningService(tmp_path_factory.mktemp("clients") / "state")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_a_wheel_holds_its_package_and_names_its_libraries(site: Path, name: str) -> None:
+    (about,) = site.glob(f"timewarden_{name}-*.dist-info/METADATA")
+    metadata = HeaderParser().parsestr(about.read_text(encoding="utf-8"))
+    assert (metadata["Name"], metadata["Version"]) == (f"timewarden-{name}", VERSION)
+    assert set(metadata.get_all("Requires-Dist", ())) == WHEELS[name]
+    assert (site / f"timewarden_{name}" / "py.typed").is_file()
+    assert {path.name for path in site.iterdir() if path.is_dir() and "dist-info" not in path.name} <= {
+        "bin",
+        *(f"timewarden_{name}" for name in WHEELS),
+    }
+
+
+def test_the_python_client_is_typed(site: Path) -> None:
+    checked = run(sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11", "timewarden_client", cwd=site)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("form", ["async", "sync"])
+def test_the_app_in_python(service: RunningService, site: Path, tmp_path: Path, form: str) -> None:
+    program = APPS["python"]
+    if form == "sync":
+        program = re.sub(r"\b(async|await) ", "", program.replace("timewarden_client", "timewarden_client.sync"))
+        program = program.replace("asyncio.run(my_week())", "my_week()")
+        assert "await" not in program
+    (tmp_path / "my_week.py").write_text(program, encoding="utf-8")
+    printed = run_app(
+        f"{sys.executable} my_week.py",
+        cwd=tmp_path,
+        state=service.state,
+        api=service.addresses.api,
+        PYTHONPATH=str(site),
+    )
+    assert printed == SHOWN
+
+
+def test_the_verifier_checks_an_export(service: RunningService, site: Path, tmp_path: Path) -> None:
+    state = {"TIMEWARDEN_STATE": str(service.state)}
+    timewarden = (sys.executable, "-m", "service", "audit")
+    log = tmp_path / "log.jsonl"
+    exported = run(*timewarden, "export", "--bundle", "--output", log, "--as", "audrey", cwd=ROOT, **state)
+    assert exported.returncode == 0, exported.stderr
+    key = run(*timewarden, "key", "show", cwd=ROOT, **state).stdout.strip()
+    verify = (sys.executable, "-m", "timewarden_verify", "bundle", log, "--key", key)
+    checked = run(*verify, cwd=tmp_path, PYTHONPATH=str(site))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "intact" in checked.stdout
+
+
+@pytest.fixture(scope="module")
+def node() -> Path:
+    """A folder in which Node.js finds the TypeScript client, unpacked as npm would."""
+    package = WORK / "node_modules" / "@timewarden" / "client"
+    shutil.rmtree(package, ignore_errors=True)
+    with tarfile.open(DIST / f"timewarden-client-{VERSION}.tgz") as packed:
+        packed.extractall(package.parent, filter="data")
+    (package.parent / "package").rename(package)
+    for name in ("programs", "app"):
+        shutil.rmtree(WORK / name, ignore_errors=True)
+    shutil.copytree(HERE / "programs", WORK / "programs")
+    (WORK / "app").mkdir()
+    (WORK / "app" / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    return WORK
+
+
+@needs_node
+def test_the_app_in_typescript(service: RunningService, node: Path) -> None:
+    (node / "app" / "my-week.ts").write_text(APPS["typescript"], encoding="utf-8")
+    compiled = run(*COMPILE, "--types", "node", "--noUncheckedIndexedAccess", "app/my-week.ts")
+    assert compiled.returncode == 0, compiled.stdout
+    printed = run_app("node my-week.js", cwd=node / "app", state=service.state, api=service.addresses.api)
+    # Node.js prints a list in its own way.
+    assert printed == SHOWN.replace("['approve:timesheets']", "[ 'approve:timesheets' ]")
+
+
+@needs_node
+def test_the_typescript_client_meets_a_server_that_is_busy_breaks_off_or_refuses_tokens(node: Path) -> None:
+    shutil.copy(HERE / "transport.test.mjs", node / "app")
+    tested = run("node", "--test", "app/transport.test.mjs")
+    assert tested.returncode == 0, tested.stdout
+
+
+@needs_node
+def test_wrong_programs_do_not_compile(node: Path) -> None:
+    programs = sorted((HERE / "programs").glob("*.ts"))
+    wrong = {path.name: path.read_text(encoding="utf-8")[3:9] for path in programs if path.name.startswith("bad-")}
+    compiled = run(*COMPILE, "--noEmit", *(f"programs/{path.name}" for path in programs), cwd=node)
+    found = re.findall(r"^programs/([\w-]+\.ts)\(\d+,\d+\): error (TS\d+)", compiled.stdout, re.MULTILINE)
+    assert dict(found) == wrong, compiled.stdout
+    assert len(found) == len(wrong) == 3
+    assert "good.ts" in {path.name for path in programs}
+
+
+@needs_node
+def test_linters_report_no_error(node: Path) -> None:
+    redocly = run("node_modules/.bin/redocly", "lint", "openapi.json", "--extends=recommended", REDOCLY_TELEMETRY="off")
+    assert redocly.returncode == 0, redocly.stdout + redocly.stderr
+    (node / "spectral.yaml").write_text("extends: spectral:oas\n", encoding="utf-8")
+    spectral = run(
+        "node_modules/.bin/spectral", "lint", "openapi.json", "--ruleset", "spectral.yaml", "--fail-severity=error"
+    )
+    assert spectral.returncode == 0, spectral.stdout
