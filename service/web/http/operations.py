@@ -58,6 +58,7 @@ def operation(
     files: Files = NO_FILES,
     more: tuple[str, ...] = (),
     bodies: Files = NO_FILES,
+    optional_body: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments for a route handler.
 
@@ -65,7 +66,7 @@ def operation(
     answers. `conditional`: it needs If-Match and answers with an ETag; with `exact_version` If-Match must hold one
     ETag. `etag`: a read or a creation that answers with an ETag. `location`: a creation that answers with the address
     of its result. `files` and `bodies`: media types of answers and of request bodies that are files, each with an
-    example. `more`: further headers of a success.
+    example. `more`: further headers of a success. `optional_body`: the request may have no body.
     """
     scopes = (scope,) if isinstance(scope, str) else scope or ()
     needs = f"Needs the scope {' or '.join(f'`{name}`' for name in scopes)}." if scopes else "Needs any valid token."
@@ -77,7 +78,9 @@ def operation(
         "tags": [tag],
         "responses": {},
         "security": [{SECURITY_SCHEME: [name]} for name in scopes] or [{SECURITY_SCHEME: []}],
-        "operation_class": _make_operation_class(problems, headers, files, bodies, parameters),
+        "operation_class": _make_operation_class(
+            problems, headers, files, bodies, parameters, optional_body=optional_body
+        ),
     }
 
 
@@ -100,6 +103,8 @@ def _make_operation_class(
     files: Files,
     bodies: Files,
     parameters: Sequence[spec.Parameter],
+    *,
+    optional_body: bool = False,
 ) -> type[spec.Operation]:
     """The class of an operation with further `parameters`, whose successful answers have these headers."""
 
@@ -110,6 +115,7 @@ def _make_operation_class(
             self.parameters = [*(self.parameters or []), *parameters] or None
             if isinstance(self.request_body, spec.RequestBody):
                 self.request_body.content |= _describe_files(bodies)
+                self.request_body.required = not optional_body
             answers = self.responses or {}
             # We do not use Litestar's own 400.
             answers.pop("400", None)

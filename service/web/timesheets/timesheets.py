@@ -329,6 +329,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             tag=TAG,
             conditional=True,
             exact_version=True,
+            optional_body=True,
         ),
     )
     async def approve_timesheet(

@@ -100,9 +100,10 @@ export class Timewarden {
     return result(this.http.POST("/v1/timesheets/{timesheet_id}/withdraw", { params: at(sheet) }));
   }
 
-  /** Approves. A sheet that needs more approvals stays `submitted`. */
-  approve(sheet: Timesheet): Promise<Timesheet> {
-    return result(this.http.POST("/v1/timesheets/{timesheet_id}/approve", { params: at(sheet) }));
+  /** Approves. A sheet that needs more approvals stays `submitted`. The owner reads the comment. */
+  approve(sheet: Timesheet, comment?: string): Promise<Timesheet> {
+    const body = comment === undefined ? {} : { body: { comment } };
+    return result(this.http.POST("/v1/timesheets/{timesheet_id}/approve", { params: at(sheet), ...body }));
   }
 
   reject(sheet: Timesheet, reason: string): Promise<Timesheet> {
