@@ -32,6 +32,7 @@ COMMANDS = {
     "upload": "upload",
     "health": "health",
     "doctor": "doctor",
+    "tenants": "tenants",
 }
 DEVELOPMENT = {"up": "up", "demo": "demo"}
 

@@ -101,35 +101,41 @@ class ArchiveFolder:
     """Objects as files. A file is complete, and on disk, once it has its name."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     async def get(self, path: str) -> bytes | None:
         """The content of the file."""
-        try:
-            return await asyncio.to_thread((self._path / path).read_bytes)
-        except FileNotFoundError:
-            return None
+        return await asyncio.to_thread(self.read, path)
 
     async def put(self, path: str, data: bytes) -> None:
         """Replace the file."""
-        await asyncio.to_thread(self._write, self._path / path, data)
+        await asyncio.to_thread(self.write, path, data)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    def read(self, path: str) -> bytes | None:
+        """As `get`, in this thread."""
+        try:
+            return (self.path / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """As `put`, in this thread."""
+        target = self.path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(f"{target.name}.{os.getpid()}.new")
         with new.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+        new.replace(target)
         # The directories above may be new too.
-        for parent in (path.parent, *path.parent.parents):
+        for parent in target.parents:
             directory = os.open(parent, os.O_RDONLY)
             try:
                 os.fsync(directory)
             finally:
                 os.close(directory)
-            if parent == self._path:
+            if parent == self.path:
                 return
 
 

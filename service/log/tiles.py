@@ -106,6 +106,16 @@ def encode_bundle(entries: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
+def split_bundle(data: bytes) -> list[bytes]:
+    """The records of an entry bundle."""
+    entries = []
+    while data:
+        end = 2 + int.from_bytes(data[:2], "big")
+        entries.append(data[2:end])
+        data = data[end:]
+    return entries
+
+
 def append_leaves(size: int, edges: dict[int, list[bytes]], leaves: Iterable[bytes]) -> Iterator[Tile]:
     """Append leaves to the right-most tiles. `edges` maps each level to the items of its unfinished tile and is changed
     in place. Yields each tile that has just become full; its items are in `edges` until the next step."""
