@@ -338,7 +338,7 @@ def test_nothing_private_of_the_framework_is_imported() -> None:
 
 
 def test_every_example_of_a_shape_is_on_the_page() -> None:
-    shapes = render_page(DOCUMENT, "").split("<section id=shapes>", 1)[1].split("<section id=headers>", 1)[0]
+    shapes = render_page(DOCUMENT, "", "").split("<section id=shapes>", 1)[1].split("<section id=headers>", 1)[0]
     with_example = [name for name, schema in DOCUMENT["components"]["schemas"].items() if schema.get("examples")]
     assert len(with_example) > 40
     for name in with_example:

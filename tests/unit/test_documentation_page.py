@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 STYLE = (ROOT / "service/web/openapi/static/documentation.css").read_text(encoding="utf-8")
+SCRIPT = (ROOT / "service/web/openapi/static/builder.js").read_text(encoding="utf-8")
 HOSTILE = "<script>alert('\"&')</script>"
 MAY_LINK = re.compile(r"https://(www\.rfc-editor\.org|www\.apache\.org)/")
 
@@ -51,6 +52,7 @@ class Links(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
+        self.scripts = 0
         self.tags: set[str] = set()
         self.ids: list[str] = []
         self.targets: list[str] = []
@@ -59,6 +61,7 @@ class Links(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
         self.tags.add(tag)
         for name, value in attrs:
             self.attributes.add(name)
@@ -78,7 +81,7 @@ def whole() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def shown(whole: dict[str, Any]) -> Links:
-    return Links(render_page(whole, STYLE))
+    return Links(render_page(whole, STYLE, SCRIPT))
 
 
 def decided_operations(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -238,7 +241,7 @@ def test_the_document_has_the_version_of_the_project() -> None:
 
 
 def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], shown: Links) -> None:
-    text = render_page(whole, STYLE)
+    text = render_page(whole, STYLE, SCRIPT)
     for method, path, operation in operations(whole):
         assert operation["operationId"] in shown.ids
         article = text.split(f"<article id='{operation['operationId']}'>", 1)[1].split("</article>", 1)[0]
@@ -251,7 +254,7 @@ def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], sh
 
 
 def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: dict[str, Any]) -> None:
-    text = render_page(whole, STYLE)
+    text = render_page(whole, STYLE, SCRIPT)
     for method, path, operation in operations(whole):
         article = text.split(f"<article id='{operation['operationId']}'>", 1)[1].split("</article>", 1)[0]
         command = unescape(article.split("<pre class=command>", 1)[1].split("</pre>", 1)[0])
@@ -275,7 +278,7 @@ def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: 
 
 
 def test_the_page_shows_files_unchanged_and_lists_choices(whole: dict[str, Any]) -> None:
-    article = render_page(whole, STYLE).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
+    article = render_page(whole, STYLE, SCRIPT).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
     assert "<pre>owner,day,project,minutes,external_ref\n" in article
     assert "<code>together</code> or <code>per-row</code>" in article
     assert "boolean, default <code>false</code>" in article
@@ -287,7 +290,7 @@ def test_a_command_says_a_text_with_quotes_as_it_is() -> None:
 
 
 def test_the_page_loads_nothing_and_every_link_on_it_leads_somewhere(shown: Links) -> None:
-    assert not shown.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    assert not shown.tags & {"link", "img", "iframe", "object", "embed", "form", "base"}
     assert not any(name.startswith("on") or name == "style" for name in shown.attributes)
     assert len(shown.ids) == len(set(shown.ids))
     for target in shown.targets:
@@ -307,17 +310,28 @@ def test_whatever_stands_in_a_document_is_text_on_the_page() -> None:
     config = openapi_config("", HOSTILE)
     config.title, config.summary, config.description = HOSTILE, HOSTILE, HOSTILE
     hostile = Litestar([odd], openapi_config=config, plugins=[Shapes()])
-    shown = Links(render_page(build_document(hostile), STYLE))
-    assert "script" not in shown.tags
+    shown = Links(render_page(build_document(hostile), STYLE, SCRIPT))
+    assert (shown.scripts, shown.words.count(SCRIPT)) == (1, 1)
     assert "b" not in shown.tags
     assert HOSTILE in "".join(shown.words)
 
 
-def test_the_page_may_use_its_own_style_and_nothing_else() -> None:
-    policy = content_security_policy(STYLE)
+def test_the_page_may_use_its_own_style_and_script_and_ask_this_service_and_nothing_else() -> None:
+    policy = content_security_policy(STYLE, SCRIPT)
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "; script-src 'sha256-" in policy
+    assert "; connect-src 'self';" in policy
     assert "unsafe" not in policy
-    assert content_security_policy(STYLE + " ") != policy
+    assert (
+        len({policy, content_security_policy(STYLE + " ", SCRIPT), content_security_policy(STYLE, SCRIPT + " ")}) == 3
+    )
+
+
+def test_the_script_makes_text_of_whatever_it_shows_and_stores_nothing() -> None:
+    assert not re.findall(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(|[a-z]+Storage|cookie", SCRIPT
+    )
+    assert "</script" not in SCRIPT
 
 
 async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows_nothing_else(
@@ -331,9 +345,9 @@ async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows
     assert document_answer.headers["content-type"] == "application/json"
     assert document_answer.json() == whole
     assert page_answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert page_answer.headers["content-security-policy"] == content_security_policy(STYLE)
+    assert page_answer.headers["content-security-policy"] == content_security_policy(STYLE, SCRIPT)
     assert page_answer.headers["x-content-type-options"] == "nosniff"
-    assert page_answer.text == render_page(whole, STYLE)
+    assert page_answer.text == render_page(whole, STYLE, SCRIPT)
     assert f"<style>{STYLE}</style>" in page_answer.text
     assert root_answer.url.path == "/docs"
     assert root_answer.is_success

@@ -63,12 +63,15 @@ def openapi_config(public_url: str, issuer: str) -> OpenAPIConfig:
 
 def documentation_routes() -> list[Any]:
     """The handlers of the document, of the page, and of the root, which redirects to the page."""
-    policy = content_security_policy(style := read_static("documentation.css"))
+    style, script = read_static("documentation.css"), read_static("builder.js")
+    policy = content_security_policy(style, script)
 
     @cache
     def render(app: Litestar, kind: str, *, zipped: bool) -> tuple[bytes, dict[str, str]]:
         document = build_document(app)
-        text = render_page(document, style) if kind == MediaType.HTML else json.dumps(document, ensure_ascii=False)
+        text = (
+            render_page(document, style, script) if kind == MediaType.HTML else json.dumps(document, ensure_ascii=False)
+        )
         body = gzip.compress(text.encode(), mtime=0) if zipped else text.encode()
         headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "Vary": "Accept-Encoding"}
         return body, {**headers, "Content-Encoding": "gzip"} if zipped else headers
@@ -99,11 +102,14 @@ def accepts_gzip(accepted: str) -> bool:
     return float(weight or "1") > 0
 
 
-def content_security_policy(style: str) -> str:
-    """A policy that allows nothing but this style sheet."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+def content_security_policy(style: str, script: str) -> str:
+    """A policy that allows nothing but this style sheet, this script, and its requests to this service."""
+    styles, scripts = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (style, script)
+    )
     return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src {styles}; script-src {scripts}; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 

@@ -1,5 +1,6 @@
-"""The documentation page: renders an OpenAPI document as one HTML text, without scripts or other files. Pure.
+"""The documentation page: renders an OpenAPI document as one HTML text, without other files. Pure.
 
+It can be read without its script, which adds forms to build and send requests.
 All text from the document is escaped, and words between backticks become code. In the commands, values that only the
 reader knows are shell variables: `$TOKEN`, and ids such as `$TIMESHEET_ID`.
 """
@@ -24,8 +25,9 @@ BOUNDS: Final = ("minimum", "maximum", "minLength", "maxLength", "minItems", "ma
 EXAMPLE_VALUES: Final[Mapping[str, str]] = {"date": "2026-11-23", "integer": "1"}
 
 
-def render_page(document: Mapping[str, Any], style: str) -> str:
-    """The page of a document. `style` is inlined, so that the content security policy can name its hash."""
+def render_page(document: Mapping[str, Any], style: str, script: str) -> str:
+    """The page of a document. `style` and `script` are inlined, so that the content security policy can name their
+    hashes."""
     info, parts = document["info"], document["components"]
     (scheme,) = parts["securitySchemes"].values()
     scopes = {name: meaning for flow in scheme["flows"].values() for name, meaning in flow["scopes"].items()}
@@ -44,6 +46,7 @@ def render_page(document: Mapping[str, Any], style: str) -> str:
     return Template(read_static("documentation.html")).substitute(
         {name: escape(info.get(name, "")) for name in ("title", "version", "summary")},
         style=style,
+        script=script,
         description=_prose(info["description"]),
         license=escape(info["license"]["name"]),
         contents="".join(_contents(tag["name"], found) for tag, found in groups if found),
@@ -161,10 +164,15 @@ def _success(status: str, answer: Mapping[str, Any]) -> str:
 
 def _shape(name: str, schema: Mapping[str, Any]) -> str:
     rows = [
-        [_code(name), "" if name in schema["required"] else "optional", describe(field), _inline(field["description"])]
+        [
+            _code(name),
+            "always" if name in schema["required"] else "optional",
+            describe(field),
+            _inline(field["description"]),
+        ]
         for name, field in schema["properties"].items()
     ]
-    parts = [_prose(schema["description"]), _table(["Field", "", "Type", "Description"], rows)]
+    parts = [_prose(schema["description"]), _table(["Field", "Present", "Type", "Description"], rows)]
     return _article(f"shape-{escape(name)}", escape(name), *parts, *map(_json, schema.get("examples", ())))
 
 
