@@ -24,15 +24,15 @@ def hold() -> None:
 
 @hold.command("set")
 @click.argument("what", type=click.Choice(["all", "person", "resource"]))
-@click.argument("about", metavar="[ID]", type=click.UUID, required=False)
+@click.argument("about", metavar="[ID]", required=False)
 @click.option("--reason", required=True, help="The reason, for example the case number.")
 @as_json
 @as_person
-def set_command(*, what: str, about: UUID | None, reason: str, as_json: bool, person: str | None) -> None:
-    """Keep everything, the data of the person ID, or the records of the resource ID."""
+def set_command(*, what: str, about: str | None, reason: str, as_json: bool, person: str | None) -> None:
+    """Keep everything, the data of the person ID, which may be an e-mail address, or the records of the resource ID."""
     if (what == "all") is (about is not None):
         raise click.UsageError("Name the ID of the person or resource; `all` has none")
-    body = {"what": what, "reason": reason, **({"about": str(about)} if about else {})}
+    body = {"what": what, "reason": reason, **({"about": about} if about else {})}
     found = connect(person).call("POST", "/v1/audit/holds", body)
     print(json.dumps(found, ensure_ascii=False) if as_json else f"The hold {found['id']} is in force.")
 
@@ -52,7 +52,7 @@ def lift(*, hold_id: UUID, as_json: bool, person: str | None) -> None:
 @as_person
 def list_command(*, as_json: bool, person: str | None) -> None:
     """List the latest 200 holds, newest first."""
-    found = connect(person).call("GET", "/v1/audit/holds")["items"]
+    found = connect(person).call("GET", "/v1/audit/holds", query={"names": "true"})["items"]
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
@@ -63,4 +63,6 @@ def list_command(*, as_json: bool, person: str | None) -> None:
 
 
 def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:
-    return item["id"], item["what"], item["about"] or "", when(item["since"]), when(item["until"]), item["reason"]
+    about = item["about"] or ""
+    named = " ".join([item["names"][about], about]) if about in item["names"] else about
+    return item["id"], item["what"], named, when(item["since"]), when(item["until"]), item["reason"]

@@ -16,6 +16,7 @@ from service.commands.tables import plain, table, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from uuid import UUID
 
     from service.commands.api_client import ApiClient
 
@@ -26,7 +27,7 @@ PAGE = 200
 WIDE = 200
 # The filters by option name, with their help.
 FILTERS = {
-    "person": "A person's id.",
+    "person": "Who called: an id, an e-mail address, me, or a name.",
     "email": "A person's e-mail address.",
     "issuer": "With --subject: the exact issuer of a person's tokens.",
     "subject": "With --issuer: the subject of a person's tokens.",
@@ -35,8 +36,9 @@ FILTERS = {
     "action": "An action, such as approve.",
     "resource": "A resource's id; matches lists that returned it too.",
     "resource-kind": "A kind, such as timesheet.",
-    "owner": "The owner of the resource: a person's id.",
-    "on-behalf-of": "The delegator: a person's id.",
+    "owner": "The owner of the resource, likewise.",
+    "week": "With --owner: only their timesheet of the week with this day.",
+    "on-behalf-of": "The delegator, likewise.",
     "outcome": "allow or deny.",
     "reason": "A reason, such as no-rule.",
     "rule": "A rule that decided.",
@@ -89,7 +91,9 @@ def search(
 
 
 @click.command()
-@click.argument("sheet", type=click.UUID)
+@click.argument("sheet", type=click.UUID, required=False)
+@click.option("--owner", help="In place of SHEET, with --week: its owner, by id, e-mail address or name.")
+@click.option("--week", help="In place of SHEET, with --owner: a day of its week.")
 @click.option("--newest", is_flag=True, help="Newest first instead of oldest first.")
 @click.option("--kind", help="decision or change.")
 @limit
@@ -97,12 +101,38 @@ def search(
 @as_json
 @as_who
 def history(
-    *, sheet: str, newest: bool, kind: str | None, limit: int, everything: bool, as_json: bool, who: str | None
+    *,
+    sheet: UUID | None,
+    owner: str | None,
+    week: str | None,
+    newest: bool,
+    kind: str | None,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+    who: str | None,
 ) -> None:
-    """Print the history of timesheet SHEET, even if it was deleted."""
+    """Print the history of timesheet SHEET, or of the one of a person for a week, even if it was deleted."""
+    api = connect(who)
+    if sheet is not None and owner is None and week is None:
+        wanted = str(sheet)
+    elif sheet is None and owner is not None and week is not None:
+        wanted = _find_sheet(api, owner, week)
+    else:
+        raise click.UsageError("Name the SHEET, or --owner and --week")
     query = {"order": "newest" if newest else "oldest", **({"kind": kind} if kind else {})}
-    found = _records(connect(who), f"/v1/timesheets/{sheet}/history", query, limit, everything=everything)
+    found = _records(api, f"/v1/timesheets/{wanted}/history", query, limit, everything=everything)
     _show(found, as_json=as_json)
+
+
+def _find_sheet(api: ApiClient, owner: str, week: str) -> str:
+    """The timesheet of the owner for the week. Raises ClickException if there are several, because one was deleted."""
+    query = {"owner": owner, "week": week, "kind": "change"}
+    found = _records(api, "/v1/audit/records", query, PAGE, everything=False)
+    sheets = list(dict.fromkeys(str((record["record"].get("resource") or {}).get("id")) for record in found))
+    if len(sheets) != 1:
+        raise click.ClickException(f"There are {len(sheets)} such timesheets: {', '.join(sheets) or 'none'}")
+    return sheets[0]
 
 
 def _records(
@@ -143,15 +173,19 @@ def _cells(found: dict[str, Any]) -> list[str]:
     record = found["record"]
     principal, resource = record.get("principal") or {}, record.get("resource") or {}
     who = principal.get("person") or ""
-    thing = f"{resource.get('kind') or ''} {resource.get('id') or ''}".strip()
+    names = found["names"]
+    owner = names.get(str(resource.get("owner")))
+    # On a line of its own, so that the id is not folded.
+    of_owner = f"of {plain(owner)}\n" if owner and resource.get("owner") != who else ""
+    thing = f"{plain(str(resource.get('kind') or ''))} {of_owner}{plain(str(resource.get('id') or ''))}".strip()
     texts = [plain(str(text)) for text in (found.get("texts") or {}).values()]
     why = ", ".join([*record.get("rules", []), *texts])
-    changed = [plain(line) for line in describe_change(record.get("change") or {})]
+    changed = [plain(line) for line in describe_change(record.get("change") or {}, names)]
     outcome = record.get("outcome") or _step(record.get("change") or {})
     return [
         when(str(record.get("decided_at", found["at"]))),
         found["kind"],
-        found["names"].get(who, who),
+        names.get(who, who),
         " for ".join(dict.fromkeys([*(principal.get("actors") or []), principal.get("client") or ""])),
         record.get("action") or record.get("event") or "",
         thing,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # The width of the column of names.
 NAME_WIDTH = 16
+NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 # Members of a record that are printed under another name, or say nothing to a reader.
 SHOWN_ELSEWHERE = frozenset(
     {"v", "uid", "kind", "nonce", "decided_at", "principal", "resource", "outcome", "applied", "action", "change"}
@@ -43,10 +45,12 @@ def show(*, record: UUID, as_json: bool, person: str | None) -> None:
 @as_person
 def explain(*, decision: UUID, as_json: bool, person: str | None) -> None:
     """Explain the decision ID: the rules that decided, or those that came nearest and what they lacked."""
-    found = connect(person).call("GET", f"/v1/decisions/{decision}/explanation")
+    api = connect(person)
+    found = api.call("GET", f"/v1/decisions/{decision}/explanation")
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
+    print(plain(_request(api.call("GET", f"/v1/decisions/{decision}", query={"names": "true"}))))
     print(plain(f"{found['outcome']}: {found['because']} (policy version {found['policy_version']})"))
     if actors := found.get("actors"):
         print(plain(f"  acting for the caller: {', then '.join(actors)}"))
@@ -63,13 +67,25 @@ def explain(*, decision: UUID, as_json: bool, person: str | None) -> None:
         print(plain(f"  the token needs one of these scopes: {', '.join(found['scopes'])}"))
 
 
-def describe_change(change: Mapping[str, Any]) -> Iterator[str]:
-    """What a change changed: a line for each member, `name: before → after`, and one for each entry, `-` or `+`."""
+def _request(found: Mapping[str, Any]) -> str:
+    """Who asked to do what to which resource of whom."""
+    record, names = found["record"], found["names"]
+    principal, resource = record.get("principal") or {}, record.get("resource") or {}
+    who = _name_person(principal.get("person"), names) or f"client {principal.get('client')}"
+    owner = resource.get("owner")
+    of_owner = f" of {_name_person(owner, names)}" if owner and owner != principal.get("person") else ""
+    thing = " ".join(str(resource[part]) for part in ("kind", "id") if resource.get(part))
+    return f"{who}: {record.get('action')} {thing}{of_owner}"
+
+
+def describe_change(change: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """What a change changed: a line for each member, `name: before → after`, and one for each entry, `-` or `+`. Ids
+    have their names beside them."""
     before, after = change.get("from") or {}, change.get("to") or {}
     for name in dict.fromkeys((*before, *after)):
         if name == "entries" or before.get(name) == after.get(name):
             continue
-        yield f"{name}: {_word(before.get(name))} → {_word(after.get(name))}"
+        yield f"{name}: {_word(before.get(name), names)} → {_word(after.get(name), names)}"
     for sign, side in (("-", before), ("+", after)):
         for entry in side.get("entries") or ():
             yield f"{sign} {entry.get('day')} {entry.get('project')} {entry.get('minutes')} min"
@@ -93,28 +109,30 @@ def _lines_of_record(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "outcome" in record:
         applied = {None: "", True: ", applied", False: ", not applied"}[record.get("applied")]
         yield "outcome", f"{record['outcome']}{applied}"
-    yield from ((name, _word(record[name])) for name in record if name not in SHOWN_ELSEWHERE and _says(record[name]))
-    yield from (("changed", line) for line in describe_change(record.get("change") or {}))
+    rest = [name for name in record if name not in SHOWN_ELSEWHERE and _says(record[name])]
+    yield from ((name, _word(record[name], names)) for name in rest)
+    yield from (("changed", line) for line in describe_change(record.get("change") or {}, names))
     yield from ((name, text) for name, text in (found.get("texts") or {}).items())
     yield from ((name, "(erased)") for name in found.get("erased") or ())
 
 
 def _name_person(value: object, names: Mapping[str, str]) -> str:
-    """The value; an id of a person with their name."""
-    name = names.get(str(value))
-    return f"{name} ({value})" if name else "" if value is None else _word(value)
+    """The value, an id with its name; empty for none."""
+    return "" if value is None else _word(value, names)
 
 
 def _says(value: object) -> bool:
     return value not in (None, [], {}, "")
 
 
-def _word(value: object) -> str:
-    """A value as a reader would write it."""
+def _word(value: object, names: Mapping[str, str] = NO_NAMES) -> str:
+    """A value as a reader would write it; an id with its name."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_word(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_word(item, names)}" for name, item in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_word, value))
+        return ", ".join(_word(item, names) for item in value)
+    if isinstance(value, str) and value in names:
+        return f"{names[value]} ({value})"
     if value is None:
         return "-"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,6 +12,8 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.names import load_names_of_rows
+from service.authorization.enforcement.person_references import PersonReference, find_person
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
 from service.fields import is_legible
 from service.log.record import Kind
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Change
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.names import Names
+    from service.authorization.enforcement.person_references import NamedPerson
 
 KIND, HOLD = "log", "hold"
 WHAT = ("all", "person", "resource")
@@ -52,13 +56,15 @@ class LegalHolds:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def set(self, caller: Caller, what: str, about: UUID | None, reason: str) -> Answer[LegalHold]:
+    async def set(self, caller: Caller, what: str, about: NamedPerson | None, reason: str) -> Answer[LegalHold]:
         """Set a hold. Raises InvalidField."""
         _check(what, about, reason)
         async with self._gate.change(caller, KIND, HOLD, Target()) as change:
             change.permit.covers(KIND, HOLD)
             # Erasure and retention take the same lock, so they see this hold, or it waits for them.
             await change.connection.execute(HOLDS_LOCK)
+            if about is not None:
+                about = await find_person(change.connection, caller.principal, about, "about")
             # A new hold.
             row = await change.connection.fetchrow(
                 "INSERT INTO legal_hold (id, what, about, reason, by_person, by_client)"
@@ -102,8 +108,10 @@ class LegalHolds:
             _record(change, lifted, "log.hold-lifted", {})
         return change.answer(lifted)
 
-    async def list(self, caller: Caller) -> Answer[Sequence[LegalHold]]:
-        """The latest 200 holds, newest first."""
+    async def list(
+        self, caller: Caller, *, with_names: bool = False
+    ) -> Answer[Sequence[tuple[LegalHold, Names | None]]]:
+        """The latest 200 holds, newest first, each with the names of the people in it if they are asked for."""
         async with self._gate.list(caller, KIND, "read") as listing:
             # Visible holds; ids grow with time.
             rows = await listing.connection.fetch(
@@ -111,14 +119,18 @@ class LegalHolds:
                 *listing.visibility.parameters,
             )
             listing.returned = [str(row["id"]) for row in rows]
-        return listing.answer([_hold(row) for row in rows])
+            ids = {row["id"]: [str(row["about"])] for row in rows if row["about"] is not None}
+            named = await load_names_of_rows(listing.visibility, listing.connection, ids) if with_names else {}
+        return listing.answer([(_hold(row), named.get(row["id"], {}) if with_names else None) for row in rows])
 
 
-def _check(what: str, about: UUID | None, reason: str) -> None:
+def _check(what: str, about: NamedPerson | None, reason: str) -> None:
     if what not in WHAT:
         raise InvalidField(FieldError("what", f"must be one of {', '.join(WHAT)}"))
     if (what == "all") != (about is None):
         raise InvalidField(FieldError("about", "must be missing for all, and an id for a person or a resource"))
+    if what != "person" and isinstance(about, PersonReference):
+        raise InvalidField(FieldError("about", "must be an id"))
     if not 1 <= len(reason) <= MAX_REASON_LENGTH:
         raise InvalidField(FieldError("reason", f"must have 1 to {MAX_REASON_LENGTH} characters"))
     if not is_legible(reason):

@@ -48,8 +48,8 @@ class RecordFilters:
     """Filters that a record must match; None does not filter. `persons`: ids of the caller. `resource` also finds lists
     that returned the resource; `history` finds the decision that created it instead. `rule`: one of the rules that
     decided. `actor`: one of the actors that acted for the caller, ANY_ACTOR for any. `owners`: ids of the resource's
-    owner. `on_behalf_of`: ids of the delegator. `since` and `until` bound decided_at, half-open. `after_approval`:
-    changes of a sheet that had been approved before."""
+    owner. `sheets`: one of these resources. `on_behalf_of`: ids of the delegator. `since` and `until` bound decided_at,
+    half-open. `after_approval`: changes of a sheet that had been approved before."""
 
     persons: tuple[UUID, ...] | None = None
     client: str | None = None
@@ -58,6 +58,7 @@ class RecordFilters:
     resource: str | None = None
     history: str | None = None
     owners: tuple[UUID, ...] | None = None
+    sheets: tuple[UUID, ...] | None = None
     outcome: str | None = None
     applied: bool | None = None
     reason: str | None = None
@@ -99,6 +100,7 @@ class RecordQuery:
         shared = [*window.conditions("r"), *self._simple_terms(filters, kinds)]
         split = [
             self._by_resource(filters.resource),
+            self._by_sheets(filters.sheets),
             self._by_history(filters.history),
             self._by_rule(filters.rule),
             self._by_actor(filters.actor),
@@ -172,6 +174,12 @@ class RecordQuery:
             [f"r.resource_id = {place}"],
             [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}"],
         ]
+
+    def _by_sheets(self, sheets: tuple[UUID, ...] | None) -> list[list[str]]:
+        """Records of any of these resources, and lists that returned it."""
+        if sheets is None:
+            return [[]]
+        return [terms for sheet in sheets for terms in self._by_resource(str(sheet))] or [["false"]]
 
     def _by_history(self, resource: str | None) -> list[list[str]]:
         """Records of a resource, and the decisions of its changes that could not name it, such as its creation."""

@@ -149,7 +149,7 @@ async def test_a_legal_hold_keeps_everything_until_it_is_lifted(house: House, wh
     assert (await erasure.erase(house.administrator(), ana)).value.texts > 0
     with pytest.raises(NotFound):
         await holds.lift(auditor(house), hold.id)
-    (listed,) = (await holds.list(auditor(house))).value
+    ((listed, _),) = (await holds.list(auditor(house))).value
     assert (listed.id, listed.reason, listed.until is None) == (hold.id, "Case 12/26", False)
 
 

@@ -60,7 +60,11 @@ NOBODY = "018f0000-0000-7000-8000-00000000000a"
         (f"person={NOBODY}", "query.person", "is not a person's id in the directory or in a record"),
         (f"owner={NOBODY}", "query.owner", "is not a person's id in the directory or in a record"),
         (f"on_behalf_of={NOBODY}", "query.on_behalf_of", "is not a person's id in the directory or in a record"),
-        ("person=eve@example.com", "query.person", "must be a UUID; use email for an e-mail address"),
+        ("person=evee@example.com", "query.person", "is not a person's address; did you mean 'eve@example.com'?"),
+        ("owner={issuer}%23auth0|evee", "query.owner", "is not a person's subject at the issuer {issuer}; "),
+        ("person=Adam Stranger", "query.person", "is not the name of a person in the directory; "),
+        ("owner=E", "query.owner", "names several people; give an id: Eve ("),
+        ("owner=eve@example.com&week=2026-03-04", "query.week", "has no timesheet of this person, and had none"),
         ("issuer={issuer}&subject=auth0|evee", "query.subject", "is not a person's subject at the issuer {issuer}; "),
         ("issuer={issuer}x&subject=auth0|eve", "query.issuer", "is not a known issuer; did you mean '{issuer}'?"),
         ("rule=aprove-team", "query.rule", "is not a rule of any version; did you mean 'approve-team'?"),
@@ -73,17 +77,52 @@ async def test_a_filter_with_an_unknown_value_is_refused(
 ) -> None:
     eve = [Link(running.issuer, "auth0|eve")]
     await house.directory.add_person(house.administrator(), "Eve", "Eve@example.com", eve)
+    await house.directory.add_person(house.administrator(), "Evelyn Stone", None)
     await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
     query, hint = query.format(issuer=running.issuer), hint.format(issuer=running.issuer)
     for path in ("decisions", "audit/records", "decisions/summary"):
-        problem = await get_json(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
+        problem = await get_json(running, f"/v1/{path}?{quote(query, safe='=&%')}", 422)
         assert [item["field"] for item in problem["fields"]] == [field]
         assert problem["fields"][0]["message"].startswith(hint)
         # Callers who may not read the log do not learn who is known.
         stranger = running.token(sub="auth0|eve", scope="read:audit")
-        answer = await running.send("GET", f"/v1/{path}?{quote(query, safe='=&')}", stranger)
-        assert answer.status_code == (422 if "must be a UUID" in hint else 403)
+        answer = await running.send("GET", f"/v1/{path}?{quote(query, safe='=&%')}", stranger)
+        assert answer.status_code == 403
         assert "did you mean" not in answer.text
+
+
+async def test_people_are_named_in_every_way_and_a_sheet_by_its_owner_and_week(
+    house: House, running: InProcess
+) -> None:
+    admin, ana = house.administrator(), house.people["ana"]
+    await house.directory.amend_person(admin, ana, {"display_name": "Ana Lima", "email": "ana@example.com"})
+    await house.directory.link_person(admin, ana, [Link(running.issuer, "auth0|ana-2")])
+    await house.directory.add_person(admin, "Ana Lima-Santos", None)
+    caller, weeks = house.caller("ana"), [MONDAY + timedelta(days=7 * week) for week in range(2)]
+    sheets = [(await house.timesheets.create(caller, week, "UTC")).value for week in weeks]
+    gone = (await house.timesheets.create(caller, weeks[1] + timedelta(days=7), "UTC")).value
+    await house.timesheets.delete(caller, gone.id, at(1))
+    # An exact name wins over one that begins with it.
+    for given in (str(ana), "ana@EXAMPLE.com", f"{running.issuer}#auth0|ana-2", "ana lima"):
+        for parameter in ("owner", "person"):
+            found = await get_ids(running, f"/v1/audit/records?{parameter}={quote(given)}&kind=change")
+            assert len(found) == 4
+        for sheet, records in ((sheets[0], 1), (sheets[1], 1), (gone, 2)):
+            day = sheet.period_start + timedelta(days=3)
+            query = f"owner={quote(given)}&week={day}&kind=change"
+            page = (await get_json(running, f"/v1/audit/records?{query}"))["items"]
+            assert {record["record"]["resource"]["id"] for record in page} == {str(sheet.id)}
+            assert len(page) == records
+    problem = await get_json(running, "/v1/decisions?week=2026-03-02", 422)
+    assert problem["fields"][0]["field"] == "query.owner"
+    # Neither names nor addresses are recorded, but whom the search was about.
+    accesses = [
+        unpack(row["body"]) for row in await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'access'")
+    ]
+    assert not any(word in body.lower() for body in accesses for word in (b"lima", b"example.com", b"auth0"))
+    questions = [json.loads(body)["question"] for body in accesses]
+    assert {question.get("owner_by") for question in questions} == {None, "email", "subject", "name"}
+    assert all(str(sheets[0].id) in str(body) for body in accesses if b'"week":"2026-03-02"' in body)
 
 
 async def test_people_rules_and_clients_without_records_are_known(house: House, running: InProcess) -> None:

@@ -72,7 +72,7 @@ def decision_routes(
 
         async def load(connection: Connection) -> tuple[Summary, list[str]]:
             resolved = replace(await log_query.resolve(connection), since=filters.since, until=filters.until)
-            return await summarize_decisions(connection, resolved), [str(person) for person in resolved.persons or ()]
+            return await summarize_decisions(connection, resolved), [str(uid) for uid in log_query.found_by(resolved)]
 
         answer = await read_log(
             gate,

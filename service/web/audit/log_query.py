@@ -1,30 +1,41 @@
 """The filters that all searches of the log share: parsed from the query string, with people resolved at each search.
 
-Owns no state. A token's subject or an e-mail address only serves to find the person's id and is not recorded.
+Owns no state. A token's subject, an e-mail address or a name only serves to find the person's id and is not recorded.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from uuid import UUID
 
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
 
 from service.audit import known_values, people
 from service.authorization.enforcement.decision_record import RecordedQuery
+from service.authorization.enforcement.person_references import ME, NO_PERSON, NamedPerson, PersonReference
 from service.errors import InvalidField
 from service.log.record_query import ANY_ACTOR, RecordFilters
 from service.places import FieldError
 from service.policy.access_request import Effect, Reason
 from service.policy.known_words import RECORDED_ACTIONS
 from service.policy.nearest_word import nearest
-from service.web.http.parameters import is_uuid, parse_optional_text, parse_optional_time, parse_optional_uuid
+from service.web.http.parameters import (
+    MAX_PERSON_CHARS,
+    PERSON_IN_QUERY,
+    CurrentCaller,
+    is_uuid,
+    parse_optional_text,
+    parse_optional_time,
+    parse_person,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from uuid import UUID
 
+    from service.authorization.enforcement.changes import Caller
     from service.database import Connection
     from service.log.record import Kind
 
@@ -39,6 +50,11 @@ Until = Annotated[
 Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647, description="The policy version that decided")]
 
 
+# How the searches name people.
+PERSON = f"{PERSON_IN_QUERY}, or a name"
+SUBJECT = "query.subject"
+# How many people an ambiguous name lists.
+MAX_NAMED = 5
 # The hint when no person is found.
 ERASURE_HINT = "after an erasure, only the person's id finds what they did"
 # Filters that accept any text.
@@ -47,58 +63,61 @@ FREE_TEXT_FILTERS = ("client", "actor", "resource", "rule", "request_id")
 ALL_ACTIONS = frozenset(action for actions in RECORDED_ACTIONS.values() for action in actions)
 
 
+Asked: TypeAlias = NamedPerson | str
+
+
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """A query as the auditor wrote it: `filters` without people; the caller, given as `person`, `link` (issuer and
-    subject) or `email`; the owner of the resource; and the delegator."""
+    """A query as the auditor wrote it: `filters` without people; the caller, the owner of the resource and the
+    delegator, each by id, by a reference, or by a name; and the Monday of the owner's `week`. `field` is the parameter
+    that names the caller."""
 
     filters: RecordFilters
-    person: UUID | None = None
-    link: tuple[str, str] | None = None
-    email: str | None = None
-    owner: UUID | None = None
-    on_behalf_of: UUID | None = None
+    person: Asked | None = None
+    owner: Asked | None = None
+    on_behalf_of: Asked | None = None
+    week: date | None = None
+    field: str = "query.person"
 
     async def resolve(self, connection: Connection) -> RecordFilters:
-        """The filters with the ids of the people. Raises InvalidField for a person, client, rule or version that is not
-        known. Callers are authorized before, so this reveals nothing to strangers."""
-        persons = await self._resolve_caller(connection)
+        """The filters with the ids of the people and of the sheets. Raises InvalidField for a person, week, client,
+        rule or version that is not known. Callers are authorized before, so this reveals nothing to strangers."""
+        persons = await _load_ids(connection, self.person, self.field)
         owners = await _load_ids(connection, self.owner, "query.owner")
         on_behalf_of = await _load_ids(connection, self.on_behalf_of, "query.on_behalf_of")
         await _refuse_unknown(connection, self.filters)
-        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=on_behalf_of)
+        found = replace(self.filters, persons=persons, owners=owners, on_behalf_of=on_behalf_of)
+        if self.week is None or owners is None:
+            return found
+        sheets = await people.find_sheets(connection, owners, self.week)
+        if not sheets:
+            raise InvalidField(FieldError("query.week", "has no timesheet of this person, and had none"))
+        return replace(found, owners=None, sheets=sheets)
 
-    async def _resolve_caller(self, connection: Connection) -> tuple[UUID, ...] | None:
-        if self.link is not None:
-            found = await people.find_by_subject(connection, *self.link)
-            if not found:
-                issuer = self.link[0]
-                _refuse_unlisted(
-                    issuer, "query.issuer", "a known issuer", await known_values.suggest_issuers(connection, issuer)
-                )
-                raise InvalidField(
-                    FieldError("query.subject", f"is not a person's subject at the issuer {issuer}; {ERASURE_HINT}")
-                )
-            return found
-        if self.email is not None:
-            found = await people.find_by_email(connection, self.email)
-            if not found:
-                hint = nearest(self.email, await known_values.suggest_addresses(connection, self.email)) or ERASURE_HINT
-                raise InvalidField(FieldError("query.email", f"is not a person's address; {hint}"))
-            return found
-        return await _load_ids(connection, self.person, "query.person")
+    def found_by(self, resolved: RecordFilters) -> list[UUID]:
+        """The ids that the record of this access names beside the records: those of the caller, and those of other
+        people and of sheets that the query does not name by id."""
+        named = [*(resolved.persons or ()), *(resolved.sheets or ())]
+        for person, ids in ((self.owner, resolved.owners), (self.on_behalf_of, resolved.on_behalf_of)):
+            named += () if isinstance(person, UUID) else ids or ()
+        return named
 
     def to_record(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> RecordedQuery:
         """The query as the record of this access holds it: ids, fixed words, numbers and times. Free text is only
-        committed to. An address or a subject is left out."""
+        committed to. An address, a subject or a name is left out."""
         filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
         texts = {
             name: filters.pop(name) for name in FREE_TEXT_FILTERS if name in filters and not is_uuid(filters[name])
         }
-        people_by_role = {"person": self.person, "owner": self.owner, "on_behalf_of": self.on_behalf_of}
-        who: dict[str, object] = {name: uid for name, uid in people_by_role.items() if uid is not None}
-        if self.link is not None or self.email is not None:
-            who["person_by"] = "subject" if self.link is not None else "email"
+        who: dict[str, object] = {}
+        for name, person in (("person", self.person), ("owner", self.owner), ("on_behalf_of", self.on_behalf_of)):
+            if isinstance(person, UUID):
+                who[name] = person
+            elif person is not None:
+                way = "name" if isinstance(person, str) else "email" if person.email is not None else "subject"
+                who[f"{name}_by"] = way
+        if self.week is not None:
+            who["week"] = self.week.isoformat()
         more = {"kinds": [kind.value for kind in kinds]} if kinds else {}
         return RecordedQuery({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, texts)
 
@@ -116,7 +135,8 @@ def _text(description: str, max_length: int = 255, **schema: object) -> Any:
 
 
 async def read_query(
-    person: Annotated[str | None, _text("The id of the person who called", format="uuid")] = None,
+    caller: CurrentCaller,
+    person: Annotated[str | None, _text(f"Who called: {PERSON}", MAX_PERSON_CHARS)] = None,
     issuer: Annotated[str | None, _text("The `iss` of the caller's token; needs `subject`")] = None,
     subject: Annotated[str | None, _text("The `sub` of the caller's token; needs `issuer`")] = None,
     email: Annotated[str | None, _text("The e-mail address of the person who called", 320)] = None,
@@ -124,12 +144,15 @@ async def read_query(
     action: Annotated[str | None, _text("The requested action", enum=sorted(ALL_ACTIONS))] = None,
     resource: Annotated[str | None, _text("The id of the resource")] = None,
     resource_kind: Annotated[str | None, _text("The kind of the resource", enum=sorted(RECORDED_ACTIONS))] = None,
-    owner: Annotated[str | None, _text("The id of the resource's owner", format="uuid")] = None,
+    owner: Annotated[str | None, _text(f"The owner of the resource: {PERSON}", MAX_PERSON_CHARS)] = None,
+    week: Annotated[
+        date | None, Parameter(description="Only the timesheet of `owner` for the week with this day, deleted or not")
+    ] = None,
     outcome: Annotated[str | None, _text("The outcome", enum=list(Effect))] = None,
     applied: Annotated[bool | None, Parameter(description="Whether the change was applied")] = None,
     reason: Annotated[str | None, _text("The reason of the decision", enum=list(Reason))] = None,
     rule: Annotated[str | None, _text("A rule that decided")] = None,
-    on_behalf_of: Annotated[str | None, _text("The id of the delegator", format="uuid")] = None,
+    on_behalf_of: Annotated[str | None, _text(f"The delegator: {PERSON}", MAX_PERSON_CHARS)] = None,
     actor: Annotated[str | None, _text("A client that acted for the caller (RFC 8693); `*`: any")] = None,
     policy_version: Version = None,
     request_id: Annotated[str | None, _text("The `X-Request-Id` of the request")] = None,
@@ -159,20 +182,65 @@ async def read_query(
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidField(FieldError("query.until", "must be later than since"))
+    if week is not None and owner is None:
+        raise InvalidField(FieldError("query.owner", "is needed: week is the week of an owner's timesheet"))
     return replace(
-        _query_about(filters, person, (issuer, subject), email),
-        owner=parse_optional_uuid(owner, "query.owner"),
-        on_behalf_of=parse_optional_uuid(on_behalf_of, "query.on_behalf_of"),
+        _query_about(filters, _parse_asked(person, "query.person", caller), (issuer, subject), email),
+        owner=_parse_asked(owner, "query.owner", caller),
+        on_behalf_of=_parse_asked(on_behalf_of, "query.on_behalf_of", caller),
+        week=week and week - timedelta(days=week.weekday()),
     )
 
 
-async def _load_ids(connection: Connection, person: UUID | None, field: str) -> tuple[UUID, ...] | None:
-    """All ids of a person. Raises InvalidField for an id that neither the directory nor a record has."""
+def _parse_asked(given: str | None, field: str, caller: Caller) -> Asked | None:
+    """A person as `parse_person` reads them, or else a name. Raises InvalidField."""
+    text = parse_optional_text(given, field)
+    if text is None or not (is_uuid(text) or text == "me" or "@" in text or "#" in text):
+        return text
+    person = parse_person(text, field)
+    if person != ME:
+        return person
+    if caller.principal.person is None:
+        raise InvalidField(FieldError(field, NO_PERSON))
+    return caller.principal.person
+
+
+async def _load_ids(connection: Connection, person: Asked | None, field: str) -> tuple[UUID, ...] | None:
+    """All ids of a person. Raises InvalidField for an id that neither the directory nor a record has, for an address or
+    subject of nobody, and for a name of nobody or of several people."""
     if person is None:
         return None
-    if not await known_values.is_person(connection, person):
-        raise InvalidField(FieldError(field, "is not a person's id in the directory or in a record"))
-    return await people.load_ids(connection, person)
+    if isinstance(person, str):
+        return await people.load_ids(connection, await _find_by_name(connection, person, field))
+    if isinstance(person, UUID):
+        if not await known_values.is_person(connection, person):
+            raise InvalidField(FieldError(field, "is not a person's id in the directory or in a record"))
+        return await people.load_ids(connection, person)
+    if person.link is not None:
+        found = await people.find_by_subject(connection, *person.link)
+        if not found:
+            issuer = person.link[0]
+            known = await known_values.suggest_issuers(connection, issuer)
+            _refuse_unlisted(issuer, "query.issuer" if field == SUBJECT else field, "a known issuer", known)
+            raise InvalidField(FieldError(field, f"is not a person's subject at the issuer {issuer}; {ERASURE_HINT}"))
+        return found
+    email = person.email or ""
+    found = await people.find_by_email(connection, email)
+    if not found:
+        hint = nearest(email, await known_values.suggest_addresses(connection, email)) or ERASURE_HINT
+        raise InvalidField(FieldError(field, f"is not a person's address; {hint}"))
+    return found
+
+
+async def _find_by_name(connection: Connection, name: str, field: str) -> UUID:
+    found = await people.find_by_name(connection, name)
+    if not found:
+        raise InvalidField(FieldError(field, f"is not the name of a person in the directory; {ERASURE_HINT}"))
+    if len(found) > 1:
+        listed = ", ".join(f"{called} ({person})" for person, called in found[:MAX_NAMED])
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        raise InvalidField(FieldError(field, f"names several people; give an id: {listed}{more}"))
+    return found[0][0]
 
 
 async def _refuse_unknown(connection: Connection, filters: RecordFilters) -> None:
@@ -205,10 +273,10 @@ def _refuse_unlisted(word: str | None, field: str, what: str, known: Collection[
 
 
 def _query_about(
-    filters: RecordFilters, person: str | None, link: tuple[str | None, str | None], email: str | None
+    filters: RecordFilters, person: Asked | None, link: tuple[str | None, str | None], email: str | None
 ) -> LogQuery:
     """The query with its caller, which may be given in one way only."""
-    issuer, subject = link
+    issuer, subject = (parse_optional_text(*part) for part in zip(link, ("query.issuer", SUBJECT), strict=True))
     if (issuer is None) != (subject is None):
         missing = "issuer" if issuer is None else "subject"
         raise InvalidField(FieldError(f"query.{missing}", "is needed: issuer and subject go together"))
@@ -218,10 +286,8 @@ def _query_about(
             FieldError(f"query.{ways[1]}", f"cannot be combined with {ways[0]}: give the person in one way")
         )
     if issuer is not None and subject is not None:
-        names = (parse_optional_text(issuer, "query.issuer"), parse_optional_text(subject, "query.subject"))
-        return LogQuery(filters, link=(str(names[0]), str(names[1])))
-    if person is not None and "@" in person:
-        raise InvalidField(FieldError("query.person", "must be a UUID; use email for an e-mail address"))
-    return LogQuery(
-        filters, parse_optional_uuid(person, "query.person"), email=parse_optional_text(email, "query.email")
-    )
+        return LogQuery(filters, PersonReference(link=(issuer, subject)), field=SUBJECT)
+    if email is not None:
+        address = parse_optional_text(email, "query.email")
+        return LogQuery(filters, PersonReference(email=address), field="query.email")
+    return LogQuery(filters, person)

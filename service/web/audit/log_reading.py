@@ -146,7 +146,7 @@ async def answer_search(
         filters = replace(await query.resolve(connection), after_approval=after_approval)
         found = await search.search_records(connection, filters, kinds=kinds, after=after, limit=page.limit + 1)
         ids = [str(record.uid) for record in found[: page.limit]]
-        return found, ids + [str(person) for person in filters.persons or ()]
+        return found, ids + [str(uid) for uid in query.found_by(filters)]
 
     recorded = query.to_record(kinds=kinds, after_approval=after_approval)
     answer = await read_records(

@@ -11,10 +11,12 @@ from msgspec import Meta
 
 from service.directory.legal_holds import WHAT
 from service.web.http.operations import BODY, COMMON, ROW, operation
-from service.web.http.parameters import CurrentCaller, parse_optional_uuid, parse_text, parse_uuid
-from service.web.http.responses import EXAMPLE_PERSON, Id, PersonId, SheetId, Time, make_response
+from service.web.http.parameters import CurrentCaller, GivenPerson, WithNames, parse_person, parse_text, parse_uuid
+from service.web.http.responses import EXAMPLE_PERSON, Id, Names, PersonId, SheetId, Time, make_response, names_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.directory.erasure import Erasure
     from service.directory.legal_holds import LegalHold, LegalHolds
 
@@ -62,8 +64,8 @@ class NewHold(msgspec.Struct, forbid_unknown_fields=True):
         str, Meta(description="The reason", min_length=1, max_length=1000, examples=["Labour court, case 12/26"])
     ]
     about: Annotated[
-        Annotated[str, Meta(max_length=64)] | None,
-        Meta(description="The id of the person or resource; not for `all`", examples=[EXAMPLE_PERSON]),
+        GivenPerson | None,
+        Meta(description="The person, or the id of the resource; not for `all`", examples=[EXAMPLE_PERSON]),
     ] = None
 
 
@@ -87,6 +89,7 @@ class HoldBody(msgspec.Struct):
     until: Annotated[
         Time | None, Meta(description="When it was lifted; null: it is in force", examples=["2027-01-01T00:00:00Z"])
     ]
+    names: Names = msgspec.UNSET
 
 
 class HoldList(msgspec.Struct):
@@ -125,7 +128,7 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
 
     @post("/v1/audit/holds", **operation("Set a legal hold", scope="read:audit", problems=(*COMMON, *BODY), tag=HOLDS))
     async def set_hold(caller: CurrentCaller, data: JSONBody[NewHold]) -> Response[HoldBody]:
-        about = parse_optional_uuid(data.about, "about")
+        about = None if data.about is None else parse_person(data.about, "about")
         answer = await holds.set(caller, data.what, about, parse_text(data.reason, "reason"))
         return make_response(_hold(answer.value), answer.receipt, status=201)
 
@@ -139,13 +142,17 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         return make_response(_hold(answer.value), answer.receipt)
 
     @get("/v1/audit/holds", **operation("List legal holds", scope="read:audit", problems=COMMON, tag=HOLDS))
-    async def list_holds(caller: CurrentCaller) -> Response[HoldList]:
-        answer = await holds.list(caller)
-        return make_response(HoldList([_hold(hold) for hold in answer.value]), answer.receipt)
+    async def list_holds(
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[HoldList]:
+        answer = await holds.list(caller, with_names=names)
+        return make_response(HoldList([_hold(*named) for named in answer.value]), answer.receipt)
 
     return [erase_person, set_hold, lift_hold, list_holds]
 
 
-def _hold(legal_hold: LegalHold) -> HoldBody:
+def _hold(legal_hold: LegalHold, names: Mapping[str, str] | None = None) -> HoldBody:
     about = str(legal_hold.about) if legal_hold.about else None
-    return HoldBody(str(legal_hold.id), legal_hold.what, about, legal_hold.reason, legal_hold.since, legal_hold.until)
+    times = legal_hold.since, legal_hold.until
+    return HoldBody(str(legal_hold.id), legal_hold.what, about, legal_hold.reason, *times, names_body(names))
