@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 
 import rich_click as click
+import structlog
 from rich.console import Console
 from rich.text import Text
 
@@ -28,6 +29,8 @@ def doctor(*, as_json: bool) -> None:
 
     Run it with the environment of `serve` or of `keep`. Exits with 0 if nothing is bad, with 1 if something is.
     """
+    # Standard output is for findings alone.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     findings = asyncio.run(_collect())
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))

@@ -114,7 +114,7 @@ async def test_every_role_of_the_database_can_be_examined(
 async def test_people_and_machines_read_the_same_and_the_exit_code_tells(
     set_environment: Callable[..., None],
 ) -> None:
-    set_environment(TRUSTED_PROXIES="0.0.0.0/0")
+    set_environment(TRUSTED_PROXIES="0.0.0.0/0", JWKS_URL="http://127.0.0.1:1/jwks")
     result = await asyncio.to_thread(CliRunner().invoke, doctor, ["--json"])
     assert result.exit_code == 1
     found = {finding["part"]: finding for finding in json.loads(result.output)}
