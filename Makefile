@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test clients lock audit sbom clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test clients pin lock audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ image-test: environment ## build the image without a registry and start it (need
 
 clients: environment ## build the client packages and the verifier into dist/ and try them (TypeScript needs Node.js)
 	@sh .ci/clients $(ARGS)
+
+pin: ## pin the base images by their digests (needs skopeo and the registry)
+	@sh .ci/pin
 
 lock: environment ## rewrite the lock files from pyproject.toml
 	@sh .ci/lock $(ARGS)

@@ -180,7 +180,7 @@ def test_every_image_is_pinned_and_only_the_api_is_reached_from_this_machine_alo
     stages = [instruction.rest.split()[0] for instruction in instructions() if instruction.word == "FROM"]
     assert set(stages) == {"${BASE}"}
     images.append(base.removeprefix("BASE="))
-    assert all(re.fullmatch(r"[a-z]+:\d+(\.\d+)*(-[a-z]+)*", image) for image in images), images
+    assert all(re.fullmatch(r"[a-z]+:\d+(\.\d+)*(-[a-z]+)*(@sha256:[0-9a-f]{64})?", image) for image in images), images
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert {services[name]["image"] for name in ROLE_OF} == {f"timewarden:{version}"}
     assert services["postgres"]["image"].startswith("postgres:18")
