@@ -7,6 +7,7 @@ command line read settings.
 from __future__ import annotations
 
 import gc
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ from service.web.directory.people import people_routes
 from service.web.directory.personal_data import personal_data_routes
 from service.web.directory.project_leads import project_lead_routes
 from service.web.directory.projects import project_routes
-from service.web.http.admission import Admission
+from service.web.http.admission import CLOSE_CONNECTIONS, Admission
 from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_caller
 from service.web.http.bodies import JsonRequest
 from service.web.http.cors import make_cors_config
@@ -124,6 +125,7 @@ def create(channel: int) -> Admission:
     app = build(settings, channel=channel)
     if settings.traces:
         start_tracing()
+    signal.signal(CLOSE_CONNECTIONS, lambda _number, _frame: app.close_connections())
     # A full garbage collection stops every request, for 100 ms with the objects made so far. They live as long as the
     # process, so exclude them.
     gc.collect()

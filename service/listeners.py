@@ -7,8 +7,10 @@ the only module that uses Granian's internals; nothing is durable here.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import socket
+import struct
 import sys
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -35,6 +37,9 @@ BACKLOG: Final = 2048
 MAX_SMALL_SERVER_CONNECTIONS: Final = 256
 MAX_SMALL_SERVER_IDLE_SECONDS: Final = 10.0
 MAX_STOP_SECONDS: Final = 3.0
+# From Linux's headers; Python does not name them.
+SO_ATTACH_FILTER: Final = 26
+BPF_RETURN: Final = 0x06
 # The connection of a caller who reads nothing of a response for so long is closed.
 MAX_UNREAD_SECONDS: Final = 60.0
 
@@ -74,6 +79,17 @@ def _limit_unread(listener: socket.socket, unread_seconds: float) -> socket.sock
     if sys.platform == "linux":
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
     return listener
+
+
+def ignore_connections(listener: socket.socket) -> None:
+    """From now on the kernel drops the packets of callers who want to connect, as if they were lost. They try again
+    after a second, and are refused once the socket is closed. Open connections are not touched. Only on Linux.
+
+    To shut the socket down instead would refuse callers at once, but Granian does not end when accepting fails."""
+    if sys.platform == "linux":
+        # A program of one instruction (classic BPF): return 0, so keep nothing of the packet.
+        program = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
 class Application(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -23,8 +24,10 @@ from service import metrics
 from service.api_process import WorkerReport
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable
+from service.listeners import ignore_connections
 from service.management import serve_management
 from service.metric_families import CONTENT_TYPE, FamilySnapshot, Totals, format_text, take_snapshot
+from service.web.http.admission import CLOSE_CONNECTIONS
 from service.web.http.health import HealthPart, Live, Ready, ServiceReady, ServiceStatus, WorkerState
 
 if TYPE_CHECKING:
@@ -38,7 +41,11 @@ MAX_SILENT_SECONDS: Final = 30.0
 MAX_START_SECONDS: Final = 90.0
 # A worker that ran for so long restarts after the shortest pause.
 HEALTHY_SECONDS: Final = 60.0
-# Time for requests under way at SIGTERM; container engines kill after ten seconds.
+# At SIGTERM: time in which callers and proxies leave, ...
+DRAIN_SECONDS: Final = 1.0
+# ... in which workers accept the last connections, ...
+ACCEPT_SECONDS: Final = 0.1
+# ... and then for requests under way; container engines kill after ten seconds.
 MAX_STOP_SECONDS: Final = 8.0
 # More than a report with every family full.
 MAX_REPORT_BYTES: Final = 4 * 2**20
@@ -46,20 +53,22 @@ _log = structlog.get_logger(__name__)
 
 
 class Supervisor:
-    """`listener` is the socket of the API, which all workers share. `workers` is their number, `bounds` are further
-    arguments of each. `check` raises for a database that this service must not use; it is called again, with backoff,
-    while the database is unavailable. Readiness repeats `instance`, so that a starter recognises its own service."""
+    """`listener` is the socket of the API, which all workers share; `inherited`: another process may go on using it.
+    `workers` is their number, `bounds` are further arguments of each. `check` raises for a database that this service
+    must not use; it is called again, with backoff, while the database is unavailable. Readiness repeats `instance`, so
+    that a starter recognises its own service."""
 
     def __init__(
         self,
         listener: socket.socket,
         *,
+        inherited: bool,
         workers: int,
         bounds: Sequence[str],
         check: Callable[[], Awaitable[None]],
         instance: str,
     ) -> None:
-        self._listener = listener
+        self._listener, self._inherited = listener, inherited
         self._workers = [_Worker(number + 1) for number in range(workers)]
         self._bounds = bounds
         self._check = check
@@ -87,9 +96,25 @@ class Supervisor:
                     await stopping
             finally:
                 self._stopping = True
+                await self._drain()
                 for task in (stopping, checking, *running):
                     task.cancel()
                 await asyncio.gather(stopping, checking, *running, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        """Let callers and proxies move to other replicas, without cutting off a request that is on its way.
+
+        First every answer closes its connection, since closing an idle one could meet the next request. Then no further
+        connection is made, since it would wait in the kernel for workers that accept none any more."""
+        serving = [worker for worker in self._workers if worker.has_reported()]
+        if self._inherited or not serving:
+            return
+        for worker in serving:
+            worker.send(CLOSE_CONNECTIONS)
+        await asyncio.sleep(DRAIN_SECONDS)
+        ignore_connections(self._listener)
+        # Workers accept what came before.
+        await asyncio.sleep(ACCEPT_SECONDS)
 
     def readiness(self) -> ServiceReady:
         """Ready while at least one worker is, since all share one socket. Every worker is listed."""
@@ -208,6 +233,16 @@ class _Worker:
 
     def set_ended(self, reason: str) -> None:
         self._pid, self._last, self._reason, self.counted = None, None, reason, []
+
+    def has_reported(self) -> bool:
+        """Whether it serves."""
+        return self._last is not None
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal it, if it runs."""
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, number)
 
     def hangs(self) -> bool:
         """Whether its event loop is stuck."""

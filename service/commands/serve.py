@@ -49,17 +49,18 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
         else listen(*settings.management(), setting="TIMEWARDEN_MANAGEMENT_ADDRESS")
     )
     configure_log_lines(settings.log_level)
-    asyncio.run(_run_until_signal(settings, listener, management))
+    asyncio.run(_run_until_signal(settings, listener, management, inherited=fd is not None))
 
 
 async def _run_until_signal(
-    settings: configuration.Settings, listener: socket.socket, management: socket.socket
+    settings: configuration.Settings, listener: socket.socket, management: socket.socket, *, inherited: bool
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     supervisor = Supervisor(
         listener,
+        inherited=inherited,
         workers=settings.workers,
         bounds=(str(allowed_connections(settings.connections)), str(settings.idle_timeout)),
         check=partial(look_at_database, settings),

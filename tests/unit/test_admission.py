@@ -15,6 +15,8 @@ from service.web.http.admission import CHECK_SECONDS, MAX_BODIES_ARRIVING, MAX_C
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from litestar.types import Send
+
     from service.web.http.requests import RequestFrame
 
 
@@ -28,6 +30,15 @@ class Endless:
 
     async def __call__(self, *_: object) -> None:
         await self.end.wait()
+
+
+class Answering(Endless):
+    """An application that answers at once."""
+
+    async def __call__(self, *given: object) -> None:
+        send = cast("Send", given[2])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"etag", b"1")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def change(path: str = "/v1/me", *headers: tuple[bytes, bytes]) -> Any:
@@ -157,3 +168,19 @@ async def test_slow_bodies_from_one_address_leave_room_for_other_addresses() -> 
     await asyncio.wait(tasks)
     # A cancelled request leaves nothing behind.
     assert [(queue.lent, queue.working) for queue in (admission._reads, admission._changes)] == [(0, 0)] * 2
+
+
+async def test_before_the_process_stops_every_answer_closes_its_connection() -> None:
+    admission = Admission(cast("RequestFrame", Answering()), max_wait=60, connections=1, address_of=lambda _: "a")
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await admission(change(), receive, send)
+    admission.close_connections()
+    await admission(change(), receive, send)
+    assert [message["headers"] for message in sent if "headers" in message] == [
+        [(b"etag", b"1")],
+        [(b"etag", b"1"), (b"connection", b"close")],
+    ]

@@ -8,6 +8,7 @@ The server's thread refuses most of them before the event loop learns of them (`
 from __future__ import annotations
 
 import asyncio
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar.config.cors import CORSConfig
-    from litestar.types import Message, Receive, Scope, Send
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.web.http.requests import RequestFrame
 
@@ -43,6 +44,8 @@ MAX_BODIES_ARRIVING: Final = 256
 # How often the queues are checked for requests that waited too long. Each check also measures the event loop's delay.
 CHECK_SECONDS: Final = 0.05
 LOG_SECONDS: Final = 1.0
+# The signal after which every answer closes its connection.
+CLOSE_CONNECTIONS: Final = signal.SIGUSR1
 # Where `refuse_early` leaves the number of a request for the event loop, in the ASGI scope.
 NUMBER: Final = "timewarden.number"
 
@@ -63,6 +66,7 @@ class Admission:
         open_connections: int = 2 * MAX_REFUSALS_WAITING,
     ) -> None:
         self.frame = frame
+        self._handle: ASGIApp = frame
         self._reads = AdmissionQueue(connections * MAX_READS_PER_CONNECTION, max_wait)
         self._changes = AdmissionQueue(connections * MAX_CHANGES_PER_CONNECTION, max_wait)
         self._address_of = address_of
@@ -77,13 +81,13 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if str(scope["type"]) == "lifespan":
             self._loop = asyncio.get_running_loop()
-            await self.frame(scope, receive, send)
+            await self._handle(scope, receive, send)
             self._loop = None
             self._stop_checks()
             return
         self._begun = cast("int", scope.get(NUMBER, self._begun))
         if _is_exempt(scope):
-            await self.frame(scope, receive, send)
+            await self._handle(scope, receive, send)
             return
         queue = self._queue_of(scope)
         if self._must_refuse(queue, scope) or not (queue.try_acquire() or await self._wait_for_slot(queue, scope)):
@@ -99,7 +103,7 @@ class Admission:
 
         held = HELD.set(slot)
         try:
-            await self.frame(scope, receive, send_and_release)
+            await self._handle(scope, receive, send_and_release)
         finally:
             slot.end()
             HELD.reset(held)
@@ -130,6 +134,10 @@ class Admission:
         if not self._refusals.postpone(scope, send_refusal):
             send_refusal()
         return True
+
+    def close_connections(self) -> None:
+        """From now on every answer closes its connection, so that the next request goes to another replica."""
+        self._handle = partial(_answer_last, self.frame)
 
     def measure(self) -> None:
         """Set the metrics of both queues."""
@@ -288,3 +296,14 @@ def _is_exempt(scope: Scope) -> bool:
 
 
 _HELD, _LENT, _ENDED = range(3)
+
+
+async def _answer_last(frame: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer the last request of a connection."""
+
+    async def send_last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    await frame(scope, receive, send_last)
