@@ -9,13 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-import shutil
 import signal
-import time
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -27,96 +22,16 @@ from tests.integration.api import token_of
 from tests.integration.served import NO_TLS, serve
 from tests.integration.test_serve_supervision import keeper
 from tests.until import until
+from tests.watch import compare_with_page, needs_prometheus, prometheus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.integration.house import House
     from tests.integration.served import Served
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(
-        shutil.which("prometheus") is None, reason="prometheus is not installed (Debian: apt-get install prometheus)"
-    ),
-]
-PATIENCE_SECONDS = 150
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "examples" / "monitoring"
-
-
-@dataclass(slots=True)
-class Watch:
-    """A running Prometheus."""
-
-    url: str
-    began: float
-
-    async def ask(self, path: str, **parameters: str) -> Any:
-        async with httpx2.AsyncClient(timeout=5.0, trust_env=False, verify=NO_TLS) as http:
-            answer = await http.get(f"{self.url}/api/v1/{path}", params=parameters)
-        return answer.json()["data"]
-
-    async def firing(self) -> dict[str, str]:
-        """The alerts that fire now, with their sentences."""
-        return {
-            alert["labels"]["alertname"]: alert["annotations"]["summary"]
-            for alert in (await self.ask("alerts"))["alerts"]
-            if alert["state"] == "firing"
-        }
-
-    async def wait_for(self, *names: str) -> None:
-        """Wait until all these alerts fire; show them."""
-
-        async def all_fire() -> bool:
-            return set(names) <= (await self.firing()).keys()
-
-        await until(all_fire, PATIENCE_SECONDS)
-        for name, sentence in sorted((await self.firing()).items()):
-            self.say(f"{name}: {sentence}")
-
-    async def wait_for_none(self) -> None:
-        """Wait until no alert fires."""
-
-        async def none_fires() -> bool:
-            # It may still be starting, or have scraped nothing yet.
-            with contextlib.suppress(httpx2.ConnectError, ValueError):
-                return (await self.ask("query", query="up"))["result"] != [] and not await self.firing()
-            return False
-
-        await until(none_fires, PATIENCE_SECONDS)
-        self.say("no alert")
-
-    def say(self, sentence: str) -> None:
-        print(f"{time.monotonic() - self.began:6.1f} s  {sentence}")
-
-
-@contextlib.asynccontextmanager
-async def prometheus(folder: Path, api: str, keeper_address: str) -> AsyncIterator[Watch]:
-    """Prometheus with the example's configuration, three seconds for a minute."""
-    configuration = (FOLDER / "prometheus.yml").read_text(encoding="utf-8")
-    for old, new in (("15s", "1s"), ("api:8081", api.removeprefix("http://")), ("keeper:8082", keeper_address)):
-        assert old in configuration
-        configuration = configuration.replace(old, new)
-    (folder / "prometheus.yml").write_text(configuration, encoding="utf-8")
-    rules = re.sub(
-        r"(\[|for: )(\d+)m",
-        lambda found: f"{found[1]}{int(found[2]) * 3}s",
-        (FOLDER / "timewarden.rules.yml").read_text(encoding="utf-8"),
-    )
-    (folder / "timewarden.rules.yml").write_text(rules, encoding="utf-8")
-    port = free_port(0)
-    process = await asyncio.create_subprocess_exec(
-        *("prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"),
-        f"--web.listen-address=127.0.0.1:{port}",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield Watch(f"http://127.0.0.1:{port}", time.monotonic())
-    finally:
-        process.terminate()
-        await process.wait()
+pytestmark = [pytest.mark.long, needs_prometheus]
 
 
 async def test_each_failure_raises_its_alerts_and_they_end_with_it(house: House, issuer: str, tmp_path: Path) -> None:
@@ -135,7 +50,10 @@ async def test_each_failure_raises_its_alerts_and_they_end_with_it(house: House,
                 serve(away.url, issuer, tmp_path, WORKERS="2", CLIENT_RATE="0", ADDRESS_RATE="0")
             )
             await service.ready(workers=2)
-            watch = await stack.enter_async_context(prometheus(tmp_path, service.held.management, f"127.0.0.1:{port}"))
+            targets = {"timewarden-api": [service.held.management.removeprefix("http://")]}
+            watch = await stack.enter_async_context(
+                prometheus(tmp_path, targets | {"timewarden-keeper": [f"127.0.0.1:{port}"]})
+            )
             traffic = asyncio.create_task(send_requests(service, token_of(issuer)))
             stack.callback(traffic.cancel)
 
@@ -160,7 +78,7 @@ async def test_each_failure_raises_its_alerts_and_they_end_with_it(house: House,
             watch.say("Postgres does not answer the API")
             await database.aclose()
             await watch.wait_for("TimewardenNotReady", "TimewardenErrors")
-            show_last_line(service, watch, b'"event":"problem"')
+            watch.show_log(service.log, event="problem", slug="database-unavailable")
             watch.say(describe_health(await service.health()))
             await database.enter_async_context(away.back())
             watch.say("Postgres is back")
@@ -170,6 +88,7 @@ async def test_each_failure_raises_its_alerts_and_they_end_with_it(house: House,
             expired = asyncio.create_task(send_requests(service, token_of(issuer, exp=1), pause=0.01))
             stack.callback(expired.cancel)
             await watch.wait_for("TimewardenTokensRefused")
+    compare_with_page("Parts die one after the other", watch.lines)
 
 
 async def send_requests(service: Served, token: str, pause: float = 0.05) -> None:
@@ -195,12 +114,6 @@ async def kill_worker(service: Served) -> None:
         return bool((await service.workers())[0]["restarts"] > worker["restarts"])
 
     await until(has_ended, 60)
-
-
-def show_last_line(service: Served, watch: Watch, words: bytes) -> None:
-    lines = [line for line in service.log.read_bytes().splitlines() if words in line]
-    assert lines
-    watch.say(f"log: {lines[-1].decode()}")
 
 
 def describe_health(answer: httpx2.Response) -> str:

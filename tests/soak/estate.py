@@ -48,7 +48,7 @@ MAX_FILE_BYTES = 16 * 2**20
 @dataclass
 class Estate:
     """Started by `estate`. `tree` is the checkout whose code the children run. `damage` counts the faults. `servers`:
-    the Postgres that was started here, each time."""
+    the Postgres that was started here, each time. `settings` are given to every child beside what it needs."""
 
     state: Path
     servers: list[LocalPostgres]
@@ -63,6 +63,7 @@ class Estate:
     ended: bool = False
     damage: dict[str, int] = field(default_factory=dict)
     children: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def postgres(self) -> LocalPostgres:
@@ -197,7 +198,8 @@ class Estate:
             child.kill()
             await child.wait()
 
-    async def _spawn(self, command: str) -> asyncio.subprocess.Process:
+    def variables(self, command: str) -> dict[str, str]:
+        """The environment of `serve` or `keep`."""
         variables = {
             "TIMEWARDEN_ENVIRONMENT": "development",
             "TIMEWARDEN_ISSUER": self.issuer,
@@ -212,6 +214,7 @@ class Estate:
             "TIMEWARDEN_LOCK_TIMEOUT": "1",
             "TIMEWARDEN_DATABASE_URL": self.urls["app" if command == "serve" else "keeper"],
             "TIMEWARDEN_LOG_LEVEL": "error",
+            **{f"TIMEWARDEN_{name}": value for name, value in self.settings.items()},
         }
         if command == "keep":
             variables |= {
@@ -222,6 +225,10 @@ class Estate:
                 "TIMEWARDEN_CHECKPOINT_INTERVAL": "0.2",
                 "TIMEWARDEN_SEAL_INTERVAL": "0.05",
             }
+        return variables
+
+    async def _spawn(self, command: str) -> asyncio.subprocess.Process:
+        variables = self.variables(command)
         with (self.state / "service.log").open("ab") as log:
             # The ports stay open between two starts: callers wait, and no other process takes them.
             sockets = self.held.sockets if command == "serve" else ()
@@ -238,7 +245,13 @@ class Estate:
 
 @contextlib.asynccontextmanager
 async def estate(
-    state: Path, *, workers: int = 2, keepers: int = 2, further_hosts: Sequence[str] = (), tree: Path = ROOT
+    state: Path,
+    *,
+    workers: int = 2,
+    keepers: int = 2,
+    further_hosts: Sequence[str] = (),
+    tree: Path = ROOT,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Estate]:
     """Durable servers and the service over them; all end with the block. The service knows `further_hosts`, such as
     `127.0.0.1:5433`, as hosts of the database beside its first one. With a `tree` the release of that checkout makes
@@ -248,7 +261,14 @@ async def estate(
     try:
         hosts = (f"127.0.0.1:{servers[0].port}", *further_hosts)
         async with estate_on(
-            state, servers[0].superuser_url, hosts, workers=workers, keepers=keepers, tree=tree, servers=servers
+            state,
+            servers[0].superuser_url,
+            hosts,
+            workers=workers,
+            keepers=keepers,
+            tree=tree,
+            servers=servers,
+            settings=settings,
         ) as made:
             yield made
     finally:
@@ -265,6 +285,7 @@ async def estate_on(
     keepers: int = 2,
     tree: Path = ROOT,
     servers: list[LocalPostgres] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Estate]:
     """As `estate`, on the database of a superuser's URL. The service knows it by `hosts`. `servers`: the server of that
     database, if the estate shall start it again."""
@@ -280,6 +301,7 @@ async def estate_on(
         urls["auditor"] += "?target_session_attrs=read-write"
         held = stack.enter_context(HeldSockets())
         made = Estate(state, servers or [], urls, redis.url, token_of(issuer), issuer, held, workers, keepers, tree)
+        made.settings = settings or {}
         if tree == ROOT:
             await migrate_database(urls["owner"])
             await bootstrap_policy(urls["owner"], ROOT / "policies")
