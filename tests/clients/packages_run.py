@@ -82,6 +82,21 @@ def test_the_python_client_is_typed(site: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_a_state_that_does_not_exist_is_refused_by_mypy(site: Path, tmp_path: Path) -> None:
+    program = """\
+from timewarden_client.sync import Timesheet, Timewarden
+
+
+def find(api: Timewarden) -> list[Timesheet]:
+    return [week for week in api.timesheets(state="waiting") if week.state == "submited"]
+"""
+    (tmp_path / "wrong.py").write_text(program, encoding="utf-8")
+    checked = run(sys.executable, "-m", "mypy", "--strict", "wrong.py", cwd=tmp_path, MYPYPATH=str(site))
+    assert re.findall(r"\[([\w-]+)\]$", checked.stdout, re.MULTILINE) == ["arg-type", "comparison-overlap"], (
+        checked.stdout
+    )
+
+
 @pytest.mark.parametrize("form", ["async", "sync"])
 def test_the_app_in_python(service: RunningService, site: Path, tmp_path: Path, form: str) -> None:
     program = APPS["python"]

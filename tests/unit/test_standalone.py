@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from service import VERSION
 from service.standalone import client, verify
+from service.timesheets.timesheet import State
 
 FOLDER = Path(client.__file__).parent
 
@@ -34,3 +36,8 @@ def test_the_client_imports_its_neighbours_and_two_libraries(path: Path) -> None
 
 def test_packages_have_the_version_of_the_service() -> None:
     assert client.VERSION == verify.VERSION == VERSION
+
+
+def test_the_states_that_a_type_checker_knows_are_those_of_the_service() -> None:
+    (words,) = re.findall(r"State: TypeAlias = Literal\[(.*)\]", (FOLDER / "shapes.py").read_text(encoding="utf-8"))
+    assert ast.literal_eval(f"[{words}]") == [state.value for state in State]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    State: TypeAlias = Literal["draft", "submitted", "approved", "rejected", "locked"]
+else:
+    # A type checker refuses a state that does not exist; a program takes one that a later service invents.
+    State = str
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -64,7 +70,7 @@ class Timesheet(ApiResult):
     period_start: date
     period_end: date
     time_zone: str
-    state: str
+    state: State
     version: int
     minutes: int
     reason: str | None
@@ -163,7 +169,7 @@ class ItemResult(msgspec.Struct):
     id: str
     status: int
     version: int | None
-    state: str | None
+    state: State | None
     decision_id: str
     decision_leaf: str
     problem: dict[str, Any] | None
@@ -235,7 +241,7 @@ class Access(ApiResult, kw_only=True):
     have, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
 
     timesheet: str
-    state: str
+    state: State
     version: int
     items: list[AccessHolder]
     whoever: dict[str, dict[str, list[AllowingRule]]]
