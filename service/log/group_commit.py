@@ -19,6 +19,7 @@ import asyncpg
 import structlog
 
 from service import metrics
+from service.batches import SharedTimeout
 from service.errors import DatabaseUnavailable, LogUnavailable
 from service.log import insert
 
@@ -82,6 +83,7 @@ class GroupCommit:
     def __init__(self, database: Database, *, patience: float = 5.0, inbox: int = 4_096) -> None:
         self._database = database
         self._patience = patience
+        self._timeout = SharedTimeout(patience)
         self._inbox = inbox
         self._open: deque[_Group] = deque()
         self._waiting = 0
@@ -146,8 +148,7 @@ class GroupCommit:
         if self._flusher is None and self._alone is None:
             self._start_flusher()
         try:
-            async with asyncio.timeout(self._patience):
-                await group.done
+            await self._timeout.wait(group.done)
         except TimeoutError as error:
             raise LogUnavailable(cause=f"append: not written within {self._patience:g} s") from error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.batches import Batches
+from service.batches import Batches, SharedTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,3 +58,24 @@ async def test_a_wait_is_bounded_and_its_question_is_not_asked() -> None:
     assert await first == 1
     assert await batches.ask(3) == 3
     assert asked == [1, 3]
+
+
+async def test_a_wait_ends_within_its_time_and_others_begun_later_go_on() -> None:
+    timeout, loop = SharedTimeout(0.2), asyncio.get_running_loop()
+
+    async def wait(begins: float) -> float:
+        await asyncio.sleep(begins)
+        started = loop.time()
+        with pytest.raises(TimeoutError):
+            await timeout.wait(loop.create_future())
+        return loop.time() - started
+
+    answered, cancelled = loop.create_future(), asyncio.create_task(timeout.wait(loop.create_future()))
+    loop.call_later(0.1, answered.set_result, 7)
+    loop.call_later(0.1, cancelled.cancel)
+    first, *waits = await asyncio.gather(timeout.wait(answered), wait(0), wait(0.01), wait(0.1), wait(0.3))
+    assert first == 7
+    # Never later than asked, but for the loop's own delay; at most a tenth earlier.
+    assert min(waits) >= 0.2 * 0.9 - 0.005
+    assert cancelled.cancelled()
+    assert await timeout.wait(asyncio.ensure_future(asyncio.sleep(0, 8))) == 8
