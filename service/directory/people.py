@@ -45,7 +45,7 @@ class People:
         token = principal.issuer, principal.subject, principal.issued_at
         known = self._memory.person(*token)
         if known is not None and not fresh:
-            return replace(principal, person=known, is_remembered=True)
+            return known.identify(principal)
         person = await self.person_for(principal)
         self._memory.remember_person(*token, person)
         return replace(principal, person=person)

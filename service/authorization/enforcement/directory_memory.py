@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.fact_statements import KindFacts
+    from service.identity.principal import Principal
     from service.policy.attributes import Value
 
     Owners: TypeAlias = Mapping[str, Sequence[UUID]]
@@ -86,6 +87,23 @@ class OwnersOfCaller:
     points: Sequence[str] | None
 
 
+class RememberedPerson:
+    """The person of a token."""
+
+    def __init__(self, person: UUID) -> None:
+        self._person = person
+        # Of the last request, since requests with one token have one principal.
+        self._principal: Principal | None = None
+        self._identified: Principal | None = None
+
+    def identify(self, principal: Principal) -> Principal:
+        """The principal with this person."""
+        if self._identified is None or principal is not self._principal:
+            self._principal = principal
+            self._identified = replace(principal, person=self._person, is_remembered=True)
+        return self._identified
+
+
 class DirectoryMemory:
     """Keys: a caller is their person and who-word; relations are those to an owner's rows of a kind, under the words
     and attributes of a policy version."""
@@ -98,7 +116,7 @@ class DirectoryMemory:
         self._owners: _Recent[tuple[UUID | None, str, KindFacts, frozenset[str]], OwnersOfCaller] = _Recent(MAX_OWNERS)
         # One mapping for all callers of an owner's rows.
         self._attributes: _Recent[tuple[KindFacts, UUID], Mapping[str, Value]] = _Recent(MAX_PEOPLE)
-        self._people: _Recent[tuple[str, str, int], UUID] = _Recent(MAX_PEOPLE)
+        self._people: _Recent[tuple[str, str, int], RememberedPerson] = _Recent(MAX_PEOPLE)
 
     @property
     def state(self) -> DirectoryState | None:
@@ -165,13 +183,13 @@ class DirectoryMemory:
         size = 1 + sum(map(len, (owners.by_relation or {}).values())) + len(owners.points or ())
         self._owners.put((person, word, facts, relations), owners, size)
 
-    def person(self, issuer: str, subject: str, issued_at: int) -> UUID | None:
+    def person(self, issuer: str, subject: str, issued_at: int) -> RememberedPerson | None:
         """The remembered person of a token. Every statement of facts checks that the token still belongs to them."""
         return self._people.get((issuer, subject, issued_at))
 
     def remember_person(self, issuer: str, subject: str, issued_at: int, person: UUID) -> None:
         """Remember the person of a token, by its time of issue too: an erasure revokes the tokens issued before it."""
-        self._people.put((issuer, subject, issued_at), person)
+        self._people.put((issuer, subject, issued_at), RememberedPerson(person))
 
 
 class _Recent(Generic[K, V]):

@@ -161,7 +161,10 @@ class Relationships:
 
     def of(self, kind: str) -> KindFacts:
         """The SQL of a kind, without what a policy version declares; empty for a kind without rows."""
-        return self._kinds.setdefault(kind, KindFacts(kind))
+        known = self._kinds.get(kind)
+        if known is None:
+            known = self._kinds[kind] = KindFacts(kind)
+        return known
 
     async def ambient(
         self, connection: Connection | None, principal: Principal, facts: KindFacts = NOTHING

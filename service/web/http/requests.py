@@ -130,16 +130,17 @@ class RequestFrame:
             await send(message)
 
         answer = NotModifiedFilter(scope, send_framed)
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            with structlog.contextvars.bound_contextvars(request_id=request_id):
-                if method == "HEAD":
-                    # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
-                    scope["method"] = "GET"
-                    head = HeadOnly(body.receive, answer.send)
-                    await self._answer(scope, head.receive, head.send)
-                else:
-                    await self._answer(scope, body.receive, answer.send)
+            if method == "HEAD":
+                # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
+                scope["method"] = "GET"
+                head = HeadOnly(body.receive, answer.send)
+                await self._answer(scope, head.receive, head.send)
+            else:
+                await self._answer(scope, body.receive, answer.send)
         finally:
+            structlog.contextvars.reset_contextvars(**bound)
             _measure(known_method, scope.get("path_template", ""), status, started)
             if span is not None:
                 span.end(route=scope.get("path_template", ""), status=status, decision=decision)
