@@ -88,12 +88,14 @@ def pace_page(steps: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def _pace(steps: Iterable[T], free: float) -> AsyncIterator[T]:
-    shared = slices()
+    shared: Slices | None = None
     remaining = iter(steps)
     paced_from = time.perf_counter() + free
     while True:
-        if time.perf_counter() >= paced_from and shared.are_over():
-            await shared.rest()
+        if time.perf_counter() >= paced_from:
+            shared = shared or slices()
+            if shared.are_over():
+                await shared.rest()
         try:
             step = next(remaining)
         except StopIteration:

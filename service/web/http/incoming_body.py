@@ -74,10 +74,12 @@ class IncomingBody:
     async def discard_rest(self) -> None:
         """Read and discard the rest of the body, within the bounds. A refusal is often sent before the body has
         arrived, and closing the connection then could destroy the answer on its way (RFC 9112 section 9.6)."""
+        if not self._announced:
+            return
         discarded = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DISCARD_SECONDS):
-                while self._announced and self._begun and not self._ended and discarded < MAX_DISCARDED_BYTES:
+                while self._begun and not self._ended and discarded < MAX_DISCARDED_BYTES:
                     discarded += len((await self._next()).get("body", b""))
 
     async def _next(self) -> Any:

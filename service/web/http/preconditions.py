@@ -59,7 +59,9 @@ def etag(version: int) -> str:
 
 def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> Expect:
     """The version check of a request. `exact_version`: If-Match must hold exactly one tag."""
-    return parse_if_match(request.headers.getall("if-match", []), exactly_one=exact_version)
+    # Litestar's `headers` would decode them all.
+    values = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"if-match"]
+    return parse_if_match(values, exactly_one=exact_version)
 
 
 def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Callable[[int | None], None]:

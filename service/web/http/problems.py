@@ -159,7 +159,8 @@ class Problems:
 
 def _scheme(request: Request[Any, Any, Any]) -> str:
     """The scheme that the caller used; the challenge uses the same."""
-    return request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
+    given = next((value for name, value in request.scope["headers"] if name == b"authorization"), b"")
+    return given.decode("latin-1").strip().partition(" ")[0].lower()
 
 
 def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> errors.TimewardenError:
