@@ -179,7 +179,8 @@ class ArchiveBucket:
             return None
         except self._errors as error:
             raise OSError(_first_line(error)) from error
-        self._tags[path] = found.meta["e_tag"]
+        if tag := found.meta["e_tag"]:
+            self._tags[path] = tag
         return data
 
     async def put(self, path: str, data: bytes) -> None:

@@ -399,6 +399,30 @@ async def test_a_store_that_fails_makes_the_archiver_unready_and_shows_no_secret
     assert (found.grade, "secret-word" in found.found) == (Grade.BAD, False)
 
 
+async def test_a_store_without_conditional_writes_is_written_all_the_same(
+    signed_log: SignedLog, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    store = open_store("s3://log/unconditional", ORIGIN)
+    for count in (3, 5):
+        await signed_log.grow(count)
+        await archive_all(signed_log.archiver(store))
+    archived = await read_archived(store)
+    assert archived is not None
+    assert archived.size == 9
+
+
+async def test_of_two_that_replace_the_checkpoint_one_is_told(s3: str) -> None:
+    first, second = (open_store("s3://log/race", ORIGIN) for _ in range(2))
+    for note in (b"1", b"2"):
+        seen = [await store.get(CHECKPOINT) for store in (first, second)]
+        assert seen[0] == seen[1]
+        await first.put(CHECKPOINT, note)
+        with pytest.raises(FileExistsError):
+            await second.put(CHECKPOINT, b"another")
+        assert await second.get(CHECKPOINT) == note
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://x/y", "s3:///folder", "file://relative/path", "s3://key:secret@bucket/folder", "nothing"]
 )
