@@ -131,20 +131,26 @@ async def test_of_racing_activations_one_wins(callers: Callers) -> None:
     assert await active(paula) == won
 
 
+# The check itself is tried in `make test`, by test_policy_tools: here is one of each file.
+MALFORMED: list[tuple[dict[str, object], str, str]] = [
+    ({"rules": "p, alow, owner, read, any, timesheet, any, always, read-own\n"}, "policy.csv", "alow"),
+    ({"vocabulary": "[kinds"}, "vocabulary.toml", ""),
+    ({"model": "[matchers]\nm = True"}, "model.conf", ""),
+    ({"cases": {"a.yaml": "- case: x\n  who: [owner"}}, "cases/a.yaml", ""),
+]
+MALFORMED_TOO: list[tuple[dict[str, object], str, str]] = [
+    ({"rules": "q, allow, owner, read, any, timesheet, any, always, read-own\n"}, "policy.csv", "q"),
+    ({"rules": "p, allow, owner, read, any, timesheet, any, always\n"}, "policy.csv", ""),
+    ({"rules": "p, allow, owner, read, any, timesheet, read:timesheet, always, read-own\n"}, "policy.csv", ""),
+    ({"rules": ""}, "policy.csv", ""),
+    ({"vocabulary": ""}, "vocabulary.toml", ""),
+    ({"cases": {"../a.yaml": "- case: x"}}, "", ""),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "file", "says"),
-    [
-        ({"rules": "p, alow, owner, read, any, timesheet, any, always, read-own\n"}, "policy.csv", "alow"),
-        ({"rules": "q, allow, owner, read, any, timesheet, any, always, read-own\n"}, "policy.csv", "q"),
-        ({"rules": "p, allow, owner, read, any, timesheet, any, always\n"}, "policy.csv", ""),
-        ({"rules": "p, allow, owner, read, any, timesheet, read:timesheet, always, read-own\n"}, "policy.csv", ""),
-        ({"rules": ""}, "policy.csv", ""),
-        ({"vocabulary": "[kinds"}, "vocabulary.toml", ""),
-        ({"vocabulary": ""}, "vocabulary.toml", ""),
-        ({"model": "[matchers]\nm = True"}, "model.conf", ""),
-        ({"cases": {"a.yaml": "- case: x\n  who: [owner"}}, "cases/a.yaml", ""),
-        ({"cases": {"../a.yaml": "- case: x"}}, "", ""),
-    ],
+    [*MALFORMED, *(pytest.param(*values, marks=pytest.mark.long) for values in MALFORMED_TOO)],
 )
 async def test_a_malformed_policy_is_refused_with_its_place(
     callers: Callers, change: dict[str, object], file: str, says: str

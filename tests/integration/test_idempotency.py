@@ -75,11 +75,11 @@ async def test_a_bare_key_is_the_same_as_a_quoted_one(running: InProcess) -> Non
 @pytest.mark.parametrize(
     "key", ['""', "", '"open', "a b", "a,b", "a;b", '"a", "b"', "ü", '"' + "k" * 256 + '"', '"tab\t"', "k" * 256]
 )
-async def test_a_malformed_key_is_refused(house: House, running: InProcess, key: str) -> None:
-    answer = await open_week(running, key.encode())  # type: ignore[arg-type]  # bytes pass through
+async def test_a_malformed_key_is_refused(common_house: House, common: InProcess, key: str) -> None:
+    answer = await open_week(common, key.encode())  # type: ignore[arg-type]  # bytes pass through
     assert answer.status_code == 422, answer.text
     assert answer.json()["fields"][0]["field"] == "header.Idempotency-Key"
-    assert await house.count("timesheet") == 0
+    assert await common_house.count("timesheet") == 0
 
 
 async def test_another_request_with_the_same_key_is_refused(house: House, running: InProcess) -> None:

@@ -17,12 +17,18 @@ from service.log.record import Kind, Record
 from service.log.record_query import DECISIONS, RecordFilters
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
-from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.integration.log_database import SHEET, LogDatabase, change, copy_database, decision, open_new_log
 from tests.integration.log_trees import SIGNER, as_superuser, seal_all
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
     from uuid import UUID
+
+    import asyncpg
+
+    from service.database import Database
+    from service.development.local_servers import LocalPostgres
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
@@ -44,6 +50,20 @@ def full(**members: object) -> Record:
         request={"id": "request-1", "method": "POST", "route": "/v1/timesheets/{id}/approve"},
         **members,
     )
+
+
+@pytest.fixture(scope="module")
+async def three(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
+) -> AsyncIterator[tuple[Database, UUID]]:
+    """A log of three decisions, and the one that is looked for."""
+    async with copy_database(postgres, superuser, log_template) as found:
+        await open_new_log(found)
+        app = await found.open("app")
+        wanted = full()
+        other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
+        await Log(app).append([other, wanted, decision()])
+        yield app, wanted.uid
 
 
 @pytest.mark.parametrize(
@@ -74,13 +94,10 @@ def full(**members: object) -> Record:
         ),
     ],
 )
-async def test_each_filter_finds_only_its_decision(log_database: LogDatabase, filters: RecordFilters) -> None:
-    app = await log_database.open("app")
-    wanted = full()
-    other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
-    await Log(app).append([other, wanted, decision()])
+async def test_each_filter_finds_only_its_decision(three: tuple[Database, UUID], filters: RecordFilters) -> None:
+    app, wanted = three
     async with app.connection() as connection:
-        assert [record.uid for record in await search_records(connection, filters, kinds=DECISIONS)] == [wanted.uid]
+        assert [record.uid for record in await search_records(connection, filters, kinds=DECISIONS)] == [wanted]
 
 
 async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) -> None:

@@ -46,6 +46,17 @@ async def keeper(house: House) -> Database:
     return await house.log_database.open("keeper")
 
 
+@pytest.fixture(scope="module")
+async def common_served(
+    common_house: House, issuer: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[InProcess]:
+    """For all tests that change nothing: a log with a signed record."""
+    keeper = await common_house.log_database.open("keeper")
+    await grow(common_house, keeper, tmp_path_factory.mktemp("signed"), 1)
+    async with api(common_house, issuer, address_rate=100_000, client_rate=100_000) as running:
+        yield running
+
+
 def auditor(served: InProcess) -> str:
     return served.token(scope="read:audit", roles=["auditor"])
 
@@ -206,12 +217,9 @@ async def test_the_log_extends_every_earlier_checkpoint(
         ("/v1/audit/consistency?from=1&to=9007199254740992", 422, "invalid-field"),
     ],
 )
-async def test_bad_input_is_explained(
-    served: InProcess, house: House, keeper: Database, tmp_path: Path, path: str, status: int, problem: str
-) -> None:
-    await grow(house, keeper, tmp_path, 1)
+async def test_bad_input_is_explained(common_served: InProcess, path: str, status: int, problem: str) -> None:
     needs_token = "audit" in path or "entries" in path
-    answer: httpx2.Response = await served.send("GET", path, auditor(served) if needs_token else None)
+    answer: httpx2.Response = await common_served.send("GET", path, auditor(common_served) if needs_token else None)
     assert (answer.status_code, answer.json()["type"]) == (status, PROBLEM + problem), answer.text
 
 

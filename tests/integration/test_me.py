@@ -49,13 +49,13 @@ async def test_a_lead_sees_the_teams_that_they_lead_by_name(house: House, runnin
 @pytest.mark.parametrize("roles", [[], ["manager"], ["administrator"], ["auditor"], ["policy-author"]])
 @pytest.mark.parametrize("scope", ["", "read:timesheets", ALL])
 async def test_the_capabilities_agree_with_the_answers_to_requests(
-    running: InProcess, roles: list[str], scope: str
+    common: InProcess, roles: list[str], scope: str
 ) -> None:
-    token = running.token(roles=roles, scope=scope)
-    me = (await running.send("GET", "/v1/me", token)).json()
+    token = common.token(roles=roles, scope=scope)
+    me = (await common.send("GET", "/v1/me", token)).json()
     may: dict[tuple[str, str], dict[str, Any]] = {(entry["kind"], entry["action"]): entry for entry in me["may"]}
     for asked, path in REQUESTS.items():
-        answer = await running.send("GET", path, token)
+        answer = await common.send("GET", path, token)
         said = may[asked]["may"]
         assert (answer.status_code == 200) == (said in {"always", "depends"}), (asked, said, answer.text)
         if said == "needs-scope":

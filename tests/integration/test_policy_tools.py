@@ -94,9 +94,9 @@ WRONG: dict[str, tuple[PolicyText, str, int, str]] = {
 
 @pytest.mark.parametrize(("text", "file", "line", "says"), WRONG.values(), ids=WRONG)
 async def test_a_bad_proposal_gets_file_line_and_cause_and_changes_nothing(
-    house: House, running: InProcess, text: PolicyText, file: str, line: int, says: str
+    common_house: House, common: InProcess, text: PolicyText, file: str, line: int, says: str
 ) -> None:
-    answer = await propose(running, text)
+    answer = await propose(common, text)
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     problem = answer.json()
     assert problem["type"] == "urn:timewarden:problem:policy-rejected"
@@ -104,16 +104,16 @@ async def test_a_bad_proposal_gets_file_line_and_cause_and_changes_nothing(
         (complaint["file"], complaint["line"]) == (file, line) and says in complaint["message"]
         for complaint in problem["complaints"]
     ), problem["complaints"]
-    assert await house.count("policy_version") == 1
-    assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
+    assert await common_house.count("policy_version") == 1
+    assert await common_house.owner.fetchval("SELECT active FROM policy_head") == 1
 
 
 @pytest.mark.parametrize("message", ["", " \t", "\x1b[31mred", "two\nlines", "nul\x00", "x" * 501])
-async def test_a_message_is_a_single_line_with_text(house: House, running: InProcess, message: str) -> None:
-    answer = await propose(running, with_rows(EXTRA), message)
+async def test_a_message_is_a_single_line_with_text(common_house: House, common: InProcess, message: str) -> None:
+    answer = await propose(common, with_rows(EXTRA), message)
     assert answer.status_code in {400, 422}, answer.text
     assert "message" in answer.json()["detail"]
-    assert await house.count("policy_version") == 1
+    assert await common_house.count("policy_version") == 1
 
 
 async def test_a_shadowed_row_is_accepted_with_a_warning(running: InProcess) -> None:

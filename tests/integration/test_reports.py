@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -126,6 +127,19 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
 
 @pytest.fixture
 async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with two_weeks(house, issuer) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+async def common(common_house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with two_weeks(common_house, issuer) as started:
+        yield started
+
+
+@asynccontextmanager
+async def two_weeks(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """Three people with hours in two weeks, and a lead of two of them."""
     people = People(house.requests, house.log)
     house.people["lea"] = await people.person_for(speaking(issuer, "auth0|lea"))
     await house.directory.add_membership(house.administrator(), house.people["lea"], house.teams["east"], Part.LEAD)
@@ -234,13 +248,13 @@ async def test_a_report_of_too_much_is_refused_and_recorded(
         (f"by=person&{MARCH}&format=pdf", "query.format"),
     ],
 )
-async def test_a_report_that_cannot_be_made_names_the_parameter(running: InProcess, query: str, field: str) -> None:
-    answer = await report(running, query)
+async def test_a_report_that_cannot_be_made_names_the_parameter(common: InProcess, query: str, field: str) -> None:
+    answer = await report(common, query)
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, field), answer.text
 
 
-async def test_every_parameter_that_is_missing_is_named(running: InProcess) -> None:
-    answer = await report(running, "state=draft")
+async def test_every_parameter_that_is_missing_is_named(common: InProcess) -> None:
+    answer = await report(common, "state=draft")
     assert {field["field"] for field in answer.json()["fields"]} == {"query.by", "query.since", "query.until"}
 
 
