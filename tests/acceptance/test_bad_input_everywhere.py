@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("nothing_unexpected", "undone")
 
-EVERY = [
-    (method.upper(), path, operation) for method, path, operation in operations(DOCUMENT) if "security" in operation
-]
+EVERY = [(method.upper(), path, operation) for method, path, operation in operations(DOCUMENT) if operation["security"]]
 WHO = {
     "read:timesheets": "ana",
     "create:timesheets": "ana",
