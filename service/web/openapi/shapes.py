@@ -71,7 +71,9 @@ def make_example(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
         found = {name: make_example(schemas, schema["properties"][name]) for name in shown}
         if any(found[name] is NONE for name in schema["required"]):
             return NONE
-        return {name: example for name, example in found.items() if example is not NONE}
+        # A member that may be left out, and whose example is null, is left out.
+        unset = (NONE, None)
+        return {name: example for name, example in found.items() if example not in unset or name in schema["required"]}
     if schema.get("type") == "array":
         inner = make_example(schemas, schema["items"])
         return inner if inner is NONE else [inner]

@@ -47,7 +47,7 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     project: ProjectCode
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[450])]
     note: Annotated[Note | None, Meta(description="A note on the hours")] = None
-    activity: Annotated[Activity | None, Meta(description="An activity of the project")] = None
+    activity: Annotated[Activity | None, Meta(description="An activity of the project", examples=[None])] = None
     billable: Annotated[
         bool | None,
         Meta(description="Whether the hours are billed; null: as before on the same project, or as the project says"),
@@ -71,7 +71,7 @@ class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
         Day | None,
         Meta(
             description="The Monday of a week of yours: its entries, without their notes, become the first entries",
-            examples=["2026-11-16"],
+            examples=[None],
         ),
     ] = None
 
@@ -131,7 +131,8 @@ class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
         msgspec.UNSET
     )
     activity: Annotated[
-        Activity | msgspec.UnsetType | None, Meta(description="An activity of the project; null removes it")
+        Activity | msgspec.UnsetType | None,
+        Meta(description="An activity of the project; null removes it", examples=[None]),
     ] = msgspec.UNSET
     billable: Annotated[bool | msgspec.UnsetType, Meta(description="Whether the hours are billed")] = msgspec.UNSET
     tags: Annotated[Tags | msgspec.UnsetType, Meta(description="Tags")] = msgspec.UNSET
