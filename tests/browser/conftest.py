@@ -10,8 +10,9 @@ from __future__ import annotations
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import httpx2
@@ -40,6 +41,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SCREENSHOTS = ROOT / ".local" / "screenshots"
 AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 850}, "narrow": {"width": 320, "height": 700}}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 ZONE = "Europe/Berlin"
 
 
@@ -152,6 +154,21 @@ def desk(shared_desk: Desk) -> Iterator[Desk]:
     shared_desk.complaints.clear()
     yield shared_desk
     assert shared_desk.complaints == []
+
+
+async def look_at(page: Page, name: str, ignored: Sequence[str] = ()) -> None:
+    """Keep screenshots of the page in light and dark, wide and narrow. It must be accessible and fit 320 px."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await page.wait_for_load_state("networkidle")
+    for scheme, size in product(SCHEMES, SIZES):
+        await page.emulate_media(color_scheme=scheme)
+        await page.set_viewport_size(SIZES[size])
+        await page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{size}.png", full_page=True)
+        beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert beyond <= 0, f"{size}: {beyond} px too wide"
+        # axe takes long. These two combinations show it each colour and each layout.
+        if (scheme, size) in {("light", "wide"), ("dark", "narrow")}:
+            assert await find_violations(page, ignored) == [], f"{scheme}, {size}"
 
 
 async def find_violations(page: Page, ignored: Sequence[str] = ()) -> list[str]:

@@ -35,5 +35,8 @@ PAGES = (
     PageOfConsole("inbox-nobody", "mia", "/inbox?who=nobody"),
     PageOfConsole("inbox-empty", "dora", "/inbox?who="),
     PageOfConsole("delegations", "mia", "/delegations"),
+    PageOfConsole("decisions", "audrey", "/decisions"),
+    PageOfConsole("decisions-none", "audrey", "/decisions?action=lock&outcome=deny"),
+    PageOfConsole("export", "audrey", "/export"),
     PageOfConsole("no-such-page", "ana", "/nothing"),
 )

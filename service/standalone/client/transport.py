@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -169,6 +170,19 @@ class Transport:
                     raise problem
             attempt += 1
             await asyncio.sleep(wait)
+
+    @asynccontextmanager
+    async def stream(self, path: str, *, query: Mapping[str, Any] | None = None) -> AsyncIterator[httpx2.Response]:
+        """GET a large file, whose body is read as it comes. Not repeated if it breaks off."""
+        asked = {name: _format(value) for name, value in (query or {}).items() if value is not None}
+        headers = {"Authorization": f"Bearer {await self._token_for(None)}"}
+        async with self._http.stream(
+            "GET", self._url + path, params=asked, headers=headers, timeout=UPLOAD_TIMEOUT, follow_redirects=False
+        ) as answer:
+            if not answer.is_success:
+                await answer.aread()
+                raise problem_of(answer)
+            yield answer
 
     async def _token_for(self, refused: str | None) -> str:
         return self._token if isinstance(self._token, str) else await self._token(refused)

@@ -1,0 +1,295 @@
+"""The pages for auditors: search, a decision, the story of a timesheet, the check in the browser, and the export.
+
+Everything comes from the API, which records each look. The check trusts nothing of it: `static/check.js` hashes the
+record itself, and compares the result with a root that the log's key has signed.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from litestar import MediaType, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from service.console.rooms import NavigationLink, Room
+from service.console.story import RecordWithTexts, tell
+from service.console.visits import TheVisit, Visit
+from service.standalone.client import ApiResult, Decision, Invalid, NotFound, Problem
+
+PAGE = 50
+DECISIONS = "/v1/decisions"
+# The filters of the form, in its order; the others stand in the address when a page links here.
+FIELDS = ("person", "action", "outcome", "resource", "since", "until", "client", "rule", "reason", "applied")
+HIDDEN = ("resource_kind", "owner", "request_id", "policy_version", "actor", "on_behalf_of")
+OCTETS = "application/octet-stream"
+TILE = re.compile(r"(?:entries|[0-9]{1,2})(?:/x?[0-9]{3})+(?:\.p/[0-9]{1,3})?")
+MOST_WORDS = 8
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+FORMATS = {
+    "bundle": ("jsonl", "Bundle", "Everything that timewarden-verify needs to prove that nothing is missing."),
+    "jsonl": ("jsonl", "JSON Lines", "A record a line, with its exact bytes."),
+    "csv": ("csv", "CSV", "The columns of a search, safe for spreadsheets."),
+    "parquet": ("parquet", "Parquet", "Columns for data tools."),
+    "ocsf": ("ocsf.jsonl", "OCSF", "Events in the Open Cybersecurity Schema, for a SIEM."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The decisions of a day in the chart; `highest` are those of the fullest day."""
+
+    day: date
+    allowed: int
+    denied: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """Words that narrow a search, each with its count and the address of the narrower search."""
+
+    name: str
+    words: list[tuple[str, int, str]]
+
+
+class DecisionPage(ApiResult):
+    """A page of records, and the cursor of the next."""
+
+    items: list[Decision]
+    next_cursor: str | None
+
+
+class DecisionCounts(ApiResult):
+    """Counts of decisions."""
+
+    since: datetime
+    until: datetime
+    total: int
+    day: dict[str, int]
+    action: dict[str, int]
+    outcome: dict[str, int]
+    applied: dict[str, int]
+    reason: dict[str, int]
+
+
+class StoryPage(ApiResult):
+    """A page of the history of a timesheet."""
+
+    items: list[RecordWithTexts]
+    next_cursor: str | None
+
+
+@get("/decisions")
+async def search_decisions(visit: TheVisit) -> Response[str]:
+    """Search decisions. The address holds the filters, so a search can be kept and sent to others."""
+    given = {
+        name: value.strip()
+        for name, value in visit.request.query_params.items()
+        if name in {*FIELDS, *HIDDEN} and value.strip()
+    }
+    cursor = visit.request.query_params.get("cursor") or None
+    query = _query_of(given)
+    problem: Problem | None = None
+    page, allowed, denied = DecisionPage([], None), None, None
+    try:
+        page, allowed, denied = await asyncio.gather(
+            visit.api.call(
+                DecisionPage, "GET", DECISIONS, query={**query, "limit": PAGE, "cursor": cursor, "names": True}
+            ),
+            _summarize(visit, query, "allow"),
+            _summarize(visit, query, "deny"),
+        )
+    except (Invalid, NotFound) as found:
+        problem = found
+    following = f"/decisions?{urlencode({**given, 'cursor': page.next_cursor})}" if page.next_cursor else None
+    return visit.render(
+        "decisions.html",
+        problem.receipt.status if problem else 200,
+        page=page,
+        given={name: given.get(name, "") for name in FIELDS},
+        narrowed=bool(given),
+        hidden={name: given[name] for name in HIDDEN if name in given},
+        problem=problem,
+        following=following,
+        first=f"/decisions?{urlencode(given)}" if cursor else None,
+        chart=_chart(allowed, denied),
+        facets=_facets(allowed, denied, given),
+    )
+
+
+@get("/decisions/{decision:uuid}")
+async def show_decision(visit: TheVisit, decision: UUID) -> Response[str]:
+    """One decision: who, through which app, what, and why."""
+    record, why = await asyncio.gather(
+        visit.api.call(RecordWithTexts, "GET", f"{DECISIONS}/{decision}", query={"names": True}),
+        visit.api.explanation(str(decision)),
+        return_exceptions=True,
+    )
+    if isinstance(record, BaseException):
+        raise record
+    if isinstance(why, BaseException) and not isinstance(why, Problem):
+        raise why
+    return visit.render("decision.html", record=record, why=None if isinstance(why, Problem) else why)
+
+
+@get("/timesheets/{sheet:uuid}/story")
+async def tell_story(visit: TheVisit, sheet: UUID) -> Response[str]:
+    """Every decision and change of a timesheet in order, even if it was deleted."""
+    cursor = visit.request.query_params.get("cursor") or None
+    page = await visit.api.call(
+        StoryPage, "GET", f"/v1/timesheets/{sheet}/history", query={"names": True, "limit": PAGE, "cursor": cursor}
+    )
+    return visit.render(
+        "story.html",
+        sheet=sheet,
+        steps=tell(page.items),
+        names={key: name for record in page.items for key, name in (record.names or {}).items()},
+        following=f"?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else None,
+        continued=cursor is not None,
+    )
+
+
+@get("/check/{record_id:uuid}")
+async def show_check(visit: TheVisit, record_id: UUID) -> Response[str]:
+    """The page on which the browser checks a record."""
+    record = await visit.api.call(RecordWithTexts, "GET", f"/v1/audit/records/{record_id}")
+    return visit.render("check.html", record=record)
+
+
+@get("/log/checkpoint")
+async def pass_checkpoint(visit: TheVisit) -> Response[bytes]:
+    """The newest checkpoint, as the API sends it."""
+    answer = await visit.api.send("GET", "/v1/log/checkpoint")
+    return Response(answer.content, media_type=MediaType.TEXT)
+
+
+@get("/log/tile/{path:path}")
+async def pass_tile(visit: TheVisit, path: Annotated[str, Parameter(max_length=100)]) -> Response[bytes]:
+    """A tile of hashes, or `entries/...` for a bundle of records."""
+    if not TILE.fullmatch(path.lstrip("/")):
+        raise NotFoundException
+    answer = await visit.api.send("GET", f"/v1/log/tile/{path.lstrip('/')}")
+    return Response(answer.content, media_type=OCTETS)
+
+
+@get("/export")
+async def show_export(visit: TheVisit) -> Response[str]:
+    """The form for a download of records."""
+    return visit.render("export.html", formats=FORMATS)
+
+
+@get("/export/file")
+async def export_records(visit: TheVisit) -> Response[Any]:
+    """The download. Bytes are passed on as they come, whatever the size."""
+    asked = visit.request.query_params
+    form = asked.get("format", "")
+    if form not in FORMATS:
+        raise NotFoundException
+    query = _times({name: asked[name].strip() for name in ("since", "until") if asked.get(name, "").strip()})
+    path = "/v1/audit/bundle" if form == "bundle" else "/v1/audit/export"
+    closing = AsyncExitStack()
+    answer = await closing.enter_async_context(
+        visit.api.stream(path, query=query if form == "bundle" else {"format": form, **query})
+    )
+
+    async def chunks() -> AsyncIterator[bytes]:
+        async with closing:
+            async for chunk in answer.aiter_bytes():
+                yield chunk
+
+    suffix = FORMATS[form][0]
+    headers = {
+        "Content-Disposition": f'attachment; filename="timewarden-{datetime.now(UTC):%Y%m%d-%H%M}.{suffix}"',
+        "Audit-Positions": answer.headers.get("Audit-Positions", ""),
+    }
+    return Stream(chunks(), media_type=OCTETS, headers=headers)
+
+
+def _query_of(given: Mapping[str, str]) -> dict[str, str]:
+    """The filters as the API has them: a person by address or id, and days as times."""
+    query = dict(given)
+    person = query.pop("person", "")
+    if person:
+        query["email" if "@" in person else "person"] = person
+    return query | _times({name: query[name] for name in ("since", "until") if name in query})
+
+
+def _times(given: Mapping[str, str]) -> dict[str, str]:
+    """Days as times in UTC, `until` with the whole of its day; a time stays as it is."""
+    times: dict[str, str] = {}
+    for name, value in given.items():
+        times[name] = value
+        if DAY.fullmatch(value):
+            with suppress(ValueError):
+                day = date.fromisoformat(value) + timedelta(days=name == "until")
+                times[name] = datetime.combine(day, time(), UTC).isoformat()
+    return times
+
+
+async def _summarize(visit: Visit, query: Mapping[str, str], outcome: str) -> DecisionCounts | None:
+    """The counts for an outcome; nothing if the search is about the other one, or about more than can be counted."""
+    if query.get("outcome", outcome) != outcome:
+        return None
+    try:
+        return await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query={**query, "outcome": outcome})
+    except Invalid as problem:
+        # The list says what is wrong with a filter; a summary has a longest period of its own.
+        if all(field == "query.since" for field, _ in problem.fields):
+            return None
+        raise
+
+
+def _chart(allowed: DecisionCounts | None, denied: DecisionCounts | None) -> list[Bar]:
+    """A bar for each day of the period, with heights as shares of the highest."""
+    counted = allowed or denied
+    if counted is None:
+        return []
+    yes, no = (summary.day if summary else {} for summary in (allowed, denied))
+    first, last = counted.since.date(), (counted.until - timedelta(microseconds=1)).date()
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    highest = max((yes.get(str(day), 0) + no.get(str(day), 0) for day in days), default=0) or 1
+    return [Bar(day, yes.get(str(day), 0), no.get(str(day), 0), highest) for day in days]
+
+
+def _facets(allowed: DecisionCounts | None, denied: DecisionCounts | None, given: Mapping[str, str]) -> list[Facet]:
+    """What the search could be narrowed to, most frequent first."""
+    facets: list[Facet] = []
+    for name in ("action", "outcome", "applied", "reason"):
+        counts: Counter[str] = Counter()
+        for summary in (allowed, denied):
+            counts.update(getattr(summary, name) if summary else {})
+        links = [
+            (word, count, f"/decisions?{urlencode({**given, name: word})}")
+            for word, count in counts.most_common(MOST_WORDS)
+        ]
+        if len(links) > 1 and name not in given:
+            facets.append(Facet(name, links))
+    return facets
+
+
+ROOM = Room(
+    "Audit",
+    (
+        NavigationLink("Decisions", "/decisions", "log", ("read",)),
+        NavigationLink("Export", "/export", "log", ("read",)),
+    ),
+    (
+        search_decisions,
+        show_decision,
+        tell_story,
+        show_check,
+        pass_checkpoint,
+        pass_tile,
+        show_export,
+        export_records,
+    ),
+)

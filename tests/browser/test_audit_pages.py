@@ -1,0 +1,92 @@
+"""An auditor in a browser: finds a decision, reads why, follows the story of a timesheet, and exports records."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import expect
+
+from service.commands.running import DEVELOPMENT_KEY
+from service.log.key_files import read_key
+from service.standalone.client import Denied
+from tests.browser.conftest import look_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
+    from tests.browser.conftest import Desk
+    from tests.browser.story_of_weeks import Weeks
+
+
+async def test_an_auditor_narrows_a_search_opens_a_denial_and_reads_why(
+    desk: Desk, weeks: Weeks, callers: Callers
+) -> None:
+    ana = (await callers("ana")).api
+    sheet = await anext(ana.timesheets(owner=(await ana.me()).person, since=weeks.submitted, until=weeks.submitted))
+    with pytest.raises(Denied):
+        await ana.approve(sheet)
+    async with desk.window("audrey") as page:
+        await page.goto(f"{desk.console}/decisions")
+        await page.get_by_label("Person").fill(str((await ana.me()).person))
+        await page.get_by_label("Action").fill("approve")
+        await page.get_by_role("button", name="Search").click()
+        await expect(page.get_by_role("img", name="Decisions by day")).to_be_visible()
+        await page.locator("table.decisions tbody tr a").first.click()
+        await expect(page.get_by_role("heading", name="Why")).to_be_visible()
+        await expect(page.get_by_text("approve:timesheets").first).to_be_visible()
+        await look_at(page, "decision")
+        await page.get_by_role("link", name="Story of the timesheet").click()
+        await expect(page.get_by_text("approve: denied")).to_be_visible()
+
+
+async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_means(desk: Desk, weeks: Weeks) -> None:
+    async with desk.window("audrey") as page:
+        await page.goto(f"{desk.console}/decisions?action=aprove")
+        await expect(page.get_by_role("alert")).to_contain_text("approve")
+        await page.goto(f"{desk.console}/decisions?action=lock&outcome=deny")
+        await expect(page.get_by_role("heading", name="Nothing was done like that")).to_be_visible()
+
+
+async def test_the_story_of_a_timesheet_shows_before_and_after_and_hostile_text_as_text(
+    desk: Desk, weeks: Weeks, callers: Callers
+) -> None:
+    ana = (await callers("ana")).api
+    sheet = await anext(ana.timesheets(owner=(await ana.me()).person, since=weeks.rejected, until=weeks.rejected))
+    async with desk.window("audrey") as page:
+        await page.goto(f"{desk.console}/timesheets/{sheet.id}/story")
+        row = page.locator(".diff tr", has=page.get_by_role("rowheader", name="state")).last
+        await expect(row.locator("del")).to_have_text("submitted")
+        await expect(row.locator("ins")).to_have_text("rejected")
+        await expect(page.get_by_text("Friday is missing").first).to_be_visible()
+        assert await page.locator("main img").count() == 0
+        await look_at(page, "story")
+
+
+async def test_records_are_exported_with_progress_and_the_bundle_is_verified(
+    desk: Desk, weeks: Weeks, service: RunningService, tmp_path: Path
+) -> None:
+    async with desk.window("audrey", accept_downloads=True) as page:
+        await page.goto(f"{desk.console}/export")
+        async with page.expect_download() as begun:
+            await page.get_by_role("button", name="Download").click()
+        await expect(page.get_by_role("status")).to_contain_text("Done")
+        file = tmp_path / "all.jsonl"
+        await (await begun.value).save_as(file)
+    key = read_key(service.state / DEVELOPMENT_KEY).verifier.vkey
+    command = [sys.executable, "-m", "service.standalone.verify", "bundle", str(file), "--key", key]
+    verdict = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+async def test_somebody_who_may_not_read_the_log_sees_no_audit_pages(desk: Desk, weeks: Weeks) -> None:
+    async with desk.window("ana") as page:
+        await page.goto(f"{desk.console}/week")
+        assert await page.get_by_role("link", name="Decisions").count() == 0
+        await page.goto(f"{desk.console}/decisions")
+        await expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
