@@ -140,7 +140,7 @@ class Faults:
 class Rows:
     """Rows in the order of the upload; `lined` if they have lines in a file. `weeks` has the rows that could be parsed,
     by owner and week, including those whose faults are kept. An owner who is not given by id has a stand-in, one of
-    `references`, until `resolve`; the id of nobody, if there is no such person."""
+    `references`, until `resolve`. A stand-in that stays is the id of nobody."""
 
     lined: bool = False
     faults: Faults = field(default_factory=Faults)
@@ -182,18 +182,14 @@ class Rows:
         return person if isinstance(person, UUID) else self.references.setdefault(person, uuid4())
 
     def resolve(self, found: Mapping[PersonReference, frozenset[UUID]]) -> None:
-        """Put the ids of owners in place of stand-ins. Rows of an owner whom several people share are refused."""
+        """Put the ids of owners in place of stand-ins, which stay where a reference names nobody or several people."""
         self._owners = {
             stand_in: next(iter(people))
             for reference, stand_in in self.references.items()
             if len(people := found.get(reference, frozenset())) == 1
         }
-        shared = {self.references[reference] for reference, people in found.items() if len(people) > 1}
         weeks, self.weeks = self.weeks, {}
         for (owner, monday), indexes in weeks.items():
-            if owner in shared:
-                for index in indexes:
-                    self._blame(index, "owner", "names several people; give an id")
             week = self._owners.get(owner, owner), monday
             self.weeks[week] = array("I", sorted((*self.weeks.get(week, ()), *indexes)))
 

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.administration.versions import version_store
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.names import find_named_rows, load_names_of_rows
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
 from service.directory.entities import Part
+from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.policy import policy_file
@@ -25,7 +27,7 @@ from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, at, speaking
 from tests.integration.test_after_erasure import activate
 from tests.integration.test_list_law import SCOPE, STATES, WHEN, WHO, World, askers, world
-from tests.policy_forge import rows
+from tests.policy_forge import read_shipped, rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,6 +192,27 @@ async def test_records_have_the_names_of_all_in_them(house: House, running: InPr
     await activate(house, without="names-in-log")
     listed = (await get(running, "audrey", "/v1/decisions?names=true", **auditor))["items"]
     assert {tuple(found["names"]) for found in listed} == {()}
+
+
+async def test_versions_holds_and_revocations_have_names(house: House, running: InProcess) -> None:
+    ana = house.people["ana"]
+    auditor: dict[str, Any] = {"scope": "read:audit read:policies", "roles": ["auditor"]}
+    await LegalHolds(house.gate).set(
+        house.caller("lea", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"})), "person", ana, "Case"
+    )
+    await version_store.insert(house.owner, read_shipped(), message="m", author_person=ana, author_client="c")
+    versions = (await get(running, "lea", "/v1/policies/versions?names=true", **auditor))["items"]
+    assert [version["names"] for version in versions] == [names_of(house, "ana"), {}]
+    for path, expected in (("/v1/policies/versions/2", names_of(house, "ana")), ("/v1/policies/active", {})):
+        assert (await get(running, "lea", f"{path}?names=true", **auditor))["names"] == expected
+        assert "names" not in await get(running, "lea", path, **auditor)
+    [hold] = (await get(running, "lea", "/v1/audit/holds?names=true", **auditor))["items"]
+    assert hold["names"] == names_of(house, "ana")
+    keeper = running.token(sub="auth0|adam", scope="manage:tokens", roles=["administrator"])
+    made = await running.send("POST", "/v1/revocations", keeper, body={"person": str(ana)})
+    assert made.status_code == 201, made.text
+    listed = (await running.send("GET", "/v1/revocations?names=true", keeper)).json()["items"]
+    assert [revocation["names"] for revocation in listed] == [names_of(house, "ana")]
 
 
 async def test_callers_see_their_own_name(house: House, running: InProcess) -> None:

@@ -186,6 +186,21 @@ async def test_an_upload_does_not_tell_who_is_in_the_directory(house: House, run
     assert answers[0] == answers[1] == answers[2]
 
 
+async def test_a_client_is_nobody_and_a_shared_address_names_several(house: House, running: InProcess) -> None:
+    machine = running.token(
+        sub="payroll-import", client_id="payroll-import", scope="read:timesheets", roles=["payroll"]
+    )
+    answer = await running.send("GET", "/v1/timesheets?owner=me", machine)
+    assert answer.json()["fields"] == [
+        {"field": "query.owner", "message": "is a person, but a client that acts for itself is none"}
+    ]
+    for name in ("carl", "ben"):
+        await house.owner.execute("UPDATE person SET email = 'shared@example.com' WHERE id = $1", house.people[name])
+    answer = await administer(running, "POST", "/v1/fallback-approvers", {"person": "shared@example.com"})
+    assert answer.json()["fields"] == [{"field": "person", "message": "names 2 people; give the id of one of them"}]
+    assert await list_sheets(running, "lea", "shared@example.com") == []
+
+
 async def test_people_are_found_by_the_beginnings_of_the_words_of_their_names(house: House, running: InProcess) -> None:
     admin = house.administrator()
     made: dict[str, UUID] = {}

@@ -17,6 +17,7 @@ from service.authorization.active import replicas
 from service.authorization.active.versions import load_texts
 from service.authorization.enforcement.changes import AbortChange, Answer, Change, Target
 from service.authorization.enforcement.decision_point import Resource, evaluate
+from service.authorization.enforcement.names import load_names_of_row, load_names_of_rows
 from service.authorization.enforcement.policy_relations import KIND, RETIRED
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
@@ -82,24 +83,32 @@ class PolicyAdministration:
         self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
         self._publish = publish
 
-    async def list(self, caller: Caller, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
+    async def list(
+        self, caller: Caller, *, before: int | None, limit: int, with_names: bool = False
+    ) -> Answer[Sequence[PolicyVersion]]:
         """The versions that the caller may read, newest first."""
         async with self._gate.list(caller, KIND, "read") as listing:
             versions = await version_store.load_page(listing.visibility, listing.connection, before=before, limit=limit)
+            if with_names:
+                ids = {version.number: version.people for version in versions}
+                named = await load_names_of_rows(listing.visibility, listing.connection, ids)
+                versions = [replace(version, names=named[version.number]) for version in versions]
         return listing.answer(versions)
 
-    async def read(self, caller: Caller, number: int) -> Answer[VersionWithTexts]:
+    async def read(self, caller: Caller, number: int, *, with_names: bool = False) -> Answer[VersionWithTexts]:
         """A version with its texts. Raises NotFound."""
         async with self._gate.read(caller, KIND, "read", number) as reading:
             version = await version_store.load_version(reading.connection, number)
+            if with_names:
+                version = replace(version, names=await load_names_of_row(reading, version.people))
             text = await load_texts(reading.connection, number)
         return reading.answer(VersionWithTexts(version, text))
 
-    async def active(self, caller: Caller) -> Answer[VersionWithTexts]:
+    async def active(self, caller: Caller, *, with_names: bool = False) -> Answer[VersionWithTexts]:
         """The active version with its texts."""
         for _ in range(ATTEMPTS):
             # This process may be behind; then the read has brought it up to date, and the next attempt succeeds.
-            answer = await self.read(caller, self._versions.current().number)
+            answer = await self.read(caller, self._versions.current().number, with_names=with_names)
             if answer.value.version.active:
                 return answer
         raise PolicyUnavailable(cause="the active version changed with every attempt")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.identity.principal import Principal
@@ -42,7 +43,7 @@ LAST = """
 class PolicyVersion:
     """A version without its texts. `author_person` is None if a client proposed it for itself. `activated_*` are of the
     last activation, None if there was none. `activated_by` is None if a client activated it for itself, or if the
-    database's owner did (client `system`)."""
+    database's owner did (client `system`). `names` are those of these people, None until they are asked for."""
 
     number: int
     digest: str
@@ -55,6 +56,12 @@ class PolicyVersion:
     activated_at: datetime | None = None
     activated_by: UUID | None = None
     activated_by_client: str | None = None
+    names: Names | None = None
+
+    @property
+    def people(self) -> list[str]:
+        """The ids of the people who proposed and activated it."""
+        return [str(person) for person in (self.author_person, self.activated_by) if person is not None]
 
     @property
     def active(self) -> bool:

@@ -8,7 +8,7 @@ address is never a name.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 from service.authorization.enforcement import allowed_actions
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Names = Mapping[str, str]
 
+# The id of a row: a policy version has a number.
+Key = TypeVar("Key", UUID, int)
 _UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -34,7 +36,7 @@ async def load_names_of_row(reading: Reading, ids: Collection[str]) -> Names:
     return await load_names(reading.connection, ids) if may_see else {}
 
 
-async def find_named_rows(visibility: Visibility, connection: Connection, rows: Collection[UUID]) -> frozenset[UUID]:
+async def find_named_rows(visibility: Visibility, connection: Connection, rows: Collection[Key]) -> frozenset[Key]:
     """Those of these rows of a list in which the caller may see names: all or none for a kind without rows."""
     snapshot, facts = visibility.snapshot, visibility.facts
     if SEE_NAMES not in snapshot.vocabulary.actions.get(visibility.kind, ()) or not rows:
@@ -72,8 +74,8 @@ async def load_names(connection: Connection, ids: Iterable[str]) -> Names:
 
 
 async def load_names_of_rows(
-    visibility: Visibility, connection: Connection, ids: Mapping[UUID, Collection[str]]
-) -> dict[UUID, Names]:
+    visibility: Visibility, connection: Connection, ids: Mapping[Key, Collection[str]]
+) -> dict[Key, Names]:
     """For each row of a list, by its id, the names of the `ids` in it: two statements, however many rows there are."""
     named = await find_named_rows(visibility, connection, ids.keys())
     names = await load_names(connection, (key for row in named for key in ids[row])) if named else {}

@@ -6,7 +6,7 @@ subject, a person or a client before a time. Records hold our ids and commitment
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.names import load_names_of_rows
 from service.errors import DatabaseUnavailable, InvalidField
 from service.places import FieldError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
@@ -61,7 +63,7 @@ class RevocationRequest:
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """An entry of the deny list. `person` is the owner of a subject, if known. `issued_before` is None for a single
-    token. After `expires_at` no such token can be valid."""
+    token. After `expires_at` no such token can be valid. `names`: that of the person, None until it is asked for."""
 
     id: UUID
     what: RevocationKind
@@ -72,6 +74,7 @@ class Revocation:
     issued_before: datetime | None
     expires_at: datetime
     revoked_at: datetime
+    names: Names | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,17 @@ class Revocations:
             )
         return change.answer(made)
 
-    async def list(self, caller: Caller, *, after: UUID | None = None, limit: int = 50) -> Answer[RevocationPage]:
+    async def list(
+        self, caller: Caller, *, after: UUID | None = None, limit: int = 50, with_names: bool = False
+    ) -> Answer[RevocationPage]:
         """The deny list, newest first. Raises Denied, TryLater."""
         async with self._gate.list(caller, KIND, "read") as listing:
             found = await _load_page(listing.visibility, listing.connection, after, limit + 1)
             items = found[:limit]
+            if with_names:
+                ids = {entry.id: [str(entry.person)] for entry in items}
+                named = await load_names_of_rows(listing.visibility, listing.connection, ids)
+                items = [replace(entry, names=named[entry.id]) for entry in items]
             listing.returned = [str(entry.id) for entry in items]
         return listing.answer(RevocationPage(items, items[-1].id if len(found) > limit else None))
 

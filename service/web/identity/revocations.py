@@ -16,8 +16,8 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_text, parse_uuid
-from service.web.http.responses import Id, NextCursor, PersonId, Time, make_response
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_text, parse_uuid
+from service.web.http.responses import Id, Names, NextCursor, PersonId, Time, make_response, names_body
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.token_revocation import Revocation, Revocations
@@ -75,6 +75,7 @@ class RevocationBody(msgspec.Struct):
         ),
     ]
     revoked_at: Annotated[Time, Meta(description="When it was revoked")]
+    names: Names = msgspec.UNSET
 
 
 class RevocationPageBody(msgspec.Struct):
@@ -94,10 +95,13 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
 
     @get("/v1/revocations", **operation("List revocations", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_revocations(
-        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RevocationPageBody]:
         place = cursors.read(LISTING, {}, cursor)
-        answer = await revocations.list(caller, after=UUID(place[0]) if place else None, limit=limit)
+        answer = await revocations.list(caller, after=UUID(place[0]) if place else None, limit=limit, with_names=names)
         after = answer.value.after
         following = cursors.make(LISTING, {}, [str(after)]) if after else None
         return make_response(
@@ -141,4 +145,5 @@ def _body(revocation: Revocation) -> RevocationBody:
         issued_before=revocation.issued_before,
         expires_at=revocation.expires_at,
         revoked_at=revocation.revoked_at,
+        names=names_body(revocation.names),
     )

@@ -16,9 +16,19 @@ from service.policy.policy_file import PolicyText
 from service.web.http.bodies import DeferredBodyRequest, read_body
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, Number, parse_number, parse_text
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, Number, WithNames, parse_number, parse_text
 from service.web.http.problem_documents import PolicyComplaint
-from service.web.http.responses import ClientId, Hex, Id, NextCursor, PersonId, TimeText, make_response
+from service.web.http.responses import (
+    ClientId,
+    Hex,
+    Id,
+    Names,
+    NextCursor,
+    PersonId,
+    TimeText,
+    make_response,
+    names_body,
+)
 
 if TYPE_CHECKING:
     from service.administration.versions.administration import PolicyAdministration, Proposed, VersionWithTexts
@@ -65,7 +75,7 @@ class Activation(msgspec.Struct, forbid_unknown_fields=True):
     ]
 
 
-class VersionBody(msgspec.Struct):
+class VersionBody(msgspec.Struct, kw_only=True):
     """A policy version."""
 
     number: Annotated[int, Meta(description="Its number, from 1", ge=1, examples=[2])]
@@ -93,9 +103,10 @@ class VersionBody(msgspec.Struct):
         Meta(description="Who activated it; null: nobody, or a client that acted for itself", examples=[None]),
     ]
     activated_by_client: Annotated[str | None, Meta(description="Through which client; null: never", examples=[None])]
+    names: Names = msgspec.UNSET
 
 
-class ProposedVersion(VersionBody):
+class ProposedVersion(VersionBody, kw_only=True):
     """A proposed version. Up to a hundred warnings and untested rules are listed, with the number of the others."""
 
     warnings: Annotated[
@@ -108,7 +119,7 @@ class ProposedVersion(VersionBody):
     ]
 
 
-class VersionTexts(VersionBody):
+class VersionTexts(VersionBody, kw_only=True):
     """A policy version with its texts."""
 
     model: Annotated[str, Meta(description="The text of model.conf", examples=["[request_definition]\n..."])]
@@ -155,11 +166,13 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
     async def list_versions(
         caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[VersionPage]:
         after = cursors.read(LISTING, {}, cursor)
-        answer = await administration.list(caller, before=int(after[0]) if after else None, limit=limit + 1)
+        before = int(after[0]) if after else None
+        answer = await administration.list(caller, before=before, limit=limit + 1, with_names=names)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
         return make_response(
@@ -170,16 +183,23 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         "/v1/policies/versions/{number:str}",
         **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
     )
-    async def read_version(caller: CurrentCaller, number: Number) -> Response[VersionTexts]:
-        answer = await administration.read(caller, parse_number(number, "path.number"))
+    async def read_version(
+        caller: CurrentCaller,
+        number: Number,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[VersionTexts]:
+        answer = await administration.read(caller, parse_number(number, "path.number"), with_names=names)
         return make_response(_version_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/active",
         **operation("Read the active version", scope="read:policies", problems=ROW, tag=TAG),
     )
-    async def read_active(caller: CurrentCaller) -> Response[VersionTexts]:
-        answer = await administration.active(caller)
+    async def read_active(
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[VersionTexts]:
+        answer = await administration.active(caller, with_names=names)
         return make_response(_version_texts(answer.value), answer.receipt)
 
     @get(
@@ -301,4 +321,5 @@ def _members(version: PolicyVersion) -> dict[str, Any]:
         "activated_at": version.activated_at.isoformat() if version.activated_at else None,
         "activated_by": str(version.activated_by) if version.activated_by else None,
         "activated_by_client": version.activated_by_client,
+        "names": names_body(version.names),
     }
