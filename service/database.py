@@ -219,6 +219,7 @@ class ReadReplica(Database):
         self._primary = primary
         # Why the primary is read instead; None while the standby is usable.
         self.problem: str | None = "was not asked yet"
+        self._logged: bool | None = None
         # The oldest point that the standby was asked for and has not shown, and when that was.
         self._behind: tuple[str, float] | None = None
         self.lag = 0.0
@@ -278,8 +279,12 @@ class ReadReplica(Database):
         return flushed
 
     def _note(self, problem: str | None) -> None:
-        if (problem is None) != (self.problem is None):
-            _log.warning("replica_away" if problem else "replica_found", problem=problem)
+        if self._logged is not (problem is None):
+            self._logged = problem is None
+            if problem is None:
+                _log.info("replica_found")
+            else:
+                _log.warning("replica_away", problem=problem)
         self.problem = problem
 
     def measure(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import LogDamaged, TryLater
+from service.commands.tenants import read_tenant_file
+from service.errors import LogDamaged, Misconfigured, TryLater
 from service.log.checkpoint import Note, Signer
 from service.log.checkpoint_log import CheckpointLog
+from service.log.key_files import make_key
 from service.log.merkle import leaf_hash, root_hash
 from service.standalone.verify.findings import INTACT, Report
 from service.standalone.verify.live import LiveLog
@@ -22,6 +25,7 @@ from tests.example_count import example_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PAGE = (Path(__file__).parents[2] / "docs" / "sizing.md").read_text(encoding="utf-8")
 SIGNER = Signer("group.example/checkpoints/1", b"7" * 32)
 TENANTS = ("acme.example/audit/1", "globex.example/audit/1")
 
@@ -100,3 +104,41 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
         pytest.fail("two hold the lock")
     with second.lock():
         pass
+
+
+def page_file(folder: Path) -> Path:
+    """The file of docs/sizing.md, with keys that exist."""
+    make_key(folder / "checkpoints.key", SIGNER.name)
+    text = PAGE.split("<<'END'\n")[1].split("\nEND\n")[0]
+    for name in ("acme", "globex"):
+        vkey = Signer(f"{name}.hours.example/audit/2026a", b"8" * 32).verifier.vkey
+        text = re.sub(rf'"{name}\.hours\.example/audit/2026a\+[^"]*"', f'"{vkey}"', text)
+    (folder / "tenants.toml").write_text(text)
+    return folder / "tenants.toml"
+
+
+def test_the_file_of_the_page_is_read(tmp_path: Path) -> None:
+    found = read_tenant_file(page_file(tmp_path))
+    assert [(tenant.name, tenant.log) for tenant in found.tenants] == [
+        (name, f"https://{name}.hours.example/v1/log") for name in ("acme", "globex")
+    ]
+    assert found.directory == tmp_path / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[[tenant]]", "[tenant"), "cannot be read"),
+        (('directory = "checkpoints"', ""), "`directory` is missing"),
+        (('name = "acme"', 'nome = "acme"'), "tenant 1: `name` is missing"),
+        (('name = "acme"', 'name = "acme"\nurl = "x"'), "`url` is not known here"),
+        (('name = "globex"', 'name = "acme"'), "two tenants have the name or the log acme"),
+        (('key = "', 'key = "x'), "the vkey's id does not match"),
+        (('key_file = "checkpoints.key"', 'key_file = "absent"'), "key file"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    file = page_file(tmp_path)
+    file.write_text(file.read_text().replace(*change))
+    with pytest.raises(Misconfigured, match=message):
+        read_tenant_file(file)

@@ -144,6 +144,7 @@ async def test_while_the_standby_is_behind_the_primary_answers(
         assert await grown(before) == {"standby": 1}
 
 
+@pytest.mark.long
 async def test_a_standby_that_is_lost_is_not_missed_and_one_that_is_back_is_used(
     house: House, issuer: str, postgres: LocalPostgres, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ async def test_a_standby_that_is_lost_is_not_missed_and_one_that_is_back_is_used
                 assert await grown(before) == {"standby": 1}
 
 
+@pytest.mark.long
 async def test_a_standby_that_hangs_costs_one_wait(house: House, issuer: str, standby: LocalPostgres) -> None:
     async with api(house, issuer, replica_url=on(house, standby), database_timeout=1.0) as running:
         await until(partial(is_used, running))
@@ -202,6 +204,7 @@ async def watched(url: str, primary: Database) -> AsyncIterator[ReadReplica]:
         await replica.close()
 
 
+@pytest.mark.long
 async def test_the_next_connection_shows_the_same_when_the_standby_is_lost(
     house: House, postgres: LocalPostgres, tmp_path: Path
 ) -> None:

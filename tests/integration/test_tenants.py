@@ -21,7 +21,6 @@ from service.commands.tenants import read_tenant_file
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.stores import NAMES, prepare
-from service.errors import Misconfigured
 from service.keeper import keep
 from service.log.archive import ArchiveFolder, Archiver
 from service.log.key_files import make_key
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from service.development.local_servers import LocalRedis
     from tests.integration.served import Served
 
+# Six processes and two servers, for what each of them is tested for elsewhere.
+pytestmark = pytest.mark.long
 NAMES_OF_TENANTS = ("acme", "globex")
 GROUP = "group.example/checkpoints/1"
 
@@ -280,24 +281,3 @@ async def test_a_tenant_that_does_not_answer_is_named_and_the_other_is_recorded(
     code, found = await run("record", str(file))
     assert (code, [item["good"] for item in found]) == (1, [True, False])
     assert found[1]["found"].startswith("incomplete: ")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("[[tenant]]", "[tenant"), "cannot be read"),
-        (('directory = "checkpoints"', ""), "`directory` is missing"),
-        (('name = "acme"', 'nome = "acme"'), "tenant 1: `name` is missing"),
-        (('name = "acme"', 'name = "acme"\nurl = "x"'), "`url` is not known here"),
-        (('name = "globex"', 'name = "acme"'), "two tenants have the name or the log acme"),
-        (('key = "', 'key = "x'), "the vkey's id does not match"),
-        (('key_file = "group.key"', 'key_file = "absent"'), "key file"),
-    ],
-)
-async def test_a_wrong_file_is_explained(
-    pair: tuple[RunningTenant, RunningTenant], tmp_path: Path, change: tuple[str, str], message: str
-) -> None:
-    file = write_file(tmp_path, *pair)
-    file.write_text(file.read_text().replace(*change))
-    with pytest.raises(Misconfigured, match=message):
-        read_tenant_file(file)
