@@ -38,7 +38,7 @@ async def test_any_number_of_callers_that_ask_for_readiness_share_one_look_at_th
     health = OneConnection()
     parts: dict[str, Any] = {field.name: MagicMock() for field in fields(Api)}
     parts["log"].state.return_value.failing = None
-    api = Api(**{**parts, "health": health, "channel": None, "progress": Progress(None)})
+    api = Api(**{**parts, "health": health, "replica": None, "channel": None, "progress": Progress(None)})
     callers = [asyncio.create_task(api.check()) for _ in range(100)]
     await asyncio.sleep(0)
     callers[0].cancel()
@@ -54,7 +54,7 @@ async def test_health_says_that_the_database_is_away_and_speaks_of_no_change() -
     parts: dict[str, Any] = {field.name: MagicMock() for field in fields(Api)}
     parts["log"].state.return_value.failing = None
     parts["health"].connection.side_effect = DatabaseUnavailable
-    found = await Api(**{**parts, "channel": None, "progress": Progress(None)}).check()
+    found = await Api(**{**parts, "replica": None, "channel": None, "progress": Progress(None)}).check()
     assert [part.detail for part in found.parts if part.name == "database"] == ["does not answer"]
 
 
