@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from ipaddress import IPv4Network, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -120,3 +123,30 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     assert {"/etc/grafana/provisioning/datasources", "/etc/grafana/provisioning/dashboards"} <= {
         target.rpartition("/")[0] for target in mounts.values()
     }
+
+
+@pytest.mark.skipif(
+    shutil.which("docker-compose") is None,
+    reason="docker-compose is not installed (Debian: apt-get install docker-compose)",
+)
+def test_compose_itself_joins_both_files_as_meant(tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    given = re.sub(r"^(\w+)=$", rf"\1={'0' * 48}", example, flags=re.MULTILINE)
+    (tmp_path / "env").write_text(
+        f"{given}TLS_CERTIFICATE=/c.pem\nTLS_KEY=/k.pem\nGRAFANA_PASSWORD=x\n", encoding="utf-8"
+    )
+    files = ("-f", "docker-compose.yml", "-f", "docs/examples/replicas/docker-compose.yml")
+    done = subprocess.run(
+        ["docker-compose", "--env-file", str(tmp_path / "env"), *files, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert set(services) == {*BASE["services"], *SERVICES}
+    assert "ports" not in services["api"]
+    assert services["api"]["deploy"]["replicas"] > 1
+    assert services["api"]["environment"]["TIMEWARDEN_DATABASE_URL"], "the settings of the first file are kept"
