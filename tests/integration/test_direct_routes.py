@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from litestar import Request
 
 from service.directory.entities import Part
 from service.directory.people import People
+from service.errors import Forbidden
 from service.log.record import read_body
 from service.timesheets.actions import Timesheets
 from service.web.http import direct_routes
+from service.web.http.problems import Problems
 from tests.integration.api import InProcess, api
 from tests.integration.house import speaking
 
@@ -163,3 +168,25 @@ async def recorded(house: House, before: int) -> list[dict[str, Any]]:
     for body in bodies:
         body["request"].pop("id", None)
     return [{name: value for name, value in body.items() if name not in OWN_RECORDED} for body in bodies]
+
+
+def test_an_answered_error_frees_at_once_what_its_frames_hold() -> None:
+    held: list[weakref.ref[set[int]]] = []
+
+    def refuse() -> NoReturn:
+        local = {1}
+        held.append(weakref.ref(local))
+        # The frame holds the error, whose traceback holds the frame.
+        error = Forbidden(())
+        raise error
+
+    scope: Any = {"type": "http", "headers": [], "state": {}}
+    gc.disable()
+    try:
+        try:
+            refuse()
+        except Forbidden as error:
+            Problems(None).answer(Request(scope), error)
+        assert held[0]() is None
+    finally:
+        gc.enable()
