@@ -5,7 +5,7 @@ Owns no state. A token's subject, an e-mail address or a name only serves to fin
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from uuid import UUID
@@ -57,6 +57,7 @@ SUBJECT = "query.subject"
 MAX_NAMED = 5
 # The hint when no person is found.
 ERASURE_HINT = "after an erasure, only the person's id finds what they did"
+FILTERS = tuple(field.name for field in fields(RecordFilters))
 # Filters that accept any text.
 FREE_TEXT_FILTERS = ("client", "actor", "resource", "rule", "request_id")
 # Every action that a record can have.
@@ -105,7 +106,8 @@ class LogQuery:
     def to_record(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> RecordedQuery:
         """The query as the record of this access holds it: ids, fixed words, numbers and times. Free text is only
         committed to. An address, a subject or a name is left out."""
-        filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
+        given = ((name, getattr(self.filters, name)) for name in FILTERS)
+        filters = {name: value for name, value in given if value not in {None, False}}
         texts = {
             name: filters.pop(name) for name in FREE_TEXT_FILTERS if name in filters and not is_uuid(filters[name])
         }
@@ -126,6 +128,7 @@ class LogQuery:
         return {"query": self, **{name: value for name, value in more.items() if value is not None}}
 
 
+NO_FILTERS = LogQuery(RecordFilters())
 # The dependency that handlers take as `log_query`.
 LogQueryDependency = NamedDependency[SkipValidation[LogQuery]]
 

@@ -13,8 +13,7 @@ from service.audit import search
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
 from service.log.record import Kind
-from service.log.record_query import RecordFilters
-from service.web.audit.log_query import LogQuery
+from service.web.audit.log_query import NO_FILTERS
 from service.web.audit.shapes import record_page
 from service.web.http.responses import make_response
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_record import Positions, RecordedQuery
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection, Database
+    from service.web.audit.log_query import LogQuery
     from service.web.audit.shapes import RecordPage
     from service.web.http.paging import Cursors
 
@@ -136,7 +136,7 @@ async def answer_search(
     """A page of records of these kinds, newest first. The record of this access names them, and the people searched
     for. `newest` reads it if nothing is filtered and most records are of these kinds."""
     after = page.place()
-    is_plain = query == LogQuery(RecordFilters()) and not after_approval and Kind.DECISION in (kinds or Kind)
+    is_plain = query == NO_FILTERS and not after_approval and Kind.DECISION in (kinds or Kind)
 
     async def load_newest() -> tuple[list[LoggedRecord], list[str]] | None:
         found = None if newest is None else await newest.read(kinds, after, page.limit + 1)

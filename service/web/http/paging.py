@@ -6,7 +6,6 @@ Pure: owns only the key that it was given, the same on every replica. A cursor i
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
@@ -61,4 +60,4 @@ class Cursors:
 
     def _tag(self, listing: str, filters: Mapping[str, object], payload: bytes) -> bytes:
         bound = json.dumps([listing, {k: str(v) for k, v in filters.items() if v is not None}], sort_keys=True).encode()
-        return hmac.new(self._key, len(bound).to_bytes(4, "big") + bound + payload, hashlib.sha256).digest()[:16]
+        return hmac.digest(self._key, len(bound).to_bytes(4, "big") + bound + payload, "sha256")[:16]
