@@ -34,6 +34,8 @@ ASKED: list[tuple[str, str, Any]] = [
     *(("GET", f"/v1/timesheets/{{sheet}}{more}", None) for more in ("", "/history", "/access", "/entries/{entry}")),
     ("DELETE", "/v1/timesheets/{sheet}", None),
     ("POST", "/v1/timesheets/{sheet}/entries", ENTRY),
+    ("PUT", "/v1/timesheets/{sheet}/entries", {"entries": [ENTRY]}),
+    ("POST", "/v1/timesheets/{sheet}/entries/batch", {"entries": [ENTRY]}),
     ("PUT", "/v1/timesheets/{sheet}/entries/{entry}", ENTRY),
     ("PATCH", "/v1/timesheets/{sheet}/entries/{entry}", {"minutes": 60}),
     ("DELETE", "/v1/timesheets/{sheet}/entries/{entry}", None),
