@@ -27,6 +27,8 @@ MAX_RULES_PER_DECISION = 50
 
 
 class Effect(StrEnum):
+    """What a rule or a decision does."""
+
     ALLOW = "allow"
     DENY = "deny"
 

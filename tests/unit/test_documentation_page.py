@@ -131,7 +131,9 @@ def test_every_operation_says_what_a_token_needs_or_that_it_needs_none(whole: di
 def test_a_member_that_may_be_left_out_says_its_default_in_words(whole: dict[str, Any]) -> None:
     shapes = whole["components"]["schemas"]
     assert not [
-        name for name, shape in shapes.items() if any("default" in each for each in shape["properties"].values())
+        name
+        for name, shape in shapes.items()
+        if any("default" in each for each in shape.get("properties", {}).values())
     ]
     assert shapes["NewSheet"]["properties"]["time_zone"]["description"].endswith("; `UTC` if left out")
 

@@ -29,8 +29,9 @@ CAPABILITIES: Final = "capabilities"
 
 
 class Availability(StrEnum):
-    """ALWAYS: on every resource. DEPENDS: on the caller's relation to it, or on its state. SCOPE and SIGN_IN: not with
-    this token, but with another scope or another sign-in. NEVER: not under this policy."""
+    """Whether the caller could do something. ALWAYS: on every resource. DEPENDS: on the caller's relation to it, or on
+    its state. SCOPE and SIGN_IN: not with this token, but with another scope or another sign-in. NEVER: not under this
+    policy."""
 
     ALWAYS = "always"
     DEPENDS = "depends"

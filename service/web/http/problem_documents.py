@@ -14,7 +14,7 @@ from service import errors
 from service.policy.access_request import Dimension
 from service.web.http import problems
 from service.web.http.problems import TYPE_PREFIX, status_of
-from service.web.http.responses import DecisionId, Id, PersonId, ResourceState, RuleName, SheetId
+from service.web.http.responses import DecisionId, Id, PersonId, ResourceState, RuleName, SheetId, enum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,8 +66,8 @@ def kinds_by_status() -> dict[int, list[type[errors.TimewardenError]]]:
 
 
 SLUGS: Final = sorted(kind.slug for kind in walk_problem_kinds())
-_SLUG: Final = {"enum": SLUGS}
-_TYPE: Final = {"enum": [TYPE_PREFIX + slug for slug in SLUGS]}
+_SLUG: Final = enum("ProblemSlug", "A kind of problem in short", SLUGS)
+_TYPE: Final = enum("ProblemType", "A kind of problem", (TYPE_PREFIX + slug for slug in SLUGS))
 _NOT_LEAD: Final = "you do not lead this person's team"
 
 ProblemSlug = Annotated[

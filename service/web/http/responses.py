@@ -7,7 +7,7 @@ generated from them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from litestar import Response
 from msgspec import UNSET, Meta, UnsetType
@@ -17,11 +17,18 @@ from service.web.http.paging import NEXT_CURSOR
 from service.web.http.preconditions import etag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from service.log.log import Receipt
 
 T = TypeVar("T")
+
+
+def enum(title: str, description: str, words: Iterable[str]) -> dict[str, Any]:
+    """The JSON schema of a text that is one of these words, which the document shows as a type of its own."""
+    return {"title": title, "$comment": description, "enum": sorted(words)}
+
+
 UUID = {"format": "uuid"}
 EXAMPLE_PERSON, EXAMPLE_ID = "0198c0de-0000-7000-8000-000000000001", "0198c0de-4f2a-7000-8000-00000000002a"
 EXAMPLE_DECISION = "0198c0de-4f2b-7000-8000-00000000002c"
@@ -39,10 +46,24 @@ Time = Annotated[datetime, Meta(examples=["2026-11-23T09:00:00Z"])]
 # A time that is formatted already.
 TimeText = Annotated[str, Meta(examples=["2026-11-23T09:00:00Z"], extra_json_schema={"format": "date-time"})]
 # The resource kinds, actions and states that the code knows; a policy may use fewer.
-ResourceKind = Annotated[str, Meta(examples=["timesheet"], extra_json_schema={"enum": sorted(ACTIONS)})]
-Action = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*ACTIONS.values()))})]
-RecordedAction = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*RECORDED_ACTIONS.values()))})]
-ResourceState = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*STATES.values()))})]
+ResourceKind = Annotated[
+    str, Meta(examples=["timesheet"], extra_json_schema=enum("ResourceKind", "A kind of resource", ACTIONS))
+]
+Action = Annotated[
+    str, Meta(extra_json_schema=enum("Action", "What can be asked for", frozenset().union(*ACTIONS.values())))
+]
+RecordedAction = Annotated[
+    str,
+    Meta(
+        extra_json_schema=enum(
+            "RecordedAction", "An action as records name it", frozenset().union(*RECORDED_ACTIONS.values())
+        )
+    ),
+]
+ResourceState = Annotated[
+    str,
+    Meta(extra_json_schema=enum("ResourceState", "The state of a resource", frozenset().union(*STATES.values()))),
+]
 Names = Annotated[
     dict[str, str] | UnsetType,
     Meta(

@@ -163,6 +163,8 @@ def _success(status: str, answer: Mapping[str, Any]) -> str:
 
 
 def _shape(name: str, schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return _article(f"shape-{escape(name)}", escape(name), f"<p>{describe(schema)}</p>")
     rows = [
         [
             _code(name),

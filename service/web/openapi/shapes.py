@@ -41,14 +41,15 @@ class Shapes(OpenAPISchemaPlugin):
 
 
 def describe_shapes(shapes: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
-    """The schemas of these Structs and of those inside them, by name. Enums are inlined."""
+    """The schemas of these Structs and of all that is inside them, by name. An enum has a schema of its own if it is a
+    class or has a title, so that generators make one type of it."""
     schemas: dict[str, Any] = {}
     for shape in shapes:
         _, found = msgspec.json.schema_components([shape], ref_template=PREFIX + "{name}")
-        enums = {PREFIX + name: schema["enum"] for name, schema in found.items() if "enum" in schema}
-        schemas |= {name: _tidy_shape(schema, enums) for name, schema in found.items() if "enum" not in schema}
+        for name, schema in found.items():
+            schemas[name] = _describe_enum(schema) if "enum" in schema else _tidy_shape(schema, schemas)
     for schema in schemas.values():
-        if (example := make_example(schemas, schema)) is not NONE:
+        if "properties" in schema and (example := make_example(schemas, schema)) is not NONE:
             schema["examples"] = [example]
     return dict(sorted(schemas.items()))
 
@@ -61,11 +62,11 @@ def resolve(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[st
 
 def make_example(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
     """An example of a schema, or NONE. The example of an answer has only the members that are always present."""
-    if "examples" in schema or "enum" in schema:
-        return (schema.get("examples") or schema["enum"])[0]
+    schema = schema if "examples" in schema else resolve(schemas, schema)
+    if choices := schema.get("examples") or schema.get("enum"):
+        return choices[0]
     if "anyOf" in schema:
         return make_example(schemas, schema["anyOf"][0])
-    schema = resolve(schemas, schema)
     if "properties" in schema:
         shown = schema["properties"] if schema.get("additionalProperties") is False else schema["required"]
         found = {name: make_example(schemas, schema["properties"][name]) for name in shown}
@@ -80,9 +81,15 @@ def make_example(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
     return NONE
 
 
-def _tidy_shape(schema: dict[str, Any], enums: Mapping[str, list[str]]) -> dict[str, Any]:
+def _describe_enum(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """An enum by its title, values and what it is: the first sentence of its docstring, or its `$comment`."""
+    description = schema.get("$comment") or " ".join(schema["description"].split()).partition(". ")[0].removesuffix(".")
+    return {"title": schema["title"], "type": "string", "enum": schema["enum"], "description": description}
+
+
+def _tidy_shape(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """The schema of a Struct. In an answer, every field that is never unset is required, even with a default."""
-    properties = {name: _tidy_field(field, enums) for name, field in schema["properties"].items()}
+    properties = {name: _tidy_field(field, schemas) for name, field in schema["properties"].items()}
     closed, needed = "additionalProperties" in schema, schema["required"]
     if not closed:
         needed = [name for name, field in properties.items() if name in needed or "default" in field]
@@ -96,29 +103,38 @@ def _tidy_shape(schema: dict[str, Any], enums: Mapping[str, list[str]]) -> dict[
     return {**schema, "description": description, "properties": properties, "required": needed}
 
 
-def _tidy_field(schema: Mapping[str, Any], enums: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The schema of a field, with enums inlined. A nullable field has its description and examples beside `anyOf`."""
+def _tidy_field(schema: Mapping[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a field. An enum with a title moves to `schemas`. A nullable field has its description and examples
+    beside `anyOf`."""
     found = {name: value for name, value in schema.items() if name not in {"$ref", "anyOf", "items"}}
     match schema:
         case {"$ref": str(reference)}:
-            found |= {"type": "string", "enum": enums[reference]} if reference in enums else {"$ref": reference}
+            found["$ref"] = reference
         case {"anyOf": list(alternatives)}:
-            inner = [_tidy_field(alternative, enums) for alternative in alternatives]
+            inner = [_tidy_field(alternative, schemas) for alternative in alternatives]
             found = {
                 **{key: field.pop(key) for field in inner for key in ("examples", "description") if key in field},
                 **found,
             }
             found["anyOf"] = inner
         case {"items": dict(items)}:
-            found["items"] = _tidy_field(items, enums)
+            found["items"] = _tidy_field(items, schemas)
         case {"items": items}:
             # Linters want a schema here, not `false`. `maxItems` says the same.
-            found |= {"items": items or {}, "prefixItems": [_tidy_field(item, enums) for item in schema["prefixItems"]]}
+            found |= {
+                "items": items or {},
+                "prefixItems": [_tidy_field(item, schemas) for item in schema["prefixItems"]],
+            }
         case {"additionalProperties": dict(values)}:
-            found["additionalProperties"] = _tidy_field(values, enums)
+            found["additionalProperties"] = _tidy_field(values, schemas)
         case {"type": "object"}:
             # Without it openapi-typescript writes an object that can have no member.
             found["additionalProperties"] = True
+        case {"enum": _, "title": str(title)}:
+            schemas[title] = _describe_enum(schema)
+            found = {name: value for name, value in found.items() if name not in {*schemas[title], "$comment"}}
+            found |= {name: schema[name] for name in ("description",) if name in schema}
+            found["$ref"] = PREFIX + title
         case {"enum": _}:
             found["type"] = "string"
     return found

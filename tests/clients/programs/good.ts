@@ -4,7 +4,7 @@ import type { components, paths } from "../typescript/src/api.js";
 
 const api = createClient<paths>({ baseUrl: "http://127.0.0.1:8080" });
 
-type State = components["schemas"]["SheetBody"]["state"];
+type State = components["schemas"]["State"];
 
 export async function submitDrafts(): Promise<State[]> {
   const { data, error } = await api.GET("/v1/timesheets", { params: { query: { state: "draft" } } });

@@ -8,7 +8,7 @@ import { sender, type TransportOptions } from "./transport.js";
 
 type Schemas = components["schemas"];
 export type Timesheet = Schemas["SheetBody"];
-export type State = Timesheet["state"];
+export type State = Schemas["State"];
 export type NewEntry = Schemas["EntryFields"];
 
 type Query<P extends keyof paths> = paths[P] extends { get: { parameters: { query?: infer Q } } } ? NonNullable<Q> : never;
