@@ -118,6 +118,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         made.process.wait()
 
 
+@pytest.mark.long
 def test_each_image_is_pinned_by_what_its_tag_names_in_the_registry(checkout: Path, registry: Registry) -> None:
     wanted = {image: registry.push(image, image) for image in images(checkout)}
     mirror = {"MIRROR": f"{registry.address}/", "SKOPEO_OPTIONS": "--tls-verify=false"}
@@ -138,6 +139,7 @@ def test_each_image_is_pinned_by_what_its_tag_names_in_the_registry(checkout: Pa
     assert images(checkout) == {f"{image}@{digest}" for image, digest in wanted.items()}
 
 
+@pytest.mark.long
 def test_an_image_that_the_registry_does_not_have_is_an_error(checkout: Path, registry: Registry) -> None:
     done = pin(checkout, MIRROR=f"{registry.address}/", SKOPEO_OPTIONS="--tls-verify=false")
     assert done.returncode != 0
