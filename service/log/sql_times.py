@@ -7,11 +7,10 @@ such a time; it is returned as text, so that it does not break the reading of ot
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TypeAlias
 
 # A sort key for times: seconds, with null after every number.
-TimeOrder: TypeAlias = tuple[bool, Decimal]
+TimeOrder: TypeAlias = tuple[bool, float]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,13 +27,14 @@ def time_or_null(column: str) -> str:
 
 
 def epoch_seconds(column: str) -> str:
-    """SQL: the time as an exact number of seconds, which may be infinite."""
-    return f"extract(epoch FROM {column})"
+    """SQL: the time as a number of seconds, which may be infinite. Until the year 2106, times that differ have numbers
+    that differ. As a numeric, 50 would take longer to decode than the rest of a page."""
+    return f"date_part('epoch', {column})"
 
 
-def sort_key(number: Decimal | None) -> TimeOrder:
+def sort_key(number: float | None) -> TimeOrder:
     """The sort key of a time, in the order of Postgres: null comes last."""
-    return number is None, number or Decimal(0)
+    return number is None, number or 0.0
 
 
 def _within(column: str) -> str:
