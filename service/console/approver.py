@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath, FromQuery
 
 from service.console.failure_answers import step_up_path
 from service.console.failures import Failure, describe_problem
@@ -38,7 +40,7 @@ class _Outcome:
 
 
 @get("/inbox")
-async def show_inbox(visit: TheVisit, sheet: str = "", who: str = "") -> Response[str]:
+async def show_inbox(visit: TheVisit, sheet: FromQuery[str] = "", who: FromQuery[str] = "") -> Response[str]:
     """Pending weeks, oldest first, beside the week that is chosen, or else the first."""
     page, items = await _find_pending(visit, who)
     chosen = next((item for item in items if item.timesheet.id == sheet), items[0] if items and not sheet else None)
@@ -46,7 +48,7 @@ async def show_inbox(visit: TheVisit, sheet: str = "", who: str = "") -> Respons
 
 
 @get("/inbox/{sheet_id:uuid}/sheet")
-async def show_pending_sheet(visit: TheVisit, sheet_id: Any) -> Response[str]:
+async def show_pending_sheet(visit: TheVisit, sheet_id: FromPath[UUID]) -> Response[str]:
     """The sheet beside the list, for htmx."""
     page, items = await _find_pending(visit, "")
     chosen = next((item for item in items if item.timesheet.id == str(sheet_id)), None)
@@ -114,7 +116,7 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
 
 
 @post("/delegations/{delegation_id:uuid}/end", status_code=303)
-async def end_delegation(visit: TheVisit, delegation_id: Any) -> Response[Any]:
+async def end_delegation(visit: TheVisit, delegation_id: FromPath[UUID]) -> Response[Any]:
     """End a delegation now."""
     await visit.api.end_delegation(str(delegation_id))
     return visit.redirect("/delegations", done="ended")

@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit
@@ -25,14 +26,14 @@ async def show_this_week(visit: TheVisit) -> Response[str]:
 
 
 @get("/week/{day:date}")
-async def show_week(visit: TheVisit, day: date) -> Response[Any]:
+async def show_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     """The week of a day."""
     _check(day)
     return await _show(visit, day) if day == monday_of(day) else visit.redirect(f"/week/{monday_of(day)}")
 
 
 @post("/week/{day:date}", status_code=303)
-async def save_week(visit: TheVisit, day: date) -> Response[Any]:
+async def save_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     """Save the cells of the grid, in the version that the person has seen, and then submit if they ask for it."""
     _check(day)
     form = {name: value for name, value in (await visit.request.form()).items() if isinstance(value, str)}
@@ -54,7 +55,7 @@ async def save_week(visit: TheVisit, day: date) -> Response[Any]:
 
 
 @post("/week/{day:date}/copy", status_code=303)
-async def copy_week(visit: TheVisit, day: date) -> Response[Any]:
+async def copy_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     """Begin the week with the hours of the week before."""
     _check(day)
     await visit.api.open_week(day, visit.zone_name, copy_from=day - timedelta(days=7))
@@ -62,7 +63,7 @@ async def copy_week(visit: TheVisit, day: date) -> Response[Any]:
 
 
 @post("/week/{day:date}/withdraw", status_code=303)
-async def withdraw_week(visit: TheVisit, day: date) -> Response[Any]:
+async def withdraw_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     """Withdraw the submitted week, to change it."""
     _check(day)
     sheet = await _find(visit, day)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from litestar import MediaType, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
-from litestar.params import Parameter, SkipValidation
+from litestar.params import QueryParameter, SkipValidation
 from litestar.response import Redirect
 
 from service.console.protection import HttpRequest, local_path, nonce_of
@@ -17,7 +17,7 @@ from service.console.visits import Console, SignInNeeded, TheVisit, open_visit
 
 TheConsole = NamedDependency[SkipValidation[Console]]
 CALLBACK = "/sign-in/callback"
-Short = Annotated[str | None, Parameter(max_length=500)]
+Short = Annotated[str | None, QueryParameter(max_length=500)]
 
 
 @get("/")
@@ -37,8 +37,8 @@ async def begin_sign_in(
     request: HttpRequest,
     console: TheConsole,
     acr_values: Short = None,
-    max_age: Annotated[int | None, Parameter(ge=0, le=86_400 * 365)] = None,
-    ended: Annotated[int, Parameter(ge=0, le=1)] = 0,
+    max_age: Annotated[int | None, QueryParameter(ge=0, le=86_400 * 365)] = None,
+    ended: Annotated[int, QueryParameter(ge=0, le=1)] = 0,
 ) -> Response[Any]:
     """Send the browser to the authorization server, or first say that its session has ended."""
     path = local_path(request.query_params.get("next"))

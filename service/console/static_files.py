@@ -7,11 +7,11 @@ import gzip
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
+from litestar.params import FromPath
 
 FOLDER = Path(__file__).parent / "static"
 KINDS = {
@@ -39,9 +39,7 @@ def path_of(name: str) -> str:
 
 
 @get(["/static/{_digest:str}/{name:path}"], sync_to_thread=False)
-def read_static_file(
-    request: Request[Any, Any, Any], name: Annotated[str, Parameter(max_length=100)]
-) -> Response[bytes]:
+def read_static_file(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
     """A file. The digest in the path is not compared: there is one version of each file."""
     name = name.lstrip("/")
     if name not in FILES:

@@ -1,0 +1,188 @@
+"""Sessions of the running console under attack: forged forms, planted cookies, stolen answers, tokens that ran out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import msgspec
+
+from events.stream import open_redis
+from service.console.application import ROOMS
+from service.console.protection import SAFE_METHODS
+from service.console.sessions import ConsoleSession, SessionStore
+from service.development.server_directory import secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.acceptance.running_service import RunningService
+    from tests.browser.conftest import Desk
+
+EXAMPLES = {"date": "2026-03-02", "uuid": "0198c0de-0000-7000-8000-000000000000", "str": "x", "int": "1"}
+CHANGES = sorted(
+    (method, re.sub(r"\{[^}:]+:(\w+)\}", lambda found: EXAMPLES[found[1]], path))
+    for room in ROOMS
+    for handler in room.handlers
+    for path in handler.paths
+    for method in handler.http_methods - SAFE_METHODS
+)
+
+
+@asynccontextmanager
+async def browse(desk: Desk, cookies: dict[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=desk.console, cookies=cookies, trust_env=False, timeout=60) as http:
+        yield http
+
+
+async def sign_in(desk: Desk, login: str = "ben") -> dict[str, str]:
+    """The cookies of a fresh session."""
+    async with desk.window() as page:
+        await desk.sign_in(page, login)
+        return {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+
+
+def token_of(page: httpx2.Response) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def session_of(cookies: dict[str, str]) -> str:
+    (name,) = (name for name in cookies if name.startswith("timewarden-console"))
+    return cookies[name]
+
+
+@asynccontextmanager
+async def open_store(service: RunningService) -> AsyncIterator[SessionStore]:
+    redis = open_redis(service.addresses.redis_url)
+    yield SessionStore(redis, [secret(service.state, "console-key")])
+    await redis.aclose()
+
+
+async def test_a_change_without_the_token_of_the_session_or_from_another_site_is_refused(desk: Desk) -> None:
+    assert ("POST", "/inbox") in CHANGES
+    mine, theirs = await sign_in(desk), await sign_in(desk, "max")
+    async with browse(desk, theirs) as other:
+        foreign = token_of(await other.get("/week"))
+    async with browse(desk, mine) as http:
+        token = token_of(await http.get("/week"))
+        for method, path in [*CHANGES, ("POST", "/sign-out")]:
+            forms: list[dict[str, Any]] = [
+                {"data": {}},
+                {"data": {"csrf_token": foreign}},
+                {"data": {"csrf_token": token}, "headers": {"Sec-Fetch-Site": "cross-site"}},
+                {"data": {"csrf_token": token}, "headers": {"Sec-Fetch-Site": "same-site"}},
+                {"data": {"csrf_token": token}, "headers": {"Origin": "https://evil.example"}},
+                {"data": {"csrf_token": token}, "headers": {"Origin": "null"}},
+            ]
+            for form in forms:
+                answer = await http.request(method, path, **form)
+                assert answer.status_code == 403, (method, path, form)
+                assert "This form is too old" in answer.text
+        assert (await http.get("/week")).status_code == 200
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites_forms(desk: Desk) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "ben")
+        (cookie,) = (
+            cookie
+            for cookie in await page.context.cookies(desk.console)
+            if cookie["name"].startswith("timewarden-console-") and not cookie["name"].endswith("attempt")
+        )
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"], cookie["expires"]) == (True, "Lax", "/", -1)
+        assert cookie["value"] not in await page.evaluate("document.cookie")
+        assert "eyJ" not in await page.content()
+        kept = await page.evaluate("JSON.stringify([localStorage, sessionStorage])")
+        assert kept == '[{},{"htmx-current-path-for-history":"/week"}]'
+
+
+async def test_a_planted_session_is_not_continued_and_the_former_session_ends(desk: Desk) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "ben")
+        before = {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+        await page.goto(f"{desk.console}/sign-in?next=/week")
+        await desk.prove(page, "ben")
+        after = {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+    assert session_of(before) != session_of(after)
+    async with browse(desk, before) as http:
+        assert (await http.get("/week")).status_code == 303
+
+
+async def test_an_answer_that_another_browser_asked_for_signs_nobody_in(desk: Desk, service: RunningService) -> None:
+    async with desk.window() as page:
+        answers: list[str] = []
+        page.on("request", lambda sent: answers.append(sent.url) if "/sign-in/callback" in sent.url else None)
+        await desk.sign_in(page, "max")
+    stolen = urlsplit(answers[0])
+    async with browse(desk, {}) as victim:
+        begun = await victim.get("/sign-in")
+        asked = parse_qs(urlsplit(begun.headers["location"]).query)
+        for query, reason in (
+            (parse_qs(stolen.query), "not begun in this browser"),
+            (parse_qs(stolen.query) | {"state": asked["state"]}, "did not accept the code"),
+        ):
+            answer = await victim.get("/sign-in/callback", params=query)
+            assert answer.status_code == 403
+            assert reason in answer.text
+            assert {name for name in victim.cookies if not name.endswith("-attempt")} == set()
+
+
+async def test_signing_out_ends_the_session_its_tokens_and_the_sign_in(desk: Desk, service: RunningService) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "ben")
+        cookies = {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+        async with open_store(service) as store:
+            session = await store.find(session_of(cookies))
+        assert session is not None
+        await page.get_by_role("button", name="Sign out").click()
+        await page.wait_for_url(f"{desk.console}/signed-out")
+        await page.goto(f"{desk.console}/sign-in")
+        assert await page.locator("[name=password]").count() == 1
+    async with browse(desk, cookies) as http:
+        assert (await http.get("/week")).status_code == 303
+    form = {"grant_type": "refresh_token", "refresh_token": session.grant.refresh_token}
+    async with httpx2.AsyncClient(base_url=service.addresses.issuer, trust_env=False) as http:
+        client = ("timewarden-console", "timewarden-console-demo")
+        refused = await http.post("/token", data=form, auth=client)
+    assert refused.json()["error"] == "invalid_grant"
+
+
+async def expire(store: SessionStore, cookies: dict[str, str], **changed: Any) -> ConsoleSession:
+    session = await store.find(session_of(cookies))
+    assert session is not None
+    session.grant = msgspec.structs.replace(session.grant, expires_at=0.0, **changed)
+    await store.save(session)
+    return session
+
+
+async def test_many_pages_at_once_renew_an_expired_token_once(desk: Desk, service: RunningService) -> None:
+    cookies = await sign_in(desk)
+    async with open_store(service) as store, browse(desk, cookies) as http:
+        before = await expire(store, cookies)
+        answers = await asyncio.gather(*(http.get(f"/week/2025-0{number}-03") for number in range(1, 9)))
+        assert {answer.status_code for answer in answers} <= {200, 303}
+        assert all("/sign-in" not in answer.headers.get("location", "") for answer in answers)
+        # A second use of the refresh token would have revoked all of its family.
+        await expire(store, cookies)
+        assert (await http.get("/week")).status_code == 200
+        after = await store.find(session_of(cookies))
+        assert after is not None
+        assert after.grant.refresh_token != before.grant.refresh_token
+
+
+async def test_a_refresh_token_that_is_refused_ends_the_session_and_says_so(
+    desk: Desk, service: RunningService
+) -> None:
+    cookies = await sign_in(desk)
+    async with open_store(service) as store, browse(desk, cookies) as http:
+        await expire(store, cookies, access_token="forged", refresh_token="forged")
+        answer = await http.get("/inbox?who=x")
+        assert answer.headers["location"] == "/sign-in?next=%2Finbox%3Fwho%3Dx&ended=1"
+        assert "Your session has ended" in (await http.get(answer.headers["location"])).text
+        assert await store.find(session_of(cookies)) is None

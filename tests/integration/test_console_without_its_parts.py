@@ -1,0 +1,151 @@
+"""The console when a part does not answer: pages that say which, and never a signed-in page by mistake."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx2
+import pytest
+
+from events.stream import open_redis
+from service.console.application import connect, create
+from service.console.sessions import SessionStore
+from service.console.sign_in_server import Demand, Grant
+from service.development.local_servers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.console.visits import Console
+
+URL = "http://127.0.0.1:8070"
+KEYS = ["k" * 32]
+
+
+@asynccontextmanager
+async def open_console(redis_url: str) -> AsyncIterator[Console]:
+    """A console whose API and authorization server are at ports where nothing listens."""
+    nothing = f"http://127.0.0.1:{free_port(0)}"
+    redis = open_redis(redis_url, timeout=1)
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        yield connect(
+            url=URL,
+            api=nothing,
+            issuer=nothing,
+            audience="https://api.example",
+            audience_parameter="resource",
+            client="console",
+            secret="",
+            scopes=("read:timesheets",),
+            keys=KEYS,
+            redis=redis,
+            http=http,
+        )
+    await redis.aclose()
+
+
+@pytest.fixture
+async def console(redis_url: str) -> AsyncIterator[Console]:
+    async with open_console(redis_url) as console:
+        yield console
+
+
+def browser(console: Console, cookie: str = "") -> httpx2.AsyncClient:
+    cookies = {console.cookie: cookie} if cookie else None
+    return httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(cast("Any", create(console))), base_url=URL, cookies=cookies, trust_env=False
+    )
+
+
+async def test_without_the_api_a_page_says_that_the_api_does_not_answer(console: Console) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    async with browser(console, session.id) as person:
+        page = await person.get("/week")
+    assert page.status_code == 503
+    assert "The API does not answer" in page.text
+
+
+async def test_without_redis_people_are_signed_out_and_told_so() -> None:
+    nowhere = f"redis://127.0.0.1:{free_port(0)}/0"
+    async with open_console(nowhere) as console, browser(console, "c" * 43) as person:
+        page, health = await person.get("/week"), await person.get("/health")
+    assert (page.status_code, health.status_code) == (503, 503)
+    assert "You are signed out for the moment" in page.text
+
+
+async def test_a_session_that_redis_lost_leads_to_a_page_that_says_so(console: Console) -> None:
+    async with browser(console, "c" * 43) as person:
+        answer = await person.get("/week/2026-03-02")
+        assert answer.headers["location"] == "/sign-in?next=%2Fweek%2F2026-03-02&ended=1"
+        page = await person.get(answer.headers["location"])
+    assert "Your session has ended" in page.text
+    assert 'href="/sign-in?next=%2Fweek%2F2026-03-02"' in page.text
+
+
+async def test_without_the_authorization_server_nobody_signs_in_and_the_page_says_why(console: Console) -> None:
+    async with browser(console) as person:
+        page = await person.get("/sign-in")
+    assert page.status_code == 503
+    assert "The sign-in server does not answer" in page.text
+
+
+async def test_an_expired_token_that_cannot_be_renewed_ends_in_a_page_and_not_in_a_sign_out(console: Console) -> None:
+    session = await console.sessions.start(Grant("token", time.time() - 1, "refresh"), Demand())
+    async with browser(console, session.id) as person:
+        page = await person.get("/week")
+    assert page.status_code == 503
+    assert await console.sessions.find(session.id) is not None
+
+
+async def test_a_session_is_unreadable_without_its_cookie_and_without_the_key(console: Console, redis_url: str) -> None:
+    session = await console.sessions.start(Grant("secret-token", time.time() + 600, "secret-refresh"), Demand())
+    redis = open_redis(redis_url)
+    keys = [key async for key in redis.scan_iter("timewarden:console:*")]
+    assert len(keys) == 1
+    stored = await redis.get(keys[0])
+    assert isinstance(stored, bytes)
+    assert b"secret" not in stored
+    assert session.id.encode() not in keys[0] + stored
+    assert await SessionStore(redis, ["x" * 32]).find(session.id) is None
+    assert (await SessionStore(redis, ["x" * 32, *KEYS]).find(session.id)) is not None
+    # Nor does it open under the cookie of another session.
+    other = await console.sessions.start(Grant("t", 0.0), Demand())
+    (theirs,) = {key async for key in redis.scan_iter("timewarden:console:*")} - set(keys)
+    await redis.set(theirs, stored)
+    assert await console.sessions.find(other.id) is None
+    await redis.aclose()
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "c" * 43, "../" + "c" * 40, "é" * 43, "c" * 5000])
+async def test_a_cookie_that_is_no_session_is_nobody(console: Console, cookie: str) -> None:
+    assert await console.sessions.find(cookie) is None
+
+
+async def test_a_session_ends_by_its_age_however_often_it_is_used(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await console.sessions.start(Grant("t", 0.0), Demand())
+    monkeypatch.setattr("service.console.sessions.MAX_SECONDS", 0)
+    assert await console.sessions.find(session.id) is None
+
+
+async def test_another_host_name_is_refused(console: Console) -> None:
+    async with browser(console) as person:
+        assert (await person.get("/", headers={"Host": "evil.example"})).status_code == 400
+
+
+async def test_every_response_keeps_other_sites_and_injected_scripts_out(console: Console) -> None:
+    async with browser(console) as person:
+        pages = [await person.get(path) for path in ("/", "/signed-out", "/nothing", "/week", "/health", "/static/x/y")]
+        pages.append(await person.post("/sign-out"))
+    for page in pages:
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert page.headers["X-Frame-Options"] == "DENY"
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert page.headers["Cache-Control"] == "no-store"

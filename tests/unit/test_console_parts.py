@@ -1,0 +1,126 @@
+"""The pure parts of the console: hours as people write them, a week as a grid, and paths to go back to."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.console.protection import local_path
+from service.console.rendering import format_hours, zone_of
+from service.console.weeks import MINUTES_PER_DAY, WrongHours, is_same, make_grid, monday_of, parse_hours, read_form
+from service.standalone.client import Entry
+
+MONDAY = date(2026, 3, 2)
+HOSTILE_PATHS = [
+    "//evil.example/",
+    "/\\evil.example/",
+    "https://evil.example/",
+    "javascript:alert(1)",
+    "/\t/evil.example/",
+    "/\n/evil.example",
+    "\\\\evil.example",
+    "/x\r\nSet-Cookie: a=b",
+    "/week#<script>",
+    " /week",
+    "",
+    "/" + "a" * 3000,
+    "/wéek",
+]
+
+
+@pytest.mark.parametrize("given_path", HOSTILE_PATHS)
+def test_a_browser_is_never_sent_to_another_site(given_path: str) -> None:
+    assert local_path(given_path) == "/"
+
+
+@given(st.text(st.sampled_from("/\\.:@?#%a\t\n\r \x00é"), max_size=12) | st.text(max_size=20))
+def test_a_browser_stays_here_for_any_text(given_path: str) -> None:
+    went = urlsplit(urljoin("https://console.example/sign-in", local_path(given_path)))
+    assert (went.scheme, went.netloc) == ("https", "console.example")
+    assert local_path(given_path) in (given_path, "/")
+
+
+def test_a_path_of_ours_is_kept() -> None:
+    assert local_path("/week/2026-03-02?done=saved&x=%0a") == "/week/2026-03-02?done=saved&x=%0a"
+
+
+@given(st.integers(0, MINUTES_PER_DAY))
+def test_hours_that_are_shown_can_be_typed(minutes: int) -> None:
+    assert parse_hours(format_hours(minutes)) == minutes
+    assert parse_hours(f"{minutes}m") == minutes
+
+
+@pytest.mark.parametrize(
+    ("typed", "minutes"),
+    [("", 0), (" 7:30 ", 450), ("7.5", 450), ("7,25", 435), ("8", 480), ("8h", 480), ("7h5", 425), ("7 h 30 m", 450)],
+)
+def test_hours_are_read_as_people_write_them(typed: str, minutes: int) -> None:
+    assert parse_hours(typed) == minutes
+
+
+@pytest.mark.parametrize("typed", ["a lot", "7:60", "25:00", "-1", "1441m", "7:3", "\u0667", "1e3", "7.", "=1+1"])
+def test_hours_that_mean_nothing_are_refused(typed: str) -> None:
+    with pytest.raises(WrongHours):
+        parse_hours(typed)
+
+
+@given(st.text(max_size=10))
+def test_any_text_is_a_time_or_refused(typed: str) -> None:
+    try:
+        minutes = parse_hours(typed)
+    except WrongHours:
+        return
+    assert 0 <= minutes <= MINUTES_PER_DAY
+
+
+ENTRIES = st.lists(
+    st.builds(
+        Entry,
+        id=st.uuids().map(str),
+        day=st.integers(0, 6).map(lambda number: MONDAY + timedelta(days=number)),
+        project=st.sampled_from(["ATLAS", "SITE"]),
+        minutes=st.integers(1, MINUTES_PER_DAY),
+        note=st.none() | st.just("a note"),
+    ),
+    max_size=12,
+)
+
+
+@given(ENTRIES)
+def test_a_form_that_is_sent_as_it_was_shown_changes_nothing(entries: list[Entry]) -> None:
+    grid = make_grid(MONDAY, entries)
+    shown = {
+        cell.name: format_hours(cell.minutes) if cell.minutes else ""
+        for cells in grid.rows.values()
+        for cell in cells
+        if cell.editable
+    }
+    assert is_same(read_form(make_grid(MONDAY, entries), shown), entries)
+    assert grid.minutes == sum(entry.minutes for entry in entries) == sum(map(grid.day_minutes, range(7)))
+
+
+def test_a_cell_changes_its_entry_is_removed_or_begins_one() -> None:
+    kept, gone = Entry("1", MONDAY, "ATLAS", 60, "why"), Entry("2", MONDAY + timedelta(days=1), "ATLAS", 30)
+    tuesday, friday = gone.day, MONDAY + timedelta(days=4)
+    form = {f"ATLAS/{MONDAY}": "2", f"ATLAS/{tuesday}": " ", f"SITE/{friday}": "1:15", "note:1": " because "}
+    assert read_form(make_grid(MONDAY, [kept, gone], ["SITE"]), form) == [
+        {"id": "1", "day": MONDAY, "project": "ATLAS", "minutes": 120, "note": "because"},
+        {"day": friday, "project": "SITE", "minutes": 75},
+    ]
+
+
+@given(st.dates())
+def test_a_week_begins_on_a_monday(day: date) -> None:
+    if day >= date(1, 1, 8):
+        assert monday_of(day).weekday() == 0
+        assert 0 <= (day - monday_of(day)).days < 7
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "Europe/Nowhere", "a" * 500, "Europe/Zürich", "\x00", "/etc"])
+def test_an_unknown_time_zone_is_utc(name: str) -> None:
+    assert str(zone_of(name)) == "UTC"
+    assert str(zone_of("Europe/Berlin")) == "Europe/Berlin"
