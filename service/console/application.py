@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.di import Provide
 
-from service.console import approver, auditor, employee
+from service.console import administrator, approver, auditor, employee
 from service.console.failure_answers import answer_failure
 from service.console.protection import HttpRequest, refuse_other_origins, set_security_headers
 from service.console.sessions import AttemptCookies, SessionStore
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from litestar.types import Message, Scope
     from redis.asyncio import Redis
 
-ROOMS = (employee.ROOM, approver.ROOM, auditor.ROOM)
+# In the order of the navigation.
+ROOMS = (employee.ROOM, administrator.ROOM, approver.ROOM, auditor.ROOM)
 # The largest form: the files of a policy, or a file to import.
 MAX_BODY_BYTES = 4_000_000
 

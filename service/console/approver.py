@@ -104,7 +104,8 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
             for name, field in (("valid_from", "from"), ("valid_to", "until"))
             if form.get(field)
         }
-        await visit.api.grant_delegation(form.get("delegate", ""), **times)
+        place = {"delegator": form["delegator"]} if form.get("delegator") else {}
+        await visit.api.grant_delegation(form.get("delegate", ""), **place, **times)
     except ValueError:
         failure = Failure(422, "Nothing was changed", "Write days as year, month and day, for example 2026-03-02.")
         return await _render_delegations(visit, failure, form)

@@ -54,7 +54,11 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Resp
     csrf = visit.session.csrf if visit else ""
     text = render_template(template, zone, csrf=csrf, visit=visit, nonce=nonce_of(request), notice="", failure=failure)
     # htmx puts a fragment into the page's place for problems, instead of the part that it was to replace.
-    headers = {"HX-Retarget": "#problems", "HX-Reswap": "innerHTML show:window:top"} if fragment else {}
+    headers = (
+        {"HX-Retarget": "#problems", "HX-Reswap": "innerHTML show:window:top", "HX-Push-Url": "false"}
+        if fragment
+        else {}
+    )
     return Response(text, status_code=failure.status, media_type=MediaType.HTML, headers=headers)
 
 

@@ -22,7 +22,8 @@ class NavigationLink:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The pages for one kind of reader. `done`: the sentences that `visit.redirect(path, done=...)` names."""
+    """The pages for one kind of reader. `done`: the sentences that its pages show after
+    `visit.redirect(path, done=...)`."""
 
     title: str
     links: Sequence[NavigationLink]

@@ -164,8 +164,9 @@ class Visit:
     @property
     def _notice(self) -> str:
         done = self.request.query_params.get("done", "")
-        known = {key: text for room in self.console.rooms for key, text in room.done.items()} | DONE_ANYWHERE
-        return known.get(done, "")
+        shown = self.request.route_handler.fn
+        rooms = [room for room in self.console.rooms if any(shown is handler.fn for handler in room.handlers)]
+        return next((room.done[done] for room in rooms if done in room.done), DONE_ANYWHERE.get(done, ""))
 
     def owner_of(self, sheet: Timesheet) -> str:
         """The name to show for the owner of a sheet."""

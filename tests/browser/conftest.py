@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from service.development.people import PEOPLE
 from tests.acceptance.caller import Callers
@@ -43,6 +43,7 @@ AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 850}, "narrow": {"width": 320, "height": 700}}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 ZONE = "Europe/Berlin"
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -124,8 +125,10 @@ class Desk:
 
     @asynccontextmanager
     async def _context(self, options: dict[str, Any]) -> AsyncIterator[BrowserContext]:
-        context = await self.browser.new_context(**{"viewport": SIZES["wide"], "timezone_id": ZONE, **options})
-        context.set_default_timeout(PATIENCE_SECONDS * 1000)
+        context = await self.browser.new_context(
+            **{"viewport": SIZES["wide"], "timezone_id": ZONE, "reduced_motion": "reduce", **options}
+        )
+        context.set_default_timeout(30_000)
         try:
             yield context
         finally:

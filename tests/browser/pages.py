@@ -38,5 +38,11 @@ PAGES = (
     PageOfConsole("decisions", "audrey", "/decisions"),
     PageOfConsole("decisions-none", "audrey", "/decisions?action=lock&outcome=deny"),
     PageOfConsole("export", "audrey", "/export"),
+    PageOfConsole("people", "adam", "/directory/people"),
+    PageOfConsole("teams", "adam", "/directory/teams"),
+    PageOfConsole("projects", "adam", "/directory/projects"),
+    PageOfConsole("groups", "adam", "/directory/groups"),
+    PageOfConsole("import", "adam", "/directory/import"),
+    PageOfConsole("refused", "ana", "/directory/teams"),
     PageOfConsole("no-such-page", "ana", "/nothing"),
 )

@@ -5,19 +5,25 @@ if (zone && !document.cookie.includes(`timewarden-zone=${encodeURIComponent(zone
   document.cookie = `timewarden-zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
 }
 
-// The menu is open on wide screens, where nothing can close it, and closed on narrow ones.
-const menu = document.querySelector(".menu");
 const wide = matchMedia("(min-width: 64rem)");
-const arrange = () => { if (menu) menu.open = wide.matches; };
-wide.addEventListener("change", arrange);
-arrange();
-
+// The menu is open on wide screens, where nothing can close it, and closed on narrow ones.
+const arrange = () => {
+  const menu = document.querySelector(".menu");
+  if (menu) menu.open = wide.matches;
+};
 // A notice stands in the address for one view only.
-const address = new URL(location.href);
-if (address.searchParams.has("done")) {
+const tidy = () => {
+  const address = new URL(location.href);
+  if (!address.searchParams.has("done")) return;
   address.searchParams.delete("done");
   history.replaceState(history.state, "", address);
-}
+};
+wide.addEventListener("change", arrange);
+addEventListener("htmx:historyRestore", arrange);
+// htmx has replaced the whole page, after a form with hx-boost.
+addEventListener("htmx:afterSettle", (event) => { if (event.detail.target === document.body) { arrange(); tidy(); } });
+arrange();
+tidy();
 
 // Minutes of a cell, as service/console/weeks.py reads them; nothing for what it refuses.
 const minutesOf = (text) => {

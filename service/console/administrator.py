@@ -1,0 +1,336 @@
+"""The pages for people who keep the directory: people, teams as a tree, projects, groups, imports with a dry run."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from litestar.datastructures import UploadFile
+from litestar.params import FromPath, FromQuery
+
+from service.console.rooms import NavigationLink, Room
+from service.console.visits import TheVisit, Visit
+from service.standalone.client import ApiResult, Group, GroupMember, Invalid, Membership, Person, Project, Receipt, Team
+
+MAX_SHOWN = 200
+MAX_TEAMS = 2_000
+MAX_IMPORTED_ROWS = 200
+PARTS = {"member": "Member", "lead": "Lead"}
+
+
+@dataclass(slots=True)
+class TeamBranch:
+    """A team with the teams below it."""
+
+    team: Team
+    below: list["TeamBranch"] = field(default_factory=list)
+
+
+class ImportResult(ApiResult):
+    """What an import did, or would do."""
+
+    dry_run: bool
+    created: int
+    updated: int
+    unchanged: int
+    rows: list[dict[str, Any]]
+
+
+@get("/directory/people")
+async def show_people(visit: TheVisit, q: FromQuery[str] = "") -> Response[str]:
+    """People, found by name or e-mail address."""
+    q = q.strip()[:200]
+    query = {"email": q} if "@" in q else {"name": q} if q else {}
+    people = await _first(visit.api.pages(Person, "/v1/people", **query))
+    return visit.render("directory_people.html", people=people, q=q, more=len(people) == MAX_SHOWN)
+
+
+@get("/directory/names")
+async def suggest_people(visit: TheVisit, person: FromQuery[str] = "") -> Response[str]:
+    """Names for a field that names a person, for htmx."""
+    found = await _find_people(visit, person, limit=8) if person.strip() else []
+    return visit.render("directory_names.html", people=found)
+
+
+@post("/directory/people", status_code=303)
+async def add_person(visit: TheVisit) -> Response[Any]:
+    """Add a person."""
+    form = await _read_form(visit)
+    body = {"display_name": form.get("name") or None, "email": form.get("email") or None}
+    person = await visit.api.call(Person, "POST", "/v1/people", body=body)
+    return visit.redirect(f"/directory/people/{person.id}", done="added")
+
+
+@get("/directory/people/{person_id:uuid}")
+async def show_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[str]:
+    """A person with their teams, roles and groups."""
+    api = visit.api
+    person, roles, memberships, groups, teams = await asyncio.gather(
+        api.person(str(person_id)),
+        api.roles(str(person_id)),
+        _first(api.pages(Membership, "/v1/memberships", person=str(person_id), names="true")),
+        _first(api.groups(person=str(person_id))),
+        _first(api.teams(), MAX_TEAMS),
+    )
+    now = datetime.now(UTC)
+    return visit.render(
+        "directory_person.html",
+        person=person,
+        roles=[role for role in roles if _holds(role.valid_to, now)],
+        memberships=[membership for membership in memberships if _holds(membership.valid_to, now)],
+        former=[membership for membership in memberships if not _holds(membership.valid_to, now)],
+        groups=groups,
+        teams=teams,
+        parts=PARTS,
+    )
+
+
+@post("/directory/people/{person_id:uuid}", status_code=303)
+async def change_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[Any]:
+    """Change the name and the e-mail address of a person, in the version that was seen."""
+    form = await _read_form(visit)
+    person = await visit.api.person(str(person_id))
+    person.version = int(form["version"]) if form.get("version", "").isdecimal() else 0
+    await visit.api.amend_person(person, display_name=form.get("name") or None, email=form.get("email") or None)
+    return visit.redirect(f"/directory/people/{person_id}", done="changed")
+
+
+@post("/directory/people/{person_id:uuid}/roles", status_code=303)
+async def change_roles(visit: TheVisit, person_id: FromPath[UUID]) -> Response[Any]:
+    """Give a role, or take one."""
+    form = await _read_form(visit)
+    change = visit.api.take_role if form.get("take") else visit.api.give_role
+    await change(str(person_id), form.get("role", ""))
+    return visit.redirect(f"/directory/people/{person_id}", done="changed")
+
+
+@get("/directory/teams")
+async def show_teams(visit: TheVisit) -> Response[str]:
+    """All teams as a tree."""
+    teams = await _first(visit.api.teams(), MAX_TEAMS)
+    return visit.render("directory_teams.html", tree=_grow(teams), teams=teams)
+
+
+@post("/directory/teams", status_code=303)
+async def add_team(visit: TheVisit) -> Response[Any]:
+    """Add a team."""
+    form = await _read_form(visit)
+    body = {"name": form.get("name", ""), "parent": form.get("parent") or None}
+    team = await visit.api.call(Team, "POST", "/v1/teams", body=body)
+    return visit.redirect(f"/directory/teams/{team.id}", done="added")
+
+
+@get("/directory/teams/{team_id:uuid}")
+async def show_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[str]:
+    """A team with its leads and members."""
+    api, now = visit.api, datetime.now(UTC)
+    held = {"team": str(team_id), "as_of": now.isoformat(), "names": "true"}
+    team, teams, members = await asyncio.gather(
+        api.team(str(team_id)),
+        _first(api.teams(), MAX_TEAMS),
+        _first(api.pages(Membership, "/v1/memberships", **held)),
+    )
+    return visit.render(
+        "directory_team.html",
+        team=team,
+        teams=[other for other in teams if other.id != team.id],
+        parent=next((other for other in teams if other.id == team.parent), None),
+        below=[other for other in teams if other.parent == team.id],
+        members=sorted(members, key=lambda member: (member.part != "lead", _name(member, member.person))),
+        parts=PARTS,
+    )
+
+
+@post("/directory/teams/{team_id:uuid}", status_code=303)
+async def change_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[Any]:
+    """Rename or move a team, in the version that was seen."""
+    form = await _read_form(visit)
+    team = await visit.api.team(str(team_id))
+    team.version = int(form["version"]) if form.get("version", "").isdecimal() else 0
+    await visit.api.replace_team(team, name=form.get("name", ""), parent=form.get("parent") or None)
+    return visit.redirect(f"/directory/teams/{team_id}", done="changed")
+
+
+@post("/directory/memberships", status_code=303)
+async def add_membership(visit: TheVisit) -> Response[Any]:
+    """Put a person into a team, from now on."""
+    form = await _read_form(visit)
+    person = await _resolve_person(visit, form.get("person", ""))
+    body = {"person": person, "team": form.get("team", ""), "part": form.get("part", "member")}
+    await visit.api.call(Membership, "POST", "/v1/memberships", body=body)
+    return visit.redirect(_back(form, "/directory/teams"), done="added")
+
+
+@post("/directory/memberships/{membership_id:uuid}/end", status_code=303)
+async def end_membership(visit: TheVisit, membership_id: FromPath[UUID]) -> Response[Any]:
+    """End a membership now."""
+    form = await _read_form(visit)
+    await visit.api.call(Membership, "POST", f"/v1/memberships/{membership_id}/end", body={})
+    return visit.redirect(_back(form, "/directory/teams"), done="ended")
+
+
+@get("/directory/projects")
+async def show_projects(visit: TheVisit) -> Response[str]:
+    """All projects."""
+    projects = await _first(visit.api.projects(), MAX_TEAMS)
+    return visit.render("directory_projects.html", projects=projects)
+
+
+@post("/directory/projects", status_code=303)
+async def save_project(visit: TheVisit) -> Response[Any]:
+    """Add a project, rename it, or end or renew it."""
+    form = await _read_form(visit)
+    code, name, active = form.get("code", ""), form.get("name", ""), form.get("active") != "no"
+    if form.get("known"):
+        await visit.api.replace_project(await visit.api.project(code), name=name, active=active)
+        return visit.redirect("/directory/projects", done="changed")
+    await visit.api.call(Project, "POST", "/v1/projects", body={"code": code, "name": name, "active": active})
+    return visit.redirect("/directory/projects", done="added")
+
+
+@get("/directory/groups")
+async def show_groups(visit: TheVisit, group: FromQuery[str] = "") -> Response[str]:
+    """All groups, and the members of the chosen group."""
+    groups = await _first(visit.api.groups(), MAX_TEAMS)
+    held = {"as_of": datetime.now(UTC).isoformat(), "names": "true"}
+    known = group in {each.name for each in groups}
+    path = f"/v1/groups/{group}/members"
+    members = await _first(visit.api.pages(GroupMember, path, **held)) if known else []
+    return visit.render("directory_groups.html", groups=groups, group=group if known else "", members=members)
+
+
+@post("/directory/groups", status_code=303)
+async def change_groups(visit: TheVisit) -> Response[Any]:
+    """Add a group, put a person into one, or take a person out."""
+    form = await _read_form(visit)
+    name = form.get("group", "")
+    if form.get("end"):
+        await visit.api.call(GroupMember, "POST", f"/v1/groups/{name}/members/{UUID(form['end'])}/end", body={})
+    elif "person" in form:
+        await visit.api.add_group_member(name, await _resolve_person(visit, form["person"]))
+    else:
+        await visit.api.call(Group, "POST", "/v1/groups", body={"name": name})
+    return visit.redirect(f"/directory/groups?group={name}", done="changed")
+
+
+@get("/directory/import")
+async def show_import(visit: TheVisit) -> Response[str]:
+    """The form of an import."""
+    return visit.render("directory_import.html", text="", result=None)
+
+
+@post("/directory/import", status_code=200)
+async def import_directory(visit: TheVisit) -> Response[Any]:
+    """Show what an import would do, or import it, all rows or none."""
+    form = await visit.request.form()
+    uploaded = form.get("file")
+    content = await uploaded.read() if isinstance(uploaded, UploadFile) and uploaded.filename else b""
+    text = content.decode("utf-8-sig", "replace") if content else str(form.get("text", ""))
+    query = {"dry_run": form.get("then") != "import"}
+    answer = await visit.api.send("POST", "/v1/directory/import", file=("text/csv", text.encode()), query=query)
+    result = msgspec.json.decode(answer.content, type=ImportResult)
+    shown = [row for row in result.rows if row["outcome"] != "unchanged"][:MAX_IMPORTED_ROWS]
+    return visit.render("directory_import.html", text=text, result=result, shown=shown)
+
+
+async def _read_form(visit: Visit) -> dict[str, str]:
+    form = await visit.request.form()
+    return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
+
+
+async def _first(items: Any, limit: int = MAX_SHOWN) -> list[Any]:
+    """The first items of a list of the API."""
+    found: list[Any] = []
+    async for item in items:
+        found.append(item)
+        if len(found) == limit:
+            break
+    return found
+
+
+async def _find_people(visit: Visit, text: str, limit: int) -> list[Person]:
+    found: list[Person] = await _first(visit.api.pages(Person, "/v1/people", name=text.strip()[:200]), limit)
+    return [person for person in found if person.merged_into is None]
+
+
+async def _resolve_person(visit: Visit, text: str) -> str:
+    """A person as the API takes them: an id, an address or tokens as they are, or the id of the only person of this
+    name. Raises Invalid."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        pass
+    if not text or "@" in text or "#" in text:
+        return text
+    found = await _find_people(visit, text, limit=10)
+    exact = [person for person in found if (person.display_name or "").casefold() == text.casefold()] or found
+    if len(exact) == 1:
+        return exact[0].id
+    reason = "Nobody has this name" if not exact else "Several people have this name: write an e-mail address"
+    members = {"type": "urn:timewarden:problem:invalid-field", "detail": f"person: {reason}"}
+    raise Invalid(Receipt(422), members)
+
+
+def _grow(teams: Iterable[Team]) -> list[TeamBranch]:
+    """The teams as trees, by name."""
+    branches = {team.id: TeamBranch(team) for team in sorted(teams, key=lambda team: team.name.casefold())}
+    roots: list[TeamBranch] = []
+    for branch in branches.values():
+        parent = branches.get(branch.team.parent or "")
+        (parent.below if parent else roots).append(branch)
+    return roots
+
+
+def _holds(until: datetime | None, now: datetime) -> bool:
+    return until is None or until > now
+
+
+def _name(named: Membership, key: str) -> str:
+    return (named.names or {}).get(key, key)
+
+
+def _back(form: dict[str, str], default: str) -> str:
+    """The page of the directory that the form is on."""
+    page = form.get("page", "")
+    kind, _, key = page.partition("/")
+    try:
+        return f"/directory/{kind}/{UUID(key)}" if kind in ("teams", "people") else default
+    except ValueError:
+        return default
+
+
+ROOM = Room(
+    "Directory",
+    (
+        NavigationLink("People", "/directory/people", "directory", ("manage",)),
+        NavigationLink("Teams", "/directory/teams", "directory", ("manage",)),
+        NavigationLink("Projects", "/directory/projects", "directory", ("manage",)),
+        NavigationLink("Groups", "/directory/groups", "directory", ("manage",)),
+        NavigationLink("Import", "/directory/import", "directory", ("manage",)),
+    ),
+    (
+        show_people,
+        suggest_people,
+        add_person,
+        show_person,
+        change_person,
+        change_roles,
+        show_teams,
+        add_team,
+        show_team,
+        change_team,
+        add_membership,
+        end_membership,
+        show_projects,
+        save_project,
+        show_groups,
+        change_groups,
+        show_import,
+        import_directory,
+    ),
+    done={"added": "It is added.", "changed": "It is changed.", "ended": "It has ended."},
+)
