@@ -6,11 +6,13 @@ FROM ${BASE} AS libraries
 # Where pip finds the packages, for builds without a package index.
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
+# requirements-console.lock for an image of the console too.
+ARG LOCK=requirements.lock
 WORKDIR /build
-COPY requirements.lock ./
+COPY requirements.lock requirements-console.lock ./
 RUN python -m venv /opt/timewarden \
  && /opt/timewarden/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
-      --requirement requirements.lock \
+      --requirement "$LOCK" \
  && /opt/timewarden/bin/pip uninstall --yes pip \
  && printf '#!/bin/sh\nexec /opt/timewarden/bin/python -m service "$@"\n' > /opt/timewarden/bin/timewarden \
  && printf '#!/bin/sh\nexec /opt/timewarden/bin/python -m service.standalone.verify "$@"\n' > /opt/timewarden/bin/timewarden-verify \

@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test clients pin lock audit sbom clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test clients pin lock vendor audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ pin: ## pin the base images by their digests (needs skopeo and the registry)
 
 lock: environment ## rewrite the lock files from pyproject.toml
 	@sh .ci/lock $(ARGS)
+
+vendor: ## fetch the files of others in this repository again, by version and checksum (needs Node.js)
+	@sh .ci/vendor
 
 audit: environment ## look the locked packages up in a database of vulnerabilities (needs the network)
 	@sh .ci/audit

@@ -44,6 +44,7 @@ WAITS_FOR = {
         "key": "service_completed_successfully",
         "redis": "service_healthy",
     },
+    "console": {"redis": "service_healthy"},
 }
 
 
@@ -92,9 +93,9 @@ def test_every_container_is_there_and_waits_for_what_it_needs(services: dict[str
     assert "depends_on" not in services["key"], "it needs nothing but its volume"
     for name, waits in WAITS_FOR.items():
         assert {service: of["condition"] for service, of in services[name]["depends_on"].items()} == waits
-    for name in ("postgres", "redis", "api", "keeper"):
+    for name in ("postgres", "redis", "api", "keeper", "console"):
         assert services[name]["restart"] == "unless-stopped"
-    for name in ("postgres", "redis", "keeper"):
+    for name in ("postgres", "redis", "keeper", "console"):
         assert services[name]["healthcheck"]["test"]
     assert "healthcheck" not in services["api"], "the image's own check is the API's"
     for name in ("roles", "migrate", "bootstrap", "key"):
@@ -103,7 +104,7 @@ def test_every_container_is_there_and_waits_for_what_it_needs(services: dict[str
 
 def test_every_variable_of_a_container_is_one_that_something_reads(services: dict[str, Any]) -> None:
     for name, service in services.items():
-        known = set(SETTINGS) if name in {"key", *ROLE_OF} else OF_ROLES | OF_OTHER_IMAGES
+        known = set(SETTINGS) if name in {"key", "console", *ROLE_OF} else OF_ROLES | OF_OTHER_IMAGES
         assert set(service["environment"]) <= known, name
     assert set(services["roles"]["environment"]) >= OF_ROLES
     for instruction in last_stage():
@@ -173,20 +174,21 @@ def test_every_command_of_a_container_is_one_of_the_command_line(services: dict[
     assert command_of(default.words()).name == "serve"
 
 
-def test_every_image_is_pinned_and_only_the_api_is_reached_from_this_machine_alone(services: dict[str, Any]) -> None:
+def test_every_image_is_pinned_and_only_api_and_console_are_reached_from_here(services: dict[str, Any]) -> None:
     images = [service["image"] for service in services.values()]
     # A build without a registry gives another base than the default (.ci/image).
     [base] = [given.rest for given in instructions() if given.word == "ARG" and given.rest.startswith("BASE=")]
     stages = [instruction.rest.split()[0] for instruction in instructions() if instruction.word == "FROM"]
     assert set(stages) == {"${BASE}"}
     images.append(base.removeprefix("BASE="))
-    assert all(re.fullmatch(r"[a-z]+:\d+(\.\d+)*(-[a-z]+)*(@sha256:[0-9a-f]{64})?", image) for image in images), images
+    assert all(re.fullmatch(r"[a-z-]+:\d+(\.\d+)*(-[a-z]+)*(@sha256:[0-9a-f]{64})?", image) for image in images), images
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert {services[name]["image"] for name in ROLE_OF} == {f"timewarden:{version}"}
     assert services["postgres"]["image"].startswith("postgres:18")
     assert services["redis"]["image"].startswith("redis:8")
-    assert [name for name, service in services.items() if "ports" in service] == ["api"]
-    assert all(port.startswith("127.0.0.1:") for port in services["api"]["ports"])
+    assert [name for name, service in services.items() if "ports" in service] == ["api", "console"]
+    assert services["console"]["image"] == f"timewarden-console:{version}"
+    assert all(port.startswith("127.0.0.1:") for name in ("api", "console") for port in services[name]["ports"])
 
 
 def test_our_containers_are_not_root_and_cannot_write(services: dict[str, Any]) -> None:
@@ -234,7 +236,8 @@ def test_the_image_installs_the_runtime_lock_with_hashes_and_nothing_of_developm
     ]
     assert len(installs) == 1
     assert "--require-hashes" in installs[0]
-    assert "--requirement requirements.lock" in installs[0]
+    assert '--requirement "$LOCK"' in installs[0]
+    assert any(instruction.rest == "LOCK=requirements.lock" for instruction in instructions())
     locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE))
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for needs in extras.values():
