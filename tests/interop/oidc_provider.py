@@ -1,5 +1,6 @@
 """Our verifier against oidc-provider, an authorization server that we did not write: signed tokens in four algorithms,
-bound tokens, opaque tokens, and a person's sign-in. Run by `make interop`, which installs it; no part of `make test`.
+bound tokens, opaque tokens, a person's sign-in, and the console's. Run by `make interop`, which installs it; no part of
+`make test`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from events.stream import open_redis
+from service.console.application import connect, create
 from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.local_servers import free_port
@@ -30,6 +32,7 @@ from service.identity.principal import PrincipalKind
 from service.identity.sender import SenderConstraint
 from service.identity.tokens import Tokens
 from service.identity.used_proofs import UsedProofs
+from service.standalone.client import TokenRefused
 from tests.integration.authorization_server.browser import AUDIENCE
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "Ed25519")
 SECRET = "interop secret of a machine"
 API = "https://api.example.test/v1/timesheets"
 VERIFIER = "v" * 64
+CONSOLE = "http://127.0.0.1:8070"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -200,6 +204,49 @@ async def test_a_person_signs_in_there_and_is_known_here(issuer: str, redis_url:
             await tokens.verify(bearer(identity))
 
 
+async def test_the_console_signs_a_person_in_renews_their_tokens_and_signs_them_out(
+    issuer: str, redis_url: str
+) -> None:
+    redis = open_redis(redis_url)
+    async with (
+        httpx2.AsyncClient(trust_env=False) as outside,
+        httpx2.AsyncClient(trust_env=False, base_url=issuer) as person,
+    ):
+        console = connect(
+            url=CONSOLE,
+            api=CONSOLE,
+            issuer=issuer,
+            audience=AUDIENCE,
+            audience_parameter="resource",
+            client="console",
+            secret="interop secret of the console",
+            scopes=("openid", "profile", "offline_access", "read:timesheets"),
+            keys=["k" * 32],
+            redis=redis,
+            http=outside,
+        )
+        transport = httpx2.ASGITransport(cast("Any", create(console)))
+        async with httpx2.AsyncClient(transport=transport, base_url=CONSOLE) as pages:
+            begun = await pages.get("/sign-in?next=/week")
+            location = await follow(person, await person.get(begun.headers["location"]), CONSOLE, "ana")
+            landed = await pages.get(location.removeprefix(CONSOLE))
+            assert landed.headers["location"] == "/week", landed.text
+            session = await console.sessions.find(pages.cookies[console.cookie])
+        assert session is not None
+        assert session.grant.claims["name"] == "Ana Lima"
+        newer = await console.server.refresh(session.grant)
+        assert newer.access_token != session.grant.access_token
+        async with verifier(issuer, redis_url) as tokens:
+            assert (await tokens.verify(bearer(newer.access_token))).scopes == {"read:timesheets"}
+        await console.server.revoke(newer)
+        with pytest.raises(TokenRefused):
+            await console.server.refresh(newer)
+        url = await console.server.end_session_url(newer, f"{CONSOLE}/signed-out")
+        assert url is not None
+        assert await follow(person, await person.get(url), CONSOLE, "ana") == f"{CONSOLE}/signed-out"
+    await redis.aclose()
+
+
 async def sign_in(url: str, login: str, client: str = "app", key: ProofKey | None = None) -> tuple[str, str]:
     """Access token and ID token of a person, by the provider's own pages."""
     back = "http://127.0.0.1/callback"
@@ -229,7 +276,11 @@ async def sign_in(url: str, login: str, client: str = "app", key: ProofKey | Non
 
 async def walk(http: httpx2.AsyncClient, asked: dict[str, str], back: str, login: str) -> str:
     """Through the pages to the address of the app."""
-    answer = await http.get("/auth", params=asked)
+    return await follow(http, await http.get("/auth", params=asked), back, login)
+
+
+async def follow(http: httpx2.AsyncClient, answer: httpx2.Response, back: str, login: str) -> str:
+    """Through the pages that begin with this answer, to an address that begins like `back`."""
     for _ in range(10):
         if answer.has_redirect_location:
             location = str(answer.url.join(answer.headers["location"]))

@@ -1,4 +1,4 @@
-// oidc-provider, as a stranger would set it up: clients that act for themselves, one app for people, opaque and signed
+// oidc-provider, as a stranger would set it up: clients that act for themselves, one app for people, our console, opaque and signed
 // tokens, DPoP. Started by oidc_provider.py with the port to listen on; everything is in memory.
 
 import { generateKeyPairSync } from 'node:crypto';
@@ -37,27 +37,41 @@ const app = (id) => ({
   redirect_uris: ['http://127.0.0.1/callback'],
 });
 
+const consoleOrigin = 'http://127.0.0.1:8070';
+const pages = {
+  client_id: 'console',
+  client_secret: 'interop secret of the console',
+  application_type: 'native',
+  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: [`${consoleOrigin}/sign-in/callback`],
+  post_logout_redirect_uris: [`${consoleOrigin}/signed-out`],
+};
+
 const provider = new Provider(issuer, {
   clients: [
     ...algorithms.map(machine),
     machine('opaque'),
     app('app'),
     app('app-opaque'),
+    pages,
     { ...machine('api'), client_id: 'api', grant_types: [] },
   ],
   jwks: { keys },
-  scopes: ['openid', 'read:timesheets', 'batch:upload'],
+  scopes: ['openid', 'profile', 'offline_access', 'read:timesheets', 'batch:upload'],
+  claims: { profile: ['name'] },
+  conformIdTokenClaims: false,
   enabledJWA: { dPoPSigningAlgValues: ['ES256', 'Ed25519'] },
   features: {
     clientCredentials: { enabled: true },
     dPoP: { enabled: true },
+    revocation: { enabled: true },
     introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'api' },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => audience,
       useGrantedResource: () => true,
       getResourceServerInfo: (ctx, resource, client) => {
-        const alg = client.clientId === 'app' ? 'RS256' : client.clientId.replace('machine-', '');
+        const alg = ['app', 'console'].includes(client.clientId) ? 'RS256' : client.clientId.replace('machine-', '');
         const signed = algorithms.includes(alg);
         return {
           audience,
@@ -71,7 +85,7 @@ const provider = new Provider(issuer, {
   },
   pkce: { required: () => true },
   cookies: { keys: ['interop'] },
-  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+  findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub, name: 'Ana Lima' }) }),
 });
 
 createServer(provider.callback()).listen(Number(port), '127.0.0.1', () => console.log('ready'));
