@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import MediaType, Response, get
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from service.console.rooms import NavigationLink, Room
@@ -127,7 +127,7 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
 
 
 @get("/decisions/{decision:uuid}")
-async def show_decision(visit: TheVisit, decision: UUID) -> Response[str]:
+async def show_decision(visit: TheVisit, decision: FromPath[UUID]) -> Response[str]:
     """One decision: who, through which app, what, and why."""
     record, why = await asyncio.gather(
         visit.api.call(RecordWithTexts, "GET", f"{DECISIONS}/{decision}", query={"names": True}),
@@ -142,7 +142,7 @@ async def show_decision(visit: TheVisit, decision: UUID) -> Response[str]:
 
 
 @get("/timesheets/{sheet:uuid}/story")
-async def tell_story(visit: TheVisit, sheet: UUID) -> Response[str]:
+async def tell_story(visit: TheVisit, sheet: FromPath[UUID]) -> Response[str]:
     """Every decision and change of a timesheet in order, even if it was deleted."""
     cursor = visit.request.query_params.get("cursor") or None
     page = await visit.api.call(
@@ -159,7 +159,7 @@ async def tell_story(visit: TheVisit, sheet: UUID) -> Response[str]:
 
 
 @get("/check/{record_id:uuid}")
-async def show_check(visit: TheVisit, record_id: UUID) -> Response[str]:
+async def show_check(visit: TheVisit, record_id: FromPath[UUID]) -> Response[str]:
     """The page on which the browser checks a record."""
     record = await visit.api.call(RecordWithTexts, "GET", f"/v1/audit/records/{record_id}")
     return visit.render("check.html", record=record)
@@ -173,7 +173,7 @@ async def pass_checkpoint(visit: TheVisit) -> Response[bytes]:
 
 
 @get("/log/tile/{path:path}")
-async def pass_tile(visit: TheVisit, path: Annotated[str, Parameter(max_length=100)]) -> Response[bytes]:
+async def pass_tile(visit: TheVisit, path: FromPath[str]) -> Response[bytes]:
     """A tile of hashes, or `entries/...` for a bundle of records."""
     if not TILE.fullmatch(path.lstrip("/")):
         raise NotFoundException
