@@ -6,7 +6,7 @@ ARGS =
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check golden bench soak interop pgbouncer patroni image-test clients pin lock vendor audit sbom clean environment
+.PHONY: help run demo test test-long check golden screenshots bench soak interop pgbouncer patroni image-test clients pin lock vendor audit sbom clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,10 @@ sbom: environment ## write dist/sbom.json, the bill of materials of the locked p
 
 golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
 	@$(PYTHON) -m tests.golden
+
+screenshots: environment ## take the console's screenshots in the README anew (needs Chromium)
+	@$(PYTHON) -m pytest -q -n 0 tests/browser/test_looks.py
+	@for page in week-draft inbox decisions people; do cp .local/screenshots/$$page-first.png docs/screenshots/$$page.png; done
 
 ##@ Policy (while `make run` runs)
 ##: .venv/bin/timewarden policy propose -m WHY    propose the rules of policies/ as a new version

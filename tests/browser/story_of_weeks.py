@@ -30,8 +30,8 @@ async def fill_weeks(callers: Callers) -> Weeks:
     """Make the weeks of the story, as the people themselves would."""
     ana, mia = (await callers("ana")).api, (await callers("mia")).api
     mondays = [THIS_WEEK - timedelta(weeks=number) for number in range(4)]
-    await fill_week(ana, mondays[0], days=3)
-    await ana.submit(await fill_week(ana, mondays[1]))
+    await fill_week(ana, mondays[0], days=3, note="Design review with the client")
+    await ana.submit(await fill_week(ana, mondays[1], note="Design review with the client"))
     rejected = await ana.submit(await fill_week(ana, mondays[2]))
     await mia.reject(await mia.timesheet(rejected.id), "Friday is missing: were you on site? " + HOSTILE)
     approved = await ana.submit(await fill_week(ana, mondays[3]))
@@ -40,13 +40,14 @@ async def fill_weeks(callers: Callers) -> Weeks:
     return Weeks(draft, submitted, was_rejected, was_approved, THIS_WEEK + timedelta(weeks=1))
 
 
-async def fill_week(api: Timewarden, monday: date, *, days: int = 5) -> Timesheet:
-    """A week with hours on two projects; the first entry has a hostile note."""
+async def fill_week(
+    api: Timewarden, monday: date, *, days: int = 5, note: str = f"Design review {HOSTILE}"
+) -> Timesheet:
+    """A week with hours on two projects; the first entry has the note."""
     sheet = await api.open_week(monday, "Europe/Berlin")
     for number in range(days):
         day = monday + timedelta(days=number)
-        note = f"Design review {HOSTILE}" if number == 0 else None
-        sheet = await api.add_entry(sheet, day, "ATLAS", 300 + 30 * number, note)
+        sheet = await api.add_entry(sheet, day, "ATLAS", 300 + 30 * number, note if number == 0 else None)
         if number % 2 == 0:
             sheet = await api.add_entry(sheet, day, "SITE", 120)
     return sheet

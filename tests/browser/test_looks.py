@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import Desk, look_at
+from tests.browser.conftest import SCREENSHOTS, Desk, look_at
 from tests.browser.pages import PAGES, PageOfConsole
 
 if TYPE_CHECKING:
@@ -19,4 +19,7 @@ async def test_a_page_is_accessible_in_light_and_dark_and_fits_320_pixels(
 ) -> None:
     async with desk.window(shown.login) as page:
         await page.goto(desk.console + shown.path)
+        # What a reader sees first, for the README.
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await page.screenshot(path=SCREENSHOTS / f"{shown.name}-first.png")
         await look_at(page, shown.name, shown.ignored)
