@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.identity.principal import Principal
     from service.timesheets.entry import Amendment, Hours, WeekHours
-    from service.timesheets.listing import Page, Place
+    from service.timesheets.listing import ListTotals, Page, Place
     from service.timesheets.timesheet import GivenApproval
 
     Step = Callable[[Timesheet, Change], Timesheet]
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 APPROVAL_GIVEN = "timesheet.approval-given"
 # A person has several sheets of a week only where accounts were merged.
 MAX_SHEETS_OF_WEEK = 10
+MAX_SHEETS_OF_TOTALS = 10_000
 NO_NOTES: Mapping[date, str] = MappingProxyType({})
 
 
@@ -72,10 +73,11 @@ class Edited:
 @dataclass(frozen=True, slots=True)
 class Details:
     """What a request asks for beside a sheet: the actions that both its state and the policy allow the caller, and the
-    names of the people and projects in it."""
+    names of the people and projects in it; beside a list, its totals."""
 
     actions: bool = False
     names: bool = False
+    totals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,12 @@ class DetailedSheet:
 
 @dataclass(frozen=True, slots=True)
 class DetailedPage:
-    """Sheets, newest period first; `after` is the keyset of the next page, None on the last page."""
+    """Sheets, newest period first; `after` is the keyset of the next page, None on the last page. `totals` are those of
+    all pages, None where they were not asked for."""
 
     items: tuple[DetailedSheet, ...]
     after: Place | None
+    totals: ListTotals | None = None
 
 
 class Timesheets:
@@ -206,7 +210,9 @@ class Timesheets:
     async def list_with_details(
         self, caller: Caller, filters: Filters, details: Details, *, after: Place | None = None, limit: int = 50
     ) -> Answer[DetailedPage]:
-        """As `list`, each sheet with details. The statement that reads the rows also reads relations for actions."""
+        """As `list`, each sheet with details. The statement that reads the rows also reads relations for actions. With
+        totals, the record names all sheets of the list. Raises InvalidField if they are more than MAX_SHEETS_OF_TOTALS.
+        """
 
         async def read(visibility: Visibility, connection: Connection) -> Listed[DetailedPage]:
             page = await listing.page(
@@ -226,7 +232,17 @@ class Timesheets:
                 items = [replace(item, names=found[item.sheet.id]) for item in items]
             return Listed(DetailedPage(tuple(items), page.after), page.ids, page.confirmation)
 
-        return await self._gate.list_at_once(caller, KIND, "read", read)
+        if not details.totals:
+            return await self._gate.list_at_once(caller, KIND, "read", read)
+        async with self._gate.list(caller, KIND, "read") as listed:
+            found = await read(listed.visibility, listed.connection)
+            totals = await listing.total(listed.visibility, listed.connection, filters, MAX_SHEETS_OF_TOTALS + 1)
+            too_many = len(totals.ids) > MAX_SHEETS_OF_TOTALS
+            listed.returned = [] if too_many else [str(sheet) for sheet in sorted(totals.ids)]
+        if too_many:
+            with refused_under(listed.receipt):
+                raise invalid_field("query.totals", f"covers at most {MAX_SHEETS_OF_TOTALS} timesheets")
+        return listed.answer(replace(found.value, totals=totals))
 
     async def add_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
         """Add an entry. Raises InvalidField, also for a day outside the week, a day with more than 1,440 minutes, and a
@@ -443,10 +459,10 @@ async def _settle_projects(
     except InvalidField as error:
         if not copied:
             raise
-        field = error.fields[0]
-        raise invalid_field(
-            "copy_from", f"has an entry whose {field.field.rpartition('.')[2]} {field.message}"
-        ) from error
+        first = error.fields[0]
+        item = next(item for place, item in enumerate(listed) if first.field.startswith(f"entries[{place}]."))
+        name = first.field.rpartition(".")[2]
+        raise invalid_field("copy_from", f"has hours on {item.project} whose {name} {first.message}") from error
 
 
 def actor_of(change: Change) -> Actor:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact_columns
-from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.merged_people import all_ids, canonical_id
+from service.authorization.enforcement.path_sql import now
 from service.authorization.enforcement.person_references import PersonReference, find_listed_person
+from service.errors import InvalidField
+from service.places import FieldError
 from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import columns_of
 from service.timesheets.store import sheet_of
@@ -31,17 +34,38 @@ Place = tuple[date, UUID]
 FEW, WINDOW = 500, 4_000
 # Of a week with so many entries on the caller's projects, sheets are tested in order; with fewer, their sheets are.
 MANY_ENTRIES = 1_000
-_NEWEST = "ORDER BY r.period_start DESC, r.id DESC"
+# Of sheets whose notes are searched, unless they are of one owner.
+MAX_DAYS_OF_TEXT = 31
+# By entry_timesheet.
+_HAS_PROJECT = "EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.project = ANY ({}::text[]))"
+_HAS_NOTE = "EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.note ILIKE {}::text)"
+# Members of a team and of those below.
+_MEMBERS = f"""
+    membership AS belongs JOIN team_path AS below
+    ON below.descendant_id = belongs.team_id AND below.ancestor_id = {{}}
+    AND belongs.part = 'member' AND {now("belongs")}
+"""
+_IN_TEAM = f"""
+    EXISTS (SELECT FROM {_MEMBERS.format("{}::uuid")} WHERE belongs.person_id = {canonical_id("r.owner_id")} OFFSET 0)
+"""
+# Every id of them.
+_OWNERS_IN_TEAM = f"SELECT unnest({all_ids('belongs.person_id')}) AS owner_id FROM {_MEMBERS}"
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters of a list. A sheet matches `since` and `until` if any day of its week lies between them, inclusive."""
+    """Filters of a list, and its order. A sheet matches `since` and `until` if any day of its week lies between them,
+    inclusive; `team` if its owner is a member of the team, or of a team below, now; `text` if a note of an entry
+    contains it."""
 
     owner: NamedPerson | None = None
-    state: State | None = None
+    states: tuple[State, ...] = ()
     since: date | None = None
     until: date | None = None
+    projects: tuple[str, ...] = ()
+    team: UUID | None = None
+    text: str | None = None
+    oldest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +89,39 @@ class Page:
         return [str(row["id"]) for row in self.rows]
 
 
+def check_filters(filters: Filters) -> None:
+    """Raise InvalidField for a span that ends before it begins, and for a text that could lie anywhere: no index holds
+    the notes."""
+    if filters.since and filters.until and filters.since > filters.until:
+        raise InvalidField(FieldError("query.until", "must not be before since"))
+    days = (filters.until - filters.since).days + 1 if filters.since and filters.until else None
+    if filters.text is not None and filters.owner is None and (days is None or days > MAX_DAYS_OF_TEXT):
+        message = f"needs owner, or since and until with at most {MAX_DAYS_OF_TEXT} days"
+        raise InvalidField(FieldError("query.text", message))
+
+
+@dataclass(frozen=True, slots=True)
+class ListTotals:
+    """The sheets of all pages of a list, and their minutes."""
+
+    ids: tuple[UUID, ...]
+    minutes: int
+
+
+async def total(visibility: Visibility, connection: Connection, filters: Filters, most: int) -> ListTotals:
+    """The totals of a list, of at most `most` sheets."""
+    filters = await _find_owner(visibility, connection, filters)
+    statement, parameters = _Statement(visibility, filters, None, most).compile_totals()
+    row = await connection.fetchrow(statement, *parameters)
+    return ListTotals(tuple(row["ids"]), row["minutes"]) if row is not None else ListTotals((), 0)
+
+
+async def _find_owner(visibility: Visibility, connection: Connection, filters: Filters) -> Filters:
+    if not isinstance(filters.owner, PersonReference):
+        return filters
+    return replace(filters, owner=await find_listed_person(visibility, connection, filters.owner, "query.owner"))
+
+
 async def page(
     visibility: Visibility,
     connection: Connection,
@@ -78,9 +135,7 @@ async def page(
     is not found."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    if isinstance(filters.owner, PersonReference):
-        owner = await find_listed_person(visibility, connection, filters.owner, "query.owner")
-        filters = replace(filters, owner=owner)
+    filters = await _find_owner(visibility, connection, filters)
     statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(with_relations=with_relations)
     rows = await connection.fetch(statement, *parameters)
     confirmation = rows[0] if visibility.assumed is not None else None
@@ -91,21 +146,36 @@ async def page(
     return Page(shown, following, confirmation)
 
 
+def _escape_like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 class _Statement:
     """The statement for one page of `most` rows. Its parameters are the caller's, `most`, those of the filters, and
     owners."""
 
     def __init__(self, visibility: Visibility, filters: Filters, after: Place | None, most: int) -> None:
-        self.visibility, self.most = visibility, most
+        self.visibility, self.most, self.wanted = visibility, most, filters
+        self.oldest_first = filters.oldest_first
+        self.direction, follows = ("ASC", ">") if filters.oldest_first else ("DESC", "<")
+        self.order = f"ORDER BY r.period_start {self.direction}, r.id {self.direction}"
         # The first and last day of sheets that match.
-        last_day = filters.until if after is None else min(after[0], filters.until or after[0])
-        self.days = {"e.day >= {}::date - 6": filters.since, "e.day <= {}::date + 6": last_day}
+        first_day, last_day = filters.since, filters.until
+        if after is not None and filters.oldest_first:
+            first_day = max(after[0], first_day or after[0])
+        elif after is not None:
+            last_day = min(after[0], last_day or after[0])
+        self.days = {"e.day >= {}::date - 6": first_day, "e.day <= {}::date + 6": last_day}
         self.parameters: list[object] = [*visibility.parameters, most]
         templates = {
-            "r.state = {}::text": filters.state,
+            "r.state = {}::text": filters.states[0] if len(filters.states) == 1 else None,
+            "r.state = ANY ({}::text[])": list(filters.states) if len(filters.states) > 1 else None,
+            _HAS_PROJECT: list(filters.projects) or None,
+            _IN_TEAM: filters.team,
+            _HAS_NOTE: None if filters.text is None else f"%{_escape_like(filters.text)}%",
             "r.period_start >= {}::date - 6": filters.since,
             "r.period_start <= {}::date": filters.until,
-            "(r.period_start, r.id) < ({}::date, {}::uuid)": after,
+            f"(r.period_start, r.id) {follows} ({{}}::date, {{}}::uuid)": after,
         }
         conditions = [self._bind(template, value) for template, value in templates.items() if value is not None]
         self.filters = " AND ".join(conditions) or "true"
@@ -123,17 +193,28 @@ class _Statement:
             columns += f", {fact_columns(self.visibility.facts)}"
         page = f"SELECT {columns} FROM ({rows}) AS r"
         if assumed is None:
-            return f"{page} {_NEWEST}", self.parameters
+            return f"{page} {self.order}", self.parameters
         confirming, parameters = assumed.columns(self.visibility.principal, len(self.parameters) + 1)
         # Entries are read for the sheets of the page only.
-        statement = f"SELECT {confirming}, r.* FROM {AMBIENT_FROM} LEFT JOIN ({page}) AS r ON true {_NEWEST}"
+        statement = f"SELECT {confirming}, r.* FROM {AMBIENT_FROM} LEFT JOIN ({page}) AS r ON true {self.order}"
         return statement, [*self.parameters, *parameters]
+
+    def compile_totals(self) -> tuple[str, list[object]]:
+        """The statement for the ids of the rows and the sum of their minutes, and its parameters."""
+        minutes = "SELECT sum(e.minutes) FROM entry AS e WHERE e.timesheet_id = r.id"
+        found = f"SELECT r.id, ({minutes}) AS minutes FROM ({self._rows()}) AS r"
+        columns = "coalesce(array_agg(id), '{}') AS ids, coalesce(sum(minutes), 0)::bigint AS minutes"
+        return f"SELECT {columns} FROM ({found}) AS found", self.parameters
 
     def _rows(self) -> str:
         """The rows of the page, by the plan that reads the fewest."""
         if self.owner is not None:
             # Every id of the owner.
             return self._of_owners(f"SELECT unnest({all_ids(self.owner)})", self.most)
+        if self.wanted.projects:
+            return self._at_points(f"SELECT unnest({self._bind('{}::text[]', [*self.wanted.projects])}) AS point")
+        if self.wanted.team is not None:
+            return self._of_owners(self._bind(_OWNERS_IN_TEAM, self.wanted.team), 1)
         if self.visibility.reach is None:
             return self._newest()
         points, found = self.visibility.points, self.visibility.found_points
@@ -146,7 +227,7 @@ class _Statement:
             SELECT r.* FROM (SELECT r.id FROM ({self._of_visible_owners(self.visibility.reach)}) AS r
                              UNION SELECT r.id FROM ({self._at_points(points)}) AS r) AS found
             CROSS JOIN LATERAL (SELECT r.* FROM timesheet AS r WHERE r.id = found.id OFFSET 0) AS r
-            {_NEWEST} LIMIT $3
+            {self.order} LIMIT $3
         """
 
     def _of_visible_owners(self, reach: str) -> str:
@@ -154,7 +235,7 @@ class _Statement:
         if self.owners == 1:
             # By timesheet_owner_period.
             rows = f"SELECT r.* FROM timesheet AS r WHERE r.owner_id = ({self.arrays[0]})[1]"
-            return f"{rows} AND {self._condition} {_NEWEST} LIMIT $3"
+            return f"{rows} AND {self._condition} {self.order} LIMIT $3"
         given = " UNION ALL ".join(f"SELECT unnest({array})" for array in self.arrays) or "SELECT NULL::uuid"
         if self.owners is not None and self.owners <= FEW:
             return self._of_owners(given, -(-self.most // max(self.owners, 1)))
@@ -173,26 +254,28 @@ class _Statement:
 
     def _newest(self, within: int | None = None) -> str:
         """Sheets in order, each tested, until the page is full; `within`: of so many sheets at most."""
-        looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {self.filters} {_NEWEST} LIMIT {within})"
+        looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {self.filters} {self.order} LIMIT {within})"
         source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {self.filters} AND"
-        return f"SELECT r.* FROM {source} {self.visible} {_NEWEST} LIMIT $3"
+        return f"SELECT r.* FROM {source} {self.visible} {self.order} LIMIT $3"
 
     def _of_owners(self, source: str, each: int) -> str:
         """Sheets of these owners. First the `each` newest of each owner by timesheet_owner_period: the sheets of a page
-        belong to the owners with the newest sheets, and none is older than the oldest of a page of those."""
+        belong to the owners with the newest sheets, and none is older than the oldest of a page of those. Where the
+        oldest are first, the other way round."""
+        reaches, end = ("<=", "infinity") if self.oldest_first else (">=", "-infinity")
         return f"""
             WITH candidate AS MATERIALIZED (
                 SELECT given.owner_id, r.period_start, r.id
                 FROM (SELECT DISTINCT owner_id FROM ({source}) AS given (owner_id)) AS given CROSS JOIN LATERAL (
                     SELECT r.period_start, r.id FROM timesheet AS r
-                    WHERE r.owner_id = given.owner_id AND {self._condition} {_NEWEST} LIMIT {each}) AS r
-                {_NEWEST} LIMIT $3)
+                    WHERE r.owner_id = given.owner_id AND {self._condition} {self.order} LIMIT {each}) AS r
+                {self.order} LIMIT $3)
             SELECT r.* FROM (SELECT DISTINCT owner_id FROM candidate) AS owner CROSS JOIN LATERAL (
                 SELECT r.* FROM timesheet AS r
-                WHERE r.owner_id = owner.owner_id AND {self._condition} AND r.period_start >= coalesce(
-                    (SELECT r.period_start FROM candidate AS r {_NEWEST} OFFSET $3 - 1 LIMIT 1), '-infinity')
-                {_NEWEST} LIMIT $3) AS r
-            {_NEWEST} LIMIT $3
+                WHERE r.owner_id = owner.owner_id AND {self._condition} AND r.period_start {reaches} coalesce(
+                    (SELECT r.period_start FROM candidate AS r {self.order} OFFSET $3 - 1 LIMIT 1), '{end}')
+                {self.order} LIMIT $3) AS r
+            {self.order} LIMIT $3
         """
 
     def _at_points(self, points: str) -> str:
@@ -200,13 +283,15 @@ class _Statement:
         such entries, their sheets are tested, else the sheets of the week in order."""
         bounds = [self._bind(template, day) for template, day in self.days.items() if day is not None]
         days = " AND ".join(bounds) or "true"
+        nearest = "min" if self.oldest_first else "max"
+        beyond = "e.day >= week.monday + 7" if self.oldest_first else "e.day < week.monday"
 
-        def week_before(when: str) -> str:
-            # The first entry before by entry_project, for each project.
+        def week_near(when: str) -> str:
+            # The next entry by entry_project, for each project.
             return f"""
-                (SELECT date_trunc('week', max(near.day))::date FROM point CROSS JOIN LATERAL (
-                    SELECT e.day FROM entry AS e WHERE e.project = point.point AND {when} ORDER BY e.day DESC LIMIT 1
-                 ) AS near)
+                (SELECT date_trunc('week', {nearest}(near.day))::date FROM point CROSS JOIN LATERAL (
+                    SELECT e.day FROM entry AS e WHERE e.project = point.point AND {when}
+                    ORDER BY e.day {self.direction} LIMIT 1) AS near)
             """
 
         entries = """
@@ -217,9 +302,9 @@ class _Statement:
         return f"""
             WITH RECURSIVE point AS MATERIALIZED ({points}),
             week AS (
-                SELECT {week_before(days)} AS monday, '{{}}'::uuid[] AS ids, 0::bigint AS found
+                SELECT {week_near(days)} AS monday, '{{}}'::uuid[] AS ids, 0::bigint AS found
                 UNION ALL
-                SELECT {week_before(f"e.day < week.monday AND {days}")}, seen.ids,
+                SELECT {week_near(f"{beyond} AND {days}")}, seen.ids,
                        week.found + cardinality(seen.ids)
                 FROM week
                 CROSS JOIN LATERAL (SELECT count(*) = {MANY_ENTRIES} AS many
@@ -227,16 +312,16 @@ class _Statement:
                 CROSS JOIN LATERAL (SELECT ARRAY(SELECT r.id FROM (
                     (SELECT r.id FROM timesheet AS r
                      WHERE entries.many AND r.period_start = week.monday AND {self._condition}
-                     ORDER BY r.id DESC LIMIT $3)
+                     ORDER BY r.id {self.direction} LIMIT $3)
                     UNION ALL (
                      SELECT r.id FROM (SELECT DISTINCT e.timesheet_id {entries} WHERE NOT entries.many) AS given
                      CROSS JOIN LATERAL (SELECT r.id FROM timesheet AS r
                                          WHERE r.id = given.timesheet_id AND {self._condition} OFFSET 0) AS r
-                     ORDER BY r.id DESC LIMIT $3)) AS r) AS ids) AS seen
+                     ORDER BY r.id {self.direction} LIMIT $3)) AS r) AS ids) AS seen
                 WHERE week.monday IS NOT NULL AND week.found < $3)
             SELECT r.* FROM week CROSS JOIN LATERAL unnest(week.ids) AS shown (id)
             CROSS JOIN LATERAL (SELECT r.* FROM timesheet AS r WHERE r.id = shown.id OFFSET 0) AS r
-            {_NEWEST} LIMIT $3
+            {self.order} LIMIT $3
         """
 
     def _bind(self, template: str, value: object) -> str:

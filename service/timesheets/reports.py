@@ -1,4 +1,5 @@
-"""Reports: hours by person, project, team or week, of the sheets that the caller may read. Owns no state.
+"""Reports: hours by one or two of person, project, team, week, day and activity, of the sheets that the caller may
+read. Owns no state.
 
 The record of a report names every sheet in it, so the number of sheets is bounded.
 """
@@ -17,7 +18,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.reports_store import Total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer, Caller, Listing
@@ -44,9 +45,14 @@ class Reports:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def hours(self, caller: Caller, by: GroupBy, span: Span, *, with_names: bool = False) -> Answer[Report]:
-        """Add up the minutes that the caller may read; `with_names` adds the names of people and projects. Raises
-        InvalidField for a span that ends before it begins, has more than 366 days, or more than 10,000 sheets."""
+    async def hours(
+        self, caller: Caller, by: GroupBy, span: Span, *, then: GroupBy | None = None, with_names: bool = False
+    ) -> Answer[Report]:
+        """Add up the minutes that the caller may read, by one key or by two; `with_names` adds the names of people and
+        projects. Raises InvalidField for a span that ends before it begins, has more than 366 days, or more than 10,000
+        sheets, and for the same key twice."""
+        if then == by:
+            raise InvalidField(FieldError("query.then", "must be another key than by"))
         if span.until < span.since:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         if (span.until - span.since).days >= MAX_DAYS:
@@ -57,9 +63,9 @@ class Reports:
             sheets = await reports_store.find_visible_sheets(listed.visibility, connection, span, MAX_SHEETS + 1)
             if len(sheets) <= MAX_SHEETS:
                 approvals = await reports_store.load_approvals(listed.visibility, connection, sheets)
-                totals = await reports_store.sum_by_key(connection, approvals, span, by)
-                if with_names and by in NAMED:
-                    totals = await _add_names(listed, sheets, span, by, totals)
+                totals = await reports_store.sum_by_key(connection, approvals, span, by, then)
+                if with_names and NAMED & {by, then}:
+                    totals = await _add_names(listed, sheets, span, (by, then), totals)
                 report = Report(totals, await reports_store.sum_all(connection, approvals, span))
                 listed.returned = [str(sheet) for sheet in sheets]
         if len(sheets) > MAX_SHEETS:
@@ -69,10 +75,22 @@ class Reports:
 
 
 async def _add_names(
-    listed: Listing, sheets: Sequence[UUID], span: Span, by: GroupBy, totals: Sequence[Total]
+    listed: Listing, sheets: Sequence[UUID], span: Span, groups: Collection[GroupBy | None], totals: Sequence[Total]
 ) -> tuple[Total, ...]:
     """The totals with the names of the keys that stand in a sheet whose names the caller may see."""
     named = await names.find_named_rows(listed.visibility, listed.connection, sheets)
-    keys = await reports_store.find_keys(listed.connection, named, span, by)
+    keys = [
+        key
+        for group in groups
+        if group in NAMED
+        for key in await reports_store.find_keys(listed.connection, named, span, group)
+    ]
     found = await names.load_names(listed.connection, keys)
-    return tuple(replace(total, name=found.get(total.key or "")) for total in totals)
+    return tuple(
+        replace(
+            total,
+            name=total.name or found.get(total.key or ""),
+            then_name=total.then_name or found.get(total.then or ""),
+        )
+        for total in totals
+    )

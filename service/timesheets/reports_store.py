@@ -23,24 +23,28 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.timesheet import State
 
-GroupBy = Literal["person", "project", "team", "week"]
+GroupBy = Literal["person", "project", "team", "week", "day", "activity"]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The days of a report, from `since` to `until`, inclusive, and its filters."""
+    """The days of a report, from `since` to `until`, inclusive, and its filters. With `projects`, only hours on them
+    count, and only the timesheets with such hours."""
 
     since: date
     until: date
-    state: State | None = None
+    states: tuple[State, ...] = ()
     owner: NamedPerson | None = None
+    projects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The minutes of one key: a person's or team's id, a project's code, a week's Monday, or None for people without a
-    team. `name` is a team's name. `sheets` is the number of sheets of the key, also without minutes; these have
-    `approvals_given` and need `approvals_needed` in all, None if that is unknown of a sheet."""
+    """The minutes of one key: a person's or team's id, a project's or activity's code, a day or a week's Monday; None
+    for people without a team and hours without an activity. `name` is a team's name. `then` is the second key of a
+    report by two. Some of the minutes are `billable`, some of `absence`. `sheets` is the number of sheets of the key,
+    also without minutes; these have `approvals_given` and need `approvals_needed` in all, None if that is unknown of a
+    sheet."""
 
     key: str | None
     name: str | None
@@ -48,14 +52,17 @@ class Total:
     sheets: int
     approvals_given: int
     approvals_needed: int | None
+    billable: int = 0
+    absence: int = 0
+    then: str | None = None
+    then_name: str | None = None
 
 
 # Owners by their canonical id.
 _OWNERS: Final = "LEFT JOIN merged_person AS merged ON merged.person_id = r.owner_id"
 # A person's teams on a day are those of which they were a member at noon, in the sheet's time zone. Before their first
 # membership, they count in the teams of that membership.
-_TEAMS: Final = f"""
-    {_OWNERS}
+_TEAMS: Final = """
     LEFT JOIN (SELECT canonical.id AS person_id, m.team_id AS id, team.name, m.valid_to,
                       CASE WHEN m.valid_from = min(m.valid_from) OVER (PARTITION BY canonical.id) THEN '-infinity'
                            ELSE m.valid_from END AS since
@@ -67,13 +74,25 @@ _TEAMS: Final = f"""
         AND t.since <= (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone
         AND (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone < t.valid_to
 """
-# The expressions of key and name, and the joins that they need.
-_GROUPS: Final[Mapping[GroupBy, tuple[str, str, str]]] = {
-    "person": ("coalesce(merged.into_id, r.owner_id)::text", "NULL::text", _OWNERS),
-    "project": ("e.project", "NULL::text", ""),
-    "week": ("r.period_start::text", "NULL::text", ""),
-    "team": ("t.id::text", "t.name", _TEAMS),
+# The expressions of key and name.
+_KEYS: Final[Mapping[GroupBy, tuple[str, str]]] = {
+    "person": ("coalesce(merged.into_id, r.owner_id)::text", "NULL::text"),
+    "project": ("e.project", "NULL::text"),
+    "week": ("r.period_start::text", "NULL::text"),
+    "team": ("t.id::text", "t.name"),
+    "day": ("e.day::text", "NULL::text"),
+    "activity": ("e.activity", "NULL::text"),
 }
+# The entries `e` of a report; parameters 2 to 4 are those of its span.
+_ENTRIES: Final = "e.day BETWEEN $2::date AND $3::date AND ($4::text[] IS NULL OR e.project = ANY ($4))"
+# Keys of entries: a sheet without entries has none.
+_OF_ENTRIES: Final = frozenset({"project", "day", "activity"})
+
+
+def _join(groups: Collection[GroupBy]) -> str:
+    """The joins that the keys need."""
+    owners = _OWNERS if not {"person", "team"}.isdisjoint(groups) else ""
+    return owners + (_TEAMS if "team" in groups else "")
 
 
 async def find_visible_sheets(visibility: Visibility, connection: Connection, span: Span, most: int) -> list[UUID]:
@@ -85,9 +104,15 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
         owner = await find_listed_person(visibility, connection, span.owner, "query.owner")
     conditions = (
         "r.period_start >= $4::date - 6 AND r.period_start <= $5::date"
-        " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR "
+        " AND ($6::text[] IS NULL OR r.state = ANY ($6)) AND ($7::uuid IS NULL OR "
         f"r.owner_id = ANY({all_ids('$7::uuid')})) AND {visibility.condition}"
     )
+    if span.projects:
+        # By entry_timesheet.
+        conditions += (
+            " AND EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.project = ANY ($8::text[])"
+            " AND f.day BETWEEN $4::date AND $5::date)"
+        )
     source = f"timesheet AS r WHERE {conditions}"
     if visibility.reach is not None:
         source = f"""
@@ -112,8 +137,9 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
         most,
         span.since,
         span.until,
-        span.state,
+        list(span.states) or None,
         owner,
+        *([list(span.projects)] if span.projects else []),
     )
     return sorted(row["id"] for row in found)
 
@@ -139,29 +165,39 @@ async def load_approvals(visibility: Visibility, connection: Connection, sheets:
     )
 
 
-async def sum_by_key(connection: Connection, approvals: SheetApprovals, span: Span, by: GroupBy) -> tuple[Total, ...]:
-    """The minutes in the span of these sheets, by key."""
-    key, name, joined = _GROUPS[by]
-    # A sheet without entries counts by every key but the project. A person who is a member twice counts once.
+async def sum_by_key(
+    connection: Connection, approvals: SheetApprovals, span: Span, by: GroupBy, then: GroupBy | None = None
+) -> tuple[Total, ...]:
+    """The minutes in the span of these sheets, by one key or by two."""
+    groups = [by] if then is None else [by, then]
+    key, name = _KEYS[by]
+    second, second_name = _KEYS[then] if then is not None else ("NULL::text", "NULL::text")
+    # A sheet without entries counts by every key but those of entries. A person who is a member twice counts once.
     rows = await connection.fetch(
         f"""
         SELECT key, name, sum(minutes)::bigint AS minutes, count(*) AS sheets, sum(approvals.given)::bigint AS given,
-               CASE WHEN count(approvals.needed) = count(*) THEN sum(approvals.needed)::bigint END AS needed
+               CASE WHEN count(approvals.needed) = count(*) THEN sum(approvals.needed)::bigint END AS needed,
+               sum(billable)::bigint AS billable, sum(absence)::bigint AS absence, second, second_name
         FROM (
-            SELECT key, name, sheet, coalesce(sum(minutes), 0) AS minutes FROM (
-                SELECT DISTINCT r.id AS sheet, e.id, e.minutes, {key} AS key, {name} AS name
+            SELECT key, name, second, second_name, sheet, coalesce(sum(minutes), 0) AS minutes,
+                   coalesce(sum(minutes) FILTER (WHERE billable), 0) AS billable,
+                   coalesce(sum(minutes) FILTER (WHERE absence), 0) AS absence
+            FROM (
+                SELECT DISTINCT r.id AS sheet, e.id, e.minutes, e.billable, known.kind = 'absence' AS absence,
+                       {key} AS key, {name} AS name, {second} AS second, {second_name} AS second_name
                 FROM timesheet AS r
-                LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date
-                {joined}
-                WHERE r.id = ANY($1::uuid[]) AND ({"e.id IS NOT NULL" if by == "project" else "true"})) AS counted
-            GROUP BY 1, 2, 3) AS of_sheet
-        JOIN unnest($1::uuid[], $4::integer[], $5::integer[]) AS approvals (id, given, needed)
+                LEFT JOIN entry AS e ON e.timesheet_id = r.id AND {_ENTRIES}
+                LEFT JOIN project AS known ON known.code = e.project
+                {_join(groups)}
+                WHERE r.id = ANY($1::uuid[]) AND ({"true" if _OF_ENTRIES.isdisjoint(groups) else "e.id IS NOT NULL"})
+                ) AS counted
+            GROUP BY 1, 2, 3, 4, 5) AS of_sheet
+        JOIN unnest($1::uuid[], $5::integer[], $6::integer[]) AS approvals (id, given, needed)
             ON approvals.id = of_sheet.sheet
-        GROUP BY 1, 2 ORDER BY 1 NULLS LAST
+        GROUP BY key, name, second, second_name ORDER BY key NULLS LAST, second NULLS LAST
         """,
         approvals.sheets,
-        span.since,
-        span.until,
+        *_parameters(span),
         approvals.given,
         approvals.needed,
     )
@@ -170,15 +206,14 @@ async def sum_by_key(connection: Connection, approvals: SheetApprovals, span: Sp
 
 async def find_keys(connection: Connection, sheets: Collection[UUID], span: Span, by: GroupBy) -> list[str]:
     """The keys of these sheets, which are people or projects."""
-    key, _, joined = _GROUPS[by]
+    key, _ = _KEYS[by]
     # Sheets by their primary keys, with their entries in the span.
     rows = await connection.fetch(
         f"SELECT DISTINCT {key} AS key FROM timesheet AS r"
-        " LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date"
-        f" {joined} WHERE r.id = ANY($1::uuid[])",
+        f" LEFT JOIN entry AS e ON e.timesheet_id = r.id AND {_ENTRIES}"
+        f" {_join([by])} WHERE r.id = ANY($1::uuid[])",
         list(sheets),
-        span.since,
-        span.until,
+        *_parameters(span),
     )
     return [row["key"] for row in rows if row["key"] is not None]
 
@@ -186,13 +221,19 @@ async def find_keys(connection: Connection, sheets: Collection[UUID], span: Span
 async def sum_all(connection: Connection, approvals: SheetApprovals, span: Span) -> Total:
     """The sums over all sheets. Totals by team may add up to more, because a person may be in two teams."""
     # Entries on the days of the span.
-    minutes = await connection.fetchval(
-        "SELECT coalesce(sum(minutes), 0)::bigint FROM entry"
-        " WHERE timesheet_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date",
+    minutes, billable, absence = await connection.fetchrow(  # type: ignore[misc]  # sums are always one row
+        "SELECT coalesce(sum(e.minutes), 0)::bigint, coalesce(sum(e.minutes) FILTER (WHERE e.billable), 0)::bigint,"
+        " coalesce(sum(e.minutes) FILTER (WHERE known.kind = 'absence'), 0)::bigint"
+        " FROM entry AS e LEFT JOIN project AS known ON known.code = e.project"
+        f" WHERE e.timesheet_id = ANY($1::uuid[]) AND {_ENTRIES}",
         approvals.sheets,
-        span.since,
-        span.until,
+        *_parameters(span),
     )
     known = [number for number in approvals.needed if number is not None]
     needed = sum(known) if len(known) == len(approvals.needed) else None
-    return Total(None, None, minutes, len(approvals.sheets), sum(approvals.given), needed)
+    return Total(None, None, minutes, len(approvals.sheets), sum(approvals.given), needed, billable, absence)
+
+
+def _parameters(span: Span) -> tuple[object, ...]:
+    """The parameters of _ENTRIES."""
+    return span.since, span.until, list(span.projects) or None

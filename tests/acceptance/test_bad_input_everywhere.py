@@ -251,7 +251,7 @@ def _something(schema: Mapping[str, Any]) -> str:
 
 def _forbidden(schema: Mapping[str, Any], text: str) -> bool:
     """Whether a text in a query is nothing that the schema allows, in any reading."""
-    readings: list[object] = [text]
+    readings: list[object] = [text, [text]]
     if re.fullmatch(r"-?[0-9]{1,9}|1e3", text):
         readings.append(int(float(text)))
     if text in {"true", "false", "0", "1"}:

@@ -125,7 +125,13 @@ async def test_a_page_size_is_bounded(callers: Callers, limit: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("owner", "me"), ("state", "closed"), ("since", "yesterday"), ("until", "2026-02-30"), ("since", "2026-11-23T00")],
+    [
+        ("owner", "you"),
+        ("state", "closed"),
+        ("since", "yesterday"),
+        ("until", "2026-02-30"),
+        ("since", "2026-11-23T00"),
+    ],
 )
 async def test_a_filter_that_is_none_is_named(callers: Callers, name: str, value: str) -> None:
     ana = await callers("ana")

@@ -150,7 +150,7 @@ async def _row(
     rules, declared = (OWNER, MANAGER, AUDITOR, *([LEAD] if lead else [])), PROJECT_LEAD if lead else ""
     shown = await sight(connection, asker, *rules, declared=declared)
     figures = []
-    for filters, after in ((Filters(), None), (Filters(), middle), (Filters(state=State.SUBMITTED), None)):
+    for filters, after in ((Filters(), None), (Filters(), middle), (Filters(states=(State.SUBMITTED,)), None)):
         found = await _clock(
             lambda f=filters, a=after: listing.page(shown, connection, f, after=a, limit=PAGE)  # type: ignore[misc]  # bound now
         )

@@ -30,7 +30,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from tests.example_count import example_count
 from tests.integration.house import principal
-from tests.integration.random_organisation import CLIENTS, Organisation, settle
+from tests.integration.random_organisation import CLIENTS, PROJECTS, Organisation, settle
 from tests.policy_forge import rows
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ askers = st.tuples(
 )
 filters = st.builds(
     Filters,
-    state=st.none() | st.sampled_from(State),
+    states=st.lists(st.sampled_from(State), max_size=3, unique=True).map(tuple),
+    projects=st.lists(st.sampled_from(PROJECTS), max_size=2, unique=True).map(tuple),
+    oldest_first=st.booleans(),
     since=st.none() | st.just(date(2026, 4, 1)),
     until=st.none() | st.just(date(2026, 4, 22)),
 )
@@ -150,6 +152,35 @@ class World:
             self.lookup[key] = (ambient, one_by_one)
         return self.lookup[key]
 
+    async def match(self, wanted: Filters) -> set[UUID]:
+        """The sheets that match the projects and the team of the filters, found one by one."""
+        if not wanted.projects and wanted.team is None:
+            return set(self.organisation.sheets)
+        hours = await self.connection.fetch("SELECT timesheet_id, project FROM entry")
+        on_project = {hour["timesheet_id"] for hour in hours if hour["project"] in wanted.projects}
+        parents = dict(map(tuple, await self.connection.fetch("SELECT id, parent_id FROM team")))
+        belongs = await self.connection.fetch(
+            "SELECT person_id, team_id FROM membership"
+            " WHERE part = 'member' AND valid_from <= now() AND now() < valid_to"
+        )
+
+        def is_below(team: UUID | None) -> bool:
+            return team is not None and (team == wanted.team or is_below(parents[team]))
+
+        members = [person for person, team in belongs if is_below(team)]
+        return {
+            sheet
+            for sheet, (owner, _, _) in self.organisation.sheets.items()
+            if (not wanted.projects or sheet in on_project)
+            and (wanted.team is None or any(self.organisation.same(person, owner) for person in members))
+        }
+
+    async def minutes_of(self, sheets: set[UUID]) -> int:
+        found = await self.connection.fetchval(
+            "SELECT coalesce(sum(minutes), 0) FROM entry WHERE timesheet_id = ANY($1)", list(sheets)
+        )
+        return int(found)
+
     def asker(self, drawn: tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]) -> Principal:
         number, scopes, roles, methods, age = drawn
         people = self.organisation.people
@@ -197,7 +228,7 @@ def expect_ids(
     found = set()
     for sheet, (owner, state, start) in world.organisation.sheets.items():
         resource = Resource("timesheet", str(sheet), owner, state, 1)
-        fits = wanted.state in {None, state}
+        fits = not wanted.states or state in wanted.states
         fits &= not isinstance(wanted.owner, UUID) or world.organisation.same(wanted.owner, owner)
         fits &= wanted.since is None or start + timedelta(days=6) >= wanted.since
         if (
@@ -224,6 +255,18 @@ async def list_ids(
         after = page.after
         if after is None:
             return found
+
+
+async def total_list(
+    world: World, rules: Snapshot, asker: Principal, ambient: FactLookup, wanted: Filters
+) -> tuple[set[UUID], int]:
+    """The totals of the list."""
+    access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
+    shown = visible(rules, access_request, asker, ambient, world.facts)
+    await RELATIONSHIPS.find_owners(world.connection, shown)
+    found = await listing.total(shown, world.connection, wanted, 10_000)
+    assert len(found.ids) == len(set(found.ids))
+    return set(found.ids), found.minutes
 
 
 @settings(max_examples=example_count(35, uncut=50), suppress_health_check=list(HealthCheck))
@@ -259,14 +302,21 @@ async def expect_lists(
     known = [*world.organisation.people, *world.organisation.merged]
     if owner < len(known):
         wanted = replace(wanted, owner=known[owner])
-    for asker in map(world.asker, who):
+    if owner % 5 == 0:
+        wanted = replace(wanted, team=world.organisation.teams[owner % len(world.organisation.teams)])
+    matching = await world.match(wanted)
+    for place, asker in enumerate(map(world.asker, who)):
         ambient, one_by_one = await world.look(asker)
         with pytest.MonkeyPatch.context() as small:
             small.setattr(listing, "FEW", bound[0])
             small.setattr(listing, "WINDOW", bound[1])
             small.setattr(relationships, "MAX_OWNERS_PER_RELATION", bound[2])
             found = await list_ids(world, rules, asker, ambient, wanted)
-        assert found == sorted(found, reverse=True)
+        assert found == sorted(found, reverse=not wanted.oldest_first)
         assert len(found) == len({sheet for _, sheet in found})
-        assert {sheet for _, sheet in found} == expect_ids(world, rules, asker, one_by_one, wanted)
+        expected = expect_ids(world, rules, asker, one_by_one, wanted) & matching
+        assert {sheet for _, sheet in found} == expected
+        if place == 0:
+            totals = await total_list(world, rules, asker, ambient, wanted)
+            assert totals == (expected, await world.minutes_of(expected))
     assert rules.errors == 0

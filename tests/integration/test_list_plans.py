@@ -62,13 +62,17 @@ async def cost(house: House, shown: Visibility, filters: Filters, after: listing
 async def measure(house: House, crowd: Crowd) -> dict[str, Explaining]:
     """The cost of first, deep and narrowed pages for every asker."""
     found = {}
+    small = "SELECT team_id FROM membership WHERE part = 'member' GROUP BY 1 ORDER BY count(*), 1 LIMIT 1"
+    team = await house.owner.fetchval(small)
     for who, asker in (await crowd.cast(house.owner)).items():
         shown = await sight(house.owner, asker, OWNER, MANAGER, AUDITOR)
         page = await listing.page(shown, house.owner, Filters(), after=None, limit=PAGE)
         for name, filters, after in (
             ("first", Filters(), None),
             ("second", Filters(), page.after),
-            ("submitted", Filters(state=State.SUBMITTED), None),
+            ("submitted", Filters(states=(State.SUBMITTED,)), None),
+            ("oldest first", Filters(oldest_first=True), None),
+            ("two states of a team", Filters(states=(State.SUBMITTED, State.DRAFT), team=team), None),
         ):
             found[f"{who}, {name}"] = await cost(house, shown, filters, after)
     return found

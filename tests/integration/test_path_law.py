@@ -276,7 +276,7 @@ async def test_a_list_with_declared_relations_is_the_sum_of_its_reads(
     rules = snapshot(text, drawn)
     facts = relations_under(TIMESHEET_FACTS, rules.vocabulary)
     whole, remembering = Relationships([facts]), Relationships([facts], DirectoryMemory())
-    wanted = Filters(state=State(state)) if state else Filters()
+    wanted = Filters(states=(State(state),)) if state else Filters()
     for number in who:
         people = world.organisation.people
         asker = (

@@ -8,7 +8,7 @@ import io
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,7 +25,7 @@ from service.log.record import read_body
 from service.timesheets import reports, reports_store
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
-from service.timesheets.reports_store import Span
+from service.timesheets.reports_store import GroupBy, Span
 from service.timesheets.timesheet import State
 from tests.example_count import example_count
 from tests.integration.api import InProcess, api
@@ -42,17 +42,21 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 SINCE, UNTIL = date(2026, 3, 4), date(2026, 5, 1)
+NUMBERS = ["minutes", "sheets", "approvals_given", "approvals_needed", "billable_minutes", "absence_minutes"]
+GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 
 
 @pytest.fixture
 async def world(house: House) -> World:
     await house.owner.execute("TRUNCATE timesheet, entry, membership, person_role, importer_grant CASCADE")
+    await house.owner.execute("UPDATE project SET kind = 'absence' WHERE code = 'zeus'")
     made = World(await settle(house.owner, 7), house.owner, {})
     # Some hours of every day of every week; every third sheet has none.
     await house.owner.execute(
-        "INSERT INTO entry (id, timesheet_id, day, project, minutes)"
+        "INSERT INTO entry (id, timesheet_id, day, project, minutes, activity, billable)"
         " SELECT gen_random_uuid(), id, period_start + day, CASE day % 2 WHEN 0 THEN 'apollo' ELSE 'zeus' END,"
-        " 10 * (day + 1) + get_byte(uuid_send(id), 2) FROM timesheet, generate_series(0, 6) AS day"
+        " 10 * (day + 1) + get_byte(uuid_send(id), 2), CASE day % 3 WHEN 0 THEN 'design' END, day = 4"
+        " FROM timesheet, generate_series(0, 6) AS day"
         " WHERE get_byte(uuid_send(id), 1) % 3 > 0"
     )
     person = made.organisation.people[0]
@@ -79,50 +83,86 @@ def teams_of_entry(world: World, memberships: list[Any], entry: Any) -> set[Any]
 @given(
     drawn=policies,
     who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda who: who[0]),
-    state=st.none() | st.sampled_from(State),
+    states=st.lists(st.sampled_from(State), max_size=3, unique=True).map(tuple),
     owner=st.none() | st.integers(0, 13),
+    projects=st.sampled_from([(), ("zeus",), ("zeus", "apollo", "x")]),
+    pair=st.tuples(st.sampled_from(GROUPS), st.sampled_from(GROUPS)).filter(lambda pair: pair[0] != pair[1]),
 )
 async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
     world: World,
     drawn: list[Row],
     who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
-    state: State | None,
+    states: tuple[State, ...],
     owner: int | None,
+    projects: tuple[str, ...],
+    pair: tuple[GroupBy, GroupBy],
 ) -> None:
     rules = policy(world, drawn)
     whose = None if owner is None else world.organisation.people[owner]
-    wanted = Filters(owner=whose, state=state, since=SINCE, until=UNTIL)
+    wanted = Filters(owner=whose, states=states, since=SINCE, until=UNTIL)
     memberships = await world.connection.fetch(
         "SELECT *, nullif(valid_to, 'infinity') AS ends FROM membership WHERE part = 'member' AND valid_from < valid_to"
     )
     for asker in map(world.asker, who):
         ambient, one_by_one = await world.look(asker)
         readable = expect_ids(world, rules, asker, one_by_one, wanted)
-        by: dict[str, Counter[str | None]] = {group: Counter() for group in ("person", "project", "week", "team")}
-        entries = await world.connection.fetch(
-            "SELECT e.*, r.owner_id, r.period_start, r.time_zone FROM entry AS e"
-            " JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
-            list(readable),
-        )
+        entries = [
+            entry
+            for entry in await world.connection.fetch(
+                "SELECT e.*, r.owner_id, r.period_start, r.time_zone FROM entry AS e"
+                " JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
+                list(readable),
+            )
+            if SINCE <= entry["day"] <= UNTIL and (not projects or entry["project"] in projects)
+        ]
+        if projects:
+            readable &= {entry["timesheet_id"] for entry in entries}
+        by: dict[GroupBy, Counter[str | None]] = {group: Counter() for group in GROUPS}
+        both: Counter[tuple[str | None, str | None]] = Counter()
+        billable, absence = Counter[str | None](), Counter[str | None]()
         for entry in entries:
-            if SINCE <= entry["day"] <= UNTIL:
-                merged = world.organisation.merged
-                by["person"][str(merged.get(entry["owner_id"], entry["owner_id"]))] += entry["minutes"]
-                by["project"][entry["project"]] += entry["minutes"]
-                by["week"][str(entry["period_start"])] += entry["minutes"]
-                for team in teams_of_entry(world, memberships, entry) or {None}:
-                    by["team"][team and str(team)] += entry["minutes"]
+            keys = keys_of(world, memberships, entry)
+            for group in GROUPS:
+                for key in keys[group]:
+                    by[group][key] += entry["minutes"]
+            for key in keys[pair[0]]:
+                billable[key] += entry["minutes"] * entry["billable"]
+                absence[key] += entry["minutes"] * (entry["project"] == "zeus")
+                for then in keys[pair[1]]:
+                    both[key, then] += entry["minutes"]
         access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
         shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
-        span = Span(SINCE, UNTIL, state, whose)
+        span = Span(SINCE, UNTIL, states, whose, projects)
         found = await reports_store.find_visible_sheets(shown, world.connection, span, 1000)
         assert set(found) == readable
         approvals = await reports_store.load_approvals(shown, world.connection, found)
         whole = await reports_store.sum_all(world.connection, approvals, span)
         assert (whole.minutes, whole.sheets) == (by["person"].total(), len(readable))
+        assert (whole.billable, whole.absence) == (
+            sum(entry["minutes"] for entry in entries if entry["billable"]),
+            sum(entry["minutes"] for entry in entries if entry["project"] == "zeus"),
+        )
         for name, expected in by.items():
-            totals = await reports_store.sum_by_key(world.connection, approvals, span, name)  # type: ignore[arg-type]  # its keys
+            totals = await reports_store.sum_by_key(world.connection, approvals, span, name)
             assert {total.key: total.minutes for total in totals if total.minutes} == dict(expected)
+            if name == pair[0]:
+                assert {total.key: total.billable for total in totals if total.billable} == dict(+billable)
+                assert {total.key: total.absence for total in totals if total.absence} == dict(+absence)
+        totals = await reports_store.sum_by_key(world.connection, approvals, span, *pair)
+        assert {(total.key, total.then): total.minutes for total in totals if total.minutes} == dict(both)
+
+
+def keys_of(world: World, memberships: list[Any], entry: Any) -> dict[GroupBy, set[str | None]]:
+    """The keys under which an entry counts."""
+    merged = world.organisation.merged
+    return {
+        "person": {str(merged.get(entry["owner_id"], entry["owner_id"]))},
+        "project": {entry["project"]},
+        "week": {str(entry["period_start"])},
+        "day": {str(entry["day"])},
+        "activity": {entry["activity"]},
+        "team": {team and str(team) for team in teams_of_entry(world, memberships, entry) or {None}},
+    }
 
 
 @pytest.fixture
@@ -288,8 +328,8 @@ async def test_as_csv_no_name_of_a_team_is_a_formula(house: House, running: InPr
     assert asked.headers["Content-Type"] == "text/csv; charset=utf-8"
     rows = list(csv.reader(io.StringIO(asked.text)))
     assert rows == [
-        ["team", "name", "minutes", "sheets", "approvals_given", "approvals_needed"],
-        [str(house.teams["east"]), """'=HYPERLINK("//evil")""", "1920", "4", "0", "4"],
+        ["team", "name", *NUMBERS],
+        [str(house.teams["east"]), """'=HYPERLINK("//evil")""", "1920", "4", "0", "4", "0", "0"],
     ]
     as_json = await report(running, f"by=team&{MARCH}&format=json", Accept="text/csv")
     assert as_json.json()["items"][0]["minutes"] == 1920

@@ -236,12 +236,15 @@ async def test_filters_narrow_a_list(house: House) -> None:
 
     assert await count_sheets() == 4
     assert await count_sheets(owner=house.people["ana"]) == 2
-    assert await count_sheets(state=State.SUBMITTED) == 2
+    assert await count_sheets(states=(State.SUBMITTED,)) == 2
+    assert await count_sheets(states=(State.SUBMITTED, State.DRAFT)) == 4
+    assert await count_sheets(projects=("apollo", "x")) == 2
+    assert await count_sheets(projects=("x",)) == 0
     assert await count_sheets(since=MONDAY + timedelta(days=7)) == 2
     assert await count_sheets(since=MONDAY + timedelta(days=6)) == 4
     assert await count_sheets(until=MONDAY + timedelta(days=6)) == 2
     assert await count_sheets(until=MONDAY - timedelta(days=1)) == 0
-    assert await count_sheets(since=date.min, until=date.max, owner=house.people["ben"], state=State.DRAFT) == 1
+    assert await count_sheets(since=date.min, until=date.max, owner=house.people["ben"], states=(State.DRAFT,)) == 1
 
 
 async def test_an_allowed_change_that_did_not_take_place_is_recorded_with_what_stood_in_the_way(house: House) -> None:

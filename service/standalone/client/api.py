@@ -49,15 +49,20 @@ class Timewarden(DirectoryApi):
         self,
         *,
         owner: str | None = None,
-        state: State | None = None,
+        state: State | list[State] | None = None,
+        project: str | list[str] | None = None,
+        team: str | None = None,
+        text: str | None = None,
         since: date | None = None,
         until: date | None = None,
+        oldest_first: bool = False,
         actions: bool = False,
         names: bool = False,
     ) -> AsyncIterator[Timesheet]:
         """All sheets that the caller may read, newest week first; with `actions`, the allowed actions of each, and with
-        `names`, the names in it."""
-        query = {"owner": owner, "state": state, "since": since, "until": until}
+        `names`, the names in it. `text` is a part of a note."""
+        query: dict[str, Any] = {"owner": owner, "state": state, "since": since, "until": until}
+        query |= {"project": project, "team": team, "text": text, "sort": "period_start" if oldest_first else None}
         return self.pages(Timesheet, SHEETS, **query, **_details(actions=actions, names=names))
 
     async def timesheet(self, sheet_id: str, *, actions: bool = False, names: bool = False) -> Timesheet:
@@ -192,12 +197,16 @@ class Timewarden(DirectoryApi):
         since: date,
         until: date,
         *,
-        state: State | None = None,
+        then: str | None = None,
+        state: State | list[State] | None = None,
+        project: str | list[str] | None = None,
         owner: str | None = None,
         names: bool = False,
     ) -> HoursReport:
-        """Total hours by `person`, `project`, `team` or `week`, over the sheets that the caller may read."""
-        query = {"by": by, "since": since, "until": until, "state": state, "owner": owner, **_details(names=names)}
+        """Total hours by `person`, `project`, `team`, `week`, `day` or `activity`, and `then` by another of them, over
+        the sheets that the caller may read."""
+        query = {"by": by, "then": then, "since": since, "until": until, "state": state, "project": project}
+        query |= {"owner": owner, **_details(names=names)}
         return await self.call(HoursReport, "GET", "/v1/reports/hours", query=query)
 
     async def access(self, sheet: Timesheet, *, names: bool = False) -> Access:

@@ -192,9 +192,9 @@ class Reminded(ApiResult):
 
 
 class Total(msgspec.Struct):
-    """Minutes of a person, project, team or week (`key`), and in how many sheets. `name` is the name of a team; of a
-    person or project, if names were asked for. The sheets have `approvals_given` of `approvals_needed`, which is None
-    if it is unknown of a sheet."""
+    """Minutes of a person, project, team, week, day or activity (`key`), and in how many sheets; `then` is the second
+    key. `name` is the name of a team; of a person or project, if names were asked for. The sheets have
+    `approvals_given` of `approvals_needed`, which is None if it is unknown of a sheet."""
 
     key: str | None
     name: str | None
@@ -202,6 +202,10 @@ class Total(msgspec.Struct):
     sheets: int
     approvals_given: int = 0
     approvals_needed: int | None = None
+    billable_minutes: int = 0
+    absence_minutes: int = 0
+    then: str | None = None
+    then_name: str | None = None
 
 
 class HoursReport(ApiResult):
@@ -215,6 +219,9 @@ class HoursReport(ApiResult):
     items: list[Total]
     approvals_given: int = 0
     approvals_needed: int | None = None
+    billable_minutes: int = 0
+    absence_minutes: int = 0
+    then: str | None = None
 
 
 class AllowingRule(msgspec.Struct):

@@ -166,6 +166,11 @@ def parse_text(text: str, field: str) -> str:
     return text
 
 
+def parse_texts(texts: list[str] | None, field: str) -> tuple[str, ...]:
+    """Like `parse_text`, for a parameter that is a list, without repetitions."""
+    return tuple(dict.fromkeys(parse_text(text, field) for text in texts or ()))
+
+
 def parse_optional_text(text: str | None, field: str) -> str | None:
     """Like `parse_text`, for an optional parameter."""
     return None if text is None else parse_text(text, field)

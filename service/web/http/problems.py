@@ -27,7 +27,7 @@ from service.identity.challenges import build_challenge
 from service.identity.refusals import PROOF_SENTENCES, SENTENCES
 from service.metric_families import OTHER
 from service.places import FieldError
-from service.web.http.wrong_fields import OR_NULL, describe_type
+from service.web.http.wrong_fields import describe_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -215,8 +215,7 @@ def _describe_parameter(request: Request[Any, Any, Any], name: str) -> str | Non
     models = [route.signature_model, *(provide.signature_model for provide in route.resolve_dependencies().values())]
     for field in (field for model in models for field in msgspec.structs.fields(model)):
         if field.name == name:
-            # A URL has no null.
-            return f"must be {describe_type(field.type).removesuffix(OR_NULL)}"
+            return f"must be {describe_parameter(field.type)}"
     return None
 
 

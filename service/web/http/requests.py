@@ -198,16 +198,16 @@ def accepted_media_types(scope: Scope) -> tuple[str, ...]:
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that occur twice,
-    or that are required and missing."""
+    """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that occur twice
+    and are no list, or that are required and missing."""
     accepted = _query_parameters(request.route_handler, frozenset(request.path_params))
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
         if name not in accepted:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
-        if name in seen:
-            raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
         parameter = accepted[name]
+        if name in seen and not parameter.is_list:
+            raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
         # Litestar reads "null" as no value, which would drop the filter, and 1e2 as a hundred.
         if value.lower() == "null" and not parameter.is_text:
             raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to get all"))
@@ -224,6 +224,7 @@ class _QueryParameter:
     is_required: bool
     is_text: bool
     is_integer: bool
+    is_list: bool
 
 
 @lru_cache(maxsize=1_024)
@@ -243,7 +244,8 @@ def _query_parameters(route: HTTPRouteHandler, in_path: frozenset[str]) -> Mappi
             continue
         if name not in filled_otherwise:
             types = {inner.annotation for inner in (field, *field.inner_types)}
-            accepted[definition.name or name] = _QueryParameter(field.is_required, str in types, int in types)
+            is_list = any(inner.is_non_string_sequence for inner in (field, *field.inner_types))
+            accepted[definition.name or name] = _QueryParameter(field.is_required, str in types, int in types, is_list)
     return accepted
 
 

@@ -67,6 +67,16 @@ def describe_type(shape: Any) -> str:
     return _describe(msgspec.inspect.type_info(shape))
 
 
+def describe_parameter(shape: Any) -> str:
+    """As `describe_type`, for a parameter of a URL: it has no null, and a list has its values one by one."""
+    inner = _unwrap(shape)
+    if get_origin(inner) is not list:
+        return describe_type(shape).removesuffix(OR_NULL)
+    most = _max_items(shape)
+    value = describe_type(get_args(inner)[0])
+    return value if most == sys.maxsize else f"at most {most} values, each {value}"
+
+
 def _find_wrong(raw: bytes, shape: Any, path: str) -> Iterator[FieldError]:
     try:
         msgspec.json.decode(raw, type=shape)

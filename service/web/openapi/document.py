@@ -109,6 +109,8 @@ def _tidy_parameter(parameter: dict[str, Any], enums: Mapping[str, Any]) -> dict
         schema = schema if kind.get("type") == "null" else {**kind, **schema}
     if (reference := schema.pop("$ref", None)) is not None:
         schema |= {name: enums[reference][name] for name in ("type", "enum", "default") if name in enums[reference]}
+    if (reference := schema.get("items", {}).get("$ref")) is not None:
+        schema["items"] = {name: enums[reference][name] for name in ("type", "enum")}
     if None in schema.get("enum", ()):
         schema |= {"type": "string", "enum": [value for value in schema["enum"] if value is not None]}
     members = {name: value for name, value in parameter.items() if value is not False}

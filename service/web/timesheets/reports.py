@@ -23,9 +23,10 @@ from service.web.http.parameters import (
     CurrentCaller,
     WithNames,
     parse_optional_person,
+    parse_texts,
 )
 from service.web.http.responses import make_response
-from service.web.timesheets.timesheet_shapes import ApprovalCount
+from service.web.timesheets.timesheet_shapes import MAX_PROJECTS, ApprovalCount, ProjectCode
 
 if TYPE_CHECKING:
     from service.timesheets.reports import Report, Reports
@@ -43,13 +44,18 @@ ApprovalsOfAll = Annotated[
 ]
 
 
+BillableMinutes = Annotated[int, Meta(description="The part of the minutes that is billable", ge=0, examples=[450])]
+AbsenceMinutes = Annotated[int, Meta(description="The part of the minutes that is absence", ge=0, examples=[0])]
+
+
 class TotalBody(msgspec.Struct):
     """The minutes of one key. Hours of a person in two teams count in both."""
 
     key: Annotated[
         str | None,
         Meta(
-            description="A person's or team's id, a project's code, or a week's Monday; null: people without a team",
+            description="A person's or team's id, a project's or activity's code, a day, or a week's Monday; null:"
+            " people without a team, or hours without an activity",
             examples=["ATLAS"],
         ),
     ]
@@ -65,6 +71,14 @@ class TotalBody(msgspec.Struct):
     sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
     approvals_given: ApprovalsGiven
     approvals_needed: ApprovalsOfAll
+    billable_minutes: BillableMinutes
+    absence_minutes: AbsenceMinutes
+    then: Annotated[
+        str | None, Meta(description="The second key, as `key`; null: `then` was not given", examples=[None])
+    ]
+    then_name: Annotated[
+        str | None, Meta(description="The name of the second key, as `name`; null: it has none", examples=[None])
+    ]
 
 
 class HoursReport(msgspec.Struct):
@@ -77,6 +91,9 @@ class HoursReport(msgspec.Struct):
     sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
     approvals_given: ApprovalsGiven
     approvals_needed: ApprovalsOfAll
+    billable_minutes: BillableMinutes
+    absence_minutes: AbsenceMinutes
+    then: Annotated[GroupBy | None, Meta(description="The second grouping; null: none", examples=[None])]
     items: Annotated[list[TotalBody], Meta(description="The totals by key")]
 
 
@@ -91,8 +108,8 @@ def report_routes(reports: Reports) -> list[Any]:
             problems=COMMON,
             tag="Reports",
             files={
-                CSV: "team,name,minutes,sheets,approvals_given,approvals_needed\r\n"
-                f"{EAST},Atlas,930,2,1,2\r\n,,420,1,0,1\r\n"
+                CSV: "team,name,minutes,sheets,approvals_given,approvals_needed,billable_minutes,absence_minutes\r\n"
+                f"{EAST},Atlas,930,2,1,2,450,0\r\n,,420,1,0,1,0,420\r\n"
             },
             more=("Content-Disposition",),
         ),
@@ -103,8 +120,16 @@ def report_routes(reports: Reports) -> list[Any]:
         by: Annotated[GroupBy, Parameter(description="How to group the totals")],
         since: Annotated[date, Parameter(description="The first day")],
         until: Annotated[date, Parameter(description="The last day, less than 366 days after the first")],
-        sheet_state: Annotated[
-            State | None, QueryParameter(name="state", description="Only timesheets in this state")
+        then: Annotated[GroupBy | None, Parameter(description="How to group each of these totals once more")] = None,
+        states: Annotated[
+            list[State] | None,
+            QueryParameter(name="state", description="Only timesheets in this state, or in one of these"),
+        ] = None,
+        projects: Annotated[
+            list[ProjectCode] | None,
+            QueryParameter(
+                name="project", max_items=MAX_PROJECTS, description="Only hours on this project, or on one of these"
+            ),
         ] = None,
         owner: Annotated[
             str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only timesheets of {PERSON_IN_QUERY}")
@@ -115,23 +140,33 @@ def report_routes(reports: Reports) -> list[Any]:
         ] = None,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[HoursReport]:
-        span = Span(since, until, sheet_state, parse_optional_person(owner, "query.owner"))
-        answer = await reports.hours(caller, by, span, with_names=names)
+        person = parse_optional_person(owner, "query.owner")
+        span = Span(since, until, tuple(states or ()), person, parse_texts(projects, "query.project"))
+        answer = await reports.hours(caller, by, span, then=then, with_names=names)
         report = answer.value
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
         if wanted in {CSV, "csv"}:
-            text: Response[Any] = make_response(_format_csv(by, report, has_name=names or by == "team"), answer.receipt)
+            text: Response[Any] = make_response(_format_csv(by, then, report, with_names=names), answer.receipt)
             text.media_type = CSV
             text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
             return text
-        items = [TotalBody(total.key, total.name, *_numbers(total)) for total in report.totals]
-        return make_response(HoursReport(by, since, until, *_numbers(report.whole), items), answer.receipt)
+        items = [
+            TotalBody(total.key, total.name, *_numbers(total), total.then, total.then_name) for total in report.totals
+        ]
+        return make_response(HoursReport(by, since, until, *_numbers(report.whole), then, items), answer.receipt)
 
     return [report_hours]
 
 
-def _numbers(total: Total) -> tuple[int, int, int, int | None]:
-    return total.minutes, total.sheets, total.approvals_given, total.approvals_needed
+def _numbers(total: Total) -> tuple[int, int, int, int | None, int, int]:
+    return (
+        total.minutes,
+        total.sheets,
+        total.approvals_given,
+        total.approvals_needed,
+        total.billable,
+        total.absence,
+    )
 
 
 def _prefers_csv(accept: str) -> bool:
@@ -151,13 +186,21 @@ def _prefers_csv(accept: str) -> bool:
     return preference(CSV) > preference("application/json")
 
 
-def _format_csv(by: GroupBy, report: Report, *, has_name: bool) -> str:
+def _format_csv(by: GroupBy, then: GroupBy | None, report: Report, *, with_names: bool) -> str:
     """CSV (RFC 4180) with a header line."""
     text = io.StringIO()
     writer = csv.writer(text)
-    numbers = ["minutes", "sheets", "approvals_given", "approvals_needed"]
-    writer.writerow([by, *(["name"] if has_name else []), *numbers])
+    numbers = ["minutes", "sheets", "approvals_given", "approvals_needed", "billable_minutes", "absence_minutes"]
+    # Whether each key has a column for its name.
+    groups = {group: with_names or group == "team" for group in (by, then) if group is not None}
+    header = [
+        column
+        for group, named in groups.items()
+        for column in (group, "name" if group == by else f"{group}_name")[: 1 + named]
+    ]
+    writer.writerow([*header, *numbers])
     for total in report.totals:
-        cells = [total.key or "", *([total.name or ""] if has_name else [])]
+        keys = {by: (total.key, total.name), then: (total.then, total.then_name)}
+        cells = [cell or "" for group, named in groups.items() for cell in keys[group][: 1 + named]]
         writer.writerow([*map(escape_formula, cells), *_numbers(total)])
     return text.getvalue()

@@ -6,14 +6,13 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
 from litestar import Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
 
-from service.errors import InvalidField
 from service.pacing import pace_page
-from service.places import FieldError
 from service.timesheets.actions import Details
-from service.timesheets.listing import Filters
+from service.timesheets.listing import MAX_DAYS_OF_TEXT, Filters, check_filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import COMMON, ROW, operation
@@ -27,11 +26,17 @@ from service.web.http.parameters import (
     SheetId,
     WithNames,
     parse_optional_person,
+    parse_optional_text,
+    parse_optional_uuid,
+    parse_texts,
     parse_uuid,
 )
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import (
+    MAX_PROJECTS,
     EntryBody,
+    ListTotalsBody,
+    ProjectCode,
     SheetBody,
     SheetPage,
     entry_body,
@@ -52,6 +57,10 @@ Include = Annotated[
     Parameter(description="Adds the actions that this token may take on each sheet now, for buttons"),
 ]
 
+WithTotals = Annotated[
+    bool, Parameter(description="Adds the number of sheets and minutes of all pages, up to 10,000 sheets")
+]
+
 
 def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
     """The handlers, bound to the use cases."""
@@ -62,35 +71,69 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         owner: Annotated[
             str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only sheets of {PERSON_IN_QUERY}")
         ] = None,
-        sheet_state: Annotated[
-            State | None, QueryParameter(name="state", description="Only sheets in this state")
+        states: Annotated[
+            list[State] | None,
+            QueryParameter(name="state", description="Only sheets in this state, or in one of these"),
+        ] = None,
+        projects: Annotated[
+            list[ProjectCode] | None,
+            QueryParameter(
+                name="project",
+                max_items=MAX_PROJECTS,
+                description="Only sheets with hours on this project, or on one of these",
+            ),
+        ] = None,
+        team: Annotated[
+            str | None,
+            Parameter(max_length=64, description="Only sheets of present members of this team, or of teams below"),
+        ] = None,
+        text: Annotated[
+            str | None,
+            Parameter(
+                min_length=2,
+                max_length=100,
+                description="Only sheets with an entry whose note contains this text. Needs `owner`, or `since` and"
+                f" `until` with at most {MAX_DAYS_OF_TEXT} days",
+            ),
         ] = None,
         since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this day")] = None,
         until: Annotated[date | None, Parameter(description="Only weeks with a day on or before this day")] = None,
         include: Include = None,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
+        totals: WithTotals = False,  # noqa: FBT002 — a query parameter
+        sort: Annotated[
+            Literal["period_start", "-period_start"], Parameter(description="`-`: the newest week first")
+        ] = "-period_start",
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[SheetPage]:
         filters = Filters(
-            owner=parse_optional_person(owner, "query.owner"), state=sheet_state, since=since, until=until
+            parse_optional_person(owner, "query.owner"),
+            tuple(dict.fromkeys(states or ())),
+            since,
+            until,
+            parse_texts(projects, "query.project"),
+            parse_optional_uuid(team, "query.team"),
+            parse_optional_text(text, "query.text"),
+            oldest_first=sort == "period_start",
         )
-        if since and until and since > until:
-            raise InvalidField(FieldError("query.until", "must not be before since"))
-        bound = {"owner": owner, "state": sheet_state, "since": since, "until": until}
+        check_filters(filters)
+        bound: dict[str, Any] = {"owner": owner, "state": states, "since": since, "until": until}
+        bound |= {"project": projects, "team": team, "text": text, "sort": sort}
         place = cursors.read(LISTING, bound, cursor)
         after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
-        details = Details(actions=include is not None, names=names)
+        details = Details(actions=include is not None, names=names, totals=totals)
         if details == PLAIN:
             plain = await timesheets.list(caller, filters, after=after, limit=limit)
             items = await listed_sheet_bodies(plain.value.rows)
-            following, receipt = plain.value.after, plain.receipt
+            following, receipt, summed = plain.value.after, plain.receipt, None
         else:
             shown = await timesheets.list_with_details(caller, filters, details, after=after, limit=limit)
             items = [sheet_body(item.sheet, item.actions, item.names) async for item in pace_page(shown.value.items)]
-            following, receipt = shown.value.after, shown.receipt
+            following, receipt, summed = shown.value.after, shown.receipt, shown.value.totals
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
-        return make_response(SheetPage(items, more), receipt)
+        of_all = msgspec.UNSET if summed is None else ListTotalsBody(len(summed.ids), summed.minutes)
+        return make_response(SheetPage(items, more, of_all), receipt)
 
     @get(
         PATH + "/{timesheet_id:str}",

@@ -49,6 +49,9 @@ class GivenApprovalBody(msgspec.Struct):
     at: Annotated[Time, Meta(description="When", examples=[CHANGED])]
 
 
+ProjectCode = Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
+# In the filter of a list or report.
+MAX_PROJECTS: Final = 20
 Comment = Annotated[str, Meta(min_length=1, max_length=1000, examples=["Thank you"])]
 ApprovalCount = Annotated[int, Meta(ge=0)]
 ApprovalsNeeded = Annotated[
@@ -114,11 +117,21 @@ _ENTRIES: Final = msgspec.json.Decoder(list[EntryBody])
 _STATES: Final = {state.value: state for state in State}
 
 
+class ListTotalsBody(msgspec.Struct):
+    """The totals of all pages of a list."""
+
+    sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[12])]
+    minutes: Annotated[int, Meta(description="The sum of their entries", ge=0, examples=[27600])]
+
+
 class SheetPage(msgspec.Struct):
     """Timesheets, newest week first."""
 
     items: Annotated[list[SheetBody], Meta(description="The timesheets of this page")]
     next_cursor: NextCursor
+    totals: Annotated[
+        ListTotalsBody | msgspec.UnsetType, Meta(description="Only with `totals=true`: the totals of all pages")
+    ] = msgspec.UNSET
 
 
 def sheet_body(

@@ -19,7 +19,7 @@ from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import make_response
-from service.web.timesheets.timesheet_shapes import Comment, SheetBody, sheet_body
+from service.web.timesheets.timesheet_shapes import Comment, ProjectCode, SheetBody, sheet_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
 Day = Annotated[date, Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
-ProjectCode = Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
 Note = Annotated[str, Meta(max_length=500)]
 Activity = Annotated[str, Meta(max_length=20, examples=["design"])]
 Tags = Annotated[

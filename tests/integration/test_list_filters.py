@@ -1,0 +1,186 @@
+"""Lists and reports over HTTP: what they filter by, in which order, their totals, and what is refused with its name."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import pytest
+
+from service.timesheets.entry import Hours
+from tests.integration.api import InProcess, api
+from tests.integration.house import MONDAY, House
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx2
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+WEEK = f"since={MONDAY}&until={MONDAY + timedelta(days=6)}"
+
+
+@pytest.fixture(scope="module")
+async def running(common_house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """Three weeks of ana's and ben's, of which the first are submitted, on two projects; mia leads both."""
+    house = common_house
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    await house.owner.execute("UPDATE project SET billable = true WHERE code = 'SITE'")
+    await house.owner.execute("UPDATE project SET kind = 'absence' WHERE code = 'zeus'")
+    for name in ("ana", "ben"):
+        await house.submit_week(name)
+        for week, project, note in ((1, "SITE", "100% of the drill_1"), (2, "zeus", None)):
+            monday = MONDAY + timedelta(days=7 * week)
+            hours = [Hours(monday, project, 60, note), Hours(monday + timedelta(days=1), "apollo", 30)]
+            await house.timesheets.create(house.caller(name), monday, "UTC", hours)
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def ask(running: InProcess, query: str, path: str = "/v1/timesheets", sub: str = "mia") -> httpx2.Response:
+    return await running.send("GET", f"{path}?{query}", running.token(sub=sub))
+
+
+async def weeks(running: InProcess, query: str) -> list[int]:
+    """The weeks of the sheets in the list, from 0."""
+    answer = await ask(running, query)
+    assert answer.status_code == 200, answer.text
+    return [int(item["period_start"][-2:]) // 7 for item in answer.json()["items"]]
+
+
+async def test_a_list_is_filtered_by_states_projects_team_and_text(common_house: House, running: InProcess) -> None:
+    teams = common_house.teams
+    assert await weeks(running, "state=submitted") == [0, 0]
+    assert await weeks(running, "state=submitted&state=draft") == [2, 2, 1, 1, 0, 0]
+    assert await weeks(running, "state=locked&state=rejected") == []
+    assert await weeks(running, "project=SITE") == [1, 1]
+    assert await weeks(running, "project=SITE&project=zeus&owner=" + str(common_house.people["ana"])) == [2, 1]
+    assert await weeks(running, "project=apollo&state=draft") == [2, 2, 1, 1]
+    assert await weeks(running, f"team={teams['east']}&since=2026-03-16") == [2, 2]
+    # A team above has the members of teams below.
+    assert await weeks(running, f"team={teams['division']}&project=zeus") == [2, 2]
+    assert await weeks(running, f"team={teams['west']}") == []
+    assert await weeks(running, f"team={uuid4()}") == []
+    march = "since=2026-03-01&until=2026-03-31"
+    assert await weeks(running, f"text=DRILL&{march}") == [1, 1]
+    assert await weeks(running, f"text=100%25&{march}") == [1, 1]
+    assert await weeks(running, f"text=drill_1&owner={common_house.people['ben']}") == [1]
+    # The wildcards of a pattern are letters like others.
+    assert await weeks(running, f"text=d%25l&{march}") == await weeks(running, f"text=drill__&{march}") == []
+
+
+async def test_a_list_has_the_oldest_first_page_by_page(running: InProcess) -> None:
+    path, found = "/v1/timesheets?sort=period_start&limit=4&project=apollo", list[dict[str, Any]]()
+    for _ in range(2):
+        answer = await running.send("GET", path, running.token(sub="mia"))
+        found += answer.json()["items"]
+        if answer.json()["next_cursor"]:
+            path = answer.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
+    places = [(item["period_start"], item["id"]) for item in found]
+    assert len(places) == 6
+    assert places == sorted(places)
+    # A cursor belongs to its order and filters.
+    assert (await running.send("GET", path, running.token(sub="mia"))).status_code == 200
+    for mine, other in (("sort=period_start", "sort=-period_start"), ("project=apollo", "project=SITE")):
+        wrong = await running.send("GET", path.replace(mine, other), running.token(sub="mia"))
+        assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "query.cursor"), wrong.text
+
+
+async def test_the_totals_of_a_list_are_those_of_all_pages_and_its_record_names_every_sheet(
+    common_house: House, running: InProcess
+) -> None:
+    answer = await ask(running, "state=draft&limit=1&totals=true&names=true&include=actions")
+    assert answer.json()["totals"] == {"sheets": 4, "minutes": 360}, answer.text
+    assert len(answer.json()["items"]) == 1
+    returned = await common_house.owner.fetchval(
+        "SELECT returned FROM audit_record WHERE uid = $1::text::uuid", answer.headers["Decision-Id"]
+    )
+    drafts = await common_house.owner.fetch("SELECT id FROM timesheet WHERE state = 'draft'")
+    assert {str(sheet) for sheet in returned} == {str(row["id"]) for row in drafts}
+    assert "totals" not in (await ask(running, "state=draft")).json()
+    own = await ask(running, "totals=true", sub="ana")
+    assert own.json()["totals"]["sheets"] == 3
+    assert (await ask(running, "totals=true", sub="carl")).json()["totals"] == {"sheets": 0, "minutes": 0}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("state=open", "query.state"),
+        ("state=draft&state=open", "query.state"),
+        ("sort=minutes", "query.sort"),
+        ("sort=period_start&sort=period_start", "query.sort"),
+        ("team=east", "query.team"),
+        ("project=" + "x" * 41, "query.project"),
+        ("project=a%00", "query.project"),
+        ("project=x&" * 21, "query.project"),
+        ("text=a", "query.text"),
+        ("text=drill", "query.text"),
+        ("text=drill&since=2026-03-01", "query.text"),
+        ("text=drill&since=2026-03-01&until=2026-04-01", "query.text"),
+        ("text=dr%00ill&owner=me", "query.text"),
+        ("totals=maybe", "query.totals"),
+        ("fields=id", "query.fields"),
+        ("order=asc", "query.order"),
+    ],
+)
+async def test_a_wrong_filter_is_named(running: InProcess, query: str, field: str) -> None:
+    answer = await ask(running, query.rstrip("&"))
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["fields"][0]["field"].startswith(field), answer.text
+
+
+async def test_a_report_sums_by_day_and_by_two_keys_with_names(common_house: House, running: InProcess) -> None:
+    people, path = common_house.people, "/v1/reports/hours"
+    await common_house.owner.execute("UPDATE person SET display_name = '=Ana' WHERE id = $1", people["ana"])
+    span = f"since={MONDAY}&until={MONDAY + timedelta(days=20)}"
+    days = (await ask(running, f"by=day&{span}", path)).json()
+    assert [(item["key"], item["minutes"]) for item in days["items"]] == [
+        ("2026-03-02", 960),
+        ("2026-03-09", 120),
+        ("2026-03-10", 60),
+        ("2026-03-16", 120),
+        ("2026-03-17", 60),
+    ]
+    assert (days["minutes"], days["billable_minutes"], days["absence_minutes"]) == (1320, 120, 120)
+    pairs = (await ask(running, f"by=person&then=project&names=true&{span}", path)).json()
+    ana = [item for item in pairs["items"] if item["key"] == str(people["ana"])]
+    assert [(item["name"], item["then"], item["then_name"], item["minutes"]) for item in ana] == [
+        ("=Ana", "SITE", "Project SITE", 60),
+        ("=Ana", "apollo", "Project apollo", 540),
+        ("=Ana", "zeus", "Project zeus", 60),
+    ]
+    assert [(item["billable_minutes"], item["absence_minutes"]) for item in ana] == [(60, 0), (0, 0), (0, 60)]
+    file = await ask(running, f"by=person&then=project&names=true&format=csv&{span}", path)
+    header, *rows = csv.reader(io.StringIO(file.text))
+    assert header[:5] == ["person", "name", "project", "project_name", "minutes"]
+    assert [row[1:5] for row in rows if row[0] == str(people["ana"])] == [
+        ["'=Ana", "SITE", "Project SITE", "60"],
+        ["'=Ana", "apollo", "Project apollo", "540"],
+        ["'=Ana", "zeus", "Project zeus", "60"],
+    ]
+    site = (await ask(running, f"by=project&project=SITE&state=draft&state=submitted&{span}", path)).json()
+    assert [(item["key"], item["minutes"], item["sheets"]) for item in site["items"]] == [("SITE", 120, 2)]
+    assert (site["minutes"], site["sheets"]) == (120, 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("by=day&then=day", "query.then"),
+        ("by=month", "query.by"),
+        ("by=day&then=month", "query.then"),
+        ("by=day&project=" + quote("a\x00"), "query.project"),
+        ("by=day&state=draft&state=none", "query.state"),
+    ],
+)
+async def test_a_wrong_word_of_a_report_is_named(running: InProcess, query: str, field: str) -> None:
+    answer = await ask(running, f"{query}&{WEEK}", "/v1/reports/hours")
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["fields"][0]["field"].startswith(field), answer.text
