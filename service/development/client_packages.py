@@ -19,9 +19,10 @@ SHARED = ("directory_shapes", "problems", "shapes")
 SYNC = (
     (re.compile(r"\basync (def|with|for)\b"), r"\1"),
     (re.compile(r"\bawait "), ""),
-    (re.compile(r"\bAsync(Client|Iterator)\b"), r"\1"),
+    (re.compile(r"\bAsync(Client|Iterator|Generator)\b"), r"\1"),
     (re.compile(r"\b__a(enter|exit)__"), r"__\1__"),
-    (re.compile(r"\baclose\("), "close("),
+    (re.compile(r"\basynccontextmanager\b"), "contextmanager"),
+    (re.compile(r"\.a(close|read|iter_\w+)\("), r".\1("),
     (re.compile(r"\basyncio\.sleep\("), "time.sleep("),
     (re.compile(r"\basyncio\.Lock\("), "threading.Lock("),
     (re.compile(rf"^from \.({'|'.join(SHARED)}) ", re.MULTILINE), r"from ..\1 "),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service import VERSION
+from service.development.client_packages import make_sync
 from service.standalone import client, verify
 from service.timesheets.timesheet import State
 
@@ -41,3 +42,16 @@ def test_packages_have_the_version_of_the_service() -> None:
 def test_the_states_that_a_type_checker_knows_are_those_of_the_service() -> None:
     (words,) = re.findall(r"State: TypeAlias = Literal\[(.*)\]", (FOLDER / "shapes.py").read_text(encoding="utf-8"))
     assert ast.literal_eval(f"[{words}]") == [state.value for state in State]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_nothing_async_is_left_in_the_sync_client(path: Path) -> None:
+    """`make clients` checks it by mypy; this notices at once that a new word needs a replacement."""
+    left = []
+    for node in ast.walk(ast.parse(make_sync(path.read_text(encoding="utf-8")))):
+        name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
+        if isinstance(name, str) and re.search(r"[aA]sync|^(aclose|aread|aiter_)", name):
+            left.append(name)
+        elif isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith):
+            left.append(ast.unparse(node))
+    assert left == []
