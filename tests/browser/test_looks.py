@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from tests.browser.story_of_weeks import Weeks
 
 
-@pytest.mark.parametrize("shown", PAGES, ids=lambda shown: shown.name)
+# A page takes three seconds of CPU: these show each layout, and the long tier looks at all.
+IN_SHORT = ("week-draft", "inbox", "decisions", "no-such-page")
+LOOKED_AT = [
+    pytest.param(page, id=page.name, marks=() if page.name in IN_SHORT else pytest.mark.long) for page in PAGES
+]
+
+
+@pytest.mark.parametrize("shown", LOOKED_AT)
 async def test_a_page_is_accessible_in_light_and_dark_and_fits_320_pixels(
     desk: Desk, weeks: Weeks, shown: PageOfConsole
 ) -> None:
