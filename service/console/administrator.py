@@ -31,7 +31,7 @@ class TeamBranch:
 
 
 class ImportResult(ApiResult):
-    """What an import did, or would do."""
+    """The result of an import, or of its dry run."""
 
     dry_run: bool
     created: int

@@ -32,7 +32,7 @@ class _ApprovalsPage(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a sheet of a batch."""
+    """The result for one sheet of a batch."""
 
     sheet: Timesheet | None
     state: str | None
@@ -90,7 +90,7 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
 
 @get("/delegations")
 async def show_delegations(visit: TheVisit) -> Response[str]:
-    """Who approves in whose place, and the form to name a delegate."""
+    """The delegations, and the form to name a delegate."""
     return await _render_delegations(visit)
 
 

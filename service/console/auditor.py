@@ -28,8 +28,21 @@ from service.standalone.client import ApiResult, Decision, Invalid, NotFound, Pr
 PAGE = 50
 DECISIONS = "/v1/decisions"
 # The filters of the form, in its order; the others stand in the address when a page links here.
-FIELDS = ("person", "action", "outcome", "resource", "since", "until", "client", "rule", "reason", "applied")
-HIDDEN = ("resource_kind", "owner", "request_id", "policy_version", "actor", "on_behalf_of")
+FIELDS = (
+    "person",
+    "action",
+    "outcome",
+    "resource",
+    "since",
+    "until",
+    "client",
+    "rule",
+    "reason",
+    "applied",
+    "owner",
+    "week",
+)
+HIDDEN = ("resource_kind", "request_id", "policy_version", "actor", "on_behalf_of")
 OCTETS = "application/octet-stream"
 TILE = re.compile(r"(?:entries|[0-9]{1,2})(?:/x?[0-9]{3})+(?:\.p/[0-9]{1,3})?")
 MOST_WORDS = 8
@@ -261,7 +274,7 @@ def _chart(allowed: DecisionCounts | None, denied: DecisionCounts | None) -> lis
 
 
 def _facets(allowed: DecisionCounts | None, denied: DecisionCounts | None, given: Mapping[str, str]) -> list[Facet]:
-    """What the search could be narrowed to, most frequent first."""
+    """The words that narrow the search, most frequent first."""
     facets: list[Facet] = []
     for name in ("action", "outcome", "applied", "reason"):
         counts: Counter[str] = Counter()

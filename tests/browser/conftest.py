@@ -45,6 +45,8 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 ZONE = "Europe/Berlin"
 expect.set_options(timeout=30_000)
 
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the tests of this folder out where there is no browser."""

@@ -44,5 +44,7 @@ PAGES = (
     PageOfConsole("groups", "adam", "/directory/groups"),
     PageOfConsole("import", "adam", "/directory/import"),
     PageOfConsole("refused", "ana", "/directory/teams"),
+    PageOfConsole("policies", "paula", "/policies"),
+    PageOfConsole("replays", "paula", "/replays"),
     PageOfConsole("no-such-page", "ana", "/nothing"),
 )

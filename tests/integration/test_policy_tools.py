@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 VERSIONS = "/v1/policies/versions"
 LINES = len(read_shipped().rules.splitlines())
+CHECK = "/v1/policies/check"
 EXTRA = "p, allow, importer, read, approved, timesheet, read:timesheets, always, read-imported\n"
 CASE = (
     "- case: {}\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n"
@@ -34,7 +35,14 @@ def author(running: InProcess, scope: str = "read:policies write:policies") -> s
     return running.token(sub="auth0|paula", roles=["policy-author"], scope=scope)
 
 
-async def propose(running: InProcess, text: PolicyText, message: str = "why") -> httpx2.Response:
+async def propose(
+    running: InProcess,
+    text: PolicyText,
+    message: str = "why",
+    *,
+    path: str = VERSIONS,
+    scope: str = "read:policies write:policies",
+) -> httpx2.Response:
     body = {
         "message": message,
         "model": text.model,
@@ -42,7 +50,7 @@ async def propose(running: InProcess, text: PolicyText, message: str = "why") ->
         "vocabulary": text.vocabulary,
         "cases": dict(text.cases),
     }
-    return await running.send("POST", VERSIONS, author(running), body=body)
+    return await running.send("POST", path, author(running, scope), body=body)
 
 
 async def activate(running: InProcess, number: int, expected: int) -> None:
@@ -106,6 +114,34 @@ async def test_a_bad_proposal_gets_file_line_and_cause_and_changes_nothing(
     ), problem["complaints"]
     assert await common_house.count("policy_version") == 1
     assert await common_house.owner.fetchval("SELECT active FROM policy_head") == 1
+
+
+@pytest.mark.parametrize(("text", "file", "line", "says"), WRONG.values(), ids=WRONG)
+async def test_a_check_finds_what_a_proposal_would_and_stores_nothing(
+    common_house: House, common: InProcess, text: PolicyText, file: str, line: int, says: str
+) -> None:
+    answer = await propose(common, text, path=CHECK)
+    assert answer.status_code == 200, answer.text
+    assert any(
+        (complaint["file"], complaint["line"]) == (file, line) and says in complaint["message"]
+        for complaint in answer.json()["complaints"]
+    ), answer.json()
+    assert await common_house.count("policy_version") == 1
+
+
+async def test_a_check_is_recorded_as_a_dry_run_and_takes_the_right_to_propose(
+    common_house: House, common: InProcess
+) -> None:
+    answer = await propose(common, with_rows(EXTRA), path=CHECK)
+    assert answer.json()["complaints"] == []
+    record = await common.send(
+        "GET", f"/v1/decisions/{answer.headers['decision-id']}", common.token(roles=["auditor"], scope="read:audit")
+    )
+    members = record.json()["record"]
+    assert (members["action"], members["applied"], members["not_applied_because"]) == ("propose", False, "dry-run")
+    denied = await propose(common, with_rows(EXTRA), path=CHECK, scope="read:policies")
+    assert denied.status_code == 403
+    assert await common_house.count("policy_version") == 1
 
 
 @pytest.mark.parametrize("message", ["", " \t", "\x1b[31mred", "two\nlines", "nul\x00", "x" * 501])

@@ -143,6 +143,18 @@ class PolicyAdministration:
             version = waiting or await _insert(change, text, message)
         return change.answer(Proposed(version, report, anew=waiting is None))
 
+    async def check(self, caller: Caller, text: PolicyText) -> Answer[PolicyReport]:
+        """What is found in a proposal, complaints included. Stores nothing: it is recorded as a dry run of a proposal.
+        Raises TryLater."""
+        report: PolicyReport | None = None
+        if await self._gate.would_allow(caller, KIND, "propose"):
+            async with self._proposing.take():
+                report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
+        async with self._gate.read(replace(caller, dry_run=True), KIND, "propose") as reading:
+            if report is None:
+                raise PolicyUnavailable(cause="allowed only after the check was skipped")
+        return reading.answer(report)
+
     async def activate(self, caller: Caller, number: int, *, expected: int) -> Answer[PolicyVersion]:
         """Make a version active, also an older one, if `expected` is still active.
 

@@ -32,7 +32,7 @@ IN_PROGRESS = "idempotency-key-in-use"
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # An upload without a key may be repeated, as its rows are recognised, but not while the first may still be running.
 BROKEN = (*NOT_SENT, httpx2.NetworkError, httpx2.RemoteProtocolError)
-WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/audit"), "/v1/uploads"
+WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/replays", "/v1/audit"), "/v1/uploads"
 # Seconds. The response to a large file comes after its last row is decided.
 TIMEOUT, UPLOAD_TIMEOUT = httpx2.Timeout(10), httpx2.Timeout(10, write=120, read=600)
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"

@@ -31,8 +31,11 @@ from service.web.http.responses import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from service.administration.versions.administration import PolicyAdministration, Proposed, VersionWithTexts
     from service.administration.versions.version_store import PolicyVersion
+    from service.places import Complaint
     from service.web.http.paging import Cursors
 
 LISTING = "policy versions"
@@ -116,6 +119,20 @@ class ProposedVersion(VersionBody, kw_only=True):
     untried: Annotated[
         list[PolicyComplaint],
         Meta(description="Rules that decide no case, and words without an allowed or a denied case"),
+    ]
+
+
+class CheckedPolicy(msgspec.Struct):
+    """The findings about a policy. Only complaints would refuse a proposal."""
+
+    complaints: Annotated[list[PolicyComplaint], Meta(description="What would refuse it", examples=[[]])]
+    warnings: Annotated[
+        list[PolicyComplaint],
+        Meta(description="What would not, such as a row that a broader row shadows", examples=[[]]),
+    ]
+    untried: Annotated[
+        list[PolicyComplaint],
+        Meta(description="Rules that decide no case, and words without an allowed or a denied case", examples=[[]]),
     ]
 
 
@@ -241,19 +258,31 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     ) -> Response[ProposedVersion]:
         await administration.admit(caller)
         data = read_body(await request.read_whole(MAX_BYTES), Proposal)
-        text = PolicyText(
-            model=parse_text(data.model, "model"),
-            rules=parse_text(data.rules, "rules"),
-            vocabulary=parse_text(data.vocabulary, "vocabulary"),
-            cases={parse_text(name, "cases"): parse_text(text, f"cases.{name}") for name, text in data.cases.items()},
-        )
-        answer = await administration.propose(caller, text, _message(data.message))
+        answer = await administration.propose(caller, _text(data), _message(data.message))
         return make_response(
             _proposed_version(answer.value),
             answer.receipt,
             status=201 if answer.value.anew else 200,
             location=f"/v1/policies/versions/{answer.value.version.number}",
         )
+
+    @post(
+        "/v1/policies/check",
+        request_class=DeferredBodyRequest,
+        request_max_body_size=MAX_BYTES,
+        status_code=200,
+        opt={"unread": Proposal("", "", "", "", {})},
+        **operation("Check a policy without proposing it", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG),
+    )
+    async def check(
+        request: DeferredBodyRequest, caller: CurrentCaller, data: JSONBody[Proposal]
+    ) -> Response[CheckedPolicy]:
+        await administration.admit(caller)
+        data = read_body(await request.read_whole(MAX_BYTES), Proposal)
+        answer = await administration.check(caller, _text(data))
+        report = answer.value
+        found = (_complaints(report.complaints), _complaints(report.warnings), _complaints(report.untried))
+        return make_response(CheckedPolicy(*found), answer.receipt)
 
     @post(
         "/v1/policies/versions/{number:str}/activate",
@@ -275,7 +304,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         answer = await administration.roll_back(caller, expected=data.expected_active)
         return make_response(VersionBody(**_members(answer.value)), answer.receipt)
 
-    return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
+    return [list_versions, read_version, read_active, list_replicas, propose, check, activate, roll_back]
 
 
 def _message(text: str) -> str:
@@ -288,12 +317,25 @@ def _message(text: str) -> str:
     return text
 
 
-def _proposed_version(proposed: Proposed) -> ProposedVersion:
-    warnings, untried = (
-        [PolicyComplaint(**asdict(complaint)) for complaint in complaints]
-        for complaints in (proposed.report.warnings, proposed.report.untried)
+def _text(proposal: Proposal) -> PolicyText:
+    """The policy of a proposal. Raises InvalidField."""
+    return PolicyText(
+        model=parse_text(proposal.model, "model"),
+        rules=parse_text(proposal.rules, "rules"),
+        vocabulary=parse_text(proposal.vocabulary, "vocabulary"),
+        cases={parse_text(name, "cases"): parse_text(text, f"cases.{name}") for name, text in proposal.cases.items()},
     )
-    return ProposedVersion(**_members(proposed.version), warnings=warnings, untried=untried)
+
+
+def _proposed_version(proposed: Proposed) -> ProposedVersion:
+    report = proposed.report
+    return ProposedVersion(
+        **_members(proposed.version), warnings=_complaints(report.warnings), untried=_complaints(report.untried)
+    )
+
+
+def _complaints(found: Sequence[Complaint]) -> list[PolicyComplaint]:
+    return [PolicyComplaint(**asdict(complaint)) for complaint in found]
 
 
 def _version_texts(found: VersionWithTexts) -> VersionTexts:

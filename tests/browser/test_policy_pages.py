@@ -1,0 +1,116 @@
+"""A policy author in a browser: edits with findings while typing, reads what changes, replays history, activates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import look_at
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.acceptance.caller import Caller, Callers
+    from tests.browser.conftest import Desk
+    from tests.browser.story_of_weeks import Weeks
+
+ROW = "p, allow, role:payroll, reopen, approved, timesheet, approve:timesheets, always, payroll-reopens\n"
+WRONG = ROW.replace("approve:timesheets", "approve:timesheet")
+TYPE = """(area, text) => {
+  area.value += text;
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+
+
+@pytest.fixture
+async def paula(callers: Callers) -> AsyncIterator[Caller]:
+    """The policy author; the version that was active before is active again afterwards."""
+    paula = await callers("paula")
+    before = (await paula.api.policy_version()).number
+    yield paula
+    after = (await paula.api.policy_version()).number
+    if after != before:
+        await paula.api.activate_policy(before, instead_of=after)
+
+
+async def test_a_policy_author_edits_replays_and_activates_a_version(desk: Desk, weeks: Weeks, paula: Caller) -> None:
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/draft")
+        rules = page.get_by_role("textbox", name="policy.csv")
+        original = await rules.input_value()
+        await rules.evaluate(TYPE, WRONG)
+        await expect(page.get_by_text("What would refuse it")).to_be_visible()
+        await expect(page.locator(".findings")).to_contain_text("approve:timesheet")
+        await expect(page.locator(".numbers .found.wrong")).to_have_text(str(original.count("\n") + 1))
+        await page.locator(".complaints a").first.click()
+        await expect(rules).to_be_focused()
+        await rules.evaluate("(area, text) => { area.value = text; }", original)
+        await rules.evaluate(TYPE, ROW)
+        await expect(page.get_by_text("The policy is valid")).to_be_visible()
+        await look_at(page, "editor")
+        await page.get_by_label("Why").fill("Payroll may reopen")
+        await page.get_by_role("button", name="Propose").click()
+        await expect(page.get_by_role("status")).to_contain_text("The version is proposed")
+        await expect(page.get_by_text("may now reopen an approved timesheet")).to_be_visible()
+        await look_at(page, "version")
+        version = page.url.partition("?")[0]
+        await page.get_by_role("button", name="Replay").click()
+        await expect(page.get_by_role("heading", name="Done")).to_be_visible()
+        await look_at(page, "replay")
+        await page.goto(version)
+        await page.get_by_role("button", name="Activate instead of").click()
+        await expect(page.get_by_role("status")).to_contain_text("The version is active")
+        assert str((await paula.api.policy_version()).number) == version.rpartition("/")[2]
+
+
+async def test_a_refused_proposal_keeps_the_draft_and_names_the_line(desk: Desk, paula: Caller) -> None:
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/draft")
+        rules = page.get_by_role("textbox", name="policy.csv")
+        await rules.evaluate(TYPE, WRONG)
+        await page.get_by_label("Why").fill("A wrong word")
+        await page.get_by_role("button", name="Propose").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        await expect(page.locator(".complaints a").first).to_contain_text("policy.csv:")
+        assert (await rules.input_value()).endswith(WRONG)
+
+
+async def test_a_version_that_was_overtaken_is_not_activated(desk: Desk, paula: Caller) -> None:
+    texts = await paula.api.policy_version()
+    others = [
+        await paula.api.propose_policy(
+            f"overtaking {number}",
+            model=texts.model,
+            rules=f"{texts.rules}# overtaking {number}\n",
+            vocabulary=texts.vocabulary,
+            cases=texts.cases,
+        )
+        for number in range(2)
+    ]
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/policies/{others[0].number}")
+        await paula.api.activate_policy(others[1].number, instead_of=texts.number)
+        await page.get_by_role("button", name="Activate instead of").click()
+        await expect(page.get_by_role("alert")).to_contain_text(f"Version {others[1].number} is active")
+
+
+async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: Desk) -> None:
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/try")
+        await page.get_by_label("Roles").fill("manager")
+        await page.get_by_label("Scopes").fill("approve:timesheets")
+        await page.get_by_label("Action").fill("approve")
+        await page.get_by_label("State, if imagined").fill("submitted")
+        await page.get_by_role("button", name="Try").click()
+        await expect(page.get_by_role("heading", name="It would be denied")).to_be_visible()
+        await expect(page.get_by_text("What came nearest")).to_be_visible()
+        await page.get_by_label("Relations to it, if imagined").fill("manager")
+        await page.get_by_label("Facts, if imagined").fill("not acted_for_owner, not locked_by_asker")
+        await page.get_by_role("button", name="Try").click()
+        await expect(page.get_by_role("heading", name="It would be allowed")).to_be_visible()
+        await look_at(page, "try")
+        await page.get_by_label("Action").fill("aprove")
+        await page.get_by_role("button", name="Try").click()
+        await expect(page.get_by_role("alert")).to_contain_text("approve")
