@@ -151,7 +151,7 @@ class Gate:
         snapshot, decision = await self._decide_read(caller, kind, action, row)
         reading = Reading(grant(decision, snapshot), (replica or self._database).connection)
         yield reading
-        record = of_decision(caller, decision, applied=None, returned=reading.returned, query=query)
+        record = of_decision(caller, reading.decision, applied=None, returned=reading.returned, query=query)
         [receipt] = await self._log.append([record])
         reading.settle(receipt)
 
