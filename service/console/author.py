@@ -6,11 +6,12 @@ A draft is in the browser until it is proposed. Checking it is decided by the AP
 import asyncio
 from datetime import date, datetime, time
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
+from litestar.params import FromPath, Parameter
 
 from service.console.failures import describe_problem
 from service.console.rooms import NavigationLink, Room
@@ -200,7 +201,7 @@ async def list_replays(visit: TheVisit) -> Response[str]:
 
 
 @get("/replays/{replay_id:uuid}")
-async def show_replay(visit: TheVisit, replay_id: Any) -> Response[str]:
+async def show_replay(visit: TheVisit, replay_id: FromPath[UUID]) -> Response[str]:
     """A replay: its progress while it runs, and what flips. htmx asks for the part that changes."""
     replay = await visit.api.replay(str(replay_id))
     part = visit.request.headers.get("hx-request") == "true"
@@ -209,7 +210,7 @@ async def show_replay(visit: TheVisit, replay_id: Any) -> Response[str]:
 
 
 @post("/replays/{replay_id:uuid}/cancel", status_code=303)
-async def cancel_replay(visit: TheVisit, replay_id: Any) -> Response[Any]:
+async def cancel_replay(visit: TheVisit, replay_id: FromPath[UUID]) -> Response[Any]:
     """Stop a replay."""
     await visit.api.send("POST", f"/v1/replays/{replay_id}/cancel")
     return visit.redirect(f"/replays/{replay_id}")
