@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.di import Provide
 
-from service.console import administrator, approver, auditor, author, employee
+from service.console import administrator, approver, auditor, author, employee, operator
 from service.console.failure_answers import answer_failure
 from service.console.protection import HttpRequest, refuse_other_origins, set_security_headers
 from service.console.sessions import AttemptCookies, SessionStore
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 # In the order of the navigation.
-ROOMS = (employee.ROOM, approver.ROOM, administrator.ROOM, auditor.ROOM, author.ROOM)
+ROOMS = (employee.ROOM, approver.ROOM, administrator.ROOM, auditor.ROOM, author.ROOM, operator.ROOM)
 # The largest form: the files of a policy, or a file to import.
 MAX_BODY_BYTES = 4_000_000
 

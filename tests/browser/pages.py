@@ -46,5 +46,6 @@ PAGES = (
     PageOfConsole("refused", "ana", "/directory/teams"),
     PageOfConsole("policies", "paula", "/policies"),
     PageOfConsole("replays", "paula", "/replays"),
+    PageOfConsole("health", "adam", "/service"),
     PageOfConsole("no-such-page", "ana", "/nothing"),
 )
