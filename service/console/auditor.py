@@ -202,7 +202,7 @@ async def show_export(visit: TheVisit) -> Response[str]:
 
 @get("/export/file")
 async def export_records(visit: TheVisit) -> Response[Any]:
-    """The download. Bytes are passed on as they come, whatever the size."""
+    """The download. Bytes are passed on as they come, and never held as a whole."""
     asked = visit.request.query_params
     form = asked.get("format", "")
     if form not in FORMATS:

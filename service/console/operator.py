@@ -1,6 +1,6 @@
 """The page for operators: the parts of the service, the log, and which replica decides by which policy version.
 
-What is measured over time is in Prometheus and Grafana; this page is what one looks at first.
+Figures over time are in Prometheus and Grafana; this page is what one looks at first.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from service.console.visits import TheVisit, Visit
 
 @get("/service")
 async def show_health(visit: TheVisit) -> Response[str]:
-    """The parts as the replica sees them that answers, whatever its state."""
+    """The parts as the answering replica sees them, also while it is not ready."""
     ready, checkpoint, replicas = await asyncio.gather(_read_parts(visit), _read_checkpoint(visit), _replicas(visit))
     return visit.render("health.html", ready=ready, checkpoint=checkpoint, replicas=replicas)
 

@@ -39,7 +39,7 @@ SHRINK = """name => {
 
 @pytest.fixture(scope="module")
 def signer(service: RunningService) -> Signer:
-    """The log's own key, as somebody who has stolen it or keeps two logs would use it."""
+    """The log's own key, as a thief or an operator with two logs would use it."""
     return read_key(service.state / DEVELOPMENT_KEY)
 
 
