@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 # In the order of the navigation.
-ROOMS = (employee.ROOM, approver.ROOM, administrator.ROOM, auditor.ROOM, author.ROOM, operator.ROOM)
+ROOMS = (employee.ROOM, administrator.ROOM, approver.ROOM, auditor.ROOM, author.ROOM, operator.ROOM)
 # The largest form: the files of a policy, or a file to import.
 MAX_BODY_BYTES = 4_000_000
 
