@@ -279,6 +279,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     ) -> Response[CheckedPolicy]:
         await administration.admit(caller)
         data = read_body(await request.read_whole(MAX_BYTES), Proposal)
+        _message(data.message)
         answer = await administration.check(caller, _text(data))
         report = answer.value
         found = (_complaints(report.complaints), _complaints(report.warnings), _complaints(report.untried))
