@@ -22,7 +22,7 @@ demo: environment ## play the whole story over HTTP and print it
 test: check ## check, then the tests, three files at a time (ARGS="-k approve" narrows them)
 	@$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-long: environment ## slow tests, laws with ten times the examples, soak, interop, clients, pgbouncer, patroni (about 25 minutes)
+test-long: environment ## slow tests, laws with ten times the examples, soak, interop, clients, pgbouncer, patroni (about 30 minutes)
 	@sh .ci/long
 
 check: environment ## format, lint, types, imports, commit messages; prints the import graph by room
