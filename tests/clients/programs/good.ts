@@ -7,7 +7,7 @@ const api = createClient<paths>({ baseUrl: "http://127.0.0.1:8080" });
 type State = components["schemas"]["State"];
 
 export async function submitDrafts(): Promise<State[]> {
-  const { data, error } = await api.GET("/v1/timesheets", { params: { query: { state: "draft" } } });
+  const { data, error } = await api.GET("/v1/timesheets", { params: { query: { state: ["draft"] } } });
   if (error !== undefined) {
     if (error.type === "urn:timewarden:problem:insufficient-scope") console.error(error.required_scope.join(" "));
     if (error.type === "urn:timewarden:problem:invalid-field") console.error(error.fields.map((wrong) => wrong.field));
