@@ -21,6 +21,7 @@ import pytest
 from service.development.local_servers import LocalPostgres, LocalRedis, start_postgres, start_redis
 from tests.example_count import LONG, TIMES
 from tests.scheduling import FileScheduling, place
+from tests.standby import MANY_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -71,9 +72,8 @@ def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 @pytest.fixture(scope="session")
 def postgres(servers_directory: Path) -> Iterator[LocalPostgres]:
-    # A password is hashed 4,096 times by default, by every connection of every test. Services that tests of a file
-    # share keep their pools open beside those of the test.
-    quick = {"scram_iterations": "1", "max_connections": "300"}
+    # A password is hashed 4,096 times by default, by every connection of every test.
+    quick = {"scram_iterations": "1", **MANY_CONNECTIONS}
     with start_postgres(servers_directory, preferred_port=0, durable=False, settings=quick) as server:
         yield server
 

@@ -18,8 +18,13 @@ from service.development.server_user import account_for
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.development.local_servers import LocalPostgres
 
+# Of the Postgres that tests share: services that tests of a file share keep their pools open beside those of the test.
+# A standby of it needs as many.
+MANY_CONNECTIONS = {"max_connections": "300"}
 PAGE = (Path(__file__).parents[1] / "docs" / "backup.md").read_text(encoding="utf-8")
 
 
@@ -59,11 +64,11 @@ def copy_server(primary: LocalPostgres, state: Path) -> None:
     paste(commands("Fail over")[0], primary, state)
 
 
-def start_server(state: Path, port: int = 0) -> LocalPostgres:
+def start_server(state: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> LocalPostgres:
     """Start the server of a state directory, at this port if it is free."""
     if port:
         remember_port(state, "postgres", port)
-    return start_postgres(state, preferred_port=port)
+    return start_postgres(state, preferred_port=port, settings=settings or {})
 
 
 async def follow_synchronously(primary: LocalPostgres, state: Path) -> None:

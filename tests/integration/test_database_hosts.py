@@ -14,7 +14,7 @@ from service.database import Database
 from service.development.local_servers import free_port
 from service.errors import DatabaseUnavailable
 from service.migrations.run import migrate
-from tests.standby import copy_server, start_server
+from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ async def test_a_silent_host_does_not_use_up_the_time_of_the_next(postgres: Loca
 
 async def test_a_standby_is_passed_over_and_refused_when_it_is_alone(postgres: LocalPostgres, tmp_path: Path) -> None:
     copy_server(postgres, tmp_path)
-    with start_server(tmp_path, free_port(0)) as standby:
+    with start_server(tmp_path, free_port(0), MANY_CONNECTIONS) as standby:
         database = Database(with_hosts(postgres.superuser_url, standby.port, postgres.port), size=2)
         await database.open()
         async with database.connection() as connection:

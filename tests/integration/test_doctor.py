@@ -22,7 +22,7 @@ from service.settings import load
 from tests.integration.api import AUDIENCE
 from tests.integration.log_trees import ORIGIN
 from tests.integration.served import ROOT
-from tests.standby import copy_server, start_server
+from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ async def test_standbys_that_no_commit_waits_for_are_told(
 ) -> None:
     postgres = house.log_database.postgres
     copy_server(postgres, tmp_path / "standby")
-    with start_server(tmp_path / "standby", free_port(0)) as standby:
+    with start_server(tmp_path / "standby", free_port(0), MANY_CONNECTIONS) as standby:
         set_environment(REPLICA_URL=house.log_database.url("app").replace(f":{postgres.port}/", f":{standby.port}/"))
         await until(partial(finding_of, "standbys"))
         found = await finding_of("standbys")

@@ -17,7 +17,7 @@ from service.development.local_servers import free_port
 from service.errors import DatabaseUnavailable, Misconfigured
 from tests.acceptance.running_service import processes
 from tests.integration.api import api
-from tests.standby import copy_server, start_server
+from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ SEARCHES = ("/v1/decisions", "/v1/decisions/summary", "/v1/audit/records?kind=ac
 def standby(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> Any:
     state = tmp_path_factory.mktemp("standby")
     copy_server(postgres, state)
-    with start_server(state, free_port(0)) as server:
+    with start_server(state, free_port(0), MANY_CONNECTIONS) as server:
         yield server
 
 
@@ -150,7 +150,7 @@ async def test_a_standby_that_is_lost_is_not_missed_and_one_that_is_back_is_used
 ) -> None:
     copy_server(postgres, tmp_path)
     port = free_port(0)
-    with start_server(tmp_path, port) as server:
+    with start_server(tmp_path, port, MANY_CONNECTIONS) as server:
         url = on(house, server)
         async with api(house, issuer, replica_url=url) as running:
             await until(partial(is_used, running))
@@ -161,7 +161,7 @@ async def test_a_standby_that_is_lost_is_not_missed_and_one_that_is_back_is_used
             await asyncio.gather(*(ask(running, path) for path in SEARCHES * 2))
             assert await grown(before) == {"primary": 8}
             assert (await running.send("GET", "/health/ready")).status_code == 200, "it is not needed"
-            with start_server(tmp_path, port):
+            with start_server(tmp_path, port, MANY_CONNECTIONS):
                 await until(partial(is_used, running))
                 before = reads()
                 await ask(running, "/v1/decisions")
@@ -211,7 +211,7 @@ async def test_the_next_connection_shows_the_same_when_the_standby_is_lost(
     copy_server(postgres, tmp_path)
     primary = await house.log_database.open("app")
     query = "SELECT pg_is_in_recovery(), (SELECT count(*) FROM audit_record)"
-    with start_server(tmp_path, free_port(0)) as server:
+    with start_server(tmp_path, free_port(0), MANY_CONNECTIONS) as server:
         async with watched(on(house, server), primary) as replica:
             async with replica.connection() as connection:
                 first = await connection.fetchrow(query)

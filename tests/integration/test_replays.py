@@ -377,7 +377,7 @@ def slowly(under: int | None, bodies: Sequence[bytes], texts: Mapping[int, Mappi
 async def test_a_slow_batch_keeps_its_claim(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await traffic(house)
     await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())
-    monkeypatch.setattr(jobs, "LEASE", 2.0)
+    monkeypatch.setattr(jobs, "LEASE", 3.5)
     monkeypatch.setattr(worker, "tally_here", slowly)
     keeper = await house.log_database.open("keeper", size=2)
 
