@@ -35,9 +35,9 @@ async def test_a_worker_that_dies_again_and_again_takes_nobody_with_it(
 ) -> None:
     async with serve(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
         healthy = (await service.ready(workers=2))[1]["pid"]
-        victims = set()
+        victims: set[int] = set()
         for _ in range(4):
-            victim = await until(partial(other_worker, service, healthy), 60) or 0
+            victim = await until(partial(other_worker, service, {healthy, *victims}), 60) or 0
             os.kill(victim, signal.SIGKILL)
             victims.add(victim)
             await until(partial(has_ended, victim), 10)
@@ -50,9 +50,9 @@ async def test_a_worker_that_dies_again_and_again_takes_nobody_with_it(
         assert workers[1]["pid"] == healthy
 
 
-async def other_worker(service: Served, healthy: int) -> int | None:
-    """The worker beside the healthy one, as soon as there is one."""
-    found = [worker["pid"] for worker in await service.workers() if worker["pid"] != healthy]
+async def other_worker(service: Served, known: set[int]) -> int | None:
+    """A worker beside the known ones, as soon as there is one. The dead one is named until its end is noticed."""
+    found = [worker["pid"] for worker in await service.workers() if worker["pid"] not in known]
     return found[0] if found else None
 
 
