@@ -74,6 +74,15 @@ class Authored(PolicyVersion, kw_only=True):
     activated_by: str | None = None
 
 
+class AuthoredTexts(Authored, kw_only=True):
+    """The same with its files."""
+
+    model: str
+    rules: str
+    vocabulary: str
+    cases: dict[str, str]
+
+
 class RunningReplicas(ApiResult):
     """The API processes that ran within the last hour."""
 
@@ -234,12 +243,10 @@ async def try_request(visit: TheVisit) -> Response[str]:
 
 
 async def _show_version(visit: Visit, number: int, *, problem: Any = None) -> Response[str]:
-    texts, version, active = await asyncio.gather(
-        visit.api.policy_version(number),
-        visit.api.call(Authored, "GET", f"{VERSIONS}/{number}"),
-        visit.api.policy_version(),
+    version, active = await asyncio.gather(
+        visit.api.call(AuthoredTexts, "GET", f"{VERSIONS}/{number}"), visit.api.policy_version()
     )
-    against = active.number if active.number != number else texts.parent
+    against = active.number if active.number != number else version.parent
     difference = None
     if against is not None:
         difference = await visit.api.call(
@@ -249,14 +256,14 @@ async def _show_version(visit: Visit, number: int, *, problem: Any = None) -> Re
         "policy.html",
         problem.receipt.status if problem else 200,
         version=version,
-        files=_files(texts),
+        files=_files(version),
         active=active.number,
         difference=difference,
         problem=problem,
     )
 
 
-def _files(texts: PolicyTexts) -> dict[str, str]:
+def _files(texts: PolicyTexts | AuthoredTexts) -> dict[str, str]:
     return {RULES: texts.rules, VOCABULARY: texts.vocabulary, MODEL: texts.model} | {
         CASES + name: text for name, text in sorted(texts.cases.items())
     }
