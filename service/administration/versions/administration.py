@@ -129,10 +129,7 @@ class PolicyAdministration:
 
         Raises PolicyRejected, TryLater.
         """
-        report: PolicyReport | None = None
-        if await self._gate.would_allow(caller, KIND, "propose"):
-            async with self._proposing.take():
-                report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
+        report = await self._examine(caller, text)
         async with self._gate.change(caller, KIND, "propose", Target()) as change:
             if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
@@ -146,14 +143,18 @@ class PolicyAdministration:
     async def check(self, caller: Caller, text: PolicyText) -> Answer[PolicyReport]:
         """What is found in a proposal, complaints included. Stores nothing: it is recorded as a dry run of a proposal.
         Raises TryLater."""
-        report: PolicyReport | None = None
-        if await self._gate.would_allow(caller, KIND, "propose"):
-            async with self._proposing.take():
-                report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
+        report = await self._examine(caller, text)
         async with self._gate.read(replace(caller, dry_run=True), KIND, "propose") as reading:
             if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
         return reading.answer(report)
+
+    async def _examine(self, caller: Caller, text: PolicyText) -> PolicyReport | None:
+        """The findings about a proposal; None for a caller who may not propose. Raises TryLater."""
+        if not await self._gate.would_allow(caller, KIND, "propose"):
+            return None
+        async with self._proposing.take():
+            return await self._check(text, PROPOSAL, self._versions.current().policy.text)
 
     async def activate(self, caller: Caller, number: int, *, expected: int) -> Answer[PolicyVersion]:
         """Make a version active, also an older one, if `expected` is still active.
