@@ -249,8 +249,8 @@ class Timesheets:
         project that does not exist or accepts no more hours; TimesheetFull."""
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
-        answer = await self._change(
-            caller, "edit", sheet_id, expect, lambda sheet, change: timesheet.add_entry(sheet, entry, actor_of(change))
+        answer = await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.add_entry(sheet, entry, actor)
         )
         return _select_entry(answer, entry.id)
 
@@ -258,13 +258,8 @@ class Timesheets:
         self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Sequence[Hours]
     ) -> Answer[Timesheet]:
         """Add many entries, all or none. Raises as `add_entry`, with fields such as `entries[3].minutes`."""
-        return await self._change(
-            caller,
-            "edit",
-            sheet_id,
-            expect,
-            lambda sheet, change: timesheet.add_entries(sheet, hours, actor_of(change)),
-            hours,
+        return await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.add_entries(sheet, hours, actor), hours
         )
 
     async def replace_entries(
@@ -277,12 +272,11 @@ class Timesheets:
     ) -> Answer[Timesheet]:
         """Replace all entries, and the notes on days if some are given; without a difference, change nothing. Raises as
         `add_entries`, and Conflict if too many entries would change or go."""
-        return await self._change(
+        return await self._edit(
             caller,
-            "edit",
             sheet_id,
             expect,
-            lambda sheet, change: timesheet.replace_entries(sheet, hours, actor_of(change), day_notes),
+            lambda sheet, actor: timesheet.replace_entries(sheet, hours, actor, day_notes),
             hours,
         )
 
@@ -290,12 +284,8 @@ class Timesheets:
         self, caller: Caller, sheet_id: UUID, expect: Expect, notes: Mapping[date, str | None]
     ) -> Answer[Timesheet]:
         """Set the notes on some days; None removes a note. Raises InvalidField."""
-        return await self._change(
-            caller,
-            "edit",
-            sheet_id,
-            expect,
-            lambda sheet, change: timesheet.amend_day_notes(sheet, notes, actor_of(change)),
+        return await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.amend_day_notes(sheet, notes, actor)
         )
 
     async def replace_entry(
@@ -303,12 +293,8 @@ class Timesheets:
     ) -> Answer[Edited]:
         """Replace an entry. Raises as `add_entry`, and NotFound if the sheet has no such entry."""
         check_hours(hours)
-        answer = await self._change(
-            caller,
-            "edit",
-            sheet_id,
-            expect,
-            lambda sheet, change: timesheet.replace_entry(sheet, entry_id, hours, actor_of(change)),
+        answer = await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.replace_entry(sheet, entry_id, hours, actor)
         )
         return _select_entry(answer, entry_id)
 
@@ -317,23 +303,15 @@ class Timesheets:
     ) -> Answer[Edited]:
         """Change some fields of an entry; without a field, change nothing. Raises as `replace_entry`."""
         check_amendment(amendment)
-        answer = await self._change(
-            caller,
-            "edit",
-            sheet_id,
-            expect,
-            lambda sheet, change: timesheet.amend_entry(sheet, entry_id, amendment, actor_of(change)),
+        answer = await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.amend_entry(sheet, entry_id, amendment, actor)
         )
         return _select_entry(answer, entry_id)
 
     async def remove_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
         """Remove an entry. Raises NotFound if the sheet has no such entry."""
-        return await self._change(
-            caller,
-            "edit",
-            sheet_id,
-            expect,
-            lambda sheet, change: timesheet.remove_entry(sheet, entry_id, actor_of(change)),
+        return await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.remove_entry(sheet, entry_id, actor)
         )
 
     async def delete(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[None]:
@@ -387,6 +365,19 @@ class Timesheets:
         check_reason(reason)
         return await self._change(
             caller, "unlock", sheet_id, expect, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
+        )
+
+    async def _edit(
+        self,
+        caller: Caller,
+        sheet_id: UUID,
+        expect: Expect,
+        step: Callable[[Timesheet, Actor], Timesheet],
+        hours: Sequence[Hours] = (),
+    ) -> Answer[Timesheet]:
+        """Change what stands in a sheet; `hours` as for `_change`."""
+        return await self._change(
+            caller, "edit", sheet_id, expect, lambda sheet, change: step(sheet, actor_of(change)), hours
         )
 
     async def _change(
