@@ -13,7 +13,7 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit
+from service.console.visits import TheVisit, Visit, first_of
 from service.standalone.client import ApiResult, Group, GroupMember, Invalid, Membership, Person, Project, Receipt, Team
 
 MAX_SHOWN = 200
@@ -45,7 +45,7 @@ async def show_people(visit: TheVisit, q: FromQuery[str] = "") -> Response[str]:
     """People, found by name or e-mail address."""
     q = q.strip()[:200]
     query = {"email": q} if "@" in q else {"name": q} if q else {}
-    people = await _first(visit.api.pages(Person, "/v1/people", **query))
+    people = await first_of(visit.api.pages(Person, "/v1/people", **query), MAX_SHOWN)
     return visit.render("directory_people.html", people=people, q=q, more=len(people) == MAX_SHOWN)
 
 
@@ -59,7 +59,7 @@ async def suggest_people(visit: TheVisit, person: FromQuery[str] = "") -> Respon
 @post("/directory/people", status_code=303)
 async def add_person(visit: TheVisit) -> Response[Any]:
     """Add a person."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     body = {"display_name": form.get("name") or None, "email": form.get("email") or None}
     person = await visit.api.call(Person, "POST", "/v1/people", body=body)
     return visit.redirect(f"/directory/people/{person.id}", done="added")
@@ -72,9 +72,9 @@ async def show_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[st
     person, roles, memberships, groups, teams = await asyncio.gather(
         api.person(str(person_id)),
         api.roles(str(person_id)),
-        _first(api.pages(Membership, "/v1/memberships", person=str(person_id), names="true")),
-        _first(api.groups(person=str(person_id))),
-        _first(api.teams(), MAX_TEAMS),
+        first_of(api.pages(Membership, "/v1/memberships", person=str(person_id), names="true"), MAX_SHOWN),
+        first_of(api.groups(person=str(person_id)), MAX_SHOWN),
+        first_of(api.teams(), MAX_TEAMS),
     )
     now = datetime.now(UTC)
     return visit.render(
@@ -92,7 +92,7 @@ async def show_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[st
 @post("/directory/people/{person_id:uuid}", status_code=303)
 async def change_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[Any]:
     """Change the name and the e-mail address of a person, in the version that was seen."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     person = await visit.api.person(str(person_id))
     person.version = int(form["version"]) if form.get("version", "").isdecimal() else 0
     await visit.api.amend_person(person, display_name=form.get("name") or None, email=form.get("email") or None)
@@ -102,7 +102,7 @@ async def change_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[
 @post("/directory/people/{person_id:uuid}/roles", status_code=303)
 async def change_roles(visit: TheVisit, person_id: FromPath[UUID]) -> Response[Any]:
     """Give a role, or take one."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     change = visit.api.take_role if form.get("take") else visit.api.give_role
     await change(str(person_id), form.get("role", ""))
     return visit.redirect(f"/directory/people/{person_id}", done="changed")
@@ -111,14 +111,14 @@ async def change_roles(visit: TheVisit, person_id: FromPath[UUID]) -> Response[A
 @get("/directory/teams")
 async def show_teams(visit: TheVisit) -> Response[str]:
     """All teams as a tree."""
-    teams = await _first(visit.api.teams(), MAX_TEAMS)
+    teams = await first_of(visit.api.teams(), MAX_TEAMS)
     return visit.render("directory_teams.html", tree=_grow(teams), teams=teams)
 
 
 @post("/directory/teams", status_code=303)
 async def add_team(visit: TheVisit) -> Response[Any]:
     """Add a team."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     body = {"name": form.get("name", ""), "parent": form.get("parent") or None}
     team = await visit.api.call(Team, "POST", "/v1/teams", body=body)
     return visit.redirect(f"/directory/teams/{team.id}", done="added")
@@ -131,8 +131,8 @@ async def show_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[str]:
     held = {"team": str(team_id), "as_of": now.isoformat(), "names": "true"}
     team, teams, members = await asyncio.gather(
         api.team(str(team_id)),
-        _first(api.teams(), MAX_TEAMS),
-        _first(api.pages(Membership, "/v1/memberships", **held)),
+        first_of(api.teams(), MAX_TEAMS),
+        first_of(api.pages(Membership, "/v1/memberships", **held), MAX_SHOWN),
     )
     return visit.render(
         "directory_team.html",
@@ -148,7 +148,7 @@ async def show_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[str]:
 @post("/directory/teams/{team_id:uuid}", status_code=303)
 async def change_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[Any]:
     """Rename or move a team, in the version that was seen."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     team = await visit.api.team(str(team_id))
     team.version = int(form["version"]) if form.get("version", "").isdecimal() else 0
     await visit.api.replace_team(team, name=form.get("name", ""), parent=form.get("parent") or None)
@@ -158,7 +158,7 @@ async def change_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[Any]
 @post("/directory/memberships", status_code=303)
 async def add_membership(visit: TheVisit) -> Response[Any]:
     """Put a person into a team, from now on."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     person = await _resolve_person(visit, form.get("person", ""))
     body = {"person": person, "team": form.get("team", ""), "part": form.get("part", "member")}
     await visit.api.call(Membership, "POST", "/v1/memberships", body=body)
@@ -168,7 +168,7 @@ async def add_membership(visit: TheVisit) -> Response[Any]:
 @post("/directory/memberships/{membership_id:uuid}/end", status_code=303)
 async def end_membership(visit: TheVisit, membership_id: FromPath[UUID]) -> Response[Any]:
     """End a membership now."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     await visit.api.call(Membership, "POST", f"/v1/memberships/{membership_id}/end", body={})
     return visit.redirect(_back(form, "/directory/teams"), done="ended")
 
@@ -176,14 +176,14 @@ async def end_membership(visit: TheVisit, membership_id: FromPath[UUID]) -> Resp
 @get("/directory/projects")
 async def show_projects(visit: TheVisit) -> Response[str]:
     """All projects."""
-    projects = await _first(visit.api.projects(), MAX_TEAMS)
+    projects = await first_of(visit.api.projects(), MAX_TEAMS)
     return visit.render("directory_projects.html", projects=projects)
 
 
 @post("/directory/projects", status_code=303)
 async def save_project(visit: TheVisit) -> Response[Any]:
     """Add a project, rename it, or end or renew it."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     code, name, active = form.get("code", ""), form.get("name", ""), form.get("active") != "no"
     if form.get("known"):
         await visit.api.replace_project(await visit.api.project(code), name=name, active=active)
@@ -195,18 +195,18 @@ async def save_project(visit: TheVisit) -> Response[Any]:
 @get("/directory/groups")
 async def show_groups(visit: TheVisit, group: FromQuery[str] = "") -> Response[str]:
     """All groups, and the members of the chosen group."""
-    groups = await _first(visit.api.groups(), MAX_TEAMS)
+    groups = await first_of(visit.api.groups(), MAX_TEAMS)
     held = {"as_of": datetime.now(UTC).isoformat(), "names": "true"}
     known = group in {each.name for each in groups}
     path = f"/v1/groups/{group}/members"
-    members = await _first(visit.api.pages(GroupMember, path, **held)) if known else []
+    members = await first_of(visit.api.pages(GroupMember, path, **held), MAX_SHOWN) if known else []
     return visit.render("directory_groups.html", groups=groups, group=group if known else "", members=members)
 
 
 @post("/directory/groups", status_code=303)
 async def change_groups(visit: TheVisit) -> Response[Any]:
     """Add a group, put a person into one, or take a person out."""
-    form = await _read_form(visit)
+    form = await visit.read_form()
     name = form.get("group", "")
     if form.get("end"):
         await visit.api.call(GroupMember, "POST", f"/v1/groups/{name}/members/{UUID(form['end'])}/end", body={})
@@ -237,23 +237,8 @@ async def import_directory(visit: TheVisit) -> Response[Any]:
     return visit.render("directory_import.html", text=text, result=result, shown=shown)
 
 
-async def _read_form(visit: Visit) -> dict[str, str]:
-    form = await visit.request.form()
-    return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
-
-
-async def _first(items: Any, limit: int = MAX_SHOWN) -> list[Any]:
-    """The first items of a list of the API."""
-    found: list[Any] = []
-    async for item in items:
-        found.append(item)
-        if len(found) == limit:
-            break
-    return found
-
-
 async def _find_people(visit: Visit, text: str, limit: int) -> list[Person]:
-    found: list[Person] = await _first(visit.api.pages(Person, "/v1/people", name=text.strip()[:200]), limit)
+    found: list[Person] = await first_of(visit.api.pages(Person, "/v1/people", name=text.strip()[:200]), limit)
     return [person for person in found if person.merged_into is None]
 
 

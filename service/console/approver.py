@@ -97,7 +97,7 @@ async def show_delegations(visit: TheVisit) -> Response[str]:
 @post("/delegations", status_code=303)
 async def grant_delegation(visit: TheVisit) -> Response[Any]:
     """Let a delegate approve in the person's place."""
-    form = {name: str(value).strip() for name, value in (await visit.request.form()).items()}
+    form = await visit.read_form()
     try:
         times = {
             name: datetime.combine(date.fromisoformat(form[field]), time(), visit.zone)

@@ -15,8 +15,8 @@ from litestar.params import FromPath, Parameter
 
 from service.console.failures import describe_problem
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit
-from service.standalone.client import ApiResult, Conflict, Denied, Invalid, NotFound, PolicyTexts, PolicyVersion, Replay
+from service.console.visits import TheVisit, Visit, first_of
+from service.standalone.client import ApiResult, Conflict, Denied, Invalid, NotFound, PolicyTexts, PolicyVersion
 
 VERSIONS = "/v1/policies/versions"
 RULES, VOCABULARY, MODEL = "policy.csv", "vocabulary.toml", "model.conf"
@@ -109,11 +109,7 @@ class TriedRequest(ApiResult):
 async def list_versions(visit: TheVisit) -> Response[str]:
     """Every version, newest first, and which processes decide by which."""
     replicas = await visit.api.call(RunningReplicas, "GET", "/v1/policies/replicas")
-    versions: list[Authored] = []
-    async for version in visit.api.pages(Authored, VERSIONS):
-        versions.append(version)
-        if len(versions) == MOST_VERSIONS:
-            break
+    versions = await first_of(visit.api.pages(Authored, VERSIONS), MOST_VERSIONS)
     deciding: dict[int, int] = {}
     for replica in replicas.items:
         if replica["alive"] and replica["policy_version"]:
@@ -130,8 +126,7 @@ async def show_version(visit: TheVisit, number: Number) -> Response[str]:
 @post("/policies/{number:int}/activate", status_code=303)
 async def activate_version(visit: TheVisit, number: Number) -> Response[Any]:
     """Activate a version instead of the one that the person has seen as active."""
-    form = await visit.request.form()
-    seen = str(form.get("instead_of", ""))
+    seen = (await visit.read_form()).get("instead_of", "")
     try:
         await visit.api.activate_policy(number, instead_of=int(seen) if seen.isdecimal() else 0)
     except (Conflict, Denied, Invalid) as found:
@@ -187,11 +182,11 @@ async def propose_draft(visit: TheVisit) -> Response[Any]:
 @post("/policies/{number:int}/replay", status_code=303)
 async def start_replay(visit: TheVisit, number: Number) -> Response[Any]:
     """Have recorded requests decided again by a version."""
-    form = await visit.request.form()
+    form = await visit.read_form()
     times: dict[str, datetime] = {}
     for field in ("since", "until"):
         try:
-            times[field] = datetime.combine(date.fromisoformat(str(form.get(field, ""))), time(), visit.zone)
+            times[field] = datetime.combine(date.fromisoformat(form.get(field, "")), time(), visit.zone)
         except ValueError:
             continue
     replay = await visit.api.start_replay(number, **times)
@@ -201,12 +196,7 @@ async def start_replay(visit: TheVisit, number: Number) -> Response[Any]:
 @get("/replays")
 async def list_replays(visit: TheVisit) -> Response[str]:
     """Replays, newest first."""
-    replays: list[Replay] = []
-    async for replay in visit.api.replays():
-        replays.append(replay)
-        if len(replays) == MOST_VERSIONS:
-            break
-    return visit.render("replays.html", replays=replays)
+    return visit.render("replays.html", replays=await first_of(visit.api.replays(), MOST_VERSIONS))
 
 
 @get("/replays/{replay_id:uuid}")
@@ -234,7 +224,7 @@ async def open_try(visit: TheVisit) -> Response[str]:
 @post("/try", status_code=200)
 async def try_request(visit: TheVisit) -> Response[str]:
     """Decide on a request without effect, under any version."""
-    form = {name: str(value).strip() for name, value in (await visit.request.form()).items()}
+    form = await visit.read_form()
     try:
         tried = await visit.api.call(TriedRequest, "POST", "/v1/policies/simulate", body=_question(form))
     except (Invalid, NotFound) as found:

@@ -10,7 +10,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit
+from service.console.visits import TheVisit, Visit, first_of
 from service.console.weeks import Grid, WrongHours, is_same, make_grid, monday_of, read_form
 from service.standalone.client import Conflict, Invalid, Problem, Project, Stale, Timesheet
 
@@ -143,7 +143,7 @@ async def _find(visit: Visit, monday: date) -> Timesheet | None:
 async def _projects(visit: Visit) -> list[Project]:
     if not visit.may("project", "read"):
         return []
-    return [project async for project in visit.api.projects(active=True)][:MAX_PROJECTS]
+    return await first_of(visit.api.projects(active=True), MAX_PROJECTS)
 
 
 def _projects_of(form: dict[str, str]) -> list[str]:

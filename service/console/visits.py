@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from litestar import MediaType, Response
@@ -23,7 +23,7 @@ from service.console.rendering import render_template, zone_of
 from service.standalone.client import Me, Timesheet, Timewarden, TokenRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import tzinfo
 
     import httpx2
@@ -41,6 +41,9 @@ DONE_ANYWHERE: Final = {
     "signed-in-again": "You have signed in again. Now repeat what you wanted to do.",
     "signed-in": "You are signed in.",
 }
+
+
+T = TypeVar("T")
 
 
 class SignInNeeded(Exception):
@@ -156,6 +159,11 @@ class Visit:
             return "you"
         return (names or {}).get(person or "", "another person")
 
+    async def read_form(self) -> dict[str, str]:
+        """The texts of the form that was sent, without blanks around them."""
+        form = await self.request.form()
+        return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
+
     def redirect(self, path: str, done: str = "") -> Redirect:
         """Go to a page after a change, where the sentence of `done` is shown."""
         glue = "&" if "?" in path else "?"
@@ -209,6 +217,16 @@ class Visit:
         """End the session."""
         self.console.forget(self.session)
         await self.console.sessions.end(self.session)
+
+
+async def first_of(items: AsyncIterator[T], most: int) -> list[T]:
+    """The first items of a list of the API."""
+    found: list[T] = []
+    async for item in items:
+        found.append(item)
+        if len(found) == most:
+            break
+    return found
 
 
 TheVisit: TypeAlias = NamedDependency[SkipValidation[Visit]]
