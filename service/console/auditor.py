@@ -23,7 +23,7 @@ from litestar.response import Stream
 from service.console.rooms import NavigationLink, Room
 from service.console.story import RecordWithTexts, tell
 from service.console.visits import TheVisit, Visit
-from service.standalone.client import ApiResult, Decision, Invalid, NotFound, Problem
+from service.standalone.client import ApiResult, Invalid, NotFound, Problem
 
 PAGE = 50
 DECISIONS = "/v1/decisions"
@@ -74,10 +74,10 @@ class Facet:
     words: list[tuple[str, int, str]]
 
 
-class DecisionPage(ApiResult):
+class LogPage(ApiResult):
     """A page of records, and the cursor of the next."""
 
-    items: list[Decision]
+    items: list[RecordWithTexts]
     next_cursor: str | None
 
 
@@ -94,13 +94,6 @@ class DecisionCounts(ApiResult):
     reason: dict[str, int]
 
 
-class StoryPage(ApiResult):
-    """A page of the history of a timesheet."""
-
-    items: list[RecordWithTexts]
-    next_cursor: str | None
-
-
 @get("/decisions")
 async def search_decisions(visit: TheVisit) -> Response[str]:
     """Search decisions. The address holds the filters, so a search can be kept and sent to others."""
@@ -112,12 +105,10 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
     cursor = visit.request.query_params.get("cursor") or None
     query = _query_of(given)
     problem: Problem | None = None
-    page, allowed, denied = DecisionPage([], None), None, None
+    page, allowed, denied = LogPage([], None), None, None
     try:
         page, allowed, denied = await asyncio.gather(
-            visit.api.call(
-                DecisionPage, "GET", DECISIONS, query={**query, "limit": PAGE, "cursor": cursor, "names": True}
-            ),
+            visit.api.call(LogPage, "GET", DECISIONS, query={**query, "limit": PAGE, "cursor": cursor, "names": True}),
             _summarize(visit, query, "allow"),
             _summarize(visit, query, "deny"),
         )
@@ -159,7 +150,7 @@ async def tell_story(visit: TheVisit, sheet: FromPath[UUID]) -> Response[str]:
     """Every decision and change of a timesheet in order, even if it was deleted."""
     cursor = visit.request.query_params.get("cursor") or None
     page = await visit.api.call(
-        StoryPage, "GET", f"/v1/timesheets/{sheet}/history", query={"names": True, "limit": PAGE, "cursor": cursor}
+        LogPage, "GET", f"/v1/timesheets/{sheet}/history", query={"names": True, "limit": PAGE, "cursor": cursor}
     )
     return visit.render(
         "story.html",

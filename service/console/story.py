@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+from service.console.rendering import format_hours
 from service.standalone.client import Decision
 
 ENTRIES, MINUTES = "entries", "minutes"
@@ -82,7 +83,7 @@ def _entry(entry: Mapping[str, Any]) -> str:
 
 
 def _hours(minutes: Any) -> str:
-    return f"{minutes // 60}:{minutes % 60:02}" if isinstance(minutes, int) else ""
+    return format_hours(minutes) if isinstance(minutes, int) else ""
 
 
 def _word(value: object) -> str:
