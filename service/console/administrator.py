@@ -13,7 +13,7 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of
+from service.console.visits import TheVisit, Visit, first_of, number_of
 from service.standalone.client import ApiResult, Group, GroupMember, Invalid, Membership, Person, Project, Receipt, Team
 
 MAX_SHOWN = 200
@@ -94,7 +94,7 @@ async def change_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[
     """Change the name and the e-mail address of a person, in the version that was seen."""
     form = await visit.read_form()
     person = await visit.api.person(str(person_id))
-    person.version = int(form["version"]) if form.get("version", "").isdecimal() else 0
+    person.version = number_of(form.get("version")) or 0
     await visit.api.amend_person(person, display_name=form.get("name") or None, email=form.get("email") or None)
     return visit.redirect(f"/directory/people/{person_id}", done="changed")
 
@@ -150,7 +150,7 @@ async def change_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[Any]
     """Rename or move a team, in the version that was seen."""
     form = await visit.read_form()
     team = await visit.api.team(str(team_id))
-    team.version = int(form["version"]) if form.get("version", "").isdecimal() else 0
+    team.version = number_of(form.get("version")) or 0
     await visit.api.replace_team(team, name=form.get("name", ""), parent=form.get("parent") or None)
     return visit.redirect(f"/directory/teams/{team_id}", done="changed")
 

@@ -14,7 +14,7 @@ from service.console.failure_answers import step_up_path
 from service.console.failures import Failure, describe_problem
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
-from service.console.visits import TheVisit, Visit
+from service.console.visits import TheVisit, Visit, number_of
 from service.console.weeks import make_grid
 from service.standalone.client import Batch, Delegation, Invalid, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
@@ -70,7 +70,7 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
         here = next((item for item in items if item.timesheet.id == (chosen[0][0] if chosen else "")), None)
         return _render(visit, "inbox.html", page, items, here, "", status=422, failure=failure, reason=reason)
     body: dict[str, Any] = {
-        "items": [{"id": sheet, "version": int(version) if version.isdecimal() else 0} for sheet, _, version in chosen],
+        "items": [{"id": sheet, "version": number_of(version) or 0} for sheet, _, version in chosen],
         "mode": "per-item",
     }
     if reason:

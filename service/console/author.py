@@ -15,7 +15,7 @@ from litestar.params import FromPath, Parameter
 
 from service.console.failures import describe_problem
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of
+from service.console.visits import TheVisit, Visit, first_of, number_of
 from service.standalone.client import ApiResult, Conflict, Denied, Invalid, NotFound, PolicyTexts, PolicyVersion
 
 VERSIONS = "/v1/policies/versions"
@@ -126,9 +126,9 @@ async def show_version(visit: TheVisit, number: Number) -> Response[str]:
 @post("/policies/{number:int}/activate", status_code=303)
 async def activate_version(visit: TheVisit, number: Number) -> Response[Any]:
     """Activate a version instead of the one that the person has seen as active."""
-    seen = (await visit.read_form()).get("instead_of", "")
+    seen = number_of((await visit.read_form()).get("instead_of"))
     try:
-        await visit.api.activate_policy(number, instead_of=int(seen) if seen.isdecimal() else 0)
+        await visit.api.activate_policy(number, instead_of=seen or 0)
     except (Conflict, Denied, Invalid) as found:
         return await _show_version(visit, number, problem=found)
     return visit.redirect(f"/policies/{number}", done="activated")
@@ -137,8 +137,11 @@ async def activate_version(visit: TheVisit, number: Number) -> Response[Any]:
 @get("/draft")
 async def open_editor(visit: TheVisit) -> Response[str]:
     """The editor, with the texts of a version: the active one, or that which the address names."""
-    number = visit.request.query_params.get("from", "")
-    texts = await visit.api.policy_version(int(number) if number.isdecimal() else None)
+    given = visit.request.query_params.get("from")
+    number = number_of(given)
+    if given and not number:
+        raise NotFoundException
+    texts = await visit.api.policy_version(number)
     return visit.render(
         "policy_edit.html", base=texts.number, files=_files(texts), message="", problem=None, found=None
     )
@@ -296,9 +299,9 @@ def _question(form: dict[str, str]) -> dict[str, Any]:
         resource["facts"] = dict(_fact(word) for word in form.get("facts", "").split(",") if word.strip())
         if form.get("state"):
             resource["state"] = form["state"]
-    version = form.get("version", "")
     question = {"subject": subject, "action": form.get("action", ""), "resource": resource}
-    return question | ({"version": int(version)} if version.isdecimal() else {})
+    # The API refuses 0, and says that it is no version.
+    return {**question, "version": number_of(form["version"]) or 0} if form.get("version") else question
 
 
 def _fact(words: str) -> tuple[str, bool]:

@@ -114,3 +114,15 @@ async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: D
         await page.get_by_label("Action").fill("aprove")
         await page.get_by_role("button", name="Try").click()
         await expect(page.get_by_role("alert")).to_contain_text("approve")
+        await page.get_by_label("Action").fill("approve")
+        await page.get_by_label("Policy version").fill("9" * 400)
+        await page.get_by_role("button", name="Try").click()
+        await expect(page.get_by_role("alert")).to_contain_text("version")
+
+
+async def test_a_version_that_cannot_be_is_not_found_and_not_replaced_by_another(desk: Desk) -> None:
+    async with desk.window("paula") as page:
+        for number in ("9" * 5000, "0", "abc"):
+            answer = await page.goto(f"{desk.console}/draft?from={number}")
+            assert answer is not None
+            assert answer.status == 404

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.console.protection import local_path
 from service.console.rendering import format_hours, zone_of
+from service.console.visits import number_of
 from service.console.weeks import MINUTES_PER_DAY, WrongHours, is_same, make_grid, monday_of, parse_hours, read_form
 from service.standalone.client import Entry
 
@@ -46,6 +47,16 @@ def test_a_browser_stays_here_for_any_text(given_path: str) -> None:
 
 def test_a_path_of_ours_is_kept() -> None:
     assert local_path("/week/2026-03-02?done=saved&x=%0a") == "/week/2026-03-02?done=saved&x=%0a"
+
+
+@pytest.mark.parametrize("text", [None, "", "abc", "-1", "1.5", "\u0663", "1" * 11, "9" * 5000])
+def test_what_is_no_number_of_ours_is_none(text: str | None) -> None:
+    assert number_of(text) is None
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_a_number_of_ours_is_read(number: int) -> None:
+    assert number_of(str(number)) == number
 
 
 @given(st.integers(0, MINUTES_PER_DAY))
