@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from litestar import Response, get, post
@@ -31,10 +31,11 @@ from service.web.http.responses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from service.administration.versions.administration import PolicyAdministration, Proposed, VersionWithTexts
     from service.administration.versions.version_store import PolicyVersion
+    from service.authorization.enforcement.changes import Caller
     from service.places import Complaint
     from service.web.http.paging import Cursors
 
@@ -62,6 +63,14 @@ class Proposal(msgspec.Struct, forbid_unknown_fields=True):
     cases: Annotated[
         dict[str, str], Meta(description="The texts of the case files by name", examples=[{"timesheets.yaml": "..."}])
     ]
+
+
+# The body is read by the handler, once the caller is known to be one who may propose.
+DEFERRED: Final[Mapping[str, Any]] = {
+    "request_class": DeferredBodyRequest,
+    "request_max_body_size": MAX_BYTES,
+    "opt": {"unread": Proposal("", "", "", "", {})},
+}
 
 
 class Activation(msgspec.Struct, forbid_unknown_fields=True):
@@ -237,6 +246,12 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         ]
         return make_response(Replicas(items), answer.receipt)
 
+    async def read_proposal(request: DeferredBodyRequest, caller: Caller) -> Proposal:
+        """The body, for a caller who could propose it at all. Raises Denied, BadInput."""
+        await administration.admit(caller)
+        proposal: Proposal = read_body(await request.read_whole(MAX_BYTES), Proposal)
+        return proposal
+
     proposing = operation(
         "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
     )
@@ -246,18 +261,11 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         description="The newest version has these texts and is not activated yet",
     )
 
-    @post(
-        "/v1/policies/versions",
-        request_class=DeferredBodyRequest,
-        request_max_body_size=MAX_BYTES,
-        opt={"unread": Proposal("", "", "", "", {})},
-        **proposing,
-    )
+    @post("/v1/policies/versions", **DEFERRED, **proposing)
     async def propose(
         request: DeferredBodyRequest, caller: CurrentCaller, data: JSONBody[Proposal]
     ) -> Response[ProposedVersion]:
-        await administration.admit(caller)
-        data = read_body(await request.read_whole(MAX_BYTES), Proposal)
+        data = await read_proposal(request, caller)
         answer = await administration.propose(caller, _text(data), _message(data.message))
         return make_response(
             _proposed_version(answer.value),
@@ -268,17 +276,14 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @post(
         "/v1/policies/check",
-        request_class=DeferredBodyRequest,
-        request_max_body_size=MAX_BYTES,
         status_code=200,
-        opt={"unread": Proposal("", "", "", "", {})},
+        **DEFERRED,
         **operation("Check a policy without proposing it", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG),
     )
     async def check(
         request: DeferredBodyRequest, caller: CurrentCaller, data: JSONBody[Proposal]
     ) -> Response[CheckedPolicy]:
-        await administration.admit(caller)
-        data = read_body(await request.read_whole(MAX_BYTES), Proposal)
+        data = await read_proposal(request, caller)
         _message(data.message)
         answer = await administration.check(caller, _text(data))
         report = answer.value
