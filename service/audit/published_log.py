@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from service.errors import NotFound, NotSealed
 from service.log import tiles
-from service.log.merkle import HASH_SIZE
 from service.log.packing import unpack
-from service.log.tree import consistency_path, inclusion_path
+from service.log.tree import consistency_path, inclusion_path, load_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +34,6 @@ NEWEST = """
 
 # The note that was signed for a size.
 OF_SIZE = "SELECT note FROM checkpoint WHERE note IS NOT NULL AND size = $1"
-
-# The first hashes of a tile.
-HASHES = "SELECT substr(hashes, 1, $3) FROM tile WHERE level = $1 AND index = $2"
 
 # The size of the sealed log.
 LOG_SIZE = "SELECT size FROM log_head"
@@ -98,8 +94,8 @@ class PublishedLog:
         if not tiles.is_covered(tile, (await self.checkpoint()).size):
             raise _no_tile()
         async with self._turns.take(), self._database.connection() as connection:
-            hashes: bytes | None = await connection.fetchval(HASHES, tile.level, tile.index, tile.width * HASH_SIZE)
-        if hashes is None or len(hashes) != tile.width * HASH_SIZE:
+            hashes = await load_hashes(connection, tile)
+        if hashes is None:
             raise _no_tile()
         return hashes
 

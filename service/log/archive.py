@@ -23,9 +23,8 @@ from service.errors import LogDamaged, Misconfigured, TryLater
 from service.log import tiles
 from service.log.checkpoint import BadNote, Checkpoint, Note
 from service.log.keeper_status import REPORT_INTERVAL_SECONDS, KeeperStatus
-from service.log.merkle import HASH_SIZE
 from service.log.packing import unpack_with_leaf
-from service.log.tree import root_at
+from service.log.tree import load_hashes, root_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,9 +55,6 @@ AFTER = r"""
     WHERE note IS NOT NULL AND starts_with(note, $2 || E'\n') AND size > $1 AND size <= (SELECT size FROM log_head)
     ORDER BY size LIMIT 1
 """
-
-# The first hashes of a tile.
-HASHES = "SELECT substr(hashes, 1, $3) FROM tile WHERE level = $1 AND index = $2"
 
 # The records of a range of positions, in order; a position without a record says whether it was pruned.
 RECORDS = """
@@ -290,8 +286,8 @@ def tiles_between(old: int, size: int) -> Iterator[Tile]:
 
 async def _load_objects(connection: Connection, tile: Tile) -> Sequence[tuple[str, bytes]]:
     """A hash tile and, at level 0, its records, by their paths. Pruned records are left out with their bundle."""
-    hashes = await connection.fetchval(HASHES, tile.level, tile.index, tile.width * HASH_SIZE)
-    if hashes is None or len(hashes) != tile.width * HASH_SIZE:
+    hashes = await load_hashes(connection, tile)
+    if hashes is None:
         raise LogDamaged(f"The stored tree is damaged: tile {tile.level}/{tile.index} lacks hashes")
     found = [(f"tile/{tile.path}", hashes)]
     if tile.level == 0:

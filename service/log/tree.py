@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from service.database import Connection
     from service.log.merkle import HashAt
+    from service.log.tiles import Tile
 
 T = TypeVar("T")
 
@@ -36,6 +37,9 @@ TILES = """
     SELECT t.level, t.index, t.hashes FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, index)
     JOIN tile t USING (level, index)
 """
+
+# The first hashes of a tile.
+HASHES = "SELECT substr(hashes, 1, $3) FROM tile WHERE level = $1 AND index = $2"
 
 # Write tiles, new or grown.
 SAVE_TILES = """
@@ -105,6 +109,13 @@ async def load_subtrees(connection: Connection, places: Sequence[tuple[int, int]
         if len(items) == count:
             found[place] = tiles.subtree_root(items)
     return found
+
+
+async def load_hashes(connection: Connection, tile: Tile) -> bytes | None:
+    """The hashes of a tile of this width; None if the stored one has fewer."""
+    size = tile.width * HASH_SIZE
+    hashes: bytes | None = await connection.fetchval(HASHES, tile.level, tile.index, size)
+    return hashes if hashes is not None and len(hashes) == size else None
 
 
 async def _compute(connection: Connection, compute: Callable[[HashAt], T]) -> T:

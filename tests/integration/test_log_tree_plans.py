@@ -49,7 +49,7 @@ async def test_no_statement_about_the_tree_scans_a_table(
         (tree.TILES, [[0, 0, 1], [100, 156, 0]]),
         (signing.HEAD, []),
         (published_log.NEWEST, []),
-        (published_log.HASHES, [0, 156, 8192]),
+        (tree.HASHES, [0, 156, 8192]),
         (published_log.BODIES, [39_000, 39_256]),
         (published_log.POSITION, [uuid7()]),
     ]
