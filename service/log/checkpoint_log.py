@@ -66,17 +66,13 @@ class CheckpointLog:
         """Append signed checkpoints, and sign the log with them."""
         size, edges = self._load()
         entries = [note.encode() for note in checkpoints]
-        new_size, edge = size + len(entries), _build_edge(size, edges)
+        new_size = size + len(entries)
         for tile in tiles.append_leaves(size, edges, map(leaf_hash, entries)):
             self._files.write(f"tile/{tile.path}", b"".join(edges[tile.level]))
-        for level, items in edges.items():
-            if items:
-                tile = tiles.Tile(level, (new_size >> (tiles.HEIGHT * level)) // tiles.WIDTH, len(items))
-                self._files.write(f"tile/{tile.path}", b"".join(items))
+        for tile in tiles.unfinished_tiles(new_size):
+            self._files.write(f"tile/{tile.path}", b"".join(edges[tile.level]))
         self._write_bundles(size, entries)
-        for entry in entries:
-            edge.append(leaf_hash(entry))
-        found = Checkpoint(self._signer.name, new_size, edge.root())
+        found = Checkpoint(self._signer.name, new_size, _root(new_size, edges))
         self._files.write(CHECKPOINT, str(Note(found.text, (self._signer.sign(found.text),))).encode())
         return found
 
@@ -91,13 +87,9 @@ class CheckpointLog:
             raise LogDamaged(
                 f"{self._files.path}/{CHECKPOINT} was not signed by {self._signer.name}: {error}"
             ) from error
-        edges = {}
-        for level in range((signed.size.bit_length() + tiles.HEIGHT - 1) // tiles.HEIGHT):
-            index = (signed.size >> (tiles.HEIGHT * level)) // tiles.WIDTH
-            if width := tiles.width_at(level, index, signed.size):
-                edges[level] = tiles.split_hashes(self._read(tiles.Tile(level, index, width)))
+        edges = {tile.level: tiles.split_hashes(self._read(tile)) for tile in tiles.unfinished_tiles(signed.size)}
         try:
-            root = _build_edge(signed.size, edges).root()
+            root = _root(signed.size, edges)
         except (ValueError, IndexError) as error:
             raise LogDamaged(f"The tiles in {self._files.path} are cut off") from error
         if root != signed.root:
@@ -125,9 +117,10 @@ class CheckpointLog:
             self._files.write(f"tile/{tile.path}", tiles.encode_bundle(bundle))
 
 
-def _build_edge(size: int, edges: dict[int, list[bytes]]) -> Edge:
+def _root(size: int, edges: dict[int, list[bytes]]) -> bytes:
+    """The root of a tree whose unfinished tiles have these items."""
     hashes = []
     for level, index in subtrees(size):
         tile_level, _, first, count = tiles.locate(level, index)
         hashes.append(tiles.subtree_root(edges[tile_level][first : first + count]))
-    return Edge(size, hashes)
+    return Edge(size, hashes).root()

@@ -71,6 +71,12 @@ def width_at(level: int, index: int, size: int) -> int:
     return max(0, min(WIDTH, (size >> (HEIGHT * max(level, 0))) - index * WIDTH))
 
 
+def unfinished_tiles(size: int) -> list[Tile]:
+    """The right-most tiles of a tree of `size` that are not full, from the records upwards; one a level at most."""
+    indexes = ((level, (size >> (HEIGHT * level)) // WIDTH) for level in range(-(-size.bit_length() // HEIGHT)))
+    return [Tile(level, index, width) for level, index in indexes if (width := width_at(level, index, size))]
+
+
 def is_covered(tile: Tile, size: int) -> bool:
     """Whether a tree of `size` leaves holds every item of the tile."""
     return tile.width <= width_at(tile.level, tile.index, size)

@@ -71,9 +71,8 @@ async def grow(connection: Connection, stored: StoredTree, until: int) -> bytes:
     leaves = await _load_leaves(connection, stored.size, until)
     for tile in tiles.append_leaves(stored.size, unfinished, leaves):
         changed[tile.level, tile.index] = b"".join(unfinished[tile.level])
-    for level, items in unfinished.items():
-        if items:
-            changed[level, (until >> (tiles.HEIGHT * level)) // tiles.WIDTH] = b"".join(items)
+    for tile in tiles.unfinished_tiles(until):
+        changed[tile.level, tile.index] = b"".join(unfinished[tile.level])
     for leaf in leaves:
         edge.append(leaf)
     places = sorted(changed)
@@ -154,17 +153,15 @@ def _load_edge(stored: StoredTree) -> Edge:
 
 
 async def _load_unfinished(connection: Connection, size: int) -> dict[int, list[bytes]]:
-    wanted = [
-        (level, index)
-        for level in range((size.bit_length() + tiles.HEIGHT - 1) // tiles.HEIGHT)
-        if 0 < tiles.width_at(level, index := (size >> (tiles.HEIGHT * level)) // tiles.WIDTH, size) < tiles.WIDTH
-    ]
-    stored = await _load_tiles(connection, wanted)
+    wanted = tiles.unfinished_tiles(size)
+    stored = await _load_tiles(connection, [(tile.level, tile.index) for tile in wanted])
     found = {level: hashes for (level, _), hashes in stored.items()}
-    for level, index in wanted:
-        held, due = len(found.get(level, ())), tiles.width_at(level, index, size)
-        if held != due:
-            raise LogDamaged(f"The stored tree is damaged: tile {level}/{index} holds {held} hashes, not {due}")
+    for tile in wanted:
+        held = len(found.get(tile.level, ()))
+        if held != tile.width:
+            raise LogDamaged(
+                f"The stored tree is damaged: tile {tile.level}/{tile.index} holds {held} hashes, not {tile.width}"
+            )
     return found
 
 
