@@ -102,7 +102,7 @@ class Anchor:
                     line = line[file.write(line) or 0 :]
             os.fsync(file.fileno())
         if new or repeated:
-            _flush_directory(self._path.parent)
+            flush_directory(self._path.parent)
 
     def _rotate(self) -> None:
         """Begin a new file with the last line. A complete file has the anchor's name at any time; the old one is kept
@@ -121,7 +121,7 @@ class Anchor:
         finally:
             os.close(file)
         new.replace(self._path)
-        _flush_directory(self._path.parent)
+        flush_directory(self._path.parent)
 
 
 def _write_holder(lock: int) -> None:
@@ -164,7 +164,8 @@ def _parse_line(line: bytes) -> Checkpoint:
         raise LogDamaged(f"The last line of the anchor file cannot be read: {error}") from error
 
 
-def _flush_directory(path: Path) -> None:
+def flush_directory(path: Path) -> None:
+    """Flush the names of the files in a directory to disk."""
     directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)

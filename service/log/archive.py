@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from service import metrics
 from service.errors import LogDamaged, Misconfigured, TryLater
 from service.log import tiles
+from service.log.anchor import flush_directory
 from service.log.checkpoint import BadNote, Checkpoint, Note
 from service.log.keeper_status import REPORT_INTERVAL_SECONDS, KeeperStatus
 from service.log.packing import unpack_with_leaf
@@ -126,11 +127,7 @@ class ArchiveFolder:
         new.replace(target)
         # The directories above may be new too.
         for parent in target.parents:
-            directory = os.open(parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            flush_directory(parent)
             if parent == self.path:
                 return
 
