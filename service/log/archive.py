@@ -182,6 +182,9 @@ class ArchiveBucket:
             if path in self._tags:
                 tag = self._tags.pop(path)
                 mode: Any = "create" if tag is None else {"e_tag": tag}
+                # Raised before anything is sent, where the operator said that the store cannot tell
+                # (AWS_CONDITIONAL_PUT=disabled). At worst `checkpoint` then goes back to one that another keeper wrote
+                # before, which is complete too. A write that the store refuses is another error.
                 with suppress(self._unsupported, NotImplementedError):
                     await self._obstore.put_async(self._store, path, data, mode=mode)
                     return
