@@ -14,7 +14,7 @@ from service.console.failure_answers import step_up_path
 from service.console.failures import Failure, describe_problem
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
-from service.console.visits import TheVisit, Visit, number_of
+from service.console.visits import TheVisit, Visit, first_of, number_of
 from service.console.weeks import make_grid
 from service.standalone.client import Batch, Delegation, Invalid, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
@@ -159,9 +159,9 @@ def _render(
 async def _render_delegations(
     visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None
 ) -> Response[str]:
-    found = [delegation async for delegation in visit.api.delegations(names=True)][:MAX_SHOWN]
+    found = await first_of(visit.api.delegations(names=True), MAX_SHOWN)
     now = datetime.now(visit.zone)
-    people = [person async for person in visit.api.people()][:MAX_SHOWN] if visit.may("directory", "read") else []
+    people = await first_of(visit.api.people(), MAX_SHOWN) if visit.may("directory", "read") else []
     return visit.render(
         "delegations.html",
         failure.status if failure else 200,
