@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import TheVisit, Visit, first_of, number_of
 from service.console.weeks import make_grid
-from service.standalone.client import Batch, Delegation, Invalid, Problem, Receipt, Timesheet
+from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
 
 MAX_SHOWN = 200
@@ -110,7 +111,7 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
         failure = Failure(422, "Nothing was changed", "Write days as year, month and day, for example 2026-03-02.")
         return await _render_delegations(visit, failure, form)
     except Problem as found:
-        if not isinstance(found, Invalid) and found.receipt.status < 403:  # noqa: PLR2004 — a step-up goes its way
+        if found.receipt.status < HTTPStatus.FORBIDDEN:  # a step-up goes its way
             raise
         return await _render_delegations(visit, describe_problem(found), form)
     return visit.redirect("/delegations", done="granted")
