@@ -63,8 +63,7 @@ async def finish_sign_in(request: HttpRequest, console: TheConsole) -> Response[
     if former := request.cookies.get(console.cookie):
         old = await console.sessions.find(former)
         if old is not None:
-            console.forget(old)
-            await console.sessions.end(old)
+            await console.end(old)
     redirect = Redirect(attempt.next_path, status_code=303)
     redirect.set_cookie(_cookie(console, console.cookie, session.id))
     redirect.set_cookie(_cookie(console, console.attempt_cookie, "", 0))

@@ -82,9 +82,10 @@ class Console:
     def attempt_cookie(self) -> str:
         return f"{self.cookie}-attempt"
 
-    def forget(self, session: ConsoleSession) -> None:
-        """Forget what is remembered about a session."""
+    async def end(self, session: ConsoleSession) -> None:
+        """End a session, and forget what is remembered about it."""
         self.known.pop(session.id, None)
+        await self.sessions.end(session)
 
 
 class Visit:
@@ -216,8 +217,7 @@ class Visit:
 
     async def end(self) -> None:
         """End the session."""
-        self.console.forget(self.session)
-        await self.console.sessions.end(self.session)
+        await self.console.end(self.session)
 
 
 def number_of(text: str | None) -> int | None:
