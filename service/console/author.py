@@ -15,7 +15,7 @@ from litestar.params import FromPath, Parameter
 
 from service.console.failures import describe_problem
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of, number_of
+from service.console.visits import TheVisit, Visit, first_of, is_part, number_of
 from service.standalone.client import ApiResult, Conflict, Denied, Invalid, NotFound, PolicyTexts, PolicyVersion
 
 VERSIONS = "/v1/policies/versions"
@@ -206,8 +206,7 @@ async def list_replays(visit: TheVisit) -> Response[str]:
 async def show_replay(visit: TheVisit, replay_id: FromPath[UUID]) -> Response[str]:
     """A replay: its progress while it runs, and what flips. htmx asks for the part that changes."""
     replay = await visit.api.replay(str(replay_id))
-    part = visit.request.headers.get("hx-request") == "true"
-    template = "replay_result.html" if part else "replay.html"
+    template = "replay_result.html" if is_part(visit.request) else "replay.html"
     return visit.render(template, replay=replay, running=replay.state in RUNNING, changes=CHANGES)
 
 

@@ -17,7 +17,7 @@ from service.console.failures import Failure, find_failure
 from service.console.protection import SAFE_METHODS, HttpRequest, local_path, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import Demand
-from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit
+from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, is_part
 from service.standalone.client import Unauthenticated
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ def step_up_path(page: str, demand: Demand, *, again: bool) -> str:
 
 
 def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Response[str]:
-    fragment = request.headers.get("hx-request") == "true"
+    fragment = is_part(request)
     zone = visit.zone if visit else zone_of(request.cookies.get(ZONE_COOKIE, ""))
     template = "failure_fragment.html" if fragment else "failure.html"
     csrf = visit.session.csrf if visit else ""
@@ -64,7 +64,7 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Resp
 
 def _navigate(request: HttpRequest, path: str) -> Response[Any]:
     """Send the whole page there, also when a part of it was asked for."""
-    if request.headers.get("hx-request") == "true":
+    if is_part(request):
         return Response(b"", status_code=200, headers={"HX-Redirect": path})
     return Redirect(path, status_code=303)
 
@@ -72,7 +72,7 @@ def _navigate(request: HttpRequest, path: str) -> Response[Any]:
 def _page_of(request: HttpRequest) -> str:
     """The page that a browser shows: this request's, or for a form and for a part of a page, the page around it."""
     query = f"?{request.url.query}" if request.url.query else ""
-    if request.method in SAFE_METHODS and request.headers.get("hx-request") != "true":
+    if request.method in SAFE_METHODS and not is_part(request):
         return local_path(request.url.path + query)
     around = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
     return local_path(around.path + (f"?{around.query}" if around.query else ""))

@@ -225,6 +225,11 @@ def number_of(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
+def is_part(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of a page."""
+    return request.headers.get("hx-request") == "true"
+
+
 async def first_of(items: AsyncIterator[T], most: int) -> list[T]:
     """The first items of a list of the API."""
     found: list[T] = []
