@@ -49,7 +49,7 @@ def step_up_path(page: str, demand: Demand, *, again: bool) -> str:
 
 def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Response[str]:
     fragment = is_part(request)
-    zone = visit.zone if visit else zone_of(request.cookies.get(ZONE_COOKIE, ""))
+    zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
     template = "failure_fragment.html" if fragment else "failure.html"
     csrf = visit.session.csrf if visit else ""
     text = render_template(template, zone, csrf=csrf, visit=visit, nonce=nonce_of(request), notice="", failure=failure)
