@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import httpx2
 import msgspec
@@ -209,7 +209,9 @@ class SignInServer:
         return document
 
     async def _post(self, url: str, form: dict[str, str]) -> httpx2.Response:
-        basic = httpx2.BasicAuth(*map(_encode, (self._client, self._secret))) if self._secret else httpx2.Auth()
+        # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
+        pair = quote_plus(self._client), quote_plus(self._secret)
+        basic = httpx2.BasicAuth(*pair) if self._secret else httpx2.Auth()
         named = form if self._secret else form | {"client_id": self._client}
         try:
             return await self._http.post(url, data=named, auth=basic, headers={"Accept": "application/json"})
@@ -293,8 +295,3 @@ def _describe(answer: Mapping[str, str]) -> str:
         "temporarily_unavailable": "The sign-in server is overloaded; try again in a moment",
     }
     return known.get(answer["error"], "The sign-in server did not accept the request of the console")
-
-
-def _encode(text: str) -> str:
-    # RFC 6749 section 2.3.1: identifier and secret are form-encoded before they are joined.
-    return urlencode({"": text})[1:]
