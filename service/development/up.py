@@ -174,7 +174,7 @@ def console_variables(state: Path, console: str, issuer: str) -> dict[str, str]:
         "TIMEWARDEN_CONSOLE_CLIENT": client.client_id,
         "TIMEWARDEN_CONSOLE_CLIENT_SECRET": client.secret or "",
         "TIMEWARDEN_CONSOLE_KEYS": secret(state, "console-key"),
-        "TIMEWARDEN_CONSOLE_SCOPES": " ".join(("openid", "profile", *client.scopes)),
+        "TIMEWARDEN_CONSOLE_SCOPES": " ".join(client.scopes),
     }
 
 
