@@ -127,7 +127,7 @@ class Transport:
     ) -> httpx2.Response:
         """Like `call`, but returns the raw response. `file` is a media type and an encoded body."""
         kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
-        asked = {name: _format(value) for name, value in (query or {}).items() if value is not None}
+        asked = _asked(query)
         upload = path == UPLOADS
         kept = not upload or (file is None and asked.keys().isdisjoint(("mode", "dry_run")))
         keyed = key is not None or (method != "GET" and not path.startswith(WITHOUT_KEY) and kept)
@@ -174,10 +174,14 @@ class Transport:
     @asynccontextmanager
     async def stream(self, path: str, *, query: Mapping[str, Any] | None = None) -> AsyncIterator[httpx2.Response]:
         """GET a large file, whose body is read as it comes. Not repeated if it breaks off."""
-        asked = {name: _format(value) for name, value in (query or {}).items() if value is not None}
         headers = {"Authorization": f"Bearer {await self._token_for(None)}"}
         async with self._http.stream(
-            "GET", self._url + path, params=asked, headers=headers, timeout=UPLOAD_TIMEOUT, follow_redirects=False
+            "GET",
+            self._url + path,
+            params=_asked(query),
+            headers=headers,
+            timeout=UPLOAD_TIMEOUT,
+            follow_redirects=False,
         ) as answer:
             if not answer.is_success:
                 await answer.aread()
@@ -224,6 +228,11 @@ def _retry_after(answer: httpx2.Response) -> float:
     """Retry-After in seconds; 0 for a date, which Timewarden never sends."""
     value = answer.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else 0.0
+
+
+def _asked(query: Mapping[str, Any] | None) -> dict[str, str]:
+    """The parameters of a query string, without those that are None."""
+    return {name: _format(value) for name, value in (query or {}).items() if value is not None}
 
 
 def _format(value: object) -> str:
