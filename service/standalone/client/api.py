@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from .directory import DirectoryApi
 from .problems import Stale
 from .shapes import (
@@ -26,7 +24,7 @@ from .shapes import (
     Uploaded,
     UploadRow,
 )
-from .transport import MERGE_PATCH, decode, receipt_of
+from .transport import decode, receipt_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -89,9 +87,7 @@ class Timewarden(DirectoryApi):
 
     async def note_days(self, sheet: Timesheet, day_notes: Mapping[date, str | None]) -> Timesheet:
         """Set the notes on some days of a sheet; None removes a note."""
-        file = (MERGE_PATCH, msgspec.json.encode({"day_notes": dict(day_notes)}))
-        answer = await self.send("PATCH", f"{SHEETS}/{sheet.id}", file=file, version=sheet.version)
-        return decode(Timesheet, answer)
+        return await self._amend(Timesheet, f"{SHEETS}/{sheet.id}", {"day_notes": dict(day_notes)}, sheet.version)
 
     async def add_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
         """Add many entries, all or none."""
@@ -115,9 +111,7 @@ class Timewarden(DirectoryApi):
 
     async def amend_entry(self, sheet: Timesheet, entry_id: str, **fields: object) -> Timesheet:
         """Change fields of an entry: `minutes=60`, or `note=None` to remove the note."""
-        file = (MERGE_PATCH, msgspec.json.encode(fields))
-        answer = await self.send("PATCH", f"{SHEETS}/{sheet.id}/entries/{entry_id}", file=file, version=sheet.version)
-        return decode(Timesheet, answer)
+        return await self._amend(Timesheet, f"{SHEETS}/{sheet.id}/entries/{entry_id}", fields, sheet.version)
 
     async def remove_entry(self, sheet: Timesheet, entry_id: str) -> Timesheet:
         """Remove an entry."""

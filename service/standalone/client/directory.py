@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import msgspec
-
 from .directory_shapes import (
     Delegation,
     Group,
@@ -23,7 +21,7 @@ from .directory_shapes import (
     RoleList,
     Team,
 )
-from .transport import MERGE_PATCH, Transport, decode
+from .transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -50,8 +48,7 @@ class DirectoryApi(Transport):
     async def amend_person(self, person: Person, **fields: str | Mapping[str, AttributeValue | None] | None) -> Person:
         """Change fields of a person: `email="..."`, `display_name=None` to remove it, `attributes={"level": 3}`, where
         None removes one."""
-        file = (MERGE_PATCH, msgspec.json.encode(fields))
-        return decode(Person, await self.send("PATCH", f"{PEOPLE}/{person.id}", file=file, version=person.version))
+        return await self._amend(Person, f"{PEOPLE}/{person.id}", fields, person.version)
 
     async def merge_people(self, person_id: str, *, into: str) -> Person:
         """Merge a person into another for good. Returns the remaining person, who has everything of both."""

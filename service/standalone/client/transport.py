@@ -188,6 +188,11 @@ class Transport:
                 raise problem_of(answer)
             yield answer
 
+    async def _amend(self, shape: type[A], path: str, fields: Mapping[str, Any], version: int | None) -> A:
+        """Change fields by a merge patch (RFC 7396), where None removes one."""
+        file = (MERGE_PATCH, msgspec.json.encode(fields))
+        return decode(shape, await self.send("PATCH", path, file=file, version=version))
+
     async def _token_for(self, refused: str | None) -> str:
         return self._token if isinstance(self._token, str) else await self._token(refused)
 
