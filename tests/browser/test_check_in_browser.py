@@ -103,14 +103,7 @@ async def test_one_changed_byte_is_found(desk: Desk, record: str, signer: Signer
     async def spoil(route: Route) -> None:
         answer = await route.fetch()
         content = bytearray(await answer.body())
-        places = (
-            range(0, len(content), HASH_SIZE)
-            if "/0/" in path
-            else [content.index(b"\n", content.index(b"\n") + 1) + 3]
-            if "checkpoint" in path
-            else range(60, len(content), 50)
-        )
-        for place in places:
+        for place in _places(route.request.url, content):
             content[place] ^= 1
         await route.fulfill(response=answer, body=bytes(content))
 
@@ -202,7 +195,7 @@ async def _leaves(auditor: Caller, size: int) -> list[bytes]:
     return leaves
 
 
-def _places(url: str, content: bytes) -> range:
+def _places(url: str, content: bytes | bytearray) -> range:
     """What to spoil: of a checkpoint its root, of a tile each hash, of a bundle bytes within its records."""
     if url.endswith("/checkpoint"):
         root = content.index(b"\n", content.index(b"\n") + 1) + 3
