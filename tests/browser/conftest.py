@@ -43,7 +43,6 @@ AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 850}, "narrow": {"width": 320, "height": 700}}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 ZONE = "Europe/Berlin"
-expect.set_options(timeout=30_000)
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
