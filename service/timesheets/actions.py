@@ -237,11 +237,9 @@ class Timesheets:
         async with self._gate.list(caller, KIND, "read") as listed:
             found = await read(listed.visibility, listed.connection)
             totals = await listing.total(listed.visibility, listed.connection, filters, MAX_SHEETS_OF_TOTALS + 1)
-            too_many = len(totals.ids) > MAX_SHEETS_OF_TOTALS
-            listed.returned = [] if too_many else [str(sheet) for sheet in sorted(totals.ids)]
-        if too_many:
-            with refused_under(listed.receipt):
+            if len(totals.ids) > MAX_SHEETS_OF_TOTALS:
                 raise invalid_field("query.totals", f"covers at most {MAX_SHEETS_OF_TOTALS} timesheets")
+            listed.returned = [str(sheet) for sheet in sorted(totals.ids)]
         return listed.answer(replace(found.value, totals=totals))
 
     async def add_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:

@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement import names
-from service.authorization.enforcement.changes import refused_under
 from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets import reports_store
 from service.timesheets.relations import KIND
-from service.timesheets.reports_store import Total
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Listing
     from service.authorization.enforcement.gate import Gate
-    from service.timesheets.reports_store import GroupBy, Span
+    from service.timesheets.reports_store import GroupBy, Span, Total
 
 MAX_DAYS: Final = 366
 MAX_SHEETS: Final = 10_000
@@ -57,20 +55,17 @@ class Reports:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         if (span.until - span.since).days >= MAX_DAYS:
             raise InvalidField(FieldError("query.until", f"must be less than {MAX_DAYS} days after since"))
-        report = Report((), Total(None, None, 0, 0, 0, 0))
         async with self._gate.list(caller, KIND, "read") as listed:
             connection = listed.connection
             sheets = await reports_store.find_visible_sheets(listed.visibility, connection, span, MAX_SHEETS + 1)
-            if len(sheets) <= MAX_SHEETS:
-                approvals = await reports_store.load_approvals(listed.visibility, connection, sheets)
-                totals = await reports_store.sum_by_key(connection, approvals, span, by, then)
-                if with_names and NAMED & {by, then}:
-                    totals = await _add_names(listed, sheets, span, (by, then), totals)
-                report = Report(totals, await reports_store.sum_all(connection, approvals, span))
-                listed.returned = [str(sheet) for sheet in sheets]
-        if len(sheets) > MAX_SHEETS:
-            with refused_under(listed.receipt):
+            if len(sheets) > MAX_SHEETS:
                 raise InvalidField(FieldError("query.since", f"a report covers at most {MAX_SHEETS} timesheets"))
+            approvals = await reports_store.load_approvals(listed.visibility, connection, sheets)
+            totals = await reports_store.sum_by_key(connection, approvals, span, by, then)
+            if with_names and NAMED & {by, then}:
+                totals = await _add_names(listed, sheets, span, (by, then), totals)
+            report = Report(totals, await reports_store.sum_all(connection, approvals, span))
+            listed.returned = [str(sheet) for sheet in sheets]
         return listed.answer(report)
 
 
