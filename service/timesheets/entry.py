@@ -123,15 +123,14 @@ class ProjectTerms:
 
 def find_project_faults(hours: Hours, old: Hours | None, terms: ProjectTerms) -> list[FieldError]:
     """Errors for hours that the project does not accept. Values of the `old` hours on the same project may stay."""
-    stays = old is not None and old.project == hours.project
-    if terms.closed is not None and not stays:
+    kept = old if old is not None and old.project == hours.project else None
+    if terms.closed is not None and kept is None:
         return [FieldError("project", terms.closed)]
     found = []
-    known_activity = hours.activity is None or (stays and old is not None and old.activity == hours.activity)
-    if hours.activity not in terms.activities and not known_activity:
+    if hours.activity not in {None, kept and kept.activity} and hours.activity not in terms.activities:
         names = ", ".join(sorted(terms.activities)[:MAX_ACTIVITIES_NAMED])
         found.append(FieldError("activity", f"is no activity of this project; it has {names or 'none'}"))
-    if hours.billable and terms.absence and not (stays and old is not None and old.billable):
+    if hours.billable and terms.absence and not (kept and kept.billable):
         found.append(FieldError("billable", "must be false for absence"))
     return found
 
