@@ -251,9 +251,7 @@ def replace_entries(
 def amend_day_notes(sheet: Timesheet, notes: Mapping[date, str | None], actor: Actor) -> Timesheet:
     """Set the notes on some days; None removes a note. Returns the sheet itself if nothing changes. Raises WrongState,
     InvalidField."""
-    check_day_notes(
-        require_state(sheet, "edit"), {day: "none" if note is None else note for day, note in notes.items()}
-    )
+    _check_day_notes(require_state(sheet, "edit"), notes)
     merged = {**dict(sheet.day_notes), **notes}
     amended = tuple(sorted((day, note) for day, note in merged.items() if note is not None))
     if amended == sheet.day_notes:
@@ -263,12 +261,7 @@ def amend_day_notes(sheet: Timesheet, notes: Mapping[date, str | None], actor: A
 
 def check_day_notes(sheet: Timesheet, notes: Mapping[date, str]) -> tuple[tuple[date, str], ...]:
     """These notes, by day. Raises InvalidField for a day outside the week, and for a text that is no note."""
-    fields = Fields()
-    for day, note in notes.items():
-        if wrong := _find_wrong_day(sheet, day):
-            fields.wrong(f"day_notes.{day}", wrong)
-        fields.text(f"day_notes.{day}", note, MAX_NOTE_LENGTH)
-    fields.refuse()
+    _check_day_notes(sheet, notes)
     return tuple(sorted(notes.items()))
 
 
@@ -460,6 +453,16 @@ def _check_list(sheet: Timesheet, others: Sequence[Entry], hours: Sequence[Hours
             fields.wrong(f"entries[{place}].day", wrong)
         elif totals[item.day] > MAX_MINUTES:
             fields.wrong(f"entries[{place}].minutes", _overfull(item.day, totals[item.day]))
+    fields.refuse()
+
+
+def _check_day_notes(sheet: Timesheet, notes: Mapping[date, str | None]) -> None:
+    fields = Fields()
+    for day, note in notes.items():
+        if wrong := _find_wrong_day(sheet, day):
+            fields.wrong(f"day_notes.{day}", wrong)
+        if note is not None:
+            fields.text(f"day_notes.{day}", note, MAX_NOTE_LENGTH)
     fields.refuse()
 
 
