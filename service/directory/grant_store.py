@@ -61,9 +61,7 @@ async def list_memberships(
     """Visible memberships after the id `after`, oldest first; `limit` + 1 rows if there are more."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    person = None
-    if of.person is not None:
-        person = await find_listed_person(visibility, connection, of.person, "query.person")
+    person = await find_listed_person(visibility, connection, of.person, "query.person")
     # Visible memberships in keyset order.
     rows = await connection.fetch(
         f"SELECT {MEMBERSHIP} FROM membership AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"

@@ -33,8 +33,7 @@ async def list_groups(
     more."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    if person is not None:
-        person = await find_listed_person(visibility, connection, person, "query.person")
+    person = await find_listed_person(visibility, connection, person, "query.person")
     # Visible groups in the order of their key; those of a person by the index on people.
     rows = await connection.fetch(
         f"SELECT name FROM person_group AS r WHERE {visibility.condition} AND ($3::text IS NULL OR r.name > $3)"

@@ -99,9 +99,7 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
     """At most `most` visible sheets with a day in the span, by id. Raises InvalidField for an unknown owner."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    owner = None
-    if span.owner is not None:
-        owner = await find_listed_person(visibility, connection, span.owner, "query.owner")
+    owner = await find_listed_person(visibility, connection, span.owner, "query.owner")
     conditions = (
         "r.period_start >= $4::date - 6 AND r.period_start <= $5::date"
         " AND ($6::text[] IS NULL OR r.state = ANY ($6)) AND ($7::uuid IS NULL OR "

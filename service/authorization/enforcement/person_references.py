@@ -47,7 +47,7 @@ async def find_people(
 ) -> Mapping[PersonReference, frozenset[UUID]]:
     """The canonical ids of the people with these addresses and links; those that name nobody are missing."""
     found: dict[PersonReference, frozenset[UUID]] = {}
-    if emails := {reference.email.lower(): reference for reference in references if reference.email is not None}:
+    if emails := {reference.email.lower() for reference in references if reference.email is not None}:
         # By the index on lower(email).
         rows = await connection.fetch(
             f"SELECT lower(person.email) AS email, array_agg(DISTINCT {canonical_id('person.id')}) AS people"
@@ -89,9 +89,14 @@ async def find_person(connection: Connection, principal: Principal, person: Name
     return next(iter(people))
 
 
-async def find_listed_person(visibility: Visibility, connection: Connection, person: NamedPerson, field: str) -> UUID:
-    """The id of a person whose rows a list is about. For callers who may not read the directory, a reference that names
-    nobody is NOBODY, of whom there are no rows. Raises InvalidField that names `field`."""
+async def find_listed_person(
+    visibility: Visibility, connection: Connection, person: NamedPerson | None, field: str
+) -> UUID | None:
+    """The id of a person whose rows a list is about, None if it is about all. For callers who may not read the
+    directory, a reference that names nobody is NOBODY, of whom there are no rows. Raises InvalidField that names
+    `field`."""
+    if person is None:
+        return None
     try:
         return await find_person(connection, visibility.principal, person, field)
     except InvalidField:
