@@ -122,7 +122,6 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     async def replace_project(
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        given = {name: getattr(data, name) for name in ("kind", "billable", "activities")}
         project = Project(
             parse_code(code),
             data.name,
@@ -131,7 +130,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
             data.billable or False,
             tuple(data.activities or ()),
         )
-        kept = [name for name, value in given.items() if value is None]
+        kept = [name for name in ("kind", "billable", "activities") if getattr(data, name) is None]
         return _respond(await projects.replace(caller, project, read_if_match(request), data.attributes, kept))
 
     return [list_projects, add_project, read_project, replace_project]
