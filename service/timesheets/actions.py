@@ -443,15 +443,12 @@ async def _settle_projects(
     if not codes:
         return after
     projects = await store.load_projects(change.permit, change.connection, codes)
-    try:
-        return timesheet.settle_projects(before, after, projects, listed)
-    except InvalidField as error:
-        if not copied:
-            raise
-        first = error.fields[0]
-        item = next(item for place, item in enumerate(listed) if first.field.startswith(f"entries[{place}]."))
-        name = first.field.rpartition(".")[2]
-        raise invalid_field("copy_from", f"has hours on {item.project} whose {name} {first.message}") from error
+    if refused := timesheet.find_refused_entries(before, after, projects):
+        if copied:
+            entry, (fault, *_) = refused[0]
+            raise invalid_field("copy_from", f"has hours on {entry.project} whose {fault.field} {fault.message}")
+        raise InvalidField(*timesheet.name_faults(before, refused, listed))
+    return timesheet.settle_billable(after, projects)
 
 
 def actor_of(change: Change) -> Actor:

@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
 from service.fields import Fields
+from service.places import FieldError
 from service.policy.approval import MAX_APPROVALS
 from service.timesheets.entry import (
     MAX_MINUTES,
@@ -291,27 +292,43 @@ def projects_to_ask(before: Timesheet, after: Timesheet) -> frozenset[str]:
     )
 
 
-def settle_projects(
-    before: Timesheet, after: Timesheet, projects: Mapping[str, ProjectTerms], listed: Sequence[Hours] = ()
-) -> Timesheet:
-    """The sheet `after`, whose changed entries are on these projects, with the projects' defaults. Raises InvalidField
-    for entries that a project does not accept; it names items of the list `listed`, if the request has one."""
+def find_refused_entries(
+    before: Timesheet, after: Timesheet, projects: Mapping[str, ProjectTerms]
+) -> list[tuple[Entry, list[FieldError]]]:
+    """The entries of `after` that these projects do not accept, each with its errors."""
     known = {entry.id: entry for entry in before.entries}
-    fields = Fields()
-    settled = []
+    refused = []
     for entry in after.entries:
         terms = projects.get(entry.project)
-        found = [] if terms is None else find_project_faults(entry, known.get(entry.id), terms)
-        for prefix in _places_of(entry, known, listed) if found else ():
-            for fault in found:
-                fields.wrong(prefix + fault.field, fault.message)
-        default = terms.billable if terms is not None else False
-        settled.append(entry if entry.billable is not None else replace(entry, billable=default))
-    fields.refuse()
-    return replace(after, entries=tuple(settled))
+        if terms is not None and (found := find_project_faults(entry, known.get(entry.id), terms)):
+            refused.append((entry, found))
+    return refused
 
 
-def _places_of(entry: Entry, known: Mapping[UUID, Entry], listed: Sequence[Hours]) -> list[str]:
+def name_faults(
+    before: Timesheet, refused: Sequence[tuple[Entry, Sequence[FieldError]]], listed: Sequence[Hours]
+) -> list[FieldError]:
+    """The errors of refused entries with the names of the request; they name items of the list `listed`, if the
+    request has one."""
+    known = {entry.id for entry in before.entries}
+    return [
+        FieldError(prefix + fault.field, fault.message)
+        for entry, faults in refused
+        for prefix in _places_of(entry, known, listed)
+        for fault in faults
+    ]
+
+
+def settle_billable(sheet: Timesheet, projects: Mapping[str, ProjectTerms]) -> Timesheet:
+    """The sheet whose entries are billed as these projects say where a request left that open."""
+    settled = (
+        replace(entry, billable=projects[entry.project].billable) if entry.billable is None else entry
+        for entry in sheet.entries
+    )
+    return replace(sheet, entries=tuple(settled))
+
+
+def _places_of(entry: Entry, known: Collection[UUID], listed: Sequence[Hours]) -> list[str]:
     """How a request names an entry: by its places in the list, or not at all."""
     if not listed:
         return [""]
