@@ -48,13 +48,13 @@ class Grantee:
 @dataclass(frozen=True, slots=True)
 class Access:
     """A page of the people and clients who may do anything; `after` is the key of the next page, None on the last page.
-    `whoever` maps a word that a token alone brings, such as a role, to what a holder without any relation may do; on
-    the first page only. `cut_short`: there are so many rules that some ways are missing."""
+    `by_word` has the ways of a token with a word, such as a role, for a caller without a relation to the sheet; it is
+    empty after the first page. `cut_short`: there are so many rules that some ways are missing."""
 
     state: str
     version: int
     grantees: tuple[Grantee, ...]
-    whoever: Mapping[str, Ways]
+    by_word: Mapping[str, Ways]
     cut_short: bool
     after: str | None
 
@@ -115,12 +115,12 @@ def _compute_access(found: _Found, limit: int, *, first: bool) -> Access:
     budget = Budget()
     grantees = (_grantee(found, candidate, budget) for candidate in found.candidates[:limit])
     allowed = tuple(grantee for grantee in grantees if grantee.may)
-    whoever = _whoever(found, budget) if first else {}
+    by_word = _find_ways_by_word(found, budget) if first else {}
     return Access(
         state=found.sheet.state,
         version=found.snapshot.number,
         grantees=allowed,
-        whoever=whoever,
+        by_word=by_word,
         cut_short=budget.exhausted,
         after=found.candidates[limit - 1].key if len(found.candidates) > limit else None,
     )
@@ -144,7 +144,7 @@ def _grantee(found: _Found, candidate: Candidate, budget: Budget) -> Grantee:
     return Grantee(candidate.person, candidate.client, relations, may, names)
 
 
-def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
+def _find_ways_by_word(found: _Found, budget: Budget) -> dict[str, Ways]:
     """The ways of a caller without relations to the sheet, by each word that their token may bring."""
     by_word = {word: _may(found, {word}, found.of_stranger, budget) for word in found.named.of_token}
     return {word: may for word, may in by_word.items() if may}

@@ -125,8 +125,8 @@ class Gate:
         """Decide on a read of one row, given by its id, or of the kind as a whole. Recorded when the block is left.
 
         In the block, `reading.row` is the row and `reading.connection` may read more. With a `replica`, the connection
-        is one of that database. The record says that `reading.returned` was
-        given out, and holds the `query` of a search of the log. Raises Denied.
+        is one of that database. The record says that `reading.returned` was given out, and holds the `query` of a
+        search of the log. Raises Denied.
         """
         async with (
             self.read_unconnected(caller, kind, action, target, query=query, replica=replica) as reading,

@@ -244,8 +244,8 @@ class AccessHolder(msgspec.Struct):
 
 
 class Access(ApiResult, kw_only=True):
-    """The access to a sheet in its `state`, under the policy `version`. `whoever` is by a word that a token may
-    have, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
+    """The access to a sheet in its `state`, under the policy `version`. `whoever` has the rules for a token with a
+    word, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
 
     timesheet: str
     state: State
