@@ -14,33 +14,20 @@ from service.log.record import read_body
 from service.policy import policy_file
 from service.timesheets.entry import Hours, week_of
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE
-from tests.integration.test_entries_over_http import ENTRY, Sheet, sheet_of
+from tests.integration.test_entries_over_http import ENTRY, Sheet, common_sheet, sheet, sheet_of
 from tests.policy_forge import rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import httpx2
 
     from tests.integration.house import House
+
+__all__ = ["common_sheet", "sheet"]
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 MONDAY = date(2026, 3, 2)
 NOBODYS = "0198c0de-0000-7000-8000-00000000dead"
-
-
-@pytest.fixture
-async def sheet(house: House, issuer: str) -> AsyncIterator[Sheet]:
-    async with sheet_of(house, issuer) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-async def common_sheet(common_house: House, issuer: str) -> AsyncIterator[Sheet]:
-    """For all tests that change nothing."""
-    async with sheet_of(common_house, issuer) as made:
-        yield made
 
 
 def on(day: int, project: str = "ATLAS", minutes: float = 60, **more: object) -> dict[str, object]:
