@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, get_args
 
 from service.errors import InvalidField
-from service.fields import Fields
+from service.fields import ACTIVITY, PROJECT, Fields
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ MAX_LINKS = 10
 # Any time between these can be written in UTC, with any offset. Drivers use the limits themselves for infinity.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
-PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-ACTIVITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
 ProjectKind = Literal["work", "absence"]
 PROJECT_KINDS = get_args(ProjectKind)
 MAX_ACTIVITIES = 100

@@ -6,7 +6,6 @@ Minutes are integers: a sum of decimal hours would need rounding.
 from __future__ import annotations
 
 import functools
-import re
 import zoneinfo
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID  # noqa: TC003 — msgspec reads the types of entries
 
 from service.errors import InvalidField
-from service.fields import Fields
+from service.fields import ACTIVITY, PROJECT, Fields
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ WEEK = timedelta(days=7)
 FIRST_WEEK, LAST_WEEK = date(2000, 1, 3), date(2099, 12, 28)
 # Names in time zone databases that are no places: the zone of this machine, and the placeholder for an unset zone.
 NO_PLACES = frozenset({"localtime", "Factory"})
-PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-# Short, because a record of the log may describe 200 of them.
-ACTIVITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
 ACTIVITY_FORM = "must be 1 to 20 of the characters A-Z a-z 0-9 . _ -, the first a letter or digit"
 MAX_ACTIVITIES_NAMED = 10
 MAX_TAGS = 10

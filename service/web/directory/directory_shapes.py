@@ -10,8 +10,9 @@ from litestar.params import Parameter, PathParameter
 from msgspec import Meta
 
 from service.directory.declared_attributes import MAX_VALUE_CHARS, MAX_VALUES_PER_LIST
-from service.directory.entities import MAX_CLIENT_LENGTH, PROJECT, Part
+from service.directory.entities import MAX_CLIENT_LENGTH, Part
 from service.errors import InvalidField
+from service.fields import PROJECT
 from service.places import FieldError
 from service.web.http.parameters import GivenPerson
 from service.web.http.responses import ClientId, Names, NextCursor, PersonId, TeamId, Time
