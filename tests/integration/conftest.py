@@ -25,8 +25,7 @@ def issuer() -> Iterator[str]:
 @pytest.fixture
 async def linked(house: House, issuer: str) -> None:
     """The issuer's subjects are the names of the people in the house."""
-    for name, person in house.people.items():
-        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    await house.link_people(issuer)
 
 
 @pytest.fixture(scope="module")

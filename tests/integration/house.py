@@ -162,6 +162,11 @@ class House:
         rows = await self.owner.fetch("SELECT body FROM audit_record")
         return sum(text.encode() in unpack(row["body"]) for row in rows)
 
+    async def link_people(self, issuer: str) -> None:
+        """Make the names of all people their subjects at this issuer."""
+        links = [(issuer, name, person) for name, person in self.people.items()]
+        await self.owner.executemany("INSERT INTO person_link VALUES ($1, $2, $3)", links)
+
     async def submit_week(self, name: str, period_start: date = MONDAY) -> Timesheet:
         """Submit a sheet of this person, with eight hours on its first day."""
         caller = self.caller(name)

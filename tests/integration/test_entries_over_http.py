@@ -62,8 +62,7 @@ async def common_sheet(common_house: House, issuer: str) -> AsyncIterator[Sheet]
 
 @asynccontextmanager
 async def sheet_of(house: House, issuer: str, **settings: Any) -> AsyncIterator[Sheet]:
-    for name, person in house.people.items():
-        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    await house.link_people(issuer)
     async with api(house, issuer, **settings) as running:
         token = running.token(sub="ana")
         made = await running.send("POST", "/v1/timesheets", token, body={"period_start": "2026-03-02"})
