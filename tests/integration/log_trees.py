@@ -1,9 +1,9 @@
-"""Shared by tests of the tree: a keeper process to kill, sealing, and checks of the stored tree."""
+"""Shared by tests of the tree: a keeper process to kill, settings, sealing, and checks of the stored tree."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -13,9 +13,12 @@ from service.log.checkpoint import Checkpoint, Signer
 from service.log.packing import unpack
 from service.log.sealing import Sealer
 from service.log.tree import consistency_path
+from service.settings import Settings
 from tests.conformance.rfc9162_verifier import consistency_holds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from service.database import Database
     from tests.integration.log_database import LogDatabase
 
@@ -43,6 +46,21 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def keeper_settings(database_url: str, redis_url: str, folder: Path, **changes: Any) -> Settings:
+    """Those of a keeper that seals and signs at once, whose key and anchor are the files `key` and `anchor`."""
+    wanted: dict[str, Any] = {
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "log_origin": ORIGIN,
+        "log_key_file": str(folder / "key"),
+        "log_anchor_file": str(folder / "anchor"),
+        "checkpoint_interval": 0.05,
+        "seal_interval": 0.02,
+        **changes,
+    }
+    return Settings(**wanted)
 
 
 async def seal_all(keeper: Database, batch: int = 5_000) -> None:

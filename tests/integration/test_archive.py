@@ -46,7 +46,7 @@ from service.settings import Settings
 from service.standalone.verify.command import main
 from tests.example_count import example_count
 from tests.integration.log_database import change, decision
-from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, seal_all
+from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, keeper_settings, seal_all
 from tests.integration.served import NO_TLS
 from tests.integration.test_retention import NOVEMBER, SOON
 from tests.until import until
@@ -343,18 +343,9 @@ async def test_keepers_archive_side_by_side_and_say_so(
     log_database: LogDatabase, redis_url: str, tmp_path: Path, s3: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signer, stop = make_key(tmp_path / "key", ORIGIN), asyncio.Event()
-    wanted: dict[str, Any] = {
-        "database_url": log_database.url("keeper"),
-        "redis_url": redis_url,
-        "log_origin": ORIGIN,
-        "log_key_file": str(tmp_path / "key"),
-        "log_anchor_file": str(tmp_path / "anchor"),
-        "checkpoint_interval": 0.05,
-        "seal_interval": 0.02,
-        "archive_url": "s3://log/two-keepers",
-        "archive_interval": 0.05,
-    }
-    running = [asyncio.create_task(keep(Settings(**wanted), stop)) for _ in range(2)]
+    archiving: dict[str, Any] = {"archive_url": "s3://log/two-keepers", "archive_interval": 0.05}
+    wanted = keeper_settings(log_database.url("keeper"), redis_url, tmp_path, **archiving)
+    running = [asyncio.create_task(keep(wanted, stop)) for _ in range(2)]
     log = Log(await log_database.open("app"))
     store = open_store("s3://log/two-keepers", ORIGIN)
     for count in (1, 200, 300):
@@ -362,7 +353,7 @@ async def test_keepers_archive_side_by_side_and_say_so(
         await asyncio.sleep(0.3)
 
     async def archived() -> bool:
-        found = await check_archive(Settings(**wanted))
+        found = await check_archive(wanted)
         return f"has {1 + 501} records" in found.found and found.grade is Grade.GOOD
 
     await until(archived, 30)

@@ -7,7 +7,7 @@ import asyncio
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -22,9 +22,9 @@ from service.log.anchor import Anchor
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from service.log.log import Log
-from service.settings import Settings
 from tests.conftest import LASTING_DATABASE
 from tests.integration.log_database import change
+from tests.integration.log_trees import keeper_settings
 from tests.standby import commands, paste, start_server
 from tests.until import until
 
@@ -73,16 +73,7 @@ class Site:
     @asynccontextmanager
     async def keeper(self, log_origin: str = ORIGIN) -> AsyncIterator[None]:
         """A keeper runs inside the block."""
-        wanted: dict[str, Any] = {
-            "database_url": self.urls["keeper"],
-            "redis_url": self.redis_url,
-            "log_origin": log_origin,
-            "log_key_file": str(self.folder / "key"),
-            "log_anchor_file": str(self.anchor),
-            "checkpoint_interval": 0.05,
-            "seal_interval": 0.02,
-        }
-        settings = Settings(**wanted)
+        settings = keeper_settings(self.urls["keeper"], self.redis_url, self.folder, log_origin=log_origin)
         stop = asyncio.Event()
         running = asyncio.create_task(keep(settings, stop))
         try:

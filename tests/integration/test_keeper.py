@@ -23,32 +23,22 @@ from service.log.feed import ChangeFeed
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from service.log.log import Log
-from service.settings import Settings
 from tests.integration.log_database import change
+from tests.integration.log_trees import ORIGIN, keeper_settings
 from tests.integration.served import fetch
 from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from service.settings import Settings
     from tests.integration.log_database import LogDatabase
 
 pytest_plugins = ["tests.integration.log_fixtures"]
-ORIGIN = "timesheets.example.com/audit/test"
 
 
 def settings(log_database: LogDatabase, redis_url: str, tmp_path: Path, **changes: Any) -> Settings:
-    wanted: dict[str, Any] = {
-        "database_url": log_database.url("keeper"),
-        "redis_url": redis_url,
-        "log_origin": ORIGIN,
-        "log_key_file": str(tmp_path / "key"),
-        "log_anchor_file": str(tmp_path / "anchor"),
-        "checkpoint_interval": 0.05,
-        "seal_interval": 0.02,
-        **changes,
-    }
-    return Settings(**wanted)
+    return keeper_settings(log_database.url("keeper"), redis_url, tmp_path, **changes)
 
 
 async def test_records_are_sealed_signed_anchored_and_published(

@@ -24,9 +24,9 @@ from service.development.stores import NAMES, prepare
 from service.keeper import keep
 from service.log.archive import ArchiveFolder, Archiver
 from service.log.key_files import make_key
-from service.settings import Settings
 from service.standalone.verify.command import main
 from tests.integration.api import token_of
+from tests.integration.log_trees import keeper_settings
 from tests.integration.served import NO_TLS, ROOT, serve
 from tests.until import until
 
@@ -99,17 +99,9 @@ async def tenant(name: str, folder: Path, redis: LocalRedis, number: int, issuer
         urls = dict(zip(NAMES, prepare(folder / "server", server.superuser_url), strict=True))
         await migrate_database(urls["owner"])
         await bootstrap_policy(urls["owner"], ROOT / "policies")
-        wanted: dict[str, Any] = {
-            "database_url": urls["keeper"],
-            "redis_url": redis_url,
-            "log_origin": origin,
-            "log_key_file": str(folder / "key"),
-            "log_anchor_file": str(folder / "anchor"),
-            "checkpoint_interval": 0.05,
-            "seal_interval": 0.02,
-        }
         stop = asyncio.Event()
-        keeper = asyncio.create_task(keep(Settings(**wanted), stop))
+        settings = keeper_settings(urls["keeper"], redis_url, folder, log_origin=origin)
+        keeper = asyncio.create_task(keep(settings, stop))
         audience = f"https://{name}.example/timesheets"
         database = urls["owner"].rpartition("/")[2]
         admin = server.superuser_database_url(database)
