@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,10 +142,11 @@ def _look_at(tenant: Tenant, known: Mapping[str, str]) -> tuple[TenantFinding, s
     """Whether the tenant's log extends the checkpoint that is known, and its newest checkpoint if it is longer."""
     report = Report(quiet=True)
     try:
-        log = LiveLog(tenant.log, tenant.keys, report)
-        note = known.get(log.checkpoint.origin)
-        seen = claimed_checkpoint(note) if note is not None else None
-        log.check_extends(seen)
+        # Of so many tenants, no connection may stay open.
+        with closing(LiveLog(tenant.log, tenant.keys, report)) as log:
+            note = known.get(log.checkpoint.origin)
+            seen = claimed_checkpoint(note) if note is not None else None
+            log.check_extends(seen)
     except (Fault, OSError, *MALFORMED) as error:
         report.add(error)
     else:

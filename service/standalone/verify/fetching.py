@@ -86,10 +86,10 @@ class Fetcher:
             answer = connection.getresponse()
             data = answer.read(LARGEST_ANSWER + 1)
         except BaseException:
-            self._close()
+            self.close()
             raise
         if len(data) > LARGEST_ANSWER or answer.will_close:
-            self._close()
+            self.close()
         require(len(data) <= LARGEST_ANSWER, f"{self.url}/{path} answers more than {LARGEST_ANSWER} bytes", INCOMPLETE)
         return Answer(answer.status, data), answer.headers
 
@@ -107,7 +107,8 @@ class Fetcher:
             self._prefix = f"http://{urlsplit(self.url).netloc}"
         return connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -130,6 +131,9 @@ class Folder:
     def refusal(self, path: str, answer: Answer) -> Fault:  # noqa: ARG002 — as Fetcher.refusal
         """The fault for a file that is missing."""
         return Fault(f"there is no {self.url}/{path}", INCOMPLETE)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def open_log(place: str, report: Report) -> Fetcher | Folder:

@@ -25,16 +25,17 @@ class LiveLog:
 
     def __init__(self, place: str, keys: Keys, report: Report) -> None:
         self._fetcher = open_log(place, report)
-        answer = self._fetcher.get("checkpoint")
-        if answer.status != OK:
-            fault = self._fetcher.refusal("checkpoint", answer)
-            raise Fault(f"{fault}; is this the URL of a log, which ends before /checkpoint?", INCOMPLETE)
-        note = answer.data.decode(errors="replace")
-        signed = "\n\n" in note and "\u2014" in note
-        require(signed, f"{self._fetcher.url}/checkpoint is not a checkpoint, but {quote(answer.data)}", INCOMPLETE)
-        self.checkpoint = read_checkpoint(note, keys)
         self._report = report
         self._tile = lru_cache(maxsize=512)(self._read_tile)
+        try:
+            self.checkpoint = self._read_checkpoint(keys)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give up the connection, which is kept until then."""
+        self._fetcher.close()
 
     def check_extends(self, *seen: Checkpoint | None) -> None:
         """Check that the served log extends the checkpoints `seen` before, and that its hashes lead to its root."""
@@ -113,6 +114,16 @@ class LiveLog:
             yield from self._check_bundle(start, leaves, _split_bundle(answer.data))
             self._report.progress(start + len(leaves), size, "records")
         self._check_root(whole)
+
+    def _read_checkpoint(self, keys: Keys) -> Checkpoint:
+        answer = self._fetcher.get("checkpoint")
+        if answer.status != OK:
+            fault = self._fetcher.refusal("checkpoint", answer)
+            raise Fault(f"{fault}; is this the URL of a log, which ends before /checkpoint?", INCOMPLETE)
+        note = answer.data.decode(errors="replace")
+        signed = "\n\n" in note and "\u2014" in note
+        require(signed, f"{self._fetcher.url}/checkpoint is not a checkpoint, but {quote(answer.data)}", INCOMPLETE)
+        return read_checkpoint(note, keys)
 
     def _check_bundle(self, start: int, leaves: list[bytes], entries: list[bytes]) -> Iterator[tuple[int, bytes]]:
         require(len(entries) >= len(leaves), f"the records from {start:,} on are cut off")
