@@ -13,6 +13,8 @@ from .tree import HASH_SIZE, Fold, leaf_hash, subtrees
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .fetching import Answer
+
 # Hashes in a full tile, and tree levels in one.
 WIDTH = 256
 HEIGHT = 8
@@ -63,8 +65,7 @@ class LiveLog:
         size = self.checkpoint.size
         pieces: list[list[tuple[int, bytes]]] = []
         for tile in reversed(range(-(-size // WIDTH))):
-            tree, items = Fold(), self._read_tile(0, tile)
-            hashes = [items[at : at + HASH_SIZE] for at in range(0, len(items), HASH_SIZE)]
+            tree, hashes = Fold(), _split_hashes(self._read_tile(0, tile))
             self._report.count("leaves", len(hashes))
             self._report.progress(self._report.checked["leaves"], size, "leaves")
             if leaf in hashes:
@@ -97,14 +98,10 @@ class LiveLog:
         hashes against the root. Adds a finding for records that are missing."""
         whole, size = Fold(), self.checkpoint.size
         for index in range(-(-size // WIDTH)):
-            start, hashes = index * WIDTH, self._read_tile(0, index)
-            leaves = [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
+            start, leaves = index * WIDTH, _split_hashes(self._read_tile(0, index))
             for leaf in leaves:
                 whole.push(0, leaf)
-            path = f"tile/entries/{_name(index, len(leaves))}"
-            answer = self._fetcher.get(path, token=token)
-            if answer.status == NOT_FOUND and len(leaves) < WIDTH:
-                answer = self._fetcher.get(f"tile/entries/{_name(index)}", token=token)
+            path, answer = self._get("entries", index, len(leaves), token)
             if answer.status == NOT_FOUND:
                 what = f"the records {start:,} to {start + len(leaves) - 1:,} are not there, only their hashes"
                 self._report.add(Fault(what, INCOMPLETE))
@@ -161,18 +158,28 @@ class LiveLog:
         return tree.root()
 
     def _read_tile(self, level: int, index: int) -> bytes:
-        """The part of a tile that the checkpoint covers. The full tile may have replaced a partial one meanwhile."""
+        """The part of a tile that the checkpoint covers."""
         width = min(WIDTH, (self.checkpoint.size >> (HEIGHT * level)) - index * WIDTH)
-        path = f"tile/{level}/{_name(index, width)}"
-        answer = self._fetcher.get(path)
-        if answer.status == NOT_FOUND and width < WIDTH:
-            answer = self._fetcher.get(f"tile/{level}/{_name(index)}")
+        path, answer = self._get(str(level), index, width)
         require(answer.status != NOT_FOUND, f"the hash tile {path} of the signed tree is not served")
         if answer.status != OK:
             raise self._fetcher.refusal(path, answer)
         hashes = answer.data[: width * HASH_SIZE]
         require(len(hashes) == width * HASH_SIZE, f"the hash tile {path} is shorter than the signed tree")
         return hashes
+
+    def _get(self, kind: str, index: int, width: int, token: str = "") -> tuple[str, Answer]:
+        """The path of a tile of a level or of entries, and the answer for it, or for the full tile, which may have
+        replaced a partial one meanwhile."""
+        path = f"tile/{kind}/{_name(index, width)}"
+        answer = self._fetcher.get(path, token=token)
+        if answer.status == NOT_FOUND and width < WIDTH:
+            answer = self._fetcher.get(f"tile/{kind}/{_name(index)}", token=token)
+        return path, answer
+
+
+def _split_hashes(tile: bytes) -> list[bytes]:
+    return [tile[at : at + HASH_SIZE] for at in range(0, len(tile), HASH_SIZE)]
 
 
 def _split_bundle(data: bytes) -> list[bytes]:
