@@ -24,7 +24,7 @@ from .shapes import (
     Uploaded,
     UploadRow,
 )
-from .transport import decode, receipt_of
+from .transport import decode, details, receipt_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -41,7 +41,7 @@ class Timewarden(DirectoryApi):
 
     async def me(self, *, names: bool = False) -> Me:
         """The caller and what the token may do."""
-        return await self.call(Me, "GET", "/v1/me", query=_details(names=names))
+        return await self.call(Me, "GET", "/v1/me", query=details(names=names))
 
     def timesheets(
         self,
@@ -61,11 +61,11 @@ class Timewarden(DirectoryApi):
         `names`, the names in it. `text` is a part of a note."""
         query: dict[str, Any] = {"owner": owner, "state": state, "since": since, "until": until}
         query |= {"project": project, "team": team, "text": text, "sort": "period_start" if oldest_first else None}
-        return self.pages(Timesheet, SHEETS, **query, **_details(actions=actions, names=names))
+        return self.pages(Timesheet, SHEETS, **query, **details(actions=actions, names=names))
 
     async def timesheet(self, sheet_id: str, *, actions: bool = False, names: bool = False) -> Timesheet:
         """A sheet by its id."""
-        query = _details(actions=actions, names=names)
+        query = details(actions=actions, names=names)
         return await self.call(Timesheet, "GET", f"{SHEETS}/{sheet_id}", query=query)
 
     async def open_week(
@@ -160,7 +160,7 @@ class Timewarden(DirectoryApi):
 
     def approvals(self, *, names: bool = False) -> AsyncIterator[PendingApproval]:
         """Sheets that wait for the caller's approval, also as a delegate; the longest waiting first."""
-        return self.pages(PendingApproval, "/v1/approvals", **_details(names=names))
+        return self.pages(PendingApproval, "/v1/approvals", **details(names=names))
 
     async def approve_all(
         self, sheets: Iterable[Timesheet], comment: str | None = None, *, per_item: bool = False
@@ -200,12 +200,12 @@ class Timewarden(DirectoryApi):
         """Total hours by `person`, `project`, `team`, `week`, `day` or `activity`, and `then` by another of them, over
         the sheets that the caller may read."""
         query = {"by": by, "then": then, "since": since, "until": until, "state": state, "project": project}
-        query |= {"owner": owner, **_details(names=names)}
+        query |= {"owner": owner, **details(names=names)}
         return await self.call(HoursReport, "GET", "/v1/reports/hours", query=query)
 
     async def access(self, sheet: Timesheet, *, names: bool = False) -> Access:
         """The people and clients who may act on a sheet, and by which rules."""
-        path, query = f"{SHEETS}/{sheet.id}/access", _details(names=names)
+        path, query = f"{SHEETS}/{sheet.id}/access", details(names=names)
         access = await self.call(Access, "GET", path, query=query)
         while access.next_cursor is not None:
             page = await self.call(Access, "GET", path, query={**query, "cursor": access.next_cursor})
@@ -235,11 +235,11 @@ class Timewarden(DirectoryApi):
 
     def decisions(self, *, names: bool = False, **filters: str | int | datetime | None) -> AsyncIterator[Decision]:
         """Recorded decisions, newest first. The filters are those of `GET /v1/decisions`, such as `outcome`."""
-        return self.pages(Decision, DECISIONS, **filters, **_details(names=names))
+        return self.pages(Decision, DECISIONS, **filters, **details(names=names))
 
     async def decision(self, decision_id: str, *, names: bool = False) -> Decision:
         """A recorded decision; every receipt has its id."""
-        return await self.call(Decision, "GET", f"{DECISIONS}/{decision_id}", query=_details(names=names))
+        return await self.call(Decision, "GET", f"{DECISIONS}/{decision_id}", query=details(names=names))
 
     async def explanation(self, decision_id: str) -> Explanation:
         """The explanation of a decision."""
@@ -290,10 +290,6 @@ class Timewarden(DirectoryApi):
 def _batch(sheets: Iterable[Timesheet], *, per_item: bool) -> dict[str, Any]:
     items = [{"id": sheet.id, "version": sheet.version} for sheet in sheets]
     return {"items": items, "mode": "per-item" if per_item else "all-or-nothing"}
-
-
-def _details(*, actions: bool = False, names: bool = False) -> dict[str, Any]:
-    return ({"include": "actions"} if actions else {}) | ({"names": "true"} if names else {})
 
 
 def _mode(*, per_row: bool, dry_run: bool) -> dict[str, Any]:

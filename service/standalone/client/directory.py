@@ -21,7 +21,7 @@ from .directory_shapes import (
     RoleList,
     Team,
 )
-from .transport import Transport
+from .transport import Transport, details
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -87,11 +87,11 @@ class DirectoryApi(Transport):
 
     def memberships(self, *, names: bool = False) -> AsyncIterator[Membership]:
         """All memberships and leads of teams, past ones too; with `names`, the names of people and teams by id."""
-        return self.pages(Membership, "/v1/memberships", **_names(wanted=names))
+        return self.pages(Membership, "/v1/memberships", **details(names=names))
 
     def delegations(self, *, names: bool = False) -> AsyncIterator[Delegation]:
         """Delegations that the caller may see, ended ones too."""
-        return self.pages(Delegation, DELEGATIONS, **_names(wanted=names))
+        return self.pages(Delegation, DELEGATIONS, **details(names=names))
 
     async def grant_delegation(self, delegate: str, **more: str | datetime) -> Delegation:
         """Let a delegate approve in the caller's place. `more`: another `delegator`, `valid_from` and `valid_to`."""
@@ -120,7 +120,7 @@ class DirectoryApi(Transport):
 
     def project_leads(self, code: str, *, names: bool = False) -> AsyncIterator[ProjectLead]:
         """All leads of a project, past ones too."""
-        return self.pages(ProjectLead, _leads(code), **_names(wanted=names))
+        return self.pages(ProjectLead, _leads(code), **details(names=names))
 
     async def name_project_lead(self, code: str, person_id: str, **times: datetime | None) -> ProjectLead:
         """Make a person a lead of a project. `times`: `valid_from` and `valid_to`."""
@@ -141,7 +141,7 @@ class DirectoryApi(Transport):
 
     def group_members(self, name: str, *, names: bool = False) -> AsyncIterator[GroupMember]:
         """All members of a group, past ones too."""
-        return self.pages(GroupMember, f"{GROUPS}/{name}/members", **_names(wanted=names))
+        return self.pages(GroupMember, f"{GROUPS}/{name}/members", **details(names=names))
 
     async def add_group_member(self, name: str, person_id: str, **times: datetime | None) -> GroupMember:
         """Put a person into a group. `times`: `valid_from` and `valid_to`."""
@@ -152,10 +152,6 @@ class DirectoryApi(Transport):
         """Take a person out of a group, now or at a later moment."""
         path, body = f"{GROUPS}/{member.group}/members/{member.id}/end", {"at": at} if at else {}
         return await self.call(GroupMember, "POST", path, body=body)
-
-
-def _names(*, wanted: bool) -> dict[str, str]:
-    return {"names": "true"} if wanted else {}
 
 
 def _leads(code: str) -> str:

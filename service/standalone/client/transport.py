@@ -206,6 +206,11 @@ def decode(shape: type[A], answer: httpx2.Response) -> A:
     return found
 
 
+def details(*, actions: bool = False, names: bool = False) -> dict[str, str]:
+    """The parameters that ask for more than an answer has by itself."""
+    return ({"include": "actions"} if actions else {}) | ({"names": "true"} if names else {})
+
+
 def receipt_of(answer: httpx2.Response) -> Receipt:
     """The receipt of a response."""
     names = ("Decision-Id", "Decision-Leaf", "X-Request-Id")
