@@ -20,6 +20,8 @@ from service.development.server_directory import secret
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from playwright.async_api import Page
+
     from tests.acceptance.running_service import RunningService
     from tests.browser.conftest import Desk
 
@@ -39,11 +41,16 @@ async def browse(desk: Desk, cookies: dict[str, str]) -> AsyncIterator[httpx2.As
         yield http
 
 
+async def cookies_of(desk: Desk, page: Page) -> dict[str, str]:
+    """The values of the cookies that the browser of a page has for the console."""
+    return {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+
+
 async def sign_in(desk: Desk, login: str = "ben") -> dict[str, str]:
     """The cookies of a fresh session."""
     async with desk.window() as page:
         await desk.sign_in(page, login)
-        return {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+        return await cookies_of(desk, page)
 
 
 def token_of(page: httpx2.Response) -> str:
@@ -105,10 +112,10 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_of_other_sites_forms(de
 async def test_a_planted_session_is_not_continued_and_the_former_session_ends(desk: Desk) -> None:
     async with desk.window() as page:
         await desk.sign_in(page, "ben")
-        before = {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+        before = await cookies_of(desk, page)
         await page.goto(f"{desk.console}/sign-in?next=/week")
         await desk.prove(page, "ben")
-        after = {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+        after = await cookies_of(desk, page)
     assert session_of(before) != session_of(after)
     async with browse(desk, before) as http:
         assert (await http.get("/week")).status_code == 303
@@ -136,7 +143,7 @@ async def test_an_answer_that_another_browser_asked_for_signs_nobody_in(desk: De
 async def test_signing_out_ends_the_session_its_tokens_and_the_sign_in(desk: Desk, service: RunningService) -> None:
     async with desk.window() as page:
         await desk.sign_in(page, "ben")
-        cookies = {cookie["name"]: cookie["value"] for cookie in await page.context.cookies(desk.console)}
+        cookies = await cookies_of(desk, page)
         async with open_store(service) as store:
             session = await store.find(session_of(cookies))
         assert session is not None
