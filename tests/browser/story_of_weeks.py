@@ -40,6 +40,11 @@ async def fill_weeks(callers: Callers) -> Weeks:
     return Weeks(draft, submitted, was_rejected, was_approved, THIS_WEEK + timedelta(weeks=1))
 
 
+async def find_week(api: Timewarden, monday: date) -> Timesheet:
+    """The caller's own sheet of a week."""
+    return await anext(api.timesheets(owner=(await api.me()).person, since=monday, until=monday))
+
+
 async def fill_week(
     api: Timewarden, monday: date, *, days: int = 5, note: str = f"Design review {HOSTILE}"
 ) -> Timesheet:

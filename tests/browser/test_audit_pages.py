@@ -14,6 +14,7 @@ from service.commands.running import DEVELOPMENT_KEY
 from service.log.key_files import read_key
 from service.standalone.client import Denied
 from tests.browser.conftest import look_at
+from tests.browser.story_of_weeks import find_week
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ async def test_an_auditor_narrows_a_search_opens_a_denial_and_reads_why(
     desk: Desk, weeks: Weeks, callers: Callers
 ) -> None:
     ana = (await callers("ana")).api
-    sheet = await anext(ana.timesheets(owner=(await ana.me()).person, since=weeks.submitted, until=weeks.submitted))
+    sheet = await find_week(ana, weeks.submitted)
     with pytest.raises(Denied):
         await ana.approve(sheet)
     async with desk.window("audrey") as page:
@@ -57,7 +58,7 @@ async def test_the_story_of_a_timesheet_shows_before_and_after_and_hostile_text_
     desk: Desk, weeks: Weeks, callers: Callers
 ) -> None:
     ana = (await callers("ana")).api
-    sheet = await anext(ana.timesheets(owner=(await ana.me()).person, since=weeks.rejected, until=weeks.rejected))
+    sheet = await find_week(ana, weeks.rejected)
     async with desk.window("audrey") as page:
         await page.goto(f"{desk.console}/timesheets/{sheet.id}/story")
         row = page.locator(".diff tr", has=page.get_by_role("rowheader", name="state")).last

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
 
+from tests.browser.story_of_weeks import find_week
+
 if TYPE_CHECKING:
     from tests.acceptance.caller import Callers
     from tests.browser.conftest import Desk
@@ -59,8 +61,7 @@ async def test_a_week_that_changed_meanwhile_is_not_overwritten(desk: Desk, week
     ana = (await callers("ana")).api
     async with desk.window("ana") as page:
         await page.goto(f"{desk.console}/week/{weeks.draft}")
-        sheets = ana.timesheets(owner=(await ana.me()).person, since=weeks.draft, until=weeks.draft)
-        sheet = await anext(sheets)
+        sheet = await find_week(ana, weeks.draft)
         entry = next(entry for entry in sheet.entries if entry.project == "SITE")
         await ana.amend_entry(sheet, entry.id, minutes=60)
         await page.get_by_label("SITE, Monday 16 March 2026").fill("3:00")
