@@ -315,10 +315,12 @@ class Relationships:
 
     def _any_reader(self) -> FactReader | None:
         """A reader for questions without a row, which fit each of them."""
-        if self._readers or self._memory is None or self._database is None:
-            return next(reversed(self._readers.values()), None)
+        if self._readers:
+            return next(reversed(self._readers.values()))
         facts = next((facts for facts in self._kinds.values() if facts.by_owner), None)
-        return None if facts is None else self._reader_of(facts, self._memory, self._database)
+        if facts is None or self._memory is None or self._database is None:
+            return None
+        return self._reader_of(facts, self._memory, self._database)
 
     def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
         reader = self._readers.get(facts)
