@@ -87,9 +87,9 @@ async def _show(
     problem: Problem | None = None,
     stale: bool = False,
 ) -> Response[str]:
-    sheet, projects, before = await asyncio.gather(
-        _find(visit, monday), _projects(visit), _find(visit, monday - timedelta(days=7))
-    )
+    week_before = monday - timedelta(days=7)
+    sheets, projects = await asyncio.gather(_find_all(visit, week_before, monday), _projects(visit))
+    sheet, before = sheets.get(monday), sheets.get(week_before)
     editable = sheet is None or "edit" in (sheet.actions or ())
     # An empty week begins with the projects of the week before.
     suggested = {entry.project for entry in before.entries} if before and not (sheet and sheet.entries) else set()
@@ -105,7 +105,7 @@ async def _show(
         names={project.code: project.name for project in projects},
         other_projects=[project for project in projects if project.code not in grid.rows],
         may=set(sheet.actions or ()) if sheet else {"edit", "submit"},
-        previous=monday - timedelta(days=7),
+        previous=week_before,
         can_copy=before is not None and bool(before.entries) and sheet is None,
         following=monday + timedelta(days=7),
         this_week=monday_of(visit.today),
@@ -131,13 +131,18 @@ async def _save(
 
 async def _find(visit: Visit, monday: date) -> Timesheet | None:
     """The person's sheet of a week, with what they may do to it."""
+    return (await _find_all(visit, monday, monday)).get(monday)
+
+
+async def _find_all(visit: Visit, first: date, last: date) -> dict[date, Timesheet]:
+    """The person's sheets of the weeks from the first Monday to the last, likewise."""
     sheets = visit.api.timesheets(
-        owner=visit.me.person, since=monday, until=monday + timedelta(days=6), actions=True, names=True
+        owner=visit.me.person, since=first, until=last + timedelta(days=6), actions=True, names=True
     )
+    found: dict[date, Timesheet] = {}
     async for sheet in sheets:
-        if sheet.period_start == monday:
-            return sheet
-    return None
+        found.setdefault(sheet.period_start, sheet)
+    return found
 
 
 async def _projects(visit: Visit) -> list[Project]:
