@@ -43,7 +43,7 @@ from service.log.partitions import add_partition
 from service.log.retention import prune
 from service.log.signing import CheckpointSigner
 from service.settings import Settings
-from service.standalone.verify.command import main
+from tests.command_line import verify
 from tests.example_count import example_count
 from tests.integration.log_database import change, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, keeper_settings, seal_all
@@ -129,13 +129,6 @@ def _make_bucket(address: str) -> None:
             else:
                 return
     pytest.fail("the object store does not start")
-
-
-def verify(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
-    """The exit code and the report of timewarden-verify."""
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--json"])
-    return int(str(ended.value.code)), json.loads(capsys.readouterr().out)
 
 
 @given(st.lists(st.integers(1, 70_000), min_size=1, max_size=5))

@@ -24,7 +24,7 @@ from service.development.stores import NAMES, prepare
 from service.keeper import keep
 from service.log.archive import ArchiveFolder, Archiver
 from service.log.key_files import make_key
-from service.standalone.verify.command import main
+from tests.command_line import verify
 from tests.integration.api import token_of
 from tests.integration.log_trees import keeper_settings
 from tests.integration.served import NO_TLS, ROOT, serve
@@ -146,12 +146,6 @@ async def run(*words: str) -> tuple[int, list[dict[str, Any]]]:
     return ended.exit_code, json.loads(ended.output)
 
 
-def verdict(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--json"])
-    return int(str(ended.value.code)), json.loads(capsys.readouterr().out)
-
-
 async def test_a_tenant_knows_nothing_of_the_other(pair: tuple[RunningTenant, RunningTenant]) -> None:
     acme, globex = pair
     for mine, other in ((acme, globex), (globex, acme)):
@@ -190,7 +184,7 @@ async def test_both_logs_are_recorded_and_verified(
     assert (code, found[0]["found"]) == (0, "3 checkpoints are there as they were recorded")
     vkey = read_tenant_file(file).signer.verifier.vkey
     words = ["archive", str(group), "--key", vkey, "--state", str(tmp_path / "state")]
-    code, report = verdict(words, capsys)
+    code, report = verify(*words, capsys=capsys)
     assert (code, report["checked"]["records"]) == (0, 3)
 
 
