@@ -64,14 +64,18 @@ class StoredTree:
 async def grow(connection: Connection, stored: StoredTree, until: int) -> bytes:
     """Add the leaves of the positions from the tree's size up to `until`, and return the new root. The caller's
     transaction holds the lock on log_head. Raises LogDamaged; the caller must then roll back."""
+    return await add_leaves(connection, stored, await _load_leaves(connection, stored.size, until))
+
+
+async def add_leaves(connection: Connection, stored: StoredTree, leaves: Sequence[bytes]) -> bytes:
+    """As `grow`, with the leaves of the next positions."""
     edge = _load_edge(stored)
     unfinished = await _load_unfinished(connection, stored.size)
     _check_tiles(edge, unfinished)
     changed: dict[tuple[int, int], bytes] = {}
-    leaves = await _load_leaves(connection, stored.size, until)
     for tile in tiles.append_leaves(stored.size, unfinished, leaves):
         changed[tile.level, tile.index] = b"".join(unfinished[tile.level])
-    for tile in tiles.unfinished_tiles(until):
+    for tile in tiles.unfinished_tiles(stored.size + len(leaves)):
         changed[tile.level, tile.index] = b"".join(unfinished[tile.level])
     for leaf in leaves:
         edge.append(leaf)
