@@ -66,8 +66,9 @@ _STATEMENTS = (
 # A sheet for each person and week, the last of them in 2026.
 _SHEETS = """
     INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, submitted_at)
-    SELECT gen_random_uuid(), md5('person' || n)::uuid, date '2026-11-23' - 7 * week, date '2026-11-29' - 7 * week,
-           'UTC', (ARRAY['submitted', 'draft', 'rejected', 'approved'])[least(week, 3) + 1], 1, clock_timestamp()
+    SELECT md5('sheet' || n || ' ' || week)::uuid, md5('person' || n)::uuid, date '2026-11-23' - 7 * week,
+           date '2026-11-29' - 7 * week, 'UTC',
+           (ARRAY['submitted', 'draft', 'rejected', 'approved'])[least(week, 3) + 1], 1, clock_timestamp()
     FROM generate_series(0, $1::int - 1) AS n, generate_series(0, $2::int - 1) AS week
 """
 
