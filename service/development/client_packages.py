@@ -15,7 +15,7 @@ STANDALONE = ROOT / "service" / "standalone"
 # Each wheel's folder and the page that introduces it.
 PACKAGES = {"client": "docs/client.md", "verify": "docs/auditor.md"}
 # Modules without I/O, which the async and the sync client share.
-SHARED = ("directory_shapes", "problems", "shapes")
+SHARED = ("directory_shapes", "dpop", "problems", "proofs", "shapes")
 SYNC = (
     (re.compile(r"\basync (def|with|for)\b"), r"\1"),
     (re.compile(r"\bawait "), ""),

@@ -1,18 +1,20 @@
-"""Tokens bound to a key, from the sign-in to the decision log: the running service, and proofs of a client of its own.
+"""Tokens bound to a key, from the sign-in to the decision log: the running service, and proofs of two clients.
 
-Proofs are made by the development server's client (joserfc), which was written apart from the check.
+Most are made by the development server's client (joserfc), the last by ours; both were written apart from the check.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.development.authorization_server import sign_in
+from service.development.authorization_server import sign_in, token_endpoint
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.people import CLIENTS, PEOPLE
+from service.standalone.client import Timewarden, Unauthenticated, client_credentials, refreshing
+from service.standalone.client.dpop import DpopKey
 from tests.acceptance.caller import SHEETS, fresh_week, problem
 
 if TYPE_CHECKING:
@@ -126,3 +128,66 @@ async def test_an_ordinary_token_is_not_ennobled_by_the_scheme(carl: BoundCaller
 async def test_two_proofs_in_two_headers_are_refused(carl: BoundCaller) -> None:
     headers = [("Authorization", f"DPoP {carl.token}"), *[("DPoP", carl.proof("GET", "/v1/me")) for _ in range(2)]]
     problem(await carl.http.get("/v1/me", headers=headers), 401, "invalid-dpop-proof")
+
+
+@dataclass
+class Recorder:
+    """A hook of the client: the proofs that were sent, and how they were answered."""
+
+    seen: list[tuple[str, int]] = field(default_factory=list)
+
+    def __call__(self, answer: httpx2.Response) -> None:
+        self.seen.append((answer.request.headers["DPoP"], answer.status_code))
+
+
+async def test_our_client_binds_its_tokens_and_keeps_its_key(service: RunningService, http: httpx2.AsyncClient) -> None:
+    endpoint, secret = service.addresses.issuer.rstrip("/") + token_endpoint.PATH, CLIENTS["payroll-import"].secret
+    assert secret is not None
+    sent, key = Recorder(), DpopKey()
+    tokens = client_credentials(endpoint, "payroll-import", secret, dpop=key)
+    job = Timewarden(service.addresses.api, tokens, http=http, on_answer=sent)
+    assert (await job.me()).client == "payroll-import"
+    first = await tokens()
+    assert await tokens(refused=first) != first
+    assert (await job.me()).client == "payroll-import", "the new token is bound to the same key"
+    assert [status for _, status in sent.seen] == [200, 200]
+
+
+async def test_our_client_answers_a_challenge_with_a_fresh_proof(service: RunningService, carl: BoundCaller) -> None:
+    """And renews the tokens of a person with the key of the sign-in."""
+    key = ProofKey()
+    bound = await sign_in.authorization_code_token(
+        service.addresses.issuer, "carl", PEOPLE["carl"].password, "hours-app", dpop=key
+    )
+    endpoint = service.addresses.issuer.rstrip("/") + token_endpoint.PATH
+    assert bound.refresh_token is not None
+    tokens = refreshing(endpoint, "hours-app", bound.refresh_token, dpop=dpop_key(key))
+    sent = Recorder()
+    api = Timewarden(service.addresses.api, tokens, http=carl.http, on_answer=sent)
+    assert api._proofs is not None
+    # A nonce from before the service was installed anew.
+    api._proofs._nonce = "of-another-server"
+    sheet = await api.open_week(fresh_week())
+    assert [status for _, status in sent.seen] == [401, 201]
+    await tokens(refused=await tokens())
+    await api.delete(sheet)
+    assert [status for _, status in sent.seen] == [401, 201, 204]
+    assert len({proof for proof, _ in sent.seen}) == 3
+
+
+async def test_a_token_stolen_from_our_client_is_refused_without_its_key(
+    carl: BoundCaller, service: RunningService
+) -> None:
+    owner, *thieves = (
+        Timewarden(service.addresses.api, carl.token, http=carl.http, dpop=key)
+        for key in (dpop_key(carl.key), DpopKey(), None)
+    )
+    assert (await owner.me()).kind == "user"
+    for thief in thieves:
+        with pytest.raises(Unauthenticated, match="invalid-token"):
+            await thief.me()
+
+
+def dpop_key(key: ProofKey) -> DpopKey:
+    """The key of a sign-in, stored by the app and loaded again."""
+    return DpopKey(key._key.as_pem(private=True).decode())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service import VERSION
+from service.development.authorization_server import token_endpoint
 from tests.acceptance.running_service import RunningService
 from tests.acceptance.test_client_page import APPS, SHOWN
 
@@ -28,7 +29,10 @@ WORK, DIST, HERE = ROOT / ".local" / "clients", ROOT / "dist", Path(__file__).pa
 BUILT = (WORK / "typescript" / "dist").is_dir()
 needs_node = pytest.mark.skipif(not BUILT, reason="it needs Node.js 20 or newer, with npm")
 COMPILE = ("node_modules/.bin/tsc", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2023,dom")
-WHEELS = {"client": {"httpx2>=2.16", "msgspec>=0.22"}, "verify": {"cryptography>=50"}}
+WHEELS = {
+    "client": {"httpx2>=2.16", "msgspec>=0.22", 'cryptography>=50; extra == "dpop"'},
+    "verify": {"cryptography>=50"},
+}
 
 
 def run(*command: str | Path, cwd: Path = WORK, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +62,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    running = RunningService(tmp_path_factory.mktemp("clients") / "state")
+    # A challenge for whoever sends a proof, at the first request.
+    running = RunningService(tmp_path_factory.mktemp("clients") / "state", {"TIMEWARDEN_DPOP_NONCE": "required"})
     running.start()
     yield running
     running.stop()
@@ -115,6 +120,35 @@ def test_the_app_in_python(service: RunningService, site: Path, tmp_path: Path, 
     assert printed == SHOWN
 
 
+BOUND_JOB = """\
+import os
+
+from timewarden_client.dpop import DpopKey
+from timewarden_client.sync import Timewarden, Unauthenticated, client_credentials
+
+tokens = client_credentials(os.environ["ENDPOINT"], "payroll-import", "payroll-import-demo", dpop=DpopKey())
+with Timewarden(os.environ["API"], tokens) as job:
+    print(job.me().client)
+try:
+    Timewarden(os.environ["API"], tokens(), dpop=DpopKey()).me()
+except Unauthenticated as refused:
+    print(refused.slug)
+"""
+
+
+def test_a_bound_token_in_python(service: RunningService, site: Path, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(BOUND_JOB, encoding="utf-8")
+    checked = run(sys.executable, "-m", "mypy", "--strict", "job.py", cwd=tmp_path, MYPYPATH=str(site))
+    assert checked.returncode == 0, checked.stdout
+    ended = run(sys.executable, "job.py", cwd=tmp_path, PYTHONPATH=str(site), **addresses(service))
+    assert ended.stdout == "payroll-import\ninvalid-token\n", ended.stderr
+
+
+def addresses(service: RunningService) -> dict[str, str]:
+    """Of the API and the token endpoint."""
+    return {"API": service.addresses.api, "ENDPOINT": service.addresses.issuer.rstrip("/") + token_endpoint.PATH}
+
+
 def test_the_verifier_checks_an_export(service: RunningService, site: Path, tmp_path: Path) -> None:
     state = {"TIMEWARDEN_STATE": str(service.state)}
     timewarden = (sys.executable, "-m", "service", "audit")
@@ -152,6 +186,29 @@ def test_the_app_in_typescript(service: RunningService, node: Path) -> None:
     printed = run_app("node my-week.js", cwd=node / "app", state=service.state, api=service.addresses.api)
     # Node.js prints a list in its own way.
     assert printed == SHOWN.replace("['approve:timesheets']", "[ 'approve:timesheets' ]")
+
+
+BOUND_JOB_IN_TYPESCRIPT = """\
+import { clientCredentials, DpopKey, ProblemError, Timewarden } from "@timewarden/client";
+
+const { API, ENDPOINT } = process.env;
+const dpop = await DpopKey.create();
+const tokens = clientCredentials(ENDPOINT!, "payroll-import", "payroll-import-demo", { dpop });
+console.log((await new Timewarden(API!, tokens).me()).client);
+const thief = new Timewarden(API!, await tokens(), { dpop: await DpopKey.create() });
+await thief.me().catch((error) => console.log((error as ProblemError).problem?.type));
+"""
+
+
+@needs_node
+# With the types of a browser, and with those of Node.js alone.
+@pytest.mark.parametrize("types", ["es2023,dom", "es2023"])
+def test_a_bound_token_in_typescript(service: RunningService, node: Path, types: str) -> None:
+    (node / "app" / "job.ts").write_text(BOUND_JOB_IN_TYPESCRIPT, encoding="utf-8")
+    compiled = run(*COMPILE, "--types", "node", "--lib", types, "app/job.ts")
+    assert compiled.returncode == 0, compiled.stdout
+    ended = run("node", "job.js", cwd=node / "app", **addresses(service))
+    assert ended.stdout == "payroll-import\nurn:timewarden:problem:invalid-token\n", ended.stderr
 
 
 @needs_node

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
-import { clientCredentials, ProblemError, receiptOf, refreshing, Timewarden, TokenRefused } from "@timewarden/client";
+import { clientCredentials, DpopKey, ProblemError, receiptOf, refreshing, Timewarden, TokenRefused } from "@timewarden/client";
 
 const SHEET = { id: "0198c0de-4f2a-7000-8000-00000000002a", version: 7, state: "draft" };
 const busy = { status: 503, headers: { "Retry-After": "0" }, body: { type: "urn:timewarden:problem:try-later" } };
@@ -94,6 +94,55 @@ test("tokens are fetched once for many requests, and kept refresh tokens are the
   await serve([{ status: 400, body: { error: "invalid_client" } }], (url) =>
     assert.rejects(clientCredentials(`${url}/token`, "job", "s")(), TokenRefused),
   );
+});
+
+/** The claims of a request's proof, whose signature is checked by the key that it names. */
+async function readProof(request) {
+  const [head, body, signature] = request.headers.dpop.split(".");
+  const [header, claims] = [head, body].map((part) => JSON.parse(Buffer.from(part, "base64url").toString()));
+  assert.deepEqual({ typ: header.typ, alg: header.alg }, { typ: "dpop+jwt", alg: "ES256" });
+  const key = await crypto.subtle.importKey("jwk", header.jwk, { name: "ECDSA", namedCurve: "P-256" }, false, ["verify"]);
+  const signed = new TextEncoder().encode(`${head}.${body}`);
+  const how = { name: "ECDSA", hash: "SHA-256" };
+  assert.ok(await crypto.subtle.verify(how, key, Buffer.from(signature, "base64url"), signed));
+  return claims;
+}
+
+test("bound tokens are fetched, used and renewed with proofs of one key, each with the newest nonce", async () => {
+  const dpop = await DpopKey.create();
+  const bound = (token, nonce) => ({
+    status: 200,
+    headers: { "DPoP-Nonce": nonce },
+    body: { access_token: token, token_type: "DPoP" },
+  });
+  const wants = (nonce) => ({ status: 401, headers: { "DPoP-Nonce": nonce }, body: { type: "urn:timewarden:problem:use-dpop-nonce" } });
+  let requests = [];
+  const asked = await serve(
+    [{ status: 400, headers: { "DPoP-Nonce": "a1" }, body: { error: "use_dpop_nonce" } }, bound("a", "a2"), bound("b", "a3")],
+    async (url) => {
+      const tokens = clientCredentials(`${url}/token`, "job", "s", { dpop });
+      requests = await serve([wants("n1"), busy, denied, { status: 200, body: SHEET }], async (api) => {
+        await new Timewarden(api, tokens).timesheets({ state: "draft" }).next().catch(() => undefined);
+      });
+    },
+  );
+  const [signIns, proofs] = await Promise.all([asked, requests].map((list) => Promise.all(list.map(readProof))));
+  assert.deepEqual(signIns.map((proof) => proof.nonce), [undefined, "a1", "a2"]);
+  assert.deepEqual(proofs.map((proof) => proof.nonce), [undefined, "n1", "n1", "n1"]);
+  assert.equal(new Set([...signIns, ...proofs].map((proof) => proof.jti)).size, 7);
+  assert.deepEqual(requests.map((request) => request.headers.authorization), ["DPoP a", "DPoP a", "DPoP a", "DPoP b"]);
+  assert.ok(proofs.every((proof) => proof.htm === "GET" && proof.htu.endsWith("/v1/timesheets") && proof.ath));
+  assert.ok(signIns.every((proof) => proof.htm === "POST" && proof.htu.endsWith("/token") && proof.ath === undefined));
+});
+
+test("a server that ignores the key gives no token, and a nonce that does not help is tried once", async () => {
+  const dpop = await DpopKey.create();
+  await serve([{ status: 200, body: { access_token: "a", token_type: "Bearer" } }], (url) =>
+    assert.rejects(clientCredentials(`${url}/token`, "job", "s", { dpop })(), /not_bound/),
+  );
+  const wants = { status: 401, headers: { "DPoP-Nonce": "n" }, body: { type: "urn:timewarden:problem:use-dpop-nonce" } };
+  const sent = await serve([wants], (url) => assert.rejects(new Timewarden(url, "t", { dpop }).me(), ProblemError));
+  assert.equal(sent.length, 2);
 });
 
 test("a list is read page by page, and its items have the receipt of their page", async () => {

@@ -66,7 +66,10 @@ class Server:
         return httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.seen.append(request)
+        # A copy: the next attempt changes the headers.
+        seen = httpx2.Request(request.method, request.url, headers=request.headers, content=request.content)
+        seen.extensions = request.extensions
+        self.seen.append(seen)
         now = self._answers.pop(0)
         if isinstance(now, Exception):
             raise now

@@ -1,7 +1,8 @@
 """A typed client of the Timewarden API: `async with Timewarden(url, token) as api: await api.me()`.
 
-Copy this folder into any project, or install the wheel that `make clients` builds of it; it needs httpx2 and msgspec
-only. The wheel also has `timewarden_client.sync`, the same without `async`, which is made from these files.
+Copy this folder into any project, or install the wheel that `make clients` builds of it. It needs httpx2 and msgspec
+only; `timewarden_client.dpop`, the key of bound tokens, needs cryptography. The wheel also has
+`timewarden_client.sync`, the same without `async`, which is made from these files.
 """
 
 from .api import Timewarden
@@ -17,6 +18,7 @@ from .directory_shapes import (
     Team,
 )
 from .problems import Busy, Conflict, Denied, Invalid, NotFound, Problem, Stale, TokenRefused, Unauthenticated
+from .proofs import ProofSigner, make_proof
 from .shapes import (
     Access,
     ApiResult,
@@ -69,6 +71,7 @@ __all__ = [
     "Problem",
     "Project",
     "ProjectLead",
+    "ProofSigner",
     "Receipt",
     "Reminded",
     "Replay",
@@ -84,5 +87,6 @@ __all__ = [
     "UploadRow",
     "Uploaded",
     "client_credentials",
+    "make_proof",
     "refreshing",
 ]

@@ -13,9 +13,12 @@ from urllib.parse import quote_plus
 import httpx2
 
 from .problems import TokenRefused
+from .proofs import NEEDS_NONCE, ProofMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from .proofs import ProofSigner
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 RENEW_EARLY_SECONDS = 30.0
@@ -31,8 +34,8 @@ class Tokens(Protocol):
 
 class OAuthTokens:
     """Tokens from a token endpoint, fetched when needed, shared by all tasks, and renewed RENEW_EARLY_SECONDS before
-    they expire. `keep` is called with every new refresh token before it is used, so that an app can store it. Create
-    one with `client_credentials` or `refreshing`."""
+    they expire. `keep` is called with every new refresh token before it is used, so that an app can store it. `dpop`:
+    the key that all of them are bound to. Create one with `client_credentials` or `refreshing`."""
 
     def __init__(
         self,
@@ -41,9 +44,11 @@ class OAuthTokens:
         auth: httpx2.Auth | None,
         keep: Callable[[str], None] | None = None,
         http: httpx2.AsyncClient | None = None,
+        dpop: ProofSigner | None = None,
     ) -> None:
         self._endpoint, self._form, self._auth, self._keep = require_secure(endpoint), form, auth, keep
-        self._http = http
+        self._http, self.dpop = http, dpop
+        self._proofs = ProofMaker(dpop) if dpop is not None else None
         self._token, self._until = "", 0.0
         self._lock = asyncio.Lock()
 
@@ -65,6 +70,8 @@ class OAuthTokens:
         token = given.get("access_token")
         if not answer.is_success or not isinstance(token, str) or not token:
             raise TokenRefused(str(given.get("error", answer.status_code)), str(given.get("error_description", "")))
+        if self._proofs is not None and str(given.get("token_type")).lower() != "dpop":
+            raise TokenRefused("not_bound", "the authorization server does not bind tokens to keys")
         lasts = _lifetime(given.get("expires_in"))
         # Without a lifetime (RFC 6749 recommends one) a token is used until it is refused.
         self._until = float("inf") if lasts is None else asked + max(lasts - RENEW_EARLY_SECONDS, lasts / 2)
@@ -76,8 +83,18 @@ class OAuthTokens:
                 self._keep(new)
 
     async def _ask(self, http: httpx2.AsyncClient) -> httpx2.Response:
+        answer, learned = await self._post(http)
+        if learned and str(_document(answer).get("error")).replace("_", "-") in NEEDS_NONCE:
+            answer, _ = await self._post(http)
+        return answer
+
+    async def _post(self, http: httpx2.AsyncClient) -> tuple[httpx2.Response, bool]:
+        """The answer, and whether it has a nonce for the next proof."""
         headers = {"Accept": "application/json"}
-        return await http.post(self._endpoint, data=self._form, headers=headers, auth=self._auth or httpx2.Auth())
+        headers |= self._proofs.make("POST", self._endpoint) if self._proofs is not None else {}
+        auth = self._auth or httpx2.Auth()
+        answer = await http.post(self._endpoint, data=self._form, headers=headers, auth=auth)
+        return answer, self._proofs is not None and self._proofs.learn(answer)
 
 
 def client_credentials(
@@ -88,10 +105,11 @@ def client_credentials(
     *,
     audience: str | None = None,
     http: httpx2.AsyncClient | None = None,
+    dpop: ProofSigner | None = None,
 ) -> OAuthTokens:
     """Tokens of a machine (RFC 6749 section 4.4). No scopes means all that it may have; Auth0 needs the `audience`."""
     form = {"grant_type": "client_credentials"} | _without_none(scope=" ".join(scopes), audience=audience)
-    return OAuthTokens(endpoint, form, _basic(client, secret), http=http)
+    return OAuthTokens(endpoint, form, _basic(client, secret), http=http, dpop=dpop)
 
 
 def refreshing(
@@ -102,12 +120,13 @@ def refreshing(
     secret: str | None = None,
     keep: Callable[[str], None] | None = None,
     http: httpx2.AsyncClient | None = None,
+    dpop: ProofSigner | None = None,
 ) -> OAuthTokens:
-    """Tokens of a person, by the refresh token that the app got at sign-in (RFC 6749 section 6)."""
+    """Tokens of a person, by the refresh token that the app got at sign-in (RFC 6749 section 6), with the same key."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     if secret is None:
-        return OAuthTokens(endpoint, form | {"client_id": client}, None, keep, http)
-    return OAuthTokens(endpoint, form, _basic(client, secret), keep, http)
+        return OAuthTokens(endpoint, form | {"client_id": client}, None, keep, http, dpop)
+    return OAuthTokens(endpoint, form, _basic(client, secret), keep, http, dpop)
 
 
 def require_secure(url: str) -> str:

@@ -16,19 +16,23 @@ import httpx2
 import msgspec
 
 from .problems import KINDS, Problem
+from .proofs import NEEDS_NONCE, ProofMaker
 from .shapes import ApiResult, Receipt, VersionedResult
-from .tokens import Tokens, require_secure
+from .tokens import OAuthTokens, Tokens, require_secure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
     from typing import Self
 
+    from .proofs import ProofSigner
+
 BUSY = (httpx2.codes.TOO_MANY_REQUESTS, httpx2.codes.SERVICE_UNAVAILABLE)
 # A proxy got no answer in time: the request may have arrived.
 UNKNOWN = (httpx2.codes.BAD_GATEWAY, httpx2.codes.GATEWAY_TIMEOUT)
 # The first attempt, whose connection broke, may still be running.
 IN_PROGRESS = "idempotency-key-in-use"
+REFUSED = "invalid-token"
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # An upload without a key may be repeated, as its rows are recognised, but not while the first may still be running.
 BROKEN = (*NOT_SENT, httpx2.NetworkError, httpx2.RemoteProtocolError)
@@ -50,13 +54,15 @@ class _Page(msgspec.Struct):
 
 class Transport:
     """The API at `url`. `token` is an access token, or a source of tokens: `client_credentials`, `refreshing`, or your
-    own function (see Tokens). `on_answer` is called with every response, also those that are retried.
+    own function (see Tokens). `dpop` is the key that the tokens are bound to, unless their source has it. `on_answer`
+    is called with every response, also those that are retried.
 
     Every method raises a Problem for an error response, and httpx2.TransportError without a response. Before that it
     retries: after 429, 502, 503, 504 and broken connections, up to `attempts` times, as soon as Retry-After allows;
-    once with another token after a token was refused. A change is repeated with the same Idempotency-Key. Changes of
-    the policy have none and are not repeated if they may have arrived. Uploads have a longer timeout; one without a key
-    is not repeated after a timeout, as the service may still be working on it.
+    once with another token after a token was refused, or with the nonce that the service demands. A change is repeated
+    with the same Idempotency-Key. Changes of the policy have none and are not repeated if they may have arrived.
+    Uploads have a longer timeout; one without a key is not repeated after a timeout, as the service may still be
+    working on it.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Transport:
         http: httpx2.AsyncClient | None = None,
         attempts: int = 4,
         on_answer: Callable[[httpx2.Response], None] | None = None,
+        dpop: ProofSigner | None = None,
     ) -> None:
         self._url, self._token, self._attempts, self._on_answer = (
             require_secure(url).rstrip("/"),
@@ -74,6 +81,8 @@ class Transport:
             attempts,
             on_answer,
         )
+        key = dpop or (token.dpop if isinstance(token, OAuthTokens) else None)
+        self._proofs = ProofMaker(key) if key is not None else None
         self._http, self._borrowed = http or httpx2.AsyncClient(timeout=TIMEOUT), http is not None
 
     async def __aenter__(self) -> Self:
@@ -142,11 +151,10 @@ class Transport:
             headers=headers,
             timeout=UPLOAD_TIMEOUT if upload else httpx2.USE_CLIENT_DEFAULT,
         )
-        attempt, refused, repeatable = 1, None, keyed or method == "GET"
+        attempt, refused, repeatable = 1, dict[str, str](), keyed or method == "GET"
         passing = BROKEN if upload else NOT_SENT
         while True:
-            token = await self._token_for(refused)
-            request.headers["Authorization"] = f"Bearer {token}"
+            token = await self._authorize(request, refused)
             wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.random()  # noqa: S311 — spreads callers out
             try:
                 # No redirects: the token is for this API only.
@@ -159,10 +167,12 @@ class Transport:
                 if self._on_answer is not None:
                     self._on_answer(answer)
                 if answer.is_success:
+                    if self._proofs is not None:
+                        self._proofs.learn(answer)
                     return answer
                 problem = problem_of(answer)
-                if problem.slug == "invalid-token" and refused is None and not isinstance(self._token, str):
-                    refused = token
+                if self._is_correctable(answer, problem, refused):
+                    refused[problem.slug] = token
                     continue
                 wait += _retry_after(answer)
                 later = answer.status_code in (BUSY + UNKNOWN if repeatable else BUSY) or problem.slug == IN_PROGRESS
@@ -174,27 +184,43 @@ class Transport:
     @asynccontextmanager
     async def stream(self, path: str, *, query: Mapping[str, Any] | None = None) -> AsyncIterator[httpx2.Response]:
         """GET a large file, whose body is read as it comes. Not repeated if it breaks off."""
-        headers = {"Authorization": f"Bearer {await self._token_for(None)}"}
-        async with self._http.stream(
-            "GET",
-            self._url + path,
-            params=_asked(query),
-            headers=headers,
-            timeout=UPLOAD_TIMEOUT,
-            follow_redirects=False,
-        ) as answer:
-            if not answer.is_success:
+        asked, refused = _asked(query), dict[str, str]()
+        while True:
+            request = self._http.build_request("GET", self._url + path, params=asked or None, timeout=UPLOAD_TIMEOUT)
+            token = await self._authorize(request, refused)
+            answer = await self._http.send(request, stream=True, follow_redirects=False)
+            try:
+                if answer.is_success:
+                    yield answer
+                    return
                 await answer.aread()
-                raise problem_of(answer)
-            yield answer
+            finally:
+                await answer.aclose()
+            problem = problem_of(answer)
+            if not self._is_correctable(answer, problem, refused):
+                raise problem
+            refused[problem.slug] = token
+
+    async def _authorize(self, request: httpx2.Request, refused: Mapping[str, str]) -> str:
+        """Give a request a token and, if that is bound to a key, a proof of its own; returns the token. `refused`: the
+        tokens of earlier attempts by the kind of the refusal."""
+        token = self._token if isinstance(self._token, str) else await self._token(refused.get(REFUSED))
+        request.headers["Authorization"] = f"{'Bearer' if self._proofs is None else 'DPoP'} {token}"
+        if self._proofs is not None:
+            request.headers.update(self._proofs.make(request.method, str(request.url), token))
+        return token
+
+    def _is_correctable(self, answer: httpx2.Response, problem: Problem, refused: Mapping[str, str]) -> bool:
+        """Whether another token, or the nonce of the answer, could change a refusal; each is tried once."""
+        learned = self._proofs is not None and self._proofs.learn(answer)
+        if problem.slug == REFUSED:
+            return REFUSED not in refused and not isinstance(self._token, str)
+        return learned and problem.slug in NEEDS_NONCE and problem.slug not in refused
 
     async def _amend(self, shape: type[A], path: str, fields: Mapping[str, Any], version: int | None) -> A:
         """Change fields by a merge patch (RFC 7396), where None removes one."""
         file = (MERGE_PATCH, msgspec.json.encode(fields))
         return decode(shape, await self.send("PATCH", path, file=file, version=version))
-
-    async def _token_for(self, refused: str | None) -> str:
-        return self._token if isinstance(self._token, str) else await self._token(refused)
 
 
 def decode(shape: type[A], answer: httpx2.Response) -> A:

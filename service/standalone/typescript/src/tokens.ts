@@ -1,7 +1,15 @@
 /** Access tokens by OAuth grants that need no browser. Each source owns its current token, in memory. */
 
-/** A source of access tokens. `refused` is a token that just got a 401: return another one, if possible. */
-export type Tokens = (refused?: string) => Promise<string>;
+import { Proofs, type DpopKey } from "./dpop.js";
+
+/** A source of access tokens. `refused` is a token that just got a 401: return another one, if possible. `dpop`: the key
+ * that all of them are bound to. */
+export interface Tokens {
+  (refused?: string): Promise<string>;
+  readonly dpop?: DpopKey | undefined;
+}
+
+type Keep = (refreshToken: string) => void | Promise<void>;
 
 const RENEW_EARLY_SECONDS = 30;
 const TIMEOUT_MS = 10_000;
@@ -22,25 +30,25 @@ export function clientCredentials(
   endpoint: string,
   client: string,
   secret: string,
-  options: { scopes?: readonly string[]; audience?: string } = {},
+  options: { scopes?: readonly string[]; audience?: string; dpop?: DpopKey } = {},
 ): Tokens {
   const form = new URLSearchParams({ grant_type: "client_credentials" });
   if (options.scopes?.length) form.set("scope", options.scopes.join(" "));
   if (options.audience) form.set("audience", options.audience);
-  return renewing(endpoint, form, basic(client, secret));
+  return renewing(endpoint, form, basic(client, secret), options);
 }
 
-/** Tokens of a person, by the refresh token that the app got at sign-in (RFC 6749 section 6). `keep` is awaited with
- * every new refresh token before it is used, so that the app can store it. */
+/** Tokens of a person, by the refresh token that the app got at sign-in (RFC 6749 section 6), with the same key. `keep`
+ * is awaited with every new refresh token before it is used, so that the app can store it. */
 export function refreshing(
   endpoint: string,
   client: string,
   refreshToken: string,
-  options: { secret?: string; keep?: (refreshToken: string) => void | Promise<void> } = {},
+  options: { secret?: string; keep?: Keep; dpop?: DpopKey } = {},
 ): Tokens {
   const form = new URLSearchParams({ grant_type: "refresh_token", refresh_token: refreshToken });
   if (options.secret === undefined) form.set("client_id", client);
-  return renewing(endpoint, form, options.secret === undefined ? undefined : basic(client, options.secret), options.keep);
+  return renewing(endpoint, form, options.secret === undefined ? undefined : basic(client, options.secret), options);
 }
 
 /** Returns the URL if secrets may be sent there: https, or this machine. */
@@ -56,26 +64,34 @@ function renewing(
   endpoint: string,
   form: URLSearchParams,
   authorization: string | undefined,
-  keep?: (refreshToken: string) => void | Promise<void>,
+  { keep, dpop }: { keep?: Keep; dpop?: DpopKey },
 ): Tokens {
   requireSecure(endpoint);
+  const proofs = dpop && new Proofs(dpop);
   let token = "";
   let until = 0;
   let renewal: Promise<void> | undefined;
 
-  async function renew(): Promise<void> {
-    const asked = performance.now();
-    const answer = await fetch(endpoint, {
-      method: "POST",
-      body: form,
-      headers: { Accept: "application/json", ...(authorization ? { Authorization: authorization } : {}) },
-      redirect: "manual",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+  async function ask(again = true): Promise<[Response, Record<string, unknown>]> {
+    const headers = new Headers({ Accept: "application/json" });
+    if (authorization) headers.set("Authorization", authorization);
+    if (proofs) headers.set("DPoP", await proofs.make("POST", endpoint));
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const answer = await fetch(endpoint, { method: "POST", body: form, headers, redirect: "manual", signal });
     const found: unknown = await answer.json().catch(() => undefined);
     const given = (typeof found === "object" && found !== null ? found : {}) as Record<string, unknown>;
+    const nonceHelps = proofs?.learn(answer, String(given["error"]).replaceAll("_", "-"));
+    return nonceHelps && again ? ask(false) : [answer, given];
+  }
+
+  async function renew(): Promise<void> {
+    const asked = performance.now();
+    const [answer, given] = await ask();
     if (!answer.ok || typeof given["access_token"] !== "string" || given["access_token"] === "") {
       throw new TokenRefused(String(given["error"] ?? answer.status), String(given["error_description"] ?? ""));
+    }
+    if (proofs && String(given["token_type"]).toLowerCase() !== "dpop") {
+      throw new TokenRefused("not_bound", "the authorization server does not bind tokens to keys");
     }
     // Some servers send the lifetime as text. Without one, a token is used until it is refused.
     const lasts = Number(given["expires_in"]);
@@ -87,13 +103,14 @@ function renewing(
     }
   }
 
-  return async (refused) => {
+  const current = async (refused?: string): Promise<string> => {
     if (token === "" || token === refused || performance.now() >= until) {
       renewal ??= renew().finally(() => (renewal = undefined));
       await renewal;
     }
     return token;
   };
+  return Object.assign(current, { dpop });
 }
 
 function basic(client: string, secret: string): string {

@@ -1,5 +1,6 @@
 /** The HTTP part: access tokens, idempotency keys, retries. */
 
+import { Proofs, type DpopKey } from "./dpop.js";
 import type { Tokens } from "./tokens.js";
 
 const BUSY = [429, 503];
@@ -17,33 +18,43 @@ export interface TransportOptions {
   attempts?: number;
   /** Another `fetch`, such as one with a proxy. */
   fetch?: typeof globalThis.fetch;
+  /** The key that the tokens are bound to, unless their source has it. */
+  dpop?: DpopKey;
 }
 
 /** A function for openapi-fetch that sends a request with a token, and again where that is safe: after 429 and 503; a
- * read or a change with a key also after 502, 504 and a broken connection; once with another token after a 401. It
- * gives changes an Idempotency-Key, the same for all attempts, and follows no redirect. */
+ * read or a change with a key also after 502, 504 and a broken connection; once with another token, or the nonce of the
+ * answer, after a 401. It gives changes an Idempotency-Key, the same for all attempts, and follows no redirect. Where
+ * tokens are bound to a key, each attempt has a proof of its own. */
 export function sender(
   tokens: string | Tokens,
-  { attempts = 4, fetch = globalThis.fetch }: TransportOptions,
+  { attempts = 4, fetch = globalThis.fetch, dpop }: TransportOptions,
 ): (request: Request) => Promise<Response> {
+  const key = dpop ?? (typeof tokens === "string" ? undefined : tokens.dpop);
+  const proofs = key && new Proofs(key);
   return async (request) => {
     if (takesKey(request) && !request.headers.has("Idempotency-Key")) {
       request.headers.set("Idempotency-Key", `"${crypto.randomUUID()}"`);
     }
     const repeatable = request.method === "GET" || request.headers.has("Idempotency-Key");
     const timeout = isUpload(request) ? UPLOAD_TIMEOUT_MS : TIMEOUT_MS;
+    const corrected = new Set<string>();
     let refused: string | undefined;
     for (let attempt = 1; ; attempt += 1) {
       const token = typeof tokens === "string" ? tokens : await tokens(refused);
-      request.headers.set("Authorization", `Bearer ${token}`);
+      request.headers.set("Authorization", `${proofs ? "DPoP" : "Bearer"} ${token}`);
+      if (proofs) request.headers.set("DPoP", await proofs.make(request.method, request.url, token));
       let wait = Math.min(FIRST_WAIT_SECONDS * 2 ** attempt, LONGEST_WAIT_SECONDS) * Math.random();
       try {
         const signal = AbortSignal.any([request.signal, AbortSignal.timeout(timeout)]);
         const answer = await fetch(request.clone(), { signal, redirect: "manual" });
+        const slug = answer.ok ? undefined : await slugOf(answer);
+        const nonceHelps = proofs?.learn(answer, slug) ?? false;
         if (answer.ok) return answer;
-        const slug = await slugOf(answer);
-        if (slug === "invalid-token" && refused === undefined && typeof tokens !== "string") {
-          refused = token;
+        const tokenHelps = slug === "invalid-token" && typeof tokens !== "string";
+        if (slug !== undefined && (tokenHelps || nonceHelps) && !corrected.has(slug)) {
+          corrected.add(slug);
+          if (tokenHelps) refused = token;
           attempt -= 1;
           continue;
         }
