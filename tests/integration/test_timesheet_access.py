@@ -73,7 +73,7 @@ async def test_it_names_relations_rules_and_scopes_and_the_importing_client(hous
         "read": [{"rule": "read-team", "scope": "read:timesheets", "sign_in": []}]
     }
     assert set(found[str(people["carl"])]["may"]) == {"read", "edit", "delete", "submit"}
-    assert (body["state"], body["version"], body["whoever"]) == ("draft", 1, {})
+    assert (body["state"], body["version"], body["tokens_with"]) == ("draft", 1, {})
 
 
 async def test_pages_together_hold_everybody_once(house: House, running: InProcess) -> None:
@@ -118,7 +118,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
         await house.owner.execute(holds, house.people[name], role, until)
     body = await access(running, (await house.submit_week("ana")).id)
     ways_in = {"read": [{"rule": "clerks", "scope": "read:timesheets", "sign_in": ["mfa"]}]}
-    assert body["whoever"] == {"role:clerk": ways_in}
+    assert body["tokens_with"] == {"role:clerk": ways_in}
     found = {item["person"]: item["may"] for item in body["items"]}
     assert found[str(house.people["ben"])] == ways_in
     assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}
@@ -139,7 +139,7 @@ async def test_members_of_a_group_that_a_rule_names_are_told_by_person(house: Ho
     ):
         await house.owner.execute(joins, group, house.people[name], until)
     body = await access(running, (await house.submit_week("ana")).id)
-    assert body["whoever"] == {}
+    assert body["tokens_with"] == {}
     found = {item["person"]: item["may"] for item in body["items"]}
     assert found[str(house.people["ben"])] == {"read": [{"rule": "night", "scope": "read:timesheets", "sign_in": []}]}
     assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}
@@ -191,7 +191,7 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
 
     assert body["cut_short"] is True
     assert str(house.people["ana"]) in {item["person"] for item in body["items"]}
-    assert 0 < len(body["whoever"]) < 1_500
+    assert 0 < len(body["tokens_with"]) < 1_500
     # Other requests went on meanwhile: on the event loop, it would be one breath for each statement.
     assert breaths > 5
     assert (await access(running, sheet, "?limit=1"))["version"] == number

@@ -388,7 +388,14 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     }
     way = {"rule": "read-own", "scope": "read:timesheets", "sign_in": []}
     somebody = {"person": "p1", "client": None, "relations": ["owner"], "may": {"read": [way]}}
-    access = {"timesheet": "s1", "state": "draft", "version": 3, "items": [somebody], "whoever": {}, "cut_short": False}
+    access = {
+        "timesheet": "s1",
+        "state": "draft",
+        "version": 3,
+        "items": [somebody],
+        "tokens_with": {},
+        "cut_short": False,
+    }
     delegate = {"id": "g1", "delegator": "p1", "delegate": "p2", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     answers = [report, MADE, {**access, "next_cursor": "c2"}, {**access, "next_cursor": None}]
     answers += [delegate, delegate, {"reminded": 2, "more": False}]

@@ -244,14 +244,14 @@ class AccessHolder(msgspec.Struct):
 
 
 class Access(ApiResult, kw_only=True):
-    """The access to a sheet in its `state`, under the policy `version`. `whoever` has the rules for a token with a
-    word, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
+    """The access to a sheet in its `state`, under the policy `version`. `tokens_with` has the rules for tokens with
+    a word, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
 
     timesheet: str
     state: State
     version: int
     items: list[AccessHolder]
-    whoever: dict[str, dict[str, list[AllowingRule]]]
+    tokens_with: dict[str, dict[str, list[AllowingRule]]]
     cut_short: bool
     next_cursor: str | None = None
 

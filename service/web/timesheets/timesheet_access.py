@@ -67,10 +67,10 @@ class AccessBody(msgspec.Struct):
         list[GranteeBody],
         Meta(description="The people and clients who may do anything; a page may hold fewer than `limit`"),
     ]
-    whoever: Annotated[
+    tokens_with: Annotated[
         dict[str, dict[str, list[WayBody]]],
         Meta(
-            description="The actions of a token with a word that a rule names, such as `role:auditor`; only on the"
+            description="What tokens with a word that a rule names, such as `role:auditor`, may do; only on the"
             " first page",
             examples=[
                 {"role:auditor": {"read": [{"rule": "read-auditor", "scope": "read:timesheets", "sign_in": []}]}}
@@ -116,7 +116,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
                 )
                 for grantee in found.grantees
             ],
-            whoever={word: _may(may) for word, may in found.by_word.items()},
+            tokens_with={word: _may(may) for word, may in found.by_word.items()},
             cut_short=found.cut_short,
             next_cursor=cursors.make(LISTING, bound, [found.after]) if found.after else None,
         )
