@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         int, Field(ge=0, le=5_000, description="For how many weeks after this one hours can be entered")
     ] = 53
     cursor_key: str = Field(
-        default="", description="Signs page cursors; at least 32 characters, the same on every replica"
+        default="", description="Encrypts page cursors; at least 32 characters, the same on every replica"
     )
     erasure_keys: str = Field(
         default="",
