@@ -7,8 +7,8 @@ read, and in which order (docs/decisions/0009 and 0038).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
 from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact_columns
@@ -17,11 +17,14 @@ from service.authorization.enforcement.path_sql import now
 from service.authorization.enforcement.person_references import PersonReference, find_listed_person
 from service.errors import InvalidField
 from service.places import FieldError
+from service.policy.known_words import SEE_NAMES
 from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import columns_of
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import asyncpg
 
     from service.authorization.enforcement.person_references import NamedPerson
@@ -29,7 +32,46 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.timesheet import State, Timesheet
 
-Place = tuple[date, UUID]
+# The keyset of a page: the sort key and the id of its last sheet.
+SortKey = date | datetime | int | str
+Place = tuple[SortKey, UUID]
+# `-`: the greatest first.
+Sort = Literal[
+    "period_start",
+    "-period_start",
+    "updated_at",
+    "-updated_at",
+    "created_at",
+    "-created_at",
+    "minutes",
+    "-minutes",
+    "owner_name",
+    "-owner_name",
+]
+PERIOD: Final = "period_start"
+# Of sort keys without an index. The sheets of all pages are read for each page, so there is a limit to their number.
+_SORT_KEYS: Final[Mapping[str, tuple[str, str]]] = {
+    "updated_at": ("r.updated_at", "timestamptz"),
+    "created_at": ("r.created_at", "timestamptz"),
+    # By entry_timesheet.
+    "minutes": ("(SELECT coalesce(sum(e.minutes), 0) FROM entry AS e WHERE e.timesheet_id = r.id)", "bigint"),
+    # A name that the caller may not see has no influence on the order.
+    "owner_name": (
+        f"""
+        coalesce((SELECT left(lower(person.display_name), 60) FROM person
+                  WHERE person.id = {canonical_id("r.owner_id")} AND {{may_see_names}}), '')
+        """,
+        "text",
+    ),
+}
+_PARSE_KEY: Final[Mapping[str, Callable[[str], SortKey]]] = {
+    PERIOD: date.fromisoformat,
+    "updated_at": datetime.fromisoformat,
+    "created_at": datetime.fromisoformat,
+    "minutes": int,
+    "owner_name": str,
+}
+MAX_SORTED_SHEETS = 10_000
 # Up to FEW visible owners, the plan reads the newest sheet of each. With more, it first tests the WINDOW newest sheets.
 FEW, WINDOW = 500, 4_000
 # Of a week with so many entries on the caller's projects, sheets are tested in order; with fewer, their sheets are.
@@ -65,12 +107,26 @@ class Filters:
     projects: tuple[str, ...] = ()
     team: UUID | None = None
     text: str | None = None
-    oldest_first: bool = False
+    sort: Sort = "-period_start"
+
+    @property
+    def sort_key(self) -> str:
+        """The sort key without its direction."""
+        return self.sort.removeprefix("-")
+
+    @property
+    def ascending(self) -> bool:
+        """Whether the least of the sort key comes first."""
+        return not self.sort.startswith("-")
+
+    def parse_place(self, key: str, sheet_id: str) -> Place:
+        """The place whose sort key and id were written as text."""
+        return _PARSE_KEY[self.sort_key](key), UUID(sheet_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Sheets, newest period first: rows with the columns of `sheet_columns.ROW`, with the caller's relations if
+    """Sheets in the order of the list: rows with the columns of `sheet_columns.ROW`, with the caller's relations if
     requested. `after` is the keyset of the next page, None on the last page. `confirmation` is a row that confirms the
     visibility."""
 
@@ -111,7 +167,7 @@ class ListTotals:
 async def total(visibility: Visibility, connection: Connection, filters: Filters, most: int) -> ListTotals:
     """The totals of a list, of at most `most` sheets."""
     filters = await _find_owner(visibility, connection, filters)
-    statement, parameters = _Statement(visibility, filters, None, most).compile_totals()
+    statement, parameters = _Statement(visibility, filters, None, most, ordered=False).compile_totals()
     row = await connection.fetchrow(statement, *parameters)
     return ListTotals(tuple(row["ids"]), row["minutes"]) if row is not None else ListTotals((), 0)
 
@@ -132,17 +188,21 @@ async def page(
     with_relations: bool = False,
 ) -> Page:
     """At most `limit` visible sheets that follow `after`, read by one statement. Raises InvalidField for an owner who
-    is not found."""
+    is not found, and for more than MAX_SORTED_SHEETS in an order that has no index."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     filters = await _find_owner(visibility, connection, filters)
     statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(with_relations=with_relations)
     rows = await connection.fetch(statement, *parameters)
     confirmation = rows[0] if visibility.assumed is not None else None
-    if confirmation is not None and confirmation["id"] is None:
+    key = PERIOD if filters.sort_key == PERIOD else "sort_key"
+    if key != PERIOD and rows[0]["matches"] > MAX_SORTED_SHEETS:
+        message = f"{filters.sort} orders at most {MAX_SORTED_SHEETS} timesheets; narrow the list, for example by since"
+        raise InvalidField(FieldError("query.sort", message))
+    if rows and rows[0]["id"] is None:
         rows = []
     shown = tuple(rows[:limit])
-    following = (shown[-1]["period_start"], shown[-1]["id"]) if len(rows) > limit else None
+    following = (shown[-1][key], shown[-1]["id"]) if len(rows) > limit else None
     return Page(shown, following, confirmation)
 
 
@@ -152,19 +212,29 @@ def _escape_like(text: str) -> str:
 
 class _Statement:
     """The statement for one page of `most` rows. Its parameters are the caller's, `most`, those of the filters, and
-    owners."""
+    owners. Not `ordered`: any `most` of the rows. For a sort key without an index, the page is one of any
+    MAX_SORTED_SHEETS + 1 rows, which are all rows unless the list is too long."""
 
-    def __init__(self, visibility: Visibility, filters: Filters, after: Place | None, most: int) -> None:
-        self.visibility, self.most, self.wanted = visibility, most, filters
-        self.oldest_first = filters.oldest_first
-        self.direction, follows = ("ASC", ">") if filters.oldest_first else ("DESC", "<")
+    def __init__(
+        self, visibility: Visibility, filters: Filters, after: Place | None, most: int, *, ordered: bool = True
+    ) -> None:
+        self.visibility, self.wanted = visibility, filters
+        self.page, self.page_after = most, after
+        self.by_period = filters.sort_key == PERIOD or not ordered
+        self.ordered = ordered and self.by_period
+        if not self.by_period:
+            most, after = MAX_SORTED_SHEETS + 1, None
+        self.most = most
+        self.oldest_first = self.ordered and filters.ascending
+        self.direction, follows = ("ASC", ">") if self.oldest_first else ("DESC", "<")
         self.order = f"ORDER BY r.period_start {self.direction}, r.id {self.direction}"
         # The first and last day of sheets that match.
         first_day, last_day = filters.since, filters.until
-        if after is not None and filters.oldest_first:
-            first_day = max(after[0], first_day or after[0])
-        elif after is not None:
-            last_day = min(after[0], last_day or after[0])
+        monday = after[0] if after is not None else None
+        if isinstance(monday, date) and self.oldest_first:
+            first_day = max(monday, first_day or monday)
+        elif isinstance(monday, date):
+            last_day = min(monday, last_day or monday)
         self.days = {"e.day >= {}::date - 6": first_day, "e.day <= {}::date + 6": last_day}
         self.parameters: list[object] = [*visibility.parameters, most]
         templates = {
@@ -187,17 +257,46 @@ class _Statement:
     def compile(self, *, with_relations: bool) -> tuple[str, list[object]]:
         """The statement and its parameters. If the visibility is assumed, each row tells what confirms it, and there is
         one row at least."""
-        rows, assumed = self._rows(), self.visibility.assumed
+        assumed = self.visibility.assumed
         columns = columns_of(self.visibility.snapshot, self.visibility.facts)
         if with_relations:
             columns += f", {fact_columns(self.visibility.facts)}"
-        page = f"SELECT {columns} FROM ({rows}) AS r"
-        if assumed is None:
-            return f"{page} {self.order}", self.parameters
-        confirming, parameters = assumed.columns(self.visibility.principal, len(self.parameters) + 1)
         # Entries are read for the sheets of the page only.
-        statement = f"SELECT {confirming}, r.* FROM {AMBIENT_FROM} LEFT JOIN ({page}) AS r ON true {self.order}"
+        order = self.order
+        if self.by_period:
+            page = f"SELECT {columns} FROM ({self._rows()}) AS r"
+        else:
+            direction = "ASC" if self.wanted.ascending else "DESC"
+            order = f"ORDER BY r.sort_key {direction}, r.id {direction}"
+            page = self._page_by_key(columns, order)
+        if assumed is None:
+            return f"{page} {order}" if self.by_period else f"SELECT r.* FROM ({page}) AS r {order}", self.parameters
+        confirming, parameters = assumed.columns(self.visibility.principal, len(self.parameters) + 1)
+        statement = f"SELECT {confirming}, r.* FROM {AMBIENT_FROM} LEFT JOIN ({page}) AS r ON true {order}"
         return statement, [*self.parameters, *parameters]
+
+    def _page_by_key(self, columns: str, order: str) -> str:
+        """A page in the order of the sort key, and in `matches` the number of sheets that the list has; at least one
+        row, which has no id if the page is empty."""
+        key, kind = _SORT_KEYS[self.wanted.sort_key]
+        key = key.format(may_see_names=self._may_see_names())
+        further = "true"
+        if self.page_after is not None:
+            follows = ">" if self.wanted.ascending else "<"
+            further = self._bind(f"(r.sort_key, r.id) {follows} ({{}}::{kind}, {{}}::uuid)", self.page_after)
+        limit = self._bind("{}", self.page)
+        # The sheets of the page by their primary key.
+        return f"""
+            WITH found AS MATERIALIZED (SELECT r.id, ({key})::{kind} AS sort_key FROM ({self._rows()}) AS r)
+            SELECT {columns}, shown.sort_key, counted.matches FROM (SELECT count(*) AS matches FROM found) AS counted
+            LEFT JOIN (SELECT r.* FROM found AS r WHERE {further} {order} LIMIT {limit}) AS shown ON true
+            LEFT JOIN LATERAL (SELECT r.* FROM timesheet AS r WHERE r.id = shown.id OFFSET 0) AS r ON true
+        """
+
+    def _may_see_names(self) -> str:
+        """The condition for a row in which the caller may see names, with the parameters of the visibility."""
+        known = SEE_NAMES in self.visibility.snapshot.vocabulary.actions.get(KIND, ())
+        return self.visibility.of_action(SEE_NAMES).condition if known else "false"
 
     def compile_totals(self) -> tuple[str, list[object]]:
         """The statement for the ids of the rows and the sum of their minutes, and its parameters."""
@@ -240,6 +339,8 @@ class _Statement:
         if self.owners is not None and self.owners <= FEW:
             return self._of_owners(given, -(-self.most // max(self.owners, 1)))
         source = reach if self.owners is None else given
+        if not self.ordered:
+            return self._of_owners(source, 1)
         # First the newest sheets are tested. If they do not fill the page, those of all owners are read.
         return f"""
             WITH newest AS MATERIALIZED ({self._newest(within=WINDOW)}),
@@ -262,6 +363,14 @@ class _Statement:
         """Sheets of these owners. First the `each` newest of each owner by timesheet_owner_period: the sheets of a page
         belong to the owners with the newest sheets, and none is older than the oldest of a page of those. Where the
         oldest are first, the other way round."""
+        if not self.ordered:
+            # Any of them, by the same index.
+            return f"""
+                SELECT r.* FROM (SELECT DISTINCT owner_id FROM ({source}) AS given (owner_id)) AS owner
+                CROSS JOIN LATERAL (SELECT r.* FROM timesheet AS r
+                                    WHERE r.owner_id = owner.owner_id AND {self._condition} OFFSET 0) AS r
+                LIMIT $3
+            """
         reaches, end = ("<=", "infinity") if self.oldest_first else (">=", "-infinity")
         return f"""
             WITH candidate AS MATERIALIZED (

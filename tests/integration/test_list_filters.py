@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from datetime import timedelta
@@ -14,6 +15,7 @@ import pytest
 from service.timesheets.entry import Hours
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, House
+from tests.integration.test_after_erasure import activate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,6 +93,66 @@ async def test_a_list_has_the_oldest_first_page_by_page(running: InProcess) -> N
         assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "query.cursor"), wrong.text
 
 
+async def read_pages(running: InProcess, query: str, sub: str = "mia") -> list[dict[str, Any]]:
+    """All items of a list, two a page."""
+    path, found = f"/v1/timesheets?limit=2&{query}", list[dict[str, Any]]()
+    while True:
+        answer = await running.send("GET", path, running.token(sub=sub))
+        assert answer.status_code == 200, answer.text
+        found += answer.json()["items"]
+        if answer.json()["next_cursor"] is None:
+            return found
+        path = answer.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
+
+
+@pytest.mark.parametrize("key", ["minutes", "updated_at", "created_at"])
+async def test_a_list_is_sorted_both_ways_by(running: InProcess, key: str) -> None:
+    everything = {item["id"]: item for item in await read_pages(running, "")}
+    for sort, reverse in ((key, False), (f"-{key}", True)):
+        items = await read_pages(running, f"sort={sort}")
+        places = [(item[key], item["id"]) for item in items]
+        assert places == sorted(places, reverse=reverse)
+        assert {item["id"]: item for item in items} == everything
+    some = await read_pages(running, f"sort={key}&state=draft&project=zeus")
+    assert [item["id"] for item in some] == [
+        sheet for _, sheet in sorted((item[key], item["id"]) for item in everything.values() if item in some)
+    ]
+    assert len(some) == 2
+
+
+async def test_a_list_is_sorted_by_the_names_of_owners_that_the_caller_may_see(
+    common_house: House, running: InProcess
+) -> None:
+    people = common_house.people
+    for name, shown in (("ana", "zoe Älva"), ("ben", "Adam Y")):
+        await common_house.owner.execute("UPDATE person SET display_name = $2 WHERE id = $1", people[name], shown)
+    ben, ana = [str(people["ben"])] * 3, [str(people["ana"])] * 3
+    assert [item["owner"] for item in await read_pages(running, "sort=owner_name")] == ben + ana
+    assert [item["owner"] for item in await read_pages(running, "sort=-owner_name&names=true")] == ana + ben
+    # A cursor does not tell a name.
+    page = await ask(running, "sort=owner_name&limit=1")
+    cursor = page.json()["next_cursor"]
+    assert b"adam" not in base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).lower()
+    # Without a rule for names, the order is that of ids.
+    await activate(common_house, without="names-in-timesheets")
+    ids = [item["id"] for item in await read_pages(running, "sort=owner_name")]
+    assert ids == sorted(ids)
+    assert len(ids) == 6
+    await activate(common_house)
+
+
+async def test_a_list_that_is_too_long_to_sort_is_refused_on_every_page(
+    running: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await ask(running, "sort=-minutes&limit=2")
+    monkeypatch.setattr("service.timesheets.listing.MAX_SORTED_SHEETS", 5)
+    for query in ("", f"&cursor={first.json()['next_cursor']}", "&totals=true"):
+        refused = await ask(running, f"sort=-minutes&limit=2{query}")
+        assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "query.sort"), refused.text
+    assert (await ask(running, "sort=-minutes&state=draft")).status_code == 200
+    assert (await ask(running, "limit=2")).status_code == 200
+
+
 async def test_the_totals_of_a_list_are_those_of_all_pages_and_its_record_names_every_sheet(
     common_house: House, running: InProcess
 ) -> None:
@@ -113,7 +175,7 @@ async def test_the_totals_of_a_list_are_those_of_all_pages_and_its_record_names_
     [
         ("state=open", "query.state"),
         ("state=draft&state=open", "query.state"),
-        ("sort=minutes", "query.sort"),
+        ("sort=size", "query.sort"),
         ("sort=period_start&sort=period_start", "query.sort"),
         ("team=east", "query.team"),
         ("project=" + "x" * 41, "query.project"),

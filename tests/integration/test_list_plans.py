@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from service.authorization.enforcement.fact_statements import bind_parameters
+from service.errors import InvalidField
 from service.timesheets import listing
-from service.timesheets.listing import Filters
+from service.timesheets.listing import MAX_SORTED_SHEETS, Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from tests.benchmarks.crowd import AUDITOR, MANAGER, OWNER, Crowd, gather, sight
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 PAGE = 50
+# The newest week of the crowd.
+MONDAY = date(2026, 11, 23)
 
 
 class Explaining:
@@ -71,7 +77,9 @@ async def measure(house: House, crowd: Crowd) -> dict[str, Explaining]:
             ("first", Filters(), None),
             ("second", Filters(), page.after),
             ("submitted", Filters(states=(State.SUBMITTED,)), None),
-            ("oldest first", Filters(oldest_first=True), None),
+            ("oldest first", Filters(sort="period_start"), None),
+            ("a week by minutes", Filters(since=MONDAY, until=MONDAY, sort="-minutes"), None),
+            ("a week by name", Filters(since=MONDAY, until=MONDAY, sort="owner_name"), None),
             ("two states of a team", Filters(states=(State.SUBMITTED, State.DRAFT), team=team), None),
         ):
             found[f"{who}, {name}"] = await cost(house, shown, filters, after)
@@ -95,6 +103,20 @@ async def test_a_page_touches_as_many_rows_in_a_table_of_a_hundred_thousand_as_i
         # Ten blocks or so to ask three indexes what the asker is to a row.
         assert now.blocks <= 15 * now.rows + 500, (name, now.rows, now.blocks)
         assert now.rows <= 6_000, (name, now.rows)
+
+
+async def test_a_list_that_is_too_long_to_sort_is_refused_after_as_many_rows_as_it_may_have(house: House) -> None:
+    crowd = await gather(house.owner, people=1_000, weeks=25)
+    await crowd.lead_projects(house.owner)
+    cast = await crowd.cast(house.owner)
+    for who in ("the lead of all", "an auditor who sees all"):
+        shown = await sight(house.owner, cast[who], OWNER, MANAGER, AUDITOR)
+        for sort in ("-updated_at", "minutes", "owner_name"):
+            explaining = Explaining(house.owner)
+            with pytest.raises(InvalidField, match=r"query\.sort"):
+                await listing.page(shown, explaining, Filters(sort=sort), after=None, limit=PAGE)  # type: ignore[arg-type]  # as above
+            assert "Seq Scan" not in explaining.scans, (who, sort)
+            assert explaining.rows <= MAX_SORTED_SHEETS + 1_000, (who, sort, explaining.rows)
 
 
 async def test_whoever_sees_nothing_looks_at_no_sheet(house: House) -> None:

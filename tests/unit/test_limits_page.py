@@ -35,6 +35,7 @@ BOUNDS = {
     "projects of a filter": "service.web.timesheets.timesheet_shapes:MAX_PROJECTS",
     "days of a search for a text, of all owners": "service.timesheets.listing:MAX_DAYS_OF_TEXT",
     "timesheets of the totals of a list": "service.timesheets.actions:MAX_SHEETS_OF_TOTALS",
+    "timesheets of a list in another order than by week": "service.timesheets.listing:MAX_SORTED_SHEETS",
     "period of a report": "service.timesheets.reports:MAX_DAYS",
     "timesheets of a report": "service.timesheets.reports:MAX_SHEETS",
     "arrival of a file": "service.web.uploads.uploads:MAX_ARRIVAL_SECONDS",

@@ -19,6 +19,7 @@ from .shapes import (
     Receipt,
     Reminded,
     Replay,
+    Sort,
     State,
     Timesheet,
     Uploaded,
@@ -53,14 +54,14 @@ class Timewarden(DirectoryApi):
         text: str | None = None,
         since: date | None = None,
         until: date | None = None,
-        oldest_first: bool = False,
+        sort: Sort | None = None,
         actions: bool = False,
         names: bool = False,
     ) -> AsyncIterator[Timesheet]:
-        """All sheets that the caller may read, newest week first; with `actions`, the allowed actions of each, and with
-        `names`, the names in it. `text` is a part of a note."""
+        """All sheets that the caller may read, without `sort` the newest week first; with `actions`, the allowed
+        actions of each, and with `names`, the names in it. `text` is a part of a note."""
         query: dict[str, Any] = {"owner": owner, "state": state, "since": since, "until": until}
-        query |= {"project": project, "team": team, "text": text, "sort": "period_start" if oldest_first else None}
+        query |= {"project": project, "team": team, "text": text, "sort": sort}
         return self.pages(Timesheet, SHEETS, **query, **details(actions=actions, names=names))
 
     async def timesheet(self, sheet_id: str, *, actions: bool = False, names: bool = False) -> Timesheet:

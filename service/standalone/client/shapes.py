@@ -9,9 +9,21 @@ import msgspec
 
 if TYPE_CHECKING:
     State: TypeAlias = Literal["draft", "submitted", "approved", "rejected", "locked"]
+    Sort: TypeAlias = Literal[
+        "period_start",
+        "-period_start",
+        "updated_at",
+        "-updated_at",
+        "created_at",
+        "-created_at",
+        "minutes",
+        "-minutes",
+        "owner_name",
+        "-owner_name",
+    ]
 else:
     # A type checker refuses a state that does not exist; a program takes one that a later service invents.
-    State = str
+    State = Sort = str
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date  # noqa: TC003 — Litestar reads handler signatures
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from uuid import UUID
 
 import msgspec
 from litestar import Response, get
@@ -12,7 +11,7 @@ from litestar.params import FromPath, Parameter, QueryParameter
 
 from service.pacing import pace_page
 from service.timesheets.actions import Details
-from service.timesheets.listing import MAX_DAYS_OF_TEXT, Filters, check_filters
+from service.timesheets.listing import MAX_DAYS_OF_TEXT, MAX_SORTED_SHEETS, Filters, Sort, check_filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import COMMON, ROW, operation
@@ -102,7 +101,12 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         names: WithNames = False,  # noqa: FBT002 — a query parameter
         totals: WithTotals = False,  # noqa: FBT002 — a query parameter
         sort: Annotated[
-            Literal["period_start", "-period_start"], Parameter(description="`-`: the newest week first")
+            Sort,
+            Parameter(
+                description="The order; `-`: the greatest or newest first. By anything but `period_start`, a list has"
+                f" at most {MAX_SORTED_SHEETS:,} timesheets, because each page is sorted anew. A name that you may not"
+                " see is sorted as an empty one; of a long one, the first 60 characters count"
+            ),
         ] = "-period_start",
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
@@ -115,13 +119,13 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
             parse_texts(projects, "query.project"),
             parse_optional_uuid(team, "query.team"),
             parse_optional_text(text, "query.text"),
-            oldest_first=sort == "period_start",
+            sort,
         )
         check_filters(filters)
         bound: dict[str, Any] = {"owner": owner, "state": states, "since": since, "until": until}
         bound |= {"project": projects, "team": team, "text": text, "sort": sort}
         place = cursors.read(LISTING, bound, cursor)
-        after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
+        after = filters.parse_place(*place) if place else None
         details = Details(actions=include is not None, names=names, totals=totals)
         if details == PLAIN:
             plain = await timesheets.list(caller, filters, after=after, limit=limit)
