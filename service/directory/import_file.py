@@ -6,7 +6,7 @@
     lead,ana@example.com,,,,Atlas,,2026-11-23T00:00:00Z,
 
 The header names the columns, in any order; columns that no row needs may be missing. A column `attr:NAME` holds an
-attribute of people, teams or projects.
+attribute of people, teams or projects. `activities` are separated by `;`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from service.csv_cells import is_formula
+from service.directory.declared_attributes import SEPARATOR
 from service.directory.entities import (
     Link,
     Project,
@@ -48,6 +49,9 @@ COLUMNS: Final = (
     "team",
     "parent",
     "project",
+    "kind",
+    "billable",
+    "activities",
     "group",
     "valid_from",
     "valid_to",
@@ -55,6 +59,8 @@ COLUMNS: Final = (
 ATTRIBUTE: Final = "attr:"
 _ATTRIBUTE_COLUMN: Final = re.compile(r"attr:[a-z][a-z0-9_]{0,62}")
 _NUMBER: Final = re.compile(r"-[0-9]{1,16}")
+_BOOLS: Final = {"true": True, "false": False}
+_TERMS: Final = ("kind", "billable", "activities")
 _SPAN: Final = ("valid_from", "valid_to")
 # The required and the allowed columns of each record.
 REQUIRED: Final = {
@@ -70,7 +76,7 @@ REQUIRED: Final = {
 ALLOWED: Final = {
     "person": ("email", "name", "issuer", "subject"),
     "team": ("team", "parent"),
-    "project": ("project", "name"),
+    "project": ("project", "name", *_TERMS),
     "group": ("group",),
     "member": ("email", "team", *_SPAN),
     "lead": ("email", "team", *_SPAN),
@@ -107,6 +113,15 @@ class ImportRow:
             for column, cell in self.cells.items()
             if cell and column.startswith(ATTRIBUTE)
         }
+
+    def read_project(self, stored: Project | None = None) -> Project:
+        """The project of the row. An empty cell leaves what is stored, or else the default."""
+        given: dict[str, Any] = {name: self[name] for name in ("name", "kind") if self[name]}
+        if (billable := _BOOLS.get(self["billable"].lower())) is not None:
+            given["billable"] = billable
+        if self["activities"]:
+            given["activities"] = tuple(activity.strip() for activity in self["activities"].split(SEPARATOR))
+        return replace(stored or Project(self["project"], self["project"]), **given)
 
     @property
     def link(self) -> Link | None:
@@ -236,16 +251,17 @@ def _check_record(row: ImportRow, errors: RowErrors) -> None:
             errors.at(row, "subject" if row["issuer"] else "issuer", "is required: issuer and subject go together")
         links = (row.link,) if row.link and row["subject"] else ()
         names = {"display_name": "name", "links[0].issuer": "issuer", "links[0].subject": "subject"}
-        _check_columns(row, errors, names, lambda: check_person(row["name"] or None, row["email"] or None, links))
+        check_columns(row, errors, names, lambda: check_person(row["name"] or None, row["email"] or None, links))
     elif row.record == "team" and row["team"]:
-        _check_columns(row, errors, {"name": "team"}, lambda: check_team(row["team"]))
+        check_columns(row, errors, {"name": "team"}, lambda: check_team(row["team"]))
     elif row.record == "project" and row["project"]:
-        project = Project(row["project"], row["name"] or row["project"])
-        _check_columns(row, errors, {"code": "project"}, lambda: check_project(project))
+        if row["billable"] and row["billable"].lower() not in _BOOLS:
+            errors.at(row, "billable", "must be true or false")
+        check_columns(row, errors, {"code": "project"}, lambda: check_project(row.read_project()))
     elif row.record == "group" and row["group"]:
-        _check_columns(row, errors, {"name": "group"}, lambda: check_group(row["group"]))
+        check_columns(row, errors, {"name": "group"}, lambda: check_group(row["group"]))
     elif row.record in GRANTS and _check_times(row, errors):
-        _check_columns(row, errors, {}, lambda: check_grant(row.validity))
+        check_columns(row, errors, {}, lambda: check_grant(row.validity))
 
 
 def _check_times(row: ImportRow, errors: RowErrors) -> bool:
@@ -261,7 +277,7 @@ def _check_times(row: ImportRow, errors: RowErrors) -> bool:
     return errors.count == before
 
 
-def _check_columns(row: ImportRow, errors: RowErrors, names: dict[str, str], check: Callable[[], None]) -> None:
+def check_columns(row: ImportRow, errors: RowErrors, names: dict[str, str], check: Callable[[], None]) -> None:
     """Run `check` and add its errors, with the names of the columns."""
     try:
         check()

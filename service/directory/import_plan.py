@@ -14,8 +14,17 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service.directory.declared_attributes import TOO_LARGE, describe_undeclared, is_too_large, parse_cell
-from service.directory.entities import GroupMember, Membership, Part, Person, Project, ProjectLead, Team
-from service.directory.import_file import ATTRIBUTE, GRANTS, RowErrors
+from service.directory.entities import (
+    GroupMember,
+    Membership,
+    Part,
+    Person,
+    Project,
+    ProjectLead,
+    Team,
+    check_project,
+)
+from service.directory.import_file import ATTRIBUTE, GRANTS, RowErrors, check_columns
 from service.directory.import_grants import GrantRow, PlannedGrants, plan_grant
 from service.pacing import pace
 
@@ -193,9 +202,9 @@ def _plan_project(row: ImportRow, known: Known, planned: Plan, errors: RowErrors
         errors.at(row, "project", f"differs only in case from the project {there.code}")
         return
     values = _read_values(row, known.declared.projects, there.attributes if there else {}, errors)
-    project = replace(there or Project(code, code), attributes=values)
-    if row["name"]:
-        project = replace(project, name=row["name"])
+    project = replace(row.read_project(there), attributes=values)
+    # The row alone is right; with what is stored it may not be.
+    check_columns(row, errors, {}, lambda: check_project(project))
     known.projects[code.lower()] = project
     planned.outcomes[row.index] = UNCHANGED
     if there is None:

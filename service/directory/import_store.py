@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.directory import erased_store, project_store
+from service.directory.declared_attributes import SEPARATOR
 from service.directory.entities import (
     GroupMember,
     Link,
@@ -187,20 +188,21 @@ async def add_projects(permit: Permit, connection: Connection, projects: Sequenc
     with constraints():
         # All of them at once.
         await connection.execute(
-            "INSERT INTO project (code, name, attributes) SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[])",
-            *_columns([(project.code, project.name, write_attributes(project.attributes)) for project in projects], 3),
+            "INSERT INTO project (code, name, attributes, kind, billable, activities)"
+            " SELECT code, name, attributes, kind, billable, string_to_array(activities, $7)"
+            f" FROM {_PROJECTS}",
+            *_project_columns(projects),
         )
 
 
 async def describe_projects(permit: Permit, connection: Connection, projects: Sequence[Project]) -> None:
-    """Update names and attributes of projects."""
+    """Update all of projects but their codes and whether they are active."""
     permit.covers(KIND, MANAGE)
     # By the primary key.
     await connection.execute(
-        "UPDATE project SET name = new.name, attributes = new.attributes"
-        " FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS new (code, name, attributes)"
-        " WHERE project.code = new.code",
-        *_columns([(project.code, project.name, write_attributes(project.attributes)) for project in projects], 3),
+        "UPDATE project SET name = new.name, attributes = new.attributes, kind = new.kind, billable = new.billable,"
+        f" activities = string_to_array(new.activities, $7) FROM {_PROJECTS} WHERE project.code = new.code",
+        *_project_columns(projects),
     )
 
 
@@ -283,6 +285,29 @@ async def update_statistics(permit: Permit, connection: Connection) -> None:
     permit.covers(KIND, MANAGE)
     # Only their owner may do so, so the function is the owner's.
     await connection.execute("SELECT analyze_directory()")
+
+
+# A list of lists would become one list, so activities are joined; none of them has a separator.
+_PROJECTS: Final = (
+    "unnest($1::text[], $2::text[], $3::jsonb[], $4::text[], $5::boolean[], $6::text[])"
+    " AS new (code, name, attributes, kind, billable, activities)"
+)
+
+
+def _project_columns(projects: Sequence[Project]) -> list[object]:
+    """The parameters of _PROJECTS, and the separator of activities."""
+    rows = [
+        (
+            project.code,
+            project.name,
+            write_attributes(project.attributes),
+            project.kind,
+            project.billable,
+            SEPARATOR.join(project.activities),
+        )
+        for project in projects
+    ]
+    return [*_columns(rows, 6), SEPARATOR]
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -386,6 +386,60 @@ async def test_a_wrong_attribute_group_or_project_is_named(house: House, line: s
     assert [await house.count(table) for table in tables] == before
 
 
+TERMS = "record,project,name,kind,billable,activities"
+PROJECTS = f"""{TERMS}
+project,ORION,Orion mission,work,TRUE,design; build-2
+project,LEAVE,Annual leave,absence,,
+project,vega,,,,
+"""
+
+
+async def test_kind_billable_and_activities_of_projects_come_from_a_file(house: House) -> None:
+    assert [row.outcome for row in await load(house, PROJECTS, dry_run=True)] == ["created"] * 3
+    assert [row.outcome for row in await load(house, PROJECTS)] == ["created"] * 3
+    query = "SELECT code, name, kind, billable, activities FROM project WHERE code ~* 'orion|vega|leave' ORDER BY 1"
+    assert [tuple(row) for row in await house.owner.fetch(query)] == [
+        ("LEAVE", "Annual leave", "absence", False, []),
+        ("ORION", "Orion mission", "work", True, ["design", "build-2"]),
+        ("vega", "vega", "work", False, []),
+    ]
+    assert {row.outcome for row in await load(house, PROJECTS)} == {"unchanged"}
+
+    changed = f"{TERMS}\nproject,ORION,,,false,\nproject,LEAVE,,work,true,sick\nproject,vega,Vega,,,\n"
+    assert [row.outcome for row in await load(house, changed, dry_run=True)] == ["updated"] * 3
+    assert [row.outcome for row in await load(house, changed)] == ["updated"] * 3
+    assert [tuple(row) for row in await house.owner.fetch(query)] == [
+        ("LEAVE", "Annual leave", "work", True, ["sick"]),
+        ("ORION", "Orion mission", "work", False, ["design", "build-2"]),
+        ("vega", "Vega", "work", False, []),
+    ]
+    # As by hand, with what was there before.
+    assert await house.count_records_with('"activities":["sick"]') == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "field", "message"),
+    [
+        ("ORION,,holiday,,", "kind", "must be one of work, absence (line 2)"),
+        ("ORION,,,yes,", "billable", "must be true or false (line 2)"),
+        ("ORION,,absence,true,", "billable", "must be false for absence (line 2)"),
+        ("ORION,,,,design;no name", "activities[1]", "must be 1 to 20 of"),
+        ("ORION,,,,design;", "activities[1]", "must be 1 to 20 of"),
+        ("ORION,,,,design; design", "activities[1]", "is there twice (line 2)"),
+        ("LEAVE,,,true,", "billable", "must be false for absence (line 2)"),
+        ("RIGEL,,absence,,", "billable", "must be false for absence (line 2)"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_cell_of_a_project_is_named(house: House, cells: str, field: str, message: str) -> None:
+    await load(house, f"{TERMS}\nproject,LEAVE,,absence,,\nproject,RIGEL,,,true,\n")
+    before = await house.count("audit_record WHERE kind = 'directory'")
+    with pytest.raises(InvalidField) as refused:
+        await load(house, f"{TERMS}\nproject,{cells}\n")
+    assert [error.field for error in refused.value.fields] == [f"rows[0].{field}"]
+    assert message in refused.value.fields[0].message
+    assert await house.count("audit_record WHERE kind = 'directory'") == before
+
+
 async def test_values_that_are_too_many_together_are_refused(house: House) -> None:
     names = [f"sites_{number}" for number in range(7)]
     await declare(house, "[directory.people]\n" + "".join(f'{name} = "list<string>"\n' for name in names))
