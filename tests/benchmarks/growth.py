@@ -1,14 +1,16 @@
 """Measures how the cost of a read grows: `make bench ARGS="growth [--records N] [--sheets N] [--tokens N]"`.
 
 Each size has a database of its own: one dimension grows, the others stay small. On 32 connections, owners read sheets
-of theirs, each with its own token. A figure is processor time of a read, which drifts less than the rate. By default,
-the log grows to 300,000 records, sheets to 100,000 and tokens to 10,000. Figures only.
+of theirs with five entries, each with its own token. A figure is processor time of a read, which drifts less than the
+rate. By default, the log grows to 300,000 records, sheets to 100,000 and tokens to 10,000. Last comes the installation
+that `large` keeps, if it is there, in which all are large. Figures only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +20,9 @@ import asyncpg
 
 from service.commands.database import migrate_database
 from service.commands.policy_bootstrap import bootstrap_policy
+from service.development.local_servers import start_postgres
 from service.development.stores import prepare
-from tests.benchmarks import figures
+from tests.benchmarks import figures, large
 from tests.benchmarks.crowd import gather
 from tests.benchmarks.ground import ground
 from tests.benchmarks.servers import ROOT, Measured, measure_load, median_of, run_load, servers, wait_ready
@@ -37,6 +40,12 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 32
 ROUNDS: Final = 3
 WARM_SECONDS: Final = 1.0
+# Five entries in each of these sheets.
+ENTRIES: Final = """
+    INSERT INTO entry (id, timesheet_id, day, project, minutes, note)
+    SELECT gen_random_uuid(), t.id, t.period_start + day, 'ATLAS', 480, 'as planned'
+    FROM timesheet AS t, generate_series(0, 4) AS day WHERE t.id = ANY($1)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,14 @@ async def main(people: int = 10_000, sheets: int = 100_000, records: int = 300_0
                           f"{measured.p50:>8.1f}", flush=True)  # fmt: skip
                     found[str(size)] = asdict(measured)
             kept[dimension] = found
+        if large.DONE.exists():
+            kept["all of these"] = found = {}
+            async with ground() as stores:
+                size, measured = await measure_large(stores, issuer, tokens)
+            print(
+                f"{'all of these':<25}{size:>12,}{measured.server:>8.0f}{measured.postgres:>10.0f}{measured.p50:>8.1f}"
+            )
+            found[str(size)] = asdict(measured)
     figures.keep("growth", kept)
 
 
@@ -93,15 +110,36 @@ async def measure_size(stores: Ground, issuer: str, name: str, sizes: Sizes) -> 
     if sizes.records:
         await generate(connection, sizes.records)
     sheets = await link_owners(connection, issuer, sizes)
+    await connection.execute(ENTRIES, sheets)
     await connection.close()
-    requests = write_requests(stores.folder / f"{name}.requests", issuer, sheets, sizes.tokens)
+    return await measure_reads(stores, issuer, name, sheets, sizes.tokens)
+
+
+async def measure_large(stores: Ground, issuer: str, tokens: int) -> tuple[int, Measured]:
+    """How many records the large installation has, and the cost of a read in it."""
+    made = json.loads(large.DONE.read_text(encoding="utf-8"))
+    with start_postgres(large.FOLDER, preferred_port=0) as postgres:
+        owner, app, keeper, auditor = prepare(large.FOLDER, postgres.superuser_url)
+        stores = replace(stores, owner_url=owner, app_url=app, keeper_url=keeper, auditor_url=auditor,
+                         postgres_pid=postgres.pid)  # fmt: skip
+        await migrate_database(owner)
+        connection = await asyncpg.connect(owner)
+        sizes = Sizes(people=made["people"], sheets=made["people"] * made["weeks"], tokens=tokens)
+        sheets = await link_owners(connection, issuer, sizes)
+        await connection.close()
+        return made["records"], await measure_reads(stores, issuer, "large", sheets, tokens)
+
+
+async def measure_reads(stores: Ground, issuer: str, name: str, sheets: list[UUID], tokens: int) -> Measured:
+    """The cost of a read of these sheets, on a server of its own."""
+    requests = write_requests(stores.folder / f"{name}.requests", issuer, sheets, tokens)
     with servers(stores, issuer, 1, ["ours"]) as started:
         server = started["ours"]
         await wait_ready(server.port)
         told = await run_load(server.port, CONNECTIONS, WARM_SECONDS, f"@{requests}", "")
-        if sizes.tokens > told["statuses"]["200"]:
+        if tokens > told["statuses"]["200"]:
             # Until each token was seen.
-            await run_load(server.port, CONNECTIONS, 1.2 * sizes.tokens / told["rate"], f"@{requests}", "")
+            await run_load(server.port, CONNECTIONS, 1.2 * tokens / told["rate"], f"@{requests}", "")
         measured = [await measure_load(stores, server, CONNECTIONS, f"@{requests}", "") for _ in range(ROUNDS)]
     return median_of(measured)
 

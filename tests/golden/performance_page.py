@@ -31,7 +31,14 @@ SERVERS = {
 def rewrite_figures(text: str) -> str:
     """The page, its figures being the newest that were kept."""
     figures = read_figures()
-    parts = {"machine": machine, "reads": reads_table, "requests": requests_table, "three": three_figures}
+    parts = {
+        "machine": machine,
+        "reads": reads_table,
+        "requests": requests_table,
+        "growth": growth_table,
+        "pages": pages_table,
+        "three": three_figures,
+    }
     return _PART.sub(lambda found: f"{found[1]}{parts[found[2]](figures)}{found[3]}", text)
 
 
@@ -80,6 +87,34 @@ def requests_table(figures: Mapping[str, Any]) -> str:
         f" An event is in Redis {found['lag']['p50']:.0f} ms after the answer.\n"
     )
     return _table(["request / rival", "ratio", "CPU", "statements"], lines) + others
+
+
+def growth_table(figures: Mapping[str, Any]) -> str:
+    """The cost of a read as one thing grows, and in an installation in which everything is large."""
+    lines = []
+    for dimension, points in figures["growth"].items():
+        ordered = sorted((int(size), value) for size, value in points.items())
+        costs = [f"{size:,}: {value['server']:,.0f} + {value['postgres']:,.0f}" for size, value in ordered]
+        lines.append([dimension, *costs, *[""] * (3 - len(costs))])
+    return _table(["CPU of a read", "smallest", "", "largest"], lines)
+
+
+def pages_table(figures: Mapping[str, Any]) -> str:
+    """The console's pages at demo size, and in the large installation."""
+    demo, large = (figures["pages"].get(size, {}) for size in ("demo", "large"))
+    lines = [
+        [
+            name,
+            *(
+                f"{pages[name]['median']:,.0f}, {pages[name]['worst']:,.0f}" if name in pages else ""
+                for pages in (demo, large)
+            ),
+            *(f"{large[name][figure]:,.0f}" if name in large else "" for figure in ("processor", "calls")),
+            f"{large[name]['bytes'] / 1e3:,.0f}" if name in large else "",
+        ]
+        for name in demo
+    ]
+    return _table(["page", "demo: median, worst ms", "large: median, worst ms", "CPU ms", "API requests", "kB"], lines)
 
 
 def three_figures(figures: Mapping[str, Any]) -> str:
