@@ -88,6 +88,7 @@ class DecisionCounts(ApiResult):
     until: datetime
     total: int
     day: dict[str, int]
+    denied: dict[str, int]
     action: dict[str, int]
     outcome: dict[str, int]
     applied: dict[str, int]
@@ -105,12 +106,11 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
     cursor = visit.request.query_params.get("cursor") or None
     query = _query_of(given)
     problem: Problem | None = None
-    page, allowed, denied = LogPage([], None), None, None
+    page, counts = LogPage([], None), None
     try:
-        page, allowed, denied = await asyncio.gather(
+        page, counts = await asyncio.gather(
             visit.api.call(LogPage, "GET", DECISIONS, query={**query, "limit": PAGE, "cursor": cursor, "names": True}),
-            _summarize(visit, query, "allow"),
-            _summarize(visit, query, "deny"),
+            _summarize(visit, query),
         )
     except (Invalid, NotFound) as found:
         problem = found
@@ -125,8 +125,8 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
         problem=problem,
         following=following,
         first=f"/decisions?{urlencode(given)}" if cursor else None,
-        chart=_chart(allowed, denied),
-        facets=_facets(allowed, denied, given),
+        chart=_chart(counts),
+        facets=_facets(counts, given),
     )
 
 
@@ -239,12 +239,10 @@ def _times(given: Mapping[str, str]) -> dict[str, str]:
     return times
 
 
-async def _summarize(visit: Visit, query: Mapping[str, str], outcome: str) -> DecisionCounts | None:
-    """The counts for an outcome; nothing if the search is about the other one, or about more than can be counted."""
-    if query.get("outcome", outcome) != outcome:
-        return None
+async def _summarize(visit: Visit, query: Mapping[str, str]) -> DecisionCounts | None:
+    """The counts; nothing if the search is about more than can be counted."""
     try:
-        return await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query={**query, "outcome": outcome})
+        return await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query=query)
     except Invalid as problem:
         # The list says what is wrong with a filter; a summary has a longest period of its own.
         if all(field == "query.since" for field, _ in problem.fields):
@@ -252,28 +250,24 @@ async def _summarize(visit: Visit, query: Mapping[str, str], outcome: str) -> De
         raise
 
 
-def _chart(allowed: DecisionCounts | None, denied: DecisionCounts | None) -> list[Bar]:
+def _chart(counts: DecisionCounts | None) -> list[Bar]:
     """A bar for each day of the period, with heights as shares of the highest."""
-    counted = allowed or denied
-    if counted is None:
+    if counts is None:
         return []
-    yes, no = (summary.day if summary else {} for summary in (allowed, denied))
-    first, last = counted.since.date(), (counted.until - timedelta(microseconds=1)).date()
+    first, last = counts.since.date(), (counts.until - timedelta(microseconds=1)).date()
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    highest = max((yes.get(str(day), 0) + no.get(str(day), 0) for day in days), default=0) or 1
-    return [Bar(day, yes.get(str(day), 0), no.get(str(day), 0), highest) for day in days]
+    highest = max(counts.day.values(), default=0) or 1
+    totals = [(day, counts.day.get(str(day), 0), counts.denied.get(str(day), 0)) for day in days]
+    return [Bar(day, total - denied, denied, highest) for day, total, denied in totals]
 
 
-def _facets(allowed: DecisionCounts | None, denied: DecisionCounts | None, given: Mapping[str, str]) -> list[Facet]:
+def _facets(counts: DecisionCounts | None, given: Mapping[str, str]) -> list[Facet]:
     """The words that narrow the search, most frequent first."""
     facets: list[Facet] = []
     for name in ("action", "outcome", "applied", "reason"):
-        counts: Counter[str] = Counter()
-        for summary in (allowed, denied):
-            counts.update(getattr(summary, name) if summary else {})
         links = [
             (word, count, f"/decisions?{urlencode({**given, name: word})}")
-            for word, count in counts.most_common(MOST_WORDS)
+            for word, count in Counter(getattr(counts, name, {})).most_common(MOST_WORDS)
         ]
         if len(links) > 1 and name not in given:
             facets.append(Facet(name, links))

@@ -201,15 +201,21 @@ async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -
         counted = await summarize_decisions(connection, RecordFilters(since=week[0], until=week[3]))
         found = await search_records(connection, RecordFilters(since=week[0], until=week[3]), kinds=DECISIONS)
         denied = await summarize_decisions(connection, RecordFilters(rule="never-own-hours", persons=(ANA,)))
+        newest = await summarize_decisions(connection, RecordFilters(since=week[0], until=week[3]), most=3)
     assert counted.total == len(found) == 6
     assert counted.facets == {
         "day": {"2026-03-02": 2, "2026-03-03": 2, "2026-03-04": 2},
+        "denied": {"2026-03-02": 1, "2026-03-03": 1, "2026-03-04": 1},
         "action": {"approve": 3, "read": 3},
         "outcome": {"allow": 3, "deny": 3},
         "applied": {"false": 3},
         "reason": {"allowed": 3, "no-rule": 3},
     }
     assert (denied.total, denied.facets["outcome"]) == (4, {"deny": 4})
+    assert counted.since is None
+    # Beyond a bound, the newest are counted, and the summary says from when on.
+    assert (newest.total, newest.since) == (3, week[1])
+    assert newest.facets["day"] == {"2026-03-03": 1, "2026-03-04": 2}
 
 
 async def test_a_decision_has_its_body_texts_leaf_and_position(log_database: LogDatabase) -> None:

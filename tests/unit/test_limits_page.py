@@ -75,6 +75,7 @@ BOUNDS = {
         "service.authorization.enforcement.decision_record:MAX_ATTRIBUTE_BYTES_PER_RECORD"
     ),
     "period of a summary": "service.web.audit.decisions:MAX_SUMMARY",
+    "decisions that a summary counts": "service.audit.summary:MAX_COUNTED",
     "deleted timesheets of a person, in a search by week": "service.audit.people:MAX_DELETED_SHEETS",
     "timesheets that a search by week finds": "service.audit.people:MAX_SHEETS_OF_WEEK",
     "exports at once, per process": "service.web.audit.exports:MAX_STREAMS",

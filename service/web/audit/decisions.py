@@ -81,7 +81,8 @@ def decision_routes(
             query=replace(log_query, filters=filters).to_record(kinds=DECISIONS),
             replica=replica,
         )
-        times = (str(time and time.isoformat()) for time in (filters.since, filters.until))
+        since = answer.value.since or filters.since
+        times = (str(time and time.isoformat()) for time in (since, filters.until))
         return make_response(summary_body(answer.value, *times), answer.receipt)
 
     @get(

@@ -98,10 +98,17 @@ class RecordPage(msgspec.Struct):
 class SummaryBody(msgspec.Struct):
     """Counts of decisions."""
 
-    since: Annotated[TimeText, Meta(description="Decided at this time or later")]
+    since: Annotated[
+        TimeText,
+        Meta(
+            description="Decided at this time or later. Later than the query's `since` if more than 200,000 decisions"
+            " match: then the newest are counted"
+        ),
+    ]
     until: Annotated[TimeText, Meta(description="Decided before this time", examples=["2026-11-24T09:00:00Z"])]
     total: Annotated[int, Meta(description="The total", ge=0, examples=[7])]
     day: Annotated[dict[str, int], Meta(description="By UTC date", examples=[{"2026-11-23": 7}])]
+    denied: Annotated[dict[str, int], Meta(description="The denials by UTC date", examples=[{"2026-11-23": 7}])]
     action: Annotated[dict[str, int], Meta(description="By action", examples=[{"approve": 7}])]
     outcome: Annotated[dict[str, int], Meta(description="By outcome", examples=[{"deny": 7}])]
     applied: Annotated[
