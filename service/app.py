@@ -342,7 +342,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
         exception_handlers=problems.handlers(),
         before_send=[nonce_hook(senders.nonces)] if senders.algorithms else [],
         cors_config=parts.cors,
-        openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
+        openapi_config=openapi_config(settings.public_url, issuers[0].issuer, settings.contact_url),
         plugins=[Shapes()],
         request_max_body_size=settings.max_body_bytes,
         lifespan=[parts.api.running],

@@ -39,6 +39,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # As browsers serialize origins (RFC 6454 section 6.2), also with the schemes of apps in a web view.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
+_CONTACT = re.compile(r"https://[!-~]+|mailto:[!-?A-~]+@[!-?A-~]+")
+
 
 class Settings(BaseSettings):
     """Each field is a setting; its variable is TIMEWARDEN_ and the name in capitals."""
@@ -83,6 +85,10 @@ class Settings(BaseSettings):
     roles_claim: str = Field(default="roles", description="The claim with a person's roles; may be a URL")
     public_url: str = Field(
         default="", description="The base URL that callers use, in metadata and as the events' source"
+    )
+    contact_url: str = Field(
+        default="",
+        description="A page, or `mailto:` and an address, of those who run the service; in the API's document",
     )
     policies_directory: Path = Field(
         default=Path("policies"),
@@ -319,6 +325,13 @@ class Settings(BaseSettings):
     def _origin(cls, given: str) -> str:
         if given and not (given.startswith(("https://", "http://")) and _ORIGIN.fullmatch(given)):
             raise ValueError("must be scheme, host in lower case and, unless it is the default, port; without a path")
+        return given
+
+    @field_validator("contact_url")
+    @classmethod
+    def _contact(cls, given: str) -> str:
+        if given and not _CONTACT.fullmatch(given):
+            raise ValueError("must be an https URL, or mailto: and an e-mail address")
         return given
 
     @field_validator("audience", "public_url")

@@ -230,11 +230,13 @@ def test_wrong_programs_do_not_compile(node: Path) -> None:
 
 
 @needs_node
-def test_linters_report_no_error(node: Path) -> None:
-    redocly = run("node_modules/.bin/redocly", "lint", "openapi.json", "--extends=recommended", REDOCLY_TELEMETRY="off")
+def test_linters_report_nothing(node: Path) -> None:
+    redocly = run(
+        "node_modules/.bin/redocly", "lint", "openapi.json", "--extends=recommended-strict", REDOCLY_TELEMETRY="off"
+    )
     assert redocly.returncode == 0, redocly.stdout + redocly.stderr
     (node / "spectral.yaml").write_text("extends: spectral:oas\n", encoding="utf-8")
     spectral = run(
-        "node_modules/.bin/spectral", "lint", "openapi.json", "--ruleset", "spectral.yaml", "--fail-severity=error"
+        "node_modules/.bin/spectral", "lint", "openapi.json", "--ruleset", "spectral.yaml", "--fail-severity=hint"
     )
     assert spectral.returncode == 0, spectral.stdout

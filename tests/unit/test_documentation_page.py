@@ -318,6 +318,17 @@ def test_whatever_stands_in_a_document_is_text_on_the_page() -> None:
     assert HOSTILE in "".join(shown.words)
 
 
+def test_the_operators_are_named_with_their_address_if_there_is_one() -> None:
+    for url in ("", "mailto:timesheets@acme.com"):
+        app = Litestar([], openapi_config=openapi_config("", "", url), plugins=[Shapes()])
+        document = build_document(app)
+        assert document["info"]["contact"]["name"] == "The operators of this service"
+        assert document["info"]["contact"].get("url", "") == url
+        assert [link for link in Links(render_page(document, STYLE, SCRIPT)).targets if "mailto" in link] == [url] * (
+            url != ""
+        )
+
+
 def test_the_page_may_use_its_own_style_and_script_and_ask_this_service_and_nothing_else() -> None:
     policy = content_security_policy(STYLE, SCRIPT)
     assert policy.startswith("default-src 'none'; style-src 'sha256-")

@@ -75,6 +75,9 @@ def test_a_short_cursor_key_is_refused() -> None:
         ("REDIS_URL", "redis://:pass/word@redis.example:6379/0"),
         ("PUBLIC_URL", "https://[api.example"),
         ("AUDIENCE", "https://[api.example"),
+        ("CONTACT_URL", "help@acme.com"),
+        ("CONTACT_URL", "javascript:alert(1)"),
+        ("CONTACT_URL", "https://acme.com/a b"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_variable(

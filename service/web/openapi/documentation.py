@@ -44,14 +44,15 @@ TAGS: Final = {
 }
 
 
-def openapi_config(public_url: str, issuer: str) -> OpenAPIConfig:
+def openapi_config(public_url: str, issuer: str, contact_url: str = "") -> OpenAPIConfig:
     """The parts of the document beside its operations. `public_url` is where callers reach the service ("": the host
-    that served the document), `issuer` the authorization server."""
+    that served the document), `issuer` the authorization server, `contact_url` a page or address of its operators."""
     return OpenAPIConfig(
         title="Timewarden",
         version=VERSION,
         summary="Timesheets decided by a policy, with a provable decision log",
         description=read_static("description.md"),
+        contact=spec.Contact(name="The operators of this service", url=contact_url or None),
         license=spec.License(name="Apache License 2.0", identifier="Apache-2.0"),
         servers=[spec.Server(url=public_url.rstrip("/") or "/")],
         tags=[spec.Tag(name=name, description=description) for name, description in TAGS.items()],

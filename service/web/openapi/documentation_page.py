@@ -49,6 +49,7 @@ def render_page(document: Mapping[str, Any], style: str, script: str) -> str:
         script=script,
         description=_prose(info["description"]),
         license=escape(info["license"]["name"]),
+        contact=_contact(info["contact"]),
         contents="".join(_contents(tag["name"], found) for tag, found in groups if found),
         tokens=_prose(scheme["description"])
         + _table(["Scope", "Allows a token to"], [[_code(name), escape(meaning)] for name, meaning in scopes.items()]),
@@ -62,6 +63,11 @@ def render_page(document: Mapping[str, Any], style: str, script: str) -> str:
         headers=_table(["Header", "Meaning", "Example"], headers),
         problems="".join(_problem(name.removeprefix("Problem"), answer) for name, answer in parts["responses"].items()),
     )
+
+
+def _contact(contact: Mapping[str, str]) -> str:
+    """A sentence with a link to the operators; empty without their address."""
+    return f" <a href='{escape(contact['url'])}'>{escape(contact['name'])}</a>." if "url" in contact else ""
 
 
 def curl(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
