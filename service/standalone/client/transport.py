@@ -111,14 +111,19 @@ class Transport:
 
     async def pages(self, shape: type[A], path: str, **query: Any) -> AsyncIterator[A]:
         """Every item of a list; pages are fetched as needed."""
+        async for raw, receipt in self.raw_pages(path, **query):
+            item = msgspec.json.decode(raw, type=shape)
+            item.receipt = receipt
+            yield item
+
+    async def raw_pages(self, path: str, **query: Any) -> AsyncIterator[tuple[msgspec.Raw, Receipt]]:
+        """Every item of a list as JSON, with the receipt of its page."""
         query["limit"] = MOST
         while True:
             answer = await self.send("GET", path, query=query)
             page, receipt = msgspec.json.decode(answer.content, type=_Page), receipt_of(answer)
             for raw in page.items:
-                item = msgspec.json.decode(raw, type=shape)
-                item.receipt = receipt
-                yield item
+                yield raw, receipt
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor
@@ -266,9 +271,13 @@ def _retry_after(answer: httpx2.Response) -> float:
     return float(value) if value.isascii() and value.isdigit() else 0.0
 
 
-def _asked(query: Mapping[str, Any] | None) -> dict[str, str]:
-    """The parameters of a query string, without those that are None."""
-    return {name: _format(value) for name, value in (query or {}).items() if value is not None}
+def _asked(query: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """The parameters of a query string, without those that are None. A list is repeated."""
+    return {
+        name: [_format(item) for item in (value if isinstance(value, list | tuple) else [value])]
+        for name, value in (query or {}).items()
+        if value is not None
+    }
 
 
 def _format(value: object) -> str:
