@@ -31,7 +31,10 @@ def check_answer(method: str, path: str, answer: httpx2.Response) -> None:
     template = next((known for known, pattern in _templates() if pattern.fullmatch(path.partition("?")[0])), None)
     if kind in _JSON and template is not None:
         validator = _validator(method.lower(), template, str(answer.status_code), kind)
-        found = validator.iter_errors(answer.json()) if validator is not None else ()
+        found = [*validator.iter_errors(answer.json())] if validator is not None else []
+        if "fields=" in path.partition("?")[2]:
+            # OpenAPI cannot say that members are missing because the request did not ask for them.
+            found = [each for each in found if "is a required property" not in each.message]
         assert [f"{each.instance_path}: {each.message}" for each in found] == [], (method, path)
 
 

@@ -38,7 +38,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Actor, State, Timesheet, actions_from, repeats_approval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -60,6 +60,8 @@ APPROVAL_GIVEN = "timesheet.approval-given"
 MAX_SHEETS_OF_WEEK = 10
 MAX_SHEETS_OF_TOTALS = 10_000
 NO_NOTES: Mapping[date, str] = MappingProxyType({})
+# Members of a sheet in an answer that hold its entries or their sum.
+NEED_ENTRIES = frozenset({"entries", "minutes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,18 @@ class Edited:
 @dataclass(frozen=True, slots=True)
 class Details:
     """What a request asks for beside a sheet: the actions that both its state and the policy allow the caller, and the
-    names of the people and projects in it; beside a list, its totals."""
+    names of the people and projects in it; beside a list, its totals. With `fields`, the answer shows only these
+    members of a sheet."""
 
     actions: bool = False
     names: bool = False
     totals: bool = False
+    fields: frozenset[str] | None = None
+
+    @property
+    def with_entries(self) -> bool:
+        """Whether the answer needs the entries of a sheet."""
+        return self.fields is None or not self.fields.isdisjoint(NEED_ENTRIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +201,25 @@ class Timesheets:
                 actor = _actor(reading.decision.request.principal, reading.lookup)
                 actions = _without_repetition(sheet, actor, allowed)
             if details.names:
-                shown = await names.load_names_of_row(reading, ids_in(sheet))
+                shown = await names.load_names_of_row(reading, ids_in(sheet, details.fields))
             reading.returned = [str(sheet_id)]
         return reading.answer(DetailedSheet(sheet, actions, shown))
 
     async def list(
-        self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        filters: Filters,
+        *,
+        after: Place | None = None,
+        limit: int = 50,
+        with_entries: bool = True,
     ) -> Answer[Page]:
-        """A page of the sheets that the caller may read, newest period first."""
+        """A page of the sheets that the caller may read; without entries, the rows have none."""
 
         async def read(visibility: Visibility, connection: Connection) -> Listed[Page]:
-            page = await listing.page(visibility, connection, filters, after=after, limit=limit)
+            page = await listing.page(
+                visibility, connection, filters, after=after, limit=limit, with_entries=with_entries
+            )
             return Listed(page, page.ids, page.confirmation)
 
         return await self._gate.list_at_once(caller, KIND, "read", read)
@@ -216,7 +233,13 @@ class Timesheets:
 
         async def read(visibility: Visibility, connection: Connection) -> Listed[DetailedPage]:
             page = await listing.page(
-                visibility, connection, filters, after=after, limit=limit, with_relations=details.actions
+                visibility,
+                connection,
+                filters,
+                after=after,
+                limit=limit,
+                with_relations=details.actions,
+                with_entries=details.with_entries,
             )
             items, actor = list[DetailedSheet](), _actor(visibility.principal, visibility.lookup)
             # A page may hold 100,000 entries.
@@ -227,7 +250,7 @@ class Timesheets:
                     actions = _without_repetition(sheet, actor, allowed)
                 items.append(DetailedSheet(sheet, actions, None))
             if details.names:
-                ids = {item.sheet.id: ids_in(item.sheet) for item in items}
+                ids = {item.sheet.id: ids_in(item.sheet, details.fields) for item in items}
                 found = await names.load_names_of_rows(visibility, connection, ids)
                 items = [replace(item, names=found[item.sheet.id]) for item in items]
             return Listed(DetailedPage(tuple(items), page.after), page.ids, page.confirmation)
@@ -460,11 +483,15 @@ def _actor(principal: Principal, lookup: FactLookup) -> Actor:
     return Actor(*person_or_client(principal), lookup.same_human, principal.client)
 
 
-def ids_in(sheet: Timesheet) -> frozenset[str]:
-    """The ids of the people and the codes of the projects in a sheet, as answers show it."""
-    deciders = [given.by for given in sheet.approvals] + ([sheet.decided_by] if sheet.decided_by else [])
-    people = {sheet.owner, *(decider.person for decider in deciders if decider.person)}
-    return frozenset({*map(str, people), *(entry.project for entry in sheet.entries)})
+def ids_in(sheet: Timesheet, fields: Collection[str] | None = None) -> frozenset[str]:
+    """The ids of the people and the codes of the projects in a sheet, as answers show it, or in these members of it."""
+    found = {
+        "owner": [str(sheet.owner)],
+        "approvals": [str(given.by.person) for given in sheet.approvals if given.by.person],
+        "decided_by": [str(sheet.decided_by.person)] if sheet.decided_by and sheet.decided_by.person else [],
+        "entries": [entry.project for entry in sheet.entries],
+    }
+    return frozenset(key for field, keys in found.items() if fields is None or field in fields for key in keys)
 
 
 def _without_repetition(sheet: Timesheet, actor: Actor, actions: tuple[str, ...]) -> tuple[str, ...]:

@@ -186,13 +186,16 @@ async def page(
     after: Place | None,
     limit: int,
     with_relations: bool = False,
+    with_entries: bool = True,
 ) -> Page:
     """At most `limit` visible sheets that follow `after`, read by one statement. Raises InvalidField for an owner who
     is not found, and for more than MAX_SORTED_SHEETS in an order that has no index."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     filters = await _find_owner(visibility, connection, filters)
-    statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(with_relations=with_relations)
+    statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(
+        with_relations=with_relations, with_entries=with_entries
+    )
     rows = await connection.fetch(statement, *parameters)
     confirmation = rows[0] if visibility.assumed is not None else None
     key = PERIOD if filters.sort_key == PERIOD else "sort_key"
@@ -254,11 +257,11 @@ class _Statement:
         self.parameters += owners
         self.owners = None if visibility.owners is None else sum(map(len, owners))
 
-    def compile(self, *, with_relations: bool) -> tuple[str, list[object]]:
+    def compile(self, *, with_relations: bool, with_entries: bool) -> tuple[str, list[object]]:
         """The statement and its parameters. If the visibility is assumed, each row tells what confirms it, and there is
         one row at least."""
         assumed = self.visibility.assumed
-        columns = columns_of(self.visibility.snapshot, self.visibility.facts)
+        columns = columns_of(self.visibility.snapshot, self.visibility.facts, entries=with_entries)
         if with_relations:
             columns += f", {fact_columns(self.visibility.facts)}"
         # Entries are read for the sheets of the page only.

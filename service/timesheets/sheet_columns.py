@@ -60,8 +60,9 @@ ENTRIES = """
         'external_ref', e.external_ref, 'uploader', e.uploader, 'activity', e.activity, 'billable', e.billable,
         'tags', e.tags) ORDER BY e.day, e.id), '[]') AS entries
 """
-# All columns of a sheet, with its entries.
+# All columns of a sheet, with its entries, and with none.
 ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
+_ROW_WITHOUT_ENTRIES = f"{COLUMNS}, '[]'::jsonb AS entries"
 
 _OTHERS: Final = "ARRAY[" + ", ".join(f"'{name}'" for name in OTHER_APPROVERS) + "]"
 
@@ -82,10 +83,11 @@ def approvals_needed(expression: Expression | None, facts: KindFacts) -> str:
     """
 
 
-def columns_of(snapshot: Snapshot, facts: KindFacts) -> str:
-    """All columns of a sheet under a policy version, for lists: ROW, and `approvals_needed` where that is not one."""
-    expression = snapshot.vocabulary.approval
-    return ROW if expression is None else f"{ROW}, {approvals_needed(expression, facts)} AS approvals_needed"
+def columns_of(snapshot: Snapshot, facts: KindFacts, *, entries: bool = True) -> str:
+    """All columns of a sheet under a policy version, for lists: ROW, and `approvals_needed` where that is not one.
+    Without `entries`, the row has none."""
+    expression, row = snapshot.vocabulary.approval, ROW if entries else _ROW_WITHOUT_ENTRIES
+    return row if expression is None else f"{row}, {approvals_needed(expression, facts)} AS approvals_needed"
 
 
 def approved_by_caller(snapshot: Snapshot, facts: KindFacts) -> str:

@@ -153,6 +153,49 @@ async def test_a_list_that_is_too_long_to_sort_is_refused_on_every_page(
     assert (await ask(running, "limit=2")).status_code == 200
 
 
+async def test_an_answer_has_the_fields_that_were_asked_for(running: InProcess) -> None:
+    everything = (await ask(running, "state=draft&names=true&include=actions")).json()["items"]
+    for query, fields in (
+        ("fields=id,minutes", {"id", "minutes"}),
+        ("fields=state&fields=id,owner&fields=id", {"id", "owner", "state"}),
+        ("fields=entries", {"entries"}),
+    ):
+        plain = (await ask(running, f"state=draft&{query}")).json()["items"]
+        assert plain == [{name: item[name] for name in item if name in fields} for item in everything]
+        detailed = (await ask(running, f"state=draft&{query}&names=true&include=actions&totals=true")).json()
+        for item, shown in zip(everything, detailed["items"], strict=True):
+            assert shown.keys() == fields | {"names", "actions"}
+            assert shown["actions"] == item["actions"]
+        single = await ask(running, f"{query}&names=true", f"/v1/timesheets/{everything[0]['id']}")
+        assert single.json() == {name: value for name, value in detailed["items"][0].items() if name != "actions"}
+        assert single.headers["ETag"] == f'"{everything[0]["version"]}"'
+
+
+async def test_names_are_those_of_the_fields(common_house: House, running: InProcess) -> None:
+    ana = str(common_house.people["ana"])
+    await common_house.owner.execute("UPDATE person SET display_name = 'Ana' WHERE id = $1", common_house.people["ana"])
+    sheet = (await ask(running, "state=submitted", sub="ana")).json()["items"][0]["id"]
+    for fields, names in (
+        ("owner", {ana: "Ana"}),
+        ("entries", {"apollo": "Project apollo"}),
+        ("id,decided_by,approvals", {}),
+    ):
+        for path in ("/v1/timesheets", f"/v1/timesheets/{sheet}"):
+            found = (await ask(running, f"fields={fields}&names=true", path, sub="ana")).json()
+            found = found["items"][-1] if "items" in found else found
+            assert found["names"] == names, path
+
+
+async def test_an_unknown_field_is_answered_with_the_nearest_known(running: InProcess) -> None:
+    sheet = (await ask(running, "limit=1")).json()["items"][0]["id"]
+    for path in ("/v1/timesheets", f"/v1/timesheets/{sheet}"):
+        refused = await ask(running, "fields=mintues,id,xyz", path)
+        assert refused.status_code == 422
+        wrong, unlike_any = refused.json()["fields"]
+        assert (wrong["field"], wrong["message"]) == ("query.fields", "'mintues' is no member; did you mean 'minutes'?")
+        assert "'xyz' is no member; known: id, owner, " in unlike_any["message"]
+
+
 async def test_the_totals_of_a_list_are_those_of_all_pages_and_its_record_names_every_sheet(
     common_house: House, running: InProcess
 ) -> None:
@@ -187,7 +230,10 @@ async def test_the_totals_of_a_list_are_those_of_all_pages_and_its_record_names_
         ("text=drill&since=2026-03-01&until=2026-04-01", "query.text"),
         ("text=dr%00ill&owner=me", "query.text"),
         ("totals=maybe", "query.totals"),
-        ("fields=id", "query.fields"),
+        ("fields=", "query.fields"),
+        ("fields=id,owners", "query.fields"),
+        ("fields=id&fields=names", "query.fields"),
+        ("fields=a%00", "query.fields"),
         ("order=asc", "query.order"),
     ],
 )

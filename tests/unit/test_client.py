@@ -418,6 +418,19 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     ]
 
 
+async def test_a_list_with_some_fields_has_its_items_as_they_were_sent() -> None:
+    pages = [
+        {"items": [{"id": f"s{place}"}], "next_cursor": next_cursor} for place, next_cursor in ((1, "c2"), (2, None))
+    ]
+    server = Server(*(httpx2.Response(200, json=page) for page in pages))
+    api = Timewarden(URL, "t", http=server.http)
+    found = [item async for item in api.timesheet_fields("id", "minutes", sort="-minutes", state=["draft", "rejected"])]
+    assert found == [{"id": "s1"}, {"id": "s2"}]
+    first, second = (request.url.query.decode() for request in server.seen)
+    assert first == "fields=id&fields=minutes&sort=-minutes&state=draft&state=rejected&limit=200"
+    assert second == f"{first}&cursor=c2"
+
+
 async def test_groups_and_leads_of_projects_have_methods() -> None:
     times = {"valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     member = {"id": "m1", "group": "night-shift", "person": "p1", **times}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,11 @@ from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.person_references import ME, NamedPerson, PersonReference
 from service.errors import InvalidField
 from service.places import FieldError
+from service.policy.nearest_word import nearest
 from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MAX_INTEGER = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
@@ -65,6 +69,38 @@ WithNames = Annotated[
         " policy lets you see them",
     ),
 ]
+MAX_FIELDS_PARAMETERS = 50
+
+
+def fields_parameter(known: Collection[str]) -> QueryParameter:
+    """The parameter `fields` of a route whose answer has these members; `parse_fields` reads it."""
+    return QueryParameter(
+        name="fields",
+        max_items=MAX_FIELDS_PARAMETERS,
+        description="Only these members, which may also be separated by commas in one value. Others are missing, also"
+        " those that the schema of the answer requires",
+        schema_extra={"items": {"type": "string", "enum": [*known]}},
+    )
+
+
+def parse_fields(given: Collection[str] | None, known: Collection[str]) -> frozenset[str] | None:
+    """The members that a request asks for. Raises InvalidField that names unknown ones and the nearest known words."""
+    if given is None:
+        return None
+    names = list(dict.fromkeys(name for value in given for name in value.split(",")))
+    wrong = [name for name in names if name not in known]
+    if wrong:
+        listed = f"known: {', '.join(known)}"
+        suggestions = [(parse_text(name, "query.fields")[:100], nearest(name, known) or listed) for name in wrong]
+        raise InvalidField(
+            *(
+                FieldError("query.fields", f"'{name}' is no member; {suggestion}")
+                for name, suggestion in suggestions[:20]
+            )
+        )
+    return frozenset(names)
+
+
 SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 # Of a policy version.
 Number = Annotated[

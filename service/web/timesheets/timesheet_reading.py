@@ -1,4 +1,5 @@
-"""Routes that read timesheets and entries; `include=actions` adds the allowed actions, `names=true` names."""
+"""Routes that read timesheets and entries; `include=actions` adds the allowed actions, `names=true` names, and `fields`
+leaves out all other members."""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ from service.web.http.parameters import (
     Limit,
     SheetId,
     WithNames,
+    fields_parameter,
+    parse_fields,
     parse_optional_person,
     parse_optional_text,
     parse_optional_uuid,
@@ -33,6 +36,7 @@ from service.web.http.parameters import (
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import (
     MAX_PROJECTS,
+    SHEET_FIELDS,
     EntryBody,
     ListTotalsBody,
     ProjectCode,
@@ -40,6 +44,7 @@ from service.web.timesheets.timesheet_shapes import (
     SheetPage,
     entry_body,
     listed_sheet_bodies,
+    pick_fields,
     sheet_body,
 )
 
@@ -48,7 +53,6 @@ if TYPE_CHECKING:
     from service.web.http.paging import Cursors
 
 PATH = "/v1/timesheets"
-PLAIN = Details()
 LISTING = "timesheets"
 TAG = "Timesheets"
 Include = Annotated[
@@ -56,6 +60,7 @@ Include = Annotated[
     Parameter(description="Adds the actions that this token may take on each sheet now, for buttons"),
 ]
 
+Fields = Annotated[list[str] | None, fields_parameter(SHEET_FIELDS)]
 WithTotals = Annotated[
     bool, Parameter(description="Adds the number of sheets and minutes of all pages, up to 10,000 sheets")
 ]
@@ -108,6 +113,7 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
                 " see is sorted as an empty one; of a long one, the first 60 characters count"
             ),
         ] = "-period_start",
+        fields: Fields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[SheetPage]:
@@ -126,15 +132,19 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         bound |= {"project": projects, "team": team, "text": text, "sort": sort}
         place = cursors.read(LISTING, bound, cursor)
         after = filters.parse_place(*place) if place else None
-        details = Details(actions=include is not None, names=names, totals=totals)
-        if details == PLAIN:
-            plain = await timesheets.list(caller, filters, after=after, limit=limit)
+        wanted = parse_fields(fields, SHEET_FIELDS)
+        details = Details(actions=include is not None, names=names, totals=totals, fields=wanted)
+        items: list[Any]
+        if not (details.actions or details.names or details.totals):
+            plain = await timesheets.list(caller, filters, after=after, limit=limit, with_entries=details.with_entries)
             items = await listed_sheet_bodies(plain.value.rows)
             following, receipt, summed = plain.value.after, plain.receipt, None
         else:
             shown = await timesheets.list_with_details(caller, filters, details, after=after, limit=limit)
             items = [sheet_body(item.sheet, item.actions, item.names) async for item in pace_page(shown.value.items)]
             following, receipt, summed = shown.value.after, shown.receipt, shown.value.totals
+        if wanted is not None:
+            items = [pick_fields(item, wanted) for item in items]
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
         of_all = msgspec.UNSET if summed is None else ListTotalsBody(len(summed.ids), summed.minutes)
         return make_response(SheetPage(items, more, of_all), receipt)
@@ -149,14 +159,18 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         timesheet_id: SheetId,
         include: Include = None,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
+        fields: Fields = None,
     ) -> Response[SheetBody]:
         sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
-        if include is None and not names:
+        if include is None and not names and fields is None:
             plain = await timesheets.read(caller, sheet_id)
             return make_response(sheet_body(plain.value), plain.receipt, version=plain.value.version)
-        shown = await timesheets.read_with_details(caller, sheet_id, Details(actions=include is not None, names=names))
+        wanted = parse_fields(fields, SHEET_FIELDS)
+        details = Details(actions=include is not None, names=names, fields=wanted)
+        shown = await timesheets.read_with_details(caller, sheet_id, details)
         sheet = shown.value.sheet
-        body = sheet_body(sheet, shown.value.actions, shown.value.names)
+        body: Any = sheet_body(sheet, shown.value.actions, shown.value.names)
+        body = body if wanted is None else pick_fields(body, wanted)
         return make_response(body, shown.receipt, version=sheet.version)
 
     @get(

@@ -17,6 +17,7 @@ type Body<P extends keyof paths> = paths[P] extends {
 }
   ? B
   : never;
+type SheetQuery = Omit<Query<"/v1/timesheets">, "cursor" | "limit">;
 /** The routes that are lists. */
 export type ListPath = {
   [P in keyof paths]: Body<P> extends { items: unknown[]; next_cursor: string | null } ? P : never;
@@ -54,7 +55,7 @@ export class Timewarden {
   /** Every item of a list; pages are fetched as needed. */
   async *pages<P extends ListPath>(
     path: P,
-    query: Omit<Query<P>, "cursor" | "limit"> = {} as Query<P>,
+    query: Omit<Query<P>, "cursor" | "limit" | "fields"> = {} as Query<P>,
     names: Record<string, string> = {},
   ): AsyncGenerator<Item<P>, void, undefined> {
     const get = this.http.GET as unknown as (path: string, init: object) => Promise<Answer<Schemas["SheetPage"]>>;
@@ -68,8 +69,12 @@ export class Timewarden {
     }
   }
 
-  /** The sheets that the caller may read, newest week first. */
-  timesheets(query: Omit<Query<"/v1/timesheets">, "cursor" | "limit"> = {}): AsyncGenerator<Timesheet, void, undefined> {
+  /** The sheets that the caller may read, without `sort` the newest week first. With `fields`, they have only these. */
+  timesheets(query?: Omit<SheetQuery, "fields">): AsyncGenerator<Timesheet, void, undefined>;
+  timesheets<F extends NonNullable<SheetQuery["fields"]>[number]>(
+    query: SheetQuery & { fields: F[] },
+  ): AsyncGenerator<Pick<Timesheet, F | "actions" | "names">, void, undefined>;
+  timesheets(query: SheetQuery = {}): AsyncGenerator<Timesheet, void, undefined> {
     return this.pages("/v1/timesheets", query);
   }
 
