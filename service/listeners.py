@@ -97,8 +97,9 @@ class Application(Protocol):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
-    def refuse_early(self, scope: Any, send: Callable[[Any], object]) -> bool:
-        """Answer the request with `send`, or return False. Called in Granian's thread for each request."""
+    def refuse_early(self, scope: Any, send: Callable[[Any], object], receive: Callable[[], Any]) -> bool:
+        """Answer the request with `send`, or return False. Called in Granian's thread for each request. `receive` makes
+        Granian read the next part of the body; its future need not be awaited."""
 
 
 def run_worker(
@@ -137,7 +138,7 @@ def _load(application: Callable[[], Application]) -> Application:
 
         def refuse_or_schedule(request: Any) -> None:
             try:
-                is_refused = created.refuse_early(request.scope, request.proto.send)
+                is_refused = created.refuse_early(request.scope, request.proto.send, request.proto.receive)
             except Exception:  # noqa: BLE001 — Granian would drop the request without an answer
                 _log.exception("early_refusal_failed")
                 is_refused = False

@@ -33,10 +33,12 @@ class Application:
             for _ in range(2):
                 await send({"type": (await receive())["type"] + ".complete"})
 
-    def refuse_early(self, scope, send):
+    def refuse_early(self, scope, send, receive):
         if scope["path"] == "/fails":
             raise LookupError
         if scope["path"] == "/refused":
+            if scope["method"] == "POST":
+                receive()
             for message in answer(503):
                 send(message)
         return scope["path"] == "/refused"
@@ -65,3 +67,21 @@ async def test_the_application_refuses_in_granians_thread_and_answers_in_the_eve
         refused, answered, failed = [await http.get(path) for path in ("/refused", "/answered", "/fails")]
     assert (refused.status_code, answered.status_code, failed.status_code) == (503, 200, 200)
     assert refused.text != answered.text == failed.text
+
+
+async def test_a_refused_body_that_arrives_later_leaves_the_connection_usable() -> None:
+    async with worker() as http:
+        assert (await http.get("/answered")).status_code == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
+        for _ in range(3):
+            writer.write(b"POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"connection: close" not in head.lower()
+            # The body of a caller whose answer comes first.
+            writer.write(b"body")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+            await reader.readexactly(length)
+        writer.write(b"GET /answered HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()

@@ -11,6 +11,8 @@ import pytest
 
 from service.slots import slot_free
 from service.web.http.admission import CHECK_SECONDS, MAX_BODIES_ARRIVING, MAX_CHANGES_PER_CONNECTION, Admission
+from service.web.http.incoming_body import MAX_DISCARD_SECONDS, MAX_SMALL_BODY_BYTES
+from service.web.http.unread_bodies import UnreadBodies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +51,10 @@ async def receive() -> Any:
     raise AssertionError("there is no body")
 
 
+def none_arrives() -> Any:
+    raise AssertionError("there is no body")
+
+
 @asynccontextmanager
 async def overloaded() -> AsyncIterator[tuple[Admission, list[Any]]]:
     """An application that refuses further changes, and the messages that `refuse_early` sent."""
@@ -71,7 +77,7 @@ async def overloaded() -> AsyncIterator[tuple[Admission, list[Any]]]:
 
 async def test_a_request_that_would_be_refused_is_refused_before_the_event_loop_looks_at_it() -> None:
     async with overloaded() as (admission, sent):
-        assert admission.refuse_early(change(), sent.append)
+        assert admission.refuse_early(change(), sent.append, none_arrives)
         assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
         assert sent[0]["status"] == 503
         assert dict(sent[0]["headers"])[b"content-length"] == str(len(sent[1]["body"])).encode()
@@ -83,16 +89,74 @@ async def test_a_request_that_would_be_refused_is_refused_before_the_event_loop_
     [
         change("/health/live"),
         change("/.well-known/oauth-protected-resource/timesheets"),
-        change("/v1/me", (b"content-length", b"2")),
+        change("/v1/me", (b"content-length", str(MAX_SMALL_BODY_BYTES + 1).encode())),
+        change("/v1/me", (b"content-length", b"2"), (b"expect", b"100-continue")),
         change("/v1/me", (b"transfer-encoding", b"chunked")),
         {**change(), "method": "GET"},
     ],
-    ids=["health", "metadata", "a body", "a chunked body", "a read"],
+    ids=["health", "metadata", "a large body", "a body that waits", "a chunked body", "a read"],
 )
-async def test_the_event_loop_looks_at_what_is_exempt_has_a_body_or_has_room(scope: Any) -> None:
+async def test_the_event_loop_looks_at_what_is_exempt_has_no_small_body_or_has_room(scope: Any) -> None:
     async with overloaded() as (admission, sent):
-        assert not admission.refuse_early(scope, sent.append)
+        assert not admission.refuse_early(scope, sent.append, none_arrives)
         assert sent == []
+
+
+class Part:
+    """A part of a body that arrives when it is set."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] = {}
+        self.cancelled = False
+
+    def done(self) -> bool:
+        return bool(self.message)
+
+    def result(self) -> dict[str, Any]:
+        return self.message
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_a_small_body_of_a_refused_request_is_read_to_its_end() -> None:
+    async with overloaded() as (admission, sent):
+        parts: list[Part] = []
+
+        def receive_part() -> Part:
+            parts.append(Part())
+            return parts[-1]
+
+        assert admission.refuse_early(change("/v1/me", (b"content-length", b"100")), sent.append, receive_part)
+        assert (sent[0]["status"], len(parts)) == (503, 1)
+        parts[0].message = {"type": "http.request", "body": b" " * 60, "more_body": True}
+        await asyncio.sleep(3 * CHECK_SECONDS)
+        assert len(parts) == 2
+        parts[1].message = {"type": "http.request", "body": b" " * 40, "more_body": True}
+        await asyncio.sleep(3 * CHECK_SECONDS)
+        assert (len(parts), admission._unread.waiting) == (2, 0)
+
+
+def test_a_body_that_does_not_arrive_is_ended_after_a_while() -> None:
+    now = 0.0
+    part = Part()
+    bodies = UnreadBodies(clock=lambda: now)
+    bodies.discard(lambda: part, 10)
+    bodies.read_on()
+    assert (bodies.waiting, part.cancelled) == (1, False)
+    now = MAX_DISCARD_SECONDS
+    bodies.read_on()
+    assert (bodies.waiting, part.cancelled) == (0, True)
+
+
+async def test_requests_of_the_other_queue_do_not_count_as_ahead() -> None:
+    read: Any = {**change(), "method": "GET"}
+    async with overloaded() as (admission, sent):
+        admission._changes.lag = 0.0
+        admission._changes._turn_seconds = 30.0
+        admission._changes._refused_at = float("-inf")
+        assert not any(admission.refuse_early(read, sent.append, none_arrives) for _ in range(9))
+        assert not admission.refuse_early(change(), sent.append, none_arrives)
 
 
 async def test_requests_that_the_event_loop_has_not_begun_count_as_ahead() -> None:
@@ -100,7 +164,7 @@ async def test_requests_that_the_event_loop_has_not_begun_count_as_ahead() -> No
         admission._changes.lag = 0.0
         admission._changes._turn_seconds = 1.0
         admission._changes._refused_at = float("-inf")
-        fates = [admission.refuse_early(change(), sent.append) for _ in range(100)]
+        fates = [admission.refuse_early(change(), sent.append, none_arrives) for _ in range(100)]
         assert fates == [False] * 60 + [True] * 40
 
 
@@ -108,16 +172,16 @@ async def test_a_request_that_passed_and_never_begins_does_not_count_as_ahead_fo
     async with overloaded() as (admission, sent):
         admission._changes.lag = 0.0
         admission._changes._turn_seconds = 30.0
-        assert [admission.refuse_early(change(), sent.append) for _ in range(3)] == [False, False, True]
+        assert [admission.refuse_early(change(), sent.append, none_arrives) for _ in range(3)] == [False, False, True]
         await asyncio.sleep(3 * CHECK_SECONDS)
         admission._changes._refused_at = float("-inf")
-        assert not admission.refuse_early(change(), sent.append)
+        assert not admission.refuse_early(change(), sent.append, none_arrives)
 
 
 async def test_nothing_is_refused_early_before_the_start_and_after_the_end() -> None:
     async with overloaded() as (admission, sent):
         pass
-    assert not admission.refuse_early(change(), sent.append)
+    assert not admission.refuse_early(change(), sent.append, none_arrives)
     assert sent == []
 
 

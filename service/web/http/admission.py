@@ -18,8 +18,9 @@ from litestar.enums import ScopeType
 from service import metrics
 from service.slots import HELD
 from service.web.http.admission_queue import AdmissionQueue
-from service.web.http.incoming_body import IncomingBody, announces_body
+from service.web.http.incoming_body import IncomingBody, announces_body, length_to_discard
 from service.web.http.refusals import MAX_REFUSALS_WAITING, Refusals
+from service.web.http.unread_bodies import UnreadBodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.web.http.requests import RequestFrame
+    from service.web.http.unread_bodies import ServerFuture
 
 log = structlog.get_logger("admission")
 # Always admitted: they need no decision and no connection of the request pool.
@@ -46,7 +48,7 @@ CHECK_SECONDS: Final = 0.05
 LOG_SECONDS: Final = 1.0
 # The signal after which every answer closes its connection.
 CLOSE_CONNECTIONS: Final = signal.SIGUSR1
-# Where `refuse_early` leaves the number of a request for the event loop, in the ASGI scope.
+# Where `refuse_early` leaves the number of a request in its queue for the event loop, in the ASGI scope.
 NUMBER: Final = "timewarden.number"
 
 
@@ -71,8 +73,7 @@ class Admission:
         self._changes = AdmissionQueue(connections * MAX_CHANGES_PER_CONNECTION, max_wait)
         self._address_of = address_of
         self._refusals = Refusals(frame.always, cors, max_waiting=min(MAX_REFUSALS_WAITING, open_connections // 2))
-        # How many requests `refuse_early` let pass, and the number of the last one that the event loop has begun.
-        self._passed = self._begun = self._passed_before_check = 0
+        self._unread = UnreadBodies()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_check: asyncio.TimerHandle | None = None
         self._logged_at = 0.0
@@ -85,11 +86,11 @@ class Admission:
             self._loop = None
             self._stop_checks()
             return
-        self._begun = cast("int", scope.get(NUMBER, self._begun))
         if _is_exempt(scope):
             await self._handle(scope, receive, send)
             return
         queue = self._queue_of(scope)
+        queue.begun = cast("int", scope.get(NUMBER, queue.begun))
         if self._must_refuse(queue, scope) or not (queue.try_acquire() or await self._wait_for_slot(queue, scope)):
             await self._refuse(scope, receive, send)
             return
@@ -108,26 +109,30 @@ class Admission:
             slot.end()
             HELD.reset(held)
 
-    def refuse_early(self, scope: Scope, send: Callable[[Message], object]) -> bool:
+    def refuse_early(
+        self, scope: Scope, send: Callable[[Message], object], receive: Callable[[], ServerFuture]
+    ) -> bool:
         """Refuse a request that would be refused anyway; False if the event loop must look at it.
 
         The server calls this in its own thread, because waking the event loop costs as much as the refusal. It reads
-        the queues while the loop changes them: what it lets pass by mistake is refused later. A request with a body
-        always passes, because only the loop can read the body.
+        the queues while the loop changes them: what it lets pass by mistake is refused later. A request with a large
+        body, or one of unknown length, always passes.
         """
+        if self._loop is None or _is_exempt(scope):
+            return False
         queue = self._queue_of(scope)
-        arriving = self._passed - self._begun
+        arriving = queue.passed - queue.begun
         if (
             queue.working + arriving < queue.max_working
-            or self._loop is None
-            or _is_exempt(scope)
-            or announces_body(scope["headers"])
             or not queue.is_late(self._address_of(scope), arriving)
+            or (length := length_to_discard(scope["headers"])) is None
         ):
-            self._passed += 1
-            scope[NUMBER] = self._passed  # type: ignore[typeddict-unknown-key]  # ours; the framework ignores it
+            queue.passed += 1
+            scope[NUMBER] = queue.passed  # type: ignore[typeddict-unknown-key]  # ours; the framework ignores it
             return False
         queue.count_refusal()
+        if length:
+            self._unread.discard(receive, length)
         if self._next_check is None:
             self._loop.call_soon_threadsafe(self._start_checks)
         send_refusal = partial(self._send_refusal, scope, send)
@@ -206,17 +211,18 @@ class Admission:
     def _check_queues(self, due: float) -> None:
         now = asyncio.get_running_loop().time()
         self._next_check = None
-        # Requests that passed before the last check have begun since then, or never will.
-        self._begun, self._passed_before_check = max(self._begun, self._passed_before_check), self._passed
         for queue in (self._reads, self._changes):
             queue.lag = max(0.0, now - due)
+            queue.forget_lost()
             queue.expire()
         self._refusals.release()
+        self._unread.read_on()
         if now - self._logged_at >= LOG_SECONDS:
             self._log_refusals(now)
         _, waiting, refused = self.load()
-        is_arriving = self._begun < self._passed
-        if waiting or is_arriving or self._refusals.waiting or refused > self._logged_refusals:
+        is_arriving = self._reads.begun < self._reads.passed or self._changes.begun < self._changes.passed
+        is_discarding = self._unread.waiting > 0
+        if waiting or is_arriving or is_discarding or self._refusals.waiting or refused > self._logged_refusals:
             self._start_checks()
         else:
             self._reads.lag = self._changes.lag = 0.0

@@ -41,6 +41,8 @@ class AdmissionQueue:
     def __init__(self, max_working: int, max_wait: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_working, self.max_wait = max_working, max_wait
         self.working = self.waiting = self.lent = self.refused = 0
+        # The number of the last request that the server's thread let pass, and of the last that the event loop began.
+        self.passed = self.begun = self._passed_before = 0
         self.lag = 0.0
         self._lent_to: dict[str, int] = {}
         self._clock = clock
@@ -131,6 +133,10 @@ class AdmissionQueue:
                     expired.granted.set_result(False)
             if not queue:
                 del self._queues[address]
+
+    def forget_lost(self) -> None:
+        """Called regularly: requests that passed before the last call have begun since then, or never will."""
+        self.begun, self._passed_before = max(self.begun, self._passed_before), self.passed
 
     def _note_start(self, now: float) -> None:
         if not self.waiting and not self._returning:

@@ -27,11 +27,25 @@ GRACE_SECONDS: Final = 0.01
 # How much of a body is discarded when no handler reads it.
 MAX_DISCARDED_BYTES: Final = 33_554_432
 MAX_DISCARD_SECONDS: Final = 5.0
+# The body of an ordinary change.
+MAX_SMALL_BODY_BYTES: Final = 16_384
 
 
 def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a body follows these headers (RFC 9112 section 6)."""
     return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
+
+
+def length_to_discard(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """The length of the body that follows these headers, 0 without one; None if it is large, has no length or is not
+    sent before a 100 (Continue)."""
+    length = 0
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else MAX_SMALL_BODY_BYTES + 1
+        elif name in {b"transfer-encoding", b"expect"}:
+            return None
+    return length if length <= MAX_SMALL_BODY_BYTES else None
 
 
 class IncomingBody:
