@@ -1,51 +1,70 @@
-"""Measures what callers get at 1, 3 and 10 times capacity: `python -m tests.benchmarks.overload [WORKERS]`.
+"""Measures what callers get beyond capacity, of the hot read and of a working day: `make bench ARGS=overload`.
 
-Capacity is what 64 connections get in a closed loop. Then requests arrive at a fixed rate, whatever is answered, and at
-last 1,000 connections ask again and again, first with and then without the pause that `Retry-After` asks for. Meanwhile
-readiness is asked for. The row "sent elsewhere" is the limit: what 64 connections get while the load of the row above
-goes to a server that does nothing (sink.py), so that it costs its generator and the kernel alone. The load generators
-are processes beside the service, on the same cores; they need nothing but Python. Figures only, no verdicts. See
-open_load.py and load.py.
+Capacity is what 64 connections get in a closed loop. Then requests arrive at a fixed rate, whatever is answered, at 1,
+3 and 10 times of it; at last 1,000 connections ask again and again, first with and then without the pause that
+`Retry-After` asks for. Meanwhile readiness is asked for. The row "sent elsewhere" is the limit: what 64 connections get
+while ten times the load goes to a server that does nothing, so that it costs its generator and the kernel alone. Of a
+mix, `work` weighs each success with what its kind costs: the reciprocal of its rate when it is asked for alone.
+
+The generator (callers.c) and Postgres are beside the service on the same cores. Figures only, no verdicts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import signal
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx2
 
 from service.commands.policy_bootstrap import bootstrap_policy
+from tests.benchmarks import figures
+from tests.benchmarks.callers import REFUSED, Callers, Kind, compile_callers, milliseconds, sink
+from tests.benchmarks.cost import processor_seconds
 from tests.benchmarks.ground import ground
+from tests.benchmarks.load import request_of
 from tests.benchmarks.servers import (
     ROOT,
     limited_service,
-    run_load,
     serve_command,
     sheet,
     spawn,
+    stop,
     token_of,
     with_a_project,
 )
+from tests.benchmarks.workday import make_workday
 from tests.held_sockets import HeldSockets
 from tests.integration.api import key_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-SECONDS = 10.0
-PATIENCE_SECONDS = 40.0
+    from tests.benchmarks.callers import Counts
+
+SECONDS = 8
 TIMES = (1, 3, 10)
-COLUMNS = "{:<18}{:>9}{:>9}{:>7}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}{:>9}{:>9}{:>8}"
+CONNECTIONS, CROWD = 64, 1_000
+WARM_SECONDS = 3.0
+KIND_SECONDS = 1.0
+# Ten times the capacity at the time when this benchmark was first written.
+FORMER_RATE = 5_600
+COLUMNS = "{:<20}{:>8}{:>8}{:>7}{:>6}{:>8}{:>8}{:>7}{:>7}  {:>14}{:>14}{:>9}{:>9}{:>11}"
 
 
-async def main(workers: int = 1) -> None:
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service under test: its port, its address for readiness, and the processes whose work counts."""
+
+    port: int
+    management: str
+    pid: int
+    postgres_pid: int
+
+
+async def main(seconds: int = SECONDS, workers: int = 1) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
         await bootstrap_policy(stores.owner_url, ROOT / "policies")
@@ -53,38 +72,122 @@ async def main(workers: int = 1) -> None:
         token = token_of(issuer)
         with HeldSockets() as held:
             port, command = serve_command(held, limited_service(stores, issuer, workers))
-            process = spawn(*command)
+            pid = spawn(*command)
         try:
-            path = await sheet(port, token)
-            await measure(port, held.management, path, token)
+            program = compile_callers(stores.folder)
+            service = Service(port, held.management, pid, stores.postgres_pid)
+            read = [Kind("read a week", 1, [request_of(port, await sheet(port, token), token)])]
+            day = await make_workday(stores.owner_url, issuer, port)
+            async with sink(program) as (elsewhere, _):
+                found = {}
+                for name, kinds in (("the hot read", read), ("a working day", day)):
+                    print(f"\n-- {name}: " + ", ".join(f"{kind.share} {kind.name}" for kind in kinds))
+                    callers, aside = (Callers(program, f"{name}{copy}", kinds) for copy in ("", " aside"))
+                    found[name] = await measure(service, callers, aside, elsewhere, kinds, float(seconds))
+            figures.keep("overload", found)
         finally:
-            os.kill(process, signal.SIGTERM)
-            await asyncio.to_thread(os.waitpid, process, 0)
+            stop(pid)
 
 
-async def measure(port: int, management: str, path: str, token: str) -> None:
+async def measure(
+    service: Service, callers: Callers, aside: Callers, elsewhere: int, kinds: Sequence[Kind], seconds: float
+) -> dict[str, object]:
     """Load the service in each way, and print a line for each."""
-    await run_load(port, 8, 2.0, path, token)
-    capacity = (await _generate_load("load", port, 64, SECONDS / 2, path, token))["goodput"]
-    print(f"capacity: {capacity:.0f} requests a second\n")
-    heads = ("load", "sent/s", "good/s", "share", "200", "503", "other", "none", "200 p50", "200 p99", "503 p50")
-    print(COLUMNS.format(*heads, "503 p99", "ready"))
+    await callers.run("closed", service.port, CONNECTIONS, WARM_SECONDS)
+    weights = await weigh(service, callers, kinds)
+    table = Table(service, weights)
+    alone = await table.measure("closed loop", callers, "closed", CONNECTIONS, seconds / 2)
+    capacity = alone.goodput
     for times in TIMES:
-        async with probe(management) as slowest:
-            told = await _generate_load("open_load", port, capacity * times, SECONDS, PATIENCE_SECONDS, path, token)
-        _print(f"{times} x capacity", capacity, told, slowest)
-    async with sink() as elsewhere:
-        _, told = await asyncio.gather(
-            _generate_load("open_load", elsewhere, capacity * TIMES[-1], SECONDS, PATIENCE_SECONDS, path, token),
-            _generate_load("load", port, 64, SECONDS, path, token),
+        await table.measure(f"{times} x capacity", callers, "open", capacity * times, seconds)
+    if capacity * TIMES[-1] > 2 * FORMER_RATE:
+        await table.measure(f"{FORMER_RATE:,} a second", callers, "open", FORMER_RATE, seconds)
+    spent, _ = await asyncio.gather(
+        aside.run("open", elsewhere, capacity * TIMES[-1], seconds),
+        table.measure("  sent elsewhere", callers, "closed", CONNECTIONS, seconds),
+    )
+    print(
+        f"  (the generator took {spent.processor_seconds / spent.sent * 1e6:.1f} us a request, its server not counted)"
+    )
+    for how, amount in (("patient", "that wait"), ("closed", "that do not")):
+        await table.measure(f"{CROWD:,} {amount}", callers, how, CROWD, seconds)
+    await table.measure("closed loop again", callers, "closed", CONNECTIONS, seconds / 2)
+    return {"capacity": capacity, "weights": weights, **table.found}
+
+
+async def weigh(service: Service, callers: Callers, kinds: Sequence[Kind]) -> dict[str, float]:
+    """What a request of each kind costs: seconds of the whole machine, when they are asked for alone."""
+    if len(kinds) == 1:
+        return {kinds[0].name: 1.0}
+    weights = {}
+    for kind in kinds:
+        told = await callers.run("closed", service.port, CONNECTIONS, KIND_SECONDS, kind.name)
+        weights[kind.name] = 1 / told.goodput
+        print(f"  {kind.name:<18}{told.goodput:>8.0f} a second alone", flush=True)
+    return weights
+
+
+class Table:
+    """Prints a line for each way of loading the service. The first line is capacity."""
+
+    def __init__(self, service: Service, weights: dict[str, float]) -> None:
+        self._service, self._weights = service, weights
+        self._capacity = self._work = 0.0
+        self.found: dict[str, object] = {}
+        heads = ("load", "sent/s", "good/s", "share", "work", "good", "503", "other", "none", "good p50, p99")
+        print(COLUMNS.format(*heads, "503 p50, p99", "ready", "cpu", "generator"))
+
+    async def measure(self, name: str, callers: Callers, how: str, amount: float, seconds: float) -> Counts:
+        before = self._spent()
+        async with probe(self._service.management) as slowest:
+            told = await callers.run(how, self._service.port, amount, seconds)
+        spent = self._spent() - before
+        work = sum(rate * self._weights[kind] for kind, rate in told.good.items())
+        if not self._capacity:
+            self._capacity, self._work = told.goodput, work
+        self._print(name, told, work / self._work, slowest[0], spent)
+        return told
+
+    def _spent(self) -> float:
+        return processor_seconds(self._service.pid) + processor_seconds(self._service.postgres_pid)
+
+    def _print(self, name: str, told: Counts, work: float, slowest: float, spent: float) -> None:
+        share = told.goodput / self._capacity
+        refused = told.share(REFUSED)
+        other = 1 - told.share_good - refused - told.share_unanswered
+        times = [milliseconds(found) for found in (told.good_seconds, told.refused_seconds)]
+        print(
+            COLUMNS.format(
+                name,
+                f"{told.sent / told.seconds:.0f}",
+                f"{told.goodput:.0f}",
+                f"{share:.2f}",
+                f"{work:.2f}",
+                *(f"{part:.1%}" for part in (told.share_good, refused, other, told.share_unanswered)),
+                *("" if found is None else f"{found[0]:.0f}, {found[1]:.0f} ms" for found in times),
+                f"{slowest:.0f} ms",
+                f"{spent / told.seconds:.2f}",
+                f"{told.processor_seconds / told.sent * 1e6:.1f} us",
+            ),
+            flush=True,
         )
-    _print("  sent elsewhere", capacity, told, [0.0])
-    for name, patient in (("1000 that wait", ("patient",)), ("1000 that do not", ())):
-        async with probe(management) as slowest:
-            told = await _generate_load("load", port, 1000, SECONDS, path, token, *patient)
-        _print(name, capacity, told, slowest)
-    after = (await _generate_load("load", port, 64, SECONDS / 2, path, token))["goodput"]
-    print(f"\ncapacity afterwards: {after:.0f} requests a second")
+        if told.unanswered:
+            print(f"    without an answer: {told.unanswered}")
+        if other > 0.0005:
+            print(f"    other answers: {told.answered}")
+        if len(told.good_of) > 1:
+            shares = ", ".join(f"{kind} {told.good_of[kind] / sent:.0%}" for kind, sent in told.sent_of.items() if sent)
+            print(f"    served: {shares}", flush=True)
+        self.found[name.strip()] = {
+            "share": share,
+            "work": work,
+            "good": told.share_good,
+            "refused": refused,
+            "none": told.share_unanswered,
+            "good_ms": times[0],
+            "refused_ms": times[1],
+            "ready_ms": slowest,
+        }
 
 
 @contextlib.asynccontextmanager
@@ -112,53 +215,5 @@ async def probe(management: str) -> AsyncIterator[list[float]]:
         await asyncio.wait({asking})
 
 
-@contextlib.asynccontextmanager
-async def sink() -> AsyncIterator[int]:
-    """The port of a server that does nothing, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.benchmarks.sink"), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        yield int(await process.stdout.readline())
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def _generate_load(module: str, *arguments: object) -> dict[str, Any]:
-    """The counts of a load generator in its own process."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        f"tests.benchmarks.{module}",
-        *(str(argument) for argument in arguments),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    told: dict[str, Any] = json.loads(output)
-    return told
-
-
-def _print(name: str, capacity: float, told: dict[str, Any], slowest: list[float]) -> None:
-    statuses = {int(status): count for status, count in told["statuses"].items()}
-    arrived = sum(statuses.values()) + told["unanswered"]
-    good, refused = statuses.get(200, 0), statuses.get(503, 0)
-    shares = [good, refused, sum(statuses.values()) - good - refused, told["unanswered"]]
-    times = [told["milliseconds"].get(status, {}).get(name) for status in ("200", "503") for name in ("p50", "p99")]
-    print(
-        COLUMNS.format(
-            name,
-            f"{told['rate']:.0f}",
-            f"{told['goodput']:.0f}",
-            f"{told['goodput'] / capacity:.2f}",
-            *(f"{count / arrived:.1%}" for count in shares),
-            *("" if found is None else f"{found:.0f} ms" for found in times),
-            f"{slowest[0]:.0f} ms",
-        ),
-        flush=True,
-    )
-
-
 if __name__ == "__main__":
-    asyncio.run(main(*(int(argument) for argument in sys.argv[1:])))
+    asyncio.run(main())
