@@ -81,17 +81,17 @@ MAX_DAYS_OF_TEXT = 31
 # By entry_timesheet.
 _HAS_PROJECT = "EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.project = ANY ({}::text[]))"
 _HAS_NOTE = "EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.note ILIKE {}::text)"
-# Members of a team and of those below.
+# Present members of a team and of those below.
 _MEMBERS = f"""
     membership AS belongs JOIN team_path AS below
     ON below.descendant_id = belongs.team_id AND below.ancestor_id = {{}}
     AND belongs.part = 'member' AND {now("belongs")}
 """
-_IN_TEAM = f"""
+IN_TEAM = f"""
     EXISTS (SELECT FROM {_MEMBERS.format("{}::uuid")} WHERE belongs.person_id = {canonical_id("r.owner_id")} OFFSET 0)
 """
 # Every id of them.
-_OWNERS_IN_TEAM = f"SELECT unnest({all_ids('belongs.person_id')}) AS owner_id FROM {_MEMBERS}"
+OWNERS_IN_TEAM = f"SELECT unnest({all_ids('belongs.person_id')}) AS owner_id FROM {_MEMBERS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ class _Statement:
             "r.state = {}::text": filters.states[0] if len(filters.states) == 1 else None,
             "r.state = ANY ({}::text[])": list(filters.states) if len(filters.states) > 1 else None,
             _HAS_PROJECT: list(filters.projects) or None,
-            _IN_TEAM: filters.team,
+            IN_TEAM: filters.team,
             _HAS_NOTE: None if filters.text is None else f"%{_escape_like(filters.text)}%",
             "r.period_start >= {}::date - 6": filters.since,
             "r.period_start <= {}::date": filters.until,
@@ -316,7 +316,7 @@ class _Statement:
         if self.wanted.projects:
             return self._at_points(f"SELECT unnest({self._bind('{}::text[]', [*self.wanted.projects])}) AS point")
         if self.wanted.team is not None:
-            return self._of_owners(self._bind(_OWNERS_IN_TEAM, self.wanted.team), 1)
+            return self._of_owners(self._bind(OWNERS_IN_TEAM, self.wanted.team), 1)
         if self.visibility.reach is None:
             return self._newest()
         points, found = self.visibility.points, self.visibility.found_points

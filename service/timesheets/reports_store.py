@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from service.authorization.enforcement.merged_people import all_ids
 from service.authorization.enforcement.person_references import find_listed_person
+from service.timesheets.listing import IN_TEAM, OWNERS_IN_TEAM
 from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import APPROVAL_IDS, approvals_needed
 
@@ -29,13 +30,15 @@ GroupBy = Literal["person", "project", "team", "week", "day", "activity"]
 @dataclass(frozen=True, slots=True)
 class Span:
     """The days of a report, from `since` to `until`, inclusive, and its filters. With `projects`, only hours on them
-    count, and only the timesheets with such hours."""
+    count, and only the timesheets with such hours; with `team`, only the timesheets of its present members, and of
+    those of teams below."""
 
     since: date
     until: date
     states: tuple[State, ...] = ()
     owner: NamedPerson | None = None
     projects: tuple[str, ...] = ()
+    team: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,40 +108,38 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
         " AND ($6::text[] IS NULL OR r.state = ANY ($6)) AND ($7::uuid IS NULL OR "
         f"r.owner_id = ANY({all_ids('$7::uuid')})) AND {visibility.condition}"
     )
+    parameters: list[object] = [*visibility.parameters, most, span.since, span.until, list(span.states) or None, owner]
+    reach, points = visibility.reach, visibility.points
     if span.projects:
+        parameters.append(list(span.projects))
         # By entry_timesheet.
         conditions += (
-            " AND EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.project = ANY ($8::text[])"
-            " AND f.day BETWEEN $4::date AND $5::date)"
+            f" AND EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.project = ANY (${len(parameters)}"
+            "::text[]) AND f.day BETWEEN $4::date AND $5::date)"
         )
+    if span.team is not None:
+        parameters.append(span.team)
+        conditions += f" AND {IN_TEAM.format(f'${len(parameters)}')}"
+        reach, points = OWNERS_IN_TEAM.format(f"${len(parameters)}"), None
     source = f"timesheet AS r WHERE {conditions}"
-    if visibility.reach is not None:
+    if reach is not None:
         source = f"""
-            (SELECT DISTINCT owner_id FROM ({visibility.reach}) AS given) AS reached CROSS JOIN LATERAL (
+            (SELECT DISTINCT owner_id FROM ({reach}) AS given) AS reached CROSS JOIN LATERAL (
                 SELECT r.id FROM timesheet AS r WHERE r.owner_id = reached.owner_id AND {conditions}) AS r
         """
     rows = f"SELECT r.id FROM {source}"
-    if visibility.points is not None:
+    if points is not None:
         # Entries of these sheets, by entry_project.
         rows = f"""
             {rows} UNION SELECT r.id FROM (
-                SELECT DISTINCT e.timesheet_id AS id FROM ({visibility.points}) AS point CROSS JOIN LATERAL (
+                SELECT DISTINCT e.timesheet_id AS id FROM ({points}) AS point CROSS JOIN LATERAL (
                     SELECT e.timesheet_id FROM entry AS e
                     WHERE e.project = point.point AND e.day BETWEEN $4::date - 6 AND $5::date + 6 OFFSET 0) AS e
                 ) AS given
             CROSS JOIN LATERAL (SELECT r.id FROM timesheet AS r WHERE r.id = given.id AND {conditions} OFFSET 0) AS r
         """
-    # By timesheet_owner_period for the owners that the visibility reaches, or by timesheet_period.
-    found = await connection.fetch(
-        f"SELECT found.id FROM ({rows}) AS found LIMIT $3",
-        *visibility.parameters,
-        most,
-        span.since,
-        span.until,
-        list(span.states) or None,
-        owner,
-        *([list(span.projects)] if span.projects else []),
-    )
+    # By timesheet_owner_period for the owners of the team or those that the visibility reaches, or by timesheet_period.
+    found = await connection.fetch(f"SELECT found.id FROM ({rows}) AS found LIMIT $3", *parameters)
     return sorted(row["id"] for row in found)
 
 

@@ -32,10 +32,12 @@ async def test_a_page_of_approvals_looks_at_what_waits_and_a_report_at_its_days(
         assert page.rows <= 2 * PEOPLE + 2 * PAGE, (who, page.rows)
         assert len(found.items) == {"the lead of all": PAGE, "the lead of a team": 9}.get(who, len(found.items))
         reads = await sight(house.owner, asker, OWNER, MANAGER, AUDITOR)
-        report, week = Explaining(house.owner), Span(date(2026, 11, 23), date(2026, 11, 29))
-        await reports_store.find_visible_sheets(reads, report, week, 10_001)  # type: ignore[arg-type]  # it only fetches
-        assert "Seq Scan" not in report.scans, who
-        assert report.rows <= 2 * PEOPLE, (who, report.rows)
+        team = await house.owner.fetchval("SELECT id FROM team WHERE name = 'crowd 1'")
+        for of_team in (None, team):
+            report, week = Explaining(house.owner), Span(date(2026, 11, 23), date(2026, 11, 29), team=of_team)
+            await reports_store.find_visible_sheets(reads, report, week, 10_001)  # type: ignore[arg-type]  # it only fetches
+            assert "Seq Scan" not in report.scans, who
+            assert report.rows <= 2 * PEOPLE, (who, report.rows)
 
 
 async def test_a_page_passes_over_sheets_that_have_the_callers_approval(house: House) -> None:

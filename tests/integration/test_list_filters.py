@@ -277,6 +277,31 @@ async def test_a_report_sums_by_day_and_by_two_keys_with_names(common_house: Hou
     assert (site["minutes"], site["sheets"]) == (120, 2)
 
 
+async def test_a_report_of_a_team_has_its_members_and_those_of_teams_below_as_a_list_has(
+    common_house: House, running: InProcess
+) -> None:
+    span = f"since={MONDAY}&until={MONDAY + timedelta(days=20)}"
+    for team, sub in (("east", "mia"), ("division", "mia"), ("west", "mia"), ("east", "ana")):
+        found = f"team={common_house.teams[team]}&{span}"
+        report = (await ask(running, f"by=person&{found}", "/v1/reports/hours", sub)).json()
+        totals = (await ask(running, f"totals=true&{found}", sub=sub)).json()["totals"]
+        assert {name: report[name] for name in totals} == totals
+        file = await ask(running, f"by=person&format=csv&{found}", "/v1/reports/hours", sub)
+        minutes = [int(row["minutes"]) for row in csv.DictReader(io.StringIO(file.text))]
+        assert sum(minutes) == totals["minutes"]
+    some = f"team={common_house.teams['division']}&project=zeus&by=person&{span}"
+    assert (await ask(running, some, "/v1/reports/hours")).json()["minutes"] == 120
+
+
+async def test_the_totals_of_a_report_are_sorted(running: InProcess) -> None:
+    span = f"by=project&since={MONDAY}&until={MONDAY + timedelta(days=20)}"
+    for sort, keys in (("key", "SITE apollo zeus"), ("minutes", "SITE zeus apollo"), ("-minutes", "apollo SITE zeus")):
+        report = (await ask(running, f"{span}&sort={sort}", "/v1/reports/hours")).json()
+        assert [item["key"] for item in report["items"]] == keys.split()
+        file = await ask(running, f"{span}&sort={sort}&format=csv", "/v1/reports/hours")
+        assert [row["project"] for row in csv.DictReader(io.StringIO(file.text))] == keys.split()
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -284,6 +309,8 @@ async def test_a_report_sums_by_day_and_by_two_keys_with_names(common_house: Hou
         ("by=month", "query.by"),
         ("by=day&then=month", "query.then"),
         ("by=day&project=" + quote("a\x00"), "query.project"),
+        ("by=day&team=east", "query.team"),
+        ("by=day&sort=-sheets", "query.sort"),
         ("by=day&state=draft&state=none", "query.state"),
     ],
 )

@@ -86,6 +86,7 @@ def teams_of_entry(world: World, memberships: list[Any], entry: Any) -> set[Any]
     states=st.lists(st.sampled_from(State), max_size=3, unique=True).map(tuple),
     owner=st.none() | st.integers(0, 13),
     projects=st.sampled_from([(), ("zeus",), ("zeus", "apollo", "x")]),
+    team=st.none() | st.integers(0, 3),
     pair=st.tuples(st.sampled_from(GROUPS), st.sampled_from(GROUPS)).filter(lambda pair: pair[0] != pair[1]),
 )
 async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
@@ -95,17 +96,20 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
     states: tuple[State, ...],
     owner: int | None,
     projects: tuple[str, ...],
+    team: int | None,
     pair: tuple[GroupBy, GroupBy],
 ) -> None:
     rules = policy(world, drawn)
     whose = None if owner is None else world.organisation.people[owner]
-    wanted = Filters(owner=whose, states=states, since=SINCE, until=UNTIL)
+    below = None if team is None else world.organisation.teams[team % len(world.organisation.teams)]
+    wanted = Filters(owner=whose, states=states, since=SINCE, until=UNTIL, team=below)
+    of_team = await world.match(wanted)
     memberships = await world.connection.fetch(
         "SELECT *, nullif(valid_to, 'infinity') AS ends FROM membership WHERE part = 'member' AND valid_from < valid_to"
     )
     for asker in map(world.asker, who):
         ambient, one_by_one = await world.look(asker)
-        readable = expect_ids(world, rules, asker, one_by_one, wanted)
+        readable = expect_ids(world, rules, asker, one_by_one, wanted) & of_team
         entries = [
             entry
             for entry in await world.connection.fetch(
@@ -132,7 +136,7 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
                     both[key, then] += entry["minutes"]
         access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
         shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
-        span = Span(SINCE, UNTIL, states, whose, projects)
+        span = Span(SINCE, UNTIL, states, whose, projects, below)
         found = await reports_store.find_visible_sheets(shown, world.connection, span, 1000)
         assert set(found) == readable
         approvals = await reports_store.load_approvals(shown, world.connection, found)

@@ -203,12 +203,14 @@ class Timewarden(DirectoryApi):
         state: State | list[State] | None = None,
         project: str | list[str] | None = None,
         owner: str | None = None,
+        team: str | None = None,
+        sort: str | None = None,
         names: bool = False,
     ) -> HoursReport:
         """Total hours by `person`, `project`, `team`, `week`, `day` or `activity`, and `then` by another of them, over
-        the sheets that the caller may read."""
+        the sheets that the caller may read. `sort` is `key`, `minutes` or `-minutes`."""
         query = {"by": by, "then": then, "since": since, "until": until, "state": state, "project": project}
-        query |= {"owner": owner, **details(names=names)}
+        query |= {"owner": owner, "team": team, "sort": sort, **details(names=names)}
         return await self.call(HoursReport, "GET", "/v1/reports/hours", query=query)
 
     async def access(self, sheet: Timesheet, *, names: bool = False) -> Access:

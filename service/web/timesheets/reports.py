@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -23,6 +24,7 @@ from service.web.http.parameters import (
     CurrentCaller,
     WithNames,
     parse_optional_person,
+    parse_optional_uuid,
     parse_texts,
 )
 from service.web.http.responses import make_response
@@ -134,6 +136,14 @@ def report_routes(reports: Reports) -> list[Any]:
         owner: Annotated[
             str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only timesheets of {PERSON_IN_QUERY}")
         ] = None,
+        team: Annotated[
+            str | None,
+            Parameter(max_length=64, description="Only timesheets of present members of this team, or of teams below"),
+        ] = None,
+        sort: Annotated[
+            Literal["key", "minutes", "-minutes"],
+            Parameter(description="The order of the totals; `-minutes`: the greatest first"),
+        ] = "key",
         form: Annotated[
             Literal["json", "csv"] | None,
             QueryParameter(name="format", description="`csv` returns text/csv, as does `Accept: text/csv`"),
@@ -141,9 +151,13 @@ def report_routes(reports: Reports) -> list[Any]:
         names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[HoursReport]:
         person = parse_optional_person(owner, "query.owner")
-        span = Span(since, until, tuple(states or ()), person, parse_texts(projects, "query.project"))
+        below = parse_optional_uuid(team, "query.team")
+        span = Span(since, until, tuple(states or ()), person, parse_texts(projects, "query.project"), below)
         answer = await reports.hours(caller, by, span, then=then, with_names=names)
         report = answer.value
+        if sort != "key":
+            ordered = sorted(report.totals, key=lambda total: total.minutes, reverse=sort == "-minutes")
+            report = replace(report, totals=tuple(ordered))
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
         if wanted in {CSV, "csv"}:
             text: Response[Any] = make_response(_format_csv(by, then, report, with_names=names), answer.receipt)
