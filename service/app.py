@@ -36,6 +36,8 @@ from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.stored_responses import StoredResponses
 from service.authorization.enforcement.token_revocation import Revocations
 from service.database import Database, ReadReplica, Turns
+from service.directory.access_request_store import ACCESS_REQUEST_FACTS
+from service.directory.access_requests import AccessRequests
 from service.directory.actions import Directory
 from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.erasure import Erasure, Memory
@@ -69,6 +71,7 @@ from service.web.audit.exports import audit_export_routes
 from service.web.audit.proofs import log_proof_routes
 from service.web.audit.records import audit_record_routes
 from service.web.audit.tiles import log_tile_routes
+from service.web.directory.access_requests import access_request_routes
 from service.web.directory.delegations import delegation_routes, fallback_routes
 from service.web.directory.directory import directory_routes
 from service.web.directory.directory_import import directory_import_route
@@ -216,7 +219,9 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         channel=channel,
     )
     memory = DirectoryMemory()
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory, requests)
+    relationships = Relationships(
+        [TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS, ACCESS_REQUEST_FACTS], memory, requests
+    )
     gate = Gate(
         requests,
         log,
@@ -319,6 +324,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             directory_import_route(DirectoryImports(gate, hashes), max_body_bytes=settings.max_body_bytes),
             *delegation_routes(Delegations(gate), cursors),
             *fallback_routes(Fallbacks(gate), cursors),
+            *access_request_routes(AccessRequests(gate), cursors),
             *project_routes(Projects(gate), cursors),
             *project_lead_routes(ProjectLeads(gate), cursors),
             *group_routes(Groups(gate), cursors),

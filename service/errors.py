@@ -189,18 +189,25 @@ class InsufficientScope(Denied):
 
 
 class Forbidden(Denied):
-    """Denied with `reasons` about the caller, nearest first; `near_misses` are the same reasons as data."""
+    """Denied with `reasons` about the caller, nearest first; `near_misses` are the same reasons as data. An access
+    request for `relation_to_request` would lead to a grant, if nothing else is missing."""
 
     slug = "forbidden"
     summary = "Forbidden by the policy"
 
     def __init__(
-        self, reasons: Sequence[str], *, rules: Sequence[str] = (), near_misses: Sequence[Mapping[str, object]] = ()
+        self,
+        reasons: Sequence[str],
+        *,
+        rules: Sequence[str] = (),
+        near_misses: Sequence[Mapping[str, object]] = (),
+        relation_to_request: str | None = None,
     ) -> None:
         named: dict[str, object] = {"rules": list(rules)} if rules else {}
         named |= {"near_misses": list(near_misses)} if near_misses else {}
         super().__init__(reasons[0] if reasons else None, extra={"reasons": list(reasons), **named})
         self.reasons = tuple(reasons)
+        self.relation_to_request = relation_to_request
 
 
 class NotFound(Denied):

@@ -47,8 +47,7 @@ DELEGATE = _is("r.delegate_id")
 async def lock(connection: Connection, delegation: UUID) -> UUID | None:
     """Lock a delegation; None if there is no such row. The row that every change of the directory locks comes first: a
     merge holds it and ends delegations too, so any other order could deadlock."""
-    # The row that `store.advance` counts up.
-    await connection.execute("SELECT FROM directory_revision FOR UPDATE")
+    await store.lock(connection)
     # One delegation by its primary key.
     found: UUID | None = await connection.fetchval("SELECT id FROM delegation WHERE id = $1 FOR UPDATE", delegation)
     return found

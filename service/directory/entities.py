@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -32,6 +32,10 @@ ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 ProjectKind = Literal["work", "absence"]
 PROJECT_KINDS = get_args(ProjectKind)
 MAX_ACTIVITIES = 100
+# How long access can be asked for, and how many open access requests a person can have.
+MAX_ACCESS_DAYS = 31
+MAX_OPEN_ACCESS_REQUESTS = 20
+MAX_ACCESS_REASON_LENGTH = 1_000
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 GROUP = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 WORD_FORM = "must be 1 to 63 of the characters a-z 0-9 -, the first a letter or digit"
@@ -147,6 +151,42 @@ class ProjectLead:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedAccess:
+    """What a person asks for: a relation to the timesheets of a team and the teams below it, or to those with hours on
+    a project, until a time and from another, by default from now on. A team is given by its id or name."""
+
+    relation: str | None
+    team: UUID | str | None
+    project: str | None
+    until: datetime
+    reason: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedAccess:
+    """An access request. Its `state` is open, granted, declined, withdrawn, or ended, which it also is once its time
+    has passed. `validity` is the time in which access is in force, None unless it was granted. `refusal` is the
+    decision that led to the request. `reason` is the requester's and `decision_reason` that of who decided; None if
+    erased. `decided_by` is a person's id or a client that acted for itself."""
+
+    id: UUID
+    relation: str
+    team: UUID | None
+    project: str | None
+    person: UUID
+    requested: Validity
+    reason: str | None
+    refusal: UUID | None = None
+    state: str = "open"
+    requested_at: datetime | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+    validity: Validity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GivenRole:
     """A role from the directory, in addition to those in tokens; without the prefix `role:`."""
 
@@ -238,6 +278,27 @@ def check_delegation(delegator: UUID, delegate: UUID) -> None:
     fields = Fields()
     if delegator == delegate:
         fields.wrong("delegate", "must not be the delegator")
+    fields.refuse()
+
+
+def check_wanted_access(since: datetime | None, until: datetime, reason: str, now: datetime) -> None:
+    """Raise InvalidField unless access can be asked for: from `since`, or now if that is later, for at most
+    MAX_ACCESS_DAYS."""
+    fields = Fields()
+    fields.text("reason", reason, MAX_ACCESS_REASON_LENGTH)
+    for name, time in (("from", since), ("until", until)):
+        if time is not None and time.tzinfo is None:
+            fields.wrong(name, "must have a time zone")
+        elif time is not None and not EARLIEST <= time < LATEST:
+            fields.wrong(name, f"must lie between the years {EARLIEST.year} and {LATEST.year}")
+    fields.refuse()
+    begin = now if since is None else max(since, now)
+    if until <= now:
+        fields.wrong("until", "must lie in the future")
+    elif until <= begin:
+        fields.wrong("until", "must be after from")
+    elif until - begin > timedelta(days=MAX_ACCESS_DAYS):
+        fields.wrong("until", f"must be at most {MAX_ACCESS_DAYS} days after the beginning")
     fields.refuse()
 
 

@@ -17,7 +17,9 @@ from uuid_utils.compat import uuid7
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.stored_responses import delete_person
-from service.directory import store
+from service.directory import access_request_store, store
+from service.directory.access_request_store import describe_closed
+from service.directory.recorded_change import record_changes
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound
 from service.log.record import Kind
@@ -161,6 +163,8 @@ class Erasure:
             # Stored responses repeat notes and reasons. Those about a sheet can only be found before it is deleted.
             await delete_person(change.connection, person)
             sheets, notes = await _close_sheets(change, known["ids"])
+            closed = await access_request_store.erase(change.connection, known["ids"])
+            await record_changes(change, describe_closed(closed))
             row = await self._erase(change, person, known["ids"])
             erased = Erased(row["links"], row["texts"], notes + row["notes"], row["values_removed"], sheets)
             names = ("links", "texts", "notes", "attributes", "sheets")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from uuid_utils.compat import uuid7
 
-from service.directory import delegation_store, erased_store
+from service.directory import access_request_store, delegation_store, erased_store
+from service.directory.access_request_store import describe_closed
 from service.directory.entities import Person, Validity
 from service.directory.people_store import load_unmerged_person
 from service.directory.recorded_change import DirectoryChange, described_attributes, times
@@ -79,6 +80,7 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
     )
     await erased_store.copy_former_ids(connection, person, into)
     changes = [change for grant_table in GRANT_TABLES for change in await _move(connection, grant_table, person, into)]
+    changes += describe_closed(await access_request_store.merge(connection, person, into))
     values = {**merged.attributes, **remaining.attributes}
     remaining = Person(
         into, remaining.display_name or merged.display_name, remaining.email or merged.email, attributes=values

@@ -24,7 +24,7 @@ from service.pacing import pace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from service.authorization.enforcement.changes import Caller, Permit
+    from service.authorization.enforcement.changes import Caller, Change, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.visibility import Visibility
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Members of entities that have a name elsewhere.
-NAMED: Final = ("person", "team", "delegator", "delegate", "project")
+NAMED: Final = ("person", "team", "delegator", "delegate", "project", "decided_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class DirectoryPage(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class DirectoryChange:
     """A change for the log: the id of its subject, `what` changed, ids and times before and after, and texts. `kind` is
-    the subject's kind of resource, if the decision was about another kind."""
+    the subject's kind of resource, if the decision was about another kind. `owner` is the person whose texts they are,
+    if the subject is another."""
 
     subject: str
     what: str
@@ -63,6 +64,7 @@ class DirectoryChange:
     texts: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, object] = field(default_factory=dict)
     kind: str = ""
+    owner: UUID | None = None
 
 
 async def manage(
@@ -79,16 +81,22 @@ async def manage(
     async with gate.change(caller, *asked, target or Target(str(subject))) as change:
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
-        async for entry in pace(changes):
-            change.record(
-                "directory.changed",
-                Resource(entry.kind or asked[0], entry.subject),
-                before=entry.before,
-                after={"what": entry.what, **entry.after},
-                texts=entry.texts,
-                kind=Kind.DIRECTORY,
-            )
+        await record_changes(change, changes)
     return change.answer(value)
+
+
+async def record_changes(change: Change, changes: Sequence[DirectoryChange]) -> None:
+    """Record changes of the directory with the change that was decided."""
+    kind = change.decision.request.resource.kind
+    async for entry in pace(changes):
+        change.record(
+            "directory.changed",
+            Resource(entry.kind or kind, entry.subject, entry.owner),
+            before=entry.before,
+            after={"what": entry.what, **entry.after},
+            texts=entry.texts,
+            kind=Kind.DIRECTORY,
+        )
 
 
 async def listing(

@@ -61,6 +61,10 @@ FIELDS = {
     "group_member_period": ("valid_to", "must be after valid_from"),
     "project_lead_person_id_fkey": ("person", "does not exist"),
     "project_lead_period": ("valid_to", "must be after valid_from"),
+    "access_request_person_id_fkey": ("person", "does not exist"),
+    "access_request_period": ("until", "must lie in the future"),
+    "access_request_project_fkey": ("project", "does not exist"),
+    "access_request_team_id_fkey": ("team", "does not exist"),
     "person_attributes": ("attributes", "are too many or too long"),
     "team_attributes": ("attributes", "are too many or too long"),
     "project_attributes": ("attributes", "are too many or too long"),
@@ -78,6 +82,13 @@ async def advance(connection: Connection) -> datetime:
         "UPDATE directory_revision SET revision = revision + 1 RETURNING statement_timestamp()"
     )
     return moment
+
+
+async def lock(connection: Connection) -> None:
+    """Lock out other changes of the directory until the commit, for a change that needs no new revision: it changes no
+    relation."""
+    # The row that `advance` increments.
+    await connection.execute("SELECT FROM directory_revision FOR UPDATE")
 
 
 async def list_led_teams(permit: Permit, connection: Connection, person: UUID) -> list[Team]:

@@ -94,6 +94,10 @@ RESOURCE: Final[Mapping[str, Mapping[str, Attribute]]] = {
         "resource.valid_from": Attribute(AttributeType.TIMESTAMP, "when the delegation begins"),
         "resource.valid_to": Attribute(AttributeType.TIMESTAMP, "when it ends; missing if never"),
     },
+    "access_request": {
+        "resource.relation": Attribute(AttributeType.STRING, "the relation that is asked for"),
+        "resource.until": Attribute(AttributeType.TIMESTAMP, "until when access is asked for"),
+    },
 }
 
 

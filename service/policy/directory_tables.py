@@ -36,7 +36,11 @@ _CEL: Final = frozenset(
     | {"all", "contains", "duration", "exists", "has", "matches", "size", "timestamp"}
 )
 # Words that have a meaning behind the same dot, in expressions or in paths.
-_NATIVE: Final = frozenset(name.rpartition(".")[2] for names in (PRINCIPAL, *RESOURCE.values()) for name in names)
+_NATIVE: Final = frozenset(
+    name.rpartition(".")[2]
+    for names in (PRINCIPAL, *(names for kind, names in RESOURCE.items() if kind != "access_request"))
+    for name in names
+)
 _EDGES: Final = frozenset({"owner", "above", "leads", "members", "delegates", "grants", "people", "clients"})
 TAKEN: Final = _CEL | _NATIVE | _EDGES
 

@@ -34,6 +34,7 @@ ACTIONS = {
     "directory": frozenset({"read", "manage", "erase", SEE_NAMES}),
     "project": frozenset({"read"}),
     "delegation": frozenset({"read", "grant", "end", SEE_NAMES}),
+    "access_request": frozenset({"request", "read", "grant", "decline", "withdraw", "end", SEE_NAMES}),
     "token": frozenset({"read", "revoke", SEE_NAMES}),
 }
 # The action of the pending approvals list in the log. No rule can name it: the rules for `approve` decide the list.
@@ -44,6 +45,7 @@ RECORDED_ACTIONS["timesheet"] |= {LIST_APPROVALS}
 STATES = {
     "timesheet": frozenset({"draft", "submitted", "approved", "rejected", "locked"}),
     "policy": frozenset({"proposed", "active", "retired"}),
+    "access_request": frozenset({"open", "granted", "declined", "withdrawn", "ended"}),
 }
 # Relations that the code computes, and those with a path that need not be declared. A vocabulary may declare others.
 RELATIONS = {kind: native | DEFAULT_PATHS.get(kind, {}).keys() for kind, native in NATIVE_RELATIONS.items()}
@@ -58,7 +60,7 @@ REQUEST_FACTS = frozenset({"mfa", "agent"})
 SIGN_IN_FACTS = frozenset({"mfa"})
 
 # The state in which a resource begins. Actions that create a resource are decided in this state only.
-FIRST_STATES = {("timesheet", "create"): frozenset({"draft"})}
+FIRST_STATES = {("timesheet", "create"): frozenset({"draft"}), ("access_request", "request"): frozenset({"open"})}
 _OPEN = frozenset({"draft", "rejected"})
 _WAITING = frozenset({"submitted"})
 _APPROVED = frozenset({"approved"})
@@ -74,6 +76,10 @@ STARTS = {
     ("timesheet", "reopen"): _APPROVED,
     ("timesheet", "lock"): _APPROVED,
     ("timesheet", "unlock"): frozenset({"locked"}),
+    ("access_request", "grant"): frozenset({"open"}),
+    ("access_request", "decline"): frozenset({"open"}),
+    ("access_request", "withdraw"): frozenset({"open"}),
+    ("access_request", "end"): frozenset({"granted"}),
 }
 # Actions that are also useful in other states: an upload that runs twice learns that its rows are already stored.
 ALLOWED_IN_ANY_STATE = frozenset({("timesheet", "upload")})
@@ -97,6 +103,7 @@ LAW_ACTIONS = (
 )
 OWNER = "owner"
 PROPOSER = "proposer"
+REQUESTER = "requester"
 DELEGATE = "delegate"
 AGENT = "agent"
 ACTED_FOR_OWNER = "acted_for_owner"

@@ -12,60 +12,78 @@ from typing import TYPE_CHECKING
 from service.places import Complaint
 from service.policy.access_request import ANYONE, NO_STATE, AccessRequest, Effect, Reason
 from service.policy.defined_facts import possible_values
-from service.policy.known_words import ACTED_FOR_OWNER, OWNER
+from service.policy.known_words import ACTED_FOR_OWNER, OWNER, REQUESTER
 from service.policy.matching import former_word
 from service.policy.request_space import KNOWN, Budget, RequestSpace, smallest_requests, with_rule
 from service.policy.rule_rows import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from service.policy.access_request import Rule, Verdict, Vocabulary
 
 APPROVE = ("timesheet", "approve")
-_OWNERS = frozenset({OWNER, former_word(OWNER)})
+GRANT_ACCESS = ("access_request", "grant")
+# Relations that keep the caller from an action, now or from before an erasure.
+_OWN = {
+    asked: frozenset({relation, former_word(relation)})
+    for asked, relation in ((APPROVE, OWNER), (GRANT_ACCESS, REQUESTER))
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Prohibition:
-    """A law: no caller with `words` may approve when `acted_for_owner` has one of the values `acted`."""
+    """A law: no caller with `words` may do what is `asked`, a kind and an action, when each of the `facts` has one of
+    its values here."""
 
     sentence: str
+    asked: tuple[str, str]
     words: frozenset[str]
-    acted: tuple[bool | None, ...]
+    facts: Mapping[str, Sequence[bool | None]]
     remedy: str
 
 
 NEVER_OWN = _Prohibition(
     "Nobody may approve their own hours",
+    APPROVE,
     frozenset({ANYONE, OWNER}),
-    (True, False),
+    {ACTED_FOR_OWNER: (True, False)},
     "keep a row like: p, deny, owner, approve, any, timesheet, any, always, never-own-hours",
 )
 NEVER_FOR_OWNER = _Prohibition(
     "Nobody may approve hours that they may have entered or submitted on the owner's behalf",
+    APPROVE,
     frozenset({ANYONE}),
-    (True, None),
+    {ACTED_FOR_OWNER: (True, None)},
     "keep a row like: p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for-owner",
+)
+NEVER_OWN_ACCESS = _Prohibition(
+    "Nobody may grant their own access request",
+    GRANT_ACCESS,
+    frozenset({ANYONE, REQUESTER}),
+    {},
+    "keep a row like: p, deny, requester, grant, any, access_request, any, always, never-own-access",
 )
 
 
 def law_forbids(request: AccessRequest) -> bool:
     """Whether a law forbids the request, even if rules allow it.
 
-    Nobody may approve as the owner, now or before an erasure, or when they may have acted for the owner. The request
-    must still hold `owner` and `acted_for_owner` if they are known; the engine never drops these words.
+    Nobody may approve as the owner, now or before an erasure, or when they may have acted for the owner, and nobody may
+    grant access as its requester. The request must still hold these relations and `acted_for_owner` if they are known;
+    the engine never drops these words.
     """
-    if (request.kind, request.action) != APPROVE:
+    asked = request.kind, request.action
+    own = _OWN.get(asked)
+    if own is None:
         return False
-    return not request.who.isdisjoint(_OWNERS) or request.fact(ACTED_FOR_OWNER) is not False
+    return not request.who.isdisjoint(own) or (asked == APPROVE and request.fact(ACTED_FOR_OWNER) is not False)
 
 
 def law_words(kind: str, action: str) -> tuple[frozenset[str], frozenset[str]]:
     """The who-words and facts that `law_forbids` needs for this kind and action, even if no rule mentions them."""
-    if (kind, action) == APPROVE:
-        return _OWNERS, frozenset({ACTED_FOR_OWNER})
-    return frozenset(), frozenset()
+    asked = kind, action
+    return _OWN.get(asked, frozenset()), frozenset({ACTED_FOR_OWNER} if asked == APPROVE else ())
 
 
 def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict]) -> list[Complaint]:
@@ -76,7 +94,7 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
     that, it decides the words of the law alone: a deny that matches them matches every larger request.
     """
     complaints = []
-    for law in (NEVER_OWN, NEVER_FOR_OWNER):
+    for law in (NEVER_OWN, NEVER_FOR_OWNER, NEVER_OWN_ACCESS):
         complaints += _check_nobody(rules, vocabulary, decide, law)
     for kind, action, what in (
         ("policy", "propose", "propose a policy version"),
@@ -93,13 +111,13 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
 def _check_nobody(
     rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Prohibition
 ) -> list[Complaint]:
-    """A complaint if a caller whom the law is about may approve."""
-    own = _rules_about(rules, APPROVE)
+    """A complaint if a caller whom the law is about may do what it forbids."""
+    own = _rules_about(rules, law.asked)
     allows = [rule for rule in own if rule.effect is Effect.ALLOW]
     budget = Budget()
-    base = AccessRequest(*APPROVE, NO_STATE, law.words, frozenset(), frozenset())
-    states = (*sorted(vocabulary.states.get(APPROVE[0], ())), NO_STATE)
-    for request in RequestSpace(base, states, {**_mentioned_facts(own, vocabulary), ACTED_FOR_OWNER: law.acted}):
+    base = AccessRequest(*law.asked, NO_STATE, law.words, frozenset(), frozenset())
+    states = (*sorted(vocabulary.states.get(law.asked[0], ())), NO_STATE)
+    for request in RequestSpace(base, states, {**_mentioned_facts(own, vocabulary), **law.facts}):
         if not budget.spend_on_casbin(len(own)):
             return [_complain_unproved(law.sentence)]
         if decide(request).reason is Reason.DENY_RULE:

@@ -30,6 +30,9 @@ RESOURCE: Final = "resource"
 OWNER: Final = "owner"
 PROJECTS: Final = "projects"
 DELEGATES: Final = "delegates"
+TIMESHEET: Final = "timesheet"
+# To the people to whom access requests of the relation were granted there.
+GRANTED: Final = "granted"
 _TOKEN: Final = re.compile(r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|([.|()-])|(\S))")
 
 
@@ -62,6 +65,11 @@ STARTS: Final[Mapping[str, Mapping[str, PathEdge]]] = {
         "delegator": PathEdge(NodeType.PEOPLE, many_back=True),
         "delegate": PathEdge(NodeType.PEOPLE, many_back=True),
     },
+    "access_request": {
+        "requester": PathEdge(NodeType.PEOPLE, many_back=True),
+        "team": PathEdge(NodeType.TEAMS, many_back=True),
+        "project": PathEdge(NodeType.PROJECTS, many_back=True),
+    },
 }
 # The edges of the directory. Those with a validity are followed while it lasts.
 EDGES: Final[Mapping[NodeType, Mapping[str, PathEdge]]] = {
@@ -79,18 +87,20 @@ EDGES: Final[Mapping[NodeType, Mapping[str, PathEdge]]] = {
         "members": PathEdge(NodeType.PEOPLE, many=True),
         # Clients that may import for the team and the teams below it.
         "grants": PathEdge(NodeType.CLIENTS),
+        GRANTED: PathEdge(NodeType.PEOPLE),
     },
-    NodeType.PROJECTS: {"leads": PathEdge(NodeType.PEOPLE)},
+    NodeType.PROJECTS: {"leads": PathEdge(NodeType.PEOPLE), GRANTED: PathEdge(NodeType.PEOPLE)},
     NodeType.GROUPS: {"members": PathEdge(NodeType.PEOPLE, many=True)},
 }
-# Relations that are computed in code. The laws are about owners, and proposers and delegators are columns of the row;
-# fallback approvers are those where nobody leads the owner, which no path can say.
+# Relations that are computed in code. The laws are about owners and requesters, and proposers and delegators are
+# columns of the row; fallback approvers are those where nobody leads the owner, which no path can say.
 NATIVE_RELATIONS: Final[Mapping[str, frozenset[str]]] = {
     "timesheet": frozenset({OWNER, "fallback"}),
     "delegation": frozenset({"delegator", "delegate"}),
     "policy": frozenset({"proposer"}),
+    "access_request": frozenset({"requester"}),
 }
-NATIVE_OF_PEOPLE: Final = frozenset({OWNER, "fallback", "delegator", "delegate"})
+NATIVE_OF_PEOPLE: Final = frozenset({OWNER, "fallback", "delegator", "delegate", "requester"})
 # The paths of relations that older versions declare without one.
 DEFAULT_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
     "timesheet": {
@@ -103,11 +113,13 @@ DEFAULT_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An edge and what it leads to, `without` what other chains lead to."""
+    """An edge and what it leads to, `without` what other chains lead to. `relation`: the one whose access requests the
+    edge `granted` follows."""
 
     edge: str
     to: NodeType
     without: tuple[Chain, ...] = ()
+    relation: str | None = None
 
 
 # The first step is an edge of the resource.
@@ -169,6 +181,21 @@ def is_of_people(kind: str, relation: str, paths: Mapping[tuple[str, str], Path]
     """Whether only people can have the relation."""
     path = paths.get((kind, relation))
     return path.to is NodeType.PEOPLE if path else relation in NATIVE_OF_PEOPLE
+
+
+def find_requestable(paths: Mapping[tuple[str, str], Path]) -> dict[str, frozenset[NodeType]]:
+    """The relations to a timesheet that access requests can ask for, each with where: on teams, on projects."""
+    found: dict[str, frozenset[NodeType]] = {}
+    for (kind, relation), path in paths.items():
+        where = {
+            chain[place - 1].to
+            for chain in path.chains
+            for place, step in enumerate(chain)
+            if kind == TIMESHEET and step.relation == relation
+        }
+        if where:
+            found[relation] = frozenset(where)
+    return found
 
 
 def count_branches(path: Path) -> int:
@@ -309,7 +336,10 @@ class _Parser:
             return self._follow_relation(reached, name, column)
         if name not in edges:
             self._refuse(f"From {reached.to}, no edge is named '{name}'", column, nearest(name, edges))
-        step = Step(name, edges[name].to)
+        if name == GRANTED and self.resolver.kind != TIMESHEET:
+            remedy = f"name a person or a role that may do this with the {self.resolver.kind}"
+            self._refuse("Access is granted to timesheets alone", column, remedy)
+        step = Step(name, edges[name].to, relation=self.resolver.open[-1] if name == GRANTED else None)
         chains = tuple((*chain, step) for chain in reached.chains) if reached.to is not None else ((step,),)
         for chain in chains:
             if len(chain) > MAX_STEPS:

@@ -20,10 +20,11 @@ from service.policy.known_words import (
     LOCKED_BY_ASKER,
     OWNER,
     RELATIONS_WITHOUT_A_ROW,
+    REQUESTER,
     STARTS,
     WITHOUT_A_ROW,
 )
-from service.policy.laws import APPROVE
+from service.policy.laws import APPROVE, GRANT_ACCESS
 from service.policy.matching import GROUP, PERSON, VIA, fact_word
 from service.policy.paths import PROJECTS, is_of_people
 
@@ -81,6 +82,7 @@ def _check_relation(rule: Rule, vocabulary: Vocabulary) -> Reason:
 def _check_law(rule: Rule) -> Reason:
     asked = (rule.kind, rule.action)
     own = asked == APPROVE and (rule.who == OWNER or Condition(ACTED_FOR_OWNER) in rule.when)
+    own = own or (asked == GRANT_ACCESS and rule.who == REQUESTER)
     if own or (asked == UNLOCK and Condition(LOCKED_BY_ASKER) in rule.when):
         return "This row can never allow anything: a safety law forbids everything in it", None
     return None

@@ -20,6 +20,8 @@ from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.database import Turns
+from service.directory.access_request_store import ACCESS_REQUEST_FACTS
+from service.directory.access_requests import AccessRequests
 from service.directory.actions import Directory
 from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.entities import Part, Project
@@ -109,6 +111,10 @@ class House:
     @property
     def delegations(self) -> Delegations:
         return Delegations(self.gate)
+
+    @property
+    def access_requests(self) -> AccessRequests:
+        return AccessRequests(self.gate)
 
     @property
     def imports(self) -> DirectoryImports:
@@ -230,7 +236,9 @@ async def wire_house(log_database: LogDatabase) -> House:
     versions = PolicyVersions(await log_database.open("app", size=1), build_once)
     await versions.start()
     memory = DirectoryMemory()
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS], memory, requests)
+    relationships = Relationships(
+        [TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS, ACCESS_REQUEST_FACTS], memory, requests
+    )
     gate = Gate(
         requests,
         log,

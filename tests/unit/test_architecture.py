@@ -71,6 +71,7 @@ SQL_PLACES = (
     "service/timesheets/approvals_store.py",
     "service/timesheets/relations.py",
     "service/timesheets/sheet_columns.py",
+    "service/directory/access_request_store.py",
     "service/directory/store.py",
     "service/directory/group_store.py",
     "service/directory/holder_store.py",

@@ -104,7 +104,7 @@ def test_a_capability_names_the_scopes_relations_and_states_that_would_help() ->
     approve = found["timesheet", "approve"]
     assert (approve.availability, approve.as_, approve.states) == (
         Availability.DEPENDS,
-        ("fallback", "manager"),
+        ("fallback", "manager", "temporary_approver"),
         ("submitted",),
     )
     strict = snapshot("p, allow, anyone, read, any, timesheet, any, mfa, with-mfa")

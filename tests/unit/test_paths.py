@@ -100,7 +100,7 @@ def test_a_path_may_lead_through_many_people_where_the_caller_leads_back_to_few(
 @pytest.mark.parametrize(
     ("text", "message", "suggestion", "column"),
     [
-        ("resource.owner.teams", "ends in teams", "above, grants, leads, members", 21),
+        ("resource.owner.teams", "ends in teams", "above, granted, grants, leads, members", 21),
         ("resource", "stays at the resource", "owner, projects", 9),
         ("", "starts with resource", "resource.owner", 1),
         ("owner.teams.leads", "starts at the resource, not at 'owner'", "resource.owner", 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -240,7 +241,10 @@ def test_a_complaint_about_a_path_points_into_the_path(declared: str, column: in
 
 
 def test_relations_of_an_older_version_have_the_paths_that_they_had() -> None:
-    shipped = policy_forge.read_shipped().vocabulary
+    # Older versions have no access requests, which need a path.
+    tables = re.split(r"\n(?=\[)", policy_forge.read_shipped().vocabulary)
+    later = ("temporary_approver", "access_request")
+    shipped = "\n".join(table for table in tables if not any(word in table for word in later))
     older = "\n".join(line for line in shipped.splitlines() if not line.startswith("is = "))
     assert older != shipped
     before, after = vocabulary_file.read(older)[0], vocabulary_file.read(shipped)[0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.administration.checks import examination, redundancy
 from service.authorization.engine.engine import Snapshot
+from service.directory.access_request_store import ACCESS_REQUEST_FACTS
 from service.errors import PolicyRejected
 from service.policy import policy_file
 from service.policy.access_request import Effect, Rule
@@ -200,15 +201,18 @@ def test_a_deny_row_that_freezes_an_action_is_a_warning_for_each_row_that_it_sto
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
     found = examination.report(text, examination.PROPOSAL)
     assert found.complaints == ()
-    stopped = ("'reject-team'", "'reject-as-delegate'", "'reject-as-fallback'")
-    assert [name in str(warning) for name, warning in zip(stopped, found.warnings, strict=True)] == [True] * 3
+    stopped = ("'reject-team'", "'reject-as-delegate'", "'reject-as-fallback'", "'reject-as-temporary-approver'")
+    assert [name in str(warning) for name, warning in zip(stopped, found.warnings, strict=True)] == [True] * 4
 
 
 def test_the_states_known_here_are_those_of_the_timesheet() -> None:
-    assert {action: starts for (_, action), starts in STARTS.items()} == {
+    assert {action: starts for (kind, action), starts in STARTS.items() if kind == "timesheet"} == {
         action: frozenset(str(start) for start in step.starts) for action, step in TRANSITIONS.items()
     }
-    assert {("timesheet", "create"): frozenset({TIMESHEET_FACTS.imagined_state})} == FIRST_STATES
+    assert {
+        ("timesheet", "create"): {TIMESHEET_FACTS.imagined_state},
+        ("access_request", "request"): {ACCESS_REQUEST_FACTS.imagined_state},
+    } == FIRST_STATES
     for (kind, action), states in {**STARTS, **FIRST_STATES}.items():
         assert action in ACTIONS[kind]
         assert states <= STATES[kind]

@@ -365,6 +365,13 @@ class Gate:
             return
         await self._refuse(caller, [aborted.decision] if aborted.decision else [], aborted.error, applied=False)
 
+    async def find_refusal(self, change: Change, kind: str, action: str, row_id: UUID) -> TimewardenError | None:
+        """The error that the caller of a change would get for a request about another row; None if it would be allowed.
+        In the transaction of the change, under its policy version. Nothing is recorded or permitted."""
+        snapshot = change.permit.snapshot
+        decision = await self._decide(change.connection, snapshot, change.caller, kind, action, _row(row_id))
+        return None if decision.allowed else refusal_of(snapshot, decision)
+
     async def find_people(self, references: Collection[PersonReference]) -> Mapping[PersonReference, frozenset[UUID]]:
         """The people whom references name. Nothing is decided: an answer must not tell which of them there are."""
         async with self._database.connection() as connection:

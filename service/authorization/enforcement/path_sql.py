@@ -9,12 +9,12 @@ no allow rule (docs/decisions/0025). Nodes that a path takes away are compared b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.merged_people import canonical_id, unknown_if
-from service.policy.paths import DELEGATES, OWNER, NodeType, edge_of, meeting_place
+from service.policy.paths import DELEGATES, GRANTED, OWNER, NodeType, edge_of, meeting_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,18 +32,19 @@ def now(alias: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EdgeTable:
-    """An edge as a table with a column for each end. `part` is a value of its column `part`. `lasting`: its rows have
-    no validity."""
+    """An edge as a table with a column for each end. `part` is a value of its column `part_column`. `lasting`: its rows
+    have no validity."""
 
     table: str
     source: str
     target: str
     part: str | None = None
     lasting: bool = False
+    part_column: str = "part"
 
     def condition(self, alias: str) -> str:
         """When a row of the table counts."""
-        part = f" AND {alias}.part = '{self.part}'" if self.part else ""
+        part = f" AND {alias}.{self.part_column} = {_quote(self.part)}" if self.part else ""
         return ("true" if self.lasting else now(alias)) + part
 
 
@@ -57,6 +58,9 @@ TABLES: Final[Mapping[tuple[NodeType, str], EdgeTable]] = {
     (NodeType.PEOPLE, "groups"): EdgeTable("group_member", "person_id", "group_name"),
     (NodeType.GROUPS, "members"): EdgeTable("group_member", "group_name", "person_id"),
     (NodeType.PROJECTS, "leads"): EdgeTable("project_lead", "project", "person_id"),
+    # The validity begins with the grant. Of which relation, the step of the path says.
+    (NodeType.TEAMS, GRANTED): EdgeTable("access_request", "team_id", "person_id", part_column="relation"),
+    (NodeType.PROJECTS, GRANTED): EdgeTable("access_request", "project", "person_id", part_column="relation"),
 }
 
 
@@ -215,7 +219,8 @@ class PathSql:
 
     def _table(self, chain: Chain, place: int) -> EdgeTable:
         if place:
-            return TABLES[chain[place - 1].to, chain[place].edge]
+            table, relation = TABLES[chain[place - 1].to, chain[place].edge], chain[place].relation
+            return table if relation is None else replace(table, part=relation)
         start = self._starts[chain[0].edge]
         if isinstance(start, str):
             raise TypeError(chain[0].edge)
@@ -227,6 +232,11 @@ class PathSql:
     @staticmethod
     def _edge_exists(edge: EdgeTable, node: str) -> str:
         return f"EXISTS (SELECT FROM {edge.table} AS has WHERE has.{edge.target} = {node} AND {edge.condition('has')})"
+
+
+def _quote(text: str) -> str:
+    """A literal of SQL. Relations are words of the checked vocabulary, so there is nothing to escape."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _any_of(conditions: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ A caller who may not read a resource does not learn that it exists. Reasons are 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.decision_point import access_request_of, values_of
 from service.authorization.enforcement.step_up import challenge
@@ -19,6 +19,9 @@ from service.authorization.engine.explanation import (
 )
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, TimewardenError, WrongState
 from service.policy.access_request import Reason
+from service.policy.known_words import OWNER
+from service.policy.matching import former_word
+from service.policy.paths import TIMESHEET, find_requestable
 from service.policy.sentences import fill_sentence
 
 if TYPE_CHECKING:
@@ -32,15 +35,20 @@ if TYPE_CHECKING:
     from service.policy.attributes import Value
 
 
+REQUEST_ACCESS: Final = ("access_request", "request")
+
+
 @dataclass(frozen=True, slots=True)
 class _Grounds:
     """Why a request was denied. `sign_in`: the facts of the sign-in, if nothing else was missing. `states`: the states
-    that a rule asks for, if only the state was wrong. The rest is for the caller: sentences with places for values."""
+    that a rule asks for, if only the state was wrong. `requestable`: the relation that alone was missing, if access
+    requests can ask for it. The rest is for the caller: sentences with places for values."""
 
     sign_in: frozenset[str]
     states: str | None
     sentences: tuple[str, ...]
     near_misses: tuple[NearRuleInWords, ...]
+    requestable: str | None
 
     @property
     def shows_values(self) -> bool:
@@ -74,8 +82,23 @@ def refusal_of(
         return challenge(snapshot.vocabulary, grounds.sign_in)
     if grounds.shows_values:
         grounds = _fill_in(grounds, values_of(request))
-    near_misses = tuple(map(asdict, grounds.near_misses))
-    return Forbidden(grounds.sentences, rules=decision.verdict.rules, near_misses=near_misses)
+    return Forbidden(
+        grounds.sentences,
+        rules=decision.verdict.rules,
+        near_misses=tuple(map(asdict, grounds.near_misses)),
+        relation_to_request=grounds.requestable if _may_request(snapshot, decision) else None,
+    )
+
+
+def _may_request(snapshot: Snapshot, decision: Decision) -> bool:
+    """Whether an access request of the caller could help: for a person, and for another's timesheet."""
+    request = decision.request
+    return (
+        request.principal.person is not None
+        and request.lookup.row is not None
+        and request.lookup.relations.isdisjoint({OWNER, former_word(OWNER)})
+        and snapshot.could_allow(*REQUEST_ACCESS, request.principal.scopes)
+    )
 
 
 def _may_know(snapshot: Snapshot, decision: Decision, sign_in: frozenset[str]) -> bool:
@@ -103,9 +126,19 @@ def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, 
             states=_wanted_states(explanation) if reason is Reason.NO_RULE else None,
             sentences=sentences_for_caller(explanation, *words),
             near_misses=nearest(explanation, *words)[:MAX_SENTENCES],
+            requestable=find_requestable_miss(snapshot, access_request.kind, explanation),
         )
 
     return snapshot.memoize("refusal", (access_request, reason, listed), find_grounds)
+
+
+def find_requestable_miss(snapshot: Snapshot, kind: str, explanation: Explanation) -> str | None:
+    """The relation that the nearest rule was missing alone, among relations that access requests can ask for."""
+    if kind != TIMESHEET or explanation.denied_by:
+        return None
+    requestable = snapshot.memoize("requestable", None, lambda: find_requestable(snapshot.vocabulary.paths))
+    alone = (near_miss.conditions[0] for near_miss in explanation.near_misses if len(near_miss.conditions) == 1)
+    return next((word for dimension, word in alone if dimension == "who" and word in requestable), None)
 
 
 def _fill_in(grounds: _Grounds, values: Mapping[str, Value]) -> _Grounds:

@@ -28,7 +28,7 @@ FAMILIES: Final = (errors.BadInput, errors.Unauthenticated, errors.Denied, error
 # Members that a kind of problem has beside the common ones; `Problem` describes them.
 MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
     errors.InsufficientScope: ("required_scope",),
-    errors.Forbidden: ("reasons", "near_misses"),
+    errors.Forbidden: ("reasons", "near_misses", "request_access"),
     errors.InvalidField: ("fields",),
     errors.WrongState: ("state", "wanted"),
     errors.Conflict: ("timesheet",),
@@ -114,6 +114,13 @@ class NearMiss(msgspec.Struct):
     missing: Annotated[list[MissingCondition], Meta(description="The conditions that did not hold")]
 
 
+class AccessToRequest(msgspec.Struct):
+    """What to ask for at /v1/access-requests: the relation that alone was missing."""
+
+    relation: Annotated[str, Meta(description="The relation", examples=["temporary_approver"])]
+    decision: Annotated[DecisionId, Meta(description="The refusal: send it as `decision`")]
+
+
 class RefusedRow(msgspec.Struct):
     """A row of an upload that was refused."""
 
@@ -148,6 +155,9 @@ class Problem(msgspec.Struct):
     reasons: Annotated[list[str] | UnsetType, Meta(description="Why, nearest first", examples=[[_NOT_LEAD]])] = UNSET
     rules: Annotated[list[RuleName] | UnsetType, Meta(description="The rules that denied it")] = UNSET
     near_misses: Annotated[list[NearMiss] | UnsetType, Meta(description="Rules that almost allowed it")] = UNSET
+    request_access: Annotated[
+        AccessToRequest | UnsetType, Meta(description="Access that you can ask for, which would allow this")
+    ] = UNSET
     fields: Annotated[list[WrongField] | UnsetType, Meta(description="The fields that are wrong")] = UNSET
     complaints: Annotated[list[PolicyComplaint] | UnsetType, Meta(description="Why a policy is refused")] = UNSET
     rows: Annotated[list[RefusedRow] | UnsetType, Meta(description="The first 100 faults of refused rows")] = UNSET

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import msgspec
 from litestar import Response, get
@@ -14,28 +14,31 @@ from service.authorization.enforcement.capabilities import Availability, list_ca
 from service.authorization.enforcement.changes import refused_under
 from service.authorization.enforcement.names import load_names_of_row
 from service.database import Turns
-from service.directory import store
+from service.directory import access_request_store, store
 from service.identity.principal import PrincipalKind
 from service.web.http.operations import operation
 from service.web.http.parameters import CurrentCaller, WithNames  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.responses import (
     Action,
     ClientId,
+    Id,
     Names,
     PersonId,
     ResourceKind,
     ResourceState,
     TeamId,
+    Time,
     make_response,
     names_body,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from service.authorization.enforcement.capabilities import Capability
     from service.authorization.enforcement.gate import Gate
-    from service.directory.entities import Team
+    from service.directory.entities import RequestedAccess, Team
 
 MAX_WAIT_SECONDS: Final = 10.0
 BUSY: Final = "Many requests for capabilities are being computed; try again in a moment"
@@ -46,6 +49,22 @@ class LedTeam(msgspec.Struct):
 
     id: TeamId
     name: Annotated[str, Meta(description="The team's name", examples=["Atlas"])]
+
+
+class HeldAccess(msgspec.Struct):
+    """An access request of yours that is open, or access that was granted to you and has not ended."""
+
+    id: Annotated[Id, Meta(description="The access request's id")]
+    relation: Annotated[str, Meta(description="The relation", examples=["temporary_approver"])]
+    team: Annotated[
+        TeamId | None, Meta(description="To the timesheets of this team and the teams below it; null: of a project")
+    ]
+    project: Annotated[
+        str | None, Meta(description="To those with hours on this project; null: of a team", examples=[None])
+    ]
+    state: Annotated[Literal["open", "granted"], Meta(description="Whether it was granted", examples=["granted"])]
+    from_: Annotated[Time, Meta(description="The beginning, inclusive")] = msgspec.field(name="from")
+    until: Annotated[Time, Meta(description="The end, exclusive", examples=["2026-11-27T17:00:00Z"])]
 
 
 class May(msgspec.Struct, rename={"as_": "as"}):
@@ -98,6 +117,7 @@ class Me(msgspec.Struct):
     projects_led: Annotated[
         list[str], Meta(description="The codes of the projects that the person leads", examples=[["ATLAS"]])
     ]
+    access: Annotated[list[HeldAccess], Meta(description="Your open access requests, and access that was granted")]
     may: Annotated[list[May], Meta(description="What the token may do, for each action")]
     policy_version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[7])]
     names: Names = msgspec.UNSET
@@ -115,10 +135,13 @@ def me_route(gate: Gate) -> Any:
         principal = caller.principal
         async with gate.read(caller, "me", "read") as reading:
             teams: Sequence[Team] = []
+            access: Sequence[RequestedAccess] = []
             if principal.person:
+                access = await access_request_store.list_own(reading.permit, reading.connection, principal.person)
                 teams = await store.list_led_teams(reading.permit, reading.connection, principal.person)
             projects = reading.lookup.list_of_caller(PROJECTS_LED)
-            known = await load_names_of_row(reading, [str(principal.person), *projects]) if names else None
+            named = [str(principal.person), *projects, *(str(held.team or held.project) for held in access)]
+            known = await load_names_of_row(reading, named) if names else None
         asked = reading.permit.snapshot, principal, reading.lookup
         may = recall_capabilities(*asked)
         if may is None:
@@ -138,6 +161,7 @@ def me_route(gate: Gate) -> Any:
             groups=reading.lookup.list_of_caller(GROUPS),
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
             projects_led=projects,
+            access=[_access(held) for held in access],
             may=[_may(capability) for capability in may],
             policy_version=reading.lookup.version,
             names=names_body(known),
@@ -145,6 +169,19 @@ def me_route(gate: Gate) -> Any:
         return make_response(me, reading.receipt)
 
     return read_me
+
+
+def _access(held: RequestedAccess) -> HeldAccess:
+    validity = held.validity or held.requested
+    return HeldAccess(
+        id=str(held.id),
+        relation=held.relation,
+        team=None if held.team is None else str(held.team),
+        project=held.project,
+        state=cast("Any", held.state),
+        from_=cast("datetime", validity.valid_from),
+        until=cast("datetime", validity.valid_to),
+    )
 
 
 def _may(found: Capability) -> May:

@@ -37,6 +37,7 @@ TAGS: Final = {
     "Proofs": "Checkpoints, tiles, proofs, bundles and exports: evidence to verify without trusting the service.",
     "Legal holds": "Records and people that must not be erased.",
     "Policy": "Versions of the policy: read, propose and activate them while the service runs.",
+    "Access requests": "Ask for a relation for a time, and grant what others ask for.",
     "Directory": "People, teams, memberships and client grants, which the relations of the policy are computed from.",
     "Revocations": "Tokens that are refused before they expire.",
     "Health": "For operators and load balancers. Public.",
