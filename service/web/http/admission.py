@@ -226,7 +226,6 @@ class Admission:
             self._start_checks()
         else:
             self._reads.lag = self._changes.lag = 0.0
-            self._refusals.end_overload()
 
     def _log_refusals(self, now: float) -> None:
         """Log how many requests were refused since the last such line, if any."""

@@ -29,8 +29,10 @@ RETRY_AFTER_SECONDS: Final = range(1, 6)
 # cost less than a tenth of a processor.
 MAX_REFUSALS_PER_CHECK: Final = 150
 # At most so many refusals wait, for about half a second. If so many do, their callers send without waiting for answers;
-# then waiting slows nobody down and only costs connections, so refusals are sent at once while this overload lasts.
+# then waiting slows nobody down and only costs connections, so refusals are sent at once for some seconds. Then it is
+# tried again, because other callers may have come.
 MAX_REFUSALS_WAITING: Final = 1_500
+SECONDS_WITHOUT_WAITING: Final = 5.0
 MAX_CONNECTIONS_REMEMBERED: Final = 16_384
 # Each header takes time. The others of `always` are about documents that a browser shows.
 HEADERS_KEPT: Final = frozenset({b"cache-control", b"x-content-type-options", b"strict-transport-security"})
@@ -67,7 +69,7 @@ class Refusals:
         self._return_at: dict[object, float] = {}
         self._waiting: deque[Callable[[], object]] = deque()
         self._allowed = MAX_REFUSALS_PER_CHECK
-        self._waiting_is_useless = False
+        self._useless_until = 0.0
 
     @property
     def waiting(self) -> int:
@@ -78,10 +80,11 @@ class Refusals:
         if self._allowed > 0:
             self._allowed -= 1
             return False
-        if self._waiting_is_useless or self._return_at.get(scope["client"], 0.0) <= self._clock():
+        now = self._clock()
+        if now < self._useless_until or self._return_at.get(scope["client"], 0.0) <= now:
             return False
         if len(self._waiting) >= self._max_waiting:
-            self._waiting_is_useless = True
+            self._useless_until = now + SECONDS_WITHOUT_WAITING
             return False
         self._waiting.append(send_later)
         return True
@@ -93,10 +96,6 @@ class Refusals:
             self._waiting.popleft()()
             allowed -= 1
         self._allowed = allowed
-
-    def end_overload(self) -> None:
-        """Note that no request was refused lately."""
-        self._waiting_is_useless = False
 
     def make(self, scope: Scope) -> tuple[Message, Message]:
         """The ASGI messages of a refusal. Remembers when the connection may ask again."""
