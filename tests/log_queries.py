@@ -72,6 +72,12 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             ("rules_decided_at_idx", "rules_idx"),
         ),
         ExampleQuery(
+            "everything that a frequent rule allowed",
+            RecordFilters(rule="read-own"),
+            DECISIONS,
+            ("decided_at_id_idx", "rules_idx"),
+        ),
+        ExampleQuery(
             "what delegates did for a delegator", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)
         ),
         ExampleQuery(

@@ -51,7 +51,9 @@ PERSON: Final = """
             ORDER BY owner_id LIMIT 1) = $1
 """
 # By the index audit_record_actors. `cardinality` repeats its condition.
-EARLIER_ACTOR: Final = "SELECT EXISTS (SELECT FROM audit_record WHERE actors @> ARRAY[$1] AND cardinality(actors) > 1)"
+EARLIER_ACTOR: Final = """
+    SELECT EXISTS (SELECT FROM audit_record WHERE actors[2:] @> ARRAY[$1] AND cardinality(actors) > 1)
+"""
 # The rules of the active policy version.
 ACTIVE_RULES: Final = "SELECT rules FROM policy_version JOIN policy_head ON number = active"
 # Whether any policy version has the rule. The first condition is cheap and excludes most versions.

@@ -201,7 +201,7 @@ class RecordQuery:
         first, among = self.add_parameter(rule), self.add_parameter([rule])
         return [
             [f"r.rules[1] = {first}"],
-            [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
+            [f"r.rules[2:] @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
         ]
 
     def _by_actor(self, actor: str | None) -> list[list[str]]:
@@ -213,7 +213,7 @@ class RecordQuery:
         first, among = self.add_parameter(actor), self.add_parameter([actor])
         return [
             [f"r.actors[1] = {first}"],
-            [f"r.actors @> {among}", "cardinality(r.actors) > 1", f"r.actors[1] <> {first}"],
+            [f"r.actors[2:] @> {among}", "cardinality(r.actors) > 1", f"r.actors[1] <> {first}"],
         ]
 
     def _by_applied(self, filters: RecordFilters) -> list[list[str]]:

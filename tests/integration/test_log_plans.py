@@ -60,6 +60,7 @@ FREQUENT = (
     RecordFilters(),
     RecordFilters(outcome="allow"),
     RecordFilters(client="web"),
+    RecordFilters(rule="read-own"),
     RecordFilters(policy_version=7),
 )
 
