@@ -2,9 +2,9 @@
 
 from service.migrations.sql import run_file
 
-revision = "0037"
-down_revision = "0036"
+revision = "0038"
+down_revision = "0037"
 
 
 def upgrade() -> None:
-    run_file("0037_later_rules.sql")
+    run_file("0038_later_rules.sql")
