@@ -162,6 +162,7 @@ class Timesheets:
                 after=facts_of(sheet, sheet.entries),
                 texts=texts_of(sheet, sheet.entries),
             )
+            change.names = await names.load_names_of_change(change, ids_in(sheet), sheet.state)
         return change.answer(sheet)
 
     async def _copy_hours(
@@ -420,6 +421,8 @@ class Timesheets:
                     await require_approver(change.permit, change.connection, after)
                 after = await save(change, before, after)
                 record_change(change, event_of(action, after), before, after)
+            if caller.names:
+                change.names = await names.load_names_of_change(change, ids_in(after), after.state)
         return change.answer(after)
 
 
@@ -510,4 +513,4 @@ def _existing(sheet_id: UUID, expect: Expect) -> Target:
 
 
 def _select_entry(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:
-    return Answer(Edited(answer.value, answer.value.entry(entry_id)), answer.receipt)
+    return Answer(Edited(answer.value, answer.value.entry(entry_id)), answer.receipt, answer.names)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["world"]
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+MERGE_PATCH = "application/merge-patch+json"
 READ = "read:timesheets create:timesheets approve:timesheets"
 KEEP = "manage:directory"
 NAMED = {"ana": "Ana Lima", "ben": "Ben Adler", "lea": "Lea Okoye"}
@@ -107,6 +108,76 @@ async def test_a_list_has_the_names_that_single_reads_have(
     plain = (await get(running, "lea", "/v1/timesheets"))["items"]
     assert all("names" not in sheet for sheet in plain)
     assert str(rejected.id) in {sheet["id"] for sheet in plain}
+
+
+async def change(
+    running: InProcess, name: str, path: str, body: object = None, method: str = "POST", **more: Any
+) -> Any:
+    headers = {"If-Match": more.pop("version")} if "version" in more else {}
+    headers |= {"Content-Type": MERGE_PATCH} if method == "PATCH" else {}
+    token = running.token(sub=f"auth0|{name}", **{"scope": READ, **more})
+    answer = await running.send(method, path, token, body=body, headers=headers)
+    assert answer.status_code in {200, 201}, answer.text
+    return answer.json()
+
+
+async def test_answers_to_changes_have_the_names_that_the_next_read_has(house: House, running: InProcess) -> None:
+    hours = {"day": str(MONDAY), "project": "apollo", "minutes": 60}
+    sheet = await change(running, "ana", "/v1/timesheets?names=true", {"period_start": str(MONDAY), "entries": [hours]})
+    path, entry = f"/v1/timesheets/{sheet['id']}", f"entries/{sheet['entries'][0]['id']}"
+    assert sheet["names"] == names_of(house, "ana", apollo="Project apollo")
+    steps: list[tuple[str, str, str, object]] = [
+        ("ana", "POST", "entries", {**hours, "project": "zeus"}),
+        ("ana", "PUT", entry, {**hours, "minutes": 30}),
+        ("ana", "PATCH", entry, {"minutes": 40}),
+        ("ana", "DELETE", entry, None),
+        ("ana", "PUT", "entries", {"entries": [hours]}),
+        ("ana", "POST", "entries/batch", {"entries": [hours]}),
+        ("ana", "PATCH", "", {"day_notes": {str(MONDAY): "Fair"}}),
+        ("ana", "POST", "submit", None),
+        ("ana", "POST", "withdraw", None),
+        ("ana", "POST", "submit", None),
+        ("lea", "POST", "reject", {"reason": "Friday is missing"}),
+        ("ana", "POST", "submit", None),
+        ("lea", "POST", "approve", {"comment": "Thanks"}),
+    ]
+    for name, method, rest, body in steps:
+        below = f"{path}/{rest}".removesuffix("/")
+        sheet = await change(running, name, f"{below}?names=true", body, method, version=f'"{sheet["version"]}"')
+        assert sheet == await get(running, name, f"{path}?names=true"), rest
+    assert sheet["names"] == names_of(house, "ana", "lea", apollo="Project apollo")
+    plain = await change(running, "lea", f"{path}/reopen", {"reason": "Again"}, version=f'"{sheet["version"]}"')
+    assert "names" not in plain
+
+
+async def test_the_policy_decides_on_names_in_the_state_that_a_change_leads_to(
+    house: House, running: InProcess
+) -> None:
+    only_drafts = "p, allow, owner, see_names, draft, timesheet, any, always, names-of-drafts"
+    await activate(house, only_drafts, without="names-in-timesheets")
+    hours = {"day": str(MONDAY), "project": "apollo", "minutes": 60}
+    sheet = await change(running, "ana", "/v1/timesheets?names=true", {"period_start": str(MONDAY), "entries": [hours]})
+    assert sheet["names"] == names_of(house, "ana", apollo="Project apollo")
+    for step, expected in (("submit", {}), ("withdraw", sheet["names"])):
+        path = f"/v1/timesheets/{sheet['id']}/{step}?names=true"
+        sheet = await change(running, "ana", path, version=f'"{sheet["version"]}"')
+        assert sheet["names"] == expected
+    await activate(house, without="names-in-timesheets")
+    path = f"/v1/timesheets/{sheet['id']}/submit?names=true"
+    assert (await change(running, "ana", path, version=f'"{sheet["version"]}"'))["names"] == {}
+
+
+async def test_a_stored_answer_with_the_name_of_an_erased_person_is_deleted(house: House, running: InProcess) -> None:
+    sheet = await house.submit_week("ana")
+    await house.timesheets.reject(house.caller("lea"), sheet.id, at(sheet.version), "Friday is missing")
+    path, notes = f"/v1/timesheets/{sheet.id}?names=true", {"day_notes": {str(MONDAY): "Fair"}}
+    headers = {"If-Match": f'"{sheet.version + 1}"', "Idempotency-Key": "k", "Content-Type": MERGE_PATCH}
+    token = running.token(sub="auth0|ana", scope=READ)
+    answer = await running.send("PATCH", path, token, body=notes, headers=headers)
+    assert "Lea Okoye" in answer.text
+    assert await house.count("kept_answer") == 1
+    await house.erasure.erase(house.administrator(), house.people["lea"])
+    assert await house.count("kept_answer") == 0
 
 
 async def test_pending_approvals_access_and_delegations_have_names(house: House, running: InProcess) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.enforcement.decision_record import Positions
+    from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.stored_responses import IdempotentChange
     from service.authorization.enforcement.visibility import Visibility
@@ -47,7 +48,8 @@ class Caller:
     `trace` is the caller's W3C trace context. `idempotent` is set if the request has an idempotency key; `again` is the
     decision whose stored response is asked for. `recorded_as` is the record's action where the rules for another action
     decide: viewing pending approvals is decided by the rules for `approve` and approves nothing. With `dry_run` a
-    change is decided and rolled back, and its record says that it was not applied.
+    change is decided and rolled back, and its record says that it was not applied. `names`: the answer to a change has
+    the names in it.
     """
 
     principal: Principal
@@ -59,6 +61,7 @@ class Caller:
     again: UUID | None = None
     recorded_as: str | None = None
     dry_run: bool = False
+    names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +136,12 @@ def refused_under(receipt: Receipt) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """A value for the caller, and the receipt of the decision that allows it."""
+    """A value for the caller, and the receipt of the decision that allows it. `names` are those in the result of a
+    change, if they were asked for."""
 
     value: T
     receipt: Receipt
+    names: Names | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +255,18 @@ class Listed(Generic[T]):
 
 class Change(AllowedOnFacts):
     """An allowed change of `target`, inside its transaction; `row` is locked. `value` is its result, for changes with
-    an outcome each."""
+    an outcome each; `names` are those in its result, if the caller asked for them."""
 
     def __init__(self, caller: Caller, target: Target, permit: Permit, connection: Connection) -> None:
         super().__init__(permit)
         self.caller, self.target, self.connection = caller, target, connection
         self.records: list[Record] = []
         self.value: Any = None
+        self.names: Names | None = None
+
+    def answer(self, value: T) -> Answer[T]:
+        """The answer with this value, and with the names in it. Raises RuntimeError inside the block."""
+        return Answer(value, self.receipt, self.names)
 
     def record(
         self,

@@ -8,6 +8,7 @@ address is never a name.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from service.policy.known_words import SEE_NAMES
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from service.authorization.enforcement.changes import Reading
+    from service.authorization.enforcement.changes import Change, Reading
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
@@ -34,6 +35,19 @@ async def load_names_of_row(reading: Reading, ids: Collection[str]) -> Names:
     """The names of the `ids` in what an allowed read is about; none if the caller may not see them."""
     may_see = bool(allowed_actions.of_row(reading.permit, (SEE_NAMES,)))
     return await load_names(reading.connection, ids) if may_see else {}
+
+
+async def load_names_of_change(change: Change, ids: Collection[str], state: str | None = None) -> Names | None:
+    """The names of the `ids` in the result of a change; none if the caller may not see them, None if they did not ask.
+    The rules are evaluated on the facts that decided the change, and on the `state` that it led to."""
+    if not change.caller.names:
+        return None
+    snapshot, request = change.permit.snapshot, change.decision.request
+    resource = request.resource if state is None else replace(request.resource, state=state)
+    if SEE_NAMES not in snapshot.vocabulary.actions.get(resource.kind, ()):
+        return {}
+    may_see = evaluate(snapshot, request.principal, SEE_NAMES, resource, request.lookup).allowed
+    return await load_names(change.connection, ids) if may_see else {}
 
 
 async def find_named_rows(visibility: Visibility, connection: Connection, rows: Collection[Key]) -> frozenset[Key]:

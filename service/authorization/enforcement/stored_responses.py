@@ -50,12 +50,15 @@ DELETE_EXPIRED = f"""
         SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR} ORDER BY at LIMIT {MAX_DELETED_AT_ONCE})
 """
 
-# Responses to a person, and about them or their timesheets, under all their ids. Reads the responses of one day.
+# Responses to a person, about them or their timesheets, or with their id, which may stand beside their name; under all
+# their ids. Reads the responses of one day.
 DELETE_PERSON = """
     DELETE FROM kept_answer AS k USING (SELECT ids_of_person($1) AS ids) AS theirs
     WHERE k.owner_id = ANY (theirs.ids)
         OR k.resources && (ARRAY(SELECT id FROM timesheet WHERE owner_id = ANY (theirs.ids)) || theirs.ids)
         OR EXISTS (SELECT FROM audit_record r WHERE r.uid = k.decision_uid AND r.person_id = ANY (theirs.ids))
+        OR EXISTS (SELECT FROM unnest(theirs.ids) AS known (id)
+                   WHERE position(convert_to(known.id::text, 'UTF8') IN k.body) > 0)
 """
 
 

@@ -11,8 +11,10 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from litestar.di import Provide
 from litestar.openapi import spec
 
+from service.web.http.parameters import provide_caller_and_names
 from service.web.http.preconditions import IF_MATCH, IF_MATCH_EXACT
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def operation(
     more: tuple[str, ...] = (),
     bodies: Files = NO_FILES,
     optional_body: bool = False,
+    names: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments for a route handler.
 
@@ -66,7 +69,8 @@ def operation(
     answers. `conditional`: it needs If-Match and answers with an ETag; with `exact_version` If-Match must hold one
     ETag. `etag`: a read or a creation that answers with an ETag. `location`: a creation that answers with the address
     of its result. `files` and `bodies`: media types of answers and of request bodies that are files, each with an
-    example. `more`: further headers of a success. `optional_body`: the request may have no body.
+    example. `more`: further headers of a success. `optional_body`: the request may have no body. `names`: a change that
+    takes `names=true`; its answer then has those of `Answer.names`.
     """
     scopes = (scope,) if isinstance(scope, str) else scope or ()
     needs = f"Needs the scope {' or '.join(f'`{name}`' for name in scopes)}." if scopes else "Needs any valid token."
@@ -78,6 +82,7 @@ def operation(
         "tags": [tag],
         "responses": {},
         "security": [{SECURITY_SCHEME: [name]} for name in scopes] or [{SECURITY_SCHEME: []}],
+        **({"dependencies": {"caller": Provide(provide_caller_and_names)}} if names else {}),
         "operation_class": _make_operation_class(
             problems, headers, files, bodies, parameters, optional_body=optional_body
         ),

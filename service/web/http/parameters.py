@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import msgspec
+from litestar import Request  # noqa: TC002 — Litestar reads signatures of dependencies
 from litestar.di import NamedDependency
 from litestar.params import Parameter, PathParameter, QueryParameter, SkipValidation
 from msgspec import Meta
@@ -106,6 +108,15 @@ SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_len
 Number = Annotated[
     str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
 ]
+
+
+async def provide_caller_and_names(
+    request: Request[Any, Any, Any],
+    names: WithNames = False,  # noqa: FBT002 — a query parameter
+) -> Caller:
+    """The dependency `caller` of changes whose answer may have names."""
+    caller: Caller = request.scope["state"]["caller"]
+    return replace(caller, names=True) if names else caller
 
 
 def parse_uuid(text: str, field: str) -> UUID:

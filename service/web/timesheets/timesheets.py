@@ -174,6 +174,7 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
             tag=TAG,
             etag=True,
             location=True,
+            names=True,
         ),
     )
     async def create_timesheet(caller: CurrentCaller, data: JSONBody[NewSheet]) -> Response[SheetBody]:
@@ -185,7 +186,11 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         )
         location = f"{PATH}/{answer.value.id}"
         return make_response(
-            sheet_body(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
+            sheet_body(answer.value, names=answer.names),
+            answer.receipt,
+            status=201,
+            version=answer.value.version,
+            location=location,
         )
 
     @delete(
@@ -207,6 +212,7 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
             problems=(*CHANGE, *BODY),
             tag=TAG,
             conditional=True,
+            names=True,
         ),
     )
     async def amend_timesheet(
@@ -227,6 +233,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         "problems": (*CHANGE, *BODY),
         "tag": TAG,
         "conditional": True,
+        "names": True,
     }
 
     @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
@@ -236,7 +243,9 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         answer = await timesheets.add_entry(caller, _id(timesheet_id), read_if_match(request), _hours(data))
         sheet = answer.value.sheet
         location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
-        return make_response(sheet_body(sheet), answer.receipt, status=201, version=sheet.version, location=location)
+        return make_response(
+            sheet_body(sheet, names=answer.names), answer.receipt, status=201, version=sheet.version, location=location
+        )
 
     @post(
         PATH + "/{timesheet_id:str}/entries/batch",
@@ -269,7 +278,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         entry = parse_uuid(entry_id, "path.entry_id")
         answer = await timesheets.replace_entry(caller, _id(timesheet_id), read_if_match(request), entry, _hours(data))
         sheet = answer.value.sheet
-        return make_response(sheet_body(sheet), answer.receipt, version=sheet.version)
+        return make_response(sheet_body(sheet, names=answer.names), answer.receipt, version=sheet.version)
 
     @patch(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
@@ -288,7 +297,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
             caller, _id(timesheet_id), read_if_match(request), entry, _amendment(data)
         )
         sheet = answer.value.sheet
-        return make_response(sheet_body(sheet), answer.receipt, version=sheet.version)
+        return make_response(sheet_body(sheet, names=answer.names), answer.receipt, version=sheet.version)
 
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
@@ -309,7 +318,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             status_code=200,
             opt=DIRECT,
             operation_id=f"{action}_timesheet",
-            **operation(summary, scope="create:timesheets", problems=CHANGE, tag=TAG, conditional=True),
+            **operation(summary, scope="create:timesheets", problems=CHANGE, tag=TAG, conditional=True, names=True),
         )
         async def transition(
             caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
@@ -330,6 +339,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             conditional=True,
             exact_version=True,
             optional_body=True,
+            names=True,
         ),
     )
     async def approve_timesheet(
@@ -353,6 +363,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
                 tag=TAG,
                 conditional=True,
                 exact_version=True,
+                names=True,
             ),
         )
         async def transition(
@@ -403,4 +414,6 @@ def _amendment(data: EntryPatch) -> Amendment:
 
 
 def _respond(answer: Answer[Timesheet], *, status: int = 200) -> Response[SheetBody]:
-    return make_response(sheet_body(answer.value), answer.receipt, status=status, version=answer.value.version)
+    return make_response(
+        sheet_body(answer.value, names=answer.names), answer.receipt, status=status, version=answer.value.version
+    )
