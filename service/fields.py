@@ -12,6 +12,9 @@ from service.places import FieldError
 # Codes of projects and of their activities. The latter are short: a record of the log may describe 200 of them.
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 ACTIVITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
+# Of an entry.
+MAX_TAGS = 10
+MAX_TAG_CHARS = 30
 UNWRITABLE = frozenset({"Cc", "Cs"})
 # Letters and symbols that are invisible: Hangul fillers, the empty Braille pattern.
 EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID  # noqa: TC003 — msgspec reads the types of entries
 
 from service.errors import InvalidField
-from service.fields import ACTIVITY, PROJECT, Fields
+from service.fields import ACTIVITY, MAX_TAG_CHARS, MAX_TAGS, PROJECT, Fields
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ FIRST_WEEK, LAST_WEEK = date(2000, 1, 3), date(2099, 12, 28)
 NO_PLACES = frozenset({"localtime", "Factory"})
 ACTIVITY_FORM = "must be 1 to 20 of the characters A-Z a-z 0-9 . _ -, the first a letter or digit"
 MAX_ACTIVITIES_NAMED = 10
-MAX_TAGS = 10
-MAX_TAG_LENGTH = 30
 # Between tags where they stand in one text, as in a file or beside the log; no tag has one of them.
 TAG_SEPARATOR = ";"
 NOT_IN_TAGS = frozenset({TAG_SEPARATOR, ","})
@@ -171,7 +169,7 @@ def _validate_tags(tags: Sequence[str], fields: Fields, prefix: str) -> None:
         fields.wrong(f"{prefix}tags", f"must be at most {MAX_TAGS}")
     for place, tag in enumerate(tags):
         name = f"{prefix}tags[{place}]"
-        fields.text(name, tag, MAX_TAG_LENGTH)
+        fields.text(name, tag, MAX_TAG_CHARS)
         if NOT_IN_TAGS & set(tag) or tag != tag.strip():
             fields.wrong(name, "must have no comma or semicolon, and no space at its ends")
         elif tag in tags[:place]:

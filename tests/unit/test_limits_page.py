@@ -99,7 +99,7 @@ ELSEWHERE = {
     "service.directory.entities:MAX_CLIENT_LENGTH": "a field of a request",
     "service.directory.entities:MAX_LINKS": "a field of a request",
     "service.timesheets.entry:MAX_MINUTES": "a field of a request",
-    "service.timesheets.entry:MAX_TAGS": "a field of a request",
+    "service.fields:MAX_TAGS": "a field of a request",
     "service.directory.entities:MAX_ACTIVITIES": "a field of a request",
     "service.directory.legal_holds:MAX_REASON_LENGTH": "a field of a request",
     "service.directory.entities:MAX_ACCESS_REASON_LENGTH": "a field of a request",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from litestar import Response
 from msgspec import UNSET, Meta, UnsetType
 
+from service.fields import MAX_TAG_CHARS, MAX_TAGS
 from service.policy.known_words import ACTIONS, RECORDED_ACTIONS, STATES
 from service.web.http.paging import NEXT_CURSOR
 from service.web.http.preconditions import etag
@@ -45,6 +46,11 @@ RuleName = Annotated[str, Meta(description="The name of a rule of the policy", e
 Time = Annotated[datetime, Meta(examples=["2026-11-23T09:00:00Z"])]
 # A time that is formatted already.
 TimeText = Annotated[str, Meta(examples=["2026-11-23T09:00:00Z"], extra_json_schema={"format": "date-time"})]
+# The texts of an entry, in requests.
+Note = Annotated[str, Meta(max_length=500)]
+Activity = Annotated[str, Meta(max_length=20, examples=["design"])]
+_Tag = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_CHARS)]
+Tags = Annotated[list[_Tag], Meta(max_length=MAX_TAGS, examples=[["on site"]])]
 # The resource kinds, actions and states that the code knows; a policy may use fewer.
 ResourceKind = Annotated[
     str, Meta(examples=["timesheet"], extra_json_schema=enum("ResourceKind", "A kind of resource", ACTIONS))

@@ -12,13 +12,13 @@ from msgspec import Meta
 
 from service.errors import InvalidField
 from service.places import FieldError
-from service.timesheets.entry import MAX_TAGS, Amendment, Hours, WeekHours
+from service.timesheets.entry import Amendment, Hours, WeekHours
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Timesheet
 from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
-from service.web.http.responses import make_response
+from service.web.http.responses import Activity, Note, Tags, make_response
 from service.web.timesheets.timesheet_shapes import Comment, ProjectCode, SheetBody, sheet_body
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
 Day = Annotated[date, Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
-Note = Annotated[str, Meta(max_length=500)]
-Activity = Annotated[str, Meta(max_length=20, examples=["design"])]
-Tags = Annotated[
-    list[Annotated[str, Meta(min_length=1, max_length=30)]], Meta(max_length=MAX_TAGS, examples=[["on site"]])
-]
 DayNotes = Annotated[dict[date, Note], Meta(max_length=7, examples=[{"2026-11-23": "Trade fair"}])]
 
 

@@ -11,12 +11,11 @@ from msgspec import Meta
 from service.authorization.enforcement.person_references import ME, NO_PERSON
 from service.errors import InvalidField
 from service.places import FieldError
-from service.timesheets.entry import MAX_TAGS
 from service.timesheets.upload_results import OUTCOMES
 from service.timesheets.upload_rows import Row
 from service.web.http.parameters import GivenPerson, parse_person
 from service.web.http.problem_documents import ProblemSlug
-from service.web.http.responses import EXAMPLE_ID, DecisionId, Hex, Id, SheetId
+from service.web.http.responses import EXAMPLE_ID, Activity, DecisionId, Hex, Id, Note, SheetId, Tags
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,20 +39,16 @@ class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
     external_ref: Annotated[
         str, Meta(description="Your own key for the row", min_length=1, max_length=100, examples=["job-7/row-12"])
     ]
-    note: Annotated[Annotated[str, Meta(max_length=500)] | None, Meta(description="A note on the hours")] = None
+    note: Annotated[Note | None, Meta(description="A note on the hours")] = None
     time_zone: Annotated[
         Annotated[str, Meta(max_length=64)] | None,
         Meta(description="The IANA time zone of a timesheet that has to be created; default: UTC"),
     ] = None
-    activity: Annotated[Annotated[str, Meta(max_length=20)] | None, Meta(description="An activity of the project")] = (
-        None
-    )
+    activity: Annotated[Activity | None, Meta(description="An activity of the project", examples=[None])] = None
     billable: Annotated[
         bool | None, Meta(description="Whether the hours are billed; null: as before, or as the project says")
     ] = None
-    tags: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=30)]], Meta(max_length=MAX_TAGS, description="Tags")
-    ] = []
+    tags: Annotated[Tags, Meta(description="Tags")] = []
 
 
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
