@@ -68,6 +68,7 @@ from service.tracing import check_packages, start_tracing
 from service.web.audit.decisions import decision_routes
 from service.web.audit.explanations import decision_explanation_route
 from service.web.audit.exports import audit_export_routes
+from service.web.audit.own_decisions import own_decision_routes
 from service.web.audit.proofs import log_proof_routes
 from service.web.audit.records import audit_record_routes
 from service.web.audit.tiles import log_tile_routes
@@ -314,6 +315,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             *audit_record_routes(gate, cursors, parts.replica, parts.newest),
             *audit_export_routes(gate, parts.requests, parts.replica),
             decision_explanation_route(gate, policies.load),
+            *own_decision_routes(gate, cursors, parts.replica, policies.load),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
             *policy_routes(administration, cursors),
             *policy_diff_routes(PolicyComparison(administration, check_worker.compare)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
+from typing import Any
 from uuid import UUID
 
 from service.log.record import Kind
@@ -34,6 +35,20 @@ LATER = JUNE + timedelta(days=7)
 RESOURCE = ("resource_id_decided_at_id_idx", "returned_idx")
 
 
+# Of a person: what they asked for, what is theirs, and what is about them.
+OWN = (
+    "person_id_decided_at_id_idx",
+    "person_id_decided_at_id_idx1",
+    "owner_id_decided_at_id_idx",
+    "resource_id_decided_at_id_idx",
+)
+
+
+def concerned(person: UUID, **more: Any) -> RecordFilters:
+    """Decisions about this person, who was another one before a merge."""
+    return RecordFilters(concerned=(person, id_of("merged")), **more)
+
+
 def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
     """All example queries, about the person with this number, 0 to 4,999."""
     person, leader = id_of(f"person{number}"), id_of(f"person{number // 10 * 10}")
@@ -58,6 +73,14 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
         ),
         ExampleQuery(
             "everything that a person did", RecordFilters(persons=(person,)), (), ("person_id_decided_at_id_idx",)
+        ),
+        ExampleQuery("what was done in a person's name, and with what is theirs", concerned(person), DECISIONS, OWN),
+        ExampleQuery("what others did with what is a person's", concerned(person, by_others=True), DECISIONS, OWN),
+        ExampleQuery(
+            "changes in the name of a leader, through an app",
+            concerned(leader, by_others=False, client="web", reads=False),
+            DECISIONS,
+            OWN,
         ),
         ExampleQuery(
             "all approvals by a leader",

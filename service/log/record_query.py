@@ -29,6 +29,8 @@ DECISIONS = (Kind.DECISION, Kind.ACCESS)
 
 ANY_ACTOR = "*"
 NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
+# NOTABLE leaves out the first of the actions that only read.
+NOT_READING = "(r.outcome = 'deny' OR r.action NOT IN ('read', 'list-approvals', 'review'))"
 ON_BEHALF_OF_ANYONE = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
 LISTED = (
     "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
@@ -49,7 +51,10 @@ class RecordFilters:
     that returned the resource; `history` finds the decision that created it instead. `rule`: one of the rules that
     decided. `actor`: one of the actors that acted for the caller, ANY_ACTOR for any. `owners`: ids of the resource's
     owner. `sheets`: one of these resources. `on_behalf_of`: ids of the delegator. `since` and `until` bound decided_at,
-    half-open. `after_approval`: changes of a sheet that had been approved before."""
+    half-open. `after_approval`: changes of a sheet that had been approved before.
+
+    `concerned`: ids of one person; decisions about what they asked for, and about what others asked for of theirs or of
+    them in the directory. `by_others`: only those, or only the former. `reads`: False leaves allowed reads out."""
 
     persons: tuple[UUID, ...] | None = None
     client: str | None = None
@@ -70,6 +75,9 @@ class RecordFilters:
     since: datetime | None = None
     until: datetime | None = None
     after_approval: bool = False
+    concerned: tuple[UUID, ...] | None = None
+    by_others: bool | None = None
+    reads: bool = True
 
 
 @asynccontextmanager
@@ -105,6 +113,7 @@ class RecordQuery:
             self._by_rule(filters.rule),
             self._by_actor(filters.actor),
             self._by_owner(filters.owners),
+            self._by_concerned(filters),
             self._by_applied(filters),
         ]
         self.alternatives = [[*shared, *(term for part in parts for term in part)] for parts in product(*split)]
@@ -154,10 +163,10 @@ class RecordQuery:
         add("r.request_id = ?", filters.request_id)
         add("r.decided_at >= ?", filters.since)
         add("r.decided_at < ?", filters.until)
-        if not no_index and (filters.outcome == "deny" or filters.action not in {None, "read"}):
+        if not no_index and (filters.outcome == "deny" or filters.action not in {None, "read"} or not filters.reads):
             terms.append(NOTABLE)
-        if filters.after_approval:
-            terms.append(AFTER_APPROVAL)
+        terms += [] if filters.reads else [NOT_READING]
+        terms += [AFTER_APPROVAL] if filters.after_approval else []
         return terms
 
     def _by_resource(self, resource: str | None) -> list[list[str]]:
@@ -238,3 +247,21 @@ class RecordQuery:
                 [f"r.owner_id = {place}", f"r.person_id = {place}"],
             )
         ]
+
+    def _by_concerned(self, filters: RecordFilters) -> list[list[str]]:
+        """The person's own requests, and those of others about resources of theirs or about them in the directory; each
+        with every id of the person. Reads of the log by others are about the log, not about a person."""
+        if filters.concerned is None:
+            return [[]]
+        own, theirs = list[list[str]](), list[list[str]]()
+        # Postgres refuses a parameter that no condition uses.
+        if not filters.by_others:
+            own = [[f"r.person_id = {self.add_parameter(uid)}"] for uid in filters.concerned]
+        if filters.by_others is not False:
+            ids = self.add_parameter(list(filters.concerned))
+            others = f"(r.person_id IS NULL OR r.person_id <> ALL({ids}))"
+            owned = ["r.kind = 'decision'", "r.owner_id IS DISTINCT FROM r.person_id", others]
+            listed = ["r.kind = 'decision'", "r.resource_kind = 'directory'", "r.owner_id IS NULL", others]
+            theirs = [[f"r.owner_id = {self.add_parameter(uid)}", *owned] for uid in filters.concerned]
+            theirs += [[f"r.resource_id = {self.add_parameter(str(uid))}", *listed] for uid in filters.concerned]
+        return own + theirs

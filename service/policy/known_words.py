@@ -10,6 +10,8 @@ from service.policy.paths import DEFAULT_PATHS, NATIVE_RELATIONS
 
 # Seeing the names beside the ids in what the caller may read. No request is decided by it alone, so no record has it.
 SEE_NAMES = "see_names"
+# Reading the decisions about oneself: what was done in one's name, and by others with what is one's own.
+REVIEW = "review"
 ACTIONS = {
     "timesheet": frozenset(
         {
@@ -28,7 +30,7 @@ ACTIONS = {
             SEE_NAMES,
         }
     ),
-    "me": frozenset({"read", SEE_NAMES}),
+    "me": frozenset({"read", REVIEW, SEE_NAMES}),
     "log": frozenset({"read", "hold", SEE_NAMES}),
     "policy": frozenset({"read", "propose", "activate", "replay", "simulate", SEE_NAMES}),
     "directory": frozenset({"read", "manage", "erase", SEE_NAMES}),

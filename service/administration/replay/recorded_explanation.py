@@ -1,6 +1,7 @@
 """Explains a recorded decision: the rules that allowed or denied, with their rows, or the near misses. Pure.
 
-For auditors, from the record and the version that decided. It mentions other people where the rules do.
+For auditors and for the caller, from the record and the version that decided. It mentions other people where the rules
+do, if that is asked for.
 """
 
 from __future__ import annotations
@@ -81,8 +82,11 @@ class RecordedExplanation:
     facts: tuple[DefinedFact, ...] = ()
 
 
-def explain_record(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False) -> RecordedExplanation:
-    """Explain a decision under the version that made it, in sentences to the caller (`to_caller`) or about them."""
+def explain_record(
+    snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False, of_others: bool = True
+) -> RecordedExplanation:
+    """Explain a decision under the version that made it, in sentences to the caller (`to_caller`) or about them. Rules
+    that name another person or client are near misses only `of_others`."""
     request, verdict = recorded.request, recorded.verdict
     kind, action, about = request.resource.kind, request.action, request.lookup.about
     rules = {rule.name: rule for rule in snapshot.rules_of(kind, action)}
@@ -99,7 +103,7 @@ def explain_record(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: 
     known = snapshot.vocabulary.known_attributes(kind)
     read, _ = values.read([(name, attribute.type) for name, attribute in known.items()])
     words = snapshot.vocabulary.with_values(read)
-    found = nearest(why, access_request, words, of_others=True, to_caller=to_caller)
+    found = nearest(why, access_request, words, of_others=of_others, to_caller=to_caller)
     if not request.lookup.looked:
         found = _keep_conditions(found, lambda condition: condition.condition == "scope")
     elif about is About.LIST:

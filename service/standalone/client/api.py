@@ -15,6 +15,7 @@ from .shapes import (
     Explanation,
     HoursReport,
     Me,
+    OwnDecision,
     PendingApproval,
     PolicyTexts,
     PolicyVersion,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
 SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
-REPLAYS = "/v1/replays"
+REPLAYS, OWN_DECISIONS = "/v1/replays", "/v1/me/decisions"
 MAX_APPROVALS = 10
 
 
@@ -254,6 +255,15 @@ class Timewarden(DirectoryApi):
     async def explanation(self, decision_id: str) -> Explanation:
         """The explanation of a decision."""
         return await self.call(Explanation, "GET", f"{DECISIONS}/{decision_id}/explanation")
+
+    def own_decisions(self, *, names: bool = False, **filters: str | datetime | None) -> AsyncIterator[OwnDecision]:
+        """What was done in the caller's name, and by others with what is theirs, newest first. The filters are those of
+        `GET /v1/me/decisions`, such as `by="others"`."""
+        return self.pages(OwnDecision, OWN_DECISIONS, **filters, **details(names=names))
+
+    async def own_decision(self, decision_id: str, *, names: bool = False) -> OwnDecision:
+        """One of them, with its explanation."""
+        return await self.call(OwnDecision, "GET", f"{OWN_DECISIONS}/{decision_id}", query=details(names=names))
 
     def policy_versions(self) -> AsyncIterator[PolicyVersion]:
         """Policy versions, newest first."""

@@ -281,6 +281,34 @@ class Decision(ApiResult):
     names: dict[str, str] | None = None
 
 
+class OwnDecision(ApiResult, kw_only=True):
+    """A decision about what the caller asked for (`by_you`), or what others asked for of theirs. `resource` is None for
+    a list. `because` and `missing` explain it where one decision was read. `reason` is None for refusals whose reason
+    is not the caller's to know."""
+
+    id: str
+    decided_at: datetime
+    by_you: bool
+    person: str | None
+    client: str
+    actors: list[str]
+    action: str
+    kind: str
+    resource: str | None
+    owner: str | None
+    state: str | None
+    outcome: Literal["allow", "deny"]
+    applied: bool | None
+    not_applied_because: str | None
+    reason: str | None
+    rules: list[str]
+    on_behalf_of: str | None
+    policy_version: int
+    names: dict[str, str] | None = None
+    because: str | None = None
+    missing: list[str] = []
+
+
 class PolicyVersion(ApiResult, kw_only=True):
     """A policy version; `state` is proposed, active or retired. `warnings` come with a proposal."""
 

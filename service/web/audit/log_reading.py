@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from service.web.http.paging import Cursors
 
 T = TypeVar("T")
+READ_LOG = ("log", "read")
 
 
 async def read_log(
@@ -64,10 +65,11 @@ async def read_records(
     with_names: bool,
     query: RecordedQuery | None = None,
     replica: Database | None = None,
+    asked: tuple[str, str] = READ_LOG,
     load_newest: Callable[[], Awaitable[tuple[Sequence[LoggedRecord], Sequence[str]] | None]] | None = None,
 ) -> Answer[Sequence[LoggedRecord]]:
     """As `read_log`, for records: with the names in them, if they are asked for. Without names, `load_newest` may find
-    them; None if only `load` can."""
+    them; None if only `load` can. `asked`: the kind and action to decide on."""
 
     async def load_named(reading: Reading) -> tuple[Sequence[LoggedRecord], Sequence[str]]:
         newest = await load_newest() if load_newest is not None and not with_names else None
@@ -77,7 +79,7 @@ async def read_records(
             found, returned = await load(reading.connection)
             return await search.add_names(reading, found) if with_names else found, returned
 
-    return await _read(gate, caller, load_named, query, replica)
+    return await _read(gate, caller, load_named, query, replica, asked)
 
 
 async def _read(
@@ -86,9 +88,10 @@ async def _read(
     load: Callable[[Reading], Awaitable[tuple[T, Sequence[str] | Positions]]],
     query: RecordedQuery | None,
     replica: Database | None,
+    asked: tuple[str, str] = READ_LOG,
 ) -> Answer[T]:
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
-    async with gate.read_unconnected(caller, "log", "read", query=query, replica=replica) as reading:
+    async with gate.read_unconnected(caller, *asked, query=query, replica=replica) as reading:
         try:
             value, reading.returned = await load(reading)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:
