@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.names import load_names_of_rows
+from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import PersonReference, find_person
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
 from service.fields import is_legible
@@ -80,6 +80,7 @@ class LegalHolds:
                 raise DatabaseUnavailable(cause="an INSERT returned no row")
             made = _hold(row)
             _record(change, made, "log.held", {"reason": reason})
+            change.names = await load_names_of_change(change, _ids_in(made))
         return change.answer(made)
 
     async def lift(self, caller: Caller, hold: UUID) -> Answer[LegalHold]:
@@ -106,6 +107,7 @@ class LegalHolds:
                 raise NotFound("There is no such hold in force")
             lifted = _hold(row)
             _record(change, lifted, "log.hold-lifted", {})
+            change.names = await load_names_of_change(change, _ids_in(lifted))
         return change.answer(lifted)
 
     async def list(
@@ -135,6 +137,10 @@ def _check(what: str, about: NamedPerson | None, reason: str) -> None:
         raise InvalidField(FieldError("reason", f"must have 1 to {MAX_REASON_LENGTH} characters"))
     if not is_legible(reason):
         raise InvalidField(FieldError("reason", "must have a character that can be seen"))
+
+
+def _ids_in(hold: LegalHold) -> list[str]:
+    return [] if hold.about is None else [str(hold.about)]
 
 
 def _record(change: Change, hold: LegalHold, event: str, texts: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.names import load_names_of_rows
+from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.directory import store
 from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
@@ -82,6 +82,7 @@ async def manage(
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
         await record_changes(change, changes)
+        change.names = await load_names_of_change(change, _ids_in(value))
     return change.answer(value)
 
 

@@ -72,6 +72,11 @@ class Job:
         return LOG if self.version is None else POLICY
 
     @property
+    def people(self) -> list[str]:
+        """The id of the person who started it."""
+        return [] if self.by_person is None else [str(self.by_person)]
+
+    @property
     def progress(self) -> float:
         """The part of the log that is done, from 0 to 1."""
         if self.state == "done":

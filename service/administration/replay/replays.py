@@ -16,6 +16,7 @@ from service.administration.replay.jobs import LOG, POLICY, START
 from service.administration.versions import version_store
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.names import load_names_of_change, load_names_of_row
 from service.errors import NotFound
 from service.log.record import Kind
 
@@ -55,28 +56,38 @@ class Replays:
             change.record(
                 STARTED, _resource(job), before={}, after={"replay": job.id, **asdict(selection)}, kind=Kind.SYSTEM
             )
+            change.names = await load_names_of_change(change, job.people)
         return change.answer(job)
 
-    async def list(self, caller: Caller, *, before: UUID | None, limit: int) -> Answer[Sequence[Job]]:
-        """Replays that the caller may read, newest first. Each kind that they may read takes a decision of its own; the
-        receipt is that of the last one. Raises Denied."""
+    async def list(
+        self, caller: Caller, *, before: UUID | None, limit: int, with_names: bool = False
+    ) -> Answer[Sequence[Job]]:
+        """Replays that the caller may read, newest first, and the names in them if they are asked for. Each kind that
+        they may read takes a decision of its own; the receipt is that of the last one. Raises Denied."""
         found: list[Job] = []
+        names: dict[str, str] = {}
         receipts: list[Receipt] = []
         for kind in await self._readable(caller):
             async with self._gate.read(caller, kind, "read") as reading:
-                found += await jobs.load_page(reading.connection, kind, before=before, limit=limit)
+                of_kind = await jobs.load_page(reading.connection, kind, before=before, limit=limit)
+                if with_names:
+                    names |= await load_names_of_row(reading, [person for job in of_kind for person in job.people])
+            found += of_kind
             receipts.append(reading.receipt)
-        return Answer(sorted(found, key=lambda job: job.id, reverse=True)[:limit], receipts[-1])
+        newest = sorted(found, key=lambda job: job.id, reverse=True)[:limit]
+        return Answer(newest, receipts[-1], names if with_names else None)
 
-    async def read(self, caller: Caller, job_id: UUID) -> Answer[Job]:
-        """A replay with its progress and its result so far. Raises Denied, NotFound."""
+    async def read(self, caller: Caller, job_id: UUID, *, with_names: bool = False) -> Answer[Job]:
+        """A replay with its progress and its result so far, and the names in it if they are asked for. Raises Denied,
+        NotFound."""
         kind = await self._kind_of(caller, job_id)
         async with self._gate.read(caller, kind, "read") as reading:
             job = await jobs.load(reading.connection, kind, job_id)
+            names = await load_names_of_row(reading, job.people) if with_names and job is not None else None
         if job is None:
             with refused_under(reading.receipt):
                 raise NotFound("There is no such replay")
-        return reading.answer(job)
+        return Answer(job, reading.receipt, names)
 
     async def cancel(self, caller: Caller, job_id: UUID) -> Answer[Job]:
         """Stop a replay; this takes the same permission as starting it. Raises Denied, NotFound, and Conflict when it
@@ -87,6 +98,7 @@ class Replays:
         async with self._gate.change(caller, kind, START[kind], target) as change:
             job = await jobs.cancel(change.permit, change.connection, job_id)
             change.record(CANCELLED, _resource(job), before={}, after={"replay": job.id}, kind=Kind.SYSTEM)
+            change.names = await load_names_of_change(change, job.people)
         return change.answer(job)
 
     async def _kind_of(self, caller: Caller, job_id: UUID) -> str:

@@ -17,7 +17,7 @@ from service.authorization.active import replicas
 from service.authorization.active.versions import load_texts
 from service.authorization.enforcement.changes import AbortChange, Answer, Change, Target
 from service.authorization.enforcement.decision_point import Resource, evaluate
-from service.authorization.enforcement.names import load_names_of_row, load_names_of_rows
+from service.authorization.enforcement.names import load_names_of_change, load_names_of_row, load_names_of_rows
 from service.authorization.enforcement.policy_relations import KIND, RETIRED
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
@@ -138,6 +138,7 @@ class PolicyAdministration:
                 raise PolicyRejected(report.complaints)
             waiting = await version_store.find_waiting(change.connection, text)
             version = waiting or await _insert(change, text, message)
+            version = replace(version, names=await load_names_of_change(change, version.people))
         return change.answer(Proposed(version, report, anew=waiting is None))
 
     async def check(self, caller: Caller, text: PolicyText) -> Answer[PolicyReport]:
@@ -192,6 +193,7 @@ class PolicyAdministration:
             if snapshot is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             version = await _move_head(change, snapshot, back=back)
+            version = replace(version, names=await load_names_of_change(change, version.people))
         self._publish(number)
         await self._versions.switch_to(number)
         return change.answer(version)

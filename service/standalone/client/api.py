@@ -291,13 +291,13 @@ class Timewarden(DirectoryApi):
         body = filters if version is None else {"version": version, **filters}
         return await self.call(Replay, "POST", REPLAYS, body=body)
 
-    async def replay(self, replay_id: str) -> Replay:
+    async def replay(self, replay_id: str, *, names: bool = False) -> Replay:
         """A replay with its progress and its result so far."""
-        return await self.call(Replay, "GET", f"{REPLAYS}/{replay_id}")
+        return await self.call(Replay, "GET", f"{REPLAYS}/{replay_id}", query=details(names=names))
 
-    def replays(self) -> AsyncIterator[Replay]:
+    def replays(self, *, names: bool = False) -> AsyncIterator[Replay]:
         """Replays, newest first."""
-        return self.pages(Replay, REPLAYS)
+        return self.pages(Replay, REPLAYS, **details(names=names))
 
     async def _all(self, step: str, sheets: Iterable[Timesheet], reason: str, *, per_item: bool) -> Batch:
         body = {"reason": reason, **_batch(sheets, per_item=per_item)}

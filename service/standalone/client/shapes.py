@@ -343,6 +343,8 @@ class Replay(ApiResult, kw_only=True):
     asked_at: datetime
     ended_at: datetime | None
     problem: str | None
+    asked_by: str | None = None
+    names: dict[str, str] | None = None
     result: dict[str, Any] | None = None
 
 

@@ -119,25 +119,28 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
             DelegationPage([_delegation(*named) for named in answer.value.named], following), answer.receipt
         )
 
-    @post("/v1/delegations", **operation("Grant a delegation", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
+    @post(
+        "/v1/delegations",
+        **operation("Grant a delegation", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, names=True),
+    )
     async def grant_delegation(caller: CurrentCaller, data: JSONBody[NewDelegation]) -> Response[DelegationBody]:
         delegator = parse_optional_uuid(data.delegator, "delegator") or caller.principal.person
         if delegator is None:
             raise InvalidField(FieldError("delegator", "is required: a client that acts for itself has no delegates"))
         delegate, validity = parse_person(data.delegate, "delegate"), Validity(data.valid_from, data.valid_to)
         answer = await delegations.grant(caller, delegator, delegate, validity)
-        return make_response(_delegation(answer.value), answer.receipt, status=201)
+        return make_response(_delegation(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/delegations/{delegation_id:str}/end",
         status_code=200,
-        **operation("Revoke a delegation", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Revoke a delegation", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def end_delegation(
         caller: CurrentCaller, delegation_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[DelegationBody]:
         answer = await delegations.end(caller, parse_uuid(delegation_id, "path.delegation_id"), data.at)
-        return make_response(_delegation(answer.value), answer.receipt)
+        return make_response(_delegation(answer.value, answer.names), answer.receipt)
 
     return [list_delegations, grant_delegation, end_delegation]
 
@@ -160,24 +163,24 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
 
     @post(
         "/v1/fallback-approvers",
-        **operation("Name a fallback approver", scope=KEEPING, problems=(*COMMON, *BODY, 409), tag=TAG),
+        **operation("Name a fallback approver", scope=KEEPING, problems=(*COMMON, *BODY, 409), tag=TAG, names=True),
     )
     async def name_fallback(caller: CurrentCaller, data: JSONBody[NewFallback]) -> Response[FallbackBody]:
         validity = Validity(data.valid_from, data.valid_to)
         person, team = parse_person(data.person, "person"), parse_optional_uuid(data.team, "team")
         answer = await fallbacks.name(caller, person, team, validity)
-        return make_response(_fallback(answer.value), answer.receipt, status=201)
+        return make_response(_fallback(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/fallback-approvers/{fallback_id:str}/end",
         status_code=200,
-        **operation("End a fallback approver", scope=KEEPING, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("End a fallback approver", scope=KEEPING, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def end_fallback(
         caller: CurrentCaller, fallback_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[FallbackBody]:
         answer = await fallbacks.end(caller, parse_uuid(fallback_id, "path.fallback_id"), data.at)
-        return make_response(_fallback(answer.value), answer.receipt)
+        return make_response(_fallback(answer.value, answer.names), answer.receipt)
 
     return [list_fallbacks, name_fallback, end_fallback]
 

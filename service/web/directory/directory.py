@@ -111,23 +111,25 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
 
     @post(
         "/v1/importer-grants",
-        **operation("Grant a client the import of hours", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation(
+            "Grant a client the import of hours", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True
+        ),
     )
     async def grant_importer(caller: CurrentCaller, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await directory.grant_importer(caller, data.client, parse_uuid(data.team, "team"), validity)
-        return make_response(_grant(answer.value), answer.receipt, status=201)
+        return make_response(_grant(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/importer-grants/{grant_id:str}/end",
         status_code=200,
-        **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def end_grant(
         caller: CurrentCaller, grant_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[GrantBody]:
         answer = await directory.end_importer_grant(caller, parse_uuid(grant_id, "path.grant_id"), data.at)
-        return make_response(_grant(answer.value), answer.receipt)
+        return make_response(_grant(answer.value, answer.names), answer.receipt)
 
     return [list_grants, grant_importer, end_grant]
 
@@ -158,28 +160,31 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
             MembershipPage([_membership(*named) for named in answer.value.named], following), answer.receipt
         )
 
-    @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
+    @post(
+        "/v1/memberships",
+        **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
+    )
     async def add_membership(caller: CurrentCaller, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
         person, team = parse_person(data.person, "person"), parse_uuid(data.team, "team")
         answer = await directory.add_membership(caller, person, team, Part(data.part), validity)
-        return make_response(_membership(answer.value), answer.receipt, status=201)
+        return make_response(_membership(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/memberships/{membership_id:str}/end",
         status_code=200,
-        **operation("End a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("End a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def end_membership(
         caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[MembershipBody]:
         answer = await directory.end_membership(caller, parse_uuid(membership_id, "path.membership_id"), data.at)
-        return make_response(_membership(answer.value), answer.receipt)
+        return make_response(_membership(answer.value, answer.names), answer.receipt)
 
     @post(
         "/v1/memberships/{membership_id:str}/move",
         status_code=201,
-        **operation("Move a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Move a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def move_membership(
         caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[MembershipMove]
@@ -187,7 +192,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         membership, team = parse_uuid(membership_id, "path.membership_id"), parse_uuid(data.team, "team")
         part = Part(data.part) if data.part else None
         answer = await directory.move_membership(caller, membership, team, part, data.at)
-        return make_response(_membership(answer.value), answer.receipt, status=201)
+        return make_response(_membership(answer.value, answer.names), answer.receipt, status=201)
 
     return [list_memberships, add_membership, end_membership, move_membership]
 

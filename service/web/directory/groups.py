@@ -144,25 +144,25 @@ def _members(groups: Groups, cursors: Cursors) -> list[Any]:
 
     @post(
         "/v1/groups/{name:str}/members",
-        **operation("Put a person into a group", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Put a person into a group", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def add_group_member(
         caller: CurrentCaller, name: GroupInPath, data: JSONBody[NewGroupMember]
     ) -> Response[GroupMemberBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await groups.join(caller, _parse_name(name), parse_person(data.person, "person"), validity)
-        return make_response(_member(answer.value), answer.receipt, status=201)
+        return make_response(_member(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/groups/{name:str}/members/{member_id:str}/end",
         status_code=200,
-        **operation("Take a person out of a group", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Take a person out of a group", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def end_group_member(
         caller: CurrentCaller, name: GroupInPath, member_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[GroupMemberBody]:
         answer = await groups.leave(caller, _parse_name(name), parse_uuid(member_id, "path.member_id"), data.at)
-        return make_response(_member(answer.value), answer.receipt)
+        return make_response(_member(answer.value, answer.names), answer.receipt)
 
     return [list_group_members, add_group_member, end_group_member]
 

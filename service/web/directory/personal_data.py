@@ -126,20 +126,23 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         )
         return make_response(body, answer.receipt)
 
-    @post("/v1/audit/holds", **operation("Set a legal hold", scope="read:audit", problems=(*COMMON, *BODY), tag=HOLDS))
+    @post(
+        "/v1/audit/holds",
+        **operation("Set a legal hold", scope="read:audit", problems=(*COMMON, *BODY), tag=HOLDS, names=True),
+    )
     async def set_hold(caller: CurrentCaller, data: JSONBody[NewHold]) -> Response[HoldBody]:
         about = None if data.about is None else parse_person(data.about, "about")
         answer = await holds.set(caller, data.what, about, parse_text(data.reason, "reason"))
-        return make_response(_hold(answer.value), answer.receipt, status=201)
+        return make_response(_hold(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/audit/holds/{hold_id:str}/lift",
         status_code=200,
-        **operation("Lift a legal hold", scope="read:audit", problems=ROW, tag=HOLDS),
+        **operation("Lift a legal hold", scope="read:audit", problems=ROW, tag=HOLDS, names=True),
     )
     async def lift_hold(caller: CurrentCaller, hold_id: FromPath[str]) -> Response[HoldBody]:
         answer = await holds.lift(caller, parse_uuid(hold_id, "path.hold_id"))
-        return make_response(_hold(answer.value), answer.receipt)
+        return make_response(_hold(answer.value, answer.names), answer.receipt)
 
     @get("/v1/audit/holds", **operation("List legal holds", scope="read:audit", problems=COMMON, tag=HOLDS))
     async def list_holds(

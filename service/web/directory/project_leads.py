@@ -98,25 +98,25 @@ def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
 
     @post(
         "/v1/projects/{code:str}/leads",
-        **operation("Name a lead of a project", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Name a lead of a project", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def name_project_lead(
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[NewProjectLead]
     ) -> Response[ProjectLeadBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await leads.name(caller, parse_code(code), parse_person(data.person, "person"), validity)
-        return make_response(_lead(answer.value), answer.receipt, status=201)
+        return make_response(_lead(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
         "/v1/projects/{code:str}/leads/{lead_id:str}/end",
         status_code=200,
-        **operation("End a lead of a project", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("End a lead of a project", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def end_project_lead(
         caller: CurrentCaller, code: CodeInPath, lead_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[ProjectLeadBody]:
         answer = await leads.end(caller, parse_code(code), parse_uuid(lead_id, "path.lead_id"), data.at)
-        return make_response(_lead(answer.value), answer.receipt)
+        return make_response(_lead(answer.value, answer.names), answer.receipt)
 
     return [list_project_leads, name_project_lead, end_project_lead]
 

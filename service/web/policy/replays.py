@@ -12,18 +12,28 @@ from litestar.params import FromPath, JSONBody  # noqa: TC002 — Litestar reads
 from msgspec import Meta
 
 from service.administration.replay.tally import Group, ReplayOutcome
+from service.authorization.enforcement.names import select_names
 from service.errors import InvalidField
 from service.log.recorded_decisions import DecisionSelection
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import MAX_INTEGER, CurrentCaller, Cursor, Limit, parse_optional_text, parse_uuid
+from service.web.http.parameters import (
+    MAX_INTEGER,
+    CurrentCaller,
+    Cursor,
+    Limit,
+    WithNames,
+    parse_optional_text,
+    parse_uuid,
+)
 from service.web.http.responses import (
     EXAMPLE_PERSON,
     ClientId,
     DecisionId,
     Id,
+    Names,
     NextCursor,
     PersonId,
     RecordedAction,
@@ -31,9 +41,12 @@ from service.web.http.responses import (
     Time,
     TimeText,
     make_response,
+    names_body,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.administration.replay.jobs import Job
     from service.administration.replay.replays import Replays
     from service.web.http.paging import Cursors
@@ -142,7 +155,7 @@ class ReplayResult(msgspec.Struct):
     examples: Annotated[list[ReplayExample], Meta(description="The first records that differ")]
 
 
-class ReplaySummary(msgspec.Struct):
+class ReplaySummary(msgspec.Struct, kw_only=True):
     """A replay without its result."""
 
     id: Annotated[Id, Meta(description="The replay's id")]
@@ -156,9 +169,10 @@ class ReplaySummary(msgspec.Struct):
     started_at: Annotated[TimeText | None, Meta(description="When a keeper started it; null: not yet")]
     ended_at: Annotated[TimeText | None, Meta(description="When it ended; null: not yet")]
     problem: Annotated[str | None, Meta(description="Why it failed; null: it did not", examples=[None])]
+    names: Names = msgspec.UNSET
 
 
-class ReplayBody(ReplaySummary):
+class ReplayBody(ReplaySummary, kw_only=True):
     """A replay with its result."""
 
     result: Annotated[ReplayResult, Meta(description="The result so far")]
@@ -177,38 +191,46 @@ def replay_routes(replays: Replays, cursors: Cursors) -> list[Any]:
     @post(
         "/v1/replays",
         status_code=202,
-        **operation("Replay recorded requests", scope=WRITE, problems=(*ROW, *BODY, 409), tag=TAG, location=True),
+        **operation(
+            "Replay recorded requests", scope=WRITE, problems=(*ROW, *BODY, 409), tag=TAG, location=True, names=True
+        ),
     )
     async def start_replay(caller: CurrentCaller, data: JSONBody[ReplayRequest]) -> Response[ReplayBody]:
         answer = await replays.start(caller, _selection(data), data.version)
         location = f"/v1/replays/{answer.value.id}"
-        return make_response(_body(answer.value), answer.receipt, status=202, location=location)
+        return make_response(_body(answer.value, answer.names), answer.receipt, status=202, location=location)
 
     @get("/v1/replays", **operation("List replays", scope=READ, problems=COMMON, tag=TAG))
     async def list_replays(
         caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ReplayPage]:
         after = cursors.read(LISTING, {}, cursor)
-        answer = await replays.list(caller, before=UUID(after[0]) if after else None, limit=limit + 1)
+        answer = await replays.list(caller, before=UUID(after[0]) if after else None, limit=limit + 1, with_names=names)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [str(page[-1].id)]) if len(answer.value) > limit else None
-        return make_response(ReplayPage([ReplaySummary(**_members(job)) for job in page], following), answer.receipt)
+        items = [ReplaySummary(**_members(job, answer.names)) for job in page]
+        return make_response(ReplayPage(items, following), answer.receipt)
 
     @get("/v1/replays/{replay_id:str}", **operation("Read a replay", scope=READ, problems=ROW, tag=TAG))
-    async def read_replay(caller: CurrentCaller, replay_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.read(caller, parse_uuid(replay_id, "path.replay_id"))
-        return make_response(_body(answer.value), answer.receipt)
+    async def read_replay(
+        caller: CurrentCaller,
+        replay_id: FromPath[str],
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[ReplayBody]:
+        answer = await replays.read(caller, parse_uuid(replay_id, "path.replay_id"), with_names=names)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     @post(
         "/v1/replays/{replay_id:str}/cancel",
         status_code=200,
-        **operation("Cancel a replay", scope=WRITE, problems=(*ROW, 409), tag=TAG),
+        **operation("Cancel a replay", scope=WRITE, problems=(*ROW, 409), tag=TAG, names=True),
     )
     async def cancel_replay(caller: CurrentCaller, replay_id: FromPath[str]) -> Response[ReplayBody]:
         answer = await replays.cancel(caller, parse_uuid(replay_id, "path.replay_id"))
-        return make_response(_body(answer.value), answer.receipt)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     return [start_replay, list_replays, read_replay, cancel_replay]
 
@@ -234,11 +256,12 @@ def _in_utc(moment: datetime | None, field: str) -> datetime | None:
         raise InvalidField(FieldError(field, "must lie between the years 1 and 9999 in UTC")) from None
 
 
-def _body(job: Job) -> ReplayBody:
-    return ReplayBody(**_members(job), result=_result(job))
+def _body(job: Job, names: Mapping[str, str] | None) -> ReplayBody:
+    return ReplayBody(**_members(job, names), result=_result(job))
 
 
-def _members(job: Job) -> dict[str, Any]:
+def _members(job: Job, names: Mapping[str, str] | None) -> dict[str, Any]:
+    """The members of a replay, with those of the `names` that are in it."""
     selection = job.selection
     return {
         "id": str(job.id),
@@ -252,6 +275,7 @@ def _members(job: Job) -> dict[str, Any]:
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,
         "problem": job.problem,
+        "names": names_body(None if names is None else select_names(names, job.people)),
     }
 
 

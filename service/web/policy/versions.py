@@ -253,7 +253,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         return proposal
 
     proposing = operation(
-        "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
+        "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True, names=True
     )
     proposing["responses"][200] = ResponseSpec(
         ProposedVersion,
@@ -293,7 +293,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @post(
         "/v1/policies/versions/{number:str}/activate",
         status_code=200,
-        **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def activate(caller: CurrentCaller, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
         answer = await administration.activate(
@@ -304,7 +304,13 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @post(
         "/v1/policies/rollback",
         status_code=200,
-        **operation("Roll back to the previous version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation(
+            "Roll back to the previous version",
+            scope="write:policies",
+            problems=(*ROW, *BODY, 409),
+            tag=TAG,
+            names=True,
+        ),
     )
     async def roll_back(caller: CurrentCaller, data: JSONBody[Activation]) -> Response[VersionBody]:
         answer = await administration.roll_back(caller, expected=data.expected_active)
