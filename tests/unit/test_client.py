@@ -418,6 +418,58 @@ async def test_reports_access_delegations_and_reminders_have_methods() -> None:
     ]
 
 
+async def test_access_requests_have_methods_and_a_refusal_says_what_to_ask_for() -> None:
+    request = {
+        "id": "r1",
+        "relation": "temporary_approver",
+        "team": "t1",
+        "project": None,
+        "person": "p1",
+        "state": "open",
+        "from": "2026-11-23T00:00:00Z",
+        "until": "2026-11-25T00:00:00Z",
+        "reason": "away",
+        "requested_at": "2026-11-23T00:00:00Z",
+        "decision": "d1",
+    }
+    asked = {"relation": "temporary_approver", "decision": "d1"}
+    refusal = {"type": "urn:timewarden:problem:forbidden", "detail": "no", "request_access": asked}
+    page = {"items": [request], "next_cursor": None}
+    answers = [httpx2.Response(403, json=refusal), *(httpx2.Response(200, json=request) for _ in range(6))]
+    server = Server(*answers, httpx2.Response(200, json=page), httpx2.Response(403, json={}))
+    api = Timewarden(URL, "t", http=server.http)
+    until = datetime(2026, 11, 25, tzinfo=UTC)
+
+    with pytest.raises(Denied) as refused:
+        await api.access_request("r1")
+    assert refused.value.request_access == asked
+    made = await api.request_access(until, "away", decision="d1")
+    assert (made.from_, made.state) == (datetime(2026, 11, 23, tzinfo=UTC), "open")
+    await api.request_access(until, "away", relation="temporary_approver", team="Atlas", from_=until)
+    await api.grant_access("r1", until=until)
+    await api.decline_access("r1", "no")
+    await api.withdraw_access_request("r1")
+    await api.end_access("r1")
+    assert [item.id async for item in api.access_requests(to_decide=True)] == ["r1"]
+    with pytest.raises(Denied) as refused:
+        await api.access_request("r1")
+    assert refused.value.request_access is None
+    sent = [
+        (request.method, request.url.path.removeprefix("/v1/access-requests"), request.content)
+        for request in server.seen
+    ]
+    times = b'"until":"2026-11-25T00:00:00Z","reason":"away"'
+    assert sent[1:7] == [
+        ("POST", "", b"{" + times + b',"decision":"d1"}'),
+        ("POST", "", b"{" + times + b',"relation":"temporary_approver","team":"Atlas","from":"2026-11-25T00:00:00Z"}'),
+        ("POST", "/r1/grant", b'{"until":"2026-11-25T00:00:00Z"}'),
+        ("POST", "/r1/decline", b'{"reason":"no"}'),
+        ("POST", "/r1/withdraw", b""),
+        ("POST", "/r1/end", b""),
+    ]
+    assert server.seen[7].url.params["to_decide"] == "true"
+
+
 async def test_a_list_with_some_fields_has_its_items_as_they_were_sent() -> None:
     pages = [
         {"items": [{"id": f"s{place}"}], "next_cursor": next_cursor} for place, next_cursor in ((1, "c2"), (2, None))

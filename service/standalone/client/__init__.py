@@ -14,6 +14,7 @@ from .directory_shapes import (
     Person,
     Project,
     ProjectLead,
+    RequestedAccess,
     Role,
     Team,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Receipt",
     "Reminded",
     "Replay",
+    "RequestedAccess",
     "Role",
     "Sort",
     "Stale",

@@ -17,6 +17,7 @@ from .directory_shapes import (
     Person,
     Project,
     ProjectLead,
+    RequestedAccess,
     Role,
     RoleList,
     Team,
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from .directory_shapes import Attributes, AttributeValue
 
 PEOPLE, TEAMS, PROJECTS, DELEGATIONS = "/v1/people", "/v1/teams", "/v1/projects", "/v1/delegations"
-GROUPS = "/v1/groups"
+GROUPS, ACCESS_REQUESTS = "/v1/groups", "/v1/access-requests"
 
 
 class DirectoryApi(Transport):
-    """The methods for people, roles, teams, delegations, projects and groups."""
+    """The methods for people, roles, teams, delegations, access requests, projects and groups."""
 
     def people(self, *, email: str | None = None, name: str | None = None) -> AsyncIterator[Person]:
         """All people in the directory, those with this e-mail address, or those whose names have words that begin with
@@ -101,6 +102,51 @@ class DirectoryApi(Transport):
         """Revoke a delegation, now or at a later moment."""
         body = {"at": at} if at else {}
         return await self.call(Delegation, "POST", f"{DELEGATIONS}/{delegation_id}/end", body=body)
+
+    async def request_access(
+        self, until: datetime, reason: str, *, decision: str | None = None, **wanted: str | datetime
+    ) -> RequestedAccess:
+        """Ask for access until a time. After a refusal, `decision` is `request_access["decision"]` of the error;
+        otherwise `wanted` has the `relation`, and a `team` by id or name, or a `project`. It may have `from_`."""
+        body = {name.rstrip("_"): value for name, value in wanted.items()} | (
+            {"decision": decision} if decision else {}
+        )
+        return await self.call(
+            RequestedAccess, "POST", ACCESS_REQUESTS, body={"until": until, "reason": reason, **body}
+        )
+
+    def access_requests(
+        self, *, state: str | None = None, mine: bool = False, to_decide: bool = False, names: bool = False
+    ) -> AsyncIterator[RequestedAccess]:
+        """Access requests that the caller may see: those in a state, the caller's own, or those that the caller may
+        grant now."""
+        only = {"mine": mine or None, "to_decide": to_decide or None}
+        return self.pages(RequestedAccess, ACCESS_REQUESTS, state=state, **only, **details(names=names))
+
+    async def access_request(self, request_id: str) -> RequestedAccess:
+        """An access request by its id."""
+        return await self.call(RequestedAccess, "GET", f"{ACCESS_REQUESTS}/{request_id}")
+
+    async def grant_access(
+        self, request_id: str, *, until: datetime | None = None, reason: str | None = None
+    ) -> RequestedAccess:
+        """Grant what another person asks for, perhaps with an earlier end."""
+        given = {"until": until, "reason": reason}
+        body = {name: value for name, value in given.items() if value is not None}
+        return await self.call(RequestedAccess, "POST", f"{ACCESS_REQUESTS}/{request_id}/grant", body=body)
+
+    async def decline_access(self, request_id: str, reason: str) -> RequestedAccess:
+        """Decline what another person asks for."""
+        body = {"reason": reason}
+        return await self.call(RequestedAccess, "POST", f"{ACCESS_REQUESTS}/{request_id}/decline", body=body)
+
+    async def withdraw_access_request(self, request_id: str) -> RequestedAccess:
+        """Take back an open request of the caller."""
+        return await self.call(RequestedAccess, "POST", f"{ACCESS_REQUESTS}/{request_id}/withdraw")
+
+    async def end_access(self, request_id: str) -> RequestedAccess:
+        """End access before its time."""
+        return await self.call(RequestedAccess, "POST", f"{ACCESS_REQUESTS}/{request_id}/end")
 
     def projects(self, *, active: bool | None = None) -> AsyncIterator[Project]:
         """Projects by code."""

@@ -65,6 +65,28 @@ class Delegation(ApiResult):
     names: dict[str, str] | None = None
 
 
+class RequestedAccess(ApiResult):
+    """An access request: `person` asks for a relation to the timesheets of a team or of a project, from `from_` up to,
+    not including, `until`. `state` is open, granted, declined, withdrawn or ended. `decision` is the refusal that led
+    to it."""
+
+    id: str
+    relation: str
+    team: str | None
+    project: str | None
+    person: str
+    state: str
+    until: datetime
+    reason: str | None
+    requested_at: datetime
+    from_: datetime = msgspec.field(name="from")
+    decision: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+    names: dict[str, str] | None = None
+
+
 class Project(VersionedResult):
     """A project; entries refer to its `code`."""
 

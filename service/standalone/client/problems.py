@@ -54,6 +54,12 @@ class Unauthenticated(Problem):
 class Denied(Problem):
     """403: `reasons` says why, `rules` which rules denied, `required_scope` which scope is missing."""
 
+    @property
+    def request_access(self) -> dict[str, str] | None:
+        """The `relation` that an access request can ask for, with the `decision` to send; None if none would help."""
+        found = self.members.get("request_access")
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else None
+
 
 class NotFound(Problem):
     """404: it does not exist, or the caller may not see it."""

@@ -101,7 +101,8 @@ class Timesheet(ApiResult):
 
 
 class Me(ApiResult):
-    """The caller. `may` says, for each kind and action, whether this token could. `actors` act for the caller, and
+    """The caller. `may` says, for each kind and action, whether this token could. `access` are open access requests and
+    granted access. `actors` act for the caller, and
     `agent` says whether one of them is an agent. `names` are those of the person and of projects, by id, if they were
     asked for."""
 
@@ -117,6 +118,7 @@ class Me(ApiResult):
     agent: bool | None = None
     groups: list[str] = []
     projects_led: list[str] = []
+    access: list[dict[str, Any]] = []
     names: dict[str, str] | None = None
 
 
