@@ -108,6 +108,13 @@ class ExplanationBody(msgspec.Struct):
         Meta(description="For a denial without a rule: rules that would have allowed, nearest first", examples=[[]]),
     ]
     scopes: Annotated[list[str], Meta(description="Scopes, one of which the token needs", examples=[[]])]
+    request_access: Annotated[
+        str | None,
+        Meta(
+            description="The relation that alone was missing, if the person could have asked for it; null: none",
+            examples=["temporary_approver"],
+        ),
+    ]
     facts: Annotated[
         list[ExplainedFact],
         Meta(description="The facts of these rules that the version defines by an expression", examples=[[]]),
@@ -167,6 +174,7 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
         rules=[_row(row) for row in why.rows],
         near_misses=[_near_miss(row) for row in why.near],
         scopes=list(why.scopes),
+        request_access=why.requestable,
         facts=[
             ExplainedFact(fact.name, cast("Any", fact.value), fact.expression, dict(fact.values)) for fact in why.facts
         ],
