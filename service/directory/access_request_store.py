@@ -81,11 +81,10 @@ TEAMS_OF_OWNER: Final = f"""
     WHERE r.id = $1 ORDER BY 1
 """
 PROJECTS_OF_SHEET: Final = "SELECT DISTINCT project FROM entry WHERE timesheet_id = $1 ORDER BY 1"
-# A team by its id or its name, and whether a person is in it or in a team below it.
+# A team by its id or its name, and whether a person is in it.
 TEAM: Final = """
     SELECT team.id, EXISTS (
-        SELECT FROM team_path AS above JOIN membership AS belongs ON belongs.team_id = above.descendant_id
-        WHERE above.ancestor_id = team.id AND belongs.person_id = ANY ($3::uuid[])
+        SELECT FROM membership AS belongs WHERE belongs.team_id = team.id AND belongs.person_id = ANY ($3::uuid[])
             AND belongs.valid_from <= statement_timestamp() AND statement_timestamp() < belongs.valid_to) AS member
     FROM team WHERE team.id = $1::uuid OR team.name = $2::text
 """
@@ -125,8 +124,7 @@ async def find_projects(connection: Connection, sheet: UUID) -> list[str]:
 
 
 async def find_team(connection: Connection, team: UUID | str, person: Collection[UUID]) -> tuple[UUID, bool] | None:
-    """A team by its id or name, and whether the person with these ids is in it or in a team below it; None if there is
-    none."""
+    """A team by its id or name, and whether the person with these ids is in it; None if there is none."""
     key, name = (team, None) if isinstance(team, UUID) else (None, team)
     row = await connection.fetchrow(TEAM, key, name, [*person])
     return None if row is None else (row["id"], row["member"])

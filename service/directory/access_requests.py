@@ -68,10 +68,10 @@ class AccessRequests:
         owner's team or the sheet's project; `wanted` names one if there are several. Raises Conflict for a request that
         is open already, beyond MAX_OPEN_ACCESS_REQUESTS, and if the refused request would be allowed now."""
         person = caller.principal.person
-        if person is None:
-            raise InvalidField(FieldError("body", NO_PERSON))
         check_wanted_access(wanted.since, wanted.until, wanted.reason, datetime.now(UTC))
         async with self._gate.change(caller, KIND, "request", Target(owner=person)) as change:
+            if person is None:
+                raise InvalidField(FieldError("body", NO_PERSON))
             await store.lock(change.connection)
             relation, team, project = await self._find_subject(change, wanted, refusal)
             await _check_open(change.connection, person, relation, team, project)

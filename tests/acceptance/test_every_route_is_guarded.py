@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,7 @@ OPERATIONS = [
 GUARDED = [pytest.param(*entry, id=f"{entry[0]} {entry[1]}") for entry in OPERATIONS if entry[1] not in PUBLIC_ROUTES]
 # What of the log is public: hashes alone.
 LOG = {"/v1/log/checkpoint", "/v1/log/tile/{level}/{index}"}
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 MONDAY, NOBODY = "2026-11-23", "0198c0de-0000-7000-8000-00000000dead"
 # A well-formed body for each shape, so that it is the policy that refuses and not the shape.
 BODIES: dict[str, object] = {
@@ -68,6 +70,9 @@ BODIES: dict[str, object] = {
     "NewGroupMember": {"person": NOBODY},
     "NewProjectLead": {"person": NOBODY},
     "NewDelegation": {"delegate": NOBODY, "delegator": "0198c0de-0000-7000-8000-00000000beef"},
+    "NewAccessRequest": {"relation": "temporary_approver", "team": NOBODY, "until": TOMORROW, "reason": "guarded"},
+    "AccessGrant": {},
+    "AccessRefusal": {"reason": "guarded"},
     "EndTime": {},
     "TeamChange": {"name": "Nobody's", "parent": None},
     "MembershipMove": {"team": NOBODY},

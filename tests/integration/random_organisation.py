@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CLIENTS = ["payroll-import", "other-import"]
 PROJECTS = ["alpha", "beta", "gamma", "delta"]
 GROUPS = ["finance", "staff"]
+# Those that access is granted for, as the tests declare them.
+RELATIONS = ["relation", "declared", "other"]
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -80,6 +82,7 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     await owner.executemany("INSERT INTO person_role VALUES ($1, $2, $3, $4)", roles)
     await _fill(owner, made, draw)
     await _add_projects_and_groups(owner, made, draw)
+    await _add_access(owner, made, draw)
     return made
 
 
@@ -126,6 +129,22 @@ async def _add_projects_and_groups(
     )
     members = [(_id(draw), draw.choice(GROUPS), draw.choice(made.people), *draw.choice(SPANS)) for _ in range(10)]
     await owner.executemany("INSERT INTO group_member VALUES ($1, $2, $3, $4, $5)", members)
+
+
+async def _add_access(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, draw: random.Random) -> None:
+    """Access that was granted on teams and projects, and requests that are open."""
+    rows = []
+    for _ in range(24):
+        since, until = draw.choice(SPANS)
+        team, project = (draw.choice(made.teams), None) if draw.random() < 0.6 else (None, draw.choice(PROJECTS))
+        granted = draw.random() < 0.8
+        subject = (_id(draw), draw.choice(RELATIONS), team, project, draw.choice(made.people), since, until)
+        rows.append((*subject, *(("granted", since, until) if granted else ("open", None, None))))
+    await owner.executemany(
+        "INSERT INTO access_request (id, relation, team_id, project, person_id, requested_from, requested_until,"
+        " state, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        rows,
+    )
 
 
 def _id(draw: random.Random) -> UUID:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
-from service.directory.entities import Part
+from service.directory.entities import Part, WantedAccess
+from service.errors import NotFound
 from tests.integration.house import EIGHT_HOURS, MONDAY, at
 from tests.openapi_document import document
 
@@ -27,6 +29,7 @@ SCOPES = (
 )
 ENTRY = {"day": str(MONDAY), "project": "ATLAS", "minutes": 60}
 WHY, END = {"reason": "why"}, {"at": None}
+ACCESS = {"until": (datetime.now(UTC) + timedelta(days=1)).isoformat(), **WHY}
 SIMULATED = {"subject": {"client": "x"}, "action": "read"}
 BATCH = {"items": [{"id": "{sheet}", "version": 2}]}
 # Method, path and body of every request that names something by its id; other ids in it are of things that exist.
@@ -84,6 +87,13 @@ ASKED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/fallback-approvers", {"person": "{person}"}),
     ("POST", "/v1/fallback-approvers", {"person": "{other}", "team": "{team}"}),
     ("POST", "/v1/fallback-approvers/{fallback}/end", END),
+    ("POST", "/v1/access-requests", {**ACCESS, "relation": "temporary_approver", "team": "{team}"}),
+    ("POST", "/v1/access-requests", {**ACCESS, "decision": "{decision}"}),
+    ("POST", "/v1/access-requests", {**ACCESS, "decision": "{refusal}"}),
+    ("POST", "/v1/access-requests", {**ACCESS, "decision": "{refusal}", "team": "{team}"}),
+    ("GET", "/v1/access-requests/{access}", None),
+    *(("POST", f"/v1/access-requests/{{access}}/{step}", None) for step in ("grant", "withdraw", "end")),
+    ("POST", "/v1/access-requests/{access}/decline", WHY),
     ("GET", "/v1/groups?person={person}", None),
     ("POST", "/v1/groups/{group}/members", {"person": "{person}"}),
     ("POST", "/v1/groups/{group}/members/{member}/end", END),
@@ -126,6 +136,12 @@ async def things(house: House) -> dict[str, str]:
     await house.groups.add(admin, "board")
     member = (await house.groups.join(admin, "board", person)).value
     lead = (await house.project_leads.name(admin, "apollo", person)).value
+    until = datetime.now(UTC) + timedelta(days=1)
+    wanted = WantedAccess("temporary_approver", house.teams["division"], None, until, "why")
+    access = (await house.access_requests.request(dora, wanted)).value
+    with pytest.raises(NotFound) as refused:
+        await house.timesheets.read(house.caller("carl"), sheet.id)
+    assert refused.value.decision is not None
     return {
         "member": str(member.id),
         "project_lead": str(lead.id),
@@ -138,6 +154,9 @@ async def things(house: House) -> dict[str, str]:
         "importer": str(granted.id),
         "delegation": str(delegation.id),
         "fallback": str(named.id),
+        "access": str(access.id),
+        # Carl's own refusal of what he may not see.
+        "refusal": refused.value.decision[0],
         "hold": str(uuid4()),
     }
 

@@ -23,12 +23,12 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 
 def older() -> PolicyText:
-    """The shipped texts without the words for delegations, fallback approvers and projects."""
+    """The shipped texts without the words for delegations, fallback approvers, projects and access requests."""
     text = read_shipped()
-    tables = r"(?m)^\[kinds\.timesheet\.relations\.(delegate|fallback)\]\n(?:\w.*\n)+"
+    tables = r"(?m)^\[kinds\.timesheet\.relations\.(delegate|fallback|temporary_approver)\]\n(?:\w.*\n)+"
     vocabulary = re.sub(tables, "", text.vocabulary)
     vocabulary = re.sub(r"(?s)\[kinds\.(delegation|project)\].*?(?=\[kinds\.token\])", "", vocabulary)
-    new = re.compile(r"delegat|fallback|project")
+    new = re.compile(r"delegat|fallback|project|access|temporary")
     rules = "".join(line for line in text.rules.splitlines(keepends=True) if not new.search(line))
     return replace(text, vocabulary=vocabulary, rules=rules, cases={})
 
@@ -56,6 +56,8 @@ async def test_of_what_is_new_nobody_may_do_anything(behind: House) -> None:
             await behind.delegations.list(caller)
         with pytest.raises(Forbidden):
             await behind.projects.list(caller)
+        with pytest.raises(Forbidden):
+            await behind.access_requests.list(caller)
 
 
 async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_delegate_anything(behind: House) -> None:

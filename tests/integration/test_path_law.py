@@ -59,6 +59,8 @@ PAIRS = {
     "teams.leads": f"SELECT team_id, person_id FROM membership WHERE part = 'lead' AND {VALID}",
     "teams.members": f"SELECT team_id, person_id FROM membership WHERE part = 'member' AND {VALID}",
     "teams.grants": f"SELECT team_id, client_id FROM importer_grant WHERE {VALID}",
+    "teams.granted": f"SELECT team_id, person_id FROM access_request WHERE relation = 'relation' AND {VALID}",
+    "projects.granted": f"SELECT project, person_id FROM access_request WHERE relation = 'relation' AND {VALID}",
     "projects.leads": f"SELECT project, person_id FROM project_lead WHERE {VALID}",
     "groups.members": f"SELECT group_name, person_id FROM group_member WHERE {VALID}",
     "timesheet.owner": (
@@ -104,7 +106,7 @@ class World:
 async def world(house: House, request: pytest.FixtureRequest) -> World:
     await house.owner.execute(
         "TRUNCATE timesheet, entry, membership, person_role, importer_grant, delegation, fallback_approver,"
-        " project_lead, group_member CASCADE"
+        " project_lead, group_member, access_request CASCADE"
     )
     organisation = await settle(house.owner, request.param)
     edges = {name: {tuple(row) for row in await house.owner.fetch(sql)} for name, sql in PAIRS.items()}
