@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -104,15 +104,15 @@ async def measure(
         await table.measure(f"{FORMER_RATE:,} a second", callers, "open", FORMER_RATE, seconds)
     spent, _ = await asyncio.gather(
         aside.run("open", elsewhere, capacity * TIMES[-1], seconds),
-        table.measure("  sent elsewhere", callers, "closed", CONNECTIONS, seconds),
+        table.measure("sent elsewhere", callers, "closed", CONNECTIONS, seconds),
     )
     print(
         f"  (the generator took {spent.processor_seconds / spent.sent * 1e6:.1f} us a request, its server not counted)"
     )
-    for how, amount in (("patient", "that wait"), ("closed", "that do not")):
-        await table.measure(f"{CROWD:,} {amount}", callers, how, CROWD, seconds)
+    for how, name in (("patient", "that wait"), ("closed", "that do not")):
+        await table.measure(f"{CROWD:,} {name}", callers, how, CROWD, seconds)
     await table.measure("closed loop again", callers, "closed", CONNECTIONS, seconds / 2)
-    return {"capacity": capacity, "weights": weights, **table.found}
+    return {"capacity": capacity, "loads": table.found}
 
 
 async def weigh(service: Service, callers: Callers, kinds: Sequence[Kind]) -> dict[str, float]:
@@ -128,66 +128,81 @@ async def weigh(service: Service, callers: Callers, kinds: Sequence[Kind]) -> di
 
 
 class Table:
-    """Prints a line for each way of loading the service. The first line is capacity."""
+    """Prints a line for each way of loading the service, and keeps its figures. The first line is capacity."""
 
     def __init__(self, service: Service, weights: dict[str, float]) -> None:
         self._service, self._weights = service, weights
-        self._capacity = self._work = 0.0
-        self.found: dict[str, object] = {}
+        # At capacity: successes and work a second, and processor seconds of a unit of work.
+        self._capacity = self._work = self._cost = 0.0
+        self.found: list[dict[str, object]] = []
         heads = ("load", "sent/s", "good/s", "share", "work", "good", "503", "other", "none", "good p50, p99")
         print(COLUMNS.format(*heads, "503 p50, p99", "ready", "cpu", "generator"))
 
     async def measure(self, name: str, callers: Callers, how: str, amount: float, seconds: float) -> Counts:
+        """Send for some seconds, and print what the callers got and what it cost the service and Postgres."""
         before = self._spent()
         async with probe(self._service.management) as slowest:
             told = await callers.run(how, self._service.port, amount, seconds)
         spent = self._spent() - before
-        work = sum(rate * self._weights[kind] for kind, rate in told.good.items())
+        work, work_at_any_time = (
+            sum(amount * self._weights[kind] for kind, amount in amounts.items())
+            for amounts in (told.good, told.good_of)
+        )
         if not self._capacity:
-            self._capacity, self._work = told.goodput, work
-        self._print(name, told, work / self._work, slowest[0], spent)
+            self._capacity, self._work, self._cost = told.goodput, work, spent / work_at_any_time
+        refusal = None
+        if told.refused_seconds:
+            refusal = max(0.0, spent - self._cost * work_at_any_time) / len(told.refused_seconds) * 1e6
+        figures: dict[str, object] = {
+            "load": name,
+            "sent": told.sent / seconds,
+            "share": told.goodput / self._capacity,
+            "work": work / self._work,
+            # Percent of what was sent.
+            "good": told.share_good * 100,
+            "refused": told.share(REFUSED) * 100,
+            "none": told.share_unanswered * 100,
+            "good_ms": milliseconds(told.good_seconds),
+            "refused_ms": milliseconds(told.refused_seconds),
+            "ready_ms": slowest[0],
+            "success": spent / len(told.good_seconds) * 1e6 if refusal is None else None,
+            "refusal": refusal,
+            "generator": told.processor_seconds / told.sent * 1e6,
+        }
+        self.found.append(figures)
+        _print(name, told, figures, spent / seconds)
         return told
 
     def _spent(self) -> float:
         return processor_seconds(self._service.pid) + processor_seconds(self._service.postgres_pid)
 
-    def _print(self, name: str, told: Counts, work: float, slowest: float, spent: float) -> None:
-        share = told.goodput / self._capacity
-        refused = told.share(REFUSED)
-        other = 1 - told.share_good - refused - told.share_unanswered
-        times = [milliseconds(found) for found in (told.good_seconds, told.refused_seconds)]
-        print(
-            COLUMNS.format(
-                name,
-                f"{told.sent / told.seconds:.0f}",
-                f"{told.goodput:.0f}",
-                f"{share:.2f}",
-                f"{work:.2f}",
-                *(f"{part:.1%}" for part in (told.share_good, refused, other, told.share_unanswered)),
-                *("" if found is None else f"{found[0]:.0f}, {found[1]:.0f} ms" for found in times),
-                f"{slowest:.0f} ms",
-                f"{spent / told.seconds:.2f}",
-                f"{told.processor_seconds / told.sent * 1e6:.1f} us",
-            ),
-            flush=True,
+
+def _print(name: str, told: Counts, figures: dict[str, Any], spent: float) -> None:
+    other = 100 - figures["good"] - figures["refused"] - figures["none"]
+    times = (figures["good_ms"], figures["refused_ms"])
+    print(
+        COLUMNS.format(
+            name,
+            f"{figures['sent']:.0f}",
+            f"{told.goodput:.0f}",
+            f"{figures['share']:.2f}",
+            f"{figures['work']:.2f}",
+            *(f"{part:.1f}%" for part in (figures["good"], figures["refused"], max(0.0, other), figures["none"])),
+            *("" if found is None else f"{found[0]:.0f}, {found[1]:.0f} ms" for found in times),
+            f"{figures['ready_ms']:.0f} ms",
+            f"{spent:.2f}",
+            f"{figures['generator']:.0f} us",
         )
-        if told.unanswered:
-            print(f"    without an answer: {told.unanswered}")
-        if other > 0.0005:
-            print(f"    other answers: {told.answered}")
-        if len(told.good_of) > 1:
-            shares = ", ".join(f"{kind} {told.good_of[kind] / sent:.0%}" for kind, sent in told.sent_of.items() if sent)
-            print(f"    served: {shares}", flush=True)
-        self.found[name.strip()] = {
-            "share": share,
-            "work": work,
-            "good": told.share_good,
-            "refused": refused,
-            "none": told.share_unanswered,
-            "good_ms": times[0],
-            "refused_ms": times[1],
-            "ready_ms": slowest,
-        }
+    )
+    if told.unanswered:
+        print(f"    without an answer: {told.unanswered}")
+    if set(told.answered) - {200, 201, REFUSED}:
+        print(f"    answers: {told.answered}")
+    if len(told.good_of) > 1:
+        shares = ", ".join(f"{kind} {told.good_of[kind] / sent:.0%}" for kind, sent in told.sent_of.items() if sent)
+        print(f"    served: {shares}")
+    costs = [f"a {kind} took {figures[kind]:.0f} us" for kind in ("success", "refusal") if figures[kind] is not None]
+    print(f"    {', '.join(costs)} of processor time in service and Postgres", flush=True)
 
 
 @contextlib.asynccontextmanager

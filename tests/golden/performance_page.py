@@ -37,6 +37,7 @@ def rewrite_figures(text: str) -> str:
         "requests": requests_table,
         "growth": growth_table,
         "pages": pages_table,
+        "overload": overload_table,
         "three": three_figures,
     }
     return _PART.sub(lambda found: f"{found[1]}{parts[found[2]](figures)}{found[3]}", text)
@@ -115,6 +116,24 @@ def pages_table(figures: Mapping[str, Any]) -> str:
         for name in demo
     ]
     return _table(["page", "demo: median, worst ms", "large: median, worst ms", "CPU ms", "API requests", "kB"], lines)
+
+
+def overload_table(figures: Mapping[str, Any]) -> str:
+    """What callers get beyond capacity, of each mix of requests."""
+    lines, told, slowest = [], [], 0.0
+    for mix, found in figures["overload"].items():
+        lines.append([f"*{mix}*, {found['capacity']:,.0f} a second", *[""] * 7])
+        for value in found["loads"]:
+            shares = [f"{value[name]:.2f}" for name in ("share", "work")]
+            answers = [f"{value[name]:.1f} %" for name in ("good", "refused", "none")]
+            times = [", ".join(f"{time:,.0f}" for time in value[name] or ()) for name in ("good_ms", "refused_ms")]
+            lines.append([value["load"], *shares, *answers, *times])
+            slowest = max(slowest, value["ready_ms"])
+            if value["load"] == "10 x capacity":
+                told.append(f"{value['refusal']:.0f} µs beside {found['loads'][0]['success']:,.0f} µs ({mix})")
+    heads = ["load", "share", "work", "served", "refused", "no answer", "served: p50, p99 ms", "refused: p50, p99"]
+    costs = f"\nAt ten times capacity a refusal takes {' and '.join(told)} for a success. Readiness"
+    return _table(heads, lines) + f"{costs} answered\nwithin {slowest:.0f} ms.\n"
 
 
 def three_figures(figures: Mapping[str, Any]) -> str:
