@@ -483,6 +483,16 @@ async def test_a_list_with_some_fields_has_its_items_as_they_were_sent() -> None
     assert second == f"{first}&cursor=c2"
 
 
+async def test_changes_of_a_sheet_with_names_ask_for_names() -> None:
+    named = httpx2.Response(200, json={**MADE, "names": {"p1": "Ana"}})
+    server = Server(httpx2.Response(200, json=MADE), *[named] * 5)
+    api = Timewarden(URL, "t", http=server.http)
+    await api.submit(await read_sheet(api))
+    sheet = await api.open_week(date(2026, 11, 23), names=True)
+    await api.note_days(await api.withdraw(sheet), {date(2026, 11, 23): None})
+    assert [request.url.query for request in server.seen] == [b"", b"", *[b"names=true"] * 3]
+
+
 async def test_groups_and_leads_of_projects_have_methods() -> None:
     times = {"valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     member = {"id": "m1", "group": "night-shift", "person": "p1", **times}

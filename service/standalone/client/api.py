@@ -41,7 +41,8 @@ MAX_APPROVALS = 10
 
 class Timewarden(DirectoryApi):
     """The API, with a method for every route that an app needs; `call` and `pages` reach the others. A method that
-    changes a sheet takes the sheet as it was read, sends its version in If-Match, and returns the changed sheet."""
+    changes a sheet takes the sheet as it was read, sends its version in If-Match, and returns the changed sheet, with
+    names if that had names."""
 
     async def me(self, *, names: bool = False) -> Me:
         """The caller and what the token may do."""
@@ -84,11 +85,12 @@ class Timewarden(DirectoryApi):
         entries: Iterable[Mapping[str, Any]] = (),
         *,
         copy_from: date | None = None,
+        names: bool = False,
     ) -> Timesheet:
         """Create a draft for the caller, with entries such as `{"day": day, "project": "ATLAS", "minutes": 450}`, or
         with those of the week from `copy_from`. Raises Conflict if there is one; its member `timesheet` is the id."""
         body = {"period_start": monday, "time_zone": time_zone, "entries": list(entries), "copy_from": copy_from}
-        return await self.call(Timesheet, "POST", SHEETS, body=body)
+        return await self.call(Timesheet, "POST", SHEETS, body=body, query=details(names=names))
 
     async def replace_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
         """Replace all entries of a sheet. An `id` in an entry changes that entry and keeps its id."""
@@ -96,7 +98,8 @@ class Timewarden(DirectoryApi):
 
     async def note_days(self, sheet: Timesheet, day_notes: Mapping[date, str | None]) -> Timesheet:
         """Set the notes on some days of a sheet; None removes a note."""
-        return await self._amend(Timesheet, f"{SHEETS}/{sheet.id}", {"day_notes": dict(day_notes)}, sheet.version)
+        fields = {"day_notes": dict(day_notes)}
+        return await self._amend(Timesheet, f"{SHEETS}/{sheet.id}", fields, sheet.version, _names_as_in(sheet))
 
     async def add_entries(self, sheet: Timesheet, entries: Iterable[Mapping[str, Any]]) -> Timesheet:
         """Add many entries, all or none."""
@@ -120,7 +123,8 @@ class Timewarden(DirectoryApi):
 
     async def amend_entry(self, sheet: Timesheet, entry_id: str, **fields: object) -> Timesheet:
         """Change fields of an entry: `minutes=60`, or `note=None` to remove the note."""
-        return await self._amend(Timesheet, f"{SHEETS}/{sheet.id}/entries/{entry_id}", fields, sheet.version)
+        path = f"{SHEETS}/{sheet.id}/entries/{entry_id}"
+        return await self._amend(Timesheet, path, fields, sheet.version, _names_as_in(sheet))
 
     async def remove_entry(self, sheet: Timesheet, entry_id: str) -> Timesheet:
         """Remove an entry."""
@@ -143,7 +147,7 @@ class Timewarden(DirectoryApi):
             try:
                 return await self._change(sheet, "POST", "approve", body)
             except Stale:
-                newer = await self.timesheet(sheet.id)
+                newer = await self.timesheet(sheet.id, names=sheet.names is not None)
                 # A submitted sheet cannot be edited.
                 same = (newer.state, newer.submitted_at) == (sheet.state, sheet.submitted_at)
                 if not same or newer.version == sheet.version:
@@ -304,7 +308,13 @@ class Timewarden(DirectoryApi):
         return await self.call(Batch, "POST", f"{SHEETS}/batch-{step}", body=body)
 
     async def _change(self, sheet: Timesheet, method: str, rest: str, body: object = None) -> Timesheet:
-        return await self.call(Timesheet, method, f"{SHEETS}/{sheet.id}/{rest}", body=body, version=sheet.version)
+        path, query = f"{SHEETS}/{sheet.id}/{rest}", _names_as_in(sheet)
+        return await self.call(Timesheet, method, path, body=body, query=query, version=sheet.version)
+
+
+def _names_as_in(sheet: Timesheet) -> dict[str, str]:
+    """The parameter that asks for names, if the sheet was read with names."""
+    return details(names=sheet.names is not None)
 
 
 def _batch(sheets: Iterable[Timesheet], *, per_item: bool) -> dict[str, Any]:

@@ -222,10 +222,17 @@ class Transport:
             return REFUSED not in refused and not isinstance(self._token, str)
         return learned and problem.slug in NEEDS_NONCE and problem.slug not in refused
 
-    async def _amend(self, shape: type[A], path: str, fields: Mapping[str, Any], version: int | None) -> A:
+    async def _amend(
+        self,
+        shape: type[A],
+        path: str,
+        fields: Mapping[str, Any],
+        version: int | None,
+        query: Mapping[str, Any] | None = None,
+    ) -> A:
         """Change fields by a merge patch (RFC 7396), where None removes one."""
         file = (MERGE_PATCH, msgspec.json.encode(fields))
-        return decode(shape, await self.send("PATCH", path, file=file, version=version))
+        return decode(shape, await self.send("PATCH", path, file=file, query=query, version=version))
 
 
 def decode(shape: type[A], answer: httpx2.Response) -> A:

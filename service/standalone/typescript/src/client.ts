@@ -38,7 +38,8 @@ export function receiptOf(result: object): Receipt | undefined {
 }
 
 /** A refusal throws a ProblemError. A method that changes a sheet takes it as it was read, sends its version in If-Match,
- * and returns the changed sheet; if it was changed meanwhile, the problem is `precondition-failed`. */
+ * and returns the changed sheet, with names if that had names; if it was changed meanwhile, the problem is
+ * `precondition-failed`. */
 export class Timewarden {
   /** Every route: `api.http.GET("/v1/teams")` returns `{ data, error, response }`. */
   readonly http: Client<paths>;
@@ -78,9 +79,9 @@ export class Timewarden {
     return this.pages("/v1/timesheets", query);
   }
 
-  /** A sheet; with `actions`, what the token may do to it now. */
-  timesheet(id: string, { actions = false } = {}): Promise<Timesheet> {
-    const query = actions ? ({ include: "actions" } as const) : {};
+  /** A sheet; with `actions`, what the token may do to it now, and with `names`, the names in it. */
+  timesheet(id: string, { actions = false, names = false } = {}): Promise<Timesheet> {
+    const query = { ...(actions ? ({ include: "actions" } as const) : {}), ...(names ? { names } : {}) };
     return result(this.http.GET("/v1/timesheets/{timesheet_id}", { params: { path: { timesheet_id: id }, query } }));
   }
 
@@ -118,7 +119,8 @@ export class Timewarden {
 
   /** Deletes a draft. */
   async delete(sheet: Timesheet): Promise<Receipt> {
-    const answer = await this.http.DELETE("/v1/timesheets/{timesheet_id}", { params: at(sheet) });
+    const { path, header } = at(sheet);
+    const answer = await this.http.DELETE("/v1/timesheets/{timesheet_id}", { params: { path, header } });
     if (!answer.response.ok) throw makeError(answer.error, answer.response);
     return readReceipt(answer.response);
   }
@@ -157,6 +159,7 @@ function keep(value: unknown, receipt: Receipt | undefined): void {
   if (typeof value === "object" && value !== null && receipt !== undefined) receipts.set(value, receipt);
 }
 
-function at(sheet: Timesheet): { path: { timesheet_id: string }; header: { "If-Match": string } } {
-  return { path: { timesheet_id: sheet.id }, header: { "If-Match": `"${sheet.version}"` } };
+function at(sheet: Timesheet): { path: { timesheet_id: string }; header: { "If-Match": string }; query: { names?: true } } {
+  const query = sheet.names === undefined ? {} : { names: true as const };
+  return { path: { timesheet_id: sheet.id }, header: { "If-Match": `"${sheet.version}"` }, query };
 }
