@@ -101,7 +101,7 @@ async def test_every_wrong_field_is_reported_with_what_is_expected(callers: Call
     assert [(field["field"], field["message"]) for field in answer.json()["fields"]] == [
         ("period_start", "must be a date such as 2026-11-23"),
         ("time_zone", "must be a text of at most 64 characters"),
-        ("owner", "is not a field of this body"),
+        ("owner", "is not a field of this body; known: copy_from, day_notes, entries, period_start, time_zone"),
     ]
 
 

@@ -189,6 +189,11 @@ async def test_names_are_those_of_the_fields(common_house: House, running: InPro
 async def test_an_unknown_field_is_answered_with_the_nearest_known(running: InProcess) -> None:
     sheet = (await ask(running, "limit=1")).json()["items"][0]["id"]
     for path in ("/v1/timesheets", f"/v1/timesheets/{sheet}"):
+        misspelt = (await ask(running, "feilds=id", path)).json()["fields"][0]
+        assert misspelt == {
+            "field": "query.feilds",
+            "message": "is not a parameter of this route; did you mean 'fields'?",
+        }
         refused = await ask(running, "fields=mintues,id,xyz", path)
         assert refused.status_code == 422
         wrong, unlike_any = refused.json()["fields"]

@@ -192,7 +192,7 @@ async def test_a_client_is_nobody_and_a_shared_address_names_several(house: Hous
     )
     answer = await running.send("GET", "/v1/timesheets?owner=me", machine)
     assert answer.json()["fields"] == [
-        {"field": "query.owner", "message": "is a person, but a client that acts for itself is none"}
+        {"field": "query.owner", "message": "`me` is a person, and a client that acts for itself is none"}
     ]
     for name in ("carl", "ben"):
         await house.owner.execute("UPDATE person SET email = 'shared@example.com' WHERE id = $1", house.people[name])

@@ -62,7 +62,8 @@ def read_errors(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
         ({"inner": []}, "inner", "must be an object, or null"),
         ({"inner": {"size": 0}}, "inner.size", "must be a whole number, 1 or more"),
         ({"inner": {}}, "inner.size", "is missing"),
-        ({"inner": {"size": 1, "age": 1}}, "inner.age", "is not a field of this body"),
+        ({"inner": {"size": 1, "age": 1}}, "inner.age", "is not a field of this body; known: size"),
+        ({"minuts": 1}, "minuts", "is not a field of this body; did you mean 'minutes'?"),
         ({"several": []}, "several", "must be a list of 1 to 2 items"),
         ({"several": ["x", "y", 7]}, "several", "must be a list of 1 to 2 items"),
         ({"several": [{"size": 1}, {"size": "x"}]}, "several[1].size", "must be a whole number, 1 or more"),
@@ -76,7 +77,7 @@ def read_errors(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
         ({"who": "me"}, "who", "must be a UUID such as 0198c0de-0000-7000-8000-000000000000, or null"),
         ({"colour": "green"}, "colour", "must be one of red, blue, or null"),
         ({"as": ""}, "as", "must be a text of 1 to 9 characters"),
-        ({"surprise": 1}, "surprise", "is not a field of this body"),
+        ({"x" * 101: 1}, "x" * 101, "is not a field of this body"),
     ],
 )
 def test_a_wrong_field_says_what_is_expected(change: dict[str, Any], field: str, message: str) -> None:

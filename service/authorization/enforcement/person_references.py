@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOBODY: Final = UUID(int=0)
 DIRECTORY: Final = "directory"
 NOT_FOUND: Final = "names no person in the directory"
-NO_PERSON: Final = "is a person, but a client that acts for itself is none"
+NO_PERSON: Final = "`me` is a person, and a client that acts for itself is none"
 
 
 @dataclass(frozen=True, slots=True)

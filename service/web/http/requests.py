@@ -23,6 +23,7 @@ from service import metrics
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.metric_families import OTHER
 from service.places import FieldError
+from service.policy.nearest_word import nearest
 from service.tracing import begin_request
 from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody
@@ -204,7 +205,9 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
         if name not in accepted:
-            raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
+            close = nearest(name, accepted)
+            message = "is not a parameter of this route" + (f"; {close}" if close else "")
+            raise InvalidField(FieldError(f"query.{name[:64]}", message))
         parameter = accepted[name]
         if name in seen and not parameter.is_list:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 import msgspec
 
 from service.places import FieldError
+from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,7 +124,9 @@ def _check_object(members: Mapping[str, msgspec.Raw], shape: type[msgspec.Struct
         known = {field.encode_name for field in fields}
         for name in members:
             if name not in known:
-                yield FieldError(_join_path(path, name), "is not a field of this body")
+                suggestion = nearest(name, known)
+                message = "is not a field of this body" + (f"; {suggestion}" if suggestion else "")
+                yield FieldError(_join_path(path, name), message)
 
 
 @cache
