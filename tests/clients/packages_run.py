@@ -44,10 +44,14 @@ def run(*command: str | Path, cwd: Path = WORK, **variables: str) -> subprocess.
 
 def run_app(program: str, *, cwd: Path, state: Path, api: str, **variables: str) -> str:
     """Run a program of the page for Ana; returns what it prints."""
-    signed_in = run(sys.executable, "-m", "service", "token", "get", "ana", cwd=ROOT, TIMEWARDEN_STATE=str(state))
-    ended = run(*program.split(), cwd=cwd, API=api, TOKEN=signed_in.stdout.strip(), **variables)
+    ended = run(*program.split(), cwd=cwd, API=api, TOKEN=token_of("ana", state), **variables)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def token_of(name: str, state: Path) -> str:
+    signed_in = run(sys.executable, "-m", "service", "token", "get", name, cwd=ROOT, TIMEWARDEN_STATE=str(state))
+    return signed_in.stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +215,34 @@ def test_a_bound_token_in_typescript(service: RunningService, node: Path, types:
     assert ended.stdout == "payroll-import\nurn:timewarden:problem:invalid-token\n", ended.stderr
 
 
+ACCESS_IN_TYPESCRIPT = """\
+import { ProblemError, Timewarden } from "@timewarden/client";
+
+const api = (token: string): Timewarden => new Timewarden(process.env.API!, token);
+const max = api(process.env.MAX!), mia = api(process.env.MIA!);
+const until = new Date(Date.now() + 3_600_000).toISOString();
+const wanted = { relation: "temporary_approver", team: "Atlas", until, reason: "Mia is away" };
+const asked = await max.requestAccess(wanted);
+await max.grantAccess(asked.id).catch((error) => console.log((error as ProblemError).problem?.type));
+for await (const request of mia.pages("/v1/access-requests", { to_decide: true })) {
+  const granted = await mia.grantAccess(request.id, { reason: "Until tonight" });
+  console.log(granted.state, granted.relation);
+}
+console.log((await max.me()).access.map((access) => access.state));
+"""
+
+
+@needs_node
+def test_access_is_asked_for_and_granted_in_typescript(service: RunningService, node: Path) -> None:
+    (node / "app" / "access.ts").write_text(ACCESS_IN_TYPESCRIPT, encoding="utf-8")
+    compiled = run(*COMPILE, "--types", "node", "app/access.ts")
+    assert compiled.returncode == 0, compiled.stdout
+    tokens = {name.upper(): token_of(name, service.state) for name in ("max", "mia")}
+    ended = run("node", "access.js", cwd=node / "app", API=service.addresses.api, **tokens)
+    forbidden = "urn:timewarden:problem:forbidden"
+    assert ended.stdout == f"{forbidden}\ngranted temporary_approver\n[ 'granted' ]\n", ended.stderr
+
+
 @needs_node
 def test_the_typescript_client_meets_a_server_that_is_busy_breaks_off_or_refuses_tokens(node: Path) -> None:
     shutil.copy(HERE / "transport.test.mjs", node / "app")
@@ -225,7 +257,7 @@ def test_wrong_programs_do_not_compile(node: Path) -> None:
     compiled = run(*COMPILE, "--noEmit", *(f"programs/{path.name}" for path in programs), cwd=node)
     found = re.findall(r"^programs/([\w-]+\.ts)\(\d+,\d+\): error (TS\d+)", compiled.stdout, re.MULTILINE)
     assert dict(found) == wrong, compiled.stdout
-    assert len(found) == len(wrong) == 3
+    assert len(found) == len(wrong) == 4
     assert "good.ts" in {path.name for path in programs}
 
 

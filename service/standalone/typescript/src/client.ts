@@ -130,6 +130,23 @@ export class Timewarden {
     return this.pages("/v1/approvals");
   }
 
+  /** Asks for access until a time. After a refusal, `decision` is `request_access.decision` of its problem. The requests
+   * are a list: `pages("/v1/access-requests", { to_decide: true })`. */
+  requestAccess(wanted: Schemas["NewAccessRequest"]): Promise<Schemas["AccessRequestBody"]> {
+    return result(this.http.POST("/v1/access-requests", { body: wanted }));
+  }
+
+  /** Grants what another person asks for, perhaps with an earlier end. */
+  grantAccess(id: string, grant: Schemas["AccessGrant"] = {}): Promise<Schemas["AccessRequestBody"]> {
+    const params = { path: { request_id: id } };
+    return result(this.http.POST("/v1/access-requests/{request_id}/grant", { params, body: grant }));
+  }
+
+  declineAccess(id: string, reason: string): Promise<Schemas["AccessRequestBody"]> {
+    const params = { path: { request_id: id } };
+    return result(this.http.POST("/v1/access-requests/{request_id}/decline", { params, body: { reason } }));
+  }
+
   /** Who may act on a sheet, and by which rules: all pages in one. */
   async access(sheet: Timesheet, { names = false } = {}): Promise<Schemas["AccessBody"]> {
     const read = (cursor?: string): Promise<Schemas["AccessBody"]> => {
