@@ -38,7 +38,9 @@ class Application:
             raise LookupError
         if scope["path"] == "/refused":
             if scope["method"] == "POST":
-                receive()
+                part = receive()
+                if scope["query_string"] == b"stalled":
+                    threading.Timer(0.3, part.cancel).start()
             for message in answer(503):
                 send(message)
         return scope["path"] == "/refused"
@@ -84,4 +86,14 @@ async def test_a_refused_body_that_arrives_later_leaves_the_connection_usable() 
             await reader.readexactly(length)
         writer.write(b"GET /answered HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_reading_a_refused_body_that_does_not_arrive_can_be_ended_and_closes_the_connection() -> None:
+    async with worker() as http:
+        assert (await http.get("/answered")).status_code == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
+        writer.write(b"POST /refused?stalled HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
         writer.close()

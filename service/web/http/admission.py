@@ -86,11 +86,11 @@ class Admission:
             self._loop = None
             self._stop_checks()
             return
+        queue = self._queue_of(scope)
+        queue.begun = cast("int", scope.get(NUMBER, queue.begun))
         if _is_exempt(scope):
             await self._handle(scope, receive, send)
             return
-        queue = self._queue_of(scope)
-        queue.begun = cast("int", scope.get(NUMBER, queue.begun))
         if self._must_refuse(queue, scope) or not (queue.try_acquire() or await self._wait_for_slot(queue, scope)):
             await self._refuse(scope, receive, send)
             return
@@ -118,12 +118,12 @@ class Admission:
         the queues while the loop changes them: what it lets pass by mistake is refused later. A request with a large
         body, or one of unknown length, always passes.
         """
-        if self._loop is None or _is_exempt(scope):
-            return False
         queue = self._queue_of(scope)
         arriving = queue.passed - queue.begun
         if (
             queue.working + arriving < queue.max_working
+            or self._loop is None
+            or _is_exempt(scope)
             or not queue.is_late(self._address_of(scope), arriving)
             or (length := length_to_discard(scope["headers"])) is None
         ):
