@@ -9,6 +9,7 @@ from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
+from service.console import own_log
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit, first_of
 from service.console.weeks import Grid, WrongHours, is_same, make_grid, monday_of, read_form
@@ -158,8 +159,16 @@ def _projects_of(form: dict[str, str]) -> list[str]:
 
 ROOM = Room(
     "My hours",
-    (NavigationLink("My week", "/week", "timesheet", ("create", "edit")),),
-    (show_this_week, show_week, save_week, copy_week, withdraw_week),
+    (NavigationLink("My week", "/week", "timesheet", ("create", "edit")), own_log.LINK),
+    (
+        show_this_week,
+        show_week,
+        save_week,
+        copy_week,
+        withdraw_week,
+        own_log.show_own_decisions,
+        own_log.show_own_decision,
+    ),
     done={
         "saved": "Your hours are saved.",
         "unchanged": "Nothing had changed.",

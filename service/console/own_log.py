@@ -1,0 +1,80 @@
+"""What was done in a person's name, and by others with what is theirs: a list, and the explanation of each.
+
+The API decides what of a decision its subject may know; these pages show all of its answer.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta, tzinfo
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from litestar import Response, get
+from litestar.params import FromPath
+
+from service.console.rooms import NavigationLink
+from service.console.visits import TheVisit
+from service.standalone.client import ApiResult, Invalid, OwnDecision
+
+PAGE: Final = 50
+PATH: Final = "/in-my-name"
+FIELDS: Final = ("client", "actor", "action", "outcome", "since", "until")
+LINK: Final = NavigationLink("In my name", PATH, "me", ("review",))
+
+
+class OwnDecisions(ApiResult):
+    """A page of decisions, and the cursor of the next."""
+
+    items: list[OwnDecision]
+    next_cursor: str | None
+
+
+@get(PATH)
+async def show_own_decisions(visit: TheVisit) -> Response[str]:
+    """What others did with what is the person's; or what was done in their name, with `by=me`."""
+    asked = visit.request.query_params
+    given = {name: asked[name].strip() for name in FIELDS if asked.get(name, "").strip()}
+    by = "me" if asked.get("by") == "me" else "others"
+    # What people looked at in the last minutes would hide the rest. That others look at theirs is what they came for.
+    looks = by == "others" or asked.get("reads") == "yes"
+    kept = {"by": by, **given, **({"reads": "yes"} if looks and by == "me" else {})}
+    page, problem = OwnDecisions([], None), None
+    try:
+        query = {**_times(given, visit.zone), "by": by, "reads": looks, "limit": PAGE, "names": True}
+        query["cursor"] = asked.get("cursor") or None
+        page = await visit.api.call(OwnDecisions, "GET", "/v1/me/decisions", query=query)
+    except Invalid as found:
+        problem = found
+    return visit.render(
+        "own_decisions.html",
+        problem.receipt.status if problem else 200,
+        page=page,
+        by=by,
+        looks=looks,
+        given={name: given.get(name, "") for name in FIELDS},
+        narrowed=bool(given),
+        problem=problem,
+        link=lambda **more: f"{PATH}?{urlencode({**kept, **more})}",
+        following=page.next_cursor,
+        continued=bool(asked.get("cursor")),
+    )
+
+
+@get(f"{PATH}/{{decision:uuid}}")
+async def show_own_decision(visit: TheVisit, decision: FromPath[UUID]) -> Response[str]:
+    """One decision, with its explanation as far as it is the person's to know."""
+    found = await visit.api.own_decision(str(decision), names=True)
+    return visit.render("own_decision.html", decision=found)
+
+
+def _times(given: Mapping[str, str], zone: tzinfo) -> dict[str, object]:
+    """The filters with days of the person's zone as times, `until` with the whole of its day. Others stay as they
+    are, for the API to refuse."""
+    found: dict[str, object] = dict(given)
+    for name in ("since", "until"):
+        try:
+            day = date.fromisoformat(given[name]) + timedelta(days=name == "until")
+            found[name] = datetime.combine(day, time(), zone).isoformat()
+        except (KeyError, ValueError, OverflowError):
+            continue
+    return found
