@@ -12,12 +12,14 @@ from litestar.params import FromPath
 from service.console import own_log
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit, first_of
-from service.console.weeks import Grid, WrongHours, is_same, make_grid, monday_of, read_form
+from service.console.weeks import Grid, WrongHours, find_changes, is_same, make_grid, monday_of, read_form
 from service.standalone.client import Conflict, Invalid, Problem, Project, Stale, Timesheet
 
 FIRST, LAST = date(2000, 1, 3), date(2099, 12, 28)
 MAX_PROJECTS = 200
-MAX_ROWS = 50
+MAX_ROWS = 500
+# Of the API.
+MAX_ENTRIES_PER_REQUEST = 100
 
 
 @get("/week")
@@ -123,11 +125,26 @@ async def _save(
     if sheet is None and (entries or submits):
         sheet, done = await visit.api.open_week(monday, visit.zone_name, entries), "saved"
     elif sheet is not None and not is_same(entries, sheet.entries):
-        sheet, done = await visit.api.replace_entries(sheet, entries), "saved"
+        fits = max(len(entries), len(sheet.entries)) <= MAX_ENTRIES_PER_REQUEST
+        sheet = await visit.api.replace_entries(sheet, entries) if fits else await _save_parts(visit, sheet, entries)
+        done = "saved"
     if sheet is not None and submits:
         await visit.api.submit(sheet)
         done = "submitted"
     return done
+
+
+async def _save_parts(visit: Visit, sheet: Timesheet, entries: list[dict[str, Any]]) -> Timesheet:
+    """Save what has changed of a week with more entries than a request may hold, such as an imported one: a request for
+    each change. If one is refused, those before it are saved, and the page shows both."""
+    changes = find_changes(entries, sheet.entries)
+    for entry_id in changes.removed:
+        sheet = await visit.api.remove_entry(sheet, entry_id)
+    for entry_id, fields in changes.amended:
+        sheet = await visit.api.amend_entry(sheet, entry_id, **fields)
+    for start in range(0, len(changes.added), MAX_ENTRIES_PER_REQUEST):
+        sheet = await visit.api.add_entries(sheet, changes.added[start : start + MAX_ENTRIES_PER_REQUEST])
+    return sheet
 
 
 async def _find(visit: Visit, monday: date) -> Timesheet | None:
@@ -154,7 +171,7 @@ async def _projects(visit: Visit) -> list[Project]:
 
 def _projects_of(form: dict[str, str]) -> list[str]:
     """The projects that a form has rows for."""
-    return sorted({name.rpartition("/")[0] for name in islice(form, MAX_ROWS * 7 + 10) if "/" in name})
+    return sorted({name.rpartition("/")[0] for name in islice(form, MAX_ROWS * 8 + 10) if "/" in name})
 
 
 ROOM = Room(

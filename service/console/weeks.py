@@ -67,6 +67,15 @@ class Grid:
         return sum(map(self.row_minutes, self.rows))
 
 
+@dataclass(frozen=True, slots=True)
+class WeekEdits:
+    """Entries to remove, by id; to amend, by id with the new fields; and to add."""
+
+    removed: tuple[str, ...]
+    amended: tuple[tuple[str, dict[str, Any]], ...]
+    added: tuple[Mapping[str, Any], ...]
+
+
 def monday_of(day: date) -> date:
     """The first day of a week."""
     return day - timedelta(days=day.weekday())
@@ -108,16 +117,33 @@ def read_form(grid: Grid, form: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _kept_entry(entry: Entry, form: Mapping[str, str]) -> dict[str, Any]:
-    """An entry with its id, and with the note of the form."""
+    """An entry with its id, with the note of the form, and with all else that a replacement would take away."""
     note = form.get(f"note:{entry.id}", entry.note or "").strip()
     kept = {"id": entry.id, "day": entry.day, "project": entry.project, "minutes": entry.minutes}
-    return {**kept, "note": note or None}
+    more = {"activity": entry.activity, "billable": entry.billable, "tags": entry.tags}
+    return {**kept, **more, "note": note or None}
 
 
 def is_same(entries: Sequence[Mapping[str, Any]], before: Sequence[Entry]) -> bool:
     """Whether these are the entries that the sheet has."""
     known = {entry.id: (entry.minutes, entry.note) for entry in before}
     return {entry.get("id"): (entry["minutes"], entry.get("note")) for entry in entries} == known
+
+
+def find_changes(entries: Sequence[Mapping[str, Any]], before: Sequence[Entry]) -> WeekEdits:
+    """What must be done to a sheet that has the entries `before`, so that it has these. Hours that become fewer come
+    first, so that no day holds more than 24 of them meanwhile."""
+    known = {entry.id: entry for entry in before}
+    kept = {entry["id"]: entry for entry in entries if "id" in entry}
+    changed = [
+        (entry_id, entry)
+        for entry_id, entry in kept.items()
+        if (entry["minutes"], entry["note"]) != (known[entry_id].minutes, known[entry_id].note)
+    ]
+    changed.sort(key=lambda change: change[1]["minutes"] - known[change[0]].minutes)
+    amended = [(entry_id, {name: entry[name] for name in ("minutes", "note")}) for entry_id, entry in changed]
+    added = [entry for entry in entries if "id" not in entry]
+    return WeekEdits(tuple(known.keys() - kept.keys()), tuple(amended), tuple(added))
 
 
 def parse_hours(text: str) -> int:

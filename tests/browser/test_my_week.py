@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
@@ -79,3 +80,45 @@ async def test_the_owner_reads_why_a_week_was_rejected_and_hostile_text_stays_te
         await expect(page.get_by_text("<img src=x onerror=alert(1)>").first).to_be_visible()
         assert await page.locator("main img").count() == 0
         assert "49" not in await page.locator(".notes").inner_text()
+
+
+async def test_a_week_with_more_entries_than_a_request_may_hold_is_shown_and_edited(
+    desk: Desk, callers: Callers
+) -> None:
+    carl = (await callers("carl")).api
+    monday = date(2025, 7, 7)
+    sheet = await carl.open_week(monday, "Europe/Berlin")
+    many = [{"day": monday + timedelta(days=number % 4), "project": "SITE", "minutes": 5} for number in range(120)]
+    for start in (0, 60):
+        sheet = await carl.add_entries(sheet, many[start : start + 60])
+    friday = monday + timedelta(days=4)
+    sheet = await carl.add_entries(sheet, [{"day": friday, "project": "SITE", "minutes": 60, "tags": ["on site"]}])
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await expect(page.locator("tfoot .total")).to_have_text("11:00")
+        await page.get_by_label("SITE, Friday 11 July 2025").fill("2:00")
+        await page.get_by_label("SITE, Saturday 12 July 2025").fill("3:00")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
+        await expect(page.locator("tfoot .total")).to_have_text("15:00")
+        await page.get_by_label("SITE, Saturday 12 July 2025").fill("")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.locator("tfoot .total")).to_have_text("12:00")
+    after = await carl.timesheet(sheet.id)
+    assert [(entry.minutes, entry.tags) for entry in after.entries if entry.day == friday] == [(120, ["on site"])]
+    assert {entry.id for entry in sheet.entries} == {entry.id for entry in after.entries}
+
+
+async def test_a_saved_cell_keeps_what_the_grid_does_not_show(desk: Desk, callers: Callers) -> None:
+    carl = (await callers("carl")).api
+    monday = date(2025, 7, 14)
+    sheet = await carl.open_week(
+        monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60, "tags": ["on site"]}]
+    )
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await page.get_by_label("SITE, Monday 14 July 2025").fill("2:00")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
+    (entry,) = (await carl.timesheet(sheet.id)).entries
+    assert (entry.id, entry.minutes, entry.tags) == (sheet.entries[0].id, 120, ["on site"])

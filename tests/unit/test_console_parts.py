@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from service.console.protection import local_path
 from service.console.rendering import format_hours, zone_of
 from service.console.visits import number_of
-from service.console.weeks import MINUTES_PER_DAY, WrongHours, is_same, make_grid, monday_of, parse_hours, read_form
+from service.console.weeks import (
+    MINUTES_PER_DAY,
+    WrongHours,
+    find_changes,
+    is_same,
+    make_grid,
+    monday_of,
+    parse_hours,
+    read_form,
+)
 from service.standalone.client import Entry
 
 MONDAY = date(2026, 3, 2)
@@ -119,9 +129,40 @@ def test_a_cell_changes_its_entry_is_removed_or_begins_one() -> None:
     tuesday, friday = gone.day, MONDAY + timedelta(days=4)
     form = {f"ATLAS/{MONDAY}": "2", f"ATLAS/{tuesday}": " ", f"SITE/{friday}": "1:15", "note:1": " because "}
     assert read_form(make_grid(MONDAY, [kept, gone], ["SITE"]), form) == [
-        {"id": "1", "day": MONDAY, "project": "ATLAS", "minutes": 120, "note": "because"},
+        {
+            "id": "1",
+            "day": MONDAY,
+            "project": "ATLAS",
+            "minutes": 120,
+            "note": "because",
+            "activity": None,
+            "billable": False,
+            "tags": [],
+        },
         {"day": friday, "project": "SITE", "minutes": 75},
     ]
+
+
+@given(ENTRIES, st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(1, 600))), st.integers(0, 3))
+def test_the_changes_of_a_large_week_lead_to_what_the_form_holds(
+    before: list[Entry], edits: list[tuple[int, int | None]], more: int
+) -> None:
+    """An entry is removed by None and amended by a number of minutes, and there are some more."""
+    edited = {before[place].id: minutes for place, minutes in edits if place < len(before)}
+    wanted: list[dict[str, Any]] = [
+        {"id": entry.id, "minutes": edited.get(entry.id, entry.minutes) or 0, "note": entry.note}
+        for entry in before
+        if edited.get(entry.id, entry.minutes) is not None
+    ]
+    wanted += [{"minutes": 5 + number} for number in range(more)]
+    changes = find_changes(wanted, before)
+    after = {entry.id: (entry.minutes, entry.note) for entry in before if entry.id not in changes.removed}
+    grown = [fields["minutes"] - after[entry_id][0] for entry_id, fields in changes.amended]
+    after |= {entry_id: (fields["minutes"], fields["note"]) for entry_id, fields in changes.amended}
+    assert after == {entry["id"]: (entry["minutes"], entry["note"]) for entry in wanted if "id" in entry}
+    assert [entry["minutes"] for entry in changes.added] == [5 + number for number in range(more)]
+    # No day is fuller meanwhile than before or after.
+    assert grown == sorted(grown)
 
 
 @given(st.dates())
