@@ -1,4 +1,4 @@
-"""What was done in a person's name, and by others with what is theirs: a list, and the explanation of each.
+"""The pages of decisions about a person: a list, and the explanation of each.
 
 The API decides what of a decision its subject may know; these pages show all of its answer.
 """
@@ -31,11 +31,11 @@ class OwnDecisions(ApiResult):
 
 @get(PATH)
 async def show_own_decisions(visit: TheVisit) -> Response[str]:
-    """What others did with what is the person's; or what was done in their name, with `by=me`."""
+    """Decisions about requests of others for what is the person's; or with `by=me`, about those in their name."""
     asked = visit.request.query_params
     given = {name: asked[name].strip() for name in FIELDS if asked.get(name, "").strip()}
     by = "me" if asked.get("by") == "me" else "others"
-    # What people looked at in the last minutes would hide the rest. That others look at theirs is what they came for.
+    # A person's own looks of the last minutes would hide the rest, while they come for those of others.
     looks = by == "others" or asked.get("reads") == "yes"
     kept = {"by": by, **given, **({"reads": "yes"} if looks and by == "me" else {})}
     page, problem = OwnDecisions([], None), None

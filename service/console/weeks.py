@@ -131,7 +131,7 @@ def is_same(entries: Sequence[Mapping[str, Any]], before: Sequence[Entry]) -> bo
 
 
 def find_changes(entries: Sequence[Mapping[str, Any]], before: Sequence[Entry]) -> WeekEdits:
-    """What must be done to a sheet that has the entries `before`, so that it has these. Hours that become fewer come
+    """The edits that turn the entries `before` of a sheet into these. Hours that become fewer come
     first, so that no day holds more than 24 of them meanwhile."""
     known = {entry.id: entry for entry in before}
     kept = {entry["id"]: entry for entry in entries if "id" in entry}

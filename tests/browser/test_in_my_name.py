@@ -1,4 +1,4 @@
-"""What was done in a person's name in a browser: by others, by themselves, by app, and why they were refused."""
+"""The page about what was done in a person's name: by others, by themselves, by app, and why they were refused."""
 
 from __future__ import annotations
 

@@ -261,8 +261,8 @@ class Timewarden(DirectoryApi):
         return await self.call(Explanation, "GET", f"{DECISIONS}/{decision_id}/explanation")
 
     def own_decisions(self, *, names: bool = False, **filters: str | datetime | None) -> AsyncIterator[OwnDecision]:
-        """What was done in the caller's name, and by others with what is theirs, newest first. The filters are those of
-        `GET /v1/me/decisions`, such as `by="others"`."""
+        """Decisions about requests in the caller's name, and of others about what is theirs, newest first. The filters
+        are those of `GET /v1/me/decisions`, such as `by="others"`."""
         return self.pages(OwnDecision, OWN_DECISIONS, **filters, **details(names=names))
 
     async def own_decision(self, decision_id: str, *, names: bool = False) -> OwnDecision:
