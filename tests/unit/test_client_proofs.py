@@ -9,18 +9,24 @@ import hashlib
 import json
 import time
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey
 
+from service.identity.credentials import RequestCredentials
 from service.standalone.client import Problem, Timewarden, TokenRefused, client_credentials, make_proof, refreshing
 from service.standalone.client.dpop import DpopKey
+from tests.example_count import example_count
 from tests.token_forge import encode_part
 from tests.unit.test_client import MADE, TOKENS, URL, Server, problem, sheet, token, waits
+from tests.unit.test_dpop import proofs as checks
 
 __all__ = ["waits"]
 
@@ -55,6 +61,17 @@ async def test_each_request_has_a_proof_for_itself_and_its_token() -> None:
     ath = encode_part(hashlib.sha256(b"a.b.c").digest()).decode()
     assert proofs == [{"htm": "GET", "htu": f"{URL}/v1/timesheets", "ath": ath}] * 2
     assert {request.headers["Authorization"] for request in server.seen} == {"DPoP a.b.c"}
+
+
+@settings(max_examples=example_count(50), deadline=None)
+@given(code=st.text(min_size=1, max_size=20), text=st.text(max_size=20), base=st.sampled_from(["", "/hours", "/a b"]))
+async def test_the_service_accepts_the_proof_for_whatever_address(code: str, text: str, base: str) -> None:
+    """The service reads the address from the request line, as the client sent it."""
+    request = httpx2.Request("GET", f"{URL}{base}/v1/projects/{quote(code, safe='')}", params={"text": text})
+    proof = make_proof(KEY, "GET", str(request.url), "a.b.c").encode()
+    seen = request.url.raw_path.partition(b"?")[0].decode()
+    credentials = RequestCredentials((b"DPoP a.b.c",), (proof,), "GET", URL + seen)
+    await checks().check(credentials, b"a.b.c", KEY.thumbprint)
 
 
 async def test_each_attempt_has_a_fresh_proof_with_the_newest_nonce(waits: list[float]) -> None:
