@@ -182,7 +182,7 @@ class Admission:
         # The cheap test comes first: usually far fewer are arriving.
         return (
             queue.lent * 2 >= MAX_BODIES_ARRIVING
-            and announces_body(scope["headers"])
+            and announces_body(scope)
             and not queue.can_lend(self._address_of(scope), MAX_BODIES_ARRIVING)
         )
 
@@ -198,7 +198,7 @@ class Admission:
             await turn
         for message in self._refusals.make(scope):
             await send(message)
-        if announces_body(scope["headers"]):
+        if announces_body(scope):
             # The connection can carry the next request only after the body of this one.
             await IncomingBody(scope, receive).discard_rest()
 

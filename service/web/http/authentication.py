@@ -20,6 +20,7 @@ from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
 from service.tracing import end_stage
 from service.web.http.incoming_body import announces_body
+from service.web.http.request_headers import header_values
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -80,7 +81,7 @@ class Authentication(ASGIMiddleware):
         # OPTIONS lists the methods of a path, which the public OpenAPI document lists too.
         is_public = template in PUBLIC_ROUTES or template.startswith(_METADATA)
         if scope["state"]["method"] != "OPTIONS" and not is_public:
-            if _has_access_token(scope["query_string"]):
+            if scope["query_string"] and _has_access_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: URLs end up in logs and browser histories.
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
             started = time.perf_counter()
@@ -88,7 +89,7 @@ class Authentication(ASGIMiddleware):
             end_stage(metrics.TOKEN, started)
             if principal.kind is PrincipalKind.USER:
                 # The body of a request with a revoked token is not read, and the use case would find out after it.
-                principal = await self._identify(principal, fresh=announces_body(scope["headers"]))
+                principal = await self._identify(principal, fresh=announces_body(scope))
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
@@ -96,8 +97,8 @@ class Authentication(ASGIMiddleware):
     def _read_credentials(self, scope: Scope) -> RequestCredentials:
         path = scope.get("raw_path") or quote(scope["path"]).encode()
         return RequestCredentials(
-            authorization=tuple(value for name, value in scope["headers"] if name == b"authorization"),
-            dpop=tuple(value for name, value in scope["headers"] if name == b"dpop"),
+            authorization=tuple(header_values(scope, b"authorization")),
+            dpop=tuple(header_values(scope, b"dpop")),
             method=scope["state"]["method"],
             url=self._public_url + path.partition(b"?")[0].decode("latin-1"),
             client_certificate=self._certificate(scope),

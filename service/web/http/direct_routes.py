@@ -18,6 +18,8 @@ from litestar import Request
 from litestar.enums import MediaType, ScopeType
 
 from service.errors import TimewardenError
+from service.web.http.incoming_body import announces_body
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -139,12 +141,11 @@ def _is_plain(scope: Any) -> bool:
     """Whether Litestar has nothing to do for this request that a direct route leaves out."""
     if scope["query_string"]:
         return False
-    has_token = False
-    for name, value in scope["headers"]:
-        if name in NOT_PLAIN or (name == b"content-length" and value != b"0"):
-            return False
-        if name == b"authorization":
-            if has_token or value[:7].lower() != b"bearer ":
-                return False
-            has_token = True
-    return has_token
+    headers = headers_of(scope)
+    tokens = headers.get(b"authorization", ())
+    return (
+        len(tokens) == 1
+        and tokens[0][:7].lower() == b"bearer "
+        and NOT_PLAIN.isdisjoint(headers)
+        and not announces_body(scope)
+    )

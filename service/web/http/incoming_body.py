@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from service.errors import BodyTooSlow, MalformedRequest
 from service.slots import slot_free
+from service.web.http.request_headers import header_values, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +32,10 @@ MAX_DISCARD_SECONDS: Final = 5.0
 MAX_SMALL_BODY_BYTES: Final = 16_384
 
 
-def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a body follows these headers (RFC 9112 section 6)."""
-    return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
+def announces_body(scope: Scope) -> bool:
+    """Whether a body follows the headers of a request (RFC 9112 section 6)."""
+    headers = headers_of(scope)
+    return b"transfer-encoding" in headers or not {b"0"}.issuperset(headers.get(b"content-length", ()))
 
 
 def length_to_discard(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
@@ -52,10 +54,9 @@ class IncomingBody:
     """Wraps `receive` of one request. Only time spent waiting for the sender counts against its speed."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = scope["headers"]
         # A client that sent `Expect: 100-continue` has not begun to send (RFC 9110 section 10.1.1).
-        self._begun = not any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
-        self._announced = announces_body(headers)
+        self._begun = not any(value.lower() == b"100-continue" for value in header_values(scope, b"expect"))
+        self._announced = announces_body(scope)
         self._ended = False
         self._receive = receive
         self._patience = MAX_SECONDS_BEHIND

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from service.web.http.request_headers import header_values
+
 if TYPE_CHECKING:
     from litestar.types import HTTPResponseStartEvent, Message, Scope, Send
 
@@ -36,7 +38,7 @@ class NotModifiedFilter:
 
 def _has_current(scope: Scope, start: HTTPResponseStartEvent) -> bool:
     """Whether the caller has this answer. The ETag does not cover what `include` adds, so such an answer is sent."""
-    given = b",".join(value for name, value in scope["headers"] if name == b"if-none-match").strip()
+    given = b",".join(header_values(scope, b"if-none-match")).strip()
     if not given or scope.get("method") != "GET" or start["status"] != 200:  # noqa: PLR2004 — RFC 9110 section 15.3.1
         return False
     tag = next((value for name, value in start["headers"] if name.lower() == b"etag"), None)

@@ -27,6 +27,7 @@ from service import metrics
 from service.batches import Batches
 from service.errors import MalformedCredentials, NonceRequired, TooManyRequests, Unauthenticated
 from service.identity.trusted_proxies import TrustedProxies
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -232,7 +233,7 @@ class AddressLimits(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         key = _counter_key("address", self._address_of(scope))
-        presented = any(name == b"authorization" for name, _ in scope["headers"])
+        presented = b"authorization" in headers_of(scope)
         if template in self._public or scope["state"]["method"] == "OPTIONS" or not presented:
             _apply_limit(scope, "address", self._limit, await self._counters.spend(self._limit, key))
             await next_app(scope, receive, send)

@@ -29,6 +29,7 @@ from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody
 from service.web.http.not_modified import NotModifiedFilter
 from service.web.http.paging import NEXT_CURSOR, next_link
+from service.web.http.request_headers import header_values, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,6 +67,7 @@ DEFAULT_HEADERS: Final = {
 STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000"
 VARY: Final = (b"Authorization", b"Origin")
 _VARY: Final = b", ".join(VARY)
+_ZERO: Final = (b"0",)
 _CURSOR: Final = NEXT_CURSOR.lower().encode()
 
 
@@ -163,19 +165,18 @@ class RequestBounds(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        headers = scope["headers"]
-        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:
             raise HeadersTooLarge
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             raise HeadersTooLarge("The URL is too long")
-        length = next((value for name, value in headers if name == b"content-length"), b"0")
-        max_bytes = max_body_bytes(scope)
-        if length.isdigit() and int(length) > max_bytes:
+        headers = headers_of(scope)
+        declared = headers.get(b"content-length", _ZERO)[0]
+        length = int(declared) if declared.isdigit() else 0
+        if length and length > (max_bytes := max_body_bytes(scope)):
             raise BodyTooLarge(f"The request body must not exceed {max_bytes} bytes")
-        chunked = any(name == b"transfer-encoding" for name, _ in headers)
-        if scope.get("method") in BODY_METHODS and (chunked or (length.isdigit() and int(length) > 0)):
-            kind = next((value for name, value in headers if name == b"content-type"), b"")
-            if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers):
+        if scope.get("method") in BODY_METHODS and (b"transfer-encoding" in headers or length):
+            kind = headers.get(b"content-type", (b"",))[0]
+            if any(value.lower() != b"identity" for value in headers.get(b"content-encoding", ())):
                 raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
             accepted = accepted_media_types(scope)
             given = kind.split(b";")[0].strip().lower().decode("latin-1")
@@ -261,12 +262,12 @@ def _merge_vary(given: Iterable[Header]) -> bytes:
 def _parse_traceparent(scope: Scope) -> str | None:
     """The caller's `traceparent`, if it is valid and sent once (W3C Trace Context section 3.2). An invalid one is
     ignored (section 3.2.1)."""
-    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    given = header_values(scope, b"traceparent")
     found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
     return given[0].decode() if found and found[1].strip(b"0") and found[2].strip(b"0") else None
 
 
 def request_id_of(scope: Scope) -> str:
     """The caller's X-Request-Id if it is a UUID, else a new id. The log keeps it for good, so it must not hold text."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid7())
+    given = header_values(scope, b"x-request-id")
+    return given[0].decode() if given and _REQUEST_ID.fullmatch(given[0]) else str(uuid7())
