@@ -10,6 +10,8 @@ import logging
 import sys
 import threading
 import traceback
+from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,13 +20,27 @@ import structlog
 from service.standard_error import guard_standard_error, standard_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
     from types import TracebackType
+
+    from service.standard_error import StandardError
 
 # Chained errors (causes and contexts) in one log line.
 MAX_CHAINED_ERRORS = 10
+# Where lines of requests go; None above the level `info`.
+_request_lines: StandardError | None = None
+# The request that the current task works on, which every line about it names.
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request id", default=None)
+
+
+def _add_request_id(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if (request_id := REQUEST_ID.get()) is not None:
+        line.setdefault("request_id", request_id)
+    return line
+
+
 SHARED: Final[list[Any]] = [
-    structlog.contextvars.merge_contextvars,
+    _add_request_id,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.ExceptionRenderer(lambda error: _format_trace(error[1])),
@@ -57,8 +73,10 @@ GRANIAN_LOGGING: Final[dict[str, Any]] = {
 
 def configure_log_lines(level: str) -> None:
     """Write JSON log lines to standard error, also those of the standard library; never a traceback with values."""
+    global _request_lines  # noqa: PLW0603 — one stream for the process
     number = logging.getLevelNamesMapping()[level.upper()]
     stream: Any = guard_standard_error()
+    _request_lines = stream if number <= logging.INFO else None
     logging.basicConfig(level=max(number, logging.INFO), handlers=[LineHandler()], force=True)
     logging.captureWarnings(capture=True)
     # Otherwise a record that cannot be formatted is printed with its values.
@@ -77,12 +95,35 @@ def configure_log_lines(level: str) -> None:
     sys.unraisablehook = lambda failure: _log_error("an error could not be raised", failure.exc_value)
 
 
-def _encode(line: object, *, default: Callable[[object], object], **_: object) -> str:
+class RequestLine(msgspec.Struct, kw_only=True):
+    """The line of an answered request. Ids and words of ours only: never a token, a subject, a name or a text."""
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    milliseconds: float
+    client: str | None
+    decision: str | None
+    trace_id: str | None
+    event: str = "request"
+    level: str = "info"
+    timestamp: datetime
+
+
+def write_request_line(line: RequestLine) -> None:
+    """Write the line. Its members are known, so it costs a quarter of what structlog takes for another line. Before
+    `configure_log_lines` there are no such lines."""
+    if _request_lines is not None:
+        _request_lines.write(_encode(line) + "\n")
+
+
+def _encode(line: object, *, default: Callable[[object], object] = str, **_: object) -> str:
     """The JSON of a line; `json` writes what msgspec refuses, such as a lone surrogate."""
     try:
         return msgspec.json.encode(line, enc_hook=default).decode()
     except (UnicodeEncodeError, msgspec.ValidationError, TypeError, ValueError):
-        return json.dumps(line, default=default)
+        return json.dumps(msgspec.structs.asdict(line) if isinstance(line, msgspec.Struct) else line, default=default)
 
 
 def _log_uncaught(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
@@ -21,6 +21,7 @@ from uuid_utils import uuid7
 
 from service import metrics
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
+from service.log_lines import REQUEST_ID, RequestLine, write_request_line
 from service.metric_families import OTHER
 from service.places import FieldError
 from service.policy.nearest_word import nearest
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     Header = tuple[bytes, bytes]
 
-log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
 # Any other word may be a method too (RFC 9110 section 9.1), so metrics count others together.
@@ -120,20 +120,23 @@ class RequestFrame:
                 decision = present[b"decision-id"].decode() if b"decision-id" in present else None
                 # Ids only: never a token, a subject, a name or a text. tests/integration/test_request_lines.py
                 caller: Caller | None = scope["state"].get("caller")
-                log.info(
-                    "request",
-                    method=method,
-                    route=scope.get("path_template", ""),
-                    status=status,
-                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                    client=caller.principal.client if caller else None,
-                    decision=decision,
-                    trace_id=None if trace is None else trace[_TRACE_ID],
+                write_request_line(
+                    RequestLine(
+                        request_id=request_id,
+                        method=method,
+                        route=scope.get("path_template", ""),
+                        status=status,
+                        milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                        client=caller.principal.client if caller else None,
+                        decision=decision,
+                        trace_id=None if trace is None else trace[_TRACE_ID],
+                        timestamp=datetime.now(UTC),
+                    )
                 )
             await send(message)
 
         answer = NotModifiedFilter(scope, send_framed)
-        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        former = REQUEST_ID.set(request_id)
         try:
             if method == "HEAD":
                 # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
@@ -143,7 +146,7 @@ class RequestFrame:
             else:
                 await self._answer(scope, body.receive, answer.send)
         finally:
-            structlog.contextvars.reset_contextvars(**bound)
+            REQUEST_ID.reset(former)
             _measure(known_method, scope.get("path_template", ""), status, started)
             if span is not None:
                 span.end(route=scope.get("path_template", ""), status=status, decision=decision)
