@@ -187,6 +187,11 @@ class Timesheets:
         reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
         return reading.answer(store.sheet_of_row(reading.permit, reading.found))
 
+    async def read_stored(self, caller: Caller, sheet_id: UUID) -> Answer[store.StoredSheet]:
+        """As `read`, for a caller who only wants to show the sheet."""
+        reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
+        return reading.answer(store.stored_sheet(reading.permit, reading.found))
+
     async def read_entry(self, caller: Caller, sheet_id: UUID, entry_id: UUID) -> Answer[Edited]:
         """One entry, by reading its sheet. Raises NotFound also when the sheet has no such entry."""
         answer = await self.read(caller, sheet_id)

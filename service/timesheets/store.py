@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.identity.principal import Principal
+
+
+class StoredSheet(NamedTuple):
+    """A row with the columns of `sheet_columns.ROW`, its approvals, and how many it needs, None if unknown."""
+
+    row: asyncpg.Record
+    approvals: Sequence[GivenApproval]
+    approvals_needed: int | None
 
 
 class StoredApproval(msgspec.Struct):
@@ -141,8 +149,21 @@ def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:
     sheet = sheet_of(row)
     if permit.snapshot.vocabulary.approval is None or sheet.state in ACCEPTED:
         return sheet
-    attributes, given = permit.decision.request.lookup.attributes, [approval.name for approval in sheet.approvals]
-    return replace(sheet, approvals_needed=count_needed(permit.snapshot.vocabulary.approval, attributes, given))
+    return replace(sheet, approvals_needed=_count_needed(permit, sheet.approvals))
+
+
+def stored_sheet(permit: Permit, row: asyncpg.Record) -> StoredSheet:
+    """A row that was read for this permit, with its approvals and how many it needs; None if that is unknown."""
+    permit.covers(KIND, "read")
+    approvals = read_approvals(row)
+    if permit.snapshot.vocabulary.approval is None or row["state"] in ACCEPTED:
+        return StoredSheet(row, approvals, read_approvals_needed(row, approvals))
+    return StoredSheet(row, approvals, _count_needed(permit, approvals))
+
+
+def _count_needed(permit: Permit, approvals: Sequence[GivenApproval]) -> int | None:
+    attributes, given = permit.decision.request.lookup.attributes, [approval.name for approval in approvals]
+    return count_needed(permit.snapshot.vocabulary.approval, attributes, given)
 
 
 async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:

@@ -143,7 +143,7 @@ async def test_an_error_of_ours_is_answered_without_detail_both_ways(
     async def fail(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(Timesheets, "read", fail)
+    monkeypatch.setattr(Timesheets, "read_stored", fail)
     answers = [
         await running.send("GET", f"/v1/timesheets/{sheet}", token(running, "ana"), headers=more)
         for more in ({}, ORIGIN)

@@ -46,6 +46,7 @@ from service.web.timesheets.timesheet_shapes import (
     listed_sheet_bodies,
     pick_fields,
     sheet_body,
+    stored_sheet_body,
 )
 
 if TYPE_CHECKING:
@@ -163,13 +164,15 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
     ) -> Response[SheetBody]:
         sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
         if include is None and not names and fields is None:
-            plain = await timesheets.read(caller, sheet_id)
-            return make_response(sheet_body(plain.value), plain.receipt, version=plain.value.version)
+            plain = await timesheets.read_stored(caller, sheet_id)
+            stored = plain.value
+            body: Any = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
+            return make_response(body, plain.receipt, version=body.version)
         wanted = parse_fields(fields, SHEET_FIELDS)
         details = Details(actions=include is not None, names=names, fields=wanted)
         shown = await timesheets.read_with_details(caller, sheet_id, details)
         sheet = shown.value.sheet
-        body: Any = sheet_body(sheet, shown.value.actions, shown.value.names)
+        body = sheet_body(sheet, shown.value.actions, shown.value.names)
         body = body if wanted is None else pick_fields(body, wanted)
         return make_response(body, shown.receipt, version=sheet.version)
 

@@ -178,9 +178,14 @@ async def listed_sheet_bodies(rows: Sequence[asyncpg.Record]) -> list[SheetBody]
 
 
 def _listed_sheet_body(row: asyncpg.Record) -> SheetBody:
+    approvals = read_approvals(row)
+    return stored_sheet_body(row, approvals, read_approvals_needed(row, approvals))
+
+
+def stored_sheet_body(row: asyncpg.Record, approvals: Sequence[GivenApproval], needed: int | None) -> SheetBody:
+    """The JSON of such a row, of a sheet that has these approvals and needs so many."""
     entries = _ENTRIES.decode(row["entries"])
     decider = row["decided_by"] or row["decided_by_client"]
-    approvals = read_approvals(row)
     return SheetBody(
         id=str(row["id"]),
         owner=str(row["owner_id"]),
@@ -198,7 +203,7 @@ def _listed_sheet_body(row: asyncpg.Record) -> SheetBody:
         decided_by=None if decider is None else str(decider),
         approvals=_approval_bodies(approvals) if approvals else [],
         approvals_given=len(approvals),
-        approvals_needed=read_approvals_needed(row, approvals),
+        approvals_needed=needed,
         day_notes=dict(read_day_notes(row)),
         entries=entries,
     )
