@@ -1,8 +1,9 @@
 """Lets questions that come while others are being answered share the next round trip.
 
 Owns, for each Batches, the questions that wait. One batch is answered at a time. While none is, a question is answered
-at once in the task of its asker; when one ends, all that wait are the next. So a question joins only a batch that
-starts after it came. Nothing is durable.
+at once in the task of its asker; if the last batch had several, it first waits for those that come in the same turn of
+the loop. When a batch ends, all that wait are the next. So a question joins only a batch that starts after it came.
+Nothing is durable.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Batches(Generic[Q, R]):
         self._size = size
         self._timeout = None if timeout is None else SharedTimeout(timeout)
         self._is_busy = False
+        # Among many, the first of those that come at once waits for the others.
+        self._last_size = 1
         self._waiting: deque[tuple[Q, asyncio.Future[R]]] = deque()
         self._serving: asyncio.Task[None] | None = None
 
@@ -43,17 +46,20 @@ class Batches(Generic[Q, R]):
 
     async def ask(self, question: Q) -> R:
         """The result for one question. Raises its error, or TimeoutError."""
-        if self._is_busy:
+        if self._is_busy or self._last_size > 1:
             answered: asyncio.Future[R] = asyncio.get_running_loop().create_future()
             self._waiting.append((question, answered))
+            if not self._is_busy:
+                # The task starts in the loop's next turn, so all questions of this turn join its first batch.
+                self._start_serving()
             return await (answered if self._timeout is None else self._timeout.wait(answered))
         self._is_busy = True
         try:
             [result] = await self._answer([question])
         finally:
-            self._is_busy = bool(self._waiting)
-            if self._is_busy:
-                self._serving = asyncio.get_running_loop().create_task(self._serve())
+            self._is_busy = False
+            if self._waiting:
+                self._start_serving()
         if isinstance(result, Exception):
             raise result
         return result
@@ -63,9 +69,14 @@ class Batches(Generic[Q, R]):
         while self._waiting:
             _settle(self._waiting.popleft()[1], error)
 
+    def _start_serving(self) -> None:
+        self._is_busy = True
+        self._serving = asyncio.get_running_loop().create_task(self._serve())
+
     async def _serve(self) -> None:
         try:
             while batch := self._take_batch():
+                self._last_size = len(batch)
                 results: Sequence[R | Exception]
                 try:
                     results = await self._answer([question for question, _ in batch])

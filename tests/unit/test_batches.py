@@ -28,6 +28,23 @@ async def test_questions_that_wait_share_the_next_batch_and_each_gets_its_result
     assert sizes == [1, 4, 2]
 
 
+async def test_after_a_batch_of_several_the_first_of_those_that_come_at_once_waits_for_the_others() -> None:
+    sizes: list[int] = []
+
+    async def answer(numbers: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(numbers))
+        await asyncio.sleep(0)
+        return numbers
+
+    batches: Batches[int, int] = Batches(answer, size=4)
+    for _ in range(2):
+        assert await asyncio.gather(*(batches.ask(number) for number in range(3))) == [0, 1, 2]
+    assert sizes == [1, 2, 3]
+    # Where questions come one by one, each is answered at once again.
+    assert [await batches.ask(number) for number in range(2)] == [0, 1]
+    assert sizes == [1, 2, 3, 1, 1]
+
+
 async def test_an_unexpected_error_is_told_to_all_who_ask() -> None:
     async def fail(_: Sequence[int]) -> Sequence[int]:
         await asyncio.sleep(0)
