@@ -209,7 +209,7 @@ def page_statement(
     bound = f"ORDER BY r.decided_at {direction}, r.id {direction} LIMIT {limit}"
     # A page of each alternative, each by its own index; the page is the first rows of all of them.
     pages = " UNION ALL ".join(
-        f"(SELECT {SELECTED} FROM audit_record r {query.where([*terms, *further])} {bound})"
+        f"(SELECT {SELECTED} {query.source([*terms, *further])} {bound})"
         for terms in query.alternatives
         for further in _after_place(query, after, oldest_first=oldest_first)
     )

@@ -55,9 +55,7 @@ def summary_statement(query: RecordQuery, most: int) -> str:
     # Of each alternative the newest, each by its own index; the newest of all of them are counted.
     bound = f"ORDER BY decided_at DESC LIMIT {most}"
     columns = "r.decided_at, r.action, r.outcome, r.applied, r.reason"
-    newest = " UNION ALL ".join(
-        f"(SELECT {columns} FROM audit_record r {query.where(terms)} {bound})" for terms in query.alternatives
-    )
+    newest = " UNION ALL ".join(f"(SELECT {columns} {query.source(terms)} {bound})" for terms in query.alternatives)
     # Equal decisions of a day are counted first, so that the many rows are grouped once and not by each facet.
     return f"""
         WITH counted AS (

@@ -36,6 +36,11 @@ LISTED = (
     "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
     " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
 )
+# Among the terms of an alternative: find all its records by their index, and sort them then. Postgres cannot know how
+# often lists return an id, and in a long log would read records in the order of the page until it has enough.
+GATHERED = "OFFSET 0"
+# Whether a value is frequent is seen among so many of the newest records.
+NEWEST = 1_000
 # A change of a sheet after it was approved for the first time, which may take several approvals. A subquery with LIMIT:
 # for EXISTS, Postgres might read every approval. Changes are never packed.
 AFTER_APPROVAL = (
@@ -123,9 +128,11 @@ class RecordQuery:
         self.values.append(value)
         return f"${len(self.values)}"
 
-    def where(self, terms: Sequence[str]) -> str:
-        """A WHERE clause of one alternative."""
-        return f"WHERE {' AND '.join(terms)}" if terms else ""
+    def source(self, terms: Sequence[str]) -> str:
+        """The FROM and WHERE of the records `r` of one alternative."""
+        conditions = [term for term in terms if term != GATHERED]
+        found = f"FROM audit_record r{' WHERE ' if conditions else ''}{' AND '.join(conditions)}"
+        return f"FROM (SELECT * {found} {GATHERED}) AS r" if GATHERED in terms else found
 
     def _simple_terms(self, filters: RecordFilters, kinds: Sequence[Kind]) -> list[str]:
         terms: list[str] = []
@@ -181,7 +188,7 @@ class RecordQuery:
         place, listed = self.add_parameter(str(known)), self.add_parameter([known])
         return [
             [f"r.resource_id = {place}"],
-            [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}"],
+            [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}", GATHERED],
         ]
 
     def _by_sheets(self, sheets: tuple[UUID, ...] | None) -> list[list[str]]:
@@ -207,11 +214,7 @@ class RecordQuery:
         """Records that name the rule first, as most do, and those that name it later."""
         if rule is None:
             return [[]]
-        first, among = self.add_parameter(rule), self.add_parameter([rule])
-        return [
-            [f"r.rules[1] = {first}"],
-            [f"r.rules[2:] @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
-        ]
+        return self._by_place("rules", rule)
 
     def _by_actor(self, actor: str | None) -> list[list[str]]:
         """Records of delegated tokens whose current actor this is, as of most, and those where it acted earlier."""
@@ -219,11 +222,16 @@ class RecordQuery:
             return [[]]
         if actor == ANY_ACTOR:
             return [["r.actors IS NOT NULL"]]
-        first, among = self.add_parameter(actor), self.add_parameter([actor])
-        return [
-            [f"r.actors[1] = {first}"],
-            [f"r.actors[2:] @> {among}", "cardinality(r.actors) > 1", f"r.actors[1] <> {first}"],
-        ]
+        return self._by_place("actors", actor)
+
+    def _by_place(self, column: str, word: str) -> list[list[str]]:
+        """Records whose list begins with the word, and those that name it later. If the newest do, such a page is soon
+        full in their order; otherwise all that do are found first."""
+        first, among = self.add_parameter(word), self.add_parameter([word])
+        later = [f"r.{column}[2:] @> {among}", f"cardinality(r.{column}) > 1", f"r.{column}[1] <> {first}"]
+        newest = f"SELECT n.{column} AS words FROM audit_record n ORDER BY n.decided_at DESC, n.id DESC LIMIT {NEWEST}"
+        frequent = f"EXISTS (SELECT FROM ({newest}) AS newest WHERE newest.words[2:] @> {among})"
+        return [[f"r.{column}[1] = {first}"], [*later, frequent], [*later, f"NOT {frequent}", GATHERED]]
 
     def _by_applied(self, filters: RecordFilters) -> list[list[str]]:
         """Changes that were applied, or that were not. Allowed changes that were not applied have an index of their
