@@ -98,20 +98,13 @@ class DecisionCounts(ApiResult):
 @get("/decisions")
 async def search_decisions(visit: TheVisit) -> Response[str]:
     """Search decisions. The address holds the filters, so a search can be kept and sent to others."""
-    given = {
-        name: value.strip()
-        for name, value in visit.request.query_params.items()
-        if name in {*FIELDS, *HIDDEN} and value.strip()
-    }
+    given = _read_filters(visit)
     cursor = visit.request.query_params.get("cursor") or None
-    query = _query_of(given)
+    query = {**_query_of(given), "limit": PAGE, "cursor": cursor, "names": True}
     problem: Problem | None = None
-    page, counts = LogPage([], None), None
+    page = LogPage([], None)
     try:
-        page, counts = await asyncio.gather(
-            visit.api.call(LogPage, "GET", DECISIONS, query={**query, "limit": PAGE, "cursor": cursor, "names": True}),
-            _summarize(visit, query),
-        )
+        page = await visit.api.call(LogPage, "GET", DECISIONS, query=query)
     except (Invalid, NotFound) as found:
         problem = found
     following = f"/decisions?{urlencode({**given, 'cursor': page.next_cursor})}" if page.next_cursor else None
@@ -125,9 +118,21 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
         problem=problem,
         following=following,
         first=f"/decisions?{urlencode(given)}" if cursor else None,
-        chart=_chart(counts),
-        facets=_facets(counts, given),
+        counts=f"/decisions/counts?{urlencode(given)}",
     )
+
+
+@get("/decisions/counts")
+async def count_decisions(visit: TheVisit) -> Response[str]:
+    """The day chart and the facets of a search, for htmx. In a long log they come some time after the list."""
+    given = _read_filters(visit)
+    problem: Problem | None = None
+    counts: DecisionCounts | None = None
+    try:
+        counts = await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query=_query_of(given))
+    except (Invalid, NotFound) as found:
+        problem = found
+    return visit.render("decision_counts.html", chart=_chart(counts), facets=_facets(counts, given), problem=problem)
 
 
 @get("/decisions/{decision:uuid}")
@@ -218,6 +223,12 @@ async def export_records(visit: TheVisit) -> Response[Any]:
     return Stream(chunks(), media_type=OCTETS, headers=headers)
 
 
+def _read_filters(visit: Visit) -> dict[str, str]:
+    """The filters in the address."""
+    given = visit.request.query_params.items()
+    return {name: value.strip() for name, value in given if name in {*FIELDS, *HIDDEN} and value.strip()}
+
+
 def _query_of(given: Mapping[str, str]) -> dict[str, str]:
     """The filters as the API has them: a person by address or id, and days as times."""
     query = dict(given)
@@ -237,17 +248,6 @@ def _times(given: Mapping[str, str]) -> dict[str, str]:
                 day = date.fromisoformat(value) + timedelta(days=name == "until")
                 times[name] = datetime.combine(day, time(), UTC).isoformat()
     return times
-
-
-async def _summarize(visit: Visit, query: Mapping[str, str]) -> DecisionCounts | None:
-    """The counts; nothing if the search is about more than can be counted."""
-    try:
-        return await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query=query)
-    except Invalid as problem:
-        # The list says what is wrong with a filter; a summary has a longest period of its own.
-        if all(field == "query.since" for field, _ in problem.fields):
-            return None
-        raise
 
 
 def _chart(counts: DecisionCounts | None) -> list[Bar]:
@@ -282,6 +282,7 @@ ROOM = Room(
     ),
     (
         search_decisions,
+        count_decisions,
         show_decision,
         tell_story,
         show_check,

@@ -52,6 +52,8 @@ async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_mean
         await expect(page.get_by_role("alert")).to_contain_text("approve")
         await page.goto(f"{desk.console}/decisions?action=lock&outcome=deny")
         await expect(page.get_by_role("heading", name="Nothing was done like that")).to_be_visible()
+        await page.goto(f"{desk.console}/decisions?since=2026-01-01")
+        await expect(page.get_by_text("These decisions are not counted by day")).to_contain_text("92 days")
 
 
 async def test_the_story_of_a_timesheet_shows_before_and_after_and_hostile_text_as_text(

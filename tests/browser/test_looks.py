@@ -26,7 +26,8 @@ async def test_a_page_is_accessible_in_light_and_dark_and_fits_320_pixels(
 ) -> None:
     async with desk.window(shown.login) as page:
         await page.goto(desk.console + shown.path)
-        # What a reader sees first, for the README.
+        # What a reader sees first, for the README, with what comes a moment later.
+        await page.wait_for_load_state("networkidle")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=SCREENSHOTS / f"{shown.name}-first.png")
         await look_at(page, shown.name, shown.ignored)
