@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.administration.replay import recorded_request
+from service.administration.replay.reevaluation import reevaluate
+from service.administration.versions import version_store
+from service.directory import access_request_store
+from service.directory.access_requests import AccessRequests
+from service.directory.entities import Part, WantedAccess
+from service.directory.merging import Merging
+from service.errors import Denied, Forbidden, NotFound
 from service.log.packing import unpack
 from service.log.record import read_body
+from service.timesheets.actions import Timesheets
 from tests.integration.api import InProcess, api
-from tests.integration.test_after_erasure import activate
+from tests.integration.house import at, wire_house
+from tests.integration.test_after_erasure import activate, come_back, erase
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import asyncpg
     import httpx2
 
+    from service.directory.entities import RequestedAccess
+    from service.policy.policy_file import PolicyText
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
 
@@ -72,6 +88,33 @@ class Office:
 async def office(house: House, issuer: str, linked: None) -> AsyncIterator[Office]:
     async with api(house, issuer) as running:
         yield Office(running, house)
+
+
+async def ask(house: House, who: str, team: str = "east", *, lasting: timedelta = timedelta(days=1)) -> RequestedAccess:
+    """Ask for access as a person who may read the directory."""
+    until = datetime.now(UTC) + lasting
+    asked = WantedAccess("temporary_approver", house.teams[team], None, until, "Mia is away")
+    return (await house.access_requests.request(house.manager(who), asked)).value
+
+
+def wanted() -> dict[str, object]:
+    return {"relation": "temporary_approver", "until": soon(days=1), "reason": "r"}
+
+
+async def activate_text(house: House, text: PolicyText) -> None:
+    made = await version_store.insert(
+        house.owner, replace(text, cases={}), message="m", author_person=None, author_client="c"
+    )
+    assert await version_store.move_head(house.owner, made.number, expected=1)
+
+
+async def last_decision(house: House) -> dict[str, Any]:
+    body: dict[str, Any] = read_body(
+        unpack(
+            await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'decision' ORDER BY id DESC LIMIT 1")
+        )
+    )
+    return body
 
 
 async def pass_by(time: str) -> None:
@@ -302,3 +345,262 @@ async def test_lists_show_what_reads_show_by_state_and_by_caller(house: House, o
     first = (await office("dora", "GET", "/v1/access-requests?limit=3")).json()
     rest = (await office("dora", "GET", f"/v1/access-requests?limit=3&cursor={first['next_cursor']}")).json()
     assert [item["id"] for item in (*first["items"], *rest["items"])] == sorted({*everything, own})
+
+
+async def test_nobody_grants_their_own_request_under_any_account_whatever_the_rules_say(house: House) -> None:
+    free = "p, allow, anyone, grant, open, access_request, any, always, free-for-all"
+    await activate(house, free, without="never-own-access")
+    for name in ("ben", "carl", "max"):
+        asked = await ask(house, name)
+        machine = replace(house.machine(), principal=replace(house.machine().principal, person=None))
+        for caller in (
+            house.caller(name),
+            house.caller(name, roles=frozenset({"role:administrator"})),
+            replace(house.caller(name), principal=replace(house.caller(name).principal, client="another-app")),
+        ):
+            with pytest.raises(Denied):
+                await house.access_requests.grant(caller, asked.id)
+            assert (await last_decision(house))["reason"] == "law"
+        if name == "ben":
+            # A second account, which turns out to be the same human.
+            await house.directory.add_membership(
+                house.administrator(), house.people["dora"], house.teams["west"], Part.LEAD
+            )
+            await Merging(house.gate).merge(house.administrator(), house.people["dora"], house.people["ben"])
+            with pytest.raises(Forbidden):
+                await house.access_requests.grant(house.caller("dora"), asked.id)
+        if name == "carl":
+            # Open requests go with an erasure. This one is put back, to see that the law does not need that.
+            await erase(house, "carl")
+            await house.owner.execute(
+                "UPDATE access_request SET state = 'open', decided_at = NULL WHERE id = $1", asked.id
+            )
+            with pytest.raises(Denied):
+                await house.access_requests.grant(house.caller(await come_back(house, "carl")), asked.id)
+            assert (await last_decision(house))["reason"] == "law"
+        if name == "max":
+            assert (await house.access_requests.grant(machine, asked.id)).value.state == "granted"
+
+
+async def test_an_erasure_ends_access_and_removes_the_reasons_of_both_sides(house: House) -> None:
+    granted, waiting = await ask(house, "carl"), await ask(house, "carl", "division")
+    await house.access_requests.grant(house.caller("dora"), granted.id, reason="Of course")
+    before = await house.count("audit_text WHERE value IN ('Mia is away', 'Of course')")
+    preview = (await house.erasure.preview(house.administrator(), house.people["carl"])).value
+    erased = (await house.erasure.erase(house.administrator(), house.people["carl"])).value
+    assert (before, erased.texts) == (3, preview.texts)
+    assert await house.count("audit_text WHERE value IN ('Mia is away', 'Of course')") == 0
+    assert await house.count("access_request WHERE reason IS NOT NULL OR decision_reason IS NOT NULL") == 0
+    states = await house.owner.fetch("SELECT id, state, valid_to <= now() AS over FROM access_request ORDER BY id")
+    assert [tuple(row) for row in states] == [(granted.id, "ended", True), (waiting.id, "withdrawn", None)]
+    assert [change["to"]["what"] for change in await changes_of(house)][-2:] == ["access.ended", "access.withdrawn"]
+    again = house.caller(await come_back(house, "carl"))
+    sheet = await house.submit_week("max")
+    with pytest.raises(NotFound):
+        await house.timesheets.approve(again, sheet.id, at(sheet.version))
+
+
+async def test_a_merge_moves_access_but_for_what_the_two_granted_each_other(house: House) -> None:
+    merging, admin, people = Merging(house.gate), house.administrator(), house.people
+    by_mia, by_dora = await ask(house, "ana"), await ask(house, "ana", "division")
+    waiting = await ask(house, "ana", "west")
+    await house.access_requests.grant(house.caller("mia"), by_mia.id)
+    await house.access_requests.grant(house.caller("dora"), by_dora.id)
+    # Ana is another account of mia's, who granted one of them.
+    await merging.merge(admin, people["ana"], people["mia"])
+    rows = await house.owner.fetch("SELECT id, person_id, state FROM access_request ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        (by_mia.id, people["mia"], "ended"),
+        (by_dora.id, people["mia"], "granted"),
+        (waiting.id, people["mia"], "open"),
+    ]
+    assert [change["to"]["what"] for change in await changes_of(house)][-3:] == [
+        "access.ended",
+        "access.moved",
+        "access.moved",
+    ]
+    sheet = await house.submit_week("max")
+    assert (await house.timesheets.read(house.caller("mia"), sheet.id)).value.id == sheet.id
+
+
+async def test_every_process_sees_a_grant_an_end_and_the_last_moment_at_once(house: House) -> None:
+    other = await wire_house(house.log_database)
+    sheet = await house.submit_week("ana")
+    asked = await ask(house, "carl")
+
+    async def may_read() -> list[bool]:
+        found = []
+        # The second read of each process is from memory.
+        for gate in (house.gate, other.gate) * 2:
+            try:
+                await Timesheets(gate).read(house.caller("carl"), sheet.id)
+                found.append(True)
+            except Denied:
+                found.append(False)
+        return found
+
+    assert await may_read() == [False] * 4
+    remembered = house.memory.state
+    assert remembered is not None
+    await house.access_requests.withdraw(house.caller("carl"), (await ask(house, "carl", "west")).id)
+    # Asking and withdrawing change no relation, so nothing was forgotten.
+    assert await may_read() == [False] * 4
+    assert house.memory.state is remembered
+    await AccessRequests(other.gate).grant(house.caller("mia"), asked.id)
+    assert await may_read() == [True] * 4
+    await house.access_requests.end(house.caller("carl"), asked.id)
+    assert await may_read() == [False] * 4
+    short = await ask(house, "carl", lasting=timedelta(seconds=1.5))
+    granted = (await house.access_requests.grant(house.caller("mia"), short.id)).value
+    assert await may_read() == [True] * 4
+    assert granted.validity is not None
+    await pass_by(str(granted.validity.valid_to))
+    assert await may_read() == [False] * 4
+
+
+async def test_a_decision_that_rested_on_a_grant_is_decided_again_after_its_end(house: House) -> None:
+    sheet = await house.submit_week("ana")
+    asked = await ask(house, "carl")
+    await house.access_requests.grant(house.caller("mia"), asked.id)
+    approved = await house.timesheets.approve(house.caller("carl"), sheet.id, at(sheet.version))
+    await house.access_requests.end(house.caller("mia"), asked.id)
+    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", approved.receipt.uid)
+    recorded = recorded_request.parse_request(unpack(body))
+    assert recorded.verdict.rules == ("approve-as-temporary-approver",)
+    assert reevaluate(house.versions.current(), recorded) == recorded.verdict
+
+
+@pytest.mark.parametrize("teams", [0, 1, 2])
+async def test_a_request_after_a_refusal_takes_the_team_of_the_owner(house: House, office: Office, teams: int) -> None:
+    await activate(house, REVIEWERS)
+    await house.fallbacks.name(house.administrator(), house.people["dora"])
+    sheet = await house.submit_week("adam")
+    for team in ("east", "west")[:teams]:
+        await house.directory.add_membership(
+            house.administrator(), house.people["adam"], house.teams[team], Part.MEMBER
+        )
+    reviewer: dict[str, Any] = {"roles": ["reviewer"]}
+    refusal = (await office.approve("carl", sheet, **reviewer)).headers["Decision-Id"]
+
+    async def ask_after(who: str = "carl", decision: str = refusal, **body: Any) -> httpx2.Response:
+        given = {"decision": decision, "until": soon(days=1), "reason": "r", **body}
+        return await office(who, "POST", "/v1/access-requests", given, **reviewer)
+
+    explained = await office(
+        "mia", "GET", f"/v1/decisions/{refusal}/explanation", roles=["auditor"], scope="read:audit"
+    )
+    assert explained.json()["request_access"] == "temporary_approver"
+    # Another's refusal, an allowed decision, and one on something else are like an unknown one.
+    allowed = (await office("carl", "GET", f"/v1/timesheets/{sheet.id}", **reviewer)).headers["Decision-Id"]
+    elsewhere = (await office("carl", "GET", "/v1/people", **reviewer)).headers["Decision-Id"]
+    answers = [
+        await ask_after("ben"),
+        *[await ask_after("carl", decision) for decision in (allowed, elsewhere, UNKNOWN)],
+    ]
+    assert {(answer.status_code, answer.json()["detail"]) for answer in answers} == {
+        (422, "decision: names no refusal of yours that access to a timesheet would change")
+    }
+    made = await ask_after()
+    if teams == 1:
+        assert (made.status_code, made.json()["team"]) == (201, str(house.teams["east"]))
+        assert (await ask_after(team="west")).json()["fields"][0]["field"] == "team"
+        return
+    assert (made.status_code, made.json()["fields"][0]["field"]) == (422, "team")
+    if teams == 2:
+        chosen = await ask_after(team="west")
+        assert (chosen.status_code, chosen.json()["team"]) == (201, str(house.teams["west"]))
+        await office("max", "POST", f"/v1/access-requests/{chosen.json()['id']}/grant")
+        late = await ask_after(team="east")
+        assert (late.status_code, "you need no access" in late.json()["detail"]) == (409, True)
+
+
+async def test_access_to_a_project_is_for_weeks_with_hours_on_it(house: House, office: Office) -> None:
+    """A policy whose relation follows projects, and where a rule tells the relation of a request."""
+    shipped = read_shipped()
+    is_team = 'is = "resource.owner.teams.above.granted - resource.owner"'
+    assert is_team in shipped.vocabulary
+    vocabulary = shipped.vocabulary.replace(is_team, 'is = "resource.projects.granted - resource.owner"')
+    await activate_text(house, replace(shipped, vocabulary=vocabulary, rules=f"{shipped.rules}{REVIEWERS}\n"))
+    sheet = await house.submit_week("ana")
+    reviewer: dict[str, Any] = {"roles": ["reviewer"]}
+    await house.project_leads.name(house.administrator(), "apollo", house.people["max"])
+    team = await office.ask("carl", relation="temporary_approver", team="west")
+    assert (team.status_code, team.json()["fields"][0]["field"]) == (422, "team")
+    unknown = await office.ask("carl", relation="temporary_approver", project="sputnik")
+    blind = await office(
+        "carl", "POST", "/v1/access-requests", {**wanted(), "project": "apollo"}, scope="approve:timesheets"
+    )
+    assert unknown.json()["fields"] == blind.json()["fields"]
+    refusal = (await office.approve("carl", sheet, **reviewer)).headers["Decision-Id"]
+    made = await office.ask("carl", decision=refusal, project="zeus")
+    assert (made.status_code, made.json()["fields"][0]["field"]) == (422, "decision")
+    body = {"decision": refusal, "until": soon(days=1), "reason": "r"}
+    wrong = await office("carl", "POST", "/v1/access-requests", {**body, "project": "zeus"}, **reviewer)
+    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "project")
+    made = await office("carl", "POST", "/v1/access-requests", body, **reviewer)
+    assert (made.status_code, made.json()["project"], made.json()["team"]) == (201, "apollo", None), made.text
+    assert (await office("mia", "POST", f"/v1/access-requests/{made.json()['id']}/grant")).status_code == 404
+    assert (await office("max", "POST", f"/v1/access-requests/{made.json()['id']}/grant")).status_code == 200
+    assert [item["timesheet"]["id"] for item in (await office("carl", "GET", "/v1/approvals")).json()["items"]] == [
+        str(sheet.id)
+    ]
+    assert (await office.approve("carl", sheet)).status_code == 200
+
+
+async def test_a_refusal_offers_access_only_where_it_would_help(house: House, office: Office) -> None:
+    await activate(house, REVIEWERS)
+    own, other = await house.submit_week("carl"), await house.submit_week("ana")
+    reviewer: dict[str, Any] = {"roles": ["reviewer"]}
+    etag = {"If-Match": f'"{own.version}"'}
+    rejected = await office(
+        "carl", "POST", f"/v1/timesheets/{own.id}/reject", {"reason": "r"}, headers=etag, roles=["reviewer"]
+    )
+    assert (rejected.status_code, "request_access" in rejected.json()) == (403, False)
+    # No rule lets anybody reopen for a time; and a caller who may not read the timesheet learns nothing.
+    approved = (await house.timesheets.approve(house.caller("mia"), other.id, at(other.version))).value
+    headers, path = {"If-Match": f'"{approved.version}"'}, f"/v1/timesheets/{other.id}/reopen"
+    for claims, status in ((reviewer, 403), ({}, 404)):
+        refused = await office("carl", "POST", path, {"reason": "r"}, headers=headers, **claims)
+        assert (refused.status_code, "request_access" in refused.json()) == (status, False)
+
+
+class Explaining:
+    """A connection that counts the blocks that statements read."""
+
+    def __init__(self, house: House) -> None:
+        self.house, self.blocks = house, 0
+
+    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        explained = await self.house.owner.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *parameters)
+        plan = json.loads(explained)[0]["Plan"]
+        self.blocks += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        return await self.house.owner.fetch(statement, *parameters)
+
+
+@pytest.mark.parametrize(
+    "filters", [{"state": "open"}, {"to_decide": True}, {"mine": True}, {"mine": True, "state": "open"}]
+)
+async def test_open_and_own_requests_are_found_among_many_that_were_decided(
+    house: House, filters: dict[str, Any]
+) -> None:
+    await house.owner.execute(
+        "INSERT INTO access_request (id, relation, team_id, person_id, requested_from, requested_until, state)"
+        " SELECT gen_random_uuid(), 'temporary_approver', $1, person.id, now() - interval '2 days',"
+        " now() - interval '1 day', 'declined' FROM generate_series(1, 2000),"
+        " (SELECT id FROM person WHERE id <> $2 LIMIT 5) AS person",
+        house.teams["east"],
+        house.people["mia"],
+    )
+    await house.owner.execute("ANALYZE access_request")
+    waiting, own = await ask(house, "carl"), await ask(house, "mia")
+    explaining: Any = Explaining(house)
+    async with house.gate.list(house.caller("mia"), "access_request", "read") as listed:
+        found = await access_request_store.list_requests(
+            listed.visibility,
+            explaining,
+            **{"state": None, "mine": False, "to_decide": False, "after": None, **filters},
+            limit=50,
+        )
+    expected = [own.id] if "mine" in filters else [waiting.id] if "to_decide" in filters else [waiting.id, own.id]
+    assert [request.id for request in found] == expected
+    assert explaining.blocks < 300

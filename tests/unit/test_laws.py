@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.administration.checks import examination
+from service.authorization.enforcement.decision_point import apply_rules_and_laws
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import laws, policy_file
@@ -46,6 +47,7 @@ def test_the_shipped_policy_keeps_the_laws() -> None:
     [
         ("never-own-hours", "Nobody may approve their own hours"),
         ("never-for-owner", "on the owner's behalf"),
+        ("never-own-access", "their own access request"),
         ("policy-propose", "propose a policy version"),
         ("policy-activate", "activate a policy version"),
         ("audit-read", "read the decision log"),
@@ -70,6 +72,40 @@ def test_a_narrower_row_than_the_law_is_refused(row: str, law: str) -> None:
     allow = "p, allow, anyone, approve, any, timesheet, any, always, free-for-all"
     (message,) = broken(policy_forge.rows(*KEEP, NEVER_FOR, allow, row))
     assert law in message
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("p, deny, requester, grant, any, access_request, any, always, never", []),
+        ("p, deny, anyone, grant, any, access_request, any, always, never", []),
+        ("p, deny, requester, grant, granted, access_request, any, always, never", ["'free-for-all'"]),
+        ("p, deny, requester, grant, any, access_request, any, mfa, never", ["'free-for-all'"]),
+        ("p, deny, lead, grant, any, access_request, any, always, never", ["'free-for-all'"]),
+        ("p, deny, requester, decline, any, access_request, any, always, never", ["'free-for-all'"]),
+    ],
+)
+def test_only_a_row_as_broad_as_the_law_keeps_requesters_from_granting(row: str, told: list[str]) -> None:
+    allow = "p, allow, anyone, grant, open, access_request, any, always, free-for-all"
+    messages = broken(policy_forge.rows(*KEEP, allow, row))
+    assert len(messages) == len(told)
+    assert all("their own access request" in message for message in messages)
+    assert all(name in message for name, message in zip(told, messages, strict=True))
+
+
+@given(
+    who=st.frozensets(st.sampled_from(["requester", "former:requester", "lead", "role:administrator", "client:x"])),
+    state=st.sampled_from([NO_STATE, "open", "granted"]),
+    action=st.sampled_from(["grant", "decline", "end", "withdraw"]),
+)
+def test_the_law_forbids_every_grant_by_a_requester_and_nothing_else(
+    who: frozenset[str], state: str, action: str
+) -> None:
+    snapshot = policy_forge.snapshot(f"p, allow, anyone, {action}, any, access_request, any, always, free")
+    access_request = snapshot.access_request("access_request", action, state, [*who, ANYONE], [], {})
+    own = action == "grant" and not who.isdisjoint({"requester", "former:requester"})
+    assert laws.law_forbids(access_request) is own
+    assert apply_rules_and_laws(snapshot, access_request).allowed is not own
 
 
 def test_the_complaint_names_the_row_that_would_allow() -> None:
