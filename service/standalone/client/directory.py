@@ -104,16 +104,22 @@ class DirectoryApi(Transport):
         return await self.call(Delegation, "POST", f"{DELEGATIONS}/{delegation_id}/end", body=body)
 
     async def request_access(
-        self, until: datetime, reason: str, *, decision: str | None = None, **wanted: str | datetime
+        self,
+        until: datetime,
+        reason: str,
+        *,
+        decision: str | None = None,
+        relation: str | None = None,
+        team: str | None = None,
+        project: str | None = None,
+        from_: str | datetime | None = None,
     ) -> RequestedAccess:
         """Ask for access until a time. After a refusal, `decision` is `request_access["decision"]` of the error;
-        otherwise `wanted` has the `relation`, and a `team` by id or name, or a `project`. It may have `from_`."""
-        body = {name.rstrip("_"): value for name, value in wanted.items()} | (
-            {"decision": decision} if decision else {}
-        )
-        return await self.call(
-            RequestedAccess, "POST", ACCESS_REQUESTS, body={"until": until, "reason": reason, **body}
-        )
+        otherwise name the `relation`, and a `team` by id or name, or a `project`."""
+        wanted = {"until": until, "reason": reason, "decision": decision, "relation": relation}
+        wanted |= {"team": team, "project": project, "from": from_}
+        body = {name: value for name, value in wanted.items() if value is not None}
+        return await self.call(RequestedAccess, "POST", ACCESS_REQUESTS, body=body)
 
     def access_requests(
         self, *, state: str | None = None, mine: bool = False, to_decide: bool = False, names: bool = False
