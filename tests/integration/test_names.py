@@ -326,8 +326,8 @@ async def test_versions_holds_and_revocations_have_names(house: House, running: 
     [hold] = (await get(running, "lea", "/v1/audit/holds?names=true", **auditor))["items"]
     assert hold["names"] == names_of(house, "ana")
     keeper = running.token(sub="auth0|adam", scope="manage:tokens", roles=["administrator"])
-    made = await running.send("POST", "/v1/revocations", keeper, body={"person": str(ana)})
-    assert made.status_code == 201, made.text
+    made = await running.send("POST", "/v1/revocations?names=true", keeper, body={"person": str(ana)})
+    assert (made.status_code, made.json()["names"]) == (201, names_of(house, "ana")), made.text
     listed = (await running.send("GET", "/v1/revocations?names=true", keeper)).json()["items"]
     assert [revocation["names"] for revocation in listed] == [names_of(house, "ana")]
 

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.names import load_names_of_rows
+from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.errors import DatabaseUnavailable, InvalidField
 from service.places import FieldError
 
@@ -105,6 +105,8 @@ class Revocations:
                 after=_record_members(made),
                 texts=_texts(made),
             )
+            people = [] if made.person is None else [str(made.person)]
+            made = replace(made, names=await load_names_of_change(change, people))
         return change.answer(made)
 
     async def list(

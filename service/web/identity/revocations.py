@@ -88,7 +88,7 @@ class RevocationPageBody(msgspec.Struct):
 def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
 
-    @post("/v1/revocations", **operation("Revoke tokens", scope=SCOPE, problems=(*COMMON, *BODY), tag=TAG))
+    @post("/v1/revocations", **operation("Revoke tokens", scope=SCOPE, problems=(*COMMON, *BODY), tag=TAG, names=True))
     async def revoke_tokens(caller: CurrentCaller, data: JSONBody[NewRevocation]) -> Response[RevocationBody]:
         answer = await revocations.revoke(caller, _parse_request(data))
         return make_response(_body(answer.value), answer.receipt, status=201)
