@@ -1,5 +1,6 @@
 """The pages for people who approve: the inbox with a sheet beside the list, many at once, and delegations."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 
+from service.console import access
 from service.console.failure_answers import step_up_path
 from service.console.failures import Failure, describe_problem
 from service.console.rooms import NavigationLink, Room
@@ -43,9 +45,9 @@ class _Outcome:
 @get("/inbox")
 async def show_inbox(visit: TheVisit, sheet: FromQuery[str] = "", who: FromQuery[str] = "") -> Response[str]:
     """Pending weeks, oldest first, beside the week that is chosen, or else the first."""
-    page, items = await _find_pending(visit, who)
+    (page, items), asking = await asyncio.gather(_find_pending(visit, who), access.find_waiting(visit))
     chosen = next((item for item in items if item.timesheet.id == sheet), items[0] if items and not sheet else None)
-    return _render(visit, "inbox.html", page, items, chosen, who)
+    return _render(visit, "inbox.html", page, items, chosen, who, asking=asking)
 
 
 @get("/inbox/{sheet_id:uuid}/sheet")
@@ -153,7 +155,7 @@ def _render(
         sheet=sheet,
         grid=make_grid(sheet.period_start, sheet.entries) if sheet else None,
         who=who,
-        **{"failure": None, "outcomes": [], "decision": "", "reason": "", **more},
+        **{"failure": None, "asking": [], "outcomes": [], "decision": "", "reason": "", **more},
     )
 
 
@@ -195,8 +197,19 @@ ROOM = Room(
     (
         NavigationLink("Inbox", "/inbox", "timesheet", ("approve", "reject")),
         NavigationLink("Delegations", "/delegations", "delegation", ("grant", "end")),
+        access.LINK,
     ),
-    (show_inbox, show_pending_sheet, decide_many, show_delegations, grant_delegation, end_delegation),
+    (
+        show_inbox,
+        show_pending_sheet,
+        decide_many,
+        show_delegations,
+        grant_delegation,
+        end_delegation,
+        access.show_access,
+        access.ask_for_access,
+        access.decide_access,
+    ),
     done={
         "approve-one": "The week is approved.",
         "approve-many": "All chosen weeks are approved.",
@@ -204,5 +217,6 @@ ROOM = Room(
         "reject-many": "All chosen weeks are rejected, and their owners read why.",
         "granted": "The delegation holds.",
         "ended": "The delegation has ended.",
+        **access.DONE,
     },
 )

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from service.console.protection import ForgedRequest
 from service.console.sign_in_server import SignInFailed, SignInUnavailable
-from service.standalone.client import Problem
+from service.standalone.client import Denied, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,8 @@ class Failure:
     decision: str | None = None
     again: bool = False
     fields: Sequence[tuple[str, str]] = field(default=())
+    # The relation to ask for, if access for a time would be enough.
+    requestable: str | None = None
 
 
 TITLES = {
@@ -82,6 +84,7 @@ def describe_problem(problem: Problem) -> Failure:
         problem.receipt.decision or _text(problem.members.get("decision_id")),
         again=status in (429, 503),
         fields=problem.fields,
+        requestable=_relation(problem),
     )
 
 
@@ -108,6 +111,12 @@ def find_failure(error: Exception) -> Failure:
         case _:
             found = BROKEN
     return found
+
+
+def _relation(problem: Problem) -> str | None:
+    """The relation that the person can ask for, if it was all that they were missing."""
+    wanted = problem.request_access if isinstance(problem, Denied) else None
+    return wanted["relation"] if wanted else None
 
 
 def _text(value: object) -> str | None:

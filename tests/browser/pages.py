@@ -37,6 +37,7 @@ PAGES = (
     PageOfConsole("inbox", "mia", "/inbox"),
     PageOfConsole("inbox-nobody", "mia", "/inbox?who=nobody"),
     PageOfConsole("inbox-empty", "dora", "/inbox?who="),
+    PageOfConsole("access", "mia", "/access"),
     PageOfConsole("delegations", "mia", "/delegations"),
     PageOfConsole("decisions", "audrey", "/decisions"),
     PageOfConsole("decisions-none", "audrey", "/decisions?action=lock&outcome=deny"),

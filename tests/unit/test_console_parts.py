@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.console.failures import describe_problem
 from service.console.protection import local_path
 from service.console.rendering import format_hours, zone_of
 from service.console.visits import number_of
@@ -23,7 +24,7 @@ from service.console.weeks import (
     parse_hours,
     read_form,
 )
-from service.standalone.client import Entry
+from service.standalone.client import Denied, Entry, Receipt
 
 MONDAY = date(2026, 3, 2)
 HOSTILE_PATHS = [
@@ -176,3 +177,10 @@ def test_a_week_begins_on_a_monday(day: date) -> None:
 def test_an_unknown_time_zone_is_utc(name: str) -> None:
     assert str(zone_of(name)) == "UTC"
     assert str(zone_of("Europe/Berlin")) == "Europe/Berlin"
+
+
+def test_a_refusal_that_access_for_a_time_would_end_says_what_to_ask_for() -> None:
+    wanted = {"relation": "temporary_approver", "decision": "d"}
+    refused = Denied(Receipt(403, "d"), {"type": "urn:timewarden:problem:forbidden", "request_access": wanted})
+    assert describe_problem(refused).requestable == "temporary_approver"
+    assert describe_problem(Denied(Receipt(403, "d"), {"type": refused.members["type"]})).requestable is None

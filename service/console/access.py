@@ -1,0 +1,108 @@
+"""Access for a time: a person asks for a relation, another person grants or declines it, and both see it end."""
+
+from datetime import date, datetime, time, timedelta
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import Response, get, post
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+
+from service.console.failures import Failure, describe_problem
+from service.console.rooms import NavigationLink
+from service.console.visits import TheVisit, Visit, first_of
+from service.standalone.client import Problem, RequestedAccess
+
+PATH: Final = "/access"
+LINK: Final = NavigationLink("Access for a time", PATH, "access_request", ("request", "grant"))
+MAX_SHOWN: Final = 100
+DEFAULT_DAYS: Final = 7
+# The relation that the shipped policy lets people ask for.
+DEFAULT_RELATION: Final = "temporary_approver"
+DONE: Final = {
+    "asked": "Your request is made. Another person decides.",
+    "access-granted": "The access is granted, and ends by itself.",
+    "access-declined": "The request is declined, and the person reads why.",
+    "access-withdrawn": "Your request is taken back.",
+    "access-ended": "The access has ended.",
+}
+
+
+@get(PATH)
+async def show_access(visit: TheVisit) -> Response[str]:
+    """What waits for the person to decide, their own requests, what they may end, and a form to ask."""
+    asked = visit.request.query_params
+    return await _show(visit, form={name: asked[name] for name in ("decision", "relation") if asked.get(name)})
+
+
+@post(PATH, status_code=303)
+async def ask_for_access(visit: TheVisit) -> Response[Any]:
+    """Ask for access: after a refusal for what was missing, else for a relation to a team or project."""
+    form = await visit.read_form()
+    try:
+        # The day itself is included, in the zone of the person.
+        until = datetime.combine(date.fromisoformat(form.get("until", "")) + timedelta(days=1), time(), visit.zone)
+    except (ValueError, OverflowError):
+        wrong = Failure(422, "Nothing was asked for", "Say until which day: year, month and day, such as 2026-03-02.")
+        return await _show(visit, wrong, form)
+    wanted = {name: form[name] for name in ("team", "project") if form.get(name)}
+    if not form.get("decision"):
+        wanted["relation"] = form.get("relation", "")
+    try:
+        await visit.api.request_access(until, form.get("reason", ""), decision=form.get("decision") or None, **wanted)
+    except Problem as found:
+        if found.receipt.status < HTTPStatus.FORBIDDEN:  # a step-up goes its way
+            raise
+        return await _show(visit, describe_problem(found), form)
+    return visit.redirect(PATH, done="asked")
+
+
+@post(f"{PATH}/{{request_id:uuid}}/{{step:str}}", status_code=303)
+async def decide_access(visit: TheVisit, request_id: FromPath[UUID], step: FromPath[str]) -> Response[Any]:
+    """Grant or decline the request of another person, take one's own back, or end access."""
+    form, uid = await visit.read_form(), str(request_id)
+    reason = form.get("reason", "")
+    try:
+        if step == "grant":
+            await visit.api.grant_access(uid, reason=reason or None)
+        elif step == "decline":
+            await visit.api.decline_access(uid, reason)
+        elif step == "withdraw":
+            await visit.api.withdraw_access_request(uid)
+        elif step == "end":
+            await visit.api.end_access(uid)
+        else:
+            raise NotFoundException
+    except Problem as found:
+        if found.receipt.status < HTTPStatus.FORBIDDEN:
+            raise
+        return await _show(visit, describe_problem(found))
+    done = {"grant": "granted", "decline": "declined", "withdraw": "withdrawn", "end": "ended"}[step]
+    return visit.redirect(PATH, done=f"access-{done}")
+
+
+async def find_waiting(visit: Visit) -> list[RequestedAccess]:
+    """The open requests of others that the person may grant now."""
+    if not visit.may("access_request", "grant"):
+        return []
+    return await first_of(visit.api.access_requests(state="open", to_decide=True, names=True), MAX_SHOWN)
+
+
+async def _show(visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None) -> Response[str]:
+    waiting = await find_waiting(visit)
+    # Oldest first, as the API has them. Those that the person asked for, or may decide about.
+    known = await first_of(visit.api.access_requests(names=True), MAX_SHOWN)
+    to_decide = {request.id for request in waiting}
+    return visit.render(
+        "access.html",
+        failure.status if failure else 200,
+        waiting=waiting,
+        mine=[request for request in known[::-1] if request.person == visit.me.person],
+        others=[
+            request for request in known[::-1] if request.person != visit.me.person and request.id not in to_decide
+        ],
+        teams=await first_of(visit.api.teams(), MAX_SHOWN) if visit.may("directory", "read") else [],
+        failure=failure,
+        form={"relation": DEFAULT_RELATION, "until": str(visit.today + timedelta(days=DEFAULT_DAYS)), **(form or {})},
+    )

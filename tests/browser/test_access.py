@@ -1,0 +1,89 @@
+"""Access for a time in a browser: asked for, seen in the inbox, granted, ended; and declined with a reason."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from playwright.async_api import expect
+
+from tests.browser.conftest import look_at
+from tests.browser.story_of_weeks import HOSTILE, fill_week
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+    from tests.acceptance.caller import Callers
+    from tests.browser.conftest import Desk
+    from tests.browser.story_of_weeks import Weeks
+
+WEEK = date(2025, 8, 4)
+
+
+async def ask(page: Page, why: str) -> None:
+    await page.get_by_label("For the team").fill("Atlas")
+    await page.get_by_label("Why").fill(why)
+    await page.get_by_role("button", name="Ask").click()
+
+
+async def test_access_is_asked_for_granted_by_another_person_used_and_ended(
+    desk: Desk, weeks: Weeks, callers: Callers
+) -> None:
+    ana = (await callers("ana")).api
+    sheet = await ana.submit(await fill_week(ana, WEEK))
+    async with desk.window("max") as maxs, desk.window("mia") as mias:
+        await maxs.goto(f"{desk.console}/access")
+        await ask(maxs, f"Mia is away {HOSTILE}")
+        await expect(maxs.get_by_role("status")).to_contain_text("Another person decides")
+        await expect(maxs.get_by_role("row", name="temporary approver")).to_contain_text("waits")
+        # Nobody grants their own: there is nothing to press.
+        await expect(maxs.get_by_role("button", name="Grant")).to_have_count(0)
+        await mias.goto(f"{desk.console}/inbox")
+        await mias.get_by_role("link", name="Max Weber", exact=True).click()
+        await expect(mias.get_by_text(HOSTILE[:28])).to_be_visible()
+        await look_at(mias, "access-asked")
+        await mias.get_by_label("Reason or comment").fill("Until Monday")
+        await mias.get_by_role("button", name="Grant").click()
+        await expect(mias.get_by_role("status")).to_contain_text("ends by itself")
+        await maxs.goto(f"{desk.console}/inbox")
+        await expect(maxs.get_by_role("link", name="Ana Lima 4 August 2025")).to_be_visible()
+        await maxs.goto(f"{desk.console}/access")
+        await expect(maxs.get_by_role("row", name="temporary approver")).to_contain_text("Until Monday")
+        await mias.get_by_role("button", name="End the access of Max Weber").click()
+        await expect(mias.get_by_role("row", name="Max Weber")).to_contain_text("ended")
+        await maxs.reload()
+        await expect(maxs.get_by_role("row", name="temporary approver")).to_contain_text("ended")
+        await maxs.goto(f"{desk.console}/inbox")
+        await expect(maxs.get_by_role("link", name="Ana Lima 4 August 2025")).to_have_count(0)
+    # Other tests look at what waits.
+    await ana.withdraw(sheet)
+
+
+async def test_a_request_is_declined_with_a_reason_and_a_wrong_one_is_explained(desk: Desk, weeks: Weeks) -> None:
+    async with desk.window("max") as maxs, desk.window("mia") as mias:
+        await maxs.goto(f"{desk.console}/access")
+        await maxs.get_by_label("As", exact=True).fill("owner")
+        await ask(maxs, "I would like to")
+        await expect(maxs.get_by_role("alert")).to_contain_text("relation")
+        await expect(maxs.get_by_label("Why")).to_have_value("I would like to")
+        await maxs.get_by_label("As", exact=True).fill("temporary_approver")
+        await ask(maxs, "I would like to")
+        await mias.goto(f"{desk.console}/access")
+        await mias.get_by_role("button", name="Decline").click()
+        await expect(mias.get_by_role("alert")).to_be_visible()
+        await mias.get_by_label("Reason or comment").fill("I am here")
+        await mias.get_by_role("button", name="Decline").click()
+        await expect(mias.get_by_role("status")).to_contain_text("declined")
+        await maxs.goto(f"{desk.console}/access")
+        await expect(maxs.get_by_role("row", name="declined")).to_contain_text("I am here")
+
+
+async def test_the_form_after_a_refusal_asks_for_what_was_missing(desk: Desk) -> None:
+    async with desk.window("max") as page:
+        unknown = "0198c0de-4f2b-7000-8000-00000000002c"
+        await page.goto(f"{desk.console}/access?decision={unknown}&relation=temporary_approver")
+        await expect(page.get_by_text("for what you were refused")).to_be_visible()
+        await page.get_by_label("Why").fill("Ana waits")
+        await page.get_by_role("button", name="Ask").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        await expect(page.get_by_label("Why")).to_have_value("Ana waits")
