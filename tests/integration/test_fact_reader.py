@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from service.authorization.enforcement import fact_reader
+from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.fact_reader import FactReader
-from service.authorization.enforcement.fact_statements import row_statement
+from service.authorization.enforcement.fact_statements import remembering_statement, row_statement
 from service.authorization.enforcement.relationships import Relationships
 from service.errors import DatabaseUnavailable, Overloaded
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -118,6 +119,21 @@ async def test_the_whole_statement_of_a_row_stays_prepared(house: House) -> None
         assert len(statement) > 15 * 1024
         kept = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE statement = $1", statement)
     assert kept == 1
+
+
+async def test_postgres_keeps_the_plan_of_the_statement_for_one_remembered_request(house: House) -> None:
+    sheet = await house.submit_week("ana")
+    lookups = Relationships([TIMESHEET_FACTS], DirectoryMemory())
+    async with house.requests.connection() as connection:
+        # The first is not remembered yet; of five plans Postgres learns that one will do.
+        for _ in range(8):
+            await lookups.of_row(connection, house.caller("mia").principal, TIMESHEET_FACTS, sheet.id)
+        plans = await connection.fetchrow(
+            "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1",
+            remembering_statement(TIMESHEET_FACTS, alone=True),
+        )
+    assert plans is not None
+    assert (plans["custom_plans"], plans["generic_plans"] > 0) == (5, True)
 
 
 async def test_a_closed_reader_gives_its_connection_back_and_still_answers(house: House) -> None:

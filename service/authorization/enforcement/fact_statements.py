@@ -288,10 +288,13 @@ _QUESTION: Final = {
 
 
 @lru_cache(MAX_STATEMENTS)
-def remembering_statement(facts: KindFacts) -> str:
+def remembering_statement(facts: KindFacts, *, alone: bool = False) -> str:
     """The rows of several requests, the native facts and attributes of each row, and what is never remembered: the
     active version, the revision, the time and revocation, in one snapshot. `place` is the request's place in the
-    arrays, from 1. Facts that a version defines follow from these values: `evaluate_facts` of `caller_values`."""
+    arrays, from 1. Facts that a version defines follow from these values: `evaluate_facts` of `caller_values`.
+
+    With `alone` there is one request, whose parameters are no arrays. Postgres expects ten rows of an array that it
+    does not know, so it would make a plan for each request instead of keeping one for all."""
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
     revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
     # Any id of the person stands for them.
@@ -302,7 +305,8 @@ def remembering_statement(facts: KindFacts) -> str:
     named += [("on_behalf_of", facts.on_behalf_of)] if facts.acts_by_row else []
     looked_up = [f"({bind_parameters(sql, **bound)}) AS {name}" for name, sql in named]
     columns = ", ".join([facts.row, *looked_up, *_attribute_columns(facts, facts.row_attributes)])
-    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_QUESTION.values(), start=1))
+    parameters = [f"${place}::{kind}" for place, kind in enumerate(_QUESTION.values(), start=1)]
+    arrays = ", ".join(f"ARRAY[{parameter}]" if alone else f"{parameter}[]" for parameter in parameters)
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
                (SELECT revision FROM directory_revision) AS lookup_revision,

@@ -291,7 +291,7 @@ class Relationships:
             return None
         question = assumed.question(principal, row_id)
         if connection is not None:
-            [row] = await connection.fetch(remembering_statement(facts), *zip(question, strict=True))
+            [row] = await connection.fetch(remembering_statement(facts, alone=True), *question)
         elif self._database is not None:
             row = await self._reader_of(facts, memory, self._database).read(question)
         else:
