@@ -101,12 +101,14 @@ NATIVE_RELATIONS: Final[Mapping[str, frozenset[str]]] = {
     "access_request": frozenset({"requester"}),
 }
 NATIVE_OF_PEOPLE: Final = frozenset({OWNER, "fallback", "delegator", "delegate", "requester"})
-# The paths of relations that older versions declare without one.
+# The paths of relations that older versions declare without one, and all other paths of the shipped version: versions
+# with these paths share statements and remembered relations.
 DEFAULT_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
     "timesheet": {
         "manager": "resource.owner.teams.above.leads - resource.owner",
         "delegate": "(resource.owner.teams.above.leads - resource.owner).delegates - resource.owner",
         "importer": "resource.owner.teams.above.grants",
+        "temporary_approver": "resource.owner.teams.above.granted - resource.owner",
     }
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.engine.explanation import explain, nearest, sentences_for_caller
+from service.authorization.engine.explanation import MAX_SENTENCES, explain, nearest, sentences_for_caller
 from service.policy.access_request import AccessRequest, Applied, Explanation, NearRule
 from tests import policy_forge
 
@@ -200,4 +200,4 @@ def test_an_action_without_rules_has_a_sentence_of_its_own() -> None:
 
 def test_the_number_of_sentences_is_bounded() -> None:
     rows = [f"p, allow, role:r{n}, read, any, timesheet, any, always, rule-{n}" for n in range(50)]
-    assert len(sentences_of("read", "draft", snapshot=policy_forge.snapshot(*rows))) == 5
+    assert len(sentences_of("read", "draft", snapshot=policy_forge.snapshot(*rows))) == MAX_SENTENCES

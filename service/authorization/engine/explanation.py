@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.rule_index import RuleIndex
     from service.policy.access_request import AccessRequest, Dimension, Rule, Vocabulary
 
-MAX_SENTENCES = 5
+MAX_SENTENCES = 6
 # Rules on no word of the caller that are read all the same, because they may be the nearest.
 MAX_OTHERS = 50
 NOTHING_ALLOWS = "no rule of the policy allows this"
@@ -113,7 +113,7 @@ def explain_nearest(index: RuleIndex, request: AccessRequest, hoped: frozenset[s
 
 
 def sentences_for_caller(explanation: Explanation, request: AccessRequest, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Up to five sentences for the caller of a denied request, nearest first. Empty for an allowed one.
+    """Up to MAX_SENTENCES sentences for the caller of a denied request, nearest first. Empty for an allowed one.
 
     When a rule denied, they are its grounds. Otherwise each near miss has a sentence, with its conditions joined by
     semicolons.
