@@ -331,6 +331,7 @@ def _subscriber_network(address: str) -> str:
     return str(parsed)
 
 
+@lru_cache(maxsize=4_096)
 def _counter_key(*parts: str) -> str:
     """A name for a counter that does not reveal whom it counts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
