@@ -126,3 +126,48 @@ async def test_a_version_that_cannot_be_is_not_found_and_not_replaced_by_another
             answer = await page.goto(f"{desk.console}/draft?from={number}")
             assert answer is not None
             assert answer.status == 404
+
+
+# Four eyes, and administrators as the second pair: in the demo only Paula is a policy author.
+SECOND_PAIR = """
+p, allow, role:administrator, read, any, policy, manage:directory, always, policy-read-administrator
+p, allow, role:administrator, activate, any, policy, manage:directory, always, policy-activate-administrator
+"""
+FOUR_EYES = f"{SECOND_PAIR}p, deny, proposer, activate, any, policy, any, always, four-eyes\n"
+
+
+async def test_under_four_eyes_another_person_activates_what_an_author_proposed_and_goes_back(
+    desk: Desk, callers: Callers, paula: Caller
+) -> None:
+    shipped, adam = await paula.api.policy_version(), await callers("adam")
+    cases = {name: text for name, text in shipped.cases.items() if "administration" not in name}
+
+    async def propose(message: str, more: str) -> int:
+        rules, vocabulary = shipped.rules + more, shipped.vocabulary
+        proposed = await paula.api.propose_policy(
+            message, model=shipped.model, rules=rules, vocabulary=vocabulary, cases=cases
+        )
+        return proposed.number
+
+    first = await propose("four eyes", FOUR_EYES)
+    await paula.api.activate_policy(first, instead_of=shipped.number)
+    second = await propose("a second look", f"{FOUR_EYES}# and a remark\n")
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/policies/{second}")
+        await page.get_by_role("button", name=f"Activate instead of {first}").click()
+        refused = page.get_by_role("alert")
+        await expect(refused).to_contain_text("you proposed this version")
+        await refused.get_by_role("link").or_(refused.locator("code")).first.wait_for()
+        await look_at(page, "version-four-eyes")
+    assert (await paula.api.policy_version()).number == first
+    # A new session: what a person may do is remembered for half a minute.
+    async with desk.window() as page:
+        await desk.sign_in(page, "adam")
+        for number, instead_of in ((second, first), (first, second)):
+            await page.goto(f"{desk.console}/policies/{number}")
+            await page.get_by_role("button", name=f"Activate instead of {instead_of}").click()
+            await expect(page.get_by_role("status")).to_contain_text("The version is active")
+            assert (await paula.api.policy_version()).number == number
+    # Going back does not lift four eyes; a version that another person activates does.
+    third = await propose("without four eyes", SECOND_PAIR)
+    await adam.api.activate_policy(third, instead_of=first)
