@@ -151,7 +151,8 @@ class Table:
         if not self._capacity:
             self._capacity, self._work, self._cost = told.goodput, work, spent / work_at_any_time
         refusal = None
-        if told.refused_seconds:
+        # Of fewer, the costs of a success, which vary, would say more than those of a refusal.
+        if len(told.refused_seconds) > len(told.good_seconds):
             refusal = max(0.0, spent - self._cost * work_at_any_time) / len(told.refused_seconds) * 1e6
         figures: dict[str, object] = {
             "load": name,
@@ -165,7 +166,7 @@ class Table:
             "good_ms": milliseconds(told.good_seconds),
             "refused_ms": milliseconds(told.refused_seconds),
             "ready_ms": slowest[0],
-            "success": spent / len(told.good_seconds) * 1e6 if refusal is None else None,
+            "success": None if told.refused_seconds else spent / len(told.good_seconds) * 1e6,
             "refusal": refusal,
             "generator": told.processor_seconds / told.sent * 1e6,
         }
@@ -201,8 +202,9 @@ def _print(name: str, told: Counts, figures: dict[str, Any], spent: float) -> No
     if len(told.good_of) > 1:
         shares = ", ".join(f"{kind} {told.good_of[kind] / sent:.0%}" for kind, sent in told.sent_of.items() if sent)
         print(f"    served: {shares}")
-    costs = [f"a {kind} took {figures[kind]:.0f} us" for kind in ("success", "refusal") if figures[kind] is not None]
-    print(f"    {', '.join(costs)} of processor time in service and Postgres", flush=True)
+    for kind in ("success", "refusal"):
+        if figures[kind] is not None:
+            print(f"    a {kind} took {figures[kind]:.0f} us of processor time in service and Postgres", flush=True)
 
 
 @contextlib.asynccontextmanager
