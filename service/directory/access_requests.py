@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource, decide
+from service.authorization.enforcement.names import load_names_of_change
 from service.directory import access_request_store, store
 from service.directory.access_request_store import (
     DECLINED,
@@ -32,7 +33,7 @@ from service.directory.entities import (
     Validity,
     check_wanted_access,
 )
-from service.directory.recorded_change import DirectoryPage, listing, record_changes, single
+from service.directory.recorded_change import DirectoryPage, ids_in, listing, record_changes, single
 from service.directory.store import KIND as DIRECTORY
 from service.errors import Conflict, Forbidden, InvalidField, WrongState
 from service.fields import Fields
@@ -81,6 +82,7 @@ class AccessRequests:
             made = await access_request_store.add(change.permit, change.connection, asked)
             texts = {"reason": wanted.reason}
             await record_changes(change, [describe_change("access.requested", made, texts=texts)])
+            change.names = await load_names_of_change(change, ids_in(made))
         return change.answer(made)
 
     async def grant(
@@ -117,7 +119,7 @@ class AccessRequests:
             await _record(change, ended, "access.ended")
         return change.answer(ended)
 
-    async def load(self, caller: Caller, request: UUID) -> Answer[RequestedAccess]:
+    async def load(self, caller: Caller, request: UUID, *, with_names: bool = False) -> Answer[RequestedAccess]:
         """An access request. Raises NotFound."""
         return await single(
             self._gate,
@@ -125,6 +127,7 @@ class AccessRequests:
             KIND,
             lambda seen, connection: access_request_store.load_visible(seen, connection, request),
             request,
+            with_names=with_names,
         )
 
     async def list(
@@ -288,7 +291,8 @@ def _require(change: Change, wanted: str) -> None:
 
 
 async def _record(change: Change, after: RequestedAccess, what: str, reason: str | None = None) -> None:
-    """Record a change of the locked request."""
+    """Record a change of the locked request, and name those in it if the caller asks for names."""
     before = {"state": change.found["state"]}
     texts = {} if reason is None else {"reason": reason}
     await record_changes(change, [describe_change(what, after, before=before, texts=texts)])
+    change.names = await load_names_of_change(change, ids_in(after), after.state)

@@ -82,7 +82,7 @@ async def manage(
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
         await record_changes(change, changes)
-        change.names = await load_names_of_change(change, _ids_in(value))
+        change.names = await load_names_of_change(change, ids_in(value))
     return change.answer(value)
 
 
@@ -120,7 +120,7 @@ async def listing(
         keys = [key(item) for item in items]
         names: Sequence[Names | None] = [None] * len(items)
         if with_names:
-            ids = {UUID(key(item)): _ids_in(item) for item in items}
+            ids = {UUID(key(item)): ids_in(item) for item in items}
             names = list((await load_names_of_rows(listed.visibility, listed.connection, ids)).values())
         listed.returned = keys if returned else []
     if found is None:
@@ -129,7 +129,7 @@ async def listing(
     return listed.answer(DirectoryPage(items, keys[-1] if len(found) > limit else None, names))
 
 
-def _ids_in(item: object) -> list[str]:
+def ids_in(item: object) -> list[str]:
     """The ids of people and teams and the code of a project in an entity."""
     return [str(value) for member in NAMED if (value := getattr(item, member, None)) is not None]
 
@@ -140,15 +140,22 @@ async def single(
     kind: str,
     load: Callable[[Visibility, Connection], Awaitable[T | None]],
     returned: UUID | None = None,
+    *,
+    with_names: bool = False,
 ) -> Answer[T]:
-    """Return the result of `load`, if the caller may see it; the record names the id `returned`. Raises NotFound."""
+    """Return the result of `load`, if the caller may see it; the record names the id `returned`. `with_names`: with the
+    names in it. Raises NotFound."""
+    names: Names | None = None
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         listed.returned = [str(returned)] if found is not None and returned is not None else []
+        if with_names and found is not None and returned is not None:
+            named = await load_names_of_rows(listed.visibility, listed.connection, {returned: ids_in(found)})
+            names = named[returned]
     if found is None:
         with refused_under(listed.receipt):
             raise NotFound
-    return listed.answer(found)
+    return Answer(found, listed.receipt, names)
 
 
 def described_attributes(before: Attributes, after: Attributes) -> tuple[dict[str, object], dict[str, str]]:

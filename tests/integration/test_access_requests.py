@@ -156,8 +156,11 @@ async def test_a_refusal_becomes_access_for_a_time_and_ends_by_itself(house: Hou
     assert (await office.approve("carl", sheet, roles=["reviewer"])).status_code == 403
     waiting = (await office("mia", "GET", "/v1/access-requests?to_decide=true&names=true")).json()["items"]
     assert [item["id"] for item in waiting] == [request["id"]]
-    granted = await office("mia", "POST", f"/v1/access-requests/{request['id']}/grant", {})
+    path = f"/v1/access-requests/{request['id']}"
+    granted = await office("mia", "POST", f"{path}/grant?names=true", {})
     assert (granted.status_code, granted.json()["state"]) == (200, "granted"), granted.text
+    assert granted.json() == (await office("mia", "GET", f"{path}?names=true")).json()
+    assert granted.json()["names"][str(house.teams["east"])] == "east"
 
     me = (await office("carl", "GET", "/v1/me")).json()["access"]
     assert [(held["relation"], held["state"], held["team"]) for held in me] == [

@@ -148,13 +148,13 @@ def access_request_routes(requests: AccessRequests, cursors: Cursors) -> list[An
 
     @post(
         "/v1/access-requests",
-        **operation("Ask for access", scope=ASKING, problems=(*COMMON, *BODY, 409), tag=TAG, location=True),
+        **operation("Ask for access", scope=ASKING, problems=(*COMMON, *BODY, 409), tag=TAG, location=True, names=True),
     )
     async def request_access(caller: CurrentCaller, data: JSONBody[NewAccessRequest]) -> Response[AccessRequestBody]:
         wanted, refusal = _parse_wanted(data)
         answer = await requests.request(caller, wanted, refusal)
         location = f"/v1/access-requests/{answer.value.id}"
-        return make_response(_body(answer.value), answer.receipt, status=201, location=location)
+        return make_response(_body(answer.value, answer.names), answer.receipt, status=201, location=location)
 
     @get("/v1/access-requests", **operation("List access requests", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_access_requests(
@@ -179,51 +179,55 @@ def access_request_routes(requests: AccessRequests, cursors: Cursors) -> list[An
         "/v1/access-requests/{request_id:str}",
         **operation("Read an access request", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def read_access_request(caller: CurrentCaller, request_id: FromPath[str]) -> Response[AccessRequestBody]:
-        answer = await requests.load(caller, parse_uuid(request_id, "path.request_id"))
-        return make_response(_body(answer.value), answer.receipt)
+    async def read_access_request(
+        caller: CurrentCaller,
+        request_id: FromPath[str],
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[AccessRequestBody]:
+        answer = await requests.load(caller, parse_uuid(request_id, "path.request_id"), with_names=names)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     @post(
         "/v1/access-requests/{request_id:str}/grant",
         status_code=200,
-        **operation("Grant access", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Grant access", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def grant_access(
         caller: CurrentCaller, request_id: FromPath[str], data: JSONBody[AccessGrant] = _NO_GRANT
     ) -> Response[AccessRequestBody]:
         request, reason = parse_uuid(request_id, "path.request_id"), parse_optional_text(data.reason, "reason")
         answer = await requests.grant(caller, request, data.until, reason)
-        return make_response(_body(answer.value), answer.receipt)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     @post(
         "/v1/access-requests/{request_id:str}/decline",
         status_code=200,
-        **operation("Decline access", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Decline access", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
     async def decline_access(
         caller: CurrentCaller, request_id: FromPath[str], data: JSONBody[AccessRefusal]
     ) -> Response[AccessRequestBody]:
         request, reason = parse_uuid(request_id, "path.request_id"), parse_text(data.reason, "reason")
         answer = await requests.decline(caller, request, reason)
-        return make_response(_body(answer.value), answer.receipt)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     @post(
         "/v1/access-requests/{request_id:str}/withdraw",
         status_code=200,
-        **operation("Withdraw an access request", scope=ASKING, problems=(*ROW, 409), tag=TAG),
+        **operation("Withdraw an access request", scope=ASKING, problems=(*ROW, 409), tag=TAG, names=True),
     )
     async def withdraw_access_request(caller: CurrentCaller, request_id: FromPath[str]) -> Response[AccessRequestBody]:
         answer = await requests.withdraw(caller, parse_uuid(request_id, "path.request_id"))
-        return make_response(_body(answer.value), answer.receipt)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     @post(
         "/v1/access-requests/{request_id:str}/end",
         status_code=200,
-        **operation("End access", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
+        **operation("End access", scope=SCOPE, problems=(*ROW, 409), tag=TAG, names=True),
     )
     async def end_access(caller: CurrentCaller, request_id: FromPath[str]) -> Response[AccessRequestBody]:
         answer = await requests.end(caller, parse_uuid(request_id, "path.request_id"))
-        return make_response(_body(answer.value), answer.receipt)
+        return make_response(_body(answer.value, answer.names), answer.receipt)
 
     return [
         request_access,
