@@ -39,8 +39,8 @@ LISTED = (
 # Among the terms of an alternative: find all its records by their index, and sort them then. Postgres cannot know how
 # often lists return an id, and in a long log would read records in the order of the page until it has enough.
 GATHERED = "OFFSET 0"
-# Whether a value is frequent is seen among so many of the newest records.
-NEWEST = 1_000
+# A word is frequent if so many of the newest records have it: then some 25,000 hold a page of 50.
+NEWEST, FREQUENT = 2_000, 4
 # A change of a sheet after it was approved for the first time, which may take several approvals. A subquery with LIMIT:
 # for EXISTS, Postgres might read every approval. Changes are never packed.
 AFTER_APPROVAL = (
@@ -226,12 +226,16 @@ class RecordQuery:
 
     def _by_place(self, column: str, word: str) -> list[list[str]]:
         """Records whose list begins with the word, and those that name it later. If the newest do, such a page is soon
-        full in their order; otherwise all that do are found first."""
+        full in their order, which `ANY` leaves to no index; otherwise all that do are found first."""
         first, among = self.add_parameter(word), self.add_parameter([word])
-        later = [f"r.{column}[2:] @> {among}", f"cardinality(r.{column}) > 1", f"r.{column}[1] <> {first}"]
+        later = [f"cardinality(r.{column}) > 1", f"r.{column}[1] <> {first}"]
         newest = f"SELECT n.{column} AS words FROM audit_record n ORDER BY n.decided_at DESC, n.id DESC LIMIT {NEWEST}"
-        frequent = f"EXISTS (SELECT FROM ({newest}) AS newest WHERE newest.words[2:] @> {among})"
-        return [[f"r.{column}[1] = {first}"], [*later, frequent], [*later, f"NOT {frequent}", GATHERED]]
+        frequent = f"(SELECT count(*) FROM ({newest}) AS newest WHERE newest.words[2:] @> {among}) >= {FREQUENT}"
+        return [
+            [f"r.{column}[1] = {first}"],
+            [*later, f"{first} = ANY(r.{column}[2:])", frequent],
+            [*later, f"r.{column}[2:] @> {among}", f"NOT {frequent}", GATHERED],
+        ]
 
     def _by_applied(self, filters: RecordFilters) -> list[list[str]]:
         """Changes that were applied, or that were not. Allowed changes that were not applied have an index of their

@@ -1,4 +1,4 @@
-"""Searches for a rule or an actor know how often it is not the first of a record."""
+"""Indexes of the rules and actors that a record names after the first."""
 
 from service.migrations.sql import run_file
 
