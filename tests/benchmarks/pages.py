@@ -114,6 +114,7 @@ async def _list_pages(callers: Callers, *, is_large: bool) -> Iterator[tuple[str
         "92 days": {"since": today - timedelta(days=90)},
         "client": {"client": approval["principal"]["client"]},
         "rule": {"rule": approval["rules"][0]},
+        "a frequent rule": {"rule": "read-own"},
         "reason": {"reason": "no-rule"},
         "applied": {"applied": "true"},
         "not applied": {"applied": "false"},
@@ -129,14 +130,22 @@ async def _list_pages(callers: Callers, *, is_large: bool) -> Iterator[tuple[str
             ("inbox, lead of all", "dora", "/inbox"),
             ("delegations", "mia", "/delegations"),
             ("decisions", "audrey", "/decisions"),
+            ("their counts", "audrey", "/decisions/counts"),
             ("decisions, next page", "audrey", f"/decisions?{urlencode({'cursor': listed['next_cursor'] or ''})}"),
-            *((f"decisions, by {name}", "audrey", f"/decisions?{urlencode(given)}") for name, given in filters.items()),
+            *(
+                (f"{what}, by {name}", "audrey", f"{path}?{urlencode(given)}")
+                for name, given in filters.items()
+                for what, path in (("decisions", "/decisions"), ("counts", "/decisions/counts"))
+            ),
             ("a decision", "audrey", f"/decisions/{decision}"),
             ("story of a timesheet", "audrey", f"/timesheets/{sheet}/story"),
             ("check of a record", "audrey", f"/check/{decision}"),
+            ("its checkpoint", "audrey", "/log/checkpoint"),
+            ("its tile", "audrey", "/log/tile/0/000.p/50"),
             ("export", "audrey", "/export"),
             ("people", "adam", "/directory/people"),
             ("people by name", "adam", "/directory/people?q=ada"),
+            ("suggested names", "adam", "/directory/names?person=ada"),
             ("a person", "adam", f"/directory/people/{person}"),
             ("teams", "adam", "/directory/teams"),
             ("a team", "adam", f"/directory/teams/{team}"),
@@ -165,7 +174,7 @@ async def _time_page(service: RunningService, browser: httpx2.AsyncClient, path:
     await asyncio.sleep(0.1)
     with service.log.open("rb") as log:
         log.seek(read_from)
-        calls = sum(line.startswith(b'{"method"') and b'"event":"request"' in line for line in log)
+        calls = sum(b'"event":"request"' in line for line in log)
     before = _processor_seconds(service)
     taken = [(await _ask(browser, path, is_file=is_file))[1] * 1e3 for _ in range(requests)]
     spent = (_processor_seconds(service) - before) * 1e3 / requests
