@@ -111,7 +111,11 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
 def _check_nobody(
     rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Prohibition
 ) -> list[Complaint]:
-    """A complaint if a caller whom the law is about may do what it forbids."""
+    """A complaint if a caller whom the law is about may do what it forbids. An action that the version does not know is
+    allowed to nobody."""
+    kind, action = law.asked
+    if action not in vocabulary.actions.get(kind, ()):
+        return []
     own = _rules_about(rules, law.asked)
     allows = [rule for rule in own if rule.effect is Effect.ALLOW]
     budget = Budget()
