@@ -148,11 +148,12 @@ async def add(permit: Permit, connection: Connection, request: RequestedAccess) 
     """Insert an open request. Raises InvalidField for a project or team that is missing."""
     permit.covers(KIND, "request")
     with constraints():
-        # A new request, from now on if it does not say later.
+        # A new request, from now on if it does not say later, under the canonical id of the person.
         await connection.execute(
             "INSERT INTO access_request (id, relation, team_id, project, person_id, decision_id, reason,"
             " requested_from, requested_until)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, greatest($8::timestamptz, statement_timestamp()), $9)",
+            f" VALUES ($1, $2, $3, $4, {canonical_id('$5::uuid')}, $6, $7,"
+            " greatest($8::timestamptz, statement_timestamp()), $9)",
             request.id,
             request.relation,
             request.team,
@@ -187,19 +188,20 @@ async def decide(
     that is later, and ends at `until`."""
     permit.covers(KIND, {GRANTED: "grant", DECLINED: "decline", WITHDRAWN: "withdraw"}[state])
     principal = permit.decision.request.principal
-    # By the primary key.
-    await connection.execute(
-        "UPDATE access_request SET state = $2, decided_at = statement_timestamp(), decided_by = $3,"
-        " decided_by_client = $4, decision_reason = $5,"
-        " valid_from = CASE WHEN $2 = 'granted' THEN greatest(requested_from, statement_timestamp()) END,"
-        " valid_to = CASE WHEN $2 = 'granted' THEN least($6::timestamptz, requested_until) END WHERE id = $1",
-        request,
-        state,
-        principal.person,
-        None if principal.person else principal.client,
-        reason,
-        until,
-    )
+    with constraints():
+        # By the primary key. The end may have passed since the row was looked at.
+        await connection.execute(
+            "UPDATE access_request SET state = $2, decided_at = statement_timestamp(), decided_by = $3,"
+            " decided_by_client = $4, decision_reason = $5,"
+            " valid_from = CASE WHEN $2 = 'granted' THEN greatest(requested_from, statement_timestamp()) END,"
+            " valid_to = CASE WHEN $2 = 'granted' THEN least($6::timestamptz, requested_until) END WHERE id = $1",
+            request,
+            state,
+            principal.person,
+            None if principal.person else principal.client,
+            reason,
+            until,
+        )
     return await load(connection, request)
 
 

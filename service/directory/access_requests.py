@@ -70,10 +70,10 @@ class AccessRequests:
         is open already, beyond MAX_OPEN_ACCESS_REQUESTS, and if the refused request would be allowed now."""
         person = caller.principal.person
         check_wanted_access(wanted.since, wanted.until, wanted.reason, datetime.now(UTC))
-        async with self._gate.change(caller, KIND, "request", Target(owner=person)) as change:
+        # Locked before the decision: an erasure meanwhile revokes the token, so nothing is stored of who was erased.
+        async with self._gate.change(caller, KIND, "request", Target(owner=person, lock=_lock_directory)) as change:
             if person is None:
                 raise InvalidField(FieldError("body", NO_PERSON))
-            await store.lock(change.connection)
             relation, team, project = await self._find_subject(change, wanted, refusal)
             await _check_open(change.connection, person, relation, team, project)
             asked = RequestedAccess(
@@ -95,8 +95,11 @@ class AccessRequests:
             if change.found["owner_id"] in change.lookup.same_human:
                 raise Forbidden([OWN])
             _require(change, OPEN)
-            if until is not None and not change.lookup.at < until <= change.found["requested_until"]:
-                raise InvalidField(FieldError("until", "must lie in the future, and not after what was asked for"))
+            begin = max(change.lookup.at, change.found["requested_from"])
+            if until is not None and not begin < until <= change.found["requested_until"]:
+                raise InvalidField(
+                    FieldError("until", "must lie after the beginning, and not after what was asked for")
+                )
             granted = await access_request_store.decide(
                 change.permit, change.connection, request, GRANTED, until=until, reason=reason
             )
@@ -264,6 +267,11 @@ async def _check_open(
             )
     if len(waiting) >= MAX_OPEN_ACCESS_REQUESTS:
         raise Conflict(f"You have {MAX_OPEN_ACCESS_REQUESTS} open access requests: withdraw one of them first")
+
+
+async def _lock_directory(connection: Connection) -> None:
+    """Lock out other changes of the directory; there is no row yet."""
+    await store.lock(connection)
 
 
 def _target(request: UUID) -> Target:

@@ -63,6 +63,7 @@ FIELDS = {
     "project_lead_period": ("valid_to", "must be after valid_from"),
     "access_request_person_id_fkey": ("person", "does not exist"),
     "access_request_period": ("until", "must lie in the future"),
+    "access_request_validity": ("until", "must lie in the future"),
     "access_request_project_fkey": ("project", "does not exist"),
     "access_request_team_id_fkey": ("team", "does not exist"),
     "person_attributes": ("attributes", "are too many or too long"),

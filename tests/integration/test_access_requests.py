@@ -187,6 +187,8 @@ async def test_a_request_by_name_lasts_as_it_was_asked_and_its_reasons_are_texts
     assert (made.status_code, made.json()["team"]) == (201, str(house.teams["west"])), made.text
     assert made.headers["Location"] == f"/v1/access-requests/{made.json()['id']}"
     path = made.headers["Location"]
+    early = await office("max", "POST", f"{path}/grant", {"until": soon(minutes=30)})
+    assert (early.status_code, early.json()["fields"][0]["field"]) == (422, "until")
     earlier = soon(days=1)
     granted = (await office("max", "POST", f"{path}/grant", {"until": earlier, "reason": "One day will do"})).json()
     assert [datetime.fromisoformat(granted[name]) for name in ("from", "until")] == [

@@ -156,8 +156,8 @@ async def test_a_rule_that_denies_without_a_second_factor_asks_for_one(house: Ho
 async def test_single_reads_and_lists_can_need_a_stronger_sign_in(house: House, running: InProcess) -> None:
     own = READ.replace("manager,", "owner,  ").replace("read-team", "read-own")
     others = [
-        (READ.replace("manager,", f"{who},").replace("read-team", f"read-as-{who}"), "mfa")
-        for who in ("delegate", "fallback")
+        (READ.replace("manager,", f"{who},").replace("read-team", f"read-as-{who.replace('_', '-')}"), "mfa")
+        for who in ("delegate", "fallback", "temporary_approver")
     ]
     await under(house, (READ, "mfa"), (own, "mfa"), *others)
     reading = await attempt(running, house, "read")
