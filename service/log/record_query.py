@@ -245,7 +245,8 @@ class RecordQuery:
         if filters.applied or filters.rule is not None:
             return [["r.applied" if filters.applied else "NOT r.applied"]]
         outcomes = ("allow", "deny") if filters.outcome is None else (filters.outcome,)
-        return [["NOT r.applied", f"r.outcome = '{outcome}'"] for outcome in outcomes]
+        # For NOT, Postgres expects as many as are not true, and most are null; IS FALSE says how few there are.
+        return [["NOT r.applied", "r.applied IS FALSE", f"r.outcome = '{outcome}'"] for outcome in outcomes]
 
     def _by_owner(self, owners: tuple[UUID, ...] | None) -> list[list[str]]:
         """For each id of the owner, what others did with the owner's resources, and what the owner did."""

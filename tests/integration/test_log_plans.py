@@ -70,6 +70,18 @@ async def test_rare_lists_are_found_by_their_index_even_if_postgres_expects_many
         await connection.close()
 
 
+async def test_postgres_expects_few_changes_that_were_not_applied(year: str) -> None:
+    connection = await asyncpg.connect(year)
+    try:
+        statement, values = page_statement(RecordFilters(outcome="allow", applied=False), DECISIONS, None, 50)
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values))[0]["Plan"]
+        expected = [node["Plan Rows"] for node in nodes(plan) if node.get("Relation Name") == "audit_record_0"]
+        assert expected
+        assert max(expected) < TOTAL / 10
+    finally:
+        await connection.close()
+
+
 FREQUENT = (
     RecordFilters(),
     RecordFilters(outcome="allow"),
