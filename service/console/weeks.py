@@ -49,10 +49,11 @@ class Cell:
 
 @dataclass(slots=True)
 class Grid:
-    """The cells of a week, by project and day."""
+    """The cells of a week, by project and day. `notes` are those that were typed, by entry."""
 
     days: list[date]
     rows: dict[str, list[Cell]]
+    notes: dict[str, str] = field(default_factory=dict)
 
     def day_minutes(self, number: int) -> int:
         """The minutes of a day of the week."""
@@ -93,12 +94,13 @@ def make_grid(monday: date, entries: Iterable[Entry], projects: Sequence[str] = 
 
 
 def read_form(grid: Grid, form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The entries of the whole week that a form holds, as the API takes them. Each cell keeps what was typed.
+    """The entries of the whole week that a form holds, as the API takes them. Cells and notes keep what was typed.
 
     Raises WrongHours at the end if cells are wrong; those have a problem.
     """
     entries: list[dict[str, Any]] = []
     wrong = False
+    grid.notes = {name.removeprefix("note:"): text for name, text in form.items() if name.startswith("note:")}
     for cell in (cell for cells in grid.rows.values() for cell in cells):
         cell.typed = form.get(cell.name) if cell.editable else None
         kept = [_kept_entry(entry, form) for entry in cell.entries]

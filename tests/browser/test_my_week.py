@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
 
-from tests.browser.story_of_weeks import find_week
+from tests.browser.story_of_weeks import HOSTILE, find_week
 
 if TYPE_CHECKING:
     from tests.acceptance.caller import Callers
@@ -122,3 +122,45 @@ async def test_a_saved_cell_keeps_what_the_grid_does_not_show(desk: Desk, caller
         await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
     (entry,) = (await carl.timesheet(sheet.id)).entries
     assert (entry.id, entry.minutes, entry.tags) == (sheet.entries[0].id, 120, ["on site"])
+
+
+async def test_a_note_of_ten_thousand_characters_is_refused_in_words_and_nothing_typed_is_lost(
+    desk: Desk, callers: Callers
+) -> None:
+    carl, monday = (await callers("carl")).api, date(2025, 7, 21)
+    sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await page.get_by_label("SITE, Tuesday 22 July 2025").fill("1:30")
+        note = page.locator("textarea[name^='note:']")
+        await note.evaluate("(area) => area.removeAttribute('maxlength')")
+        await note.fill("\u202e<svg onload=alert(1)>" * 500)
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("500 characters")
+        await expect(page.get_by_label("SITE, Tuesday 22 July 2025")).to_have_value("1:30")
+        assert len(await note.input_value()) > 10_000
+        assert await page.locator("main svg[onload]").count() == 0
+    assert (await carl.timesheet(sheet.id)).version == sheet.version
+
+
+async def test_names_of_people_and_projects_stay_text_on_every_page_that_shows_them(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    adam, ana = await callers("adam"), await callers("ana")
+    name, person = HOSTILE[:100], await ana.me()
+    before = await adam.api.person(person)
+    await adam.api.amend_person(before, display_name=name)
+    try:
+        for login, path in (
+            ("adam", "/directory/people"),
+            ("adam", f"/directory/people/{person}"),
+            ("mia", "/inbox"),
+            ("audrey", f"/decisions?owner={person}"),
+        ):
+            async with desk.window(login) as page:
+                await page.goto(desk.console + path)
+                await expect(page.get_by_text(name[:28]).first).to_be_visible()
+                assert await page.locator("main img, svg[onload]").count() == 0, path
+                assert "{{ 7 * 7 }}" in await page.content(), path
+    finally:
+        await adam.api.amend_person(await adam.api.person(person), display_name=before.display_name)
