@@ -79,15 +79,14 @@ async def main(people: int = 10_000, sheets: int = 100_000, records: int = 300_0
                           f"{measured.p50:>8.1f}", flush=True)  # fmt: skip
                     found[str(size)] = asdict(measured)
             kept[dimension] = found
+        figures.keep("growth", kept)
         if large.DONE.exists():
-            kept["all of these"] = found = {}
             async with ground() as stores:
                 size, measured = await measure_large(stores, issuer, tokens)
             print(
                 f"{'all of these':<25}{size:>12,}{measured.server:>8.0f}{measured.postgres:>10.0f}{measured.p50:>8.1f}"
             )
-            found[str(size)] = asdict(measured)
-    figures.keep("growth", kept)
+            figures.keep("large", {str(size): asdict(measured)})
 
 
 def steps(first: int, last: int) -> Iterator[int]:

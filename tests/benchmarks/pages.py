@@ -130,7 +130,7 @@ async def _list_pages(callers: Callers, *, is_large: bool) -> Iterator[tuple[str
             ("inbox, lead of all", "dora", "/inbox"),
             ("delegations", "mia", "/delegations"),
             ("decisions", "audrey", "/decisions"),
-            ("their counts", "audrey", "/decisions/counts"),
+            ("counts", "audrey", "/decisions/counts"),
             ("decisions, next page", "audrey", f"/decisions?{urlencode({'cursor': listed['next_cursor'] or ''})}"),
             *(
                 (f"{what}, by {name}", "audrey", f"{path}?{urlencode(given)}")
@@ -140,8 +140,8 @@ async def _list_pages(callers: Callers, *, is_large: bool) -> Iterator[tuple[str
             ("a decision", "audrey", f"/decisions/{decision}"),
             ("story of a timesheet", "audrey", f"/timesheets/{sheet}/story"),
             ("check of a record", "audrey", f"/check/{decision}"),
-            ("its checkpoint", "audrey", "/log/checkpoint"),
-            ("its tile", "audrey", "/log/tile/0/000.p/50"),
+            ("check of a record, checkpoint", "audrey", "/log/checkpoint"),
+            ("check of a record, tile", "audrey", "/log/tile/0/000.p/50"),
             ("export", "audrey", "/export"),
             ("people", "adam", "/directory/people"),
             ("people by name", "adam", "/directory/people?q=ada"),

@@ -93,8 +93,10 @@ def requests_table(figures: Mapping[str, Any]) -> str:
 def growth_table(figures: Mapping[str, Any]) -> str:
     """The cost of a read as one thing grows, and in an installation in which everything is large."""
     lines = []
-    for dimension, points in figures["growth"].items():
+    for dimension, points in {**figures["growth"], "all of these": figures.get("large", {})}.items():
         ordered = sorted((int(size), value) for size, value in points.items())
+        if not ordered:
+            continue
         costs = [f"{size:,}: {value['server']:,.0f} + {value['postgres']:,.0f}" for size, value in ordered]
         lines.append([dimension, *costs, *[""] * (3 - len(costs))])
     return _table(["CPU of a read", "smallest", "", "largest"], lines)
