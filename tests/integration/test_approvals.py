@@ -99,7 +99,8 @@ async def test_viewing_what_waits_is_no_approval_in_the_log(
     assert counted["applied"]["true"] >= 1
     # Why it was allowed is still told: by the rules for approving.
     why = (await running.send("GET", f"/v1/decisions/{views[0]}/explanation", auditor)).json()
-    assert [rule["rule"] for rule in why["rules"]] == ["approve-team", "approve-as-fallback"]
+    rules = ["approve-team", "approve-as-fallback", "approve-as-temporary-approver"]
+    assert [rule["rule"] for rule in why["rules"]] == rules
 
 
 async def test_pages_link_to_the_next_one_and_end(running: InProcess, sheets: list[Timesheet]) -> None:

@@ -155,8 +155,8 @@ def test_scopes_that_would_help_are_known_before_facts_are_looked_up() -> None:
 def test_the_rules_of_an_action_come_in_the_order_of_the_file() -> None:
     snapshot = policy_forge.snapshot(*policy_forge.read_shipped().rules.splitlines())
     assert [rule.name for rule in snapshot.rules_of("timesheet", "approve")] == [
-        "approve-team", "approve-as-delegate", "approve-as-fallback", "never-own-hours", "never-for-owner",
-        "agents-never-approve",
+        "approve-team", "approve-as-delegate", "approve-as-fallback", "approve-as-temporary-approver",
+        "never-own-hours", "never-for-owner", "agents-never-approve",
     ]  # fmt: skip
     assert snapshot.rules_of("timesheet", "frobnicate") == ()
 
