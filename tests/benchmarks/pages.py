@@ -126,6 +126,8 @@ async def _list_pages(callers: Callers, *, is_large: bool) -> Iterator[tuple[str
         [
             ("my week", "ana", "/week"),
             ("my week, with hours", "ana", f"/week/{THIS_WEEK}"),
+            ("done in my name", "ana", "/in-my-name"),
+            ("access for a time", "mia", "/access"),
             ("inbox, lead of a division", "mia", "/inbox"),
             ("inbox, lead of all", "dora", "/inbox"),
             ("delegations", "mia", "/delegations"),
