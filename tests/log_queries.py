@@ -78,7 +78,7 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
         ExampleQuery("what others did with what is a person's", concerned(person, by_others=True), DECISIONS, OWN),
         ExampleQuery(
             "changes in the name of a leader, through an app",
-            concerned(leader, by_others=False, client="web", reads=False),
+            concerned(leader, by_others=False, client="web", without_reads=True),
             DECISIONS,
             OWN,
         ),

@@ -59,7 +59,7 @@ class RecordFilters:
     half-open. `after_approval`: changes of a sheet that had been approved before.
 
     `concerned`: ids of one person; decisions about what they asked for, and about what others asked for of theirs or of
-    them in the directory. `by_others`: only those, or only the former. `reads`: False leaves allowed reads out."""
+    them in the directory. `by_others`: only those, or only the former. `without_reads`: no allowed reads."""
 
     persons: tuple[UUID, ...] | None = None
     client: str | None = None
@@ -82,7 +82,7 @@ class RecordFilters:
     after_approval: bool = False
     concerned: tuple[UUID, ...] | None = None
     by_others: bool | None = None
-    reads: bool = True
+    without_reads: bool = False
 
 
 @asynccontextmanager
@@ -170,9 +170,11 @@ class RecordQuery:
         add("r.request_id = ?", filters.request_id)
         add("r.decided_at >= ?", filters.since)
         add("r.decided_at < ?", filters.until)
-        if not no_index and (filters.outcome == "deny" or filters.action not in {None, "read"} or not filters.reads):
+        if not no_index and (
+            filters.outcome == "deny" or filters.action not in {None, "read"} or filters.without_reads
+        ):
             terms.append(NOTABLE)
-        terms += [] if filters.reads else [NOT_READING]
+        terms += [NOT_READING] if filters.without_reads else []
         terms += [AFTER_APPROVAL] if filters.after_approval else []
         return terms
 

@@ -240,7 +240,7 @@ def own_decision_routes(
             since=parse_optional_time(since, "query.since"),
             until=parse_optional_time(until, "query.until"),
             by_others=None if by is None else by == "others",
-            reads=reads,
+            without_reads=not reads,
         )
         if filters.since and filters.until and filters.since >= filters.until:
             raise InvalidField(FieldError("query.until", "must be later than since"))
@@ -304,7 +304,7 @@ def _recorded_query(filters: RecordFilters) -> RecordedQuery:
     names = ("action", "resource_kind", "outcome", "since", "until", "by_others")
     found = {name: value for name in names if (value := getattr(filters, name)) is not None}
     texts = {name: text for name in ("client", "actor") if (text := getattr(filters, name)) is not None}
-    return RecordedQuery(found if filters.reads else {**found, "reads": False}, texts)
+    return RecordedQuery({**found, "reads": False} if filters.without_reads else found, texts)
 
 
 async def _load_ids(connection: Connection, caller: Caller) -> tuple[UUID, ...]:
