@@ -19,7 +19,7 @@ import structlog
 from service import metrics
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
-from service.log.keeper_status import read_status
+from service.log.keeper_status import read_progress, read_status
 from service.log.roles import check_role
 from service.metric_families import FamilySnapshot, take_snapshot
 from service.standard_error import standard_error
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from service.identity.keys import KeyState
     from service.identity.tokens import Tokens
     from service.identity.used_proofs import UsedProofs
+    from service.log.keeper_status import LogProgress
     from service.log.log import Log
     from service.web.http.rate_limits import Counters
 
@@ -214,8 +215,9 @@ class Api:
             parts.append(HealthPart("policy", ready=False, needed=True, detail=error.public))
         try:
             async with self.health.connection() as connection:
-                statuses = await read_status(connection)
+                statuses, progress = await read_status(connection), await read_progress(connection)
             parts.append(HealthPart("database", ready=True, needed=True, detail="answers"))
+            parts.append(describe_checkpoint(progress))
             parts += [
                 HealthPart(status.part, ready=status.ready, needed=False, detail=status.detail) for status in statuses
             ]
@@ -245,6 +247,16 @@ def check_replica(replica: ReadReplica) -> HealthPart:
     if replica.problem is not None:
         detail = f"the primary is read instead: {replica.problem}"
     return HealthPart("replica", ready=replica.problem is None, needed=False, detail=detail)
+
+
+def describe_checkpoint(progress: LogProgress) -> HealthPart:
+    """How far the keepers have sealed and signed the log. That they are late is told by their own parts."""
+    age = "none yet" if progress.checkpoint_age is None else f"{progress.checkpoint_age:.0f} s old"
+    detail = (
+        f"{age}; {progress.signed:,} of {progress.size:,} sealed records are signed; the oldest record waits"
+        f" {progress.unsealed:.0f} s for its position"
+    )
+    return HealthPart("checkpoint", ready=progress.checkpoint_age is not None, needed=False, detail=detail)
 
 
 def check_issuers(states: Sequence[KeyState]) -> list[HealthPart]:

@@ -18,6 +18,8 @@ async def test_a_log_that_cannot_be_written_is_a_503_and_not_ready(house: House,
         assert (await service.send("GET", "/v1/me", token)).status_code == 200
         ready = (await service.send("GET", "/health/ready")).json()
         assert {part["name"]: part["ready"] for part in ready["parts"]}["log"] is True
+        # No keeper runs here, so nothing is sealed or signed.
+        assert {part["name"]: part["detail"] for part in ready["parts"]}["checkpoint"].startswith("none yet; 0 of 0")
 
         lock = house.owner.transaction()
         await lock.start()

@@ -31,6 +31,7 @@ class OneConnection:
         await self.free.wait()
         connection = AsyncMock()
         connection.fetch.return_value = []
+        connection.fetchrow.return_value = None
         yield connection
 
 
