@@ -215,7 +215,8 @@ class Api:
             parts.append(HealthPart("policy", ready=False, needed=True, detail=error.public))
         try:
             async with self.health.connection() as connection:
-                statuses, progress = await read_status(connection), await read_progress(connection)
+                progress = await read_progress(connection)
+                statuses = await read_status(connection, progress)
             parts.append(HealthPart("database", ready=True, needed=True, detail="answers"))
             parts.append(describe_checkpoint(progress))
             parts += [

@@ -106,7 +106,7 @@ class KeeperMetrics:
     async def _collect_log(self) -> None:
         async with self._database.connection() as connection:
             progress = await read_progress(connection)
-            statuses = await read_status(connection)
+            statuses = await read_status(connection, progress)
             replays = await count_open(connection)
         metrics.LOG_SIZE.set(progress.size)
         metrics.UNSEALED_SECONDS.set(progress.unsealed)

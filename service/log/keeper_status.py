@@ -51,9 +51,9 @@ REPORTS = """
     FROM keeper_report ORDER BY at DESC LIMIT 300
 """
 
-# How long, in seconds, the oldest unsealed record has waited for its position; how many sealed records no signed
-# checkpoint covers, and how long ago the oldest of them was written. Positions are looked up row by row: a join would
-# read all positions.
+# How long, in seconds, the oldest unsealed record has waited for its position, and how long ago the oldest record was
+# written that is sealed and that no signed checkpoint covers. Positions are looked up row by row, as a join would read
+# all of them.
 BEHIND = """
     WITH head AS (SELECT size FROM log_head),
     signed AS (
@@ -65,7 +65,6 @@ BEHIND = """
                WHERE r.id > coalesce((SELECT record_id FROM audit_position ORDER BY position DESC LIMIT 1), -1)
                  AND (SELECT p.position FROM audit_position p WHERE p.record_id = r.id) IS NULL
                ORDER BY r.id LIMIT 1))::float8 AS unsealed,
-           coalesce((SELECT head.size - signed.size FROM head, signed), 0) AS count,
            extract(epoch FROM clock_timestamp() - (
                SELECT r.at FROM audit_position p JOIN audit_record r ON r.id = p.record_id
                WHERE p.position = (SELECT size FROM signed)))::float8 AS unsigned
@@ -177,16 +176,15 @@ async def read_progress(connection: Connection) -> LogProgress:
     return LogProgress(size, signed, age, max(0.0, unsealed or 0.0), max(0.0, unsigned or 0.0))
 
 
-async def read_status(connection: Connection) -> list[PartStatus]:
-    """The status of every part that a process reported within a day."""
+async def read_status(connection: Connection, progress: LogProgress | None = None) -> list[PartStatus]:
+    """The status of every part that a process reported within a day. `progress`: if it was read already."""
     reports = await read_reports(connection)
-    behind = await connection.fetchrow(BEHIND)
-    lags: dict[str, tuple[float, str]] = {}
-    if behind is not None and behind["unsealed"] is not None:
-        lags["sealer"] = (behind["unsealed"], "records wait for their position, the oldest for {:.0f} s")
-    if behind is not None and behind["unsigned"] is not None:
-        sentence = f"{behind['count']} sealed records have no signed checkpoint, the oldest for {{:.0f}} s"
-        lags["signer"] = (behind["unsigned"], sentence)
+    progress = progress or await read_progress(connection)
+    unsigned = f"{progress.size - progress.signed} sealed records have no signed checkpoint, the oldest for {{:.0f}} s"
+    lags = {
+        "sealer": (progress.unsealed, "records wait for their position, the oldest for {:.0f} s"),
+        "signer": (progress.unsigned, unsigned),
+    }
     return [
         _assess(part, [report for report in reports if report.part == part], lags.get(part))
         for part in ALL_PARTS
