@@ -9,9 +9,8 @@ from uuid import UUID
 
 from service.authorization.enforcement.attribute_sql import within_limits
 from service.authorization.enforcement.fact_statements import KindFacts
-from service.authorization.enforcement.merged_people import canonical_id, former_ids, unknown_if
+from service.authorization.enforcement.merged_people import canonical_id, is_caller
 from service.authorization.enforcement.path_sql import EdgeTable
-from service.directory import store
 from service.directory.entities import RequestedAccess, Validity
 from service.directory.recorded_change import DirectoryChange, times
 from service.directory.store import constraints
@@ -47,18 +46,13 @@ IMAGINED = (
     "SELECT NULL::uuid AS id, $3::uuid AS person_id, 'open'::text AS state, NULL::text AS relation,"
     " NULL::timestamptz AS requested_until"
 )
-# NULL if the caller was the requester before an erasure: only deny rules match.
-REQUESTER = f"""
-    ((:person IS NOT NULL AND {canonical_id("r.person_id")} IS NOT DISTINCT FROM {canonical_id(":person")})
-     OR {unknown_if(f"r.person_id = ANY ({former_ids(':person')})")})
-"""
 ACCESS_REQUEST_FACTS = KindFacts(
     kind=KIND,
     row=ROW,
     table=TABLE,
     imagined=IMAGINED,
     imagined_state=OPEN,
-    relations={"requester": REQUESTER},
+    relations={"requester": is_caller("r.person_id")},
     attributes={"resource.relation": "r.relation", "resource.until": within_limits("r.requested_until")},
     starts={
         "requester": "r.person_id",
@@ -97,14 +91,6 @@ class Refusal:
     person: UUID | None
     action: str
     sheet: UUID
-
-
-async def lock(connection: Connection, request: UUID) -> UUID | None:
-    """Lock an access request; None if there is no such row. All changes of the directory wait, as for a delegation."""
-    await store.lock(connection)
-    # One request by its primary key.
-    found: UUID | None = await connection.fetchval("SELECT id FROM access_request WHERE id = $1 FOR UPDATE", request)
-    return found
 
 
 async def find_refusal(connection: Connection, decision: UUID) -> Refusal | None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NoReturn
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.names import load_names_of_change
 from service.directory import access_request_store, store
 from service.directory.access_request_store import (
@@ -33,7 +32,7 @@ from service.directory.entities import (
     Validity,
     check_wanted_access,
 )
-from service.directory.recorded_change import DirectoryPage, ids_in, listing, record_changes, single
+from service.directory.recorded_change import DirectoryPage, ids_in, listing, may_read, record_changes, single
 from service.directory.store import KIND as DIRECTORY
 from service.errors import Conflict, Forbidden, InvalidField, WrongState
 from service.fields import Fields
@@ -238,21 +237,16 @@ async def _choose_project(change: Change, sheet: UUID, given: str | None) -> str
 
 async def _find_team(change: Change, team: UUID | str) -> UUID:
     found = await access_request_store.find_team(change.connection, team, change.lookup.ids)
-    if found is not None and (found[1] or _may_read(change, DIRECTORY)):
+    if found is not None and (found[1] or may_read(change.permit, DIRECTORY)):
         return found[0]
     raise InvalidField(FieldError("team", HIDDEN_TEAM))
 
 
 async def _find_project(change: Change, code: str) -> str:
     known = await access_request_store.has_project(change.connection, code)
-    if known and (_may_read(change, DIRECTORY) or _may_read(change, "project")):
+    if known and (may_read(change.permit, DIRECTORY) or may_read(change.permit, "project")):
         return code
     raise InvalidField(FieldError("project", HIDDEN_PROJECT))
-
-
-def _may_read(change: Change, kind: str) -> bool:
-    """Decide with the policy version and the facts that allowed the change."""
-    return decide(change.permit.snapshot, change.caller.principal, "read", Resource(kind), change.lookup).allowed
 
 
 async def _check_open(
@@ -276,7 +270,7 @@ async def _lock_directory(connection: Connection) -> None:
 
 def _target(request: UUID) -> Target:
     async def lock(connection: Connection) -> UUID | None:
-        return await access_request_store.lock(connection, request)
+        return await store.lock_row(connection, "access_request", request)
 
     return Target(str(request), lock, row_id=request, must_exist=True)
 

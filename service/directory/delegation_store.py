@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_sql import within_limits
-from service.authorization.enforcement.merged_people import canonical_id, former_ids, unknown_if
+from service.authorization.enforcement.merged_people import is_caller
 from service.directory import store
 from service.directory.entities import Delegation, Validity
 from service.directory.store import begin
@@ -31,26 +31,8 @@ IMAGINED = (
     " NULL::timestamptz AS valid_from, NULL::timestamptz AS valid_to"
 )
 ATTRIBUTES = {"resource.valid_from": within_limits("r.valid_from"), "resource.valid_to": within_limits("r.valid_to")}
-_ASKER, _FORMER = canonical_id(":person"), former_ids(":person")
-
-
-def _is(column: str) -> str:
-    """Whether the caller is the person in this column. NULL if they were before an erasure: only deny rules match."""
-    now = f":person IS NOT NULL AND {canonical_id(column)} IS NOT DISTINCT FROM {_ASKER}"
-    return f"(({now}) OR {unknown_if(f'{column} = ANY ({_FORMER})')})"
-
-
-DELEGATOR = _is("r.delegator_id")
-DELEGATE = _is("r.delegate_id")
-
-
-async def lock(connection: Connection, delegation: UUID) -> UUID | None:
-    """Lock a delegation; None if there is no such row. The row that every change of the directory locks comes first: a
-    merge holds it and ends delegations too, so any other order could deadlock."""
-    await store.lock(connection)
-    # One delegation by its primary key.
-    found: UUID | None = await connection.fetchval("SELECT id FROM delegation WHERE id = $1 FOR UPDATE", delegation)
-    return found
+DELEGATOR = is_caller("r.delegator_id")
+DELEGATE = is_caller("r.delegate_id")
 
 
 async def grant(permit: Permit, connection: Connection, delegation: Delegation) -> Delegation:

@@ -13,13 +13,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.fact_statements import KindFacts
 from service.authorization.enforcement.person_references import find_person
-from service.directory import delegation_store
+from service.directory import delegation_store, store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
+from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, may_read, times
 from service.directory.store import KIND as DIRECTORY
 from service.errors import InvalidField
 from service.places import FieldError
@@ -62,7 +61,7 @@ class Delegations:
         uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
-            if not _may_read_directory(caller, permit):
+            if not may_read(permit, DIRECTORY):
                 raise InvalidField(FieldError("delegate", HIDDEN))
             person = await find_person(connection, caller.principal, delegate, "delegate")
             check_delegation(delegator, person)
@@ -82,7 +81,7 @@ class Delegations:
             return after, [DirectoryChange(str(after.id), "delegation.ended", _facts(after), before=_facts(before))]
 
         async def lock(connection: Connection) -> UUID | None:
-            return await delegation_store.lock(connection, delegation)
+            return await store.lock_row(connection, "delegation", delegation)
 
         target = Target(str(delegation), lock, must_exist=True)
         return await manage(self._gate, caller, delegation, work, asked=(KIND, "end"), target=target)
@@ -108,12 +107,6 @@ class Delegations:
             lambda delegation: str(delegation.id),
             with_names=with_names,
         )
-
-
-def _may_read_directory(caller: Caller, permit: Permit) -> bool:
-    """Decide with the policy version and the facts that allowed the grant."""
-    lookup = permit.decision.request.lookup
-    return decide(permit.snapshot, caller.principal, "read", Resource(DIRECTORY), lookup).allowed
 
 
 def _facts(delegation: Delegation) -> dict[str, object]:

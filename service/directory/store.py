@@ -92,6 +92,15 @@ async def lock(connection: Connection) -> None:
     await connection.execute("SELECT FROM directory_revision FOR UPDATE")
 
 
+async def lock_row(connection: Connection, table: str, row_id: UUID) -> UUID | None:
+    """Lock a row of the directory by its id; None if there is no such row. The row that every change of the directory
+    locks comes first: a merge holds it and changes such rows too, so any other order could deadlock."""
+    await lock(connection)
+    # One row by its primary key.
+    found: UUID | None = await connection.fetchval(f"SELECT id FROM {table} WHERE id = $1 FOR UPDATE", row_id)
+    return found
+
+
 async def list_led_teams(permit: Permit, connection: Connection, person: UUID) -> list[Team]:
     """The teams that a person leads now, by name, without the teams below; the permit is to read one's own account."""
     permit.covers("me", "read")

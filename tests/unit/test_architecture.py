@@ -81,7 +81,6 @@ SQL_PLACES = (
     "service/directory/erasure.py",
     "service/directory/legal_holds.py",
     "service/directory/project_store.py",
-    "service/directory/delegation_store.py",
     "service/directory/import_store.py",
     "service/directory/merging_store.py",
     "service/directory/team_store.py",

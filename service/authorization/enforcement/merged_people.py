@@ -34,6 +34,14 @@ def unknown_if(condition: str) -> str:
     return f"nullif(coalesce({condition}, false), true)"
 
 
+def is_caller(column: str) -> str:
+    """Whether the caller, :person, is the person in this column. NULL if they were before an erasure: only deny rules
+    match."""
+    caller = ":person"
+    now = f"{caller} IS NOT NULL AND {canonical_id(column)} IS NOT DISTINCT FROM {canonical_id(caller)}"
+    return f"(({now}) OR {unknown_if(f'{column} = ANY ({former_ids(caller)})')})"
+
+
 def returned_people(people: str) -> str:
     """A SELECT of the canonical ids of those who returned after one of `people`, an array, was erased."""
     return f"""

@@ -30,10 +30,8 @@ ROW = "r.id, NULL::uuid AS owner_id, r.state, NULL::integer AS version"
 # The person who proposed it through any app, or the client that proposed it for itself. NULL for a person who proposed
 # it before an erasure: NULL matches denies and no allow.
 PROPOSER = f"""
-    ((:person IS NOT NULL
-      AND {merged_people.canonical_id("r.author_person")} IS NOT DISTINCT FROM {merged_people.canonical_id(":person")})
-     OR (:client IS NOT NULL AND r.author_person IS NULL AND r.author_client IS NOT DISTINCT FROM :client)
-     OR {merged_people.unknown_if(f"r.author_person = ANY ({merged_people.former_ids(':person')})")})
+    ({merged_people.is_caller("r.author_person")}
+     OR (:client IS NOT NULL AND r.author_person IS NULL AND r.author_client IS NOT DISTINCT FROM :client))
 """
 
 ATTRIBUTES = {"resource.number": "r.number::bigint", "resource.proposed_at": "r.proposed_at"}
