@@ -1,6 +1,6 @@
 """Access for a time: a person asks for a relation, another person grants or declines it, and both see it end."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -10,6 +10,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from service.console.failures import Failure, describe_problem
+from service.console.form_values import start_of
 from service.console.rooms import NavigationLink
 from service.console.visits import TheVisit, Visit, first_of
 from service.standalone.client import Problem, RequestedAccess
@@ -42,8 +43,8 @@ async def ask_for_access(visit: TheVisit) -> Response[Any]:
     form = await visit.read_form()
     try:
         # The day itself is included, in the zone of the person.
-        until = datetime.combine(date.fromisoformat(form.get("until", "")) + timedelta(days=1), time(), visit.zone)
-    except (ValueError, OverflowError):
+        until = start_of(form.get("until"), visit.zone, after=1)
+    except ValueError:
         wrong = Failure(422, "Nothing was asked for", "Say until which day: year, month and day, such as 2026-03-02.")
         return await _show(visit, wrong, form)
     wanted = {name: form[name] for name in ("team", "project") if form.get(name)}

@@ -12,8 +12,9 @@ from litestar import Response, get, post
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 
+from service.console.form_values import number_of
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of, number_of
+from service.console.visits import TheVisit, Visit, first_of
 from service.standalone.client import ApiResult, Group, GroupMember, Invalid, Membership, Person, Project, Receipt, Team
 
 MAX_SHOWN = 200

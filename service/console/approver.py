@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,10 @@ from litestar.params import FromPath, FromQuery
 from service.console import access
 from service.console.failure_answers import step_up_path
 from service.console.failures import Failure, describe_problem
+from service.console.form_values import number_of, start_of
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
-from service.console.visits import TheVisit, Visit, first_of, number_of
+from service.console.visits import TheVisit, Visit, first_of
 from service.console.weeks import make_grid
 from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
@@ -103,7 +104,7 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
     form = await visit.read_form()
     try:
         times = {
-            name: datetime.combine(date.fromisoformat(form[field]), time(), visit.zone)
+            name: start_of(form[field], visit.zone)
             for name, field in (("valid_from", "from"), ("valid_to", "until"))
             if form.get(field)
         }

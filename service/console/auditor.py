@@ -8,9 +8,9 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -20,6 +20,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from service.console.form_values import with_times
 from service.console.rooms import NavigationLink, Room
 from service.console.story import RecordWithTexts, tell
 from service.console.visits import TheVisit, Visit
@@ -46,7 +47,6 @@ HIDDEN = ("resource_kind", "request_id", "policy_version", "actor", "on_behalf_o
 OCTETS = "application/octet-stream"
 TILE = re.compile(r"(?:entries|[0-9]{1,2})(?:/x?[0-9]{3})+(?:\.p/[0-9]{1,3})?")
 MOST_WORDS = 8
-DAY = re.compile(r"\d{4}-\d\d-\d\d")
 FORMATS = {
     "bundle": ("jsonl", "Bundle", "Everything that timewarden-verify needs to prove that nothing is missing."),
     "jsonl": ("jsonl", "JSON Lines", "A record a line, with its exact bytes."),
@@ -203,7 +203,7 @@ async def export_records(visit: TheVisit) -> Response[Any]:
     form = asked.get("format", "")
     if form not in FORMATS:
         raise NotFoundException
-    query = _times({name: asked[name].strip() for name in ("since", "until") if asked.get(name, "").strip()})
+    query = with_times({name: asked[name].strip() for name in ("since", "until") if asked.get(name, "").strip()}, UTC)
     path = "/v1/audit/bundle" if form == "bundle" else "/v1/audit/export"
     closing = AsyncExitStack()
     answer = await closing.enter_async_context(
@@ -235,19 +235,7 @@ def _query_of(given: Mapping[str, str]) -> dict[str, str]:
     person = query.pop("person", "")
     if person:
         query["email" if "@" in person else "person"] = person
-    return query | _times({name: query[name] for name in ("since", "until") if name in query})
-
-
-def _times(given: Mapping[str, str]) -> dict[str, str]:
-    """Days as times in UTC, `until` with the whole of its day; a time stays as it is."""
-    times: dict[str, str] = {}
-    for name, value in given.items():
-        times[name] = value
-        if DAY.fullmatch(value):
-            with suppress(ValueError):
-                day = date.fromisoformat(value) + timedelta(days=name == "until")
-                times[name] = datetime.combine(day, time(), UTC).isoformat()
-    return times
+    return with_times(query, UTC)
 
 
 def _chart(counts: DecisionCounts | None) -> list[Bar]:

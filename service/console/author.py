@@ -4,7 +4,8 @@ A draft is in the browser until it is proposed. Checking it is decided by the AP
 """
 
 import asyncio
-from datetime import date, datetime, time
+from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,8 +15,9 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, Parameter
 
 from service.console.failures import describe_problem
+from service.console.form_values import number_of, start_of
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of, is_part, number_of
+from service.console.visits import TheVisit, Visit, first_of, is_part
 from service.standalone.client import ApiResult, Conflict, Denied, Invalid, NotFound, PolicyTexts, PolicyVersion
 
 VERSIONS = "/v1/policies/versions"
@@ -188,10 +190,8 @@ async def start_replay(visit: TheVisit, number: Number) -> Response[Any]:
     form = await visit.read_form()
     times: dict[str, datetime] = {}
     for field in ("since", "until"):
-        try:
-            times[field] = datetime.combine(date.fromisoformat(form.get(field, "")), time(), visit.zone)
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            times[field] = start_of(form.get(field), visit.zone)
     replay = await visit.api.start_replay(number, **times)
     return visit.redirect(f"/replays/{replay.id}")
 

@@ -3,8 +3,6 @@
 The API decides what of a decision its subject may know; these pages show all of its answer.
 """
 
-from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,6 +10,7 @@ from uuid import UUID
 from litestar import Response, get
 from litestar.params import FromPath
 
+from service.console.form_values import with_times
 from service.console.rooms import NavigationLink
 from service.console.visits import TheVisit
 from service.standalone.client import ApiResult, Invalid, OwnDecision
@@ -40,7 +39,7 @@ async def show_own_decisions(visit: TheVisit) -> Response[str]:
     kept = {"by": by, **given, **({"reads": "yes"} if looks and by == "me" else {})}
     page, problem = OwnDecisions([], None), None
     try:
-        query = {**_times(given, visit.zone), "by": by, "reads": looks, "limit": PAGE, "names": True}
+        query = {**with_times(given, visit.zone), "by": by, "reads": looks, "limit": PAGE, "names": True}
         query["cursor"] = asked.get("cursor") or None
         page = await visit.api.call(OwnDecisions, "GET", "/v1/me/decisions", query=query)
     except Invalid as found:
@@ -65,16 +64,3 @@ async def show_own_decision(visit: TheVisit, decision: FromPath[UUID]) -> Respon
     """One decision, with its explanation as far as it is the person's to know."""
     found = await visit.api.own_decision(str(decision), names=True)
     return visit.render("own_decision.html", decision=found)
-
-
-def _times(given: Mapping[str, str], zone: tzinfo) -> dict[str, object]:
-    """The filters with days of the person's zone as times, `until` with the whole of its day. Others stay as they
-    are, for the API to refuse."""
-    found: dict[str, object] = dict(given)
-    for name in ("since", "until"):
-        try:
-            day = date.fromisoformat(given[name]) + timedelta(days=name == "until")
-            found[name] = datetime.combine(day, time(), zone).isoformat()
-        except (KeyError, ValueError, OverflowError):
-            continue
-    return found

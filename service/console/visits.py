@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from service.console.sign_in_server import SignInServer
 
 ME_SECONDS: Final = 30.0
-MAX_DIGITS: Final = 10
 MAX_REMEMBERED: Final = 10_000
 RENEW_EARLY_SECONDS: Final = 60.0
 AVAILABLE: Final = frozenset({"always", "depends", "needs-sign-in"})
@@ -218,11 +217,6 @@ class Visit:
     async def end(self) -> None:
         """End the session."""
         await self.console.end(self.session)
-
-
-def number_of(text: str | None) -> int | None:
-    """The number that a form or an address names; None for all else, also for one that no number of ours reaches."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def is_part(request: HttpRequest) -> bool:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.console.failures import describe_problem
+from service.console.form_values import number_of
 from service.console.protection import local_path
 from service.console.rendering import format_hours, zone_of
-from service.console.visits import number_of
 from service.console.weeks import (
     MINUTES_PER_DAY,
     WrongHours,
