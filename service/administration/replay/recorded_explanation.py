@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from service.administration.replay.recorded_values import RecordedValues, attributes_recorded_under
 from service.administration.replay.reevaluation import access_request_of_record
-from service.authorization.enforcement.refusal import find_requestable_miss
+from service.authorization.enforcement.refusal import find_requestable_miss, is_of_another
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.explanation import ConditionInWords, NearRuleInWords, explain, nearest
 from service.policy.access_request import FACT_VALUES, Reason
-from service.policy.known_words import OWNER
 from service.policy.sentences import show_value
 
 if TYPE_CHECKING:
@@ -127,14 +126,10 @@ def explain_record(
     if scopes:
         because = f"{because}; it needs {' or '.join(scopes)}"
     defined = _describe_facts(snapshot, recorded, values, [rules[row.row.rule] for row in near])
-    requestable = find_requestable_miss(snapshot, kind, why) if about is About.ROW and _could_ask(recorded) else None
+    requestable = None
+    if about is About.ROW and recorded.found and is_of_another(request.principal, request.lookup):
+        requestable = find_requestable_miss(snapshot, kind, why)
     return RecordedExplanation(because, rows, near, scopes, defined, requestable)
-
-
-def _could_ask(recorded: RecordedRequest) -> bool:
-    """Whether a person was refused on another's timesheet that existed."""
-    request = recorded.request
-    return recorded.found and request.principal.person is not None and OWNER not in request.lookup.relations
 
 
 def _describe_facts(

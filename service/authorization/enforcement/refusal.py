@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Expect
     from service.authorization.enforcement.decision_point import Decision, Resource
+    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.engine.engine import Snapshot
+    from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest, Explanation
     from service.policy.attributes import Value
 
@@ -91,14 +93,18 @@ def refusal_of(
 
 
 def _may_request(snapshot: Snapshot, decision: Decision) -> bool:
-    """Whether an access request of the caller could help: for a person, and for another's timesheet."""
+    """Whether an access request of the caller could help, and the caller may make it."""
     request = decision.request
     return (
-        request.principal.person is not None
-        and request.lookup.row is not None
-        and request.lookup.relations.isdisjoint({OWNER, former_word(OWNER)})
+        request.lookup.row is not None
+        and is_of_another(request.principal, request.lookup)
         and snapshot.could_allow(*REQUEST_ACCESS, request.principal.scopes)
     )
+
+
+def is_of_another(principal: Principal, lookup: FactLookup) -> bool:
+    """Whether a person asked about a resource that is not theirs and, before an erasure, was not."""
+    return principal.person is not None and lookup.relations.isdisjoint({OWNER, former_word(OWNER)})
 
 
 def _may_know(snapshot: Snapshot, decision: Decision, sign_in: frozenset[str]) -> bool:
