@@ -185,6 +185,11 @@ class RequestedAccess:
     decision_reason: str | None = None
     validity: Validity | None = None
 
+    @property
+    def time(self) -> Validity:
+        """When access is in force, or while it was not granted, when it was asked for."""
+        return self.validity or self.requested
+
 
 @dataclass(frozen=True, slots=True)
 class GivenRole:

@@ -141,7 +141,7 @@ class Transport:
     ) -> httpx2.Response:
         """Like `call`, but returns the raw response. `file` is a media type and an encoded body."""
         kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
-        asked = _asked(query)
+        asked = _encode_query(query)
         upload = path == UPLOADS
         kept = not upload or (file is None and asked.keys().isdisjoint(("mode", "dry_run")))
         keyed = key is not None or (method != "GET" and not path.startswith(WITHOUT_KEY) and kept)
@@ -189,7 +189,7 @@ class Transport:
     @asynccontextmanager
     async def stream(self, path: str, *, query: Mapping[str, Any] | None = None) -> AsyncIterator[httpx2.Response]:
         """GET a large file, whose body is read as it comes. Not repeated if it breaks off."""
-        asked, refused = _asked(query), dict[str, str]()
+        asked, refused = _encode_query(query), dict[str, str]()
         while True:
             request = self._http.build_request("GET", self._url + path, params=asked or None, timeout=UPLOAD_TIMEOUT)
             token = await self._authorize(request, refused)
@@ -278,7 +278,7 @@ def _retry_after(answer: httpx2.Response) -> float:
     return float(value) if value.isascii() and value.isdigit() else 0.0
 
 
-def _asked(query: Mapping[str, Any] | None) -> dict[str, list[str]]:
+def _encode_query(query: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """The parameters of a query string, without those that are None. A list is repeated."""
     return {
         name: [_format(item) for item in (value if isinstance(value, list | tuple) else [value])]

@@ -264,7 +264,6 @@ def _parse_wanted(data: NewAccessRequest) -> tuple[WantedAccess, UUID | None]:
 
 
 def _body(request: RequestedAccess, names: Mapping[str, str] | None = None) -> AccessRequestBody:
-    validity = request.validity or request.requested
     return AccessRequestBody(
         id=str(request.id),
         relation=request.relation,
@@ -272,8 +271,8 @@ def _body(request: RequestedAccess, names: Mapping[str, str] | None = None) -> A
         project=request.project,
         person=str(request.person),
         state=cast("AccessState", request.state),
-        from_=cast("datetime", validity.valid_from),
-        until=cast("datetime", validity.valid_to),
+        from_=cast("datetime", request.time.valid_from),
+        until=cast("datetime", request.time.valid_to),
         reason=request.reason,
         requested_at=cast("datetime", request.requested_at),
         decision=None if request.refusal is None else str(request.refusal),

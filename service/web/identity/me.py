@@ -172,15 +172,14 @@ def me_route(gate: Gate) -> Any:
 
 
 def _access(held: RequestedAccess) -> HeldAccess:
-    validity = held.validity or held.requested
     return HeldAccess(
         id=str(held.id),
         relation=held.relation,
         team=None if held.team is None else str(held.team),
         project=held.project,
         state=cast("Any", held.state),
-        from_=cast("datetime", validity.valid_from),
-        until=cast("datetime", validity.valid_to),
+        from_=cast("datetime", held.time.valid_from),
+        until=cast("datetime", held.time.valid_to),
     )
 
 
