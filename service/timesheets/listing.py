@@ -43,6 +43,8 @@ Sort = Literal[
     "-updated_at",
     "created_at",
     "-created_at",
+    "submitted_at",
+    "-submitted_at",
     "minutes",
     "-minutes",
     "owner_name",
@@ -53,6 +55,8 @@ PERIOD: Final = "period_start"
 _SORT_KEYS: Final[Mapping[str, tuple[str, str]]] = {
     "updated_at": ("r.updated_at", "timestamptz"),
     "created_at": ("r.created_at", "timestamptz"),
+    # A draft has no such time and counts as the oldest.
+    "submitted_at": ("coalesce(r.submitted_at, 'epoch')", "timestamptz"),
     # By entry_timesheet.
     "minutes": ("(SELECT coalesce(sum(e.minutes), 0) FROM entry AS e WHERE e.timesheet_id = r.id)", "bigint"),
     # A name that the caller may not see has no influence on the order.
@@ -68,6 +72,7 @@ _PARSE_KEY: Final[Mapping[str, Callable[[str], SortKey]]] = {
     PERIOD: date.fromisoformat,
     "updated_at": datetime.fromisoformat,
     "created_at": datetime.fromisoformat,
+    "submitted_at": datetime.fromisoformat,
     "minutes": int,
     "owner_name": str,
 }

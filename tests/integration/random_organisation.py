@@ -96,7 +96,8 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
             await owner.execute(
                 "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
                 " uploaders, locked_by, submitted_at)"
-                " VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7, $8, clock_timestamp())",
+                " VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7, $8,"
+                " CASE $5 WHEN 'draft' THEN NULL ELSE clock_timestamp() END)",
                 sheet,
                 person,
                 start,

@@ -79,6 +79,7 @@ async def measure(house: House, crowd: Crowd) -> dict[str, Explaining]:
             ("submitted", Filters(states=(State.SUBMITTED,)), None),
             ("oldest first", Filters(sort="period_start"), None),
             ("a week by minutes", Filters(since=MONDAY, until=MONDAY, sort="-minutes"), None),
+            ("a week by submission", Filters(since=MONDAY, until=MONDAY, sort="-submitted_at"), None),
             ("a week by name", Filters(since=MONDAY, until=MONDAY, sort="owner_name"), None),
             ("two states of a team", Filters(states=(State.SUBMITTED, State.DRAFT), team=team), None),
         ):
@@ -111,7 +112,7 @@ async def test_a_list_that_is_too_long_to_sort_is_refused_after_as_many_rows_as_
     cast = await crowd.cast(house.owner)
     for who in ("the lead of all", "an auditor who sees all"):
         shown = await sight(house.owner, cast[who], OWNER, MANAGER, AUDITOR)
-        for sort in ("-updated_at", "minutes", "owner_name"):
+        for sort in ("-updated_at", "submitted_at", "minutes", "owner_name"):
             explaining = Explaining(house.owner)
             with pytest.raises(InvalidField, match=r"query\.sort"):
                 await listing.page(shown, explaining, Filters(sort=sort), after=None, limit=PAGE)  # type: ignore[arg-type]  # as above

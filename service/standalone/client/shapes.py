@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         "-created_at",
         "minutes",
         "-minutes",
+        "submitted_at",
+        "-submitted_at",
         "owner_name",
         "-owner_name",
     ]

@@ -110,8 +110,9 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
             Sort,
             Parameter(
                 description="The order; `-`: the greatest or newest first. By anything but `period_start`, a list has"
-                f" at most {MAX_SORTED_SHEETS:,} timesheets, because each page is sorted anew. A name that you may not"
-                " see is sorted as an empty one; of a long one, the first 60 characters count"
+                f" at most {MAX_SORTED_SHEETS:,} timesheets, because each page is sorted anew. A draft counts as"
+                " submitted before all others, and a name that you may not see as empty; of a long name, the first 60"
+                " characters count"
             ),
         ] = "-period_start",
         fields: Fields = None,
