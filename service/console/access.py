@@ -1,7 +1,6 @@
 """Access for a time: a person asks for a relation, another person grants or declines it, and both see it end."""
 
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
-from service.console.failures import Failure, describe_problem
+from service.console.failures import Failure, describe_refusal
 from service.console.form_values import start_of
 from service.console.rooms import NavigationLink
 from service.console.visits import TheVisit, Visit, first_of
@@ -53,9 +52,7 @@ async def ask_for_access(visit: TheVisit) -> Response[Any]:
     try:
         await visit.api.request_access(until, form.get("reason", ""), decision=form.get("decision") or None, **wanted)
     except Problem as found:
-        if found.receipt.status < HTTPStatus.FORBIDDEN:  # a step-up goes its way
-            raise
-        return await _show(visit, describe_problem(found), form)
+        return await _show(visit, describe_refusal(found), form)
     return visit.redirect(PATH, done="asked")
 
 
@@ -76,9 +73,7 @@ async def decide_access(visit: TheVisit, request_id: FromPath[UUID], step: FromP
         else:
             raise NotFoundException
     except Problem as found:
-        if found.receipt.status < HTTPStatus.FORBIDDEN:
-            raise
-        return await _show(visit, describe_problem(found))
+        return await _show(visit, describe_refusal(found))
     done = {"grant": "granted", "decline": "declined", "withdraw": "withdrawn", "end": "ended"}[step]
     return visit.redirect(PATH, done=f"access-{done}")
 

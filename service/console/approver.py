@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from litestar.params import FromPath, FromQuery
 
 from service.console import access
 from service.console.failure_answers import step_up_path
-from service.console.failures import Failure, describe_problem
+from service.console.failures import Failure, describe_problem, describe_refusal
 from service.console.form_values import number_of, start_of
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
@@ -114,9 +113,7 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
         failure = Failure(422, "Nothing was changed", "Write days as year, month and day, for example 2026-03-02.")
         return await _render_delegations(visit, failure, form)
     except Problem as found:
-        if found.receipt.status < HTTPStatus.FORBIDDEN:  # a step-up goes its way
-            raise
-        return await _render_delegations(visit, describe_problem(found), form)
+        return await _render_delegations(visit, describe_refusal(found), form)
     return visit.redirect("/delegations", done="granted")
 
 

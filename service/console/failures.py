@@ -88,6 +88,14 @@ def describe_problem(problem: Problem) -> Failure:
     )
 
 
+def describe_refusal(problem: Problem) -> Failure:
+    """The words for a problem, to show in the page that the person is on. Raises a problem that another sign-in would
+    solve: `failure_answers` sends the person there."""
+    if problem.receipt.status < HTTPStatus.FORBIDDEN:
+        raise problem
+    return describe_problem(problem)
+
+
 def find_failure(error: Exception) -> Failure:
     """The words for an exception."""
     match error:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.console.failures import describe_problem
+from service.console.failures import describe_problem, describe_refusal
 from service.console.form_values import number_of
 from service.console.protection import local_path
 from service.console.rendering import format_hours, zone_of
@@ -24,7 +24,7 @@ from service.console.weeks import (
     parse_hours,
     read_form,
 )
-from service.standalone.client import Denied, Entry, Receipt
+from service.standalone.client import Denied, Entry, Receipt, Unauthenticated
 
 MONDAY = date(2026, 3, 2)
 HOSTILE_PATHS = [
@@ -184,3 +184,12 @@ def test_a_refusal_that_access_for_a_time_would_end_says_what_to_ask_for() -> No
     refused = Denied(Receipt(403, "d"), {"type": "urn:timewarden:problem:forbidden", "request_access": wanted})
     assert describe_problem(refused).requestable == "temporary_approver"
     assert describe_problem(Denied(Receipt(403, "d"), {"type": refused.members["type"]})).requestable is None
+
+
+def test_a_refusal_is_shown_in_its_page_unless_another_sign_in_helps() -> None:
+    refused = Denied(Receipt(403, "d"), {"type": "urn:timewarden:problem:forbidden", "detail": "you are the owner"})
+    assert describe_refusal(refused).detail == "you are the owner"
+    step_up = Unauthenticated(Receipt(401, "d"), {"type": "urn:timewarden:problem:step-up-needed"})
+    with pytest.raises(Unauthenticated) as raised:
+        describe_refusal(step_up)
+    assert raised.value is step_up
