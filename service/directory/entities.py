@@ -32,8 +32,9 @@ ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 ProjectKind = Literal["work", "absence"]
 PROJECT_KINDS = get_args(ProjectKind)
 MAX_ACTIVITIES = 100
-# How long access can be asked for, and how many open access requests a person can have.
+# How long access can be asked for, how far ahead it can begin, and how many open access requests a person can have.
 MAX_ACCESS_DAYS = 31
+MAX_DAYS_UNTIL_ACCESS = 90
 MAX_OPEN_ACCESS_REQUESTS = 20
 MAX_ACCESS_REASON_LENGTH = 1_000
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -287,8 +288,8 @@ def check_delegation(delegator: UUID, delegate: UUID) -> None:
 
 
 def check_wanted_access(since: datetime | None, until: datetime, reason: str, now: datetime) -> None:
-    """Raise InvalidField unless access can be asked for: from `since`, or now if that is later, for at most
-    MAX_ACCESS_DAYS."""
+    """Raise InvalidField unless access can be asked for: from `since`, at most MAX_DAYS_UNTIL_ACCESS ahead, or now if
+    that is later, for at most MAX_ACCESS_DAYS."""
     fields = Fields()
     fields.text("reason", reason, MAX_ACCESS_REASON_LENGTH)
     for name, time in (("from", since), ("until", until)):
@@ -298,7 +299,9 @@ def check_wanted_access(since: datetime | None, until: datetime, reason: str, no
             fields.wrong(name, f"must lie between the years {EARLIEST.year} and {LATEST.year}")
     fields.refuse()
     begin = now if since is None else max(since, now)
-    if until <= now:
+    if begin - now > timedelta(days=MAX_DAYS_UNTIL_ACCESS):
+        fields.wrong("from", f"must be at most {MAX_DAYS_UNTIL_ACCESS} days ahead")
+    elif until <= now:
         fields.wrong("until", "must lie in the future")
     elif until <= begin:
         fields.wrong("until", "must be after from")

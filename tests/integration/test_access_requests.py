@@ -286,6 +286,8 @@ async def test_every_wrong_field_is_named_and_changes_nothing(house: House, offi
         ({"until": "9999-12-31T23:59:59Z"}, "until"),
         ({"until": None}, "until"),
         ({"from": soon(days=2)}, "until"),
+        ({"from": soon(days=91), "until": soon(days=92)}, "from"),
+        ({"from": soon(days=91), "until": soon(days=400)}, "from"),
         ({"from": "0001-01-01T00:00:00Z"}, "from"),
         ({"reason": ""}, "reason"),
         ({"reason": "r" * 1001}, "reason"),

@@ -10,7 +10,13 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta
 
-from service.directory.entities import MAX_ACCESS_DAYS, MAX_ACCESS_REASON_LENGTH, MAX_TEAM_NAME_LENGTH, WantedAccess
+from service.directory.entities import (
+    MAX_ACCESS_DAYS,
+    MAX_ACCESS_REASON_LENGTH,
+    MAX_DAYS_UNTIL_ACCESS,
+    MAX_TEAM_NAME_LENGTH,
+    WantedAccess,
+)
 from service.errors import InvalidField
 from service.fields import PROJECT
 from service.places import FieldError
@@ -58,9 +64,13 @@ class NewAccessRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     until: Annotated[Until, Meta(description=f"The end, exclusive; at most {MAX_ACCESS_DAYS} days after the beginning")]
     reason: _Why
-    from_: Annotated[Moment | None, Meta(description="The beginning, inclusive; default, and at the earliest: now")] = (
-        msgspec.field(name="from", default=None)
-    )
+    from_: Annotated[
+        Moment | None,
+        Meta(
+            description="The beginning, inclusive; default, and at the earliest: now;"
+            f" at most {MAX_DAYS_UNTIL_ACCESS} days ahead"
+        ),
+    ] = msgspec.field(name="from", default=None)
     relation: Annotated[
         _Relation | None, Meta(description="The relation; it must be one that the policy lets you ask for")
     ] = None
