@@ -17,7 +17,7 @@ from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, Tim
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
-from service.timesheets.actions import actor_of, approve, event_of, ids_in, save
+from service.timesheets.actions import Details, actor_of, approve, event_of, ids_in, save
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_comment, check_reason
 from service.timesheets.relations import KIND
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Step = Callable[[Timesheet, Change], Timesheet]
 
 MAX_ITEMS = 100
+PLAIN = Details()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,17 @@ class Approvals:
         self._gate = gate
 
     async def list_pending(
-        self, caller: Caller, *, with_names: bool = False, after: Place | None = None, limit: int = 50
+        self, caller: Caller, details: Details = PLAIN, *, after: Place | None = None, limit: int = 50
     ) -> Answer[ApprovalPage]:
-        """A page of the sheets that the caller may approve now, and the sign-in that would show more."""
+        """A page of the sheets that the caller may approve now, with names or some fields only, and the sign-in that
+        would show more."""
         async with self._gate.list(replace(caller, recorded_as=LIST_APPROVALS), KIND, "approve") as listing:
-            found = await approvals_store.list_pending(listing.visibility, listing.connection, after=after, limit=limit)
+            found = await approvals_store.list_pending(
+                listing.visibility, listing.connection, after=after, limit=limit, with_entries=details.with_entries
+            )
             named: Mapping[UUID, Names] = {}
-            if with_names:
-                ids = {sheet.id: ids_in(sheet) for sheet, _ in found.items}
+            if details.names:
+                ids = {sheet.id: ids_in(sheet, details.fields) for sheet, _ in found.items}
                 named = await load_names_of_rows(listing.visibility, listing.connection, ids)
             items = []
             for sheet, row in found.items:
@@ -94,7 +98,9 @@ class Approvals:
             step_up = None
             if (stronger := listing.visibility.after_step_up()) is not None:
                 visibility, challenge = stronger
-                more = await approvals_store.list_pending(visibility, listing.connection, after=after, limit=limit)
+                more = await approvals_store.list_pending(
+                    visibility, listing.connection, after=after, limit=limit, with_entries=False
+                )
                 if not {sheet.id for sheet, _ in more.items} <= {item.sheet.id for item in items}:
                     step_up = challenge
         return listing.answer(ApprovalPage(tuple(items), found.after, step_up))

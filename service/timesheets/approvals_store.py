@@ -51,8 +51,9 @@ async def list_pending(
     *,
     after: Place | None,
     limit: int,
+    with_entries: bool = True,
 ) -> PendingPage:
-    """At most `limit` pending approvals that follow `after`."""
+    """At most `limit` pending approvals that follow `after`; without entries, the sheets have none."""
     if visibility.kind != KIND or visibility.action != "approve":
         raise PermissionError("the visibility is of something else")
     approved = approved_by_caller(visibility.snapshot, visibility.facts)
@@ -67,7 +68,7 @@ async def list_pending(
         points = [row["point"] for row in await connection.fetch(visibility.points, *visibility.parameters)]
     query = _Query(
         connection,
-        f"{columns_of(visibility.snapshot, visibility.facts)}, {fact_columns(visibility.facts)}",
+        f"{columns_of(visibility.snapshot, visibility.facts, entries=with_entries)}, {fact_columns(visibility.facts)}",
         conditions,
         visibility.condition if points else visibility.condition_without_points(),
         parameters,

@@ -13,9 +13,11 @@ from uuid import uuid4
 import pytest
 
 from service.timesheets.entry import Hours
+from service.web.openapi.document import operations
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, House
 from tests.integration.test_after_erasure import activate
+from tests.openapi_document import document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -324,3 +326,60 @@ async def test_a_wrong_word_of_a_report_is_named(running: InProcess, query: str,
     answer = await ask(running, f"{query}&{WEEK}", "/v1/reports/hours")
     assert answer.status_code == 422, answer.text
     assert answer.json()["fields"][0]["field"].startswith(field), answer.text
+
+
+def lists_with_fields() -> list[str]:
+    """The lists of the document that take `fields`."""
+    return [
+        path
+        for method, path, operation in operations(document())
+        if method == "get" and {"fields", "cursor"} <= {each.get("name") for each in operation.get("parameters", ())}
+    ]
+
+
+@pytest.mark.parametrize("path", lists_with_fields())
+async def test_every_list_that_takes_fields_has_only_these_and_names_a_wrong_one(
+    common_house: House, running: InProcess, path: str
+) -> None:
+    sheet = await common_house.owner.fetchval("SELECT id FROM timesheet WHERE state = 'submitted' LIMIT 1")
+    path = path.format(timesheet_id=sheet)
+    scope = "read:timesheets create:timesheets approve:timesheets manage:directory read:audit"
+    token = running.token(sub="mia", scope=scope, roles=["administrator", "auditor"])
+
+    async def read_items(query: str) -> list[dict[str, Any]]:
+        answer = await running.send("GET", f"{path}?limit=3&{query}", token)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["items"]
+        assert found, path
+        # The inbox shows when each sheet was submitted and by which rule, and of the sheet the fields.
+        return [item.get("timesheet", item) for item in found]
+
+    everything = await read_items("")
+    members = list(everything[0])
+    # A search of the log also finds the record of the one before.
+    for some in (members[:1], members[1:3], [members[-1], members[0]]):
+        found = await read_items(f"fields={','.join(some)}")
+        assert all(item.keys() == set(some) for item in found)
+        if "record" not in members:
+            assert found == [{name: item[name] for name in item if name in some} for item in everything]
+    wrong = await running.send("GET", f"{path}?fields={members[0]},{members[1]}s", token)
+    assert wrong.status_code == 422
+    message = f"'{members[1]}s' is no member; did you mean '{members[1]}'?"
+    assert wrong.json()["fields"] == [{"field": "query.fields", "message": message}]
+
+
+async def test_an_inbox_without_entries_reads_none_and_has_the_names_of_its_fields(
+    common_house: House, running: InProcess
+) -> None:
+    await common_house.owner.execute("UPDATE person SET display_name = 'Ana' WHERE id = $1", common_house.people["ana"])
+    token = running.token(sub="mia", scope="approve:timesheets")
+    [whole, reduced] = [
+        (await running.send("GET", f"/v1/approvals?names=true{fields}", token)).json()["items"]
+        for fields in ("", "&fields=id,owner,version")
+    ]
+    ana = str(common_house.people["ana"])
+    assert {"owner": ana, "names": {ana: "Ana"}}.items() <= reduced[0]["timesheet"].items()
+    for item, some in zip(whole, reduced, strict=True):
+        assert some["timesheet"].keys() == {"id", "owner", "version", "names"}
+        assert {**item, "timesheet": some["timesheet"]} == some
+        assert item["timesheet"]["minutes"] > 0

@@ -68,9 +68,13 @@ class Timewarden(DirectoryApi):
         query |= {"project": project, "team": team, "text": text, "sort": sort}
         return self.pages(Timesheet, SHEETS, **query, **details(actions=actions, names=names))
 
-    async def timesheet_fields(self, *fields: str, **query: Any) -> AsyncIterator[dict[str, Any]]:
+    def timesheet_fields(self, *fields: str, **query: Any) -> AsyncIterator[dict[str, Any]]:
         """As `timesheets`, of each sheet only these fields; the other parameters are those of `GET /v1/timesheets`."""
-        async for raw, _ in self.raw_pages(SHEETS, fields=fields, **query):
+        return self.list_fields(SHEETS, *fields, **query)
+
+    async def list_fields(self, path: str, *fields: str, **query: Any) -> AsyncIterator[dict[str, Any]]:
+        """Of each item of a list, such as `/v1/people`, only these fields; `query` has the list's other parameters."""
+        async for raw, _ in self.raw_pages(path, fields=fields, **query):
             yield msgspec.json.decode(raw)
 
     async def timesheet(self, sheet_id: str, *, actions: bool = False, names: bool = False) -> Timesheet:

@@ -20,10 +20,10 @@ from service.log.record_query import DECISIONS
 from service.places import FieldError
 from service.web.audit.log_query import TAG, LogQueryDependency, read_query
 from service.web.audit.log_reading import PageRequest, answer_search, read_log, read_records
-from service.web.audit.shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
+from service.web.audit.shapes import RecordBody, RecordFields, RecordPage, SummaryBody, record_body, summary_body
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid, shift_time
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_fields, parse_uuid, shift_time
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -54,11 +54,15 @@ def decision_routes(
         caller: CurrentCaller,
         log_query: LogQueryDependency,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
+        fields: RecordFields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
+        wanted = parse_fields(fields, RecordBody)
         page = PageRequest(cursors, LISTING, log_query.cursor_key(), cursor, limit)
-        return await answer_search(gate, caller, log_query, page, DECISIONS, replica, newest, with_names=names)
+        return await answer_search(
+            gate, caller, log_query, page, DECISIONS, replica, newest, with_names=names, fields=wanted
+        )
 
     @get(
         "/v1/decisions/summary",

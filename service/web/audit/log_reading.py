@@ -134,10 +134,12 @@ async def answer_search(
     newest: NewestRecords | None,
     *,
     with_names: bool,
+    fields: frozenset[str] | None,
     after_approval: bool = False,
 ) -> Response[RecordPage]:
-    """A page of records of these kinds, newest first. The record of this access names them, and the people searched
-    for. `newest` reads it if nothing is filtered and most records are of these kinds."""
+    """A page of records of these kinds, newest first, with all members or these `fields`. The record of this access
+    names them, and the people searched for. `newest` reads it if nothing is filtered and most records are of these
+    kinds."""
     after = page.place()
     is_plain = query == NO_FILTERS and not after_approval and Kind.DECISION in (kinds or Kind)
 
@@ -162,4 +164,4 @@ async def answer_search(
         load_newest=load_newest if is_plain else None,
     )
     found = answer.value
-    return make_response(record_page(found[: page.limit], page.next_cursor(found)), answer.receipt)
+    return make_response(record_page(found[: page.limit], page.next_cursor(found), fields), answer.receipt)

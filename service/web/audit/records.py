@@ -18,10 +18,10 @@ from service.log.record_query import RecordFilters
 from service.places import FieldError
 from service.web.audit.log_query import TAG, LogQueryDependency, read_query
 from service.web.audit.log_reading import PageRequest, answer_search, read_records
-from service.web.audit.shapes import RecordBody, RecordPage, record_body, record_page
+from service.web.audit.shapes import RecordBody, RecordFields, RecordPage, record_body, record_page
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_fields, parse_uuid
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -53,16 +53,27 @@ def audit_record_routes(
         kind: KindName = None,
         after_approval: Annotated[bool, Parameter(description="Only changes of approved hours")] = False,  # noqa: FBT002 - a query parameter
         names: WithNames = False,  # noqa: FBT002 — a query parameter
+        fields: RecordFields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
+        wanted = parse_fields(fields, RecordBody)
         if after_approval and kind not in {None, Kind.CHANGE}:
             raise InvalidField(FieldError("query.kind", "must be change or left out when after_approval is set"))
         kinds = [Kind.CHANGE] if after_approval else _parse_kinds(kind)
         key = log_query.cursor_key(kind=kind, after_approval=after_approval)
         page = PageRequest(cursors, "records", key, cursor, limit)
         return await answer_search(
-            gate, caller, log_query, page, kinds, replica, newest, with_names=names, after_approval=after_approval
+            gate,
+            caller,
+            log_query,
+            page,
+            kinds,
+            replica,
+            newest,
+            with_names=names,
+            fields=wanted,
+            after_approval=after_approval,
         )
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
@@ -101,10 +112,11 @@ def audit_record_routes(
             str, Parameter(description="Which records come first", schema_extra={"enum": ["oldest", "newest"]})
         ] = "oldest",
         names: WithNames = False,  # noqa: FBT002 — a query parameter
+        fields: RecordFields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
-        sheet = parse_uuid(timesheet_id, "path.timesheet_id")
+        sheet, wanted = parse_uuid(timesheet_id, "path.timesheet_id"), parse_fields(fields, RecordBody)
         if order not in {"oldest", "newest"}:
             raise InvalidField(FieldError("query.order", "must be oldest or newest"))
         kinds = _parse_kinds(kind, HISTORY_KINDS)
@@ -129,7 +141,8 @@ def audit_record_routes(
 
         answer = await read_records(gate, caller, load, with_names=names, replica=replica)
         found = answer.value
-        return make_response(record_page(found[:limit], page.next_cursor(found), texts=True), answer.receipt)
+        shown = record_page(found[:limit], page.next_cursor(found), wanted, texts=True)
+        return make_response(shown, answer.receipt)
 
     return [list_records, read_record, read_history]
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from service.log.record import Kind
+from service.web.http.parameters import fields_parameter, pick_fields
 from service.web.http.responses import (
     EXAMPLE_DECISION,
     EXAMPLE_ID,
@@ -95,6 +96,9 @@ class RecordPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
+RecordFields = Annotated[list[str] | None, fields_parameter(RecordBody)]
+
+
 class SummaryBody(msgspec.Struct):
     """Counts of decisions."""
 
@@ -139,9 +143,15 @@ def record_body(record: LoggedRecord, *, texts: bool) -> RecordBody:
     return body
 
 
-def record_page(records: Sequence[LoggedRecord], next_cursor: str | None, *, texts: bool = False) -> RecordPage:
-    """The response body of a page of records."""
-    return RecordPage([record_body(record, texts=texts) for record in records], next_cursor)
+def record_page(
+    records: Sequence[LoggedRecord],
+    next_cursor: str | None,
+    fields: frozenset[str] | None = None,
+    *,
+    texts: bool = False,
+) -> RecordPage:
+    """The response body of a page of records, with all members or only these."""
+    return RecordPage(pick_fields([record_body(record, texts=texts) for record in records], fields), next_cursor)
 
 
 def summary_body(summary: Summary, since: str, until: str) -> SummaryBody:

@@ -36,11 +36,14 @@ from service.web.http.parameters import (
     Cursor,
     Limit,
     WithNames,
+    fields_parameter,
+    parse_fields,
     parse_optional_person,
     parse_optional_time,
     parse_optional_uuid,
     parse_person,
     parse_uuid,
+    pick_fields,
 )
 from service.web.http.preconditions import read_if_match
 from service.web.http.responses import make_response, names_body
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
+TeamFields = Annotated[list[str] | None, fields_parameter(TeamBody)]
 
 
 def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -69,10 +73,12 @@ def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_teams(
-        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller, fields: TeamFields = None, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[TeamPage]:
+        wanted = parse_fields(fields, TeamBody)
         answer, following = await load_page(directory.teams, cursors, "teams", caller, cursor, limit)
-        return make_response(TeamPage([_team(item) for item in answer.value.items], following), answer.receipt)
+        items = pick_fields([_team(item) for item in answer.value.items], wanted)
+        return make_response(TeamPage(items, following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
     async def add_team(caller: CurrentCaller, data: JSONBody[NewTeam]) -> Response[TeamBody]:

@@ -25,7 +25,16 @@ from service.web.directory.directory_shapes import (
 )
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_optional_text, parse_uuid
+from service.web.http.parameters import (
+    CurrentCaller,
+    Cursor,
+    Limit,
+    fields_parameter,
+    parse_fields,
+    parse_optional_text,
+    parse_uuid,
+    pick_fields,
+)
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import make_response
 
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
 SCOPE = "manage:directory"
 TAG = "Directory"
 PERSON = "path.person_id"
+Fields = Annotated[list[str] | None, fields_parameter(PersonBody)]
 
 
 def people_routes(directory: Directory, merging: Merging, cursors: Cursors) -> list[Any]:
@@ -59,14 +69,17 @@ def _reading(directory: Directory, cursors: Cursors) -> list[Any]:
                 description="Only people whose name has words that begin like these, such as `an lim`", max_length=200
             ),
         ] = None,
+        fields: Fields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[PersonPage]:
+        wanted = parse_fields(fields, PersonBody)
         address, words = parse_optional_text(email, "query.email"), parse_optional_text(name, "query.name")
         load = partial(directory.people, email=address, name=words)
         filters = {"email": address, "name": words}
         answer, following = await load_page(load, cursors, "people", caller, cursor, limit, filters)
-        return make_response(PersonPage([_person(item) for item in answer.value.items], following), answer.receipt)
+        items = pick_fields([_person(item) for item in answer.value.items], wanted)
+        return make_response(PersonPage(items, following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_person(caller: CurrentCaller, person_id: FromPath[str]) -> Response[PersonBody]:

@@ -15,7 +15,7 @@ from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import CodeInPath, GivenValues, ReplacingValues, Values, parse_code
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, fields_parameter, parse_fields, pick_fields
 from service.web.http.preconditions import read_if_match
 from service.web.http.responses import NextCursor, make_response
 
@@ -85,6 +85,9 @@ class ProjectPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
+Fields = Annotated[list[str] | None, fields_parameter(ProjectBody)]
+
+
 def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
 
@@ -94,14 +97,17 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         active: Annotated[
             bool | None, QueryParameter(description="Only projects that accept hours (true), or do not (false)")
         ] = None,
+        fields: Fields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:
+        wanted = parse_fields(fields, ProjectBody)
         load = partial(projects.list, active=active)
         answer, following = await load_page(
             load, cursors, "projects", caller, cursor, limit, {"active": active}, key=str
         )
-        return make_response(ProjectPage([_body(item) for item in answer.value.items], following), answer.receipt)
+        items = pick_fields([_body(item) for item in answer.value.items], wanted)
+        return make_response(ProjectPage(items, following), answer.receipt)
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(caller: CurrentCaller, data: JSONBody[NewProject]) -> Response[ProjectBody]:

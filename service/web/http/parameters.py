@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -24,6 +24,7 @@ from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+S = TypeVar("S", bound=msgspec.Struct)
 MAX_INTEGER = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
@@ -72,24 +73,31 @@ WithNames = Annotated[
     ),
 ]
 MAX_FIELDS_PARAMETERS = 50
+# Members that other parameters add to an answer.
+ADDED_MEMBERS = frozenset({"actions", "names"})
 
 
-def fields_parameter(known: Collection[str]) -> QueryParameter:
-    """The parameter `fields` of a route whose answer has these members; `parse_fields` reads it."""
+def members_of(shape: type[msgspec.Struct]) -> list[str]:
+    """The members that an answer of this shape always has: `fields` may name them."""
+    return [name for name in shape.__struct_encode_fields__ if name not in ADDED_MEMBERS]
+
+
+def fields_parameter(shape: type[msgspec.Struct], of: str = "") -> QueryParameter:
+    """The parameter `fields` of a route whose answer, or what it has of it, has this shape; `parse_fields` reads it."""
     return QueryParameter(
         name="fields",
         max_items=MAX_FIELDS_PARAMETERS,
-        description="Only these members, which may also be separated by commas in one value. Others are missing, also"
-        " those that the schema of the answer requires",
-        schema_extra={"items": {"type": "string", "enum": [*known]}},
+        description=f"Only these members{of}, which may also be separated by commas in one value. Others are missing,"
+        " also those that the schema of the answer requires",
+        schema_extra={"items": {"type": "string", "enum": members_of(shape)}},
     )
 
 
-def parse_fields(given: Collection[str] | None, known: Collection[str]) -> frozenset[str] | None:
+def parse_fields(given: Collection[str] | None, shape: type[msgspec.Struct]) -> frozenset[str] | None:
     """The members that a request asks for. Raises InvalidField that names unknown ones and the nearest known words."""
     if given is None:
         return None
-    names = list(dict.fromkeys(name for value in given for name in value.split(",")))
+    names, known = list(dict.fromkeys(name for value in given for name in value.split(","))), members_of(shape)
     wrong = [name for name in names if name not in known]
     if wrong:
         listed = f"known: {', '.join(known)}"
@@ -101,6 +109,21 @@ def parse_fields(given: Collection[str] | None, known: Collection[str]) -> froze
             )
         )
     return frozenset(names)
+
+
+def pick_fields(items: list[S], fields: frozenset[str] | None) -> list[Any]:
+    """The items of an answer with only these members, and those that other parameters added; None: all members."""
+    if fields is None:
+        return items
+    kept = fields | ADDED_MEMBERS
+    return [
+        {
+            encoded: value
+            for encoded, name in zip(item.__struct_encode_fields__, item.__struct_fields__, strict=True)
+            if encoded in kept and (value := getattr(item, name)) is not msgspec.UNSET
+        }
+        for item in items
+    ]
 
 
 SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]

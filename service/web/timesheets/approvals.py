@@ -14,11 +14,21 @@ from msgspec import Meta
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
 from service.errors import NotFound
 from service.pacing import pace_page
+from service.timesheets.actions import Details
 from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_uuid
+from service.web.http.parameters import (
+    CurrentCaller,
+    Cursor,
+    Limit,
+    WithNames,
+    fields_parameter,
+    parse_fields,
+    parse_uuid,
+    pick_fields,
+)
 from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
@@ -39,6 +49,7 @@ if TYPE_CHECKING:
 LISTING = "approvals"
 SCOPE = "approve:timesheets"
 TAG = "Approvals"
+Fields = Annotated[list[str] | None, fields_parameter(SheetBody, " of each `timesheet`")]
 
 
 class ApprovalBody(msgspec.Struct):
@@ -166,20 +177,20 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         request: Request[Any, Any, Any],
         caller: CurrentCaller,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
+        fields: Fields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ApprovalsPage]:
+        wanted = parse_fields(fields, SheetBody)
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
-        answer = await approvals.list_pending(caller, with_names=names, after=after, limit=limit)
+        details = Details(names=names, fields=wanted)
+        answer = await approvals.list_pending(caller, details, after=after, limit=limit)
+        found = answer.value.items
+        sheets = [sheet_body(approval.sheet, names=approval.names) async for approval in pace_page(found)]
         items = [
-            ApprovalBody(
-                sheet_body(approval.sheet, names=approval.names),
-                approval.since,
-                list(approval.relations),
-                list(approval.rules),
-            )
-            async for approval in pace_page(answer.value.items)
+            ApprovalBody(sheet, approval.since, list(approval.relations), list(approval.rules))
+            for approval, sheet in zip(found, pick_fields(sheets, wanted), strict=True)
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None

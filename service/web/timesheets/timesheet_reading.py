@@ -32,11 +32,11 @@ from service.web.http.parameters import (
     parse_optional_uuid,
     parse_texts,
     parse_uuid,
+    pick_fields,
 )
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import (
     MAX_PROJECTS,
-    SHEET_FIELDS,
     EntryBody,
     ListTotalsBody,
     ProjectCode,
@@ -44,7 +44,6 @@ from service.web.timesheets.timesheet_shapes import (
     SheetPage,
     entry_body,
     listed_sheet_bodies,
-    pick_fields,
     sheet_body,
     stored_sheet_body,
 )
@@ -60,8 +59,7 @@ Include = Annotated[
     Literal["actions"] | None,
     Parameter(description="Adds the actions that this token may take on each sheet now, for buttons"),
 ]
-
-Fields = Annotated[list[str] | None, fields_parameter(SHEET_FIELDS)]
+Fields = Annotated[list[str] | None, fields_parameter(SheetBody)]
 WithTotals = Annotated[
     bool, Parameter(description="Adds the number of sheets and minutes of all pages, up to 10,000 sheets")
 ]
@@ -134,9 +132,8 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         bound |= {"project": projects, "team": team, "text": text, "sort": sort}
         place = cursors.read(LISTING, bound, cursor)
         after = filters.parse_place(*place) if place else None
-        wanted = parse_fields(fields, SHEET_FIELDS)
+        wanted = parse_fields(fields, SheetBody)
         details = Details(actions=include is not None, names=names, totals=totals, fields=wanted)
-        items: list[Any]
         if not (details.actions or details.names or details.totals):
             plain = await timesheets.list(caller, filters, after=after, limit=limit, with_entries=details.with_entries)
             items = await listed_sheet_bodies(plain.value.rows)
@@ -145,11 +142,9 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
             shown = await timesheets.list_with_details(caller, filters, details, after=after, limit=limit)
             items = [sheet_body(item.sheet, item.actions, item.names) async for item in pace_page(shown.value.items)]
             following, receipt, summed = shown.value.after, shown.receipt, shown.value.totals
-        if wanted is not None:
-            items = [pick_fields(item, wanted) for item in items]
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
         of_all = msgspec.UNSET if summed is None else ListTotalsBody(len(summed.ids), summed.minutes)
-        return make_response(SheetPage(items, more, of_all), receipt)
+        return make_response(SheetPage(pick_fields(items, wanted), more, of_all), receipt)
 
     @get(
         PATH + "/{timesheet_id:str}",
@@ -169,12 +164,11 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
             stored = plain.value
             body: Any = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
             return make_response(body, plain.receipt, version=body.version)
-        wanted = parse_fields(fields, SHEET_FIELDS)
+        wanted = parse_fields(fields, SheetBody)
         details = Details(actions=include is not None, names=names, fields=wanted)
         shown = await timesheets.read_with_details(caller, sheet_id, details)
         sheet = shown.value.sheet
-        body = sheet_body(sheet, shown.value.actions, shown.value.names)
-        body = body if wanted is None else pick_fields(body, wanted)
+        [body] = pick_fields([sheet_body(sheet, shown.value.actions, shown.value.names)], wanted)
         return make_response(body, shown.receipt, version=sheet.version)
 
     @get(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -112,8 +112,6 @@ class SheetBody(msgspec.Struct):
     names: Names = msgspec.UNSET
 
 
-# The members of every timesheet.
-SHEET_FIELDS: Final = tuple(name for name in SheetBody.__struct_fields__ if name not in {"actions", "names"})
 # The entries of a row, as Postgres writes them.
 _ENTRIES: Final = msgspec.json.Decoder(list[EntryBody])
 _STATES: Final = {state.value: state for state in State}
@@ -134,12 +132,6 @@ class SheetPage(msgspec.Struct):
     totals: Annotated[
         ListTotalsBody | msgspec.UnsetType, Meta(description="Only with `totals=true`: the totals of all pages")
     ] = msgspec.UNSET
-
-
-def pick_fields(sheet: SheetBody, fields: frozenset[str]) -> dict[str, Any]:
-    """The JSON of a timesheet with only these of its SHEET_FIELDS."""
-    added = {name: value for name in ("actions", "names") if (value := getattr(sheet, name)) is not msgspec.UNSET}
-    return {name: getattr(sheet, name) for name in SHEET_FIELDS if name in fields} | added
 
 
 def sheet_body(

@@ -23,6 +23,14 @@ export type ListPath = {
   [P in keyof paths]: Body<P> extends { items: unknown[]; next_cursor: string | null } ? P : never;
 }[keyof paths];
 export type Item<P extends ListPath> = Body<P> extends { items: (infer I)[] } ? I : never;
+/** The fields that a list may be reduced to. */
+export type Field<P extends ListPath> = Query<P> extends { fields?: (infer F)[] } ? F : never;
+type Picked<T, F> = Pick<T, Extract<keyof T, F | "actions" | "names">>;
+/** An item of a list with these fields; of pending approvals, with these of its sheet. */
+export type Reduced<P extends ListPath, F> =
+  Item<P> extends { timesheet: infer T extends object }
+    ? Omit<Item<P>, "timesheet"> & { timesheet: Picked<T, F> }
+    : Picked<Item<P>, F>;
 
 interface Answer<T> {
   data?: T;
@@ -53,10 +61,20 @@ export class Timewarden {
     return result(this.http.GET("/v1/me"));
   }
 
-  /** Every item of a list; pages are fetched as needed. */
+  /** Every item of a list; pages are fetched as needed. With `fields`, the items have only these. */
+  pages<P extends ListPath, F extends Field<P>>(
+    path: P,
+    query: Omit<Query<P>, "cursor" | "limit" | "fields"> & { fields: F[] },
+    names?: Record<string, string>,
+  ): AsyncGenerator<Reduced<P, F>, void, undefined>;
+  pages<P extends ListPath>(
+    path: P,
+    query?: Omit<Query<P>, "cursor" | "limit" | "fields">,
+    names?: Record<string, string>,
+  ): AsyncGenerator<Item<P>, void, undefined>;
   async *pages<P extends ListPath>(
     path: P,
-    query: Omit<Query<P>, "cursor" | "limit" | "fields"> = {} as Query<P>,
+    query: Omit<Query<P>, "cursor" | "limit"> = {} as Query<P>,
     names: Record<string, string> = {},
   ): AsyncGenerator<Item<P>, void, undefined> {
     const get = this.http.GET as unknown as (path: string, init: object) => Promise<Answer<Schemas["SheetPage"]>>;
