@@ -171,10 +171,12 @@ class StepUpNeeded(Unauthenticated):
 
 
 class Denied(TimewardenError):
-    """The policy said no, and that decision is recorded."""
+    """The policy said no, and that decision is recorded. `request_access`: the `relation` that an access request could
+    ask for to be allowed this, and the refusal to name in it (`decision`)."""
 
     slug = "denied"
     summary = "Forbidden"
+    request_access: Mapping[str, str] | None = None
 
 
 class InsufficientScope(Denied):
@@ -189,8 +191,7 @@ class InsufficientScope(Denied):
 
 
 class Forbidden(Denied):
-    """Denied with `reasons` about the caller, nearest first; `near_misses` are the same reasons as data. An access
-    request for `relation_to_request` would lead to a grant, if nothing else is missing."""
+    """Denied with `reasons` about the caller, nearest first; `near_misses` are the same reasons as data."""
 
     slug = "forbidden"
     summary = "Forbidden by the policy"
@@ -201,13 +202,13 @@ class Forbidden(Denied):
         *,
         rules: Sequence[str] = (),
         near_misses: Sequence[Mapping[str, object]] = (),
-        relation_to_request: str | None = None,
+        request_access: Mapping[str, str] | None = None,
     ) -> None:
         named: dict[str, object] = {"rules": list(rules)} if rules else {}
         named |= {"near_misses": list(near_misses)} if near_misses else {}
         super().__init__(reasons[0] if reasons else None, extra={"reasons": list(reasons), **named})
         self.reasons = tuple(reasons)
-        self.relation_to_request = relation_to_request
+        self.request_access = request_access
 
 
 class NotFound(Denied):

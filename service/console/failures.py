@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from service.console.protection import ForgedRequest
 from service.console.sign_in_server import SignInFailed, SignInUnavailable
-from service.standalone.client import Denied, Problem
+from service.standalone.client import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +123,7 @@ def find_failure(error: Exception) -> Failure:
 
 def _relation(problem: Problem) -> str | None:
     """The relation that the person can ask for, if it was all that they were missing."""
-    wanted = problem.request_access if isinstance(problem, Denied) else None
-    return wanted["relation"] if wanted else None
+    return (problem.request_access or {}).get("relation")
 
 
 def _text(value: object) -> str | None:

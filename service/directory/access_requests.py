@@ -199,9 +199,9 @@ class AccessRequests:
         error = await self._gate.find_refusal(change, "timesheet", found.action, found.sheet)
         if error is None:
             raise Conflict(ALLOWED_NOW)
-        if not isinstance(error, Forbidden) or error.relation_to_request is None:
+        if not isinstance(error, Forbidden) or error.request_access is None:
             _refuse_decision()
-        return error.relation_to_request, found.sheet
+        return error.request_access["relation"], found.sheet
 
 
 def _refuse_decision() -> NoReturn:

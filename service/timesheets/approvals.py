@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import AbortChange, Target
 from service.authorization.enforcement.names import load_names_of_rows
-from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
+from service.errors import Conflict, Denied, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
@@ -216,7 +216,7 @@ def _refusal(items: Sequence[Item], refused: Mapping[int, TimewardenError]) -> T
     if scope is not None:
         return scope
     problems: list[dict[str, object]] = [
-        {"item": index, "id": str(items[index].sheet), "problem": error.slug, "detail": error.public}
+        {"item": index, "id": str(items[index].sheet), "problem": error.slug, "detail": error.public, **_access(error)}
         for index, error in sorted(refused.items())
     ]
     sentences = [f"items[{problem['item']}]: {problem['detail']}" for problem in problems]
@@ -224,3 +224,9 @@ def _refusal(items: Sequence[Item], refused: Mapping[int, TimewardenError]) -> T
     error = Forbidden(sentences) if denied else Conflict(sentences[0])
     error.extra["items"] = problems
     return error
+
+
+def _access(error: TimewardenError) -> dict[str, object]:
+    """The member of a refused item that says what access to ask for, if that could help."""
+    access = error.request_access if isinstance(error, Denied) else None
+    return {} if access is None else {"request_access": access}

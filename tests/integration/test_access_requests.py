@@ -571,6 +571,32 @@ async def test_a_refusal_offers_access_only_where_it_would_help(house: House, of
         assert (refused.status_code, "request_access" in refused.json()) == (status, False)
 
 
+@pytest.mark.parametrize("mode", ["per-item", "all-or-nothing"])
+@pytest.mark.parametrize("step", ["approve", "reject"])
+async def test_a_batch_offers_access_for_each_item_as_a_request_for_it_alone_would(
+    house: House, office: Office, mode: str, step: str
+) -> None:
+    await activate(house, REVIEWERS)
+    own, first, second = [await house.submit_week(name) for name in ("carl", "ana", "ben")]
+    body = {"items": [{"id": str(sheet.id), "version": sheet.version} for sheet in (own, first, second)], "mode": mode}
+    given = body | ({"reason": "r"} if step == "reject" else {})
+    answer = await office("carl", "POST", f"/v1/timesheets/batch-{step}", given, roles=["reviewer"])
+    items = answer.json()["items"]
+    offered = [(item["problem"] if mode == "per-item" else item).get("request_access") for item in items]
+    assert (answer.status_code, offered[0]) == (200 if mode == "per-item" else 403, None), answer.text
+    assert {access["relation"] for access in offered[1:]} == {"temporary_approver"}
+    decisions = [access["decision"] for access in offered[1:]]
+    assert [
+        await house.owner.fetchval("SELECT resource_id FROM audit_record WHERE uid = $1 AND outcome = 'deny'", decision)
+        for decision in decisions
+    ] == [str(first.id), str(second.id)]
+    if mode == "per-item":
+        assert decisions == [item["decision_id"] for item in items[1:]]
+    asked = {"decision": decisions[1], "until": soon(days=1), "reason": "r"}
+    made = await office("carl", "POST", "/v1/access-requests", asked, roles=["reviewer"])
+    assert (made.status_code, made.json()["team"]) == (201, str(house.teams["east"])), made.text
+
+
 class Explaining:
     """A connection that counts the blocks that statements read."""
 

@@ -88,18 +88,21 @@ def refusal_of(
         grounds.sentences,
         rules=decision.verdict.rules,
         near_misses=tuple(map(asdict, grounds.near_misses)),
-        relation_to_request=grounds.requestable if _may_request(snapshot, decision) else None,
+        request_access=_describe_access(snapshot, decision, grounds.requestable),
     )
 
 
-def _may_request(snapshot: Snapshot, decision: Decision) -> bool:
-    """Whether an access request of the caller could help, and the caller may make it."""
+def _describe_access(snapshot: Snapshot, decision: Decision, relation: str | None) -> dict[str, str] | None:
+    """The access request that could help, if the caller may make it: for the relation, after this refusal."""
     request = decision.request
-    return (
-        request.lookup.row is not None
-        and is_of_another(request.principal, request.lookup)
-        and snapshot.could_allow(*REQUEST_ACCESS, request.principal.scopes)
-    )
+    if (
+        relation is None
+        or request.lookup.row is None
+        or not is_of_another(request.principal, request.lookup)
+        or not snapshot.could_allow(*REQUEST_ACCESS, request.principal.scopes)
+    ):
+        return None
+    return {"relation": relation, "decision": str(decision.uid)}
 
 
 def is_of_another(principal: Principal, lookup: FactLookup) -> bool:

@@ -33,6 +33,12 @@ class Problem(Exception):
         ]
         super().__init__(f"{receipt.status} {self.slug}: {self.detail}")
 
+    @property
+    def request_access(self) -> dict[str, str] | None:
+        """The `relation` that an access request can ask for, with the `decision` to send; None if none would help."""
+        found = self.members.get("request_access")
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else None
+
 
 class Unauthenticated(Problem):
     """401: the token was not accepted, and there is no other. With the slug `step-up-needed` the person must sign in
@@ -53,12 +59,6 @@ class Unauthenticated(Problem):
 
 class Denied(Problem):
     """403: `reasons` says why, `rules` which rules denied, `required_scope` which scope is missing."""
-
-    @property
-    def request_access(self) -> dict[str, str] | None:
-        """The `relation` that an access request can ask for, with the `decision` to send; None if none would help."""
-        found = self.members.get("request_access")
-        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else None
 
 
 class NotFound(Problem):

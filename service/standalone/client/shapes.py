@@ -179,8 +179,8 @@ class PendingApproval(ApiResult, kw_only=True):
 
 
 class ItemResult(msgspec.Struct):
-    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal. An approved sheet
-    whose `state` is submitted needs more approvals."""
+    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal, and
+    `request_access` if access could be asked for. An approved sheet whose `state` is submitted needs more approvals."""
 
     id: str
     status: int

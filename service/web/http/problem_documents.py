@@ -121,6 +121,11 @@ class AccessToRequest(msgspec.Struct):
     decision: Annotated[DecisionId, Meta(description="The refusal: send it as `decision`")]
 
 
+RequestAccess = Annotated[
+    AccessToRequest | UnsetType, Meta(description="Access that you can ask for, which would allow this")
+]
+
+
 class RefusedRow(msgspec.Struct):
     """A row of an upload that was refused."""
 
@@ -138,6 +143,7 @@ class RefusedItem(msgspec.Struct):
     id: SheetId
     problem: ProblemSlug
     detail: Sentence
+    request_access: RequestAccess = UNSET
 
 
 class Problem(msgspec.Struct):
@@ -155,9 +161,7 @@ class Problem(msgspec.Struct):
     reasons: Annotated[list[str] | UnsetType, Meta(description="Why, nearest first", examples=[[_NOT_LEAD]])] = UNSET
     rules: Annotated[list[RuleName] | UnsetType, Meta(description="The rules that denied it")] = UNSET
     near_misses: Annotated[list[NearMiss] | UnsetType, Meta(description="Rules that almost allowed it")] = UNSET
-    request_access: Annotated[
-        AccessToRequest | UnsetType, Meta(description="Access that you can ask for, which would allow this")
-    ] = UNSET
+    request_access: RequestAccess = UNSET
     fields: Annotated[list[WrongField] | UnsetType, Meta(description="The fields that are wrong")] = UNSET
     complaints: Annotated[list[PolicyComplaint] | UnsetType, Meta(description="Why a policy is refused")] = UNSET
     rows: Annotated[list[RefusedRow] | UnsetType, Meta(description="The first 100 faults of refused rows")] = UNSET

@@ -141,8 +141,8 @@ class Problems:
         if error.decision is not None:
             headers["Decision-Id"], headers["Decision-Leaf"] = error.decision
             body["decision_id"] = error.decision[0]
-            if isinstance(error, errors.Forbidden) and error.relation_to_request:
-                body["request_access"] = {"relation": error.relation_to_request, "decision": error.decision[0]}
+            if isinstance(error, errors.Denied) and error.request_access is not None:
+                body["request_access"] = error.request_access
         if request_id := request.scope.get("state", {}).get("request_id"):
             body["request_id"] = request_id
         # Its traceback holds the frames that hold the error. Only the garbage collector would free them, 113 objects a

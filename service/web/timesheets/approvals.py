@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
-from service.errors import NotFound
+from service.errors import Denied, NotFound
 from service.pacing import pace_page
 from service.timesheets.actions import Details
 from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
@@ -30,7 +30,7 @@ from service.web.http.parameters import (
     pick_fields,
 )
 from service.web.http.preconditions import parse_if_match
-from service.web.http.problem_documents import ProblemType
+from service.web.http.problem_documents import AccessToRequest, ProblemType, RequestAccess
 from service.web.http.problems import TYPE_PREFIX, status_of
 from service.web.http.responses import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, make_response
 from service.web.timesheets.timesheet_shapes import ApprovalCount, Comment, SheetBody, sheet_body
@@ -141,6 +141,7 @@ class ItemProblem(msgspec.Struct):
     title: Annotated[str, Meta(description="The kind of problem in a sentence", examples=[NotFound.summary])]
     status: Annotated[int, Meta(description="The HTTP status", examples=[404])]
     detail: Annotated[str, Meta(description="This problem in a sentence", examples=[NotFound.summary])]
+    request_access: RequestAccess = UNSET
 
 
 class ItemResult(msgspec.Struct):
@@ -278,4 +279,11 @@ def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
     error = outcome.error
     if error is None:
         raise ValueError("an item is changed or refused")
-    return ItemProblem(TYPE_PREFIX + error.slug, error.summary, status_of(type(error)), error.public)
+    access = error.request_access if isinstance(error, Denied) else None
+    return ItemProblem(
+        TYPE_PREFIX + error.slug,
+        error.summary,
+        status_of(type(error)),
+        error.public,
+        UNSET if access is None else AccessToRequest(**access),
+    )
