@@ -130,6 +130,13 @@ async def test_a_draft_is_replayed_against_recorded_requests(house: House) -> No
     assert example.was == "allowed by approve-team"
     assert job.totals.groups[ReplayOutcome.ALLOW_TO_DENY]["rule"] == {"approve-team": 1}
     assert (await replays.read(author(house), job.id)).value == job
+    # Its people have names for who asks; a list of replays, which has no results, names those who asked.
+    mia = house.people["mia"]
+    await house.directory.amend_person(house.administrator(), mia, {"display_name": "Mia Novak"})
+    named = (await replays.read(author(house), job.id, with_names=True)).names
+    assert (named or {})[str(mia)] == "Mia Novak"
+    listed = await replays.list(author(house), before=None, limit=10, with_names=True)
+    assert str(mia) not in (listed.names or {})
     record = await house.owner.fetchval(
         "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE kind = 'system' ORDER BY id DESC LIMIT 1",
     )

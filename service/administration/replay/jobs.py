@@ -72,9 +72,14 @@ class Job:
         return LOG if self.version is None else POLICY
 
     @property
-    def people(self) -> list[str]:
+    def asker(self) -> list[str]:
         """The id of the person who started it."""
         return [] if self.by_person is None else [str(self.by_person)]
+
+    @property
+    def people(self) -> list[str]:
+        """The ids of the person who started it and of the people in its result."""
+        return list(dict.fromkeys([*self.asker, *self.totals.subjects()]))
 
     @property
     def progress(self) -> float:

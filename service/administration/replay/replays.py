@@ -71,7 +71,7 @@ class Replays:
             async with self._gate.read(caller, kind, "read") as reading:
                 of_kind = await jobs.load_page(reading.connection, kind, before=before, limit=limit)
                 if with_names:
-                    names |= await load_names_of_row(reading, [person for job in of_kind for person in job.people])
+                    names |= await load_names_of_row(reading, [person for job in of_kind for person in job.asker])
             found += of_kind
             receipts.append(reading.receipt)
         newest = sorted(found, key=lambda job: job.id, reverse=True)[:limit]

@@ -14,7 +14,7 @@ import msgspec
 from service.administration.replay.reevaluation import Undecidable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from service.administration.replay.recorded_request import RecordedRequest
     from service.administration.replay.reevaluation import Reevaluation
@@ -61,6 +61,13 @@ class Tally(msgspec.Struct):
     def records(self) -> int:
         """How many records were counted."""
         return sum(self.counts.values())
+
+    def subjects(self) -> Iterator[str]:
+        """The subjects that groups and examples name: people's ids, and clients with `client:` before them."""
+        for groups in self.groups.values():
+            yield from groups.get("subject", ())
+        for examples in self.examples.values():
+            yield from (example.subject for example in examples)
 
     def note(self, recorded: RecordedRequest, again: Reevaluation, approvals: tuple[str, str] | None = None) -> None:
         """Count a record. `approvals`: of an approval, how many there were of how many needed, then and now."""

@@ -348,6 +348,7 @@ class Replay(ApiResult, kw_only=True):
     ended_at: datetime | None
     problem: str | None
     asked_by: str | None = None
+    asked_by_client: str = ""
     names: dict[str, str] | None = None
     result: dict[str, Any] | None = None
 

@@ -45,7 +45,7 @@ from service.web.http.responses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from service.administration.replay.jobs import Job
     from service.administration.replay.replays import Replays
@@ -211,7 +211,7 @@ def replay_routes(replays: Replays, cursors: Cursors) -> list[Any]:
         answer = await replays.list(caller, before=UUID(after[0]) if after else None, limit=limit + 1, with_names=names)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [str(page[-1].id)]) if len(answer.value) > limit else None
-        items = [ReplaySummary(**_members(job, answer.names)) for job in page]
+        items = [ReplaySummary(**_members(job, answer.names, job.asker)) for job in page]
         return make_response(ReplayPage(items, following), answer.receipt)
 
     @get("/v1/replays/{replay_id:str}", **operation("Read a replay", scope=READ, problems=ROW, tag=TAG))
@@ -257,11 +257,11 @@ def _in_utc(moment: datetime | None, field: str) -> datetime | None:
 
 
 def _body(job: Job, names: Mapping[str, str] | None) -> ReplayBody:
-    return ReplayBody(**_members(job, names), result=_result(job))
+    return ReplayBody(**_members(job, names, job.people), result=_result(job))
 
 
-def _members(job: Job, names: Mapping[str, str] | None) -> dict[str, Any]:
-    """The members of a replay, with those of the `names` that are in it."""
+def _members(job: Job, names: Mapping[str, str] | None, people: Sequence[str]) -> dict[str, Any]:
+    """The members of a replay, with the `names` of these people."""
     selection = job.selection
     return {
         "id": str(job.id),
@@ -275,7 +275,7 @@ def _members(job: Job, names: Mapping[str, str] | None) -> dict[str, Any]:
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,
         "problem": job.problem,
-        "names": names_body(None if names is None else select_names(names, job.people)),
+        "names": names_body(None if names is None else select_names(names, people)),
     }
 
 
