@@ -71,7 +71,9 @@ async def test_a_denial_lists_missing_conditions_and_the_sentences_for_the_subje
     draft = {**SUBMITTED, "state": "draft"}
     found = (await simulate(running, author(running), subject=MANAGER, action="approve", resource=draft)).json()
     assert (found["verdict"], found["reason"]) == ("deny", "no-rule")
-    assert found["near_misses"][0] == {"rule": "approve-team", "conditions": [["state", "submitted"]]}
+    about_them = ["the timesheet was a draft, not submitted"]
+    nearest = {"rule": "approve-team", "conditions": [["state", "submitted"]], "missing": about_them}
+    assert found["near_misses"][0] == nearest
     assert found["told"][0] == "the timesheet is a draft, not submitted"
 
 
@@ -105,7 +107,10 @@ async def test_a_missing_scope_is_named(running: InProcess) -> None:
     subject = {"client": "approvals", "scopes": ["read:timesheets"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
     assert (found["verdict"], found["reason"]) == ("deny", "insufficient-scope")
-    assert found["near_misses"][0] == {"rule": "approve-team", "conditions": [["scope", "approve:timesheets"]]}
+    assert (found["near_misses"][0]["rule"], found["near_misses"][0]["missing"]) == (
+        "approve-team",
+        ["the token did not hold the scope approve:timesheets"],
+    )
 
 
 @pytest.mark.parametrize(("name", "verdict"), [("mia", "allow"), ("dora", "allow"), ("max", "deny"), ("ana", "deny")])

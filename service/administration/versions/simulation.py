@@ -26,7 +26,7 @@ from service.authorization.enforcement.changes import Answer, Caller, refused_un
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.relationships import without_former_ids
-from service.authorization.engine.explanation import explain, sentences_for_caller
+from service.authorization.engine.explanation import explain, put_in_words, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
 from service.places import FieldError
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.engine.engine import Snapshot
+    from service.authorization.engine.explanation import NearRuleInWords
     from service.database import Connection
     from service.identity.principal import Principal
     from service.policy.access_request import Explanation
@@ -52,11 +53,12 @@ HIDDEN = FieldError("resource.id", "no such timesheet, or you may not see it")
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """The simulated decision. `explanation` is complete; `sentences` are those that the subject would get; `assumed`
-    are the assumptions."""
+    """The simulated decision. `explanation` is complete; `near` are its near misses in words, about the subject;
+    `sentences` are those that the subject would get; `assumed` are the assumptions."""
 
     decision: Decision
     explanation: Explanation
+    near: tuple[NearRuleInWords, ...]
     sentences: tuple[str, ...]
     assumed: tuple[str, ...]
 
@@ -195,7 +197,8 @@ def _explain(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Si
     why = explain(under.rules_of(asked.resource.kind, asked.action), decision.access_request)
     words = under.vocabulary.with_values(values_of(decision.request))
     sentences = () if decision.allowed else sentences_for_caller(why, decision.access_request, words)
-    return Simulated(decision, why, sentences, assumptions(asked, under, decision.request.lookup.facts))
+    near = tuple(put_in_words(why, decision.access_request, words, of_others=True, to_caller=False))
+    return Simulated(decision, why, near, sentences, assumptions(asked, under, decision.request.lookup.facts))
 
 
 def _to_record(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> dict[str, object]:

@@ -124,7 +124,7 @@ def sentences_for_caller(explanation: Explanation, request: AccessRequest, vocab
     if explanation.allowed_by:
         return ()
     sentences: dict[str, None] = {}
-    for near in _put_in_words(explanation, request, vocabulary, of_others=False, to_caller=True):
+    for near in put_in_words(explanation, request, vocabulary, of_others=False, to_caller=True):
         sentences["; ".join(condition.sentence for condition in near.missing)] = None
         if len(sentences) == MAX_SENTENCES:
             break
@@ -146,12 +146,13 @@ def nearest(
     """
     if explanation.denied_by:
         return ()
-    return tuple(_put_in_words(explanation, request, vocabulary, of_others=of_others, to_caller=to_caller))
+    return tuple(put_in_words(explanation, request, vocabulary, of_others=of_others, to_caller=to_caller))
 
 
-def _put_in_words(
+def put_in_words(
     explanation: Explanation, request: AccessRequest, vocabulary: Vocabulary, *, of_others: bool, to_caller: bool
 ) -> Iterator[NearRuleInWords]:
+    """The near misses in words, nearest first, also those that a deny rule made useless."""
     describe = _describe_missing if to_caller else _describe_missing_to_auditor
     for miss in explanation.near_misses:
         if of_others or not any(names_somebody(word) for kind, word in miss.conditions if kind == "who"):

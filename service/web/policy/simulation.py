@@ -23,7 +23,7 @@ from service.web.http.responses import Action, Hex, ResourceKind, ResourceState,
 
 if TYPE_CHECKING:
     from service.administration.versions.simulation import Simulated, Simulation
-    from service.policy.access_request import Applied, NearRule
+    from service.policy.access_request import Applied
 
 MAX_NEAR = 50
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -124,6 +124,18 @@ class RuleConditions(msgspec.Struct):
     ]
 
 
+class SimulatedMiss(RuleConditions):
+    """A rule that misses some conditions."""
+
+    missing: Annotated[
+        list[str],
+        Meta(
+            description="The missing conditions as sentences about the subject, in the same order",
+            examples=[["the caller was not manager of the timesheet"]],
+        ),
+    ]
+
+
 class SimulationBody(msgspec.Struct):
     """The simulated decision, with its reasons."""
 
@@ -131,7 +143,7 @@ class SimulationBody(msgspec.Struct):
     reason: Annotated[Reason, Meta(description="Why", examples=["no-rule"])]
     rules: Annotated[list[RuleName], Meta(description="The rules that allow, or that deny", examples=[[]])]
     near_misses: Annotated[
-        list[RuleConditions],
+        list[SimulatedMiss],
         Meta(description=f"The rules that miss the fewest conditions, nearest first, at most {MAX_NEAR}"),
     ]
     more_near_misses: Annotated[int, Meta(description="How many more near misses there are", ge=0, examples=[0])]
@@ -213,7 +225,7 @@ def _body(simulated: Simulated) -> SimulationBody:
         verdict=Effect.ALLOW if decision.allowed else Effect.DENY,
         reason=decision.verdict.reason,
         rules=list(decision.verdict.rules),
-        near_misses=[_rule(miss) for miss in why.near_misses[:MAX_NEAR]],
+        near_misses=_near_misses(simulated),
         more_near_misses=max(0, len(why.near_misses) - MAX_NEAR),
         denied_because=[_rule(applied) for applied in why.denied_because],
         told=list(simulated.sentences),
@@ -226,5 +238,16 @@ def _body(simulated: Simulated) -> SimulationBody:
     )
 
 
-def _rule(missing: NearRule | Applied) -> RuleConditions:
-    return RuleConditions(missing.rule, list(missing.conditions))
+def _near_misses(simulated: Simulated) -> list[SimulatedMiss]:
+    return [
+        SimulatedMiss(
+            near.rule,
+            [(condition.condition, condition.wanted) for condition in near.missing],
+            [condition.sentence for condition in near.missing],
+        )
+        for near in simulated.near[:MAX_NEAR]
+    ]
+
+
+def _rule(applied: Applied) -> RuleConditions:
+    return RuleConditions(applied.rule, list(applied.conditions))
