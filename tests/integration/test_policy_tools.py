@@ -129,6 +129,19 @@ async def test_a_check_finds_what_a_proposal_would_and_stores_nothing(
     assert await common_house.count("policy_version") == 1
 
 
+async def test_a_check_says_what_would_be_decided_otherwise(common: InProcess) -> None:
+    shipped = read_shipped()
+    unchanged = (await propose(common, replace(shipped, rules=f"{shipped.rules}# a remark\n"), path=CHECK)).json()
+    assert (unchanged["complaints"], unchanged["changes"]) == ([], [])
+    changed = (await propose(common, replace(shipped, rules=shipped.rules + EXTRA), path=CHECK)).json()
+    assert (changed["complaints"], changed["changes"]) == (
+        [],
+        ["an importer with read:timesheets may now read an approved timesheet"],
+    )
+    wrong = (await propose(common, replace(shipped, rules=shipped.rules + "p, allow\n"), path=CHECK)).json()
+    assert (bool(wrong["complaints"]), wrong["changes"]) == (True, [])
+
+
 async def test_a_check_is_recorded_as_a_dry_run_and_takes_the_right_to_propose(
     common_house: House, common: InProcess
 ) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.administration.checks import case_changes, case_results, redundancy
+from service.administration.checks.diff import compare_policies
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
 
 # The number of texts that are not a version yet.
 PROPOSAL = 0
+# Sentences about a draft. The comparison of two versions has all of them.
+MAX_CHANGES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyReport:
     """The findings about a policy. Only `complaints` refuse it.
 
-    `untried`: rules that decide no case, and words without an allowed or a denied case.
+    `untried`: rules that decide no case, and words without an allowed or a denied case. `changes`: sentences
+    about the decisions that differ from those of the policy beside it.
     """
 
     complaints: tuple[Complaint, ...] = ()
     warnings: tuple[Complaint, ...] = ()
     untried: tuple[Complaint, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +99,30 @@ def examine(text: PolicyText, number: int) -> Examination:
 
 
 def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> PolicyReport:
-    """The findings about a policy. With the active policy in `beside`, lost cases become warnings."""
+    """The findings about a policy. With the active policy in `beside`, lost cases become warnings, and the changes are
+    described unless there are complaints."""
     found = examine(text, number)
     if found.snapshot is None:
         return PolicyReport(limit_complaints(found.complaints))
     before = None if beside is None or found.complaints else examine(beside, number)
     warnings = [*found.warnings, *(_warn_of_losses(before, found) if before else ())]
     untried = case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)
-    return PolicyReport(*(limit_complaints(findings) for findings in (found.complaints, warnings, untried)))
+    changes = _describe_changes(before, found) if before else ()
+    complaints, warned, unused = map(limit_complaints, (found.complaints, warnings, untried))
+    return PolicyReport(complaints, warned, unused, changes)
+
+
+def _describe_changes(before: Examination, after: Examination) -> tuple[str, ...]:
+    """Sentences about the decisions and words that differ, MAX_CHANGES at most."""
+    if before.snapshot is None or after.snapshot is None:
+        return ()
+    diff = compare_policies(before.snapshot.policy, after.snapshot.policy)
+    sentences = [*(verdict.sentence for verdict in diff.verdicts), *diff.words]
+    more = list(diff.cut_short)
+    if len(sentences) > MAX_CHANGES:
+        more.insert(0, f"{len(sentences) - MAX_CHANGES} more sentences")
+    left_out = (f"Not all changes are listed: {', '.join(more)}",) if more else ()
+    return (*sentences[:MAX_CHANGES], *left_out)
 
 
 def _warn_of_losses(before: Examination, after: Examination) -> list[Complaint]:

@@ -143,6 +143,14 @@ class CheckedPolicy(msgspec.Struct):
         list[PolicyComplaint],
         Meta(description="Rules that decide no case, and words without an allowed or a denied case", examples=[[]]),
     ]
+    changes: Annotated[
+        list[str],
+        Meta(
+            description="Sentences about the decisions that would differ from those of the active version; empty if"
+            " there are complaints",
+            examples=[["a caller with the role payroll may now read a timesheet in any state"]],
+        ),
+    ]
 
 
 class VersionTexts(VersionBody, kw_only=True):
@@ -288,7 +296,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         answer = await administration.check(caller, _text(data))
         report = answer.value
         found = (_complaints(report.complaints), _complaints(report.warnings), _complaints(report.untried))
-        return make_response(CheckedPolicy(*found), answer.receipt)
+        return make_response(CheckedPolicy(*found, list(report.changes)), answer.receipt)
 
     @post(
         "/v1/policies/versions/{number:str}/activate",
