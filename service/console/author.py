@@ -4,6 +4,7 @@ A draft is in the browser until it is proposed. Checking it is decided by the AP
 """
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
@@ -18,7 +19,16 @@ from service.console.failures import describe_problem
 from service.console.form_values import number_of, start_of
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit, first_of, is_part
-from service.standalone.client import ApiResult, Conflict, Denied, Invalid, NotFound, PolicyTexts, PolicyVersion
+from service.standalone.client import (
+    ApiResult,
+    Conflict,
+    Denied,
+    Invalid,
+    NotFound,
+    PolicyTexts,
+    PolicyVersion,
+    Replay,
+)
 
 VERSIONS = "/v1/policies/versions"
 RULES, VOCABULARY, MODEL = "policy.csv", "vocabulary.toml", "model.conf"
@@ -33,6 +43,8 @@ CHANGES = {
     "undecidable": "undecidable: a fact was not recorded",
 }
 RUNNING = ("queued", "running")
+# The kinds of words by which a replay groups records, each with the title of its table.
+GROUPS = {"rule": "By rule", "action": "By action", "subject": "By person", "cause": "By cause"}
 Number = Annotated[int, Parameter(ge=1, le=2_147_483_647)]
 
 
@@ -52,6 +64,7 @@ class DraftFindings(ApiResult):
     complaints: list[DraftComplaint]
     warnings: list[DraftComplaint]
     untried: list[DraftComplaint]
+    changes: list[str]
 
 
 class VersionDifference(ApiResult):
@@ -74,6 +87,8 @@ class Authored(PolicyVersion, kw_only=True):
     author_client: str = ""
     activated_at: datetime | None = None
     activated_by: str | None = None
+    activated_by_client: str | None = None
+    names: dict[str, str] | None = None
 
 
 class AuthoredTexts(Authored, kw_only=True):
@@ -85,10 +100,37 @@ class AuthoredTexts(Authored, kw_only=True):
     cases: dict[str, str]
 
 
+class Flip(msgspec.Struct):
+    """How many records with this word changed in this way."""
+
+    change: str
+    by: str
+    word: str
+    count: int
+
+
+class FlippedGroup(msgspec.Struct):
+    """The flips by one kind of word."""
+
+    by: str
+    title: str
+    flips: list[Flip]
+
+
+class RunningReplica(msgspec.Struct):
+    """An API process, and the version that it decides by."""
+
+    id: str
+    policy_version: int | None
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+
+
 class RunningReplicas(ApiResult):
     """The API processes that ran within the last hour."""
 
-    items: list[dict[str, Any]]
+    items: list[RunningReplica]
 
 
 class TriedRequest(ApiResult):
@@ -111,12 +153,10 @@ class TriedRequest(ApiResult):
 async def list_versions(visit: TheVisit) -> Response[str]:
     """Every version, newest first, and which processes decide by which."""
     replicas = await visit.api.call(RunningReplicas, "GET", "/v1/policies/replicas")
-    versions = await first_of(visit.api.pages(Authored, VERSIONS), MOST_VERSIONS)
-    deciding: dict[int, int] = {}
-    for replica in replicas.items:
-        if replica["alive"] and replica["policy_version"]:
-            deciding[replica["policy_version"]] = deciding.get(replica["policy_version"], 0) + 1
-    return visit.render("policies.html", versions=versions, deciding=deciding)
+    versions = await first_of(visit.api.pages(Authored, VERSIONS, names=True), MOST_VERSIONS)
+    alive = [replica for replica in replicas.items if replica.alive]
+    deciding = Counter(replica.policy_version for replica in alive)
+    return visit.render("policies.html", versions=versions, deciding=deciding, replicas=alive)
 
 
 @get("/policies/{number:int}")
@@ -179,7 +219,7 @@ async def propose_draft(visit: TheVisit) -> Response[Any]:
             files=files,
             message=message,
             problem=describe_problem(found),
-            found=DraftFindings(complaints, [], []),
+            found=DraftFindings(complaints, [], [], []),
         )
     return visit.redirect(f"/policies/{version.number}", done="proposed")
 
@@ -199,15 +239,17 @@ async def start_replay(visit: TheVisit, number: Number) -> Response[Any]:
 @get("/replays")
 async def list_replays(visit: TheVisit) -> Response[str]:
     """Replays, newest first."""
-    return visit.render("replays.html", replays=await first_of(visit.api.replays(), MOST_VERSIONS))
+    return visit.render("replays.html", replays=await first_of(visit.api.replays(names=True), MOST_VERSIONS))
 
 
 @get("/replays/{replay_id:uuid}")
 async def show_replay(visit: TheVisit, replay_id: FromPath[UUID]) -> Response[str]:
     """A replay: its progress while it runs, and what flips. htmx asks for the part that changes."""
-    replay = await visit.api.replay(str(replay_id))
+    replay = await visit.api.replay(str(replay_id), names=True)
     template = "replay_result.html" if is_part(visit.request) else "replay.html"
-    return visit.render(template, replay=replay, running=replay.state in RUNNING, changes=CHANGES)
+    return visit.render(
+        template, replay=replay, running=replay.state in RUNNING, changes=CHANGES, groups=_flips(replay)
+    )
 
 
 @post("/replays/{replay_id:uuid}/cancel", status_code=303)
@@ -236,7 +278,8 @@ async def try_request(visit: TheVisit) -> Response[str]:
 
 async def _show_version(visit: Visit, number: int, *, problem: Any = None) -> Response[str]:
     version, active = await asyncio.gather(
-        visit.api.call(AuthoredTexts, "GET", f"{VERSIONS}/{number}"), visit.api.policy_version()
+        visit.api.call(AuthoredTexts, "GET", f"{VERSIONS}/{number}", query={"names": True}),
+        visit.api.policy_version(),
     )
     against = active.number if active.number != number else version.parent
     difference = None
@@ -249,6 +292,7 @@ async def _show_version(visit: Visit, number: int, *, problem: Any = None) -> Re
         problem.receipt.status if problem else 200,
         version=version,
         files=_files(version),
+        rule_at=_rule_at(version.rules),
         active=active.number,
         difference=difference,
         problem=problem,
@@ -259,6 +303,19 @@ def _files(texts: PolicyTexts | AuthoredTexts) -> dict[str, str]:
     return {RULES: texts.rules, VOCABULARY: texts.vocabulary, MODEL: texts.model} | {
         CASES + name: text for name, text in sorted(texts.cases.items())
     }
+
+
+def _rule_at(rules: str) -> dict[int, str]:
+    """The names of the rules of policy.csv, by their lines."""
+    lines = enumerate(rules.splitlines(), 1)
+    return {number: line.rpartition(",")[2].strip() for number, line in lines if line.lstrip().startswith("p,")}
+
+
+def _flips(replay: Replay) -> list[FlippedGroup]:
+    """The records that are decided otherwise, in the order of GROUPS."""
+    found = [Flip(**group) for group in (replay.result or {}).get("groups", ())]
+    groups = [(by, title, [flip for flip in found if flip.by == by]) for by, title in GROUPS.items()]
+    return [FlippedGroup(by, title, flips) for by, title, flips in groups if flips]
 
 
 def _draft(form: Any) -> dict[str, Any]:

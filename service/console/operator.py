@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar import Response, get
 
-from service.console.author import RunningReplicas
+from service.console.author import RunningReplica, RunningReplicas
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit
 
@@ -34,7 +34,7 @@ async def _read_checkpoint(visit: Visit) -> tuple[str, int] | None:
     return (lines[0], int(lines[1])) if answer.is_success and lines[1:2] and lines[1].isdecimal() else None
 
 
-async def _replicas(visit: Visit) -> list[dict[str, Any]]:
+async def _replicas(visit: Visit) -> list[RunningReplica]:
     """The API processes, for those who may read policy versions."""
     if not visit.may("policy", "read"):
         return []

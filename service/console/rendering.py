@@ -36,10 +36,14 @@ def format_day(value: date, style: str = "long") -> str:
     return value.strftime(form).format(value.day)
 
 
-def format_moment(value: datetime, zone: tzinfo) -> Markup:
-    """A time in the viewer's zone, with UTC on hover."""
-    moment = value.astimezone(UTC)
-    shown = value.astimezone(zone)
+def format_moment(value: datetime | str, zone: tzinfo) -> Markup:
+    """A time, or its text in ISO 8601, in the viewer's zone, with UTC on hover."""
+    read = datetime.fromisoformat(value) if isinstance(value, str) else value
+    moment = read.astimezone(UTC)
+    try:
+        shown = read.astimezone(zone)
+    except OverflowError:  # in the first or last year
+        shown = moment
     text = f"{shown.day} {shown:%b %Y, %H:%M}"
     return Markup('<time datetime="{0}" title="{1:%Y-%m-%d %H:%M:%S} UTC">{2}</time>').format(
         moment.isoformat(), moment, text

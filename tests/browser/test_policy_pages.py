@@ -49,11 +49,13 @@ async def test_a_policy_author_edits_replays_and_activates_a_version(desk: Desk,
         await rules.evaluate("(area, text) => { area.value = text; }", original)
         await rules.evaluate(TYPE, ROW)
         await expect(page.get_by_text("The policy is valid")).to_be_visible()
+        await expect(page.locator(".findings")).to_contain_text("may now reopen an approved timesheet")
         await look_at(page, "editor")
         await page.get_by_label("Why").fill("Payroll may reopen")
         await page.get_by_role("button", name="Propose").click()
         await expect(page.get_by_role("status")).to_contain_text("The version is proposed")
         await expect(page.get_by_text("may now reopen an approved timesheet")).to_be_visible()
+        await expect(page.locator("header.page")).to_contain_text("by you through timewarden-console")
         await look_at(page, "version")
         version = page.url.partition("?")[0]
         await page.get_by_role("button", name="Replay").click()
@@ -62,7 +64,11 @@ async def test_a_policy_author_edits_replays_and_activates_a_version(desk: Desk,
         await page.goto(version)
         await page.get_by_role("button", name="Activate instead of").click()
         await expect(page.get_by_role("status")).to_contain_text("The version is active")
-        assert str((await paula.api.policy_version()).number) == version.rpartition("/")[2]
+        number = version.rpartition("/")[2]
+        assert str((await paula.api.policy_version()).number) == number
+        await page.goto(f"{desk.console}/policies")
+        await expect(page.get_by_role("row", name="Payroll may reopen").locator("small")).to_have_text(["by you"] * 2)
+        await expect(page.locator("main li").first).to_contain_text(f"decides by version {number}")
 
 
 async def test_a_refused_proposal_keeps_the_draft_and_names_the_line(desk: Desk, paula: Caller) -> None:
@@ -105,7 +111,7 @@ async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: D
         await page.get_by_label("State, if imagined").fill("submitted")
         await page.get_by_role("button", name="Try").click()
         await expect(page.get_by_role("heading", name="It would be denied")).to_be_visible()
-        await expect(page.get_by_text("What came nearest")).to_be_visible()
+        await expect(page.get_by_text("the caller was not manager of the timesheet").first).to_be_visible()
         await page.get_by_label("Relations to it, if imagined").fill("manager")
         await page.get_by_label("Facts, if imagined").fill("not acted_for_owner, not locked_by_asker")
         await page.get_by_role("button", name="Try").click()
@@ -118,6 +124,30 @@ async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: D
         await page.get_by_label("Policy version").fill("9" * 400)
         await page.get_by_role("button", name="Try").click()
         await expect(page.get_by_role("alert")).to_contain_text("version")
+
+
+async def test_a_replay_shows_what_flips_by_rule_action_and_person_and_leads_to_the_rule(
+    desk: Desk, weeks: Weeks, paula: Caller
+) -> None:
+    texts = await paula.api.policy_version()
+    rules = "".join(line for line in texts.rules.splitlines(keepends=True) if not line.endswith(" approve-team\n"))
+    cases = {name: text for name, text in texts.cases.items() if "approv" not in text}
+    without = await paula.api.propose_policy(
+        "nobody approves", model=texts.model, rules=rules, vocabulary=texts.vocabulary, cases=cases
+    )
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/policies/{without.number}")
+        await page.get_by_role("button", name="Replay").click()
+        await expect(page.get_by_role("heading", name="Done")).to_be_visible()
+        await expect(page.locator("header.page")).to_contain_text("by you, over all decisions")
+        await expect(page.get_by_role("region", name="By person")).to_contain_text("Mia Novak")
+        await expect(page.get_by_role("region", name="By action")).to_contain_text("approve timesheet")
+        await expect(page.get_by_role("region", name="Examples")).to_contain_text("allowed by approve-team")
+        # She may not read the log, so the examples are named and not linked.
+        await expect(page.get_by_role("region", name="Examples").get_by_role("link")).to_have_count(0)
+        await look_at(page, "replay-flips")
+        await page.goto(f"{desk.console}/policies/{texts.number}#rule-approve-team")
+        await expect(page.locator("#rule-approve-team")).to_contain_text("manager,")
 
 
 async def test_a_version_that_cannot_be_is_not_found_and_not_replaced_by_another(desk: Desk) -> None:
