@@ -123,14 +123,7 @@ class AccessRequests:
 
     async def load(self, caller: Caller, request: UUID, *, with_names: bool = False) -> Answer[RequestedAccess]:
         """An access request. Raises NotFound."""
-        return await single(
-            self._gate,
-            caller,
-            KIND,
-            lambda seen, connection: access_request_store.load_visible(seen, connection, request),
-            request,
-            with_names=with_names,
-        )
+        return await single(self._gate, caller, KIND, access_request_store.load_visible, request, with_names=with_names)
 
     async def list(
         self,

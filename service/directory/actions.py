@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.person_references import find_person
+from service.authorization.enforcement.team_references import find_team
 from service.directory import grant_store, people_store, team_store
 from service.directory.entities import (
     GivenRole,
@@ -27,9 +29,12 @@ from service.directory.entities import (
 from service.directory.grant_store import MembershipFilter
 from service.directory.people_store import PeopleFilter
 from service.directory.recorded_change import (
+    SUBJECT,
     DirectoryChange,
     DirectoryPage,
     described_attributes,
+    find_subject,
+    given_id,
     listing,
     manage,
     single,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.person_references import NamedPerson
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import GivenAttributes
@@ -56,6 +62,7 @@ T = TypeVar("T")
 Row = TypeVar("Row", Person, Team, Membership, ImporterGrant)
 ALWAYS = Validity()
 ALL = MembershipFilter()
+TEAM = "path.team_id"
 
 
 class Directory:
@@ -85,21 +92,22 @@ class Directory:
 
         return await self._manage(caller, person.id, work)
 
-    async def link_person(self, caller: Caller, person_id: UUID, links: Sequence[Link]) -> Answer[Person]:
+    async def link_person(self, caller: Caller, person: NamedPerson, links: Sequence[Link]) -> Answer[Person]:
         """Link more tokens to a person: a second account, or another issuer. Raises NotFound, and Conflict as
         `add_person`: two people who have both signed in have to be merged."""
         check_person(None, None, tuple(links))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, DirectoryChange]:
-            person = await people_store.link_person(permit, connection, person_id, links, self._hashes)
-            return person, DirectoryChange(str(person.id), "person.linked", {"links": len(links)})
+            person_id = await find_subject(permit, connection, caller, person)
+            linked = await people_store.link_person(permit, connection, person_id, links, self._hashes)
+            return linked, DirectoryChange(str(person_id), "person.linked", {"links": len(links)})
 
-        return await self._manage(caller, person_id, work)
+        return await self._manage(caller, given_id(person), work)
 
     async def amend_person(
         self,
         caller: Caller,
-        person_id: UUID,
+        person: NamedPerson,
         changes: Mapping[str, str | None],
         expect: Expect = any_version,
         attributes: GivenAttributes | None = None,
@@ -109,56 +117,59 @@ class Directory:
         check_person(changes.get("display_name"), changes.get("email"))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, list[DirectoryChange]]:
-            before, person = await people_store.amend_person(permit, connection, person_id, changes, expect, attributes)
-            facts, values = described_attributes(before.attributes, person.attributes)
-            texts = _texts(person) if not facts or _texts(person) != _texts(before) else {}
-            return person, [] if person == before else [
-                DirectoryChange(str(person.id), "person.described", facts, {**texts, **values})
+            person_id = await find_subject(permit, connection, caller, person)
+            before, after = await people_store.amend_person(permit, connection, person_id, changes, expect, attributes)
+            facts, values = described_attributes(before.attributes, after.attributes)
+            texts = _texts(after) if not facts or _texts(after) != _texts(before) else {}
+            return after, [] if after == before else [
+                DirectoryChange(str(person_id), "person.described", facts, {**texts, **values})
             ]
 
-        return await manage(self._gate, caller, person_id, work)
+        return await manage(self._gate, caller, given_id(person), work)
 
     async def add_team(
-        self, caller: Caller, name: str, parent: UUID | None = None, attributes: GivenAttributes | None = None
+        self, caller: Caller, name: str, parent: NamedTeam | None = None, attributes: GivenAttributes | None = None
     ) -> Answer[Team]:
         """Create a team below `parent`, or at the top. Names of teams are unique."""
         check_team(name)
-        team = Team(uuid7(), name, parent)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
+            team = Team(uid, name, await _find_parent(connection, parent))
             made = await team_store.add_team(permit, connection, team, attributes)
             facts, values = described_attributes({}, made.attributes)
             return made, DirectoryChange(
-                str(team.id), "team.created", {"parent": parent, **facts}, {"name": name, **values}
+                str(uid), "team.created", {"parent": made.parent, **facts}, {"name": name, **values}
             )
 
-        return await self._manage(caller, team.id, work)
+        return await self._manage(caller, uid, work)
 
     async def replace_team(
         self,
         caller: Caller,
-        team_id: UUID,
+        team: NamedTeam,
         name: str,
-        parent: UUID | None,
+        parent: NamedTeam | None,
         expect: Expect = any_version,
         attributes: GivenAttributes | None = None,
     ) -> Answer[Team]:
         """Rename a team and move it, with all teams below it. Given `attributes` replace the present ones. Raises
         NotFound, and NotApplied if `expect` refuses the stored version."""
         check_team(name)
-        team = Team(team_id, name, parent)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
-            before, after = await team_store.replace_team(permit, connection, team, expect, attributes)
+            team_id = permit.name_resource(await find_team(connection, team, TEAM))
+            asked = Team(team_id, name, await _find_parent(connection, parent))
+            before, after = await team_store.replace_team(permit, connection, asked, expect, attributes)
             facts, values = described_attributes(before.attributes, after.attributes)
             texts = {"name": name, **values} | ({"name_before": before.name} if before.name != name else {})
-            parents = {"parent": parent, **facts}, {"parent": before.parent}
+            parents = {"parent": after.parent, **facts}, {"parent": before.parent}
             return after, DirectoryChange(str(team_id), "team.changed", parents[0], texts, parents[1])
 
-        return await self._manage(caller, team_id, work)
+        return await self._manage(caller, given_id(team), work)
 
     async def add_membership(
-        self, caller: Caller, person: NamedPerson, team: UUID, part: Part, validity: Validity = ALWAYS
+        self, caller: Caller, person: NamedPerson, team: NamedTeam, part: Part, validity: Validity = ALWAYS
     ) -> Answer[Membership]:
         """Make a person a member or lead of a team. Raises Conflict if they have that part at any time in
         `validity`."""
@@ -167,7 +178,7 @@ class Directory:
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
             member = await find_person(connection, caller.principal, person, "person")
-            asked = Membership(uid, member, team, part, validity)
+            asked = Membership(uid, member, await find_team(connection, team, "team"), part, validity)
             made = await grant_store.add_membership(permit, connection, asked)
             return made, DirectoryChange(str(made.id), "membership.created", describe_membership(made))
 
@@ -185,16 +196,17 @@ class Directory:
         return await self._manage(caller, membership, work)
 
     async def move_membership(
-        self, caller: Caller, membership: UUID, team: UUID, part: Part | None = None, at: datetime | None = None
+        self, caller: Caller, membership: UUID, team: NamedTeam, part: Part | None = None, at: datetime | None = None
     ) -> Answer[Membership]:
         """End a membership, now or at a later time, and begin one in another team, or with another part, at that time.
         It ends when the old one would have ended. Raises NotFound, Conflict, InvalidField."""
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[DirectoryChange]]:
+            into = await find_team(connection, team, "team")
             before, ended = await grant_store.end_membership(permit, connection, membership, at)
             validity = Validity(ended.validity.valid_to, before.validity.valid_to)
-            asked = Membership(uuid7(), before.person, team, part or before.part, validity)
+            asked = Membership(uuid7(), before.person, into, part or before.part, validity)
             made = await grant_store.add_membership(permit, connection, asked)
             return made, [
                 _ended_membership(before, ended),
@@ -204,20 +216,19 @@ class Directory:
         return await manage(self._gate, caller, membership, work)
 
     async def grant_importer(
-        self, caller: Caller, client: str, team: UUID, validity: Validity = ALWAYS
+        self, caller: Caller, client: str, team: NamedTeam, validity: Validity = ALWAYS
     ) -> Answer[ImporterGrant]:
         """Let a client upload hours for the people of a team and of the teams below it. Raises Conflict for an
         overlap."""
         check_grant(validity, client=client)
-        asked = ImporterGrant(uuid7(), client, team, validity)
+        uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
+            asked = ImporterGrant(uid, client, await find_team(connection, team, "team"), validity)
             made = await grant_store.grant_importer(permit, connection, asked)
-            return made, DirectoryChange(
-                str(made.id), "importer.granted", {"client": client, "team": team, **times(made.validity)}
-            )
+            return made, DirectoryChange(str(uid), "importer.granted", _grant(made))
 
-        return await self._manage(caller, asked.id, work)
+        return await self._manage(caller, uid, work)
 
     async def end_importer_grant(
         self, caller: Caller, grant: UUID, at: datetime | None = None
@@ -232,32 +243,37 @@ class Directory:
         return await self._manage(caller, grant, work)
 
     async def give_role(
-        self, caller: Caller, person: UUID, role: str, validity: Validity = ALWAYS
+        self, caller: Caller, person: NamedPerson, role: str, validity: Validity = ALWAYS
     ) -> Answer[GivenRole]:
         """Give a person a role (without the prefix `role:`), in addition to those in their tokens. Raises NotFound, and
         Conflict for a merged person."""
         check_grant(validity, role=role)
 
         async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, DirectoryChange]:
-            await people_store.load_unmerged_person(connection, person)
-            given = await grant_store.give_role(permit, connection, GivenRole(person, role, validity))
-            return given, DirectoryChange(str(person), "role.given", {"role": role, **times(given.validity)})
+            person_id = await find_subject(permit, connection, caller, person)
+            await people_store.load_unmerged_person(connection, person_id)
+            given = await grant_store.give_role(permit, connection, GivenRole(person_id, role, validity))
+            return given, DirectoryChange(str(person_id), "role.given", {"role": role, **times(given.validity)})
 
-        return await self._manage(caller, person, work)
+        return await self._manage(caller, given_id(person), work)
 
-    async def roles(self, caller: Caller, person: UUID) -> Answer[Sequence[GivenRole]]:
+    async def roles(
+        self, caller: Caller, person: NamedPerson, *, with_names: bool = False
+    ) -> Answer[Sequence[GivenRole]]:
         """Past, present and future roles of a person from the directory, by their beginning. Raises NotFound."""
-        return await single(self._gate, caller, KIND, lambda seen, at: grant_store.list_roles(seen, at, person), person)
+        find = partial(find_person, principal=caller.principal, person=person, field=SUBJECT)
+        return await single(self._gate, caller, KIND, grant_store.list_roles, find, with_names=with_names)
 
-    async def take_role(self, caller: Caller, person: UUID, role: str) -> Answer[GivenRole]:
+    async def take_role(self, caller: Caller, person: NamedPerson, role: str) -> Answer[GivenRole]:
         """End a role now, and cancel its future periods. Returns the period that ended first. Raises NotFound."""
         check_grant(ALWAYS, role=role)
 
         async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, list[DirectoryChange]]:
-            ended = await grant_store.take_role(permit, connection, person, role)
+            person_id = await find_subject(permit, connection, caller, person)
+            ended = await grant_store.take_role(permit, connection, person_id, role)
             return ended[0][1], [
                 DirectoryChange(
-                    str(person),
+                    str(person_id),
                     "role.taken",
                     {"role": role, **times(after.validity)},
                     before=dict(times(before.validity)),
@@ -265,7 +281,7 @@ class Directory:
                 for before, after in ended
             ]
 
-        return await manage(self._gate, caller, person, work)
+        return await manage(self._gate, caller, given_id(person), work)
 
     async def people(
         self,
@@ -275,6 +291,7 @@ class Directory:
         name: str | None = None,
         after: UUID | str | None = None,
         limit: int = 50,
+        with_names: bool = False,
     ) -> Answer[DirectoryPage[Person]]:
         """People, oldest first: all, those with this `email`, in any case, or those whose names have words that begin
         with the words of `name`. Raises InvalidField for a name of no word, or of more than MAX_WORDS_PER_SEARCH."""
@@ -283,23 +300,23 @@ class Directory:
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Person]:
             return await people_store.list_people(seen, at, of, after, limit)
 
-        return await self._list(caller, load, after, limit)
+        return await self._list(caller, load, after, limit, with_names=with_names)
 
-    async def person(self, caller: Caller, person_id: UUID) -> Answer[Person]:
+    async def person(self, caller: Caller, person: NamedPerson, *, with_names: bool = False) -> Answer[Person]:
         """A person. Raises NotFound."""
-        return await single(
-            self._gate, caller, KIND, lambda seen, at: people_store.load_person(seen, at, person_id), person_id
-        )
+        find = partial(find_person, principal=caller.principal, person=person, field=SUBJECT)
+        return await single(self._gate, caller, KIND, people_store.load_person, find, with_names=with_names)
 
     async def teams(
-        self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50
+        self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50, with_names: bool = False
     ) -> Answer[DirectoryPage[Team]]:
         """Teams, oldest first."""
-        return await self._list(caller, team_store.list_teams, after, limit)
+        return await self._list(caller, team_store.list_teams, after, limit, with_names=with_names)
 
-    async def team(self, caller: Caller, team_id: UUID) -> Answer[Team]:
+    async def team(self, caller: Caller, team: NamedTeam, *, with_names: bool = False) -> Answer[Team]:
         """A team. Raises NotFound."""
-        return await single(self._gate, caller, KIND, lambda seen, at: team_store.load_team(seen, at, team_id), team_id)
+        find = partial(find_team, team=team, field=TEAM)
+        return await single(self._gate, caller, KIND, team_store.load_team, find, with_names=with_names)
 
     async def memberships(
         self,
@@ -324,7 +341,10 @@ class Directory:
         return await self._list(caller, grant_store.list_importer_grants, after, limit, with_names=with_names)
 
     async def _manage(
-        self, caller: Caller, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, DirectoryChange]]]
+        self,
+        caller: Caller,
+        subject: UUID | None,
+        work: Callable[[Permit, Connection], Awaitable[tuple[T, DirectoryChange]]],
     ) -> Answer[T]:
         async def work_with_one_change(permit: Permit, connection: Connection) -> tuple[T, list[DirectoryChange]]:
             value, change = await work(permit, connection)
@@ -350,6 +370,10 @@ class Directory:
             lambda row: str(row.id),
             with_names=with_names,
         )
+
+
+async def _find_parent(connection: Connection, parent: NamedTeam | None) -> UUID | None:
+    return None if parent is None else await find_team(connection, parent, "parent")
 
 
 def _texts(person: Person) -> dict[str, str]:

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.fact_statements import KindFacts
-from service.authorization.enforcement.person_references import find_person
+from service.authorization.enforcement.person_references import ME, NO_PERSON, NOBODY, find_person
 from service.directory import delegation_store, store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
@@ -51,25 +51,38 @@ class Delegations:
         self._gate = gate
 
     async def grant(
-        self, caller: Caller, delegator: UUID, delegate: NamedPerson, validity: Validity = ALWAYS
+        self, caller: Caller, delegator: NamedPerson, delegate: NamedPerson, validity: Validity = ALWAYS
     ) -> Answer[Delegation]:
         """Let `delegate` approve in place of `delegator`. Raises Conflict if the same delegation holds at any time in
         `validity`, and InvalidField, the same for every id, if the caller may not read the directory."""
+        owner = await self._find_owner(caller, delegator)
         if isinstance(delegate, UUID):
-            check_delegation(delegator, delegate)
+            check_delegation(owner, delegate)
         check_grant(validity)
         uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
             if not may_read(permit, DIRECTORY):
                 raise InvalidField(FieldError("delegate", HIDDEN))
+            giving = await find_person(connection, caller.principal, delegator, "delegator")
             person = await find_person(connection, caller.principal, delegate, "delegate")
-            check_delegation(delegator, person)
-            made = await delegation_store.grant(permit, connection, Delegation(uid, delegator, person, validity))
+            check_delegation(giving, person)
+            made = await delegation_store.grant(permit, connection, Delegation(uid, giving, person, validity))
             return made, [DirectoryChange(str(made.id), "delegation.granted", _facts(made))]
 
-        target = Target(owner=delegator)
+        target = Target(owner=owner)
         return await manage(self._gate, caller, uid, work, asked=(KIND, "grant"), target=target)
+
+    async def _find_owner(self, caller: Caller, delegator: NamedPerson) -> UUID:
+        """Whose delegation it would be, for the decision: nobody's, unless exactly one person is named."""
+        if isinstance(delegator, UUID):
+            return delegator
+        if delegator == ME:
+            if caller.principal.person is None:
+                raise InvalidField(FieldError("delegator", NO_PERSON))
+            return caller.principal.person
+        people = (await self._gate.find_people([delegator])).get(delegator, ())
+        return next(iter(people)) if len(people) == 1 else NOBODY
 
     async def end(self, caller: Caller, delegation: UUID, at: datetime | None = None) -> Answer[Delegation]:
         """End a delegation now, or at a later moment; one that has not begun never takes effect. Raises NotFound, and

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.person_references import find_person
+from service.authorization.enforcement.team_references import find_team
 from service.directory import grant_store
 from service.directory.entities import Fallback, Validity, check_grant
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.person_references import NamedPerson
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.database import Connection
 
 ALWAYS = Validity()
@@ -31,7 +33,7 @@ class Fallbacks:
         self._gate = gate
 
     async def name(
-        self, caller: Caller, person: NamedPerson, team: UUID | None = None, validity: Validity = ALWAYS
+        self, caller: Caller, person: NamedPerson, team: NamedTeam | None = None, validity: Validity = ALWAYS
     ) -> Answer[Fallback]:
         """Make a person a fallback approver for a team and the teams below it, or, without a team, for everybody.
         Raises Conflict if they are one at any time in `validity`."""
@@ -40,7 +42,8 @@ class Fallbacks:
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
             approver = await find_person(connection, caller.principal, person, "person")
-            made = await grant_store.add_fallback(permit, connection, Fallback(uid, approver, team, validity))
+            below = None if team is None else await find_team(connection, team, "team")
+            made = await grant_store.add_fallback(permit, connection, Fallback(uid, approver, below, validity))
             return made, [DirectoryChange(str(made.id), "fallback.named", _facts(made))]
 
         return await manage(self._gate, caller, uid, work)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.person_references import find_listed_person
+from service.authorization.enforcement.team_references import find_listed_team
 from service.directory.entities import Fallback, GivenRole, ImporterGrant, Membership, Part, Validity
 from service.directory.store import KIND, MANAGE, VALID, begin, end, load_page, load_row, validity_of
 from service.errors import Conflict, NotFound
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Permit
     from service.authorization.enforcement.person_references import NamedPerson
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
@@ -32,7 +34,7 @@ class MembershipFilter:
     """Which memberships: of a person, of a team, valid at a time. None does not filter."""
 
     person: NamedPerson | None = None
-    team: UUID | None = None
+    team: NamedTeam | None = None
     as_of: datetime | None = None
 
 
@@ -62,6 +64,7 @@ async def list_memberships(
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     person = await find_listed_person(visibility, connection, of.person, "query.person")
+    team = await find_listed_team(visibility, connection, of.team, "query.team")
     # Visible memberships in keyset order.
     rows = await connection.fetch(
         f"SELECT {MEMBERSHIP} FROM membership AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
@@ -70,7 +73,7 @@ async def list_memberships(
         *visibility.parameters,
         after,
         person,
-        of.team,
+        team,
         of.as_of,
         limit + 1,
     )

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import GivenAttributes
 
@@ -68,11 +67,7 @@ class Projects:
 
     async def read(self, caller: Caller, code: str) -> Answer[Project]:
         """A project by its code. Raises NotFound."""
-
-        async def load(visibility: Visibility, connection: Connection) -> Project | None:
-            return await project_store.load_project(visibility, connection, code)
-
-        return await single(self._gate, caller, KIND, load)
+        return await single(self._gate, caller, KIND, project_store.load_project, code)
 
     async def list(
         self, caller: Caller, *, active: bool | None = None, after: str | None = None, limit: int = 50

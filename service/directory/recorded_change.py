@@ -15,6 +15,7 @@ import msgspec
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
+from service.authorization.enforcement.person_references import find_person
 from service.directory import store
 from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
@@ -27,14 +28,19 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller, Change, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.names import Names
+    from service.authorization.enforcement.person_references import NamedPerson
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import Attributes, JsonValue
     from service.directory.entities import Validity
 
 T = TypeVar("T")
+K = TypeVar("K", UUID, str)
 # Members of entities that have a name elsewhere.
-NAMED: Final = ("person", "team", "delegator", "delegate", "project", "decided_by")
+NAMED: Final = ("person", "team", "delegator", "delegate", "project", "decided_by", "parent", "merged_into")
+# The person whom a path names.
+SUBJECT: Final = "path.person_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +76,31 @@ class DirectoryChange:
 async def manage(
     gate: Gate,
     caller: Caller,
-    subject: UUID | str,
+    subject: UUID | str | None,
     work: Callable[[Permit, Connection], Awaitable[tuple[T, Sequence[DirectoryChange]]]],
     *,
     asked: tuple[str, str] = (KIND, MANAGE),
     target: Target | None = None,
 ) -> Answer[T]:
-    """Decide `asked` (kind, action), run `work` in the transaction, and record the changes that it returns. Raises what
-    `work` raises, Denied and TryLater."""
-    async with gate.change(caller, *asked, target or Target(str(subject))) as change:
+    """Decide `asked` (kind, action), run `work` in the transaction, and record the changes that it returns. None: the
+    subject is named in another way than by id; `work` finds it and names its id to the permit. Raises what `work`
+    raises, Denied and TryLater."""
+    async with gate.change(caller, *asked, target or Target(None if subject is None else str(subject))) as change:
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
         await record_changes(change, changes)
         change.names = await load_names_of_change(change, ids_in(value))
     return change.answer(value)
+
+
+def given_id(named: NamedPerson | NamedTeam) -> UUID | None:
+    """The id by which a request names a person or a team; None if it names them in another way."""
+    return named if isinstance(named, UUID) else None
+
+
+async def find_subject(permit: Permit, connection: Connection, caller: Caller, person: NamedPerson) -> UUID:
+    """The id of the person whom the path of an allowed change names. Raises InvalidField."""
+    return permit.name_resource(await find_person(connection, caller.principal, person, SUBJECT))
 
 
 async def record_changes(change: Change, changes: Sequence[DirectoryChange]) -> None:
@@ -137,7 +154,9 @@ async def listing(
 
 
 def ids_in(item: object) -> list[str]:
-    """The ids of people and teams and the code of a project in an entity."""
+    """The ids of people and teams and the code of a project in an entity, or in a list of entities."""
+    if isinstance(item, list):
+        return [key for each in item for key in ids_in(each)]
     return [str(value) for member in NAMED if (value := getattr(item, member, None)) is not None]
 
 
@@ -145,20 +164,22 @@ async def single(
     gate: Gate,
     caller: Caller,
     kind: str,
-    load: Callable[[Visibility, Connection], Awaitable[T | None]],
-    returned: UUID | None = None,
+    load: Callable[[Visibility, Connection, K], Awaitable[T | None]],
+    key: K | Callable[[Connection], Awaitable[K]],
     *,
     with_names: bool = False,
 ) -> Answer[T]:
-    """Return the result of `load`, if the caller may see it; the record names the id `returned`. `with_names`: with the
-    names in it. Raises NotFound."""
+    """Return the result of `load`, if the caller may see it; the record names its id. `key`: the id, or how it is
+    found. `with_names`: with the names in it. Raises NotFound."""
     names: Names | None = None
     async with gate.list(caller, kind, "read") as listed:
-        found = await load(listed.visibility, listed.connection)
-        listed.returned = [str(returned)] if found is not None and returned is not None else []
-        if with_names and found is not None and returned is not None:
-            named = await load_names_of_rows(listed.visibility, listed.connection, {returned: ids_in(found)})
-            names = named[returned]
+        known = key if isinstance(key, UUID | str) else await key(listed.connection)
+        found = await load(listed.visibility, listed.connection, known)
+        if found is not None and isinstance(known, UUID):
+            listed.returned = [str(known)]
+            if with_names:
+                named = await load_names_of_rows(listed.visibility, listed.connection, {known: ids_in(found)})
+                names = named[known]
     if found is None:
         with refused_under(listed.receipt):
             raise NotFound

@@ -15,6 +15,7 @@ from service.authorization.enforcement.fact_statements import AMBIENT_FROM, fact
 from service.authorization.enforcement.merged_people import all_ids, canonical_id
 from service.authorization.enforcement.path_sql import now
 from service.authorization.enforcement.person_references import PersonReference, find_listed_person
+from service.authorization.enforcement.team_references import find_listed_team
 from service.errors import InvalidField
 from service.places import FieldError
 from service.policy.known_words import SEE_NAMES
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.authorization.enforcement.person_references import NamedPerson
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import State, Timesheet
@@ -110,7 +112,7 @@ class Filters:
     since: date | None = None
     until: date | None = None
     projects: tuple[str, ...] = ()
-    team: UUID | None = None
+    team: NamedTeam | None = None
     text: str | None = None
     sort: Sort = "-period_start"
 
@@ -171,16 +173,19 @@ class ListTotals:
 
 async def total(visibility: Visibility, connection: Connection, filters: Filters, most: int) -> ListTotals:
     """The totals of a list, of at most `most` sheets."""
-    filters = await _find_owner(visibility, connection, filters)
+    filters = await _find_named(visibility, connection, filters)
     statement, parameters = _Statement(visibility, filters, None, most, ordered=False).compile_totals()
     row = await connection.fetchrow(statement, *parameters)
     return ListTotals(tuple(row["ids"]), row["minutes"]) if row is not None else ListTotals((), 0)
 
 
-async def _find_owner(visibility: Visibility, connection: Connection, filters: Filters) -> Filters:
-    if not isinstance(filters.owner, PersonReference):
-        return filters
-    return replace(filters, owner=await find_listed_person(visibility, connection, filters.owner, "query.owner"))
+async def _find_named(visibility: Visibility, connection: Connection, filters: Filters) -> Filters:
+    """The filters with ids, where they name the owner or the team in another way."""
+    if isinstance(filters.owner, PersonReference):
+        filters = replace(filters, owner=await find_listed_person(visibility, connection, filters.owner, "query.owner"))
+    if isinstance(filters.team, str):
+        filters = replace(filters, team=await find_listed_team(visibility, connection, filters.team, "query.team"))
+    return filters
 
 
 async def page(
@@ -193,11 +198,11 @@ async def page(
     with_relations: bool = False,
     with_entries: bool = True,
 ) -> Page:
-    """At most `limit` visible sheets that follow `after`, read by one statement. Raises InvalidField for an owner who
-    is not found, and for more than MAX_SORTED_SHEETS in an order that has no index."""
+    """At most `limit` visible sheets that follow `after`, read by one statement. Raises InvalidField for an owner or a
+    team that is not found, and for more than MAX_SORTED_SHEETS in an order that has no index."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    filters = await _find_owner(visibility, connection, filters)
+    filters = await _find_named(visibility, connection, filters)
     statement, parameters = _Statement(visibility, filters, after, limit + 1).compile(
         with_relations=with_relations, with_entries=with_entries
     )

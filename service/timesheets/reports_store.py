@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from service.authorization.enforcement.merged_people import all_ids
 from service.authorization.enforcement.person_references import find_listed_person
+from service.authorization.enforcement.team_references import find_listed_team
 from service.timesheets.listing import IN_TEAM, OWNERS_IN_TEAM
 from service.timesheets.relations import KIND
 from service.timesheets.sheet_columns import APPROVAL_IDS, approvals_needed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.person_references import NamedPerson
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import State
@@ -38,7 +40,7 @@ class Span:
     states: tuple[State, ...] = ()
     owner: NamedPerson | None = None
     projects: tuple[str, ...] = ()
-    team: UUID | None = None
+    team: NamedTeam | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ async def find_visible_sheets(visibility: Visibility, connection: Connection, sp
             f" AND EXISTS (SELECT FROM entry AS f WHERE f.timesheet_id = r.id AND f.project = ANY (${len(parameters)}"
             "::text[]) AND f.day BETWEEN $4::date AND $5::date)"
         )
-    if span.team is not None:
-        parameters.append(span.team)
+    if (team := await find_listed_team(visibility, connection, span.team, "query.team")) is not None:
+        parameters.append(team)
         conditions += f" AND {IN_TEAM.format(f'${len(parameters)}')}"
         reach, points = OWNERS_IN_TEAM.format(f"${len(parameters)}"), None
     source = f"timesheet AS r WHERE {conditions}"

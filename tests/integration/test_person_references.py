@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
@@ -56,8 +57,8 @@ async def administer(running: InProcess, method: str, path: str, body: object = 
     return await ask(running, "adam", method, path, body, scope="manage:directory", roles=["administrator"])
 
 
-async def list_sheets(running: InProcess, name: str, owner: str) -> list[str]:
-    answer = await ask(running, name, "GET", f"/v1/timesheets?owner={quote(owner)}")
+async def list_sheets(running: InProcess, name: str, owner: str, more: str = "") -> list[str]:
+    answer = await ask(running, name, "GET", f"/v1/timesheets?owner={quote(owner)}{more}")
     assert answer.status_code == 200, answer.text
     return [sheet["id"] for sheet in answer.json()["items"]]
 
@@ -199,6 +200,167 @@ async def test_a_client_is_nobody_and_a_shared_address_names_several(house: Hous
     answer = await administer(running, "POST", "/v1/fallback-approvers", {"person": "shared@example.com"})
     assert answer.json()["fields"] == [{"field": "person", "message": "names 2 people; give the id of one of them"}]
     assert await list_sheets(running, "lea", "shared@example.com") == []
+
+
+async def test_paths_take_a_person_by_address_and_me_and_records_have_the_id(house: House, running: InProcess) -> None:
+    ana, lea = str(house.people["ana"]), str(house.people["lea"])
+    scopes = {"scope": "manage:directory", "roles": ["administrator"]}
+    for person in (ana, "ANA@example.com"):
+        path = f"/v1/people/{quote(person)}"
+        read = await administer(running, "GET", path)
+        assert (read.json()["id"], read.headers["ETag"]) == (ana, '"2"'), read.text
+        given = await administer(running, "POST", f"{path}/roles", {"role": f"auditor-{len(person)}"})
+        assert (given.status_code, given.json()["person"]) == (201, ana), given.text
+        linked = await administer(running, "POST", f"{path}/links", {"links": [{"issuer": "x", "subject": person}]})
+        assert linked.json()["id"] == ana, linked.text
+        taken = await administer(running, "DELETE", f"{path}/roles/auditor-{len(person)}")
+        assert taken.json()["person"] == ana, taken.text
+        listed = await administer(running, "GET", f"{path}/roles")
+        assert {role["person"] for role in listed.json()["items"]} == {ana}
+        for answer in (given, linked, taken):
+            recorded = f"uid = '{answer.headers['Decision-Id']}' AND resource_id = '{ana}'"
+            assert await house.count(f"audit_record WHERE {recorded}") == 1
+        for answer in (read, listed):
+            recorded = f"uid = '{answer.headers['Decision-Id']}' AND returned = '{{{ana}}}'"
+            assert await house.count(f"audit_record WHERE {recorded}") == 1
+    assert (await ask(running, "lea", "GET", "/v1/people/me", **scopes)).json()["id"] == lea
+    token = running.token(sub="auth0|lea", **scopes)
+    headers = {"If-Match": '"2"', "Content-Type": "application/merge-patch+json"}
+    changed = await running.send("PATCH", "/v1/people/me", token, body={"display_name": "Lea Berg"}, headers=headers)
+    assert (changed.json()["id"], changed.json()["display_name"]) == (lea, "Lea Berg"), changed.text
+    log = await ask(running, "lea", "GET", "/v1/audit/records?limit=200", scope="read:audit", roles=["auditor"])
+    assert ana in log.text
+    assert "@example.com" not in log.text.lower()
+
+
+async def test_a_path_that_names_nobody_names_the_field_after_the_decision(house: House, running: InProcess) -> None:
+    unknown = "/v1/people/nobody@example.com"
+    for method, path, body in (
+        ("GET", unknown, None),
+        ("GET", f"{unknown}/roles", None),
+        ("POST", f"{unknown}/roles", {"role": "auditor"}),
+        ("POST", f"{unknown}/links", {"links": [{"issuer": "x", "subject": "y"}]}),
+        ("POST", f"{unknown}/merge", {"into": str(house.people["ana"])}),
+        ("DELETE", f"{unknown}/roles/auditor", None),
+    ):
+        answer = await administer(running, method, path, body)
+        assert answer.json()["fields"] == [{"field": "path.person_id", "message": "names no person in the directory"}]
+        assert answer.json()["decision_id"] == answer.headers["Decision-Id"]
+        # Who may not read the directory is refused alike for everybody.
+        refused = [
+            await ask(
+                running, "lea", method, path.replace("nobody@example.com", person), body, scope="manage:directory"
+            )
+            for person in ("nobody@example.com", "ana@example.com")
+        ]
+        assert [answer.status_code for answer in refused] == [403, 403]
+    machine = running.token(sub="job", client_id="job", scope="manage:directory", roles=["administrator"])
+    answer = await running.send("GET", "/v1/people/me", machine)
+    assert answer.json()["fields"][0]["message"].startswith("`me` is a person"), answer.text
+    answer = await administer(running, "GET", "/v1/people/Ana")
+    assert answer.json()["fields"][0]["field"] == "path.person_id"
+
+
+async def test_a_merge_a_delegation_and_a_revocation_take_references(house: House, running: InProcess) -> None:
+    ana, lea = str(house.people["ana"]), str(house.people["lea"])
+    made = await administer(running, "POST", "/v1/people", {"display_name": "Ana, again", "email": "ana2@example.com"})
+    same = await administer(running, "POST", "/v1/people/ana@example.com/merge", {"into": {"email": "Ana@example.com"}})
+    assert same.json()["fields"] == [{"field": "into", "message": "must be another person"}]
+    nobody = await administer(running, "POST", "/v1/people/ana2@example.com/merge", {"into": "nobody@example.com"})
+    assert nobody.json()["fields"] == [{"field": "into", "message": "names no person in the directory"}]
+    merged = await administer(running, "POST", "/v1/people/ana2@example.com/merge", {"into": "ana@example.com"})
+    assert merged.json()["id"] == ana, merged.text
+    old = await administer(running, "GET", f"/v1/people/{made.json()['id']}?names=true")
+    assert (old.json()["merged_into"], old.json()["names"]) == (ana, {ana: "Ana Lima"})
+
+    for delegator in ("me", "lea@example.com", lea, {"email": "lea@example.com"}):
+        body = {"delegate": "ana@example.com", "delegator": delegator}
+        granted = await ask(running, "lea", "POST", "/v1/delegations", body, roles=["manager"])
+        assert (granted.json()["delegator"], granted.json()["delegate"]) == (lea, ana), granted.text
+        ended = await ask(running, "lea", "POST", f"/v1/delegations/{granted.json()['id']}/end", {}, roles=["manager"])
+        assert ended.status_code == 200, ended.text
+    # Nobody learns by whose name they may not grant a delegation who is in the directory.
+    others = [
+        await ask(running, "lea", "POST", "/v1/delegations", {"delegate": lea, "delegator": who})
+        for who in ("ana@example.com", "nobody@example.com", str(uuid4()))
+    ]
+    assert len({(answer.status_code, answer.json()["detail"]) for answer in others}) == 1, others[0].text
+
+    for person in ("ana@example.com", {"email": "ana@example.com"}):
+        for scope, status in (("manage:tokens", 422), ("manage:tokens manage:directory", 201)):
+            claims = {"scope": scope, "roles": ["administrator"]}
+            revoked = await ask(running, "adam", "POST", "/v1/revocations", {"person": person}, **claims)
+            assert revoked.status_code == status, revoked.text
+            if status == 201:
+                assert revoked.json()["person"] == ana
+            else:
+                message = "must be an id, because you may not read the directory"
+                assert revoked.json()["fields"] == [{"field": "person", "message": message}]
+
+
+async def test_teams_are_named_by_id_or_name_everywhere(house: House, running: InProcess) -> None:
+    east, west = str(house.teams["east"]), str(house.teams["west"])
+    sheet = await house.submit_week("ana")
+    span = f"since={MONDAY}&until={MONDAY + timedelta(days=6)}"
+    for team in (east, "east", "division"):
+        assert await list_sheets(running, "lea", "ana@example.com", f"&team={team}") == [str(sheet.id)]
+        report = await ask(running, "lea", "GET", f"/v1/reports/hours?by=day&{span}&team={team}")
+        assert report.json()["sheets"] == 1, report.text
+    assert await list_sheets(running, "lea", "ana@example.com", "&team=west") == []
+    members = await administer(running, "GET", "/v1/memberships?team=east&names=true")
+    assert {item["names"][item["team"]] for item in members.json()["items"]} == {"east"}
+
+    joined = await administer(
+        running, "POST", "/v1/memberships", {"person": "ana@example.com", "team": "west", "part": "lead"}
+    )
+    assert joined.json()["team"] == west, joined.text
+    moved = await administer(running, "POST", f"/v1/memberships/{joined.json()['id']}/move", {"team": "east"})
+    assert moved.json()["team"] == east, moved.text
+    for path, body in (
+        ("/v1/importer-grants", {"client": "job", "team": "west"}),
+        ("/v1/fallback-approvers", {"person": "ana@example.com", "team": "west"}),
+    ):
+        assert (await administer(running, "POST", path, body)).json()["team"] == west
+    made = await administer(running, "POST", "/v1/teams?names=true", {"name": "west/coast", "parent": "west"})
+    assert (made.json()["parent"], made.json()["names"]) == (west, {west: "west"}), made.text
+    read = await administer(running, "GET", "/v1/teams/west?names=true")
+    assert read.json()["names"] == {str(house.teams["division"]): "division"}
+    token = running.token(sub="auth0|adam", scope="manage:directory", roles=["administrator"])
+    renamed = await running.send(
+        "PUT",
+        "/v1/teams/west",
+        token,
+        body={"name": "West", "parent": "east"},
+        headers={"If-Match": read.headers["ETag"]},
+    )
+    assert (renamed.json()["id"], renamed.json()["parent"]) == (west, east), renamed.text
+    recorded = f"uid = '{renamed.headers['Decision-Id']}' AND resource_id = '{west}'"
+    assert await house.count(f"audit_record WHERE {recorded}") == 1
+    listed = await administer(running, "GET", "/v1/teams?names=true&fields=parent")
+    assert {"parent": west, "names": {west: "West"}} in listed.json()["items"]
+
+
+async def test_an_unknown_team_is_named_with_the_nearest_to_readers_of_the_directory_alone(
+    house: House, running: InProcess
+) -> None:
+    wrong = [{"field": "query.team", "message": "names no team in the directory; did you mean 'west'?"}]
+    told = await ask(running, "lea", "GET", "/v1/timesheets?team=wset", roles=["manager"])
+    assert told.json()["fields"] == wrong
+    await house.submit_week("carl")
+    for name in ("lea", "lea", "ana"):
+        for team in ("wset", "west", str(uuid4())):
+            found = await ask(running, name, "GET", f"/v1/timesheets?team={team}")
+            assert (found.status_code, found.json()["items"]) == (200, []), found.text
+    for method, path, body, field in (
+        ("GET", "/v1/memberships?team=wset", None, "query.team"),
+        ("GET", "/v1/teams/wset", None, "path.team_id"),
+        ("POST", "/v1/memberships", {"person": "me", "team": "wset", "part": "lead"}, "team"),
+        ("POST", "/v1/importer-grants", {"client": "job", "team": "wset"}, "team"),
+        ("POST", "/v1/fallback-approvers", {"person": "me", "team": "wset"}, "team"),
+        ("POST", "/v1/teams", {"name": "new", "parent": "wset"}, "parent"),
+    ):
+        answer = await administer(running, method, path, body)
+        assert answer.json()["fields"] == [{**wrong[0], "field": field}], answer.text
 
 
 async def test_people_are_found_by_the_beginnings_of_the_words_of_their_names(house: House, running: InProcess) -> None:

@@ -99,6 +99,12 @@ class Permit:
         """Add members to the decision's record: ids, words and numbers only, never free text."""
         self.decision = replace(self.decision, noted={**self.decision.noted, **members})
 
+    def name_resource(self, found: UUID) -> UUID:
+        """Say in the decision's record that the resource, which the request named in another way, has this id."""
+        resource = replace(self.decision.request.resource, id=str(found))
+        self.decision = replace(self.decision, request=replace(self.decision.request, resource=resource))
+        return found
+
     def covers(self, kind: str, *actions: str) -> None:
         """Raise PermissionError unless this permit is for one of these actions on that kind: a programming error."""
         request = self.decision.request

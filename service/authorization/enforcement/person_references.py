@@ -16,7 +16,7 @@ from service.errors import InvalidField
 from service.places import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Collection, Mapping
 
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
@@ -92,16 +92,21 @@ async def find_person(connection: Connection, principal: Principal, person: Name
 async def find_listed_person(
     visibility: Visibility, connection: Connection, person: NamedPerson | None, field: str
 ) -> UUID | None:
-    """The id of a person whose rows a list is about, None if it is about all. For callers who may not read the
-    directory, a reference that names nobody is NOBODY, of whom there are no rows. Raises InvalidField that names
+    """The id of a person whose rows a list is about, None if it is about all. Raises InvalidField that names
     `field`."""
     if person is None:
         return None
+    finding = find_person(connection, visibility.principal, person, field)
+    return await finding if person == ME else await or_nobody(visibility, finding)
+
+
+async def or_nobody(visibility: Visibility, finding: Awaitable[UUID]) -> UUID:
+    """The id that is found. For callers who may not read the directory, a reference that names nothing is NOBODY, of
+    whom there are no rows; others get the InvalidField."""
     try:
-        return await find_person(connection, visibility.principal, person, field)
+        return await finding
     except InvalidField:
         directory = Resource(DIRECTORY)
-        decided = evaluate(visibility.snapshot, visibility.principal, "read", directory, visibility.lookup)
-        if person == ME or decided.allowed:
+        if evaluate(visibility.snapshot, visibility.principal, "read", directory, visibility.lookup).allowed:
             raise
         return NOBODY

@@ -15,8 +15,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
+from service.authorization.enforcement.person_references import DIRECTORY, ME, PersonReference, find_person
 from service.errors import DatabaseUnavailable, InvalidField
 from service.places import FieldError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Answer, Caller, Permit
+    from service.authorization.enforcement.changes import Answer, Caller, Change, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.visibility import Visibility
@@ -51,11 +52,12 @@ class RevocationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RevocationRequest:
-    """The tokens to revoke. `issuer` is the exact `iss`; for a person or a client, None means every issuer.
-    `issued_before` is not for a single token; None means every token that is valid now."""
+    """The tokens to revoke. A person may be named by a reference. `issuer` is the exact `iss`; for a person or a
+    client, None means every issuer. `issued_before` is not for a single token; None means every token that is valid
+    now."""
 
     what: RevocationKind
-    value: str
+    value: str | PersonReference
     issuer: str | None = None
     issued_before: datetime | None = None
 
@@ -97,6 +99,8 @@ class Revocations:
         """Refuse these tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check_request(wanted)
         async with self._gate.change(caller, KIND, "revoke", Target()) as change:
+            if isinstance(wanted.value, PersonReference):
+                wanted = replace(wanted, value=str(await _find_person(change, wanted.value)))
             made = await _insert(change.permit, change.connection, caller, wanted, self._lifetime, self._ahead)
             change.record(
                 "token.revoked",
@@ -167,6 +171,17 @@ async def _insert(
     return _parse_row(row)
 
 
+async def _find_person(change: Change, person: PersonReference) -> UUID:
+    """The person, for a caller who may read the directory; others are not told who is in it."""
+    request, directory = change.decision.request, Resource(DIRECTORY)
+    if (
+        person != ME
+        and not evaluate(change.permit.snapshot, request.principal, "read", directory, request.lookup).allowed
+    ):
+        raise InvalidField(FieldError("person", "must be an id, because you may not read the directory"))
+    return await find_person(change.connection, request.principal, person, "person")
+
+
 async def _load_page(
     visibility: Visibility, connection: Connection, after: UUID | None, limit: int
 ) -> list[Revocation]:
@@ -186,7 +201,7 @@ async def _load_page(
 def _check_request(wanted: RevocationRequest) -> None:
     """Raise InvalidField for values that the list cannot hold, and for times that would shut out later sign-ins."""
     longest = LONGEST_CLIENT if wanted.what is RevocationKind.CLIENT else LONGEST_VALUE
-    if not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value:
+    if isinstance(wanted.value, str) and (not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value):
         raise InvalidField(FieldError(_FIELD[wanted.what], f"must have 1 to {longest} characters"))
     if wanted.issuer is None and wanted.what in {RevocationKind.TOKEN, RevocationKind.SUBJECT}:
         raise InvalidField(FieldError("issuer", "is required for a single token or a subject"))

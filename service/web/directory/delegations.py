@@ -10,20 +10,20 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
+from service.authorization.enforcement.person_references import ME
 from service.directory.entities import Validity
-from service.errors import InvalidField
-from service.places import FieldError
 from service.web.directory.directory_pages import load_page
-from service.web.directory.directory_shapes import NOW, EndTime, From, Id, To, ValidFrom, ValidTo, times_of
+from service.web.directory.directory_shapes import NOW, EndTime, From, To, ValidFrom, ValidTo, times_of
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
     CurrentCaller,
     Cursor,
     GivenPerson,
+    GivenTeam,
     Limit,
     WithNames,
-    parse_optional_uuid,
+    parse_optional_team,
     parse_person,
     parse_uuid,
 )
@@ -47,7 +47,7 @@ class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
     """Lets a delegate approve in place of a manager, the delegator."""
 
     delegate: GivenPerson
-    delegator: Annotated[Id | None, Meta(description="The id of the delegator; by default, you")] = None
+    delegator: Annotated[GivenPerson | None, Meta(description="The delegator; by default, you")] = None
     valid_from: From = None
     valid_to: To = None
 
@@ -79,7 +79,9 @@ class NewFallback(msgspec.Struct, forbid_unknown_fields=True):
     """A person who approves for owners who have no manager."""
 
     person: GivenPerson
-    team: Annotated[Id | None, Meta(description="In this team and below; left out: everywhere")] = None
+    team: Annotated[
+        GivenTeam | None, Meta(description="In this team, by id or name, and below; left out: everywhere")
+    ] = None
     valid_from: From = None
     valid_to: To = None
 
@@ -124,9 +126,7 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
         **operation("Grant a delegation", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, names=True),
     )
     async def grant_delegation(caller: CurrentCaller, data: JSONBody[NewDelegation]) -> Response[DelegationBody]:
-        delegator = parse_optional_uuid(data.delegator, "delegator") or caller.principal.person
-        if delegator is None:
-            raise InvalidField(FieldError("delegator", "is required: a client that acts for itself has no delegates"))
+        delegator = ME if data.delegator is None else parse_person(data.delegator, "delegator")
         delegate, validity = parse_person(data.delegate, "delegate"), Validity(data.valid_from, data.valid_to)
         answer = await delegations.grant(caller, delegator, delegate, validity)
         return make_response(_delegation(answer.value, answer.names), answer.receipt, status=201)
@@ -167,7 +167,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     )
     async def name_fallback(caller: CurrentCaller, data: JSONBody[NewFallback]) -> Response[FallbackBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        person, team = parse_person(data.person, "person"), parse_optional_uuid(data.team, "team")
+        person, team = parse_person(data.person, "person"), parse_optional_team(data.team, "team")
         answer = await fallbacks.name(caller, person, team, validity)
         return make_response(_fallback(answer.value, answer.names), answer.receipt, status=201)
 

@@ -31,17 +31,20 @@ from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
     MAX_PERSON_CHARS,
+    MAX_TEAM_CHARS,
     PERSON_IN_QUERY,
     CurrentCaller,
     Cursor,
     Limit,
+    TeamInPath,
     WithNames,
     fields_parameter,
     parse_fields,
     parse_optional_person,
+    parse_optional_team,
     parse_optional_time,
-    parse_optional_uuid,
     parse_person,
+    parse_team,
     parse_uuid,
     pick_fields,
 )
@@ -73,30 +76,43 @@ def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_teams(
-        caller: CurrentCaller, fields: TeamFields = None, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+        fields: TeamFields = None,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[TeamPage]:
         wanted = parse_fields(fields, TeamBody)
-        answer, following = await load_page(directory.teams, cursors, "teams", caller, cursor, limit)
-        items = pick_fields([_team(item) for item in answer.value.items], wanted)
+        load = partial(directory.teams, with_names=names)
+        answer, following = await load_page(load, cursors, "teams", caller, cursor, limit)
+        items = pick_fields([_team(*named) for named in answer.value.named], wanted)
         return make_response(TeamPage(items, following), answer.receipt)
 
-    @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
+    @post(
+        "/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True, names=True)
+    )
     async def add_team(caller: CurrentCaller, data: JSONBody[NewTeam]) -> Response[TeamBody]:
-        parent = parse_optional_uuid(data.parent, "parent")
+        parent = parse_optional_team(data.parent, "parent")
         return _respond(await directory.add_team(caller, data.name, parent, data.attributes), status=201)
 
     @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
-    async def read_team(caller: CurrentCaller, team_id: FromPath[str]) -> Response[TeamBody]:
-        return _respond(await directory.team(caller, parse_uuid(team_id, "path.team_id")))
+    async def read_team(
+        caller: CurrentCaller,
+        team_id: TeamInPath,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[TeamBody]:
+        return _respond(await directory.team(caller, parse_team(team_id, "path.team_id"), with_names=names))
 
     @put(
         "/v1/teams/{team_id:str}",
-        **operation("Rename or move a team", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
+        **operation(
+            "Rename or move a team", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True, names=True
+        ),
     )
     async def replace_team(
-        caller: CurrentCaller, team_id: FromPath[str], data: JSONBody[TeamChange], request: Request[Any, Any, Any]
+        caller: CurrentCaller, team_id: TeamInPath, data: JSONBody[TeamChange], request: Request[Any, Any, Any]
     ) -> Response[TeamBody]:
-        team, parent = parse_uuid(team_id, "path.team_id"), parse_optional_uuid(data.parent, "parent")
+        team, parent = parse_team(team_id, "path.team_id"), parse_optional_team(data.parent, "parent")
         expect = read_if_match(request)
         return _respond(await directory.replace_team(caller, team, data.name, parent, expect, data.attributes))
 
@@ -123,7 +139,7 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     )
     async def grant_importer(caller: CurrentCaller, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.grant_importer(caller, data.client, parse_uuid(data.team, "team"), validity)
+        answer = await directory.grant_importer(caller, data.client, parse_team(data.team, "team"), validity)
         return make_response(_grant(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
@@ -147,7 +163,9 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         person: Annotated[
             str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only memberships of {PERSON_IN_QUERY}")
         ] = None,
-        team: Annotated[str | None, Parameter(max_length=64, description="Only memberships in this team")] = None,
+        team: Annotated[
+            str | None, Parameter(max_length=MAX_TEAM_CHARS, description="Only memberships in this team, by id or name")
+        ] = None,
         as_of: Annotated[
             str | None, Parameter(max_length=40, description="Only memberships that are valid at this time")
         ] = None,
@@ -157,7 +175,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     ) -> Response[MembershipPage]:
         time = parse_optional_time(as_of, "query.as_of")
         of = MembershipFilter(
-            parse_optional_person(person, "query.person"), parse_optional_uuid(team, "query.team"), time
+            parse_optional_person(person, "query.person"), parse_optional_team(team, "query.team"), time
         )
         filters = {"person": person, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of, with_names=names)
@@ -172,7 +190,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     )
     async def add_membership(caller: CurrentCaller, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        person, team = parse_person(data.person, "person"), parse_uuid(data.team, "team")
+        person, team = parse_person(data.person, "person"), parse_team(data.team, "team")
         answer = await directory.add_membership(caller, person, team, Part(data.part), validity)
         return make_response(_membership(answer.value, answer.names), answer.receipt, status=201)
 
@@ -195,7 +213,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     async def move_membership(
         caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[MembershipMove]
     ) -> Response[MembershipBody]:
-        membership, team = parse_uuid(membership_id, "path.membership_id"), parse_uuid(data.team, "team")
+        membership, team = parse_uuid(membership_id, "path.membership_id"), parse_team(data.team, "team")
         part = Part(data.part) if data.part else None
         answer = await directory.move_membership(caller, membership, team, part, data.at)
         return make_response(_membership(answer.value, answer.names), answer.receipt, status=201)
@@ -203,12 +221,13 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     return [list_memberships, add_membership, end_membership, move_membership]
 
 
-def _team(team: Team) -> TeamBody:
-    return TeamBody(str(team.id), team.name, str(team.parent) if team.parent else None, dict(team.attributes))
+def _team(team: Team, names: Mapping[str, str] | None = None) -> TeamBody:
+    parent = str(team.parent) if team.parent else None
+    return TeamBody(str(team.id), team.name, parent, dict(team.attributes), names_body(names))
 
 
 def _respond(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
-    return make_response(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
+    return make_response(_team(answer.value, answer.names), answer.receipt, status=status, version=answer.value.version)
 
 
 def _membership(membership: Membership, names: Mapping[str, str] | None = None) -> MembershipBody:

@@ -14,7 +14,7 @@ from service.directory.entities import MAX_CLIENT_LENGTH, Part
 from service.errors import InvalidField
 from service.fields import PROJECT
 from service.places import FieldError
-from service.web.http.parameters import GivenPerson
+from service.web.http.parameters import GivenPerson, GivenTeam
 from service.web.http.responses import ClientId, Names, NextCursor, PersonId, TeamId, Time
 from service.web.http.responses import Id as AnyId
 
@@ -106,21 +106,20 @@ class PersonBody(msgspec.Struct):
         Meta(description="The person into whom they were merged; null: not merged"),
     ]
     attributes: Values
+    names: Names = msgspec.UNSET
 
 
 class MergeTarget(msgspec.Struct, forbid_unknown_fields=True):
     """The person to merge into."""
 
-    into: Annotated[Id, Meta(description="The id of the other person, which remains")]
+    into: GivenPerson
 
 
 class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
     """A team to add."""
 
     name: TeamName
-    parent: Annotated[Id | None, Meta(description="The id of the team above it; default: none, it is at the top")] = (
-        None
-    )
+    parent: Annotated[GivenTeam | None, Meta(description="The team above it; default: none, it is at the top")] = None
     attributes: GivenValues = msgspec.field(default_factory=dict)
 
 
@@ -137,13 +136,14 @@ class TeamBody(msgspec.Struct):
         ),
     ]
     attributes: Values
+    names: Names = msgspec.UNSET
 
 
 class TeamChange(msgspec.Struct, forbid_unknown_fields=True):
     """The name of a team, and its place in the tree. The teams below it move with it."""
 
     name: TeamName
-    parent: Annotated[Id | None, Meta(description="The id of the team above it; null: it is at the top")]
+    parent: Annotated[GivenTeam | None, Meta(description="The team above it, by id or name; null: it is at the top")]
     attributes: ReplacingValues = None
 
 
@@ -160,7 +160,7 @@ NOW = EndTime()
 class MembershipMove(msgspec.Struct, forbid_unknown_fields=True):
     """Another team or part for a membership."""
 
-    team: Annotated[Id, Meta(description="The id of the team")]
+    team: GivenTeam
     part: Annotated[Literal["member", "lead"] | None, Meta(description="The new part; default: the same")] = None
     at: Annotated[Until | None, Meta(description="The time of the move; default: now")] = None
 
@@ -169,7 +169,7 @@ class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
     """A person's part in a team."""
 
     person: GivenPerson
-    team: Annotated[Id, Meta(description="The team's id")]
+    team: GivenTeam
     part: Annotated[Literal["member", "lead"], Meta(description="Member or lead of the team")]
     valid_from: From = None
     valid_to: To = None
@@ -196,7 +196,7 @@ class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
             description="The OAuth client's id", min_length=1, max_length=MAX_CLIENT_LENGTH, examples=["payroll-import"]
         ),
     ]
-    team: Annotated[Id, Meta(description="The team's id")]
+    team: GivenTeam
     valid_from: From = None
     valid_to: To = None
 
@@ -234,6 +234,7 @@ class RoleBody(msgspec.Struct):
     role: Annotated[str, Meta(description="The role's name", examples=["auditor"])]
     valid_from: ValidFrom
     valid_to: ValidTo
+    names: Names = msgspec.UNSET
 
 
 class Roles(msgspec.Struct):

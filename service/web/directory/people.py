@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
-from litestar.params import BodyKwarg, FromPath, JSONBody, PathParameter, QueryParameter
+from litestar.params import BodyKwarg, JSONBody, PathParameter, QueryParameter
 
 from service.directory.entities import Link, Validity
 from service.web.directory.directory_pages import load_page
@@ -29,16 +29,20 @@ from service.web.http.parameters import (
     CurrentCaller,
     Cursor,
     Limit,
+    PersonInPath,
+    WithNames,
     fields_parameter,
     parse_fields,
     parse_optional_text,
-    parse_uuid,
+    parse_person,
     pick_fields,
 )
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
-from service.web.http.responses import make_response
+from service.web.http.responses import make_response, names_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.authorization.enforcement.changes import Answer
     from service.directory.actions import Directory
     from service.directory.entities import GivenRole, Person
@@ -69,27 +73,35 @@ def _reading(directory: Directory, cursors: Cursors) -> list[Any]:
                 description="Only people whose name has words that begin like these, such as `an lim`", max_length=200
             ),
         ] = None,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
         fields: Fields = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[PersonPage]:
         wanted = parse_fields(fields, PersonBody)
         address, words = parse_optional_text(email, "query.email"), parse_optional_text(name, "query.name")
-        load = partial(directory.people, email=address, name=words)
+        load = partial(directory.people, email=address, name=words, with_names=names)
         filters = {"email": address, "name": words}
         answer, following = await load_page(load, cursors, "people", caller, cursor, limit, filters)
-        items = pick_fields([_person(item) for item in answer.value.items], wanted)
+        items = pick_fields([_person(*named) for named in answer.value.named], wanted)
         return make_response(PersonPage(items, following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
-    async def read_person(caller: CurrentCaller, person_id: FromPath[str]) -> Response[PersonBody]:
-        return _respond(await directory.person(caller, parse_uuid(person_id, PERSON)))
+    async def read_person(
+        caller: CurrentCaller,
+        person_id: PersonInPath,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[PersonBody]:
+        return _respond(await directory.person(caller, parse_person(person_id, PERSON), with_names=names))
 
     return [list_people, read_person]
 
 
 def _writing(directory: Directory, merging: Merging) -> list[Any]:
-    @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
+    @post(
+        "/v1/people",
+        **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True, names=True),
+    )
     async def add_person(caller: CurrentCaller, data: JSONBody[NewPerson]) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
         answer = await directory.add_person(caller, data.display_name, data.email, links, data.attributes)
@@ -104,86 +116,98 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
             problems=(*CHANGE, *BODY),
             tag=TAG,
             conditional=True,
+            names=True,
         ),
     )
     async def amend_person(
         caller: CurrentCaller,
-        person_id: FromPath[str],
+        person_id: PersonInPath,
         data: Annotated[PersonPatch, BodyKwarg(media_type=MERGE_PATCH)],
         request: Request[Any, Any, Any],
     ) -> Response[PersonBody]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
-        person, expect = parse_uuid(person_id, PERSON), read_if_match(request)
+        person, expect = parse_person(person_id, PERSON), read_if_match(request)
         return _respond(await directory.amend_person(caller, person, changes, expect, data.attributes))
 
     @post(
         "/v1/people/{person_id:str}/links",
-        **operation("Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
+        **operation(
+            "Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True, names=True
+        ),
     )
     async def link_person(
-        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[NewLinks]
+        caller: CurrentCaller, person_id: PersonInPath, data: JSONBody[NewLinks]
     ) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _respond(await directory.link_person(caller, parse_uuid(person_id, PERSON), links), status=201)
+        return _respond(await directory.link_person(caller, parse_person(person_id, PERSON), links), status=201)
 
     @post(
         "/v1/people/{person_id:str}/merge",
         status_code=200,
-        **operation("Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
+        **operation(
+            "Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True, names=True
+        ),
     )
     async def merge_person(
-        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[MergeTarget]
+        caller: CurrentCaller, person_id: PersonInPath, data: JSONBody[MergeTarget]
     ) -> Response[PersonBody]:
-        return _respond(await merging.merge(caller, parse_uuid(person_id, PERSON), parse_uuid(data.into, "into")))
+        return _respond(await merging.merge(caller, parse_person(person_id, PERSON), parse_person(data.into, "into")))
 
     return [add_person, amend_person, link_person, merge_person]
 
 
 def _roles(directory: Directory) -> list[Any]:
     @get("/v1/people/{person_id:str}/roles", **operation("List a person's roles", scope=SCOPE, problems=ROW, tag=TAG))
-    async def list_roles(caller: CurrentCaller, person_id: FromPath[str]) -> Response[Roles]:
-        answer = await directory.roles(caller, parse_uuid(person_id, PERSON))
-        return make_response(Roles([_role(role) for role in answer.value]), answer.receipt)
+    async def list_roles(
+        caller: CurrentCaller,
+        person_id: PersonInPath,
+        names: WithNames = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[Roles]:
+        answer = await directory.roles(caller, parse_person(person_id, PERSON), with_names=names)
+        return make_response(Roles([_role(role, answer.names) for role in answer.value]), answer.receipt)
 
     @post(
         "/v1/people/{person_id:str}/roles",
-        **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, names=True),
     )
-    async def give_role(caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
+    async def give_role(caller: CurrentCaller, person_id: PersonInPath, data: JSONBody[NewRole]) -> Response[RoleBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.give_role(caller, parse_uuid(person_id, PERSON), data.role, validity)
-        return make_response(_role(answer.value), answer.receipt, status=201)
+        answer = await directory.give_role(caller, parse_person(person_id, PERSON), data.role, validity)
+        return make_response(_role(answer.value, answer.names), answer.receipt, status=201)
 
     @delete(
         "/v1/people/{person_id:str}/roles/{role:str}",
         status_code=200,
-        **operation("End a role", scope=SCOPE, problems=ROW, tag=TAG),
+        **operation("End a role", scope=SCOPE, problems=ROW, tag=TAG, names=True),
     )
     async def take_role(
         caller: CurrentCaller,
-        person_id: FromPath[str],
+        person_id: PersonInPath,
         role: Annotated[str, PathParameter(description="The role's name")],
     ) -> Response[RoleBody]:
-        answer = await directory.take_role(caller, parse_uuid(person_id, PERSON), role)
-        return make_response(_role(answer.value), answer.receipt)
+        answer = await directory.take_role(caller, parse_person(person_id, PERSON), role)
+        return make_response(_role(answer.value, answer.names), answer.receipt)
 
     return [list_roles, give_role, take_role]
 
 
 def _respond(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
-    return make_response(_person(answer.value), answer.receipt, status=status, version=answer.value.version)
+    return make_response(
+        _person(answer.value, answer.names), answer.receipt, status=status, version=answer.value.version
+    )
 
 
-def _person(person: Person) -> PersonBody:
+def _person(person: Person, names: Mapping[str, str] | None = None) -> PersonBody:
     return PersonBody(
         str(person.id),
         person.display_name,
         person.email,
         str(person.merged_into) if person.merged_into else None,
         dict(person.attributes),
+        names_body(names),
     )
 
 
-def _role(given_role: GivenRole) -> RoleBody:
-    return RoleBody(str(given_role.person), given_role.role, *times_of(given_role.validity))
+def _role(given_role: GivenRole, names: Mapping[str, str] | None) -> RoleBody:
+    return RoleBody(str(given_role.person), given_role.role, *times_of(given_role.validity), names_body(names))

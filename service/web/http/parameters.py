@@ -24,6 +24,8 @@ from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from service.authorization.enforcement.team_references import NamedTeam
+
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_INTEGER = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
@@ -54,6 +56,16 @@ class PersonKey(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     ] = None
 
 
+# How many characters name a team.
+MAX_TEAM_CHARS = 120
+GivenTeam = Annotated[
+    str,
+    Meta(
+        description="A team: its id or name",
+        max_length=MAX_TEAM_CHARS,
+        examples=["0198c0de-0000-7000-8000-000000000007"],
+    ),
+]
 # A person in a body, and in a query.
 GivenPerson = Annotated[
     Annotated[str, Meta(max_length=MAX_PERSON_CHARS)] | PersonKey,
@@ -64,6 +76,11 @@ GivenPerson = Annotated[
     ),
 ]
 PERSON_IN_QUERY = "a person: an id, an e-mail address, `ISSUER#SUBJECT` of their tokens, or `me`"
+PersonInPath = Annotated[
+    str,
+    PathParameter(description="The person's id, their e-mail address, or `me`", max_length=MAX_PERSON_CHARS),
+]
+TeamInPath = Annotated[str, PathParameter(description="The team's id or name", max_length=MAX_TEAM_CHARS)]
 WithNames = Annotated[
     bool,
     QueryParameter(
@@ -175,6 +192,20 @@ def parse_person(given: str | PersonKey, field: str) -> NamedPerson:
     if not is_uuid(given):
         raise InvalidField(FieldError(field, "must be a person's id, e-mail address, ISSUER#SUBJECT, or me"))
     return UUID(given)
+
+
+def parse_team(given: str, field: str) -> NamedTeam:
+    """The team that a request names, by id or by name. Raises InvalidField that names `field`."""
+    if is_uuid(given):
+        return UUID(given)
+    if not given:
+        raise InvalidField(FieldError(field, "must be a team's id or name"))
+    return parse_text(given, field)
+
+
+def parse_optional_team(given: str | None, field: str) -> NamedTeam | None:
+    """Like `parse_team`, for an optional parameter."""
+    return None if given is None else parse_team(given, field)
 
 
 def parse_optional_person(given: str | None, field: str) -> NamedPerson | None:

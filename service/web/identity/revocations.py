@@ -11,12 +11,21 @@ from litestar import Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
+from service.authorization.enforcement.person_references import PersonReference
 from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, RevocationKind, RevocationRequest
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_text, parse_uuid
+from service.web.http.parameters import (
+    CurrentCaller,
+    Cursor,
+    GivenPerson,
+    Limit,
+    WithNames,
+    parse_person,
+    parse_text,
+)
 from service.web.http.responses import Id, Names, NextCursor, PersonId, Time, make_response, names_body
 
 if TYPE_CHECKING:
@@ -32,8 +41,8 @@ class NewRevocation(msgspec.Struct, forbid_unknown_fields=True):
 
     token_id: Annotated[Word | None, Meta(description="The `jti` of one token; needs `issuer`")] = None
     person: Annotated[
-        Annotated[str, Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])] | None,
-        Meta(description="The id of a person: every token of theirs"),
+        GivenPerson | None,
+        Meta(description="Every token of a person, by id, or, if you may read the directory, as elsewhere"),
     ] = None
     subject: Annotated[Word | None, Meta(description="The `sub` of tokens; needs `issuer`")] = None
     client: Annotated[
@@ -119,12 +128,13 @@ def _parse_request(data: NewRevocation) -> RevocationRequest:
         RevocationKind.SUBJECT: data.subject,
         RevocationKind.CLIENT: data.client,
     }
-    named = {what: value for what, value in fields.items() if value is not None}
+    named: dict[RevocationKind, Any] = {what: value for what, value in fields.items() if value is not None}
     if len(named) != 1:
         raise InvalidField(FieldError("body", "name exactly one of token_id, person, subject and client"))
     what, value = next(iter(named.items()))
     if what is RevocationKind.PERSON:
-        value = str(parse_uuid(value, "person"))
+        person = parse_person(value, "person")
+        value = person if isinstance(person, PersonReference) else str(person)
         if data.issuer is not None:
             raise InvalidField(FieldError("issuer", "must not be given with a person, who may have several issuers"))
     else:

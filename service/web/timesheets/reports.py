@@ -20,11 +20,12 @@ from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads
 from service.web.http.operations import COMMON, operation
 from service.web.http.parameters import (
     MAX_PERSON_CHARS,
+    MAX_TEAM_CHARS,
     PERSON_IN_QUERY,
     CurrentCaller,
     WithNames,
     parse_optional_person,
-    parse_optional_uuid,
+    parse_optional_team,
     parse_texts,
 )
 from service.web.http.responses import make_response
@@ -138,7 +139,10 @@ def report_routes(reports: Reports) -> list[Any]:
         ] = None,
         team: Annotated[
             str | None,
-            Parameter(max_length=64, description="Only timesheets of present members of this team, or of teams below"),
+            Parameter(
+                max_length=MAX_TEAM_CHARS,
+                description="Only timesheets of present members of this team, by id or name, or of teams below",
+            ),
         ] = None,
         sort: Annotated[
             Literal["key", "minutes", "-minutes"],
@@ -151,7 +155,7 @@ def report_routes(reports: Reports) -> list[Any]:
         names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[HoursReport]:
         person = parse_optional_person(owner, "query.owner")
-        below = parse_optional_uuid(team, "query.team")
+        below = parse_optional_team(team, "query.team")
         span = Span(since, until, tuple(states or ()), person, parse_texts(projects, "query.project"), below)
         answer = await reports.hours(caller, by, span, then=then, with_names=names)
         report = answer.value

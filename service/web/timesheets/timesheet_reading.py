@@ -19,6 +19,7 @@ from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
     MAX_PERSON_CHARS,
+    MAX_TEAM_CHARS,
     PERSON_IN_QUERY,
     CurrentCaller,
     Cursor,
@@ -28,8 +29,8 @@ from service.web.http.parameters import (
     fields_parameter,
     parse_fields,
     parse_optional_person,
+    parse_optional_team,
     parse_optional_text,
-    parse_optional_uuid,
     parse_texts,
     parse_uuid,
     pick_fields,
@@ -88,7 +89,10 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         ] = None,
         team: Annotated[
             str | None,
-            Parameter(max_length=64, description="Only sheets of present members of this team, or of teams below"),
+            Parameter(
+                max_length=MAX_TEAM_CHARS,
+                description="Only sheets of present members of this team, by id or name, or of teams below",
+            ),
         ] = None,
         text: Annotated[
             str | None,
@@ -123,7 +127,7 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
             since,
             until,
             parse_texts(projects, "query.project"),
-            parse_optional_uuid(team, "query.team"),
+            parse_optional_team(team, "query.team"),
             parse_optional_text(text, "query.text"),
             sort,
         )
