@@ -1,19 +1,20 @@
 """An API process, as `supervisor` starts it: `python -m service.api_worker LISTENER CHANNEL CONNECTIONS IDLE_SECONDS`.
 
-LISTENER is the inherited listening socket, which all workers share. CHANNEL is a socket to the supervisor: the worker
-reports its readiness on it once a second, and ends when it closes. Settings come from the environment.
+LISTENER is the worker's own listening socket, which the supervisor opened. CHANNEL is a socket to the supervisor: the
+worker reports its readiness on it once a second, and ends when it closes. Settings come from the environment.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from functools import partial
 from typing import Final
 
 from service import app
-from service.listeners import run_worker
+from service.listeners import IGNORE_CONNECTIONS, ignore_connections, run_worker
 from service.log_lines import GRANIAN_LOGGING
 from service.parent import end_with_channel
 from service.standard_error import guard_standard_error
@@ -27,8 +28,10 @@ def main(listener: int, channel: int, connections: int, idle_seconds: float) -> 
     guard_standard_error()
     # Ctrl-C reaches the whole process group, but only the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listening = socket.socket(fileno=os.dup(listener))
     for number in (listener, channel):
         os.set_inheritable(number, False)
+    signal.signal(IGNORE_CONNECTIONS, lambda _number, _frame: ignore_connections(listening))
     end_with_channel(channel, MAX_STOP_SECONDS)
     run_worker(
         partial(app.create, channel),

@@ -1,7 +1,7 @@
 """Opens listening sockets, and runs Granian on a socket that is already open.
 
-The code that opens a socket owns it. No socket has SO_REUSEPORT: a second service on the same port is refused. This is
-the only module that uses Granian's internals; nothing is durable here.
+The code that opens a socket owns it. A port is opened alone, so a second service on it is refused; workers then have a
+socket each. This is the only module that uses Granian's internals; nothing is durable here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
 import socket
 import struct
 import sys
@@ -40,6 +41,8 @@ MAX_STOP_SECONDS: Final = 3.0
 # From Linux's headers; Python does not name them.
 SO_ATTACH_FILTER: Final = 26
 BPF_RETURN: Final = 0x06
+# The signal after which a worker makes no further connection.
+IGNORE_CONNECTIONS: Final = signal.SIGUSR2
 # The connection of a caller who reads nothing of a response for so long is closed.
 MAX_UNREAD_SECONDS: Final = 60.0
 
@@ -49,8 +52,15 @@ def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = M
     `setting` of the address."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        # On an IPv6 address nothing but IPv6, so that the address is exactly the one that was asked for.
-        opened = socket.create_server(address, family=family, backlog=BACKLOG)
+        with socket.socket(family) as choosing:
+            if not port and sys.platform == "linux":
+                # A socket would lose a port that the system chose when it stops listening (`reserve_port`), so the port
+                # is opened by its number.
+                choosing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                choosing.bind(address)
+                address = choosing.getsockname()
+            # On an IPv6 address nothing but IPv6, so that the address is exactly the one that was asked for.
+            opened = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         # Python adds the address to the system's message. For a name that is not found there is no such message.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
@@ -60,14 +70,13 @@ def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = M
 
 
 def inherit(number: int) -> socket.socket:
-    """Take over the listening socket that the parent process opened. Raises Misconfigured."""
+    """Take over the socket of a port that the parent process opened. Raises Misconfigured."""
     try:
         found = socket.socket(fileno=number)
-        listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise Misconfigured(f"File descriptor {number} is no socket: {error.strerror}") from error
-    if not listens:
-        raise Misconfigured(f"File descriptor {number} is a socket that does not listen")
+    if found.family not in {socket.AF_INET, socket.AF_INET6} or not found.getsockname()[1]:
+        raise Misconfigured(f"File descriptor {number} is a socket that has no port")
     # Child processes inherit it only explicitly.
     found.set_inheritable(False)
     return _limit_unread(found, MAX_UNREAD_SECONDS)
@@ -79,6 +88,37 @@ def _limit_unread(listener: socket.socket, unread_seconds: float) -> socket.sock
     if sys.platform == "linux":
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
     return listener
+
+
+def reserve_port(opened: socket.socket) -> None:
+    """From now on the socket only keeps its port, and `share_port` opens sockets that accept connections there. Other
+    programs are refused the port, unless they ask to share it and run as the same user. Only on Linux."""
+    if sys.platform == "linux":
+        # Without SO_REUSEADDR nobody else can listen on a port whose socket does not listen.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with suppress(OSError):  # It may be one that does not listen, from a service before this one.
+            opened.shutdown(socket.SHUT_RD)
+
+
+def share_port(reserved: socket.socket) -> socket.socket:
+    """Open a listening socket on a reserved port. The kernel spreads new connections evenly over the open ones. If
+    workers shared one socket, the first that looks would take all connections of a burst. Elsewhere than on Linux it is
+    the same socket again."""
+    if sys.platform != "linux":
+        return reserved.dup()
+    shared = socket.socket(reserved.family, socket.SOCK_STREAM)
+    try:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            shared.setsockopt(socket.SOL_SOCKET, option, 1)
+        if reserved.family == socket.AF_INET6:
+            shared.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        shared.bind(reserved.getsockname())
+        shared.listen(BACKLOG)
+    except OSError:
+        shared.close()
+        raise
+    return _limit_unread(shared, MAX_UNREAD_SECONDS)
 
 
 def ignore_connections(listener: socket.socket) -> None:

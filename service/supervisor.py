@@ -1,6 +1,6 @@
 """Keeps the worker processes of the API running, and reports their health on the management address.
 
-It owns the listening sockets, the workers, and the sum of what they counted. It restarts a worker that ended or hangs,
+It owns the port of the API, the workers, and the sum of what they counted. It restarts a worker that ended or hangs,
 with exponential backoff, and leaves the others alone. Client traffic never reaches this process; nothing is durable
 here.
 """
@@ -24,7 +24,7 @@ from service import metrics
 from service.api_process import WorkerReport
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable
-from service.listeners import ignore_connections
+from service.listeners import IGNORE_CONNECTIONS, reserve_port, share_port
 from service.management import serve_management
 from service.metric_families import CONTENT_TYPE, FamilySnapshot, Totals, format_text, take_snapshot
 from service.web.http.admission import CLOSE_CONNECTIONS
@@ -53,14 +53,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Supervisor:
-    """`listener` is the socket of the API, which all workers share; `inherited`: another process may go on using it.
+    """`reserved` is the socket of the API's port; `inherited`: another process owns the port, and decides when callers
+    leave.
     `workers` is their number, `bounds` are further arguments of each. `check` raises for a database that this service
     must not use; it is called again, with backoff, while the database is unavailable. Readiness repeats `instance`, so
     that a starter recognises its own service."""
 
     def __init__(
         self,
-        listener: socket.socket,
+        reserved: socket.socket,
         *,
         inherited: bool,
         workers: int,
@@ -68,7 +69,7 @@ class Supervisor:
         check: Callable[[], Awaitable[None]],
         instance: str,
     ) -> None:
-        self._listener, self._inherited = listener, inherited
+        self._reserved, self._inherited = reserved, inherited
         self._workers = [_Worker(number + 1) for number in range(workers)]
         self._bounds = bounds
         self._check = check
@@ -85,6 +86,10 @@ class Supervisor:
             "/health/ready": self._respond_ready,
             "/metrics": self._respond_metrics,
         }
+        reserve_port(self._reserved)
+        for worker in self._workers:
+            # Callers who come before the worker runs wait here.
+            worker.listener = share_port(self._reserved)
         async with serve_management(management, routes):
             stopping = asyncio.create_task(stop.wait())
             checking = asyncio.create_task(self._check_database())
@@ -112,12 +117,13 @@ class Supervisor:
         for worker in serving:
             worker.send(CLOSE_CONNECTIONS)
         await asyncio.sleep(DRAIN_SECONDS)
-        ignore_connections(self._listener)
+        for worker in serving:
+            worker.send(IGNORE_CONNECTIONS)
         # Workers accept what came before.
         await asyncio.sleep(ACCEPT_SECONDS)
 
     def readiness(self) -> ServiceReady:
-        """Ready while at least one worker is, since all share one socket. Every worker is listed."""
+        """Ready while at least one worker is: new connections reach only those that run. Every worker is listed."""
         workers = [worker.state() for worker in self._workers]
         status: ServiceStatus = "ready" if any(worker.ready for worker in workers) else "not ready"
         return ServiceReady("stopping" if self._stopping else status, self._instance, workers)
@@ -177,13 +183,14 @@ class Supervisor:
     async def _run_once(self, worker: _Worker) -> str:
         """Run a worker until it ends; return how it ended. If cancelled, end the worker."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        # Only the worker keeps it, so it closes when the worker ends.
+        with theirs, worker.take_listener(self._reserved) as listener:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "service.api_worker", str(self._listener.fileno()), str(theirs.fileno())),
+                    *(sys.executable, "-m", "service.api_worker", str(listener.fileno()), str(theirs.fileno())),
                     *self._bounds,
                     stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(self._listener.fileno(), theirs.fileno()),
+                    pass_fds=(listener.fileno(), theirs.fileno()),
                 )
             except BaseException:
                 ours.close()
@@ -223,6 +230,13 @@ class _Worker:
         self._reason = "has not started yet"
         # The numbers of its last report; none while it is not running.
         self.counted: list[FamilySnapshot] = []
+        # Its socket, until it has been started for the first time.
+        self.listener: socket.socket | None = None
+
+    def take_listener(self, reserved: socket.socket) -> socket.socket:
+        """The socket of its next process."""
+        listener, self.listener = self.listener or share_port(reserved), None
+        return listener
 
     def set_started(self, pid: int) -> None:
         self._pid, self._since, self._last = pid, time.monotonic(), None

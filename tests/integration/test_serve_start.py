@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -126,13 +127,34 @@ async def test_a_running_service_shares_its_port_with_nobody(house: House, issue
         port = service.held.port
         assert run_and_read_error(PORT=str(port)).startswith(f"timewarden: Cannot listen on 127.0.0.1, port {port}: ")
         with socket.socket() as stranger:
-            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with pytest.raises(OSError, match="in use"):
                 stranger.bind(("127.0.0.1", port))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers share a socket")
+async def test_workers_get_equal_shares_of_many_connections(house: House, issuer: str, tmp_path: Path) -> None:
+    async with serve(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
+        workers = await service.ready(workers=2)
+        before = [count_files(worker["pid"]) for worker in workers]
+        with contextlib.ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", service.held.port)))
+
+            async def has_its_share() -> bool:
+                after = [count_files(worker["pid"]) for worker in workers]
+                return all(now - then >= 20 for then, now in zip(before, after, strict=True))
+
+            await until(has_its_share, 10)
+
+
+def count_files(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len([*Path(f"/proc/{pid}/fd").iterdir()])
+
+
 @pytest.mark.parametrize("number", ["0", "99"])
-def test_a_descriptor_that_does_not_listen_is_told(number: str) -> None:
+def test_a_descriptor_without_a_port_is_told(number: str) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "service", "serve", "--fd", number],
         cwd=ROOT,

@@ -57,9 +57,14 @@ async def other_worker(service: Served, known: set[int]) -> int | None:
 
 
 async def has_ended(pid: int) -> bool:
+    """Whether all its threads have ended, and its sockets are closed with them."""
+    return await asyncio.to_thread(_has_ended, Path(f"/proc/{pid}"))
+
+
+def _has_ended(process: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        line = await asyncio.to_thread(Path(f"/proc/{pid}/stat").read_text, encoding="utf-8")
-        return line.rpartition(")")[2].split()[0] in "ZX"
+        state = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        return state in "ZX" and len([*(process / "task").iterdir()]) == 1
     return True
 
 
