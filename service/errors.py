@@ -172,7 +172,7 @@ class StepUpNeeded(Unauthenticated):
 
 class Denied(TimewardenError):
     """The policy said no, and that decision is recorded. `request_access`: the `relation` that an access request could
-    ask for to be allowed this, and the refusal to name in it (`decision`)."""
+    ask for to be allowed this, and the refusal to name in it (`decision`), unless it tells of nothing."""
 
     slug = "denied"
     summary = "Forbidden"
@@ -214,6 +214,10 @@ class Forbidden(Denied):
 class NotFound(Denied):
     slug = "not-found"
     summary = "No such resource, or you may not see it"
+
+    def __init__(self, public: str | None = None, *, request_access: Mapping[str, str] | None = None) -> None:
+        super().__init__(public)
+        self.request_access = request_access
 
 
 class NotApplied(TimewardenError):

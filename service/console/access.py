@@ -31,7 +31,7 @@ DONE: Final = {
 
 @get(PATH)
 async def show_access(visit: TheVisit) -> Response[str]:
-    """What waits for the person to decide, their own requests, what they may end, and a form to ask."""
+    """Requests for the person to decide, their own, those that they may end, and a form to ask."""
     asked = visit.request.query_params
     return await _show(visit, form={name: asked[name] for name in ("decision", "relation") if asked.get(name)})
 

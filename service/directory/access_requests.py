@@ -88,12 +88,14 @@ class AccessRequests:
         self, caller: Caller, request: UUID, until: datetime | None = None, reason: str | None = None
     ) -> Answer[RequestedAccess]:
         """Grant what an open request asks for, perhaps with an earlier end. Raises NotFound, WrongState, InvalidField
-        for an end that is past or later than asked for, and Forbidden for one's own request."""
+        for an end that is past or later than asked for, Conflict if the active policy would refuse the request now, and
+        Forbidden for one's own."""
         _check_reason(reason)
         async with self._gate.change(caller, KIND, "grant", _target(request)) as change:
             if change.found["owner_id"] in change.lookup.same_human:
                 raise Forbidden([OWN])
             _require(change, OPEN)
+            _check_requestable(change, await access_request_store.load(change.connection, request))
             begin = max(change.lookup.at, change.found["requested_from"])
             if until is not None and not begin < until <= change.found["requested_until"]:
                 raise InvalidField(
@@ -195,6 +197,15 @@ class AccessRequests:
         if not isinstance(error, Forbidden) or error.request_access is None:
             _refuse_decision()
         return error.request_access["relation"], found.sheet
+
+
+def _check_requestable(change: Change, request: RequestedAccess) -> None:
+    """Raise Conflict if the policy has changed since: a grant would give nothing now, and perhaps something else under
+    a later version whose relation has the same name."""
+    where = find_requestable(change.permit.snapshot.vocabulary.paths).get(request.relation, frozenset())
+    if (NodeType.PROJECTS if request.team is None else NodeType.TEAMS) not in where:
+        place = "a project" if request.team is None else "a team"
+        raise Conflict(f"Under the active policy, {request.relation} can no longer be asked for on {place}: decline it")
 
 
 def _refuse_decision() -> NoReturn:

@@ -200,6 +200,17 @@ def find_requestable(paths: Mapping[tuple[str, str], Path]) -> dict[str, frozens
     return found
 
 
+def find_given(paths: Mapping[tuple[str, str], Path]) -> dict[str, frozenset[str]]:
+    """The relations to a timesheet that a person has by a grant of access, by the relation that was asked for: it and
+    those whose paths follow it last."""
+    found: dict[str, set[str]] = {relation: set() for relation in find_requestable(paths)}
+    for (kind, relation), path in paths.items():
+        for chain in path.chains:
+            if kind == TIMESHEET and chain[-1].relation is not None:
+                found[chain[-1].relation].add(relation)
+    return {relation: frozenset(given) for relation, given in found.items()}
+
+
 def count_branches(path: Path) -> int:
     """The branches of the path, those that are taken away included."""
     return _count(path.chains)

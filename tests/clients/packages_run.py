@@ -221,7 +221,12 @@ import { ProblemError, Timewarden } from "@timewarden/client";
 const api = (token: string): Timewarden => new Timewarden(process.env.API!, token);
 const max = api(process.env.MAX!), mia = api(process.env.MIA!);
 const until = new Date(Date.now() + 3_600_000).toISOString();
-const wanted = { relation: "temporary_approver", team: "Atlas", until, reason: "Mia is away" };
+const hidden = { params: { path: { timesheet_id: "0198c0de-0000-7000-8000-000000000000" } } };
+const { error } = await max.http.GET("/v1/timesheets/{timesheet_id}", hidden);
+if (error?.type === "urn:timewarden:problem:not-found") console.log(error.request_access?.relation);
+const [way] = (await max.me()).requestable;
+console.log(way!.on, way!.may.map((given) => given.action));
+const wanted = { relation: way!.relation, team: "Atlas", until, reason: "Mia is away" };
 const asked = await max.requestAccess(wanted);
 await max.grantAccess(asked.id).catch((error) => console.log((error as ProblemError).problem?.type));
 for await (const request of mia.pages("/v1/access-requests", { to_decide: true })) {
@@ -240,7 +245,8 @@ def test_access_is_asked_for_and_granted_in_typescript(service: RunningService, 
     tokens = {name.upper(): token_of(name, service.state) for name in ("max", "mia")}
     ended = run("node", "access.js", cwd=node / "app", API=service.addresses.api, **tokens)
     forbidden = "urn:timewarden:problem:forbidden"
-    assert ended.stdout == f"{forbidden}\ngranted temporary_approver\n[ 'granted' ]\n", ended.stderr
+    offered = "temporary_approver\n[ 'team' ] [ 'approve', 'read', 'reject' ]\n"
+    assert ended.stdout == f"{offered}{forbidden}\ngranted temporary_approver\n[ 'granted' ]\n", ended.stderr
 
 
 @needs_node

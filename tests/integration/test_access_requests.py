@@ -571,6 +571,120 @@ async def test_a_refusal_offers_access_only_where_it_would_help(house: House, of
         assert (refused.status_code, "request_access" in refused.json()) == (status, False)
 
 
+async def test_a_sheet_that_is_hidden_or_missing_says_the_same_and_leads_to_a_request_by_team(
+    house: House, office: Office
+) -> None:
+    sheet = await house.submit_week("ana")
+
+    async def refuse(method: str, more: str, **claims: Any) -> set[tuple[int, str, str]]:
+        headers, body = {"If-Match": '"2"'}, None if more in {"", "/approve"} else {"reason": "r"}
+        answers = [
+            await office("max", method, f"/v1/timesheets/{sheet_id}{more}", body, headers=headers, **claims)
+            for sheet_id in (sheet.id, UNKNOWN)
+        ]
+        return {
+            (answer.status_code, answer.json()["detail"], json.dumps(answer.json().get("request_access")))
+            for answer in answers
+        }
+
+    hidden, offer = "No such resource, or you may not see it", '{"relation": "temporary_approver"}'
+    offered = {(404, f"{hidden}. You can ask for access to the timesheets of a team for a time", offer)}
+    for method, more in (("GET", ""), ("POST", "/approve"), ("POST", "/reject")):
+        assert await refuse(method, more) == offered
+    # What it would not let them do, and who may not ask: an agent, a token without the scope, a client for itself.
+    assert await refuse("POST", "/reopen") == {(404, hidden, "null")}
+    assert await refuse("GET", "", scope="read:timesheets") == {(404, hidden, "null")}
+    assert await refuse("GET", "", sub="payroll-import", client_id="payroll-import") == {(404, hidden, "null")}
+
+    (found,) = (await office("max", "GET", "/v1/me")).json()["requestable"]
+    assert (found["relation"], found["on"]) == ("temporary_approver", ["team"])
+    assert {action["action"]: (action["may"], action["states"], action["sentence"]) for action in found["may"]} == {
+        "approve": ("depends", ["submitted"], "approve a timesheet that was handed in"),
+        "read": ("depends", [], "read a timesheet with its entries"),
+        "reject": ("depends", ["submitted"], "send a timesheet back, with a reason"),
+    }
+    made = await office.ask("max", relation=found["relation"], team="east")
+    granted = await office("mia", "POST", f"{made.headers['Location']}/grant")
+    assert granted.status_code == 200, granted.text
+    assert (await office("max", "GET", f"/v1/timesheets/{sheet.id}")).status_code == 200
+    assert (await office.approve("max", sheet)).status_code == 200
+    await office("mia", "POST", f"{made.headers['Location']}/end")
+    assert await refuse("GET", "") == offered
+
+
+async def test_nothing_is_offered_where_nothing_can_be_asked_for(house: House, office: Office) -> None:
+    sheet = await house.submit_week("ana")
+    blind = (await office("carl", "GET", "/v1/me", scope="read:timesheets")).json()
+    assert blind["requestable"] == []
+    for rule in (
+        "p, deny, person:{carl}, request, any, access_request, any, always, not-carl",
+        "p, deny, temporary_approver, read, any, timesheet, any, always, never-temporary",
+    ):
+        await activate(house, rule.format(carl=house.people["carl"]))
+        answer = await office("carl", "GET", f"/v1/timesheets/{sheet.id}")
+        assert (answer.status_code, "request_access" in answer.json()) == (404, False), rule
+    (found,) = (await office("carl", "GET", "/v1/me")).json()["requestable"]
+    assert [action["action"] for action in found["may"]] == ["approve", "reject"]
+
+
+async def test_a_version_whose_relations_cannot_be_asked_for_offers_none_and_ends_no_grant(
+    house: House, office: Office
+) -> None:
+    """Its words know no temporary approver: access that was granted gives nothing, and is ended all the same. An
+    open request can be declined only."""
+    sheet, path = await house.submit_week("ana"), f"/v1/access-requests/{await office.open_request()}"
+    waiting = f"/v1/access-requests/{await office.open_request('ben')}"
+    assert (await office("mia", "POST", f"{path}/grant")).status_code == 200
+    shipped = read_shipped()
+    rules = [line for line in shipped.rules.splitlines() if " temporary_approver," not in line]
+    tables = shipped.vocabulary.split("\n[")
+    vocabulary = "\n[".join(table for table in tables if not table.startswith("kinds.timesheet.relations.temporary"))
+    await activate_text(house, replace(shipped, vocabulary=vocabulary, rules="\n".join(rules) + "\n"))
+    refused = await office("carl", "GET", f"/v1/timesheets/{sheet.id}")
+    assert (refused.status_code, "request_access" in refused.json()) == (404, False)
+    me = (await office("carl", "GET", "/v1/me")).json()
+    assert (me["requestable"], [held["relation"] for held in me["access"]]) == ([], ["temporary_approver"])
+    asked = await office.ask("carl", relation="temporary_approver", team="west")
+    assert (asked.status_code, asked.json()["fields"]) == (
+        422,
+        [{"field": "relation", "message": "cannot be asked for; the policy has none that can"}],
+    )
+    ended = await office("mia", "POST", f"{path}/end")
+    assert (ended.status_code, ended.json()["state"]) == (200, "ended"), ended.text
+    late = await office("mia", "POST", f"{waiting}/grant")
+    assert (late.status_code, late.json()["detail"]) == (
+        409,
+        "Under the active policy, temporary_approver can no longer be asked for on a team: decline it",
+    )
+    assert (await office("mia", "POST", f"{waiting}/decline", {"reason": "r"})).status_code == 200
+
+
+async def test_a_relation_that_a_grant_of_another_gives_leads_to_that_one(house: House, office: Office) -> None:
+    shipped = read_shipped()
+    reviewer = """
+[kinds.timesheet.relations.reviewer]
+is = "resource.temporary_approver | resource.manager"
+yes = "you review this"
+no = "you do not review this"
+"""
+    rules = (
+        f"{shipped.rules}{REVIEWERS}\np, allow, reviewer, reopen, approved, timesheet, any, always, reopen-reviewer\n"
+    )
+    await activate_text(house, replace(shipped, vocabulary=shipped.vocabulary + reviewer, rules=rules))
+    sheet = await house.submit_week("ana")
+    approved = (await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))).value
+    headers, path = {"If-Match": f'"{approved.version}"'}, f"/v1/timesheets/{sheet.id}/reopen"
+    refused = await office("carl", "POST", path, {"reason": "r"}, headers=headers, roles=["reviewer"])
+    assert refused.json()["request_access"]["relation"] == "temporary_approver", refused.text
+    (found,) = (await office("carl", "GET", "/v1/me")).json()["requestable"]
+    assert [action["action"] for action in found["may"]] == ["approve", "read", "reject", "reopen"]
+    decision = refused.json()["request_access"]["decision"]
+    body = {"decision": decision, "until": soon(days=1), "reason": "r"}
+    made = await office("carl", "POST", "/v1/access-requests", body, roles=["reviewer"])
+    assert (await office("mia", "POST", f"{made.headers['Location']}/grant")).status_code == 200
+    assert (await office("carl", "POST", path, {"reason": "r"}, headers=headers)).status_code == 200
+
+
 @pytest.mark.parametrize("mode", ["per-item", "all-or-nothing"])
 @pytest.mark.parametrize("step", ["approve", "reject"])
 async def test_a_batch_offers_access_for_each_item_as_a_request_for_it_alone_would(

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, combinations, product
+from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.capabilities import Availability, Capability, list_capabilities
+from service.authorization.enforcement.capabilities import (
+    Availability,
+    Capability,
+    list_capabilities,
+    list_requestable,
+)
 from service.authorization.enforcement.decision_point import sign_in_facts, who_words
 from service.authorization.enforcement.relationships import FactLookup
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
-from service.policy.access_request import NO_STATE
+from service.policy.access_request import NO_STATE, AccessRequest, Verdict
+from tests import policy_forge
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped, snapshot
 
@@ -22,12 +31,48 @@ SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:
 ROLES = ("role:manager", "role:administrator", "role:auditor")
 SEEN = FactLookup(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
 SHIPPED = Snapshot.build(policy_file.parse(read_shipped()), 1)
+STATES = SHIPPED.vocabulary.states["timesheet"]
 NOW = int(SEEN.at.timestamp())
+ANA = UUID("0198c0de-0000-7000-8000-000000000001")
+REQUEST = "p, allow, anyone, request, any, access_request, approve:timesheets, always, ask"
+# Relations to ask for on teams and on projects, one that a grant of another gives too, and one that goes to delegates.
+ASKED_FOR = """
+[kinds.timesheet.relations.project_helper]
+is = "resource.projects.granted - resource.owner"
+yes = "x"
+no = "y"
+
+[kinds.timesheet.relations.reviewer]
+is = "resource.temporary_approver | resource.manager"
+yes = "x"
+no = "y"
+
+[kinds.timesheet.relations.helpers_delegate]
+is = "resource.owner.teams.granted.delegates - resource.owner"
+yes = "x"
+no = "y"
+"""
+GIVEN = {
+    "helpers_delegate": frozenset[str](),
+    "project_helper": frozenset({"project_helper"}),
+    "temporary_approver": frozenset({"temporary_approver", "reviewer"}),
+}
 
 
 def principal(scopes: frozenset[str], roles: frozenset[str], methods: frozenset[str] | None) -> Principal:
     return Principal(
-        PrincipalKind.USER, "https://issuer.example", "ana", "app", scopes, roles, None, NOW, NOW + 60, None, methods
+        PrincipalKind.USER,
+        "https://issuer.example",
+        "ana",
+        "app",
+        scopes,
+        roles,
+        None,
+        NOW,
+        NOW + 60,
+        None,
+        methods,
+        person=ANA,
     )
 
 
@@ -113,3 +158,128 @@ def test_a_capability_names_the_scopes_relations_and_states_that_would_help() ->
         for capability in list_capabilities(strict, principal(scopes, frozenset(), None), SEEN)
     }
     assert found["timesheet", "read"].availability is Availability.SIGN_IN
+
+
+def asked_for(*lines: str) -> Snapshot:
+    """A policy of these rows, with relations that can be asked for, by everybody who has the scope."""
+    text = policy_forge.rows(REQUEST, *lines)
+    return Snapshot.build(policy_file.parse(replace(text, vocabulary=text.vocabulary + ASKED_FOR)), 1)
+
+
+def actions_by(policy: Snapshot, who: Principal, relations: frozenset[str]) -> dict[str, set[str]]:
+    """The states in which some timesheet would be allowed by a rule on these relations, by action: every request."""
+    vocabulary, found = policy.vocabulary, dict[str, set[str]]()
+    names = sorted(vocabulary.facts["timesheet"])
+    words, signed_in = who_words(who, SEEN) | relations, sign_in_facts(policy, who, NOW)
+    actions = sorted({rule.action for rule in policy.policy.rules if rule.kind == "timesheet"})
+    for action, state in product(actions, sorted(vocabulary.states["timesheet"])):
+        who_of = {rule.name: rule.who for rule in policy.rules_of("timesheet", action)}
+        for values in product((True, False, None), repeat=len(names)):
+            facts = {**dict(zip(names, values, strict=True)), **signed_in}
+            request = policy.access_request("timesheet", action, state, words, who.scopes, facts)
+            verdict = policy.decide(request)
+            if (
+                verdict.allowed
+                and not laws.law_forbids(request)
+                and relations & {who_of[rule] for rule in verdict.rules}
+            ):
+                found.setdefault(action, set()).add(state)
+    return found
+
+
+rows_on_relations = st.builds(
+    "p, {}, {}, {}, {}, timesheet, {}, {}".format,
+    st.sampled_from(["allow", "allow", "allow", "deny"]),
+    st.sampled_from(["temporary_approver", "reviewer", "project_helper", "helpers_delegate", "role:manager"]),
+    st.sampled_from(["read", "approve"]),
+    st.sampled_from(["any", "draft", "draft or rejected"]),
+    st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
+    st.sampled_from(["always", "mfa", "not mfa", "acted_for_owner", "not acted_for_owner and mfa"]),
+)
+people_who_ask = st.builds(
+    principal,
+    st.frozensets(st.sampled_from(["read:timesheets", "manage:directory"])).map(
+        frozenset({"approve:timesheets"}).union
+    ),
+    st.frozensets(st.just("role:manager")),
+    st.sampled_from([None, frozenset({"pwd"}), frozenset({"mfa"})]),
+)
+
+
+@settings(max_examples=example_count(100, uncut=400))
+@given(st.lists(rows_on_relations, min_size=2, max_size=6, unique=True), people_who_ask)
+def test_what_can_be_asked_for_allows_what_a_caller_with_the_relation_could_do(
+    lines: list[str], who: Principal
+) -> None:
+    policy = asked_for(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
+    every_state = policy.vocabulary.states["timesheet"]
+    found = list_requestable(policy, who, SEEN)
+    assert [requestable.relation for requestable in found] == sorted(GIVEN)
+    for requestable in found:
+        now = [action for action in requestable.may if action.availability is Availability.DEPENDS]
+        assert {action.action: set(action.states) or every_state for action in now} == actions_by(
+            policy, who, GIVEN[requestable.relation]
+        )
+        for action in requestable.may:
+            assert requestable.allows(action.action) is (action.availability is not Availability.SCOPE)
+            if action.availability is Availability.SCOPE:
+                assert set(action.scopes) - who.scopes == set(action.scopes) != set()
+                stronger = replace(who, methods=frozenset({"mfa"}), scopes=policy.vocabulary.scopes)
+                assert action.action in actions_by(policy, stronger, GIVEN[requestable.relation])
+
+
+@settings(max_examples=example_count(25, uncut=60))
+@given(people_who_ask, st.frozensets(st.sampled_from(sorted(SHIPPED.vocabulary.relations["timesheet"]))))
+def test_what_can_be_asked_for_tells_nothing_of_the_resource_that_was_looked_up(
+    who: Principal, relations: frozenset[str]
+) -> None:
+    seen = replace(SEEN, relations=relations, facts={"acted_for_owner": True})
+    assert list_requestable(SHIPPED, who, seen) == list_requestable(SHIPPED, who, SEEN)
+
+
+def test_nothing_can_be_asked_for_by_who_may_not_ask_nor_where_the_policy_has_nothing() -> None:
+    able = principal(frozenset({"approve:timesheets", "read:timesheets"}), frozenset(), None)
+    (found,) = list_requestable(SHIPPED, able, SEEN)
+    assert (found.relation, sorted(action.action for action in found.may)) == (
+        "temporary_approver",
+        ["approve", "read", "reject"],
+    )
+    assert not found.allows("reopen")
+    (found,) = list_requestable(SHIPPED, replace(able, agent=True), SEEN)
+    assert sorted(action.action for action in found.may) == ["read", "reject"]
+    assert list_requestable(SHIPPED, replace(able, person=None, kind=PrincipalKind.CLIENT), SEEN) == ()
+    assert list_requestable(SHIPPED, replace(able, scopes=frozenset({"read:timesheets"})), SEEN) == ()
+    refused = asked_for("p, deny, via:app, request, any, access_request, any, always, not-by-this-app")
+    assert list_requestable(refused, able, SEEN) == ()
+    text = policy_forge.rows("p, allow, manager, read, any, timesheet, any, always, read")
+    for vocabulary in policy_forge.vocabulary_without_paths():
+        older = Snapshot.build(policy_file.parse(replace(text, vocabulary=vocabulary)), 1)
+        assert list_requestable(older, able, SEEN) == ()
+
+
+def test_what_can_be_asked_for_is_bounded_for_a_policy_of_thousands_of_rows() -> None:
+    """None of which allows: a law forbids what they all ask for."""
+    states = [" or ".join(some) for size in (1, 2, 3) for some in combinations(sorted(STATES), size)]
+    signed_in = [
+        " and ".join(("acted_for_owner", *words))
+        for words in product(("mfa", "not mfa"), ("recent_sign_in", "not recent_sign_in"), ("agent", "not agent"))
+    ]
+    rows = [
+        f"p, allow, temporary_approver, approve, {state}, timesheet, {scope}, {facts}, rule-{number}"
+        for number, (state, scope, facts) in enumerate(product(states, SCOPES, signed_in))
+    ]
+    assert len(rows) == 1_000
+    policy = asked_for(*rows)
+    able = principal(frozenset(SCOPES), frozenset(), frozenset({"pwd"}))
+    decided = policy.decide
+    requests: list[AccessRequest] = []
+
+    def count(request: AccessRequest) -> Verdict:
+        requests.append(request)
+        return decided(request)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Snapshot, "decide", lambda _, request: count(request))
+        found = {requestable.relation: requestable.may for requestable in list_requestable(policy, able, SEEN)}
+    assert found["temporary_approver"] == ()
+    assert len([request for request in requests if request.kind == "timesheet"]) <= 2

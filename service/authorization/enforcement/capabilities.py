@@ -9,12 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.decision_point import request_facts, who_words
 from service.policy import laws
 from service.policy.access_request import NO_STATE, Effect
-from service.policy.request_space import KNOWN, RequestSpace, scopes_of, smallest_requests
+from service.policy.paths import TIMESHEET, find_given, find_requestable
+from service.policy.request_space import (
+    KNOWN,
+    RULES_PER_CASBIN_ROW,
+    Budget,
+    RequestSpace,
+    scopes_of,
+    smallest_requests,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +32,13 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest
+    from service.policy.paths import NodeType
 
 
 CAPABILITIES: Final = "capabilities"
+REQUEST_ACCESS: Final = ("access_request", "request")
+# Rows that casbin may walk to find out what can be asked for: some 10 milliseconds, as refusals need it too.
+MAX_REQUESTABLE_ROWS: Final = 2_500
 
 
 class Availability(StrEnum):
@@ -53,6 +66,20 @@ class Capability:
     scopes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Requestable:
+    """A relation to timesheets that the caller can ask for, to those of teams or projects (`on`), and what it would let
+    them do there."""
+
+    relation: str
+    on: frozenset[NodeType]
+    may: tuple[Capability, ...]
+
+    def allows(self, action: str) -> bool:
+        """Whether it would let the caller do this with their token, perhaps after another sign-in."""
+        return any(given.action == action and given.availability is not Availability.SCOPE for given in self.may)
+
+
 def list_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability]:
     """A capability for each kind and action of the vocabulary; `lookup` is one without a row. Slow for thousands of
     rules: run it in a thread. Cached for callers who differ in no word that a rule names."""
@@ -66,12 +93,22 @@ def recall_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLo
     return found
 
 
+def list_requestable(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Requestable]:
+    """The relations that the caller can ask for, by name; none for a client that acts for itself. Whatever resource the
+    lookup is about, they are the same. Beyond MAX_REQUESTABLE_ROWS, some of their actions are left out. Cached as
+    `list_capabilities`."""
+    if principal.person is None or not snapshot.could_allow(*REQUEST_ACCESS, principal.scopes):
+        return ()
+    caller = _caller(snapshot, principal, lookup)
+    return snapshot.memoize("requestable", caller.key(), lambda: _all_requestable(caller))
+
+
 def _caller(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> _Caller:
-    """The caller's words and scopes that any rule names."""
+    """The caller's words and scopes that any rule names, without relations to a resource."""
     visible = snapshot.words
     return _Caller(
         snapshot,
-        snapshot.close(who_words(principal, lookup)) & visible.who,
+        (snapshot.close(who_words(principal, lookup)) - lookup.relations) & visible.who,
         principal.scopes & visible.scopes,
         request_facts(snapshot, principal, lookup),
     )
@@ -99,6 +136,14 @@ class _Caller:
         """The caller's request for a resource without any facts."""
         return self.snapshot.access_request(kind, action, NO_STATE, self.words, self.scopes, self.facts)
 
+    def after_sign_in(self) -> _Caller:
+        """The caller after any other sign-in."""
+        return replace(self, facts={**self.facts, **dict.fromkeys(self.snapshot.vocabulary.sign_in_facts, True)})
+
+    def with_every_scope(self) -> _Caller:
+        """The caller with a token of all scopes."""
+        return replace(self, scopes=self.snapshot.vocabulary.scopes)
+
     def may(self, request: AccessRequest) -> bool:
         """Whether the policy and the laws allow the request."""
         return self.snapshot.decide(request).allowed and not laws.law_forbids(request)
@@ -122,31 +167,79 @@ def _capability_of(caller: _Caller, kind: str, action: str) -> Capability:
             as_=tuple(sorted({who for who, _ in ways} & relations)),
             states=() if where == states else tuple(where),
         )
-    allowed_facts = {**caller.facts, **dict.fromkeys(vocabulary.sign_in_facts, True)}
-    fresh = _Caller(caller.snapshot, caller.words, caller.scopes, allowed_facts)
+    fresh = caller.after_sign_in()
     if any(_ways(fresh, kind, action, states)):
         return Capability(kind, action, Availability.SIGN_IN)
-    granted = _Caller(caller.snapshot, caller.words, vocabulary.scopes, allowed_facts)
+    granted = fresh.with_every_scope()
     if not caller.snapshot.could_allow(kind, action, caller.scopes) and any(_ways(granted, kind, action, states)):
         return Capability(kind, action, Availability.SCOPE, scopes=caller.snapshot.scopes_for(kind, action))
     return Capability(kind, action, Availability.NEVER)
 
 
-def _ways(caller: _Caller, kind: str, action: str, states: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The who-word and a state of each allow rule by which some resource would be allowed to this caller."""
+def _ways(
+    caller: _Caller,
+    kind: str,
+    action: str,
+    states: Iterable[str],
+    held: frozenset[str] | None = None,
+    budget: Budget | None = None,
+) -> Iterator[tuple[str, str]]:
+    """The who-word and a state of each allow rule by which some resource would be allowed to this caller. With `held`,
+    relations that the caller has to it, only rules on these are tried; fewer if the budget is exhausted."""
     vocabulary, index = caller.snapshot.vocabulary, caller.snapshot.index_of(kind, action)
     relations = vocabulary.relations.get(kind, frozenset())
     facts: dict[str, Sequence[bool | None]] = dict.fromkeys(sorted(vocabulary.facts.get(kind, ())), KNOWN)
     facts |= {name: (value,) for name, value in caller.facts.items()}
     mentioned = {name: values for name, values in facts.items() if name in index.words.facts}
     base = replace(caller.base(kind, action), facts=frozenset())
+    if held is not None:
+        base = replace(base, who=base.who | (held & index.words.who))
+    rows = 0 if budget is None else len(index.near(base.who))
+
+    def has_budget(_: AccessRequest) -> bool:
+        return budget is None or budget.spend_on_casbin(rows)
+
     found: set[tuple[str, str]] = set()
-    for rule in index.near(caller.words | relations):
+    for rule in index.near(caller.words | relations if held is None else held):
         if rule.effect is Effect.DENY or not scopes_of(rule) <= caller.scopes:
             continue
         for state in states:
-            if (rule.who, state) not in found and any(
-                map(caller.may, smallest_requests(rule, base, [state], mentioned))
-            ):
+            requests = takewhile(has_budget, smallest_requests(rule, base, [state], mentioned))
+            if (rule.who, state) not in found and any(map(caller.may, requests)):
                 found.add((rule.who, state))
                 yield rule.who, state
+
+
+def _all_requestable(caller: _Caller) -> Sequence[Requestable]:
+    vocabulary = caller.snapshot.vocabulary
+    if _capability_of(caller, *REQUEST_ACCESS).availability is Availability.NEVER:
+        return ()
+    where, given = find_requestable(vocabulary.paths), find_given(vocabulary.paths)
+    budget = Budget(MAX_REQUESTABLE_ROWS * RULES_PER_CASBIN_ROW)
+    return [
+        Requestable(relation, where[relation], tuple(_list_given(caller, given[relation], budget)))
+        for relation in sorted(where)
+    ]
+
+
+def _list_given(caller: _Caller, relations: frozenset[str], budget: Budget) -> Iterator[Capability]:
+    """The actions that the caller with all of these relations to a timesheet may do by rules on them."""
+    vocabulary = caller.snapshot.vocabulary
+    states = sorted(vocabulary.states.get(TIMESHEET, ())) or [NO_STATE]
+    fresh = caller.after_sign_in()
+    able = {Availability.DEPENDS: caller, Availability.SIGN_IN: fresh, Availability.SCOPE: fresh.with_every_scope()}
+    for action in sorted(vocabulary.actions.get(TIMESHEET, ())):
+        for availability, could in able.items():
+            if ways := list(_ways(could, TIMESHEET, action, states, relations, budget)):
+                where = sorted({state for _, state in ways} - {NO_STATE})
+                rules = caller.snapshot.index_of(TIMESHEET, action).near(relations)
+                scopes = {rule.scope for rule in rules if rule.effect is Effect.ALLOW} - caller.scopes
+                yield Capability(
+                    TIMESHEET,
+                    action,
+                    availability,
+                    as_=tuple(sorted({who for who, _ in ways})),
+                    states=() if where == states else tuple(where),
+                    scopes=tuple(sorted(scopes)) if availability is Availability.SCOPE else (),
+                )
+                break

@@ -6,8 +6,9 @@ A caller who may not read a resource does not learn that it exists. Reasons are 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.capabilities import REQUEST_ACCESS, list_requestable
 from service.authorization.enforcement.decision_point import access_request_of, values_of
 from service.authorization.enforcement.step_up import challenge
 from service.authorization.engine.explanation import (
@@ -21,7 +22,7 @@ from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, T
 from service.policy.access_request import Reason
 from service.policy.known_words import OWNER
 from service.policy.matching import former_word
-from service.policy.paths import TIMESHEET, find_requestable
+from service.policy.paths import TIMESHEET, find_given
 from service.policy.sentences import fill_sentence
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest, Explanation
     from service.policy.attributes import Value
-
-
-REQUEST_ACCESS: Final = ("access_request", "request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,10 @@ def refusal_of(
     if reason is Reason.INSUFFICIENT_SCOPE:
         return InsufficientScope(snapshot.scopes_for(resource.kind, request.action))
     if reason is Reason.UNKNOWN_RESOURCE:
-        return NotFound()
+        return _not_found(snapshot, decision)
     grounds = _grounds(snapshot, decision.access_request, reason, listed)
     if not _may_know(snapshot, decision, grounds.sign_in):
-        return NotFound()
+        return _not_found(snapshot, decision)
     # To say that the state is wrong for reading would tell a caller who may not read it that the row exists.
     hidden = request.action == "read" and request.lookup.row is not None
     if grounds.states is not None and not hidden:
@@ -90,6 +88,21 @@ def refusal_of(
         near_misses=tuple(map(asdict, grounds.near_misses)),
         request_access=_describe_access(snapshot, decision, grounds.requestable),
     )
+
+
+def _not_found(snapshot: Snapshot, decision: Decision) -> NotFound:
+    """The error for a resource that is missing or hidden. It says whether access to timesheets could be asked for that
+    would allow this, which depends on the caller and the policy alone: it is the same for both."""
+    request = decision.request
+    if request.resource.kind == TIMESHEET:
+        for requestable in list_requestable(snapshot, request.principal, request.lookup):
+            if requestable.allows(request.action):
+                places = " or ".join(sorted(f"a {node.removesuffix('s')}" for node in requestable.on))
+                return NotFound(
+                    f"{NotFound.summary}. You can ask for access to the timesheets of {places} for a time",
+                    request_access={"relation": requestable.relation},
+                )
+    return NotFound()
 
 
 def _describe_access(snapshot: Snapshot, decision: Decision, relation: str | None) -> dict[str, str] | None:
@@ -145,9 +158,19 @@ def find_requestable_miss(snapshot: Snapshot, kind: str, explanation: Explanatio
     """The relation that the nearest rule was missing alone, among relations that access requests can ask for."""
     if kind != TIMESHEET or explanation.denied_by:
         return None
-    requestable = snapshot.memoize("requestable", None, lambda: find_requestable(snapshot.vocabulary.paths))
+    given_by = snapshot.memoize("given by access", None, lambda: _find_given_by(snapshot))
     alone = (near_miss.conditions[0] for near_miss in explanation.near_misses if len(near_miss.conditions) == 1)
-    return next((word for dimension, word in alone if dimension == "who" and word in requestable), None)
+    return next((given_by[word] for dimension, word in alone if dimension == "who" and word in given_by), None)
+
+
+def _find_given_by(snapshot: Snapshot) -> dict[str, str]:
+    """The relation to ask for, by each relation that a grant of it gives."""
+    given = find_given(snapshot.vocabulary.paths)
+    found = {relation: relation for relation, words in given.items() if relation in words}
+    for relation in sorted(given):
+        for word in given[relation]:
+            found.setdefault(word, relation)
+    return found
 
 
 def _fill_in(grounds: _Grounds, values: Mapping[str, Value]) -> _Grounds:

@@ -114,8 +114,9 @@ class DirectoryApi(Transport):
         project: str | None = None,
         from_: str | datetime | None = None,
     ) -> RequestedAccess:
-        """Ask for access until a time. After a refusal, `decision` is `request_access["decision"]` of the error;
-        otherwise name the `relation`, and a `team` by id or name, or a `project`."""
+        """Ask for access until a time. After a refusal, `decision` is `request_access["decision"]` of the error, if it
+        has one; otherwise name the `relation`, one of `requestable` of `me`, and a `team` by id or name, or a
+        `project`."""
         wanted = {"until": until, "reason": reason, "decision": decision, "relation": relation}
         wanted |= {"team": team, "project": project, "from": from_}
         body = {name: value for name, value in wanted.items() if value is not None}

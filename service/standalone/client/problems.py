@@ -35,7 +35,8 @@ class Problem(Exception):
 
     @property
     def request_access(self) -> dict[str, str] | None:
-        """The `relation` that an access request can ask for, with the `decision` to send; None if none would help."""
+        """The `relation` that an access request can ask for, with the `decision` to send unless this is a 404; None if
+        none would help."""
         found = self.members.get("request_access")
         return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else None
 

@@ -104,9 +104,9 @@ class Timesheet(ApiResult):
 
 class Me(ApiResult):
     """The caller. `may` says, for each kind and action, whether this token could. `access` are open access requests and
-    granted access. `actors` act for the caller, and
-    `agent` says whether one of them is an agent. `names` are those of the person and of projects, by id, if they were
-    asked for."""
+    granted access, `requestable` the relations that the caller can ask for, on what, and what each would let them do.
+    `actors` act for the caller, and `agent` says whether one of them is an agent. `names` are those of the person and
+    of projects, by id, if they were asked for."""
 
     kind: str
     person: str | None
@@ -121,6 +121,7 @@ class Me(ApiResult):
     groups: list[str] = []
     projects_led: list[str] = []
     access: list[dict[str, Any]] = []
+    requestable: list[dict[str, Any]] = []
     names: dict[str, str] | None = None
 
 

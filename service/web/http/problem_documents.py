@@ -29,6 +29,7 @@ FAMILIES: Final = (errors.BadInput, errors.Unauthenticated, errors.Denied, error
 MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
     errors.InsufficientScope: ("required_scope",),
     errors.Forbidden: ("reasons", "near_misses", "request_access"),
+    errors.NotFound: ("request_access",),
     errors.InvalidField: ("fields",),
     errors.WrongState: ("state", "wanted"),
     errors.Conflict: ("timesheet",),
@@ -118,7 +119,13 @@ class AccessToRequest(msgspec.Struct):
     """What to ask for at /v1/access-requests: the relation that alone was missing."""
 
     relation: Annotated[str, Meta(description="The relation", examples=["temporary_approver"])]
-    decision: Annotated[DecisionId, Meta(description="The refusal: send it as `decision`")]
+    decision: Annotated[
+        DecisionId | UnsetType,
+        Meta(
+            description="The refusal: send it as `decision`. Not in a 404: name a `team` or `project`, where the"
+            " timesheet may be"
+        ),
+    ] = UNSET
 
 
 RequestAccess = Annotated[

@@ -10,12 +10,18 @@ from litestar import Response, get
 from msgspec import Meta
 
 from service.authorization.enforcement.attribute_values import GROUPS, PROJECTS_LED
-from service.authorization.enforcement.capabilities import Availability, list_capabilities, recall_capabilities
+from service.authorization.enforcement.capabilities import (
+    Availability,
+    list_capabilities,
+    list_requestable,
+    recall_capabilities,
+)
 from service.authorization.enforcement.changes import refused_under
 from service.authorization.enforcement.names import load_names_of_row
 from service.database import Turns
 from service.directory import access_request_store, store
 from service.identity.principal import PrincipalKind
+from service.policy.paths import NodeType
 from service.web.http.operations import operation
 from service.web.http.parameters import CurrentCaller, WithNames  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.responses import (
@@ -36,11 +42,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from service.authorization.enforcement.capabilities import Capability
+    from service.authorization.enforcement.capabilities import Capability, Requestable
     from service.authorization.enforcement.gate import Gate
     from service.directory.entities import RequestedAccess, Team
+    from service.policy.access_request import Vocabulary
 
 MAX_WAIT_SECONDS: Final = 10.0
+# The members of an access request that name these.
+PLACES: Final = {NodeType.PROJECTS: "project", NodeType.TEAMS: "team"}
 BUSY: Final = "Many requests for capabilities are being computed; try again in a moment"
 
 
@@ -65,6 +74,41 @@ class HeldAccess(msgspec.Struct):
     state: Annotated[Literal["open", "granted"], Meta(description="Whether it was granted", examples=["granted"])]
     from_: Annotated[Time, Meta(description="The beginning, inclusive")] = msgspec.field(name="from")
     until: Annotated[Time, Meta(description="The end, exclusive", examples=["2026-11-27T17:00:00Z"])]
+
+
+class GivenAction(msgspec.Struct):
+    """An action on timesheets that access would let you do."""
+
+    action: Annotated[Action, Meta(description="The action", examples=["approve"])]
+    sentence: Annotated[str, Meta(description="It in words", examples=["approve a timesheet that was handed in"])]
+    may: Annotated[
+        Literal["depends", "needs-sign-in", "needs-scope"],
+        Meta(
+            description="`depends`: with this token. `needs-sign-in`: after a stronger or more recent sign-in."
+            " `needs-scope`: with one of `scopes`",
+            examples=["depends"],
+        ),
+    ]
+    states: Annotated[
+        list[ResourceState],
+        Meta(description="The timesheet must be in one of these states; empty: in any", examples=[["submitted"]]),
+    ]
+    scopes: Annotated[list[str], Meta(description="You need one of these scopes", examples=[[]])]
+
+
+class RequestableRelation(msgspec.Struct):
+    """A relation that you can ask for at /v1/access-requests, and what it would let you do there until it ends."""
+
+    relation: Annotated[str, Meta(description="The relation: send it as `relation`", examples=["temporary_approver"])]
+    on: Annotated[
+        list[Literal["project", "team"]],
+        Meta(
+            description="Where: name one as `team` (for its timesheets and those of the teams below it) or as `project`"
+            " (for those with hours on it)",
+            examples=[["team"]],
+        ),
+    ]
+    may: Annotated[list[GivenAction], Meta(description="What it would let you do to timesheets there")]
 
 
 class May(msgspec.Struct, rename={"as_": "as"}):
@@ -118,6 +162,9 @@ class Me(msgspec.Struct):
         list[str], Meta(description="The codes of the projects that the person leads", examples=[["ATLAS"]])
     ]
     access: Annotated[list[HeldAccess], Meta(description="Your open access requests, and access that was granted")]
+    requestable: Annotated[
+        list[RequestableRelation], Meta(description="What access you can ask for; empty: none, or not with this token")
+    ]
     may: Annotated[list[May], Meta(description="What the token may do, for each action")]
     policy_version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[7])]
     names: Names = msgspec.UNSET
@@ -148,6 +195,7 @@ def me_route(gate: Gate) -> Any:
             # In a thread and without a database connection, because a large policy takes a while.
             with refused_under(reading.receipt):
                 async with turns.take():
+                    await asyncio.to_thread(list_requestable, *asked)
                     may = await asyncio.to_thread(list_capabilities, *asked)
         roles = principal.roles | {f"role:{role}" for role in reading.lookup.roles}
         me = Me(
@@ -162,6 +210,7 @@ def me_route(gate: Gate) -> Any:
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
             projects_led=projects,
             access=[_access(held) for held in access],
+            requestable=[_requestable(found, reading.permit.snapshot.vocabulary) for found in list_requestable(*asked)],
             may=[_may(capability) for capability in may],
             policy_version=reading.lookup.version,
             names=names_body(known),
@@ -181,6 +230,20 @@ def _access(held: RequestedAccess) -> HeldAccess:
         from_=cast("datetime", held.time.valid_from),
         until=cast("datetime", held.time.valid_to),
     )
+
+
+def _requestable(found: Requestable, vocabulary: Vocabulary) -> RequestableRelation:
+    may = [
+        GivenAction(
+            given.action,
+            vocabulary.descriptions.get(f"action.{given.kind}.{given.action}", given.action),
+            cast("Any", given.availability.value),
+            list(given.states),
+            list(given.scopes),
+        )
+        for given in found.may
+    ]
+    return RequestableRelation(found.relation, sorted(cast("Any", PLACES[node]) for node in found.on), may)
 
 
 def _may(found: Capability) -> May:

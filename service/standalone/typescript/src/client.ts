@@ -148,8 +148,9 @@ export class Timewarden {
     return this.pages("/v1/approvals");
   }
 
-  /** Asks for access until a time. After a refusal, `decision` is `request_access.decision` of its problem. The requests
-   * are a list: `pages("/v1/access-requests", { to_decide: true })`. */
+  /** Asks for access until a time. `me().requestable` lists the relations. After a refusal, `decision` is
+   * `request_access.decision` of its problem, if that has one. The requests are a list:
+   * `pages("/v1/access-requests", { to_decide: true })`. */
   requestAccess(wanted: Schemas["NewAccessRequest"]): Promise<Schemas["AccessRequestBody"]> {
     return result(this.http.POST("/v1/access-requests", { body: wanted }));
   }
