@@ -31,11 +31,12 @@ FALLBACK: Final = "id, person_id, team_id, valid_from, nullif(valid_to, 'infinit
 
 @dataclass(frozen=True, slots=True)
 class MembershipFilter:
-    """Which memberships: of a person, of a team, valid at a time. None does not filter."""
+    """Which memberships: of a person or of `people`, of a team, valid at a time. None does not filter."""
 
     person: NamedPerson | None = None
     team: NamedTeam | None = None
     as_of: datetime | None = None
+    people: tuple[UUID, ...] | None = None
 
 
 async def add_membership(permit: Permit, connection: Connection, membership: Membership) -> Membership:
@@ -65,16 +66,18 @@ async def list_memberships(
         raise PermissionError("the visibility is of something else")
     person = await find_listed_person(visibility, connection, of.person, "query.person")
     team = await find_listed_team(visibility, connection, of.team, "query.team")
-    # Visible memberships in keyset order.
+    # Visible memberships in keyset order; those of people by the index on person_id.
     rows = await connection.fetch(
         f"SELECT {MEMBERSHIP} FROM membership AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
         " AND ($4::uuid IS NULL OR r.person_id = $4) AND ($5::uuid IS NULL OR r.team_id = $5)"
-        " AND ($6::timestamptz IS NULL OR (r.valid_from <= $6 AND $6 < r.valid_to)) ORDER BY r.id LIMIT $7",
+        " AND ($6::timestamptz IS NULL OR (r.valid_from <= $6 AND $6 < r.valid_to))"
+        " AND ($7::uuid[] IS NULL OR r.person_id = ANY ($7)) ORDER BY r.id LIMIT $8",
         *visibility.parameters,
         after,
         person,
         team,
         of.as_of,
+        of.people,
         limit + 1,
     )
     return [_membership(row) for row in rows]

@@ -115,7 +115,10 @@ async def test_times_that_run_backwards_and_unknown_ids_are_named(callers: Calle
         problem(await adam.post(f"{path}/{UNKNOWN}/end"), 404, "not-found")
     problem(await adam.post(f"/v1/memberships/{UNKNOWN}/move", {"team": where}), 404, "not-found")
     problem(await adam.put("/v1/projects/NOWHERE", {"name": "x", "active": True}), 404, "not-found")
-    assert fields(await adam.get("/v1/memberships?as_of=yesterday")) == ["query.as_of"]
+    for wrong, field in (("as_of=yesterday", "query.as_of"), ("people=ana", "query.people")):
+        assert fields(await adam.get(f"/v1/memberships?{wrong}")) == [field]
+    many = "&".join(["people=" + UNKNOWN] * 101)
+    assert (await adam.get(f"/v1/memberships?{many}")).status_code == 422
 
 
 async def test_a_move_counts_for_the_very_next_decision(callers: Callers) -> None:

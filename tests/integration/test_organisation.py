@@ -177,6 +177,15 @@ async def test_the_history_says_who_was_where(house: House) -> None:
     assert len((await house.directory.memberships(admin, MembershipFilter(team=house.teams["west"]))).value.items) == 3
 
 
+async def test_the_memberships_of_several_people_are_one_list(house: House) -> None:
+    admin, asked = house.administrator(), (house.people["ana"], house.people["mia"])
+    found = (await house.directory.memberships(admin, MembershipFilter(people=asked))).value.items
+    everyone = (await house.directory.memberships(admin, limit=200)).value.items
+    assert {item.person for item in found} == set(asked)
+    assert [item.id for item in found] == [item.id for item in everyone if item.person in asked]
+    assert (await house.directory.memberships(admin, MembershipFilter(people=()))).value.items == []
+
+
 async def test_one_that_has_not_begun_can_be_called_off(house: House) -> None:
     admin, later = house.administrator(), datetime.now(UTC) + DAY
     planned = await house.directory.add_membership(

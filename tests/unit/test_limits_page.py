@@ -49,6 +49,7 @@ BOUNDS = {
     "files read at once, per process": "service.web.uploads.upload_turns:MAX_FILES",
     "files read at once, of one client": "service.web.uploads.upload_turns:MAX_FILES_PER_CLIENT",
     "words of a search for people": "service.directory.entities:MAX_WORDS_PER_SEARCH",
+    "people of a list of memberships": "service.web.directory.directory:MAX_PEOPLE",
     "time of an access request": "service.directory.entities:MAX_ACCESS_DAYS",
     "days until the beginning of an access request": "service.directory.entities:MAX_DAYS_UNTIL_ACCESS",
     "open access requests of a person": "service.directory.entities:MAX_OPEN_ACCESS_REQUESTS",

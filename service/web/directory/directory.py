@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
+# Of whom one request lists memberships.
+MAX_PEOPLE = 100
 TeamFields = Annotated[list[str] | None, fields_parameter(TeamBody)]
 
 
@@ -163,6 +165,10 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         person: Annotated[
             str | None, Parameter(max_length=MAX_PERSON_CHARS, description=f"Only memberships of {PERSON_IN_QUERY}")
         ] = None,
+        people: Annotated[
+            list[str] | None,
+            Parameter(max_items=MAX_PEOPLE, description="Only memberships of these people, by their ids; repeatable"),
+        ] = None,
         team: Annotated[
             str | None, Parameter(max_length=MAX_TEAM_CHARS, description="Only memberships in this team, by id or name")
         ] = None,
@@ -175,9 +181,12 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     ) -> Response[MembershipPage]:
         time = parse_optional_time(as_of, "query.as_of")
         of = MembershipFilter(
-            parse_optional_person(person, "query.person"), parse_optional_team(team, "query.team"), time
+            parse_optional_person(person, "query.person"),
+            parse_optional_team(team, "query.team"),
+            time,
+            None if people is None else tuple(parse_uuid(text, "query.people") for text in people),
         )
-        filters = {"person": person, "team": team, "as_of": as_of}
+        filters = {"person": person, "people": people, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of, with_names=names)
         answer, following = await load_page(load, cursors, "memberships", caller, cursor, limit, filters)
         return make_response(
