@@ -13,9 +13,10 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 
 from service.console.form_values import number_of
+from service.console.people import find_people, resolve_person, teams_of
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of
-from service.standalone.client import ApiResult, Group, GroupMember, Invalid, Membership, Person, Project, Receipt, Team
+from service.console.visits import TheVisit, first_of
+from service.standalone.client import ApiResult, Group, GroupMember, Membership, Person, Project, Team
 
 MAX_SHOWN = 200
 MAX_TEAMS = 2_000
@@ -47,13 +48,17 @@ async def show_people(visit: TheVisit, q: FromQuery[str] = "") -> Response[str]:
     q = q.strip()[:200]
     query = {"email": q} if "@" in q else {"name": q} if q else {}
     people = await first_of(visit.api.pages(Person, "/v1/people", **query), MAX_SHOWN)
-    return visit.render("directory_people.html", people=people, q=q, more=len(people) == MAX_SHOWN)
+    teams = await teams_of(visit, (person.id for person in people))
+    return visit.render("directory_people.html", people=people, teams=teams, q=q, more=len(people) == MAX_SHOWN)
 
 
 @get("/directory/names")
-async def suggest_people(visit: TheVisit, person: FromQuery[str] = "") -> Response[str]:
-    """Names for a field that names a person, for htmx."""
-    found = await _find_people(visit, person, limit=8) if person.strip() else []
+async def suggest_people(
+    visit: TheVisit, person: FromQuery[str] = "", delegate: FromQuery[str] = "", delegator: FromQuery[str] = ""
+) -> Response[str]:
+    """Names for a field that names a person, for htmx, which sends the field."""
+    person = person or delegate or delegator
+    found = await find_people(visit, person, limit=8) if person.strip() else []
     return visit.render("directory_names.html", people=found)
 
 
@@ -160,7 +165,7 @@ async def change_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[Any]
 async def add_membership(visit: TheVisit) -> Response[Any]:
     """Put a person into a team, from now on."""
     form = await visit.read_form()
-    person = await _resolve_person(visit, form.get("person", ""))
+    person = await resolve_person(visit, form.get("person", ""))
     body = {"person": person, "team": form.get("team", ""), "part": form.get("part", "member")}
     await visit.api.call(Membership, "POST", "/v1/memberships", body=body)
     return visit.redirect(_back(form, "/directory/teams"), done="added")
@@ -212,7 +217,7 @@ async def change_groups(visit: TheVisit) -> Response[Any]:
     if form.get("end"):
         await visit.api.call(GroupMember, "POST", f"/v1/groups/{name}/members/{UUID(form['end'])}/end", body={})
     elif "person" in form:
-        await visit.api.add_group_member(name, await _resolve_person(visit, form["person"]))
+        await visit.api.add_group_member(name, await resolve_person(visit, form["person"]))
     else:
         await visit.api.call(Group, "POST", "/v1/groups", body={"name": name})
     return visit.redirect(f"/directory/groups?group={name}", done="changed")
@@ -236,29 +241,6 @@ async def import_directory(visit: TheVisit) -> Response[Any]:
     result = msgspec.json.decode(answer.content, type=ImportResult)
     shown = [row for row in result.rows if row["outcome"] != "unchanged"][:MAX_IMPORTED_ROWS]
     return visit.render("directory_import.html", text=text, result=result, shown=shown)
-
-
-async def _find_people(visit: Visit, text: str, limit: int) -> list[Person]:
-    found: list[Person] = await first_of(visit.api.pages(Person, "/v1/people", name=text.strip()[:200]), limit)
-    return [person for person in found if person.merged_into is None]
-
-
-async def _resolve_person(visit: Visit, text: str) -> str:
-    """A person as the API takes them: an id, an address or tokens as they are, or the id of the only person of this
-    name. Raises Invalid."""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        pass
-    if not text or "@" in text or "#" in text:
-        return text
-    found = await _find_people(visit, text, limit=10)
-    exact = [person for person in found if (person.display_name or "").casefold() == text.casefold()] or found
-    if len(exact) == 1:
-        return exact[0].id
-    reason = "Nobody has this name" if not exact else "Several people have this name: write an e-mail address"
-    members = {"type": "urn:timewarden:problem:invalid-field", "detail": f"person: {reason}"}
-    raise Invalid(Receipt(422), members)
 
 
 def _grow(teams: Iterable[Team]) -> list[TeamBranch]:

@@ -22,6 +22,7 @@ async def test_an_administrator_adds_a_team_and_a_person_and_ends_what_they_bega
     async with desk.window("adam") as page:
         await page.goto(desk.console)
         await expect(page).to_have_url(f"{desk.console}/directory/people")
+        await expect(page.get_by_role("row", name="Ana Lima")).to_contain_text("Atlas")
         await page.get_by_role("link", name="Teams").click()
         await page.get_by_label("Name").fill("Atlas abroad")
         await page.get_by_label("Below").select_option("Atlas")
