@@ -1,9 +1,10 @@
 """The pages for people who approve: the inbox with a sheet beside the list, many at once, and delegations."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -15,6 +16,7 @@ from service.console import access
 from service.console.failure_answers import step_up_path
 from service.console.failures import Failure, describe_problem, describe_refusal
 from service.console.form_values import number_of, start_of
+from service.console.people import resolve_person, teams_of
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import TheVisit, Visit, first_of
@@ -23,6 +25,8 @@ from service.standalone.client import Batch, Delegation, Problem, Receipt, Times
 from service.standalone.client import PendingApproval as Pending
 
 MAX_SHOWN = 200
+# Pending approvals that a search looks through, the longest waiting first.
+MAX_SEARCHED = 1_000
 # As many as one request of the API takes.
 MAX_AT_ONCE = 100
 
@@ -31,6 +35,38 @@ class _ApprovalsPage(msgspec.Struct):
     items: list[Pending]
     next_cursor: str | None = None
     step_up: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxFilters:
+    """Which pending weeks to list: of owners whose name contains `who`, with hours on the project, and by the relation
+    `through` which the person approves them. Empty does not filter."""
+
+    who: str = ""
+    project: str = ""
+    through: str = ""
+
+    @classmethod
+    def of(cls, visit: Visit) -> Self:
+        """Those in the address."""
+        asked = visit.request.query_params
+        return cls(*(asked.get(name, "").strip()[:100] for name in ("who", "project", "through")))
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Those that filter."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    def fit(self, item: Pending, owner: str) -> bool:
+        """Whether a pending week is listed."""
+        return (
+            self.who.casefold() in owner.casefold()
+            and (not self.project or any(entry.project == self.project for entry in item.timesheet.entries))
+            and (not self.through or self.through in item.as_)
+        )
+
+
+NO_FILTERS = InboxFilters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +79,22 @@ class _Outcome:
 
 
 @get("/inbox")
-async def show_inbox(visit: TheVisit, sheet: FromQuery[str] = "", who: FromQuery[str] = "") -> Response[str]:
+async def show_inbox(visit: TheVisit, sheet: FromQuery[str] = "") -> Response[str]:
     """Pending weeks, oldest first, beside the week that is chosen, or else the first."""
-    (page, items), asking = await asyncio.gather(_find_pending(visit, who), access.find_waiting(visit))
+    filters = InboxFilters.of(visit)
+    (page, items), asking = await asyncio.gather(_find_pending(visit, filters), access.find_waiting(visit))
     chosen = next((item for item in items if item.timesheet.id == sheet), items[0] if items and not sheet else None)
-    return _render(visit, "inbox.html", page, items, chosen, who, asking=asking)
+    return await _render(visit, "inbox.html", page, items, chosen, filters, asking=asking)
 
 
 @get("/inbox/{sheet_id:uuid}/sheet")
 async def show_pending_sheet(visit: TheVisit, sheet_id: FromPath[UUID]) -> Response[str]:
-    """The sheet beside the list, for htmx."""
-    page, items = await _find_pending(visit, "")
-    chosen = next((item for item in items if item.timesheet.id == str(sheet_id)), None)
-    if chosen is None:
+    """The sheet beside the list, for htmx. It alone is read, not the list."""
+    sheet = await visit.api.timesheet(str(sheet_id), names=True)
+    if sheet.state != "submitted" or sheet.submitted_at is None:
         raise NotFoundException
-    return _render(visit, "inbox_sheet.html", page, items, chosen, "")
+    chosen = Pending(timesheet=sheet, waiting_since=sheet.submitted_at, as_=[])
+    return await _render(visit, "inbox_sheet.html", _ApprovalsPage([chosen]), [chosen], chosen, NO_FILTERS)
 
 
 @post("/inbox", status_code=200)
@@ -66,12 +103,14 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
     form = await visit.request.form()
     chosen = [str(value).partition("/") for value in form.getall("sheet", [])][:MAX_AT_ONCE]
     reason, decision = str(form.get("reason", "")).strip(), form.get("decision")
-    page, items = await _find_pending(visit, "")
+    page, items = await _find_pending(visit, NO_FILTERS)
     if not chosen or decision not in ("approve", "reject") or (decision == "reject" and not reason):
         missing = "Choose at least one week" if not chosen else "Say why you reject, so that the owner can correct it"
         failure = Failure(422, "Nothing was changed", f"{missing}.")
         here = next((item for item in items if item.timesheet.id == (chosen[0][0] if chosen else "")), None)
-        return _render(visit, "inbox.html", page, items, here, "", status=422, failure=failure, reason=reason)
+        return await _render(
+            visit, "inbox.html", page, items, here, NO_FILTERS, status=422, failure=failure, reason=reason
+        )
     body: dict[str, Any] = {
         "items": [{"id": sheet, "version": number_of(version) or 0} for sheet, _, version in chosen],
         "mode": "per-item",
@@ -87,8 +126,8 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
     if all(outcome.failure is None for outcome in outcomes):
         count = "one" if len(outcomes) == 1 else "many"
         return visit.redirect("/inbox", done=f"{decision}-{count}")
-    page, items = await _find_pending(visit, "")
-    return _render(visit, "inbox.html", page, items, None, "", outcomes=outcomes, decision=decision)
+    page, items = await _find_pending(visit, NO_FILTERS)
+    return await _render(visit, "inbox.html", page, items, None, NO_FILTERS, outcomes=outcomes, decision=decision)
 
 
 @get("/delegations")
@@ -107,8 +146,12 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
             for name, field in (("valid_from", "from"), ("valid_to", "until"))
             if form.get(field)
         }
-        place = {"delegator": form["delegator"]} if form.get("delegator") else {}
-        await visit.api.grant_delegation(form.get("delegate", ""), **place, **times)
+        people = {
+            field: await resolve_person(visit, form[field], field)
+            for field in ("delegate", "delegator")
+            if form.get(field)
+        }
+        await visit.api.grant_delegation(people.pop("delegate", ""), **people, **times)
     except ValueError:
         failure = Failure(422, "Nothing was changed", "Write days as year, month and day, for example 2026-03-02.")
         return await _render_delegations(visit, failure, form)
@@ -124,25 +167,33 @@ async def end_delegation(visit: TheVisit, delegation_id: FromPath[UUID]) -> Resp
     return visit.redirect("/delegations", done="ended")
 
 
-async def _find_pending(visit: Visit, who: str) -> tuple[_ApprovalsPage, list[Pending]]:
-    """The first page of pending approvals, and those of it whose owner's name contains `who`."""
-    answer = await visit.api.send("GET", "/v1/approvals", query={"limit": MAX_SHOWN, "names": "true"})
-    page = msgspec.json.decode(answer.content, type=_ApprovalsPage)
-    wanted = who.strip().casefold()
-    return page, [item for item in page.items if wanted in visit.owner_of(item.timesheet).casefold()]
+async def _find_pending(visit: Visit, filters: InboxFilters) -> tuple[_ApprovalsPage, list[Pending]]:
+    """The last page of pending approvals that was read, and those that fit, of MAX_SEARCHED if there are filters."""
+    found: list[Pending] = []
+    cursor: str | None = None
+    searched = 0
+    while True:
+        query = {"limit": MAX_SHOWN, "names": "true", "cursor": cursor}
+        answer = await visit.api.send("GET", "/v1/approvals", query=query)
+        page = msgspec.json.decode(answer.content, type=_ApprovalsPage)
+        found += [item for item in page.items if filters.fit(item, visit.owner_of(item.timesheet))]
+        cursor, searched = page.next_cursor, searched + MAX_SHOWN
+        if cursor is None or not filters.given or len(found) >= MAX_SHOWN or searched >= MAX_SEARCHED:
+            return page, found[:MAX_SHOWN]
 
 
-def _render(
+async def _render(
     visit: Visit,
     template: str,
     page: _ApprovalsPage,
     items: list[Pending],
     chosen: Pending | None,
-    who: str,
+    filters: InboxFilters,
     status: int = 200,
     **more: Any,
 ) -> Response[str]:
     sheet = chosen.timesheet if chosen else None
+    teams = await teams_of(visit, (item.timesheet.owner for item in items))
     return visit.render(
         template,
         status,
@@ -152,7 +203,11 @@ def _render(
         chosen=chosen,
         sheet=sheet,
         grid=make_grid(sheet.period_start, sheet.entries) if sheet else None,
-        who=who,
+        filters=filters,
+        teams=teams,
+        kept=urlencode(filters.given),
+        projects=sorted({entry.project for item in page.items for entry in item.timesheet.entries}),
+        MAX_SEARCHED=MAX_SEARCHED,
         **{"failure": None, "asking": [], "outcomes": [], "decision": "", "reason": "", **more},
     )
 
@@ -161,14 +216,14 @@ async def _render_delegations(
     visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None
 ) -> Response[str]:
     found = await first_of(visit.api.delegations(names=True), MAX_SHOWN)
+    teams = await teams_of(visit, (person for each in found for person in (each.delegate, each.delegator)))
     now = datetime.now(visit.zone)
-    people = await first_of(visit.api.people(), MAX_SHOWN) if visit.may("directory", "read") else []
     return visit.render(
         "delegations.html",
         failure.status if failure else 200,
         current=[delegation for delegation in found if not _has_ended(delegation, now)],
         ended=[delegation for delegation in found if _has_ended(delegation, now)],
-        people=[person for person in people if person.id != visit.me.person and person.merged_into is None],
+        teams=teams,
         failure=failure,
         form=form or {},
     )

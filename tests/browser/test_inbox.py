@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,35 @@ async def test_a_manager_reads_a_week_beside_the_list_and_approves_it(
         await page.get_by_role("link", name="Carl Dupont 5 May 2025").click()
         shown = page.locator("#sheet")
         await expect(shown.get_by_role("heading", name="Carl Dupont, 5 May 2025")).to_be_visible()
+        await expect(page.locator(".inbox li", has_text="5 May 2025")).to_contain_text("Contractors")
         await expect(shown.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
         await expect(page).to_have_url(f"{desk.console}/inbox?sheet={sheet.id}")
         await shown.get_by_role("button", name="Approve").click()
         await expect(page.get_by_role("status")).to_have_text("The week is approved.")
         await expect(page.get_by_role("link", name="Carl Dupont 5 May 2025")).to_have_count(0)
     assert (await (await callers("carl")).api.timesheet(sheet.id)).state == "approved"
+
+
+async def test_the_inbox_is_narrowed_by_project_and_relation_and_stays_so_beside_a_week(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    carl = (await callers("carl")).api
+    monday = date(2025, 6, 16)
+    hours = [{"day": monday, "project": "BOREALIS", "minutes": 60}]
+    await carl.submit(await carl.open_week(monday, "Europe/Berlin", hours))
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/inbox")
+        await page.get_by_label("Project", exact=True).select_option("BOREALIS")
+        await page.get_by_label("Approved by you as").select_option("As manager")
+        await page.get_by_role("button", name="Find").click()
+        await expect(page.locator(".inbox li")).to_have_count(1)
+        await page.get_by_role("link", name="Carl Dupont").click()
+        await expect(page).to_have_url(re.compile(r"project=BOREALIS&through=manager&sheet="))
+        await page.reload()
+        await expect(page.locator(".inbox li")).to_have_count(1)
+        await page.get_by_label("Approved by you as").select_option("As delegate")
+        await page.get_by_role("button", name="Find").click()
+        await expect(page.get_by_role("heading", name="No pending week fits")).to_be_visible()
 
 
 async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, callers: Callers, weeks: Weeks) -> None:
@@ -57,7 +81,10 @@ async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, cal
         await page.get_by_label("Reason or comment, for all that are chosen").fill("Wrong project")
         await page.get_by_role("button", name="Reject chosen").click()
         await expect(page.get_by_role("heading", name="Rejected: 1 of 2")).to_be_visible()
-        assert await page.locator(".results .wrong").count() == 1
+        refused = page.locator(".results .wrong")
+        await expect(refused).to_have_count(1)
+        await refused.get_by_role("link").click()
+        await expect(page.get_by_role("heading", name="Refused")).to_be_visible()
     found = [await carl.timesheet(sheet.id) for sheet in (first, second)]
     assert [(sheet.state, sheet.reason) for sheet in found] == [("rejected", "Wrong project"), ("draft", None)]
 
@@ -67,9 +94,15 @@ async def test_a_delegate_signs_in_again_with_a_second_factor_to_see_what_waits(
 ) -> None:
     async with desk.window("mia") as page:
         await page.goto(f"{desk.console}/delegations")
-        await page.get_by_label("Delegate", exact=True).select_option("Max Weber")
+        await page.get_by_label("Delegate", exact=True).press_sequentially("web")
+        await expect(page.locator("#delegate-names option")).to_have_attribute("value", "Max Weber")
+        await page.get_by_label("Delegate", exact=True).fill("Nobody At All")
+        await page.get_by_role("button", name="Name delegate").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Nobody has this name")
+        await page.get_by_label("Delegate", exact=True).fill("max weber")
         await page.get_by_role("button", name="Name delegate").click()
         await expect(page.get_by_role("status")).to_have_text("The delegation holds.")
+        await expect(page.get_by_role("row", name="Max Weber").locator("small").last).to_have_text("Atlas")
     async with desk.window() as page:
         await desk.sign_in(page, "max")
         await page.goto(f"{desk.console}/inbox")
@@ -77,7 +110,7 @@ async def test_a_delegate_signs_in_again_with_a_second_factor_to_see_what_waits(
         await desk.prove(page, "max")
         await expect(page).to_have_url(f"{desk.console}/inbox")
         await expect(page.get_by_role("link", name="Ana Lima")).to_be_visible()
-        await expect(page.get_by_text("as delegate").first).to_be_visible()
+        await expect(page.locator(".inbox li", has_text="as delegate").first).to_be_visible()
     async with desk.window("mia") as page:
         await page.goto(f"{desk.console}/delegations")
         await page.get_by_role("button", name="End the delegation to Max Weber").click()
