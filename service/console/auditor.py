@@ -7,7 +7,7 @@ record itself, and compares the result with a root that the log's key has signed
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -157,9 +157,12 @@ async def tell_story(visit: TheVisit, sheet: FromPath[UUID]) -> Response[str]:
     page = await visit.api.call(
         LogPage, "GET", f"/v1/timesheets/{sheet}/history", query={"names": True, "limit": PAGE, "cursor": cursor}
     )
+    owner, week = _whose_week(page.items)
     return visit.render(
         "story.html",
         sheet=sheet,
+        owner=owner,
+        week=week,
         steps=tell(page.items),
         names={key: name for record in page.items for key, name in (record.names or {}).items()},
         following=f"?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else None,
@@ -221,6 +224,18 @@ async def export_records(visit: TheVisit) -> Response[Any]:
         "Audit-Positions": answer.headers.get("Audit-Positions", ""),
     }
     return Stream(chunks(), media_type=OCTETS, headers=headers)
+
+
+def _whose_week(records: Iterable[RecordWithTexts]) -> tuple[str | None, date | None]:
+    """The owner of a timesheet, and the first day of its week, as far as its records say."""
+    owner = week = None
+    for record in records:
+        members = record.record
+        owner = owner or (members.get("resource") or {}).get("owner")
+        begin = (members.get("attributes") or {}).get("resource.period_start")
+        begin = begin or ((members.get("change") or {}).get("to") or {}).get("period_start")
+        week = week or (date.fromisoformat(begin[:10]) if isinstance(begin, str) else None)
+    return owner, week
 
 
 def _read_filters(visit: Visit) -> dict[str, str]:

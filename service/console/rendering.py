@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -13,9 +14,12 @@ from service.console.failures import describe_problem
 from service.console.static_files import path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import tzinfo
 
 MAX_ZONE = 64  # characters; names are shorter
+MIDNIGHT = "T00:00:00Z"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 STATES = {
     "draft": "Draft",
     "submitted": "Submitted",
@@ -50,6 +54,24 @@ def format_moment(value: datetime | str, zone: tzinfo) -> Markup:
     )
 
 
+def format_value(name: str, value: object, zone: tzinfo, names: Mapping[str, str]) -> str:
+    """A recorded value as a reader has it: minutes as hours, times in their zone, the names of people and teams.
+
+    `name` is the attribute's, such as `resource.minutes`."""
+    if isinstance(value, list):
+        return Markup(", ").join(format_value(name, item, zone, names) for item in value)
+    if isinstance(value, dict):
+        return Markup(", ").join(Markup("{} {}").format(key, item) for key, item in value.items())
+    if isinstance(value, int) and not isinstance(value, bool) and name.endswith("minutes"):
+        return format_hours(value)
+    if isinstance(value, str) and value in names:
+        return Markup('<bdi title="{}">{}</bdi>').format(value, names[value])
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        # The first moment of a day stands for the day.
+        return format_day(date.fromisoformat(value[:10]), "plain") if MIDNIGHT in value else format_moment(value, zone)
+    return Markup("<bdi>{}</bdi>").format(value)
+
+
 def zone_of(name: str) -> tzinfo:
     """The time zone with this name, or UTC."""
     try:
@@ -75,5 +97,6 @@ def render_template(name: str, zone: tzinfo, *, csrf: str = "", **context: Any) 
         **context,
         csrf=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf),
         moment=lambda value: format_moment(value, zone),
+        recorded=lambda name, value, names: format_value(name, value, zone, names),
         today=datetime.now(zone).date(),
     )

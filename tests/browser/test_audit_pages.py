@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -43,7 +44,22 @@ async def test_an_auditor_narrows_a_search_opens_a_denial_and_reads_why(
         await expect(page.get_by_text("approve:timesheets").first).to_be_visible()
         await look_at(page, "decision")
         await page.get_by_role("link", name="Story of the timesheet").click()
+        await expect(page.locator("header.page")).to_contain_text("Ana Lima, week of 9 March 2026")
         await expect(page.get_by_text("approve: denied")).to_be_visible()
+
+
+async def test_a_decision_shows_people_with_their_teams_hours_and_times_and_no_raw_ids(
+    desk: Desk, weeks: Weeks
+) -> None:
+    async with desk.window("audrey") as page:
+        await page.goto(f"{desk.console}/decisions?action=approve&outcome=allow")
+        await expect(page.get_by_role("row", name="Mia Novak").first).to_contain_text("Atlas")
+        await page.locator("table.decisions tbody tr a").first.click()
+        await expect(page.locator("dl.words > div", has_text="Who")).to_contain_text("Atlas")
+        attributes = page.locator("section", has=page.get_by_role("heading", name="Relations of the caller"))
+        await expect(attributes).to_contain_text("36:00")
+        await expect(attributes.locator("time[title$=UTC]").first).to_be_visible()
+        assert re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", await attributes.inner_text()) is None
 
 
 async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_means(desk: Desk, weeks: Weeks) -> None:
