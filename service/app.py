@@ -43,12 +43,13 @@ from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
 from service.directory.groups import Groups
+from service.directory.holder_store import LEADS, MEMBERS
+from service.directory.holders import Holders
 from service.directory.imports import DirectoryImports
 from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
-from service.directory.project_leads import ProjectLeads
 from service.directory.projects import Projects
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
@@ -328,8 +329,8 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             *fallback_routes(Fallbacks(gate), cursors),
             *access_request_routes(AccessRequests(gate), cursors),
             *project_routes(Projects(gate), cursors),
-            *project_lead_routes(ProjectLeads(gate), cursors),
-            *group_routes(Groups(gate), cursors),
+            *project_lead_routes(Holders(gate, LEADS), cursors),
+            *group_routes(Groups(gate), Holders(gate, MEMBERS), cursors),
             *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),
             *log_tile_routes(parts.published, gate),
             *log_proof_routes(gate),

@@ -26,11 +26,15 @@ H = TypeVar("H", GroupMember, ProjectLead)
 @dataclass(frozen=True, slots=True)
 class Holding(Generic[H]):
     """What people hold: rows of `table`, whose column `of` names the thing. `make` builds a holder of id, thing, person
-    and validity. `known` selects whether there is such a thing; `unknown` and `overlap` are sentences for callers."""
+    and validity; its member `word` is the thing. Records say how it `began` and `ended`. `known` selects whether there
+    is such a thing; `unknown` and `overlap` are sentences for callers."""
 
     table: str
     of: str
+    word: str
     make: Callable[[UUID, str, UUID, Validity], H]
+    began: str
+    ended: str
     known: str
     unknown: str
     overlap: str
@@ -48,7 +52,10 @@ class Holding(Generic[H]):
 MEMBERS: Final = Holding(
     "group_member",
     "group_name",
+    "group",
     GroupMember,
+    began="group.joined",
+    ended="group.left",
     # One group by its primary key.
     known="SELECT EXISTS (SELECT FROM person_group WHERE name = $1)",
     unknown="There is no such group",
@@ -57,7 +64,10 @@ MEMBERS: Final = Holding(
 LEADS: Final = Holding(
     "project_lead",
     "project",
+    "project",
     ProjectLead,
+    began="project-lead.named",
+    ended="project-lead.ended",
     # One project by its primary key.
     known="SELECT EXISTS (SELECT FROM project WHERE code = $1)",
     unknown="There is no such project",

@@ -6,18 +6,19 @@ Importing a file again changes nothing. Every change is recorded as if an admini
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic
 
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
 from service.directory import import_store, team_store
 from service.directory.actions import describe_membership
-from service.directory.groups import describe_member
+from service.directory.holder_store import LEADS, MEMBERS
+from service.directory.holders import describe_holder
 from service.directory.import_file import read_rows
 from service.directory.import_grants import G
 from service.directory.import_plan import plan
 from service.directory.import_store import HeldRow, HeldTable
-from service.directory.project_leads import describe_lead
 from service.directory.projects import describe_project
 from service.directory.recorded_change import DirectoryChange, described_attributes, manage
 from service.directory.store import KIND, MANAGE
@@ -181,14 +182,18 @@ _MEMBERSHIPS: Final[_HeldKind[Membership]] = _HeldKind(
     "membership.ended",
 )
 _GROUP_MEMBERS: Final[_HeldKind[GroupMember]] = _HeldKind(
-    import_store.GROUP_MEMBERS, lambda held: (held.group, held.person), describe_member, "group.joined", "group.left"
+    import_store.GROUP_MEMBERS,
+    lambda held: (held.group, held.person),
+    partial(describe_holder, MEMBERS),
+    MEMBERS.began,
+    MEMBERS.ended,
 )
 _PROJECT_LEADS: Final[_HeldKind[ProjectLead]] = _HeldKind(
     import_store.PROJECT_LEADS,
     lambda held: (held.project, held.person),
-    describe_lead,
-    "project-lead.named",
-    "project-lead.ended",
+    partial(describe_holder, LEADS),
+    LEADS.began,
+    LEADS.ended,
 )
 
 

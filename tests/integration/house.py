@@ -24,13 +24,14 @@ from service.directory.access_request_store import ACCESS_REQUEST_FACTS
 from service.directory.access_requests import AccessRequests
 from service.directory.actions import Directory
 from service.directory.delegations import DELEGATION_FACTS, Delegations
-from service.directory.entities import Part, Project
+from service.directory.entities import GroupMember, Part, Project, ProjectLead
 from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
 from service.directory.groups import Groups
+from service.directory.holder_store import LEADS, MEMBERS
+from service.directory.holders import Holders
 from service.directory.imports import DirectoryImports
 from service.directory.people import People
-from service.directory.project_leads import ProjectLeads
 from service.directory.projects import Projects
 from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
@@ -129,12 +130,17 @@ class House:
         return Projects(self.gate)
 
     @property
-    def project_leads(self) -> ProjectLeads:
-        return ProjectLeads(self.gate)
+    def project_leads(self) -> Holders[ProjectLead]:
+        return Holders(self.gate, LEADS)
 
     @property
     def groups(self) -> Groups:
         return Groups(self.gate)
+
+    @property
+    def members(self) -> Holders[GroupMember]:
+        """The members of groups."""
+        return Holders(self.gate, MEMBERS)
 
     def caller(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Caller:
         """A person of the organisation, who calls through an app."""

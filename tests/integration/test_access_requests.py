@@ -530,7 +530,7 @@ async def test_access_to_a_project_is_for_weeks_with_hours_on_it(house: House, o
     await activate_text(house, replace(shipped, vocabulary=vocabulary, rules=f"{shipped.rules}{REVIEWERS}\n"))
     sheet = await house.submit_week("ana")
     reviewer: dict[str, Any] = {"roles": ["reviewer"]}
-    await house.project_leads.name(house.administrator(), "apollo", house.people["max"])
+    await house.project_leads.add(house.administrator(), "apollo", house.people["max"])
     team = await office.ask("carl", relation="temporary_approver", team="west")
     assert (team.status_code, team.json()["fields"][0]["field"]) == (422, "team")
     unknown = await office.ask("carl", relation="temporary_approver", project="sputnik")

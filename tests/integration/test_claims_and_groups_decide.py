@@ -161,9 +161,9 @@ async def test_a_rule_on_a_group_holds_while_its_members_are_in_it(house: House)
     for group in ("night-shift", "leavers"):
         await house.groups.add(admin, group)
     assert not await may_read(house, house.caller("carl"), sheet)
-    await house.groups.join(admin, "night-shift", carl, Validity(NOW + timedelta(days=1), None))
+    await house.members.add(admin, "night-shift", carl, Validity(NOW + timedelta(days=1), None))
     assert not await may_read(house, house.caller("carl"), sheet)
-    joined = (await house.groups.join(admin, "night-shift", carl, Validity(None, NOW + timedelta(hours=1)))).value
+    joined = (await house.members.add(admin, "night-shift", carl, Validity(None, NOW + timedelta(hours=1)))).value
     assert await may_read(house, house.caller("carl"), sheet)
     assert (await last_read(house))["attributes"]["principal.groups"] == ["night-shift"]
     # The record is enough to decide again, under this version and under another.
@@ -176,11 +176,11 @@ async def test_a_rule_on_a_group_holds_while_its_members_are_in_it(house: House)
         again = reevaluate(snapshot(*(read_shipped().rules + rules).splitlines()), recorded)
         assert isinstance(again, Verdict)
         assert (again.allowed, again.rules) == verdict
-    left = await house.groups.join(admin, "leavers", carl)
+    left = await house.members.add(admin, "leavers", carl)
     assert not await may_read(house, house.caller("carl"), sheet)
-    await house.groups.leave(admin, "leavers", left.value.id)
+    await house.members.end(admin, "leavers", left.value.id)
     assert await may_read(house, house.caller("carl"), sheet)
-    await house.groups.leave(admin, "night-shift", joined.id)
+    await house.members.end(admin, "night-shift", joined.id)
     assert not await may_read(house, house.caller("carl"), sheet)
     # A group is of people: a client that acts for itself is in none.
     assert not await may_read(house, house.machine(scopes=frozenset({"read:timesheets"})), sheet)
@@ -200,9 +200,9 @@ async def test_a_lead_of_a_project_reads_weeks_with_hours_on_it_while_they_lead_
     )
     admin, carl = house.administrator(), house.people["carl"]
     sheet = (await house.submit_week("ana")).id
-    await house.project_leads.name(admin, "gemini", carl)
+    await house.project_leads.add(admin, "gemini", carl)
     assert not await may_read(house, house.caller("carl"), sheet)
-    named = (await house.project_leads.name(admin, "apollo", carl)).value
+    named = (await house.project_leads.add(admin, "apollo", carl)).value
     assert await may_read(house, house.caller("carl"), sheet)
     # Somebody who turns out to be the same human leads it from then on.
     await Merging(house.gate).merge(admin, carl, house.people["ben"])

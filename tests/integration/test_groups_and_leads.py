@@ -147,8 +147,8 @@ async def test_groups_are_listed_by_name_and_by_their_members_of_now(send: Sende
     for name in ("works-council", "auditors", "9-to-5"):
         assert (await send("POST", "/v1/groups", {"name": name})).json() == {"name": name}
     ana = house.people["ana"]
-    await house.groups.join(admin, "auditors", ana)
-    await house.groups.join(admin, "works-council", ana, Validity(SOON, LATER))
+    await house.members.add(admin, "auditors", ana)
+    await house.members.add(admin, "works-council", ana, Validity(SOON, LATER))
     everything = ["9-to-5", "auditors", "night-shift", "works-council"]
     assert [group["name"] for group in (await send("GET", "/v1/groups")).json()["items"]] == everything
     first = (await send("GET", "/v1/groups?limit=3")).json()
@@ -170,9 +170,9 @@ async def test_a_merge_moves_what_is_held_and_plans_it_no_twice(house: House, pl
 
     async def begin(person: UUID, validity: Validity) -> None:
         if place == "group":
-            await house.groups.join(admin, "night-shift", person, validity)
+            await house.members.add(admin, "night-shift", person, validity)
         else:
-            await house.project_leads.name(admin, "apollo", person, validity)
+            await house.project_leads.add(admin, "apollo", person, validity)
 
     await begin(ana, Validity(None, LATER))
     await begin(ben, Validity(None, None))
@@ -192,7 +192,7 @@ async def test_a_caller_without_rights_learns_nothing_of_a_group(house: House) -
     await house.groups.add(house.administrator(), "night-shift")
     for name in ("night-shift", "no-such-group"):
         with pytest.raises((Forbidden, NotFound)) as refused:
-            await house.groups.members(house.caller("ana"), name)
+            await house.members.list(house.caller("ana"), name)
         assert type(refused.value) is Forbidden
 
 

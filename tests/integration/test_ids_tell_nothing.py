@@ -134,8 +134,8 @@ async def things(house: House) -> dict[str, str]:
     delegation = (await house.delegations.grant(admin, person, house.people["ben"])).value
     await house.directory.give_role(admin, person, "auditor")
     await house.groups.add(admin, "board")
-    member = (await house.groups.join(admin, "board", person)).value
-    lead = (await house.project_leads.name(admin, "apollo", person)).value
+    member = (await house.members.add(admin, "board", person)).value
+    lead = (await house.project_leads.add(admin, "apollo", person)).value
     until = datetime.now(UTC) + timedelta(days=1)
     wanted = WantedAccess("temporary_approver", house.teams["division"], None, until, "why")
     access = (await house.access_requests.request(dora, wanted)).value

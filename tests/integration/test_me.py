@@ -68,8 +68,8 @@ async def test_a_person_sees_their_groups_and_the_projects_that_they_lead(house:
     person = UUID(lea["person"])
     for group in ("works-council", "auditors"):
         await house.groups.add(admin, group)
-        await house.groups.join(admin, group, person)
-    await house.project_leads.name(admin, "zeus", person)
+        await house.members.add(admin, group, person)
+    await house.project_leads.add(admin, "zeus", person)
     found = (await running.send("GET", "/v1/me", running.token(sub="auth0|lea"))).json()
     assert (found["groups"], found["projects_led"]) == (["auditors", "works-council"], ["zeus"])
 

@@ -224,8 +224,8 @@ async def test_reports_name_people_and_projects(house: House, running: InProcess
 async def test_lists_of_the_directory_have_names(house: House, running: InProcess) -> None:
     admin, east = house.administrator(), house.teams["east"]
     await house.groups.add(admin, "works-council")
-    await house.groups.join(admin, "works-council", house.people["ana"])
-    await house.project_leads.name(admin, "zeus", house.people["ben"])
+    await house.members.add(admin, "works-council", house.people["ana"])
+    await house.project_leads.add(admin, "zeus", house.people["ben"])
     await house.fallbacks.name(admin, house.people["lea"], east)
     ana, ben, lea, team = (
         names_of(house, "ana"),
@@ -333,7 +333,7 @@ async def test_versions_holds_and_revocations_have_names(house: House, running: 
 
 
 async def test_callers_see_their_own_name(house: House, running: InProcess) -> None:
-    await house.project_leads.name(house.administrator(), "zeus", house.people["lea"])
+    await house.project_leads.add(house.administrator(), "zeus", house.people["lea"])
     assert (await get(running, "lea", "/v1/me?names=true"))["names"] == names_of(house, "lea", zeus="Project zeus")
     assert "names" not in await get(running, "lea", "/v1/me")
 

@@ -68,8 +68,8 @@ async def activate(house: House, vocabulary: str = VOCABULARY, rows: tuple[str, 
 async def sheet(house: House) -> Timesheet:
     """Ana's week with hours on apollo, which carl leads; max leads gemini."""
     await activate(house)
-    await house.project_leads.name(house.administrator(), "apollo", house.people["carl"])
-    await house.project_leads.name(house.administrator(), "gemini", house.people["max"])
+    await house.project_leads.add(house.administrator(), "apollo", house.people["carl"])
+    await house.project_leads.add(house.administrator(), "gemini", house.people["max"])
     return await house.submit_week("ana")
 
 
@@ -206,11 +206,11 @@ async def test_capabilities_say_that_it_depends_on_the_relation(house: House, sh
 
 
 async def test_nobody_approves_their_own_week_as_its_lead_under_any_id(house: House, sheet: Timesheet) -> None:
-    await house.project_leads.name(house.administrator(), "apollo", house.people["ana"])
+    await house.project_leads.add(house.administrator(), "apollo", house.people["ana"])
     with pytest.raises(Forbidden):
         await house.timesheets.approve(house.caller("ana"), sheet.id, anything)
     # Ben turns out to be ana: what ben leads, ana leads, and it is still her own week.
-    await house.project_leads.name(house.administrator(), "apollo", house.people["ben"])
+    await house.project_leads.add(house.administrator(), "apollo", house.people["ben"])
     await Merging(house.gate).merge(house.administrator(), house.people["ben"], house.people["ana"])
     with pytest.raises(Forbidden):
         await house.timesheets.approve(house.caller("ben"), sheet.id, anything)
@@ -223,7 +223,7 @@ async def test_a_lead_who_was_erased_and_came_back_does_not_approve_their_week_o
     await erase(house, "ana")
     name = await come_back(house, "ana")
     await house.owner.execute("UPDATE timesheet SET state = 'submitted'")
-    await house.project_leads.name(house.administrator(), "apollo", house.people[name])
+    await house.project_leads.add(house.administrator(), "apollo", house.people[name])
     with pytest.raises(Forbidden) as refused:
         await house.timesheets.approve(house.caller(name), sheet.id, anything)
     assert "never-own-hours" in refused.value.extra["rules"]  # type: ignore[operator]

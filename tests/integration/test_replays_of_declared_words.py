@@ -86,7 +86,7 @@ async def test_the_three_examples_flip_what_they_should(house: House) -> None:
     await activate(house, WORDS)
     for name, country in (("ana", "DE"), ("mia", "DE"), ("dora", "PT")):
         await set_attributes(house, name, f'{{"country": "{country}"}}')
-    await house.project_leads.name(house.administrator(), EIGHT_HOURS.project, house.people["carl"], Validity())
+    await house.project_leads.add(house.administrator(), EIGHT_HOURS.project, house.people["carl"], Validity())
     sheet = await submit_long_week(house)
     for name in ("ana", "mia", "dora"):
         await house.timesheets.read(house.caller(name), sheet.id)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from service.directory.entities import GroupMember
     from service.directory.groups import Groups
+    from service.directory.holders import Holders
     from service.web.http.paging import Cursors
 
 SCOPE = "manage:directory"
@@ -95,9 +96,9 @@ class GroupMemberPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
-def group_routes(groups: Groups, cursors: Cursors) -> list[Any]:
+def group_routes(groups: Groups, members: Holders[GroupMember], cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
-    return [*_groups(groups, cursors), *_members(groups, cursors)]
+    return [*_groups(groups, cursors), *_members(members, cursors)]
 
 
 def _groups(groups: Groups, cursors: Cursors) -> list[Any]:
@@ -125,7 +126,7 @@ def _groups(groups: Groups, cursors: Cursors) -> list[Any]:
     return [list_groups, add_group]
 
 
-def _members(groups: Groups, cursors: Cursors) -> list[Any]:
+def _members(members: Holders[GroupMember], cursors: Cursors) -> list[Any]:
     @get("/v1/groups/{name:str}/members", **operation("List members of a group", scope=SCOPE, problems=ROW, tag=TAG))
     async def list_group_members(
         caller: CurrentCaller,
@@ -136,11 +137,11 @@ def _members(groups: Groups, cursors: Cursors) -> list[Any]:
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[GroupMemberPage]:
         time = parse_optional_time(as_of, "query.as_of")
-        load = partial(groups.members, group=_parse_name(name), as_of=time, with_names=names)
+        load = partial(members.list, thing=_parse_name(name), as_of=time, with_names=names)
         filters = {"group": name, "as_of": as_of}
         answer, following = await load_page(load, cursors, "group-members", caller, cursor, limit, filters)
-        members = [_member(*named) for named in answer.value.named]
-        return make_response(GroupMemberPage(members, following), answer.receipt)
+        items = [_member(*named) for named in answer.value.named]
+        return make_response(GroupMemberPage(items, following), answer.receipt)
 
     @post(
         "/v1/groups/{name:str}/members",
@@ -150,7 +151,7 @@ def _members(groups: Groups, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller, name: GroupInPath, data: JSONBody[NewGroupMember]
     ) -> Response[GroupMemberBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await groups.join(caller, _parse_name(name), parse_person(data.person, "person"), validity)
+        answer = await members.add(caller, _parse_name(name), parse_person(data.person, "person"), validity)
         return make_response(_member(answer.value, answer.names), answer.receipt, status=201)
 
     @post(
@@ -161,7 +162,7 @@ def _members(groups: Groups, cursors: Cursors) -> list[Any]:
     async def end_group_member(
         caller: CurrentCaller, name: GroupInPath, member_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[GroupMemberBody]:
-        answer = await groups.leave(caller, _parse_name(name), parse_uuid(member_id, "path.member_id"), data.at)
+        answer = await members.end(caller, _parse_name(name), parse_uuid(member_id, "path.member_id"), data.at)
         return make_response(_member(answer.value, answer.names), answer.receipt)
 
     return [list_group_members, add_group_member, end_group_member]

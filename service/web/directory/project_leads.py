@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.directory.entities import ProjectLead
-    from service.directory.project_leads import ProjectLeads
+    from service.directory.holders import Holders
     from service.web.http.paging import Cursors
 
 SCOPE = "manage:directory"
@@ -76,7 +76,7 @@ class ProjectLeadPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
-def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
+def project_lead_routes(leads: Holders[ProjectLead], cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
 
     @get("/v1/projects/{code:str}/leads", **operation("List leads of a project", scope=SCOPE, problems=ROW, tag=TAG))
@@ -89,7 +89,7 @@ def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ProjectLeadPage]:
         time = parse_optional_time(as_of, "query.as_of")
-        load = partial(leads.list, project=parse_code(code), as_of=time, with_names=names)
+        load = partial(leads.list, thing=parse_code(code), as_of=time, with_names=names)
         filters = {"project": code, "as_of": as_of}
         answer, following = await load_page(load, cursors, "project-leads", caller, cursor, limit, filters)
         return make_response(
@@ -104,7 +104,7 @@ def project_lead_routes(leads: ProjectLeads, cursors: Cursors) -> list[Any]:
         caller: CurrentCaller, code: CodeInPath, data: JSONBody[NewProjectLead]
     ) -> Response[ProjectLeadBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await leads.name(caller, parse_code(code), parse_person(data.person, "person"), validity)
+        answer = await leads.add(caller, parse_code(code), parse_person(data.person, "person"), validity)
         return make_response(_lead(answer.value, answer.names), answer.receipt, status=201)
 
     @post(

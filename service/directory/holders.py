@@ -1,0 +1,90 @@
+"""People who are in a group, which policies name as `group:NAME`, or lead a project: whom a policy may let act on weeks
+with hours on it. All through the gate. Owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.enforcement.person_references import find_person
+from service.directory import holder_store
+from service.directory.entities import Validity, check_grant
+from service.directory.holder_store import H
+from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
+from service.directory.store import KIND
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.authorization.enforcement.changes import Answer, Caller, Permit
+    from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.person_references import NamedPerson
+    from service.database import Connection
+    from service.directory.holder_store import Holding
+
+ALWAYS = Validity()
+
+
+class Holders(Generic[H]):
+    """The members of groups, or the leads of projects. Every method raises Denied and TryLater, and NotFound for an
+    unknown group or project; a change also InvalidField and Conflict."""
+
+    def __init__(self, gate: Gate, holding: Holding[H]) -> None:
+        self._gate = gate
+        self._holding: Holding[H] = holding
+
+    async def add(self, caller: Caller, thing: str, person: NamedPerson, validity: Validity = ALWAYS) -> Answer[H]:
+        """Put a person into a group, or make them a lead of a project. Raises Conflict if they are that at any time in
+        `validity`."""
+        check_grant(validity)
+        uid, holding = uuid7(), self._holding
+
+        async def work(permit: Permit, connection: Connection) -> tuple[H, list[DirectoryChange]]:
+            found = await find_person(connection, caller.principal, person, "person")
+            made = await holder_store.add_holder(
+                permit, connection, holding, thing, holding.make(uid, thing, found, validity)
+            )
+            return made, [DirectoryChange(str(uid), holding.began, describe_holder(holding, made))]
+
+        return await manage(self._gate, caller, uid, work)
+
+    async def end(self, caller: Caller, thing: str, holder: UUID, at: datetime | None = None) -> Answer[H]:
+        """End it now, or at a later time. Raises Conflict if it has ended by then."""
+        check_grant(Validity(None, at))
+        holding = self._holding
+
+        async def work(permit: Permit, connection: Connection) -> tuple[H, list[DirectoryChange]]:
+            before, after = await holder_store.end_holder(permit, connection, holding, thing, holder, at)
+            facts = describe_holder(holding, after), describe_holder(holding, before)
+            return after, [DirectoryChange(str(holder), holding.ended, facts[0], before=facts[1])]
+
+        return await manage(self._gate, caller, holder, work)
+
+    async def list(
+        self,
+        caller: Caller,
+        thing: str,
+        *,
+        as_of: datetime | None = None,
+        after: UUID | str | None = None,
+        limit: int = 50,
+        with_names: bool = False,
+    ) -> Answer[DirectoryPage[H]]:
+        """The members of a group or the leads of a project, oldest first: past ones too, or only those at a time."""
+        holding = self._holding
+        return await listing(
+            self._gate,
+            caller,
+            KIND,
+            lambda seen, connection: holder_store.list_holders(seen, connection, holding, thing, as_of, after, limit),
+            limit,
+            lambda holder: str(holder.id),
+            with_names=with_names,
+        )
+
+
+def describe_holder(holding: Holding[H], holder: H) -> dict[str, object]:
+    """A member or lead for a record."""
+    return {holding.word: getattr(holder, holding.word), "person": holder.person, **times(holder.validity)}
