@@ -60,6 +60,7 @@ APPROVAL_GIVEN = "timesheet.approval-given"
 MAX_SHEETS_OF_WEEK = 10
 MAX_SHEETS_OF_TOTALS = 10_000
 NO_NOTES: Mapping[date, str] = MappingProxyType({})
+DEFAULT_ZONE = "UTC"
 # Members of a sheet in an answer that hold its entries or their sum.
 NEED_ENTRIES = frozenset({"entries", "minutes"})
 
@@ -120,19 +121,21 @@ class Timesheets:
         self,
         caller: Caller,
         period_start: date,
-        time_zone: str,
+        time_zone: str | None,
         hours: Sequence[Hours] = (),
         *,
         day_notes: Mapping[date, str] = NO_NOTES,
         copy_from: date | None = None,
     ) -> Answer[Timesheet]:
         """Create the caller's own sheet for the week from `period_start`, with these hours and notes on days, or with
-        the hours of the caller's week from `copy_from` without their notes. Raises InvalidField, Conflict, and with
-        hours or notes also a refusal if the caller may not edit the sheet."""
-        check_week(period_start, time_zone, find_last_week(self._weeks_ahead))
+        the hours of the caller's week from `copy_from` without their notes. Without a `time_zone`, a copy has that of
+        its week, and any other sheet UTC. Raises InvalidField, Conflict, and with hours or notes also a refusal if the
+        caller may not edit the sheet."""
+        check_week(period_start, time_zone or DEFAULT_ZONE, find_last_week(self._weeks_ahead))
         owner, _ = person_or_client(caller.principal)
+        zone = DEFAULT_ZONE
         if copy_from is not None:
-            hours = await self._copy_hours(caller, owner, copy_from, period_start)
+            zone, hours = await self._copy_week(caller, owner, copy_from, period_start)
         target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
         async with self._gate.change(caller, KIND, "create", target) as change:
             if change.row is not None:
@@ -142,7 +145,11 @@ class Timesheets:
             if owner is None:
                 raise Conflict("A client that acts for itself has no hours of its own")
             sheet = Timesheet(
-                id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
+                id=uuid7(),
+                owner=owner,
+                period_start=period_start,
+                time_zone=time_zone or zone,
+                editors=frozenset({owner}),
             )
             if hours or day_notes:
                 allowed_actions.require(change.permit, "edit")
@@ -165,22 +172,25 @@ class Timesheets:
             change.names = await names.load_names_of_change(change, ids_in(sheet), sheet.state)
         return change.answer(sheet)
 
-    async def _copy_hours(
+    async def _copy_week(
         self, caller: Caller, owner: UUID | None, copy_from: date, period_start: date
-    ) -> Sequence[Hours]:
-        """The hours of the owner's week from `copy_from`, on the same days of the week from `period_start`. They are
-        read as a list, with a decision and a record of its own."""
+    ) -> tuple[str, Sequence[Hours]]:
+        """The time zone and the hours of the owner's week from `copy_from`, on the same days of the week from
+        `period_start`. They are read as a list, with a decision and a record of its own."""
         if copy_from.weekday() != 0 or copy_from == period_start:
             raise invalid_field("copy_from", "must be the Monday of another week")
         read = await self.list(caller, Filters(owner=owner, since=copy_from, until=copy_from), limit=MAX_SHEETS_OF_WEEK)
-        entries = [entry for sheet in read.value.items if owner is not None for entry in sheet.entries]
+        sheets = [sheet for sheet in read.value.items if owner is not None and sheet.entries]
+        entries = [entry for sheet in sheets for entry in sheet.entries]
         with refused_under(read.receipt):
             if not entries:
                 raise invalid_field("copy_from", "is a week in which you have no hours that you may read")
             if len(entries) > MAX_ENTRIES_AT_ONCE:
                 message = f"has {len(entries)} entries; one request copies at most {MAX_ENTRIES_AT_ONCE}"
                 raise invalid_field("copy_from", message)
-        return [replace(hours_of(entry), day=entry.day + (period_start - copy_from), note=None) for entry in entries]
+        moved = period_start - copy_from
+        hours = [replace(hours_of(entry), day=entry.day + moved, note=None) for entry in entries]
+        return sheets[0].time_zone, hours
 
     async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Timesheet]:
         """One sheet with its entries."""

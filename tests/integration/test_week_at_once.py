@@ -227,6 +227,13 @@ async def test_a_week_is_copied_to_the_same_days_without_its_notes(house: House,
     assert await house.count("audit_record") == records + 3
     read = "SELECT returned FROM audit_record WHERE action = 'read' ORDER BY id DESC LIMIT 1"
     assert [str(name) for name in await house.owner.fetchval(read)] == [sheet.path.rpartition("/")[2]]
+    # It has the time zone of the copied week, unless the request names one.
+    for monday, more, zone in (
+        ("2026-03-16", {}, "Europe/Berlin"),
+        ("2026-03-23", {"time_zone": "Asia/Tokyo"}, "Asia/Tokyo"),
+    ):
+        again = await create(sheet, {"period_start": monday, "copy_from": "2026-03-09", **more})
+        assert (again.status_code, again.json().get("time_zone")) == (201, zone), again.text
 
 
 @pytest.mark.parametrize(

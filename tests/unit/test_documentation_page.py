@@ -135,7 +135,7 @@ def test_a_member_that_may_be_left_out_says_its_default_in_words(whole: dict[str
         for name, shape in shapes.items()
         if any("default" in each for each in shape.get("properties", {}).values())
     ]
-    assert shapes["NewSheet"]["properties"]["time_zone"]["description"].endswith("; `UTC` if left out")
+    assert shapes["SimulatedSubject"]["properties"]["as"]["description"].endswith("; `user` if left out")
 
 
 def test_a_kind_of_problem_has_the_members_that_it_always_has(whole: dict[str, Any]) -> None:

@@ -85,14 +85,15 @@ class Timewarden(DirectoryApi):
     async def open_week(
         self,
         monday: date,
-        time_zone: str = "UTC",
+        time_zone: str | None = None,
         entries: Iterable[Mapping[str, Any]] = (),
         *,
         copy_from: date | None = None,
         names: bool = False,
     ) -> Timesheet:
         """Create a draft for the caller, with entries such as `{"day": day, "project": "ATLAS", "minutes": 450}`, or
-        with those of the week from `copy_from`. Raises Conflict if there is one; its member `timesheet` is the id."""
+        with those of the week from `copy_from` and in its time zone; else the default is UTC. Raises Conflict if there
+        is one; its member `timesheet` is the id."""
         body = {"period_start": monday, "time_zone": time_zone, "entries": list(entries), "copy_from": copy_from}
         return await self.call(Timesheet, "POST", SHEETS, body=body, query=details(names=names))
 

@@ -54,8 +54,9 @@ class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
 
     period_start: Annotated[Day, Meta(description="The first day of the week, a Monday")]
     time_zone: Annotated[
-        str, Meta(description="The IANA time zone of the days", max_length=64, examples=["Europe/Berlin"])
-    ] = "UTC"
+        Annotated[str, Meta(max_length=64, examples=["Europe/Berlin"])] | None,
+        Meta(description="The IANA time zone of the days; default: that of the copied week, or UTC"),
+    ] = None
     entries: Annotated[
         list[EntryFields],
         Meta(description="The first entries; you must also be allowed to edit it", max_length=MAX_ENTRIES_AT_ONCE),
