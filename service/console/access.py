@@ -18,8 +18,6 @@ PATH: Final = "/access"
 LINK: Final = NavigationLink("Access for a time", PATH, "access_request", ("request", "grant"))
 MAX_SHOWN: Final = 100
 DEFAULT_DAYS: Final = 7
-# The relation that the shipped policy lets people ask for.
-DEFAULT_RELATION: Final = "temporary_approver"
 DONE: Final = {
     "asked": "Your request is made. Another person decides.",
     "access-granted": "The access is granted, and ends by itself.",
@@ -87,6 +85,9 @@ async def find_waiting(visit: Visit) -> list[RequestedAccess]:
 
 async def _show(visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None) -> Response[str]:
     waiting = await find_waiting(visit)
+    # Relations that would allow nothing are no choice.
+    choices = [relation for relation in visit.me.requestable if relation["may"]]
+    places = sorted({place for relation in choices for place in relation["on"]}, reverse=True)
     # Oldest first, as the API has them. Those that the person asked for, or may decide about.
     known = await first_of(visit.api.access_requests(names=True), MAX_SHOWN)
     to_decide = {request.id for request in waiting}
@@ -98,7 +99,24 @@ async def _show(visit: Visit, failure: Failure | None = None, form: dict[str, st
         others=[
             request for request in known[::-1] if request.person != visit.me.person and request.id not in to_decide
         ],
-        teams=await first_of(visit.api.teams(), MAX_SHOWN) if visit.may("directory", "read") else [],
+        choices=choices,
+        places=places,
+        teams=await _list_teams(visit),
+        projects=await _list_projects(visit) if "project" in places else [],
         failure=failure,
-        form={"relation": DEFAULT_RELATION, "until": str(visit.today + timedelta(days=DEFAULT_DAYS)), **(form or {})},
+        form={"until": str(visit.today + timedelta(days=DEFAULT_DAYS)), **(form or {})},
     )
+
+
+async def _list_teams(visit: Visit) -> list[tuple[str, str]] | None:
+    """The teams to choose from; None for a person who may not read the directory, and can name their own."""
+    if not visit.may("directory", "read"):
+        return None
+    return [(team.name, "") for team in await first_of(visit.api.teams(), MAX_SHOWN)]
+
+
+async def _list_projects(visit: Visit) -> list[tuple[str, str]]:
+    """The projects to choose from, with their names."""
+    if not (visit.may("project", "read") or visit.may("directory", "read")):
+        return []
+    return [(project.code, project.name) for project in await first_of(visit.api.projects(active=True), MAX_SHOWN)]

@@ -3,20 +3,21 @@
 import asyncio
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 
 from service.console import access
 from service.console.failure_answers import step_up_path
-from service.console.failures import Failure, describe_problem, describe_refusal
+from service.console.failures import NOT_FOUND, Failure, describe_problem, describe_refusal
 from service.console.form_values import number_of, start_of
 from service.console.people import resolve_person, teams_of
+from service.console.rendering import STATES
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import TheVisit, Visit, first_of
@@ -84,7 +85,9 @@ async def show_inbox(visit: TheVisit, sheet: FromQuery[str] = "") -> Response[st
     filters = InboxFilters.of(visit)
     (page, items), asking = await asyncio.gather(_find_pending(visit, filters), access.find_waiting(visit))
     chosen = next((item for item in items if item.timesheet.id == sheet), items[0] if items and not sheet else None)
-    return await _render(visit, "inbox.html", page, items, chosen, filters, asking=asking)
+    failure = await _explain_absence(visit, sheet) if sheet and chosen is None and not filters.given else None
+    status = failure.status if failure else 200
+    return await _render(visit, "inbox.html", page, items, chosen, filters, status, asking=asking, failure=failure)
 
 
 @get("/inbox/{sheet_id:uuid}/sheet")
@@ -92,7 +95,7 @@ async def show_pending_sheet(visit: TheVisit, sheet_id: FromPath[UUID]) -> Respo
     """The sheet beside the list, for htmx. It alone is read, not the list."""
     sheet = await visit.api.timesheet(str(sheet_id), names=True)
     if sheet.state != "submitted" or sheet.submitted_at is None:
-        raise NotFoundException
+        return visit.render("failure_fragment.html", HTTPStatus.NOT_FOUND, failure=_not_pending(sheet))
     chosen = Pending(timesheet=sheet, waiting_since=sheet.submitted_at, as_=[])
     return await _render(visit, "inbox_sheet.html", _ApprovalsPage([chosen]), [chosen], chosen, NO_FILTERS)
 
@@ -180,6 +183,23 @@ async def _find_pending(visit: Visit, filters: InboxFilters) -> tuple[_Approvals
         cursor, searched = page.next_cursor, searched + MAX_SHOWN
         if cursor is None or not filters.given or len(found) >= MAX_SHOWN or searched >= MAX_SEARCHED:
             return page, found[:MAX_SHOWN]
+
+
+async def _explain_absence(visit: Visit, sheet_id: str) -> Failure:
+    """Why a sheet that the person looks for is not pending: as the API says, or by its state."""
+    try:
+        sheet_id = str(UUID(sheet_id))
+    except ValueError:
+        return NOT_FOUND
+    try:
+        sheet = await visit.api.timesheet(sheet_id)
+    except Problem as found:
+        return describe_refusal(found)
+    return _not_pending(sheet)
+
+
+def _not_pending(sheet: Timesheet) -> Failure:
+    return Failure(404, "This week does not wait for you", f"Its state is: {STATES.get(sheet.state, sheet.state)}.")
 
 
 async def _render(

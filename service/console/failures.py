@@ -18,7 +18,7 @@ from service.console.sign_in_server import SignInFailed, SignInUnavailable
 from service.standalone.client import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Failure:
     decision: str | None = None
     again: bool = False
     fields: Sequence[tuple[str, str]] = field(default=())
-    # The relation to ask for, if access for a time would be enough.
-    requestable: str | None = None
+    # The relation to ask for, if access for a time would help, and the refusal that the request is after.
+    requestable: Mapping[str, str] | None = None
 
 
 TITLES = {
@@ -84,7 +84,7 @@ def describe_problem(problem: Problem) -> Failure:
         problem.receipt.decision or _text(problem.members.get("decision_id")),
         again=status in (429, 503),
         fields=problem.fields,
-        requestable=_relation(problem),
+        requestable=problem.request_access,
     )
 
 
@@ -119,11 +119,6 @@ def find_failure(error: Exception) -> Failure:
         case _:
             found = BROKEN
     return found
-
-
-def _relation(problem: Problem) -> str | None:
-    """The relation that the person can ask for, if it was all that they were missing."""
-    return (problem.request_access or {}).get("relation")
 
 
 def _text(value: object) -> str | None:

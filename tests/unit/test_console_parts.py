@@ -182,7 +182,7 @@ def test_an_unknown_time_zone_is_utc(name: str) -> None:
 def test_a_refusal_that_access_for_a_time_would_end_says_what_to_ask_for() -> None:
     wanted = {"relation": "temporary_approver", "decision": "d"}
     refused = Denied(Receipt(403, "d"), {"type": "urn:timewarden:problem:forbidden", "request_access": wanted})
-    assert describe_problem(refused).requestable == "temporary_approver"
+    assert describe_problem(refused).requestable == wanted
     assert describe_problem(Denied(Receipt(403, "d"), {"type": refused.members["type"]})).requestable is None
 
 
