@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import AbortChange, Target
-from service.authorization.enforcement.names import load_names_of_rows
+from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.errors import Conflict, Denied, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
-from service.timesheets.actions import Details, actor_of, approve, event_of, ids_in, save
+from service.timesheets.actions import DetailedSheet, Details, actor_of, approve, event_of, ids_in, save
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_comment, check_reason
 from service.timesheets.relations import KIND
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from service.timesheets.timesheet import Timesheet
 
     Step = Callable[[Timesheet, Change], Timesheet]
+    Changed = Sequence[DetailedSheet]
 
 MAX_ITEMS = 100
 PLAIN = Details()
@@ -107,25 +108,26 @@ class Approvals:
 
     async def approve_all(
         self, caller: Caller, items: Sequence[Item], comment: str | None = None
-    ) -> AnswerToAll[Sequence[Timesheet]]:
-        """Approve every sheet or none, with one comment; returns the sheets in the order of the items. Raises
-        InvalidField; Forbidden or Conflict, whose extra `items` lists each refused item."""
+    ) -> AnswerToAll[Changed]:
+        """Approve every sheet or none, with one comment; returns the sheets in the order of the items, with the names
+        of their owners if asked. Raises InvalidField; Forbidden or Conflict, whose extra `items` lists each refused
+        item."""
         check_comment(comment)
         return await self._change_all(caller, "approve", items, lambda sheet, change: approve(sheet, change, comment))
 
-    async def reject_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+    async def reject_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Changed]:
         """Reject every sheet or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
         return await self._change_all(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
-    async def lock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+    async def lock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Changed]:
         """Lock every sheet for payroll or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
         return await self._change_all(
             caller, "lock", items, lambda sheet, change: timesheet.lock(sheet, reason, actor_of(change))
         )
 
-    async def unlock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+    async def unlock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Changed]:
         """Unlock every sheet or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
         return await self._change_all(
@@ -134,38 +136,36 @@ class Approvals:
 
     async def approve_each(
         self, caller: Caller, items: Sequence[Item], comment: str | None = None
-    ) -> Sequence[Outcome[Timesheet]]:
+    ) -> Sequence[Outcome[DetailedSheet]]:
         """Approve each sheet by itself, with one comment; every item has its own outcome. Raises InvalidField,
         InsufficientScope."""
         check_comment(comment)
         return await self._change_each(caller, "approve", items, lambda sheet, change: approve(sheet, change, comment))
 
-    async def reject_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+    async def reject_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[DetailedSheet]]:
         """Reject each sheet by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
         return await self._change_each(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
-    async def lock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+    async def lock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[DetailedSheet]]:
         """Lock each sheet for payroll by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
         return await self._change_each(
             caller, "lock", items, lambda sheet, change: timesheet.lock(sheet, reason, actor_of(change))
         )
 
-    async def unlock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+    async def unlock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[DetailedSheet]]:
         """Unlock each sheet by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
         return await self._change_each(
             caller, "unlock", items, lambda sheet, change: timesheet.unlock(sheet, reason, actor_of(change))
         )
 
-    async def _change_all(
-        self, caller: Caller, action: str, items: Sequence[Item], step: Step
-    ) -> AnswerToAll[Sequence[Timesheet]]:
+    async def _change_all(self, caller: Caller, action: str, items: Sequence[Item], step: Step) -> AnswerToAll[Changed]:
         def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(items, refusals)
 
-        sheets: list[Timesheet] = []
+        sheets: list[DetailedSheet] = []
         async with self._gate.change_all(caller, KIND, action, _targets(items), combine=combine) as changes:
             for place, change in enumerate(changes):
                 try:
@@ -177,7 +177,7 @@ class Approvals:
 
     async def _change_each(
         self, caller: Caller, action: str, items: Sequence[Item], step: Step
-    ) -> Sequence[Outcome[Timesheet]]:
+    ) -> Sequence[Outcome[DetailedSheet]]:
         async with self._gate.change_each(caller, KIND, action, _targets(items)) as each:
             async for change in each:
                 async with each.savepoint(change):
@@ -185,11 +185,11 @@ class Approvals:
         return each.outcomes()
 
 
-async def _change_sheet(change: Change, action: str, step: Step) -> Timesheet:
+async def _change_sheet(change: Change, action: str, step: Step) -> DetailedSheet:
     before = store.sheet_of_row(change.permit, change.found)
     after = await save(change, before, step(before, change))
     record_change(change, event_of(action, after), before, after)
-    return after
+    return DetailedSheet(after, None, await load_names_of_change(change, [str(after.owner)], after.state))
 
 
 def _targets(items: Sequence[Item]) -> list[Target]:

@@ -221,6 +221,19 @@ async def test_reports_name_people_and_projects(house: House, running: InProcess
     assert {total["name"] for total in plain["items"]} == {None}
 
 
+@pytest.mark.parametrize("mode", ["all-or-nothing", "per-item"])
+async def test_a_batch_has_the_names_of_owners(house: House, running: InProcess, mode: str) -> None:
+    sheets = [await house.submit_week(name) for name in ("ana", "ben")]
+    items = [{"id": str(sheet.id), "version": sheet.version} for sheet in sheets]
+    done = await change(running, "lea", "/v1/timesheets/batch-approve?names=true", {"items": items, "mode": mode})
+    assert [(item["owner"], item["names"]) for item in done["items"]] == [
+        (str(house.people[name]), names_of(house, name)) for name in ("ana", "ben")
+    ]
+    if mode == "per-item":
+        again = await change(running, "lea", "/v1/timesheets/batch-approve", {"items": items, "mode": mode})
+        assert all(item["owner"] is None and "names" not in item for item in again["items"])
+
+
 async def test_lists_of_the_directory_have_names(house: House, running: InProcess) -> None:
     admin, east = house.administrator(), house.teams["east"]
     await house.groups.add(admin, "works-council")

@@ -425,7 +425,7 @@ async def test_a_batch_approves_each_sheet_as_far_as_its_approvals_go(four_eyes:
     short, long = await submit_hours(house, "ana", 8), await submit_hours(house, "ben", 43)
     items = [Item(sheet.id, at(sheet.version)) for sheet in (short, long)]
     answer = await house.approvals.approve_all(house.caller("mia"), items)
-    assert [progress(sheet) for sheet in answer.value] == [("approved", 1, 1), ("submitted", 1, 2)]
+    assert [progress(changed.sheet) for changed in answer.value] == [("approved", 1, 1), ("submitted", 1, 2)]
     again = [Item(long.id, anything)]
     with pytest.raises(Conflict, match=r"items\[0\]: You have approved this timesheet already"):
         await house.approvals.approve_all(house.caller("mia"), again)
@@ -433,7 +433,7 @@ async def test_a_batch_approves_each_sheet_as_far_as_its_approvals_go(four_eyes:
     assert isinstance(outcome.error, NotApplied)
     [outcome] = await house.approvals.approve_each(house.caller("dora"), again)
     assert outcome.value is not None
-    assert progress(outcome.value) == ("approved", 2, 2)
+    assert progress(outcome.value.sheet) == ("approved", 2, 2)
 
 
 async def test_the_order_of_what_waits_is_that_of_submission(four_eyes: House) -> None:

@@ -302,6 +302,29 @@ def test_no_field_with_words_of_the_code_is_any_text() -> None:
     assert {name for name, example in texts.items() if example in words} - FREE == set()
 
 
+# Answers that hold such an id and no names.
+NAMELESS = {
+    "EntryBody": "a part of a sheet, whose names have its project",
+    "ErasureBody": "who was erased has no name",
+    "HeldAccess": "a part of `Me`, whose names have its team or project",
+    "Problem": "the person or sheet that stands in the way",
+}
+NAMED_MEMBERS = frozenset({
+    "person", "owner", "team", "project", "parent", "merged_into", "delegator", "delegate", "decided_by", "asked_by",
+    "activated_by", "about",
+})  # fmt: skip
+
+
+def test_an_answer_with_the_id_of_a_person_team_or_project_can_have_its_name() -> None:
+    answers = [shape for shape in shapes() if not shape.__struct_config__.forbid_unknown_fields]
+    without = {
+        shape.__name__
+        for shape in answers
+        if NAMED_MEMBERS & set(shape.__struct_encode_fields__) and "names" not in shape.__struct_encode_fields__
+    }
+    assert without == NAMELESS.keys()
+
+
 def test_the_nullable_fields_of_requests_are_those_that_the_service_accepts_as_null() -> None:
     for shape in shapes():
         if not shape.__struct_config__.forbid_unknown_fields:

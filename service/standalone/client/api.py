@@ -181,23 +181,30 @@ class Timewarden(DirectoryApi):
         return self.pages(PendingApproval, "/v1/approvals", **details(names=names))
 
     async def approve_all(
-        self, sheets: Iterable[Timesheet], comment: str | None = None, *, per_item: bool = False
+        self, sheets: Iterable[Timesheet], comment: str | None = None, *, per_item: bool = False, names: bool = False
     ) -> Batch:
-        """Approve many sheets as they were read: all or none, or with `per_item` each on its own."""
-        body = {**_batch(sheets, per_item=per_item), "comment": comment}
-        return await self.call(Batch, "POST", f"{SHEETS}/batch-approve", body=body)
+        """Approve many sheets as they were read: all or none, or with `per_item` each on its own. With `names`, the
+        items have those of the owners."""
+        body, query = {**_batch(sheets, per_item=per_item), "comment": comment}, details(names=names)
+        return await self.call(Batch, "POST", f"{SHEETS}/batch-approve", body=body, query=query)
 
-    async def reject_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
+    async def reject_all(
+        self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False, names: bool = False
+    ) -> Batch:
         """Reject many sheets, likewise."""
-        return await self._all("reject", sheets, reason, per_item=per_item)
+        return await self._all("reject", sheets, reason, per_item=per_item, names=names)
 
-    async def lock_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
+    async def lock_all(
+        self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False, names: bool = False
+    ) -> Batch:
         """Lock many approved sheets for payroll, likewise."""
-        return await self._all("lock", sheets, reason, per_item=per_item)
+        return await self._all("lock", sheets, reason, per_item=per_item, names=names)
 
-    async def unlock_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
+    async def unlock_all(
+        self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False, names: bool = False
+    ) -> Batch:
         """Unlock many locked sheets, likewise. The person who locked them may not."""
-        return await self._all("unlock", sheets, reason, per_item=per_item)
+        return await self._all("unlock", sheets, reason, per_item=per_item, names=names)
 
     async def remind(self, waiting_days: int) -> Reminded:
         """Publish a reminder event for each sheet that has waited for approval for `waiting_days`."""
@@ -308,9 +315,9 @@ class Timewarden(DirectoryApi):
         """Replays, newest first."""
         return self.pages(Replay, REPLAYS, **details(names=names))
 
-    async def _all(self, step: str, sheets: Iterable[Timesheet], reason: str, *, per_item: bool) -> Batch:
+    async def _all(self, step: str, sheets: Iterable[Timesheet], reason: str, *, per_item: bool, names: bool) -> Batch:
         body = {"reason": reason, **_batch(sheets, per_item=per_item)}
-        return await self.call(Batch, "POST", f"{SHEETS}/batch-{step}", body=body)
+        return await self.call(Batch, "POST", f"{SHEETS}/batch-{step}", body=body, query=details(names=names))
 
     async def _change(self, sheet: Timesheet, method: str, rest: str, body: object = None) -> Timesheet:
         path, query = f"{SHEETS}/{sheet.id}/{rest}", _names_as_in(sheet)

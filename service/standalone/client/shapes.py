@@ -192,6 +192,8 @@ class ItemResult(msgspec.Struct):
     problem: dict[str, Any] | None
     approvals_given: int | None = None
     approvals_needed: int | None = None
+    owner: str | None = None
+    names: dict[str, str] | None = None
 
 
 class Batch(ApiResult):

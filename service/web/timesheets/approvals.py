@@ -32,7 +32,18 @@ from service.web.http.parameters import (
 from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import AccessToRequest, ProblemType, RequestAccess
 from service.web.http.problems import TYPE_PREFIX, status_of
-from service.web.http.responses import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, make_response
+from service.web.http.responses import (
+    DecisionId,
+    Hex,
+    Names,
+    NextCursor,
+    PersonId,
+    RuleName,
+    SheetId,
+    Time,
+    make_response,
+    names_body,
+)
 from service.web.timesheets.timesheet_shapes import ApprovalCount, Comment, SheetBody, sheet_body
 
 if TYPE_CHECKING:
@@ -41,7 +52,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import AnswerToAll, Caller
     from service.errors import StepUpNeeded
     from service.log.log import Receipt
-    from service.timesheets.timesheet import Timesheet
+    from service.timesheets.actions import DetailedSheet
     from service.web.http.paging import Cursors
 
     Challenge = Callable[[Request[Any, Any, Any], StepUpNeeded], str | None]
@@ -148,6 +159,7 @@ class ItemResult(msgspec.Struct):
     """The result of one item."""
 
     id: SheetId
+    owner: Annotated[PersonId | None, Meta(description="The owner of the timesheet; null if nothing changed")]
     status: Annotated[int, Meta(description="The status of a request for this item alone", examples=[200])]
     version: Annotated[int | None, Meta(description="The new version; null if nothing changed", examples=[4])]
     state: Annotated[State | None, Meta(description="The new state; null if nothing changed", examples=["approved"])]
@@ -161,6 +173,7 @@ class ItemResult(msgspec.Struct):
     decision_id: Annotated[DecisionId, Meta(description="The decision about this item")]
     decision_leaf: Annotated[Hex, Meta(description="The leaf hash of the decision's record")]
     problem: Annotated[ItemProblem | None, Meta(description="Why it was refused; null: it was not", examples=[None])]
+    names: Names = UNSET
 
 
 class BatchResult(msgspec.Struct):
@@ -210,7 +223,7 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
 
 
 def _batches(approvals: Approvals) -> list[Any]:
-    batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
+    batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG, "names": True}
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many timesheets", **batch))
     async def approve_timesheets(caller: CurrentCaller, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
@@ -234,8 +247,8 @@ def _batches(approvals: Approvals) -> list[Any]:
 async def _decide_batch(
     caller: Caller,
     data: BatchApproval | BatchRejection | BatchStep,
-    together: Callable[..., Awaitable[AnswerToAll[Sequence[Timesheet]]]],
-    each: Callable[..., Awaitable[Sequence[Outcome[Timesheet]]]],
+    together: Callable[..., Awaitable[AnswerToAll[Sequence[DetailedSheet]]]],
+    each: Callable[..., Awaitable[Sequence[Outcome[DetailedSheet]]]],
     reason: str | None,
 ) -> Response[BatchResult]:
     """Run the batch in the mode of the request."""
@@ -252,30 +265,32 @@ def _items(items: Sequence[BatchItem]) -> list[Item]:
     ]
 
 
-def _respond_all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
+def _respond_all(answer: AnswerToAll[Sequence[DetailedSheet]]) -> Response[BatchResult]:
     items = [_accept(sheet, receipt) for sheet, receipt in zip(answer.value, answer.receipts, strict=True)]
     return make_response(BatchResult(len(items), items), answer.receipts[0])
 
 
-def _respond_each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
+def _respond_each(items: Sequence[Item], outcomes: Sequence[Outcome[DetailedSheet]]) -> Response[BatchResult]:
     results = [_result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
     return make_response(BatchResult(sum(result.problem is None for result in results), results), outcomes[0].receipt)
 
 
-def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
+def _result(item: Item, outcome: Outcome[DetailedSheet]) -> ItemResult:
     if outcome.error is None and outcome.value is not None:
         return _accept(outcome.value, outcome.receipt)
     decision, problem = (str(outcome.receipt.uid), outcome.receipt.leaf), _problem(outcome)
-    return ItemResult(str(item.sheet), problem.status, None, None, None, None, *decision, problem)
+    return ItemResult(str(item.sheet), None, problem.status, None, None, None, None, *decision, problem)
 
 
-def _accept(sheet: Timesheet, receipt: Receipt) -> ItemResult:
+def _accept(changed: DetailedSheet, receipt: Receipt) -> ItemResult:
+    sheet = changed.sheet
     approvals = len(sheet.approvals), sheet.approvals_needed
-    decision = str(receipt.uid), receipt.leaf
-    return ItemResult(str(sheet.id), 200, sheet.version, sheet.state, *approvals, *decision, None)
+    decision, names = (str(receipt.uid), receipt.leaf), names_body(changed.names)
+    changes = sheet.version, sheet.state, *approvals
+    return ItemResult(str(sheet.id), str(sheet.owner), 200, *changes, *decision, None, names)
 
 
-def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
+def _problem(outcome: Outcome[DetailedSheet]) -> ItemProblem:
     error = outcome.error
     if error is None:
         raise ValueError("an item is changed or refused")
