@@ -43,6 +43,13 @@ AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 SIZES: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 850}, "narrow": {"width": 320, "height": 700}}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 ZONE = "Europe/Berlin"
+# 200 % zoom of a usual window.
+ZOOMED: ViewportSize = {"width": 640, "height": 425}
+# Chromium's measure of what moves by itself, without a click or a key: 0.1 is what the web calls good.
+WATCH_JUMPS = """window.jumps = 0; new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.jumps += entry.value;
+}).observe({ type: "layout-shift", buffered: true });"""
+MAX_JUMPS = 0.01
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
@@ -137,6 +144,7 @@ class Desk:
 
     async def _page(self, context: BrowserContext) -> Page:
         page = await context.new_page()
+        await page.add_init_script(WATCH_JUMPS)
         page.on("console", lambda said: self._complain(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: self._complain(str(error)))
         return page
@@ -161,7 +169,8 @@ def desk(shared_desk: Desk) -> Iterator[Desk]:
 
 
 async def look_at(page: Page, name: str, ignored: Sequence[str] = ()) -> None:
-    """Keep screenshots of the page in light and dark, wide and narrow. It must be accessible and fit 320 px."""
+    """Keep screenshots of the page in light and dark, wide and narrow. It must be accessible, and fit 320 px and a
+    zoom of 200 %."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     await page.wait_for_load_state("networkidle")
     for scheme, size in product(SCHEMES, SIZES):
@@ -173,6 +182,10 @@ async def look_at(page: Page, name: str, ignored: Sequence[str] = ()) -> None:
         # axe takes long. These two combinations show it each colour and each layout.
         if (scheme, size) in {("light", "wide"), ("dark", "narrow")}:
             assert await find_violations(page, ignored) == [], f"{scheme}, {size}"
+
+    await page.set_viewport_size(ZOOMED)
+    beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert beyond <= 0, f"zoomed: {beyond} px too wide"
 
 
 async def find_violations(page: Page, ignored: Sequence[str] = ()) -> list[str]:

@@ -10,12 +10,14 @@ from tests.browser.story_of_weeks import THIS_WEEK
 
 @dataclass(frozen=True, slots=True)
 class PageOfConsole:
-    """`login`: none for a stranger. `ignored`: rules of axe that do not hold here, each with its reason beside it."""
+    """`login`: none for a stranger. `ignored`: rules of axe that do not hold here, each with its reason beside it.
+    `link`: the text of a link to follow from the path, for a page whose address has an id."""
 
     name: str
     login: str | None
     path: str
     ignored: tuple[str, ...] = ()
+    link: str = ""
 
 
 def _week(before: int) -> str:
@@ -43,13 +45,17 @@ PAGES = (
     PageOfConsole("decisions-none", "audrey", "/decisions?action=lock&outcome=deny"),
     PageOfConsole("export", "audrey", "/export"),
     PageOfConsole("people", "adam", "/directory/people"),
+    PageOfConsole("person", "adam", "/directory/people", link="Ana Lima"),
     PageOfConsole("teams", "adam", "/directory/teams"),
+    PageOfConsole("team", "adam", "/directory/teams", link="Atlas"),
     PageOfConsole("projects", "adam", "/directory/projects"),
     PageOfConsole("groups", "adam", "/directory/groups"),
     PageOfConsole("import", "adam", "/directory/import"),
     PageOfConsole("refused", "ana", "/directory/teams"),
     PageOfConsole("policies", "paula", "/policies"),
+    PageOfConsole("version-first", "paula", "/policies", link="1"),
     PageOfConsole("replays", "paula", "/replays"),
+    PageOfConsole("try-form", "paula", "/try"),
     PageOfConsole("health", "adam", "/service"),
     PageOfConsole("no-such-page", "ana", "/nothing"),
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import SCREENSHOTS, Desk, look_at
+from tests.browser.conftest import MAX_JUMPS, SCREENSHOTS, SIZES, Desk, look_at
 from tests.browser.pages import PAGES, PageOfConsole
 
 if TYPE_CHECKING:
@@ -21,13 +21,20 @@ LOOKED_AT = [
 
 
 @pytest.mark.parametrize("shown", LOOKED_AT)
-async def test_a_page_is_accessible_in_light_and_dark_and_fits_320_pixels(
+async def test_a_page_is_accessible_fits_320_pixels_and_does_not_jump(
     desk: Desk, weeks: Weeks, shown: PageOfConsole
 ) -> None:
     async with desk.window(shown.login) as page:
         await page.goto(desk.console + shown.path)
+        if shown.link:
+            await page.get_by_role("main").get_by_role("link", name=shown.link, exact=True).first.click()
         # What a reader sees first, for the README, with what comes a moment later.
         await page.wait_for_load_state("networkidle")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=SCREENSHOTS / f"{shown.name}-first.png")
         await look_at(page, shown.name, shown.ignored)
+        for size in SIZES.values():
+            await page.set_viewport_size(size)
+            await page.reload()
+            await page.wait_for_load_state("networkidle")
+            assert await page.evaluate("window.jumps") <= MAX_JUMPS, f"something jumps at {size['width']} px"

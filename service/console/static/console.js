@@ -6,7 +6,7 @@ if (zone && !document.cookie.includes(`timewarden-zone=${encodeURIComponent(zone
 }
 
 const wide = matchMedia("(min-width: 64rem)");
-// The menu is open on wide screens, where nothing can close it, and closed on narrow ones.
+// The menu is open on wide screens, where nothing can close it, and closed on narrow ones, as the style sheet shows it.
 const arrange = () => {
   const menu = document.querySelector(".menu");
   if (menu) menu.open = wide.matches;
@@ -100,10 +100,11 @@ addEventListener("change", (event) => {
   if (all) for (const box of all.form.querySelectorAll(`input[name="${all.dataset.all}"]`)) box.checked = all.checked;
 });
 
-// The row of the part that htmx has fetched is the current row.
+// The row of the part that htmx has fetched is the current row, and reading goes on in that part.
 addEventListener("htmx:afterRequest", (event) => {
   const link = event.target.closest?.(".inbox a");
   if (!link || !event.detail.successful) return;
   link.closest("ul").querySelector("[aria-current]")?.removeAttribute("aria-current");
   link.setAttribute("aria-current", "true");
+  document.querySelector("#sheet-title")?.focus({ preventScroll: wide.matches });
 });
