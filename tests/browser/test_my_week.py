@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
 
+from tests.browser.conftest import SIZES
 from tests.browser.story_of_weeks import HOSTILE, find_week
 
 if TYPE_CHECKING:
@@ -56,6 +57,20 @@ async def test_wrong_hours_are_explained_beside_the_cell_and_nothing_is_saved(de
         await expect(monday).to_have_value("a lot")
         await page.goto(f"{desk.console}/week/{weeks.draft}")
         await expect(page.get_by_label("ATLAS, Tuesday 17 March 2026")).to_have_value("5:30")
+
+
+async def test_times_are_those_of_the_viewer_on_the_very_first_page_with_utc_beside_them(
+    desk: Desk, weeks: Weeks
+) -> None:
+    async with desk.window("ana", timezone_id="Asia/Kolkata") as page:
+        for _ in range(2):
+            await page.goto(f"{desk.console}/week/{weeks.submitted}")
+            time = page.locator(".story time").first
+            text, title = await time.inner_text(), await time.get_attribute("title")
+            assert title is not None
+            shown = datetime.strptime(text, "%d %b %Y, %H:%M")  # noqa: DTZ007
+            utc = datetime.strptime(title, "%Y-%m-%d %H:%M:%S UTC")  # noqa: DTZ007
+            assert shown - utc.replace(second=0) == timedelta(hours=5, minutes=30)
 
 
 async def test_a_week_that_changed_meanwhile_is_not_overwritten(desk: Desk, weeks: Weeks, callers: Callers) -> None:
@@ -147,7 +162,7 @@ async def test_names_of_people_and_projects_stay_text_on_every_page_that_shows_t
     desk: Desk, callers: Callers, weeks: Weeks
 ) -> None:
     adam, ana = await callers("adam"), await callers("ana")
-    name, person = HOSTILE[:100], await ana.me()
+    name, person = HOSTILE[:100] + "W" * 100, await ana.me()
     before = await adam.api.person(person)
     await adam.api.amend_person(before, display_name=name)
     try:
@@ -161,6 +176,8 @@ async def test_names_of_people_and_projects_stay_text_on_every_page_that_shows_t
                 await page.goto(desk.console + path)
                 await expect(page.get_by_text(name[:28]).first).to_be_visible()
                 assert await page.locator("main img, svg[onload]").count() == 0, path
+                await page.set_viewport_size(SIZES["narrow"])
+                assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
                 assert "{{ 7 * 7 }}" in await page.content(), path
     finally:
         await adam.api.amend_person(await adam.api.person(person), display_name=before.display_name)
