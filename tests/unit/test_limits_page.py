@@ -84,6 +84,7 @@ BOUNDS = {
     "timesheets that a search by week finds": "service.audit.people:MAX_SHEETS_OF_WEEK",
     "exports at once, per process": "service.web.audit.exports:MAX_STREAMS",
     "duration of an export": "service.web.audit.exports:MAX_STREAM_SECONDS",
+    "pending weeks that a filter of the inbox looks through": "service.console.approver:MAX_SEARCHED",
     "form": "service.console.application:MAX_BODY_BYTES",
     "session without a request": "service.console.sessions:IDLE_SECONDS",
     "session": "service.console.sessions:MAX_SECONDS",
