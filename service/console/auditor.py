@@ -46,7 +46,8 @@ FIELDS = (
 HIDDEN = ("resource_kind", "request_id", "policy_version", "actor", "on_behalf_of")
 OCTETS = "application/octet-stream"
 TILE = re.compile(r"(?:entries|[0-9]{1,2})(?:/x?[0-9]{3})+(?:\.p/[0-9]{1,3})?")
-MOST_WORDS = 8
+# Of a facet; more would not fit into its card.
+MOST_WORDS = 6
 FORMATS = {
     "bundle": ("jsonl", "Bundle", "Everything that timewarden-verify needs to prove that nothing is missing."),
     "jsonl": ("jsonl", "JSON Lines", "A record a line, with its exact bytes."),

@@ -128,6 +128,16 @@ class Visit:
         )
 
     @property
+    def known_actions(self) -> list[str]:
+        """Every action that the policy knows, to choose from."""
+        return sorted({right["action"] for right in self.me.may})
+
+    @property
+    def known_kinds(self) -> list[str]:
+        """Every kind of resource that the policy knows."""
+        return sorted({right["kind"] for right in self.me.may})
+
+    @property
     def navigation(self) -> list[tuple[str, list[NavigationLink]]]:
         """The rooms with the links that this person has a use for."""
         rooms = [

@@ -35,6 +35,7 @@ async def test_an_auditor_narrows_a_search_opens_a_denial_and_reads_why(
         await ana.approve(sheet)
     async with desk.window("audrey") as page:
         await page.goto(f"{desk.console}/decisions")
+        await expect(page.locator("#actions option[value=approve]")).to_have_count(1)
         await page.get_by_label("Person").fill("Ana Lima")
         await page.get_by_label("Action").fill("approve")
         await page.get_by_role("button", name="Search").click()
