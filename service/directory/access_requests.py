@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.names import load_names_of_change
+from service.authorization.enforcement.team_references import find_team
 from service.directory import access_request_store, store
 from service.directory.access_request_store import (
     DECLINED,
@@ -50,7 +51,10 @@ if TYPE_CHECKING:
 NO_PERSON = "must come from a person: a client that acts for itself has no access to ask for"
 HIDDEN_TEAM = "names no team that you may see in the directory: give one that you are in"
 HIDDEN_PROJECT = "names no active project that you may see"
-NO_REFUSAL = "names no refusal of yours that access to a timesheet would change"
+NO_REFUSAL = (
+    "names no refusal of yours that access to a timesheet would change; after a 404, name `relation`, and `team` or"
+    " `project`"
+)
 ALLOWED_NOW = "You may do now what was refused then: you need no access"
 OWN = "nobody grants their own access request: another person has to decide it"
 
@@ -241,8 +245,11 @@ async def _choose_project(change: Change, sheet: UUID, given: str | None) -> str
 
 async def _find_team(change: Change, team: UUID | str) -> UUID:
     found = await access_request_store.find_team(change.connection, team, change.lookup.ids)
-    if found is not None and (found[1] or may_read(change.permit, DIRECTORY)):
+    reads_directory = may_read(change.permit, DIRECTORY)
+    if found is not None and (found[1] or reads_directory):
         return found[0]
+    if reads_directory and isinstance(team, str):
+        return await find_team(change.connection, team, "team")
     raise InvalidField(FieldError("team", HIDDEN_TEAM))
 
 

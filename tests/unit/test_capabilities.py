@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.authorization.enforcement.attribute_values import TEAMS
 from service.authorization.enforcement.capabilities import (
     Availability,
     Capability,
@@ -23,6 +24,7 @@ from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Verdict
+from service.policy.paths import NodeType
 from tests import policy_forge
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped, snapshot
@@ -30,11 +32,13 @@ from tests.policy_forge import read_shipped, snapshot
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
 ROLES = ("role:manager", "role:administrator", "role:auditor")
 SEEN = FactLookup(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
+IN_TEAM = replace(SEEN, caller={TEAMS: ("0198c0de-0000-7000-8000-000000000002",)})
 SHIPPED = Snapshot.build(policy_file.parse(read_shipped()), 1)
 STATES = SHIPPED.vocabulary.states["timesheet"]
 NOW = int(SEEN.at.timestamp())
 ANA = UUID("0198c0de-0000-7000-8000-000000000001")
 REQUEST = "p, allow, anyone, request, any, access_request, approve:timesheets, always, ask"
+PROJECTS = "p, allow, anyone, read, any, project, approve:timesheets, always, see-projects"
 # Relations to ask for on teams and on projects, one that a grant of another gives too, and one that goes to delegates.
 ASKED_FOR = """
 [kinds.timesheet.relations.project_helper]
@@ -162,7 +166,7 @@ def test_a_capability_names_the_scopes_relations_and_states_that_would_help() ->
 
 def asked_for(*lines: str) -> Snapshot:
     """A policy of these rows, with relations that can be asked for, by everybody who has the scope."""
-    text = policy_forge.rows(REQUEST, *lines)
+    text = policy_forge.rows(REQUEST, PROJECTS, *lines)
     return Snapshot.build(policy_file.parse(replace(text, vocabulary=text.vocabulary + ASKED_FOR)), 1)
 
 
@@ -213,7 +217,7 @@ def test_what_can_be_asked_for_allows_what_a_caller_with_the_relation_could_do(
 ) -> None:
     policy = asked_for(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
     every_state = policy.vocabulary.states["timesheet"]
-    found = list_requestable(policy, who, SEEN)
+    found = list_requestable(policy, who, IN_TEAM)
     assert [requestable.relation for requestable in found] == sorted(GIVEN)
     for requestable in found:
         now = [action for action in requestable.may if action.availability is Availability.DEPENDS]
@@ -233,28 +237,28 @@ def test_what_can_be_asked_for_allows_what_a_caller_with_the_relation_could_do(
 def test_what_can_be_asked_for_tells_nothing_of_the_resource_that_was_looked_up(
     who: Principal, relations: frozenset[str]
 ) -> None:
-    seen = replace(SEEN, relations=relations, facts={"acted_for_owner": True})
-    assert list_requestable(SHIPPED, who, seen) == list_requestable(SHIPPED, who, SEEN)
+    seen = replace(IN_TEAM, relations=relations, facts={"acted_for_owner": True})
+    assert list_requestable(SHIPPED, who, seen) == list_requestable(SHIPPED, who, IN_TEAM)
 
 
 def test_nothing_can_be_asked_for_by_who_may_not_ask_nor_where_the_policy_has_nothing() -> None:
     able = principal(frozenset({"approve:timesheets", "read:timesheets"}), frozenset(), None)
-    (found,) = list_requestable(SHIPPED, able, SEEN)
+    (found,) = list_requestable(SHIPPED, able, IN_TEAM)
     assert (found.relation, sorted(action.action for action in found.may)) == (
         "temporary_approver",
         ["approve", "read", "reject"],
     )
     assert not found.allows("reopen")
-    (found,) = list_requestable(SHIPPED, replace(able, agent=True), SEEN)
+    (found,) = list_requestable(SHIPPED, replace(able, agent=True), IN_TEAM)
     assert sorted(action.action for action in found.may) == ["read", "reject"]
-    assert list_requestable(SHIPPED, replace(able, person=None, kind=PrincipalKind.CLIENT), SEEN) == ()
-    assert list_requestable(SHIPPED, replace(able, scopes=frozenset({"read:timesheets"})), SEEN) == ()
+    assert list_requestable(SHIPPED, replace(able, person=None, kind=PrincipalKind.CLIENT), IN_TEAM) == ()
+    assert list_requestable(SHIPPED, replace(able, scopes=frozenset({"read:timesheets"})), IN_TEAM) == ()
     refused = asked_for("p, deny, via:app, request, any, access_request, any, always, not-by-this-app")
-    assert list_requestable(refused, able, SEEN) == ()
+    assert list_requestable(refused, able, IN_TEAM) == ()
     text = policy_forge.rows("p, allow, manager, read, any, timesheet, any, always, read")
     for vocabulary in policy_forge.vocabulary_without_paths():
         older = Snapshot.build(policy_file.parse(replace(text, vocabulary=vocabulary)), 1)
-        assert list_requestable(older, able, SEEN) == ()
+        assert list_requestable(older, able, IN_TEAM) == ()
 
 
 def test_what_can_be_asked_for_is_bounded_for_a_policy_of_thousands_of_rows() -> None:
@@ -280,6 +284,21 @@ def test_what_can_be_asked_for_is_bounded_for_a_policy_of_thousands_of_rows() ->
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Snapshot, "decide", lambda _, request: count(request))
-        found = {requestable.relation: requestable.may for requestable in list_requestable(policy, able, SEEN)}
+        found = {requestable.relation: requestable.may for requestable in list_requestable(policy, able, IN_TEAM)}
     assert found["temporary_approver"] == ()
     assert len([request for request in requests if request.kind == "timesheet"]) <= 2
+
+
+def test_what_can_be_asked_for_is_on_places_that_the_caller_could_name() -> None:
+    able = principal(frozenset({"approve:timesheets"}), frozenset(), None)
+    teams, projects = frozenset({NodeType.TEAMS}), frozenset({NodeType.PROJECTS})
+
+    def places(policy: Snapshot, lookup: FactLookup) -> dict[str, frozenset[NodeType]]:
+        return {requestable.relation: requestable.on for requestable in list_requestable(policy, able, lookup)}
+
+    policy = asked_for()
+    assert places(policy, SEEN) == {"project_helper": projects}
+    everywhere = {"helpers_delegate": teams, "project_helper": projects, "temporary_approver": teams}
+    assert places(policy, IN_TEAM) == everywhere
+    reads = "p, allow, anyone, read, any, directory, approve:timesheets, always, read-directory"
+    assert places(asked_for(reads), SEEN) == everywhere

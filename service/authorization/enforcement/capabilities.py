@@ -12,10 +12,11 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.enforcement.attribute_values import TEAMS
 from service.authorization.enforcement.decision_point import request_facts, who_words
 from service.policy import laws
 from service.policy.access_request import NO_STATE, Effect
-from service.policy.paths import TIMESHEET, find_given, find_requestable
+from service.policy.paths import TIMESHEET, NodeType, find_given, find_requestable
 from service.policy.request_space import (
     KNOWN,
     RULES_PER_CASBIN_ROW,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest
-    from service.policy.paths import NodeType
 
 
 CAPABILITIES: Final = "capabilities"
@@ -68,8 +68,8 @@ class Capability:
 
 @dataclass(frozen=True, slots=True)
 class Requestable:
-    """A relation to timesheets that the caller can ask for, to those of teams or projects (`on`), and what it would let
-    them do there."""
+    """A relation to timesheets that the caller can ask for, to those of teams or projects (`on`) that they could name,
+    and what it would let them do there."""
 
     relation: str
     on: frozenset[NodeType]
@@ -97,10 +97,10 @@ def list_requestable(snapshot: Snapshot, principal: Principal, lookup: FactLooku
     """The relations that the caller can ask for, by name; none for a client that acts for itself. Whatever resource the
     lookup is about, they are the same. Beyond MAX_REQUESTABLE_ROWS, some of their actions are left out. Cached as
     `list_capabilities`."""
-    if principal.person is None or not snapshot.could_allow(*REQUEST_ACCESS, principal.scopes):
+    if principal.person is None:
         return ()
-    caller = _caller(snapshot, principal, lookup)
-    return snapshot.memoize("requestable", caller.key(), lambda: _all_requestable(caller))
+    caller, in_team = _caller(snapshot, principal, lookup), bool(lookup.list_of_caller(TEAMS))
+    return snapshot.memoize("requestable", (caller.key(), in_team), lambda: _all_requestable(caller, in_team=in_team))
 
 
 def _caller(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> _Caller:
@@ -143,6 +143,13 @@ class _Caller:
     def with_every_scope(self) -> _Caller:
         """The caller with a token of all scopes."""
         return replace(self, scopes=self.snapshot.vocabulary.scopes)
+
+    def could(self, kind: str, action: str) -> bool:
+        """Whether the caller may do it to some resource with this token, perhaps after another sign-in."""
+        if not self.snapshot.could_allow(kind, action, self.scopes):
+            return False
+        found = _capability_of(self, kind, action).availability
+        return found in {Availability.ALWAYS, Availability.DEPENDS, Availability.SIGN_IN}
 
     def may(self, request: AccessRequest) -> bool:
         """Whether the policy and the laws allow the request."""
@@ -210,15 +217,21 @@ def _ways(
                 yield rule.who, state
 
 
-def _all_requestable(caller: _Caller) -> Sequence[Requestable]:
+def _all_requestable(caller: _Caller, *, in_team: bool) -> Sequence[Requestable]:
     vocabulary = caller.snapshot.vocabulary
-    if _capability_of(caller, *REQUEST_ACCESS).availability is Availability.NEVER:
+    if not caller.could(*REQUEST_ACCESS):
         return ()
-    where, given = find_requestable(vocabulary.paths), find_given(vocabulary.paths)
+    nameable = set[NodeType]()
+    if in_team or caller.could("directory", "read"):
+        nameable.add(NodeType.TEAMS)
+    if caller.could("directory", "read") or caller.could("project", "read"):
+        nameable.add(NodeType.PROJECTS)
+    given = find_given(vocabulary.paths)
     budget = Budget(MAX_REQUESTABLE_ROWS * RULES_PER_CASBIN_ROW)
     return [
-        Requestable(relation, where[relation], tuple(_list_given(caller, given[relation], budget)))
-        for relation in sorted(where)
+        Requestable(relation, where & nameable, tuple(_list_given(caller, given[relation], budget)))
+        for relation, where in sorted(find_requestable(vocabulary.paths).items())
+        if where & nameable
     ]
 
 
