@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from service.authorization.enforcement.attribute_values import read_recorded
 from service.identity.principal import Principal, PrincipalKind
@@ -15,8 +16,8 @@ from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from uuid import UUID
 
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import Vocabulary
     from service.policy.attributes import Value
@@ -50,7 +51,7 @@ class Subject:
 
     client: str
     user: bool
-    person: UUID | None = None
+    person: NamedPerson | None = None
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     methods: frozenset[str] | None = None
@@ -135,7 +136,7 @@ def principal_of(subject: Subject, now: int) -> Principal:
         expires_at=now,
         authenticated_at=None if subject.auth_age is None else now - subject.auth_age,
         methods=subject.methods,
-        person=subject.person,
+        person=subject.person if isinstance(subject.person, UUID) else None,
         actors=subject.actors,
         agent=subject.agent,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from service.administration.versions.simulated_request import (
     PRINCIPAL,
@@ -25,6 +26,7 @@ from service.authorization.enforcement.caller_values import caller_values
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
+from service.authorization.enforcement.person_references import ME, NOBODY, find_person
 from service.authorization.enforcement.relationships import without_former_ids
 from service.authorization.engine.explanation import explain, put_in_words, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
@@ -32,7 +34,6 @@ from service.places import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from uuid import UUID
 
     from service.authorization.active.versions import PolicyVersions
     from service.authorization.enforcement.fact_statements import KindFacts
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     KnownPerson = Callable[[Connection, UUID], Awaitable[bool]]
 
 KIND, ACTION = "policy", "simulate"
+PERSON: Final = "subject.person"
 HIDDEN = FieldError("resource.id", "no such timesheet, or you may not see it")
 
 
@@ -102,6 +104,9 @@ class Simulation:
             try:
                 if unknown:
                     raise Wrong(FieldError("version", "there is no such policy version"))
+                if fields := wrong_words(asked, under.vocabulary):
+                    raise Wrong(*fields)
+                asked = await self._find_person(caller, asked, permit.snapshot, reading.lookup, reading.connection)
                 decision = await self._decide(caller, asked, under, permit.snapshot, reading.lookup, reading.connection)
             except Wrong as wrong:
                 decision = InvalidField(*wrong.fields)
@@ -123,9 +128,6 @@ class Simulation:
         lookup: FactLookup,
         connection: Connection,
     ) -> Decision:
-        if fields := wrong_words(asked, under.vocabulary):
-            raise Wrong(*fields)
-        await self._check_person(caller, asked, active, lookup, connection)
         principal = principal_of(asked.subject, int(lookup.at.timestamp()))
         kind = asked.resource.kind
         if asked.resource.id is None:
@@ -140,18 +142,29 @@ class Simulation:
             resource = resource_of(kind, known, str(asked.resource.id))
         return decide(under, principal, asked.action, resource, known)
 
-    async def _check_person(
+    async def _find_person(
         self, caller: Caller, asked: SimulatedRequest, active: Snapshot, lookup: FactLookup, connection: Connection
-    ) -> None:
-        """Raise Wrong for an unknown person if the caller may read the directory or the log. For other callers an
-        unknown person is a person without relations, so that the answer does not tell which ids exist."""
+    ) -> SimulatedRequest:
+        """The request with the id of its person. Raises Wrong for an unknown person if the caller may read the
+        directory or the log. For other callers an unknown person is a person without relations, so that the answer does
+        not tell who exists."""
         person = asked.subject.person
-        if person is None or not any(
+        if person is None:
+            return asked
+        may_know = any(
             decide(active, caller.principal, "read", Resource(kind), lookup).allowed for kind in ("directory", "log")
-        ):
-            return
-        if not await self._known_person(connection, person):
-            raise Wrong(FieldError("subject.person", "there is no such person"))
+        )
+        if isinstance(person, UUID):
+            if may_know and not await self._known_person(connection, person):
+                raise Wrong(FieldError(PERSON, "there is no such person"))
+            return asked
+        try:
+            found = await find_person(connection, caller.principal, person, PERSON)
+        except InvalidField as error:
+            if may_know or person == ME:
+                raise Wrong(*error.fields) from error
+            found = NOBODY
+        return replace(asked, subject=replace(asked.subject, person=found))
 
     async def _check_readable(
         self, caller: Caller, active: Snapshot, kind: str, row_id: UUID, lookup: FactLookup, connection: Connection

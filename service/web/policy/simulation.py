@@ -18,7 +18,7 @@ from service.administration.versions.simulated_request import (
 )
 from service.policy.access_request import Dimension, Effect, Reason
 from service.web.http.operations import BODY, COMMON, operation
-from service.web.http.parameters import CurrentCaller, parse_optional_uuid
+from service.web.http.parameters import CurrentCaller, GivenPerson, parse_optional_uuid, parse_person
 from service.web.http.responses import Action, Hex, ResourceKind, ResourceState, RuleName, make_response
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
         Literal["user", "client"],
         Meta(description="A `user` through the client, or the `client` for itself", examples=["user"]),
     ] = msgspec.field(name="as", default="user")
-    person: Annotated[
-        Id | None, Meta(description="The id of the person", examples=["0198c0de-0000-7000-8000-000000000000"])
-    ] = None
+    person: GivenPerson | None = None
     scopes: Annotated[Words, Meta(description="Granted scopes", examples=[["approve:timesheets"]])] = msgspec.field(
         default_factory=list
     )
@@ -197,7 +195,7 @@ def _to_request(data: SimulatedQuestion) -> SimulatedRequest:
         subject=Subject(
             client=subject.client,
             user=subject.as_ == "user",
-            person=parse_optional_uuid(subject.person, "subject.person"),
+            person=None if subject.person is None else parse_person(subject.person, "subject.person"),
             scopes=frozenset(subject.scopes),
             roles=frozenset(subject.roles),
             methods=None if subject.methods is None else frozenset(subject.methods),
