@@ -32,6 +32,7 @@ from service.timesheets.upload_results import OUTCOMES
 from service.web.http import problems
 from service.web.http.authentication import PUBLIC_ROUTES
 from service.web.http.operations import SCOPES
+from service.web.http.parameters import MAX_PERSON_CHARS, MAX_TEAM_CHARS
 from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ELSEWHERE, FAMILIES, SLUGS, walk_problem_kinds
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
@@ -323,6 +324,36 @@ def test_an_answer_with_the_id_of_a_person_team_or_project_can_have_its_name() -
         if NAMED_MEMBERS & set(shape.__struct_encode_fields__) and "names" not in shape.__struct_encode_fields__
     }
     assert without == NAMELESS.keys()
+
+
+PEOPLE = frozenset({"person", "person_id", "owner", "delegator", "delegate", "into", "about", "on_behalf_of"})
+TEAMS = frozenset({"team", "team_id", "parent"})
+# An address in the path of an erasure would stay in logs of proxies.
+BY_ID_ALONE = frozenset({"erase_person.person_id"})
+
+
+def longest(schema: Mapping[str, Any]) -> int:
+    """The greatest length of a text that the schema accepts."""
+    return max(map(longest, schema["anyOf"])) if "anyOf" in schema else schema.get("maxLength", 0)
+
+
+def test_a_request_that_names_a_person_or_team_takes_an_address_or_a_name() -> None:
+    asked = {
+        f"{operation['operationId']}.{given['name']}": given["schema"]
+        for _, _, operation in operations(DOCUMENT)
+        for given in operation.get("parameters", ())
+        if "name" in given
+    }
+    for shape in shapes():
+        if shape.__struct_config__.forbid_unknown_fields:
+            properties = DOCUMENT["components"]["schemas"][shape.__name__]["properties"]
+            asked |= {f"{shape.__name__}.{name}": schema for name, schema in properties.items()}
+    found = {name: longest(schema) for name, schema in asked.items() if name not in BY_ID_ALONE}
+    people, teams = ({name for name in found if name.rpartition(".")[2] in words} for words in (PEOPLE, TEAMS))
+    assert len(people) > 20
+    assert len(teams) > 10
+    assert [name for name in people if found[name] < MAX_PERSON_CHARS] == []
+    assert [name for name in teams if found[name] < MAX_TEAM_CHARS] == []
 
 
 def test_the_nullable_fields_of_requests_are_those_that_the_service_accepts_as_null() -> None:
