@@ -48,7 +48,7 @@ async def run_example(program: str, names: dict[str, Any]) -> str:
 
 
 def test_every_example_of_the_page_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == REST.count("```python") == 8
+    assert len(EXAMPLES) == REST.count("```python") == 9
     assert APPS.keys() == {"sh", "python", "typescript"}
 
 

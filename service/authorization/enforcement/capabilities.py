@@ -97,7 +97,7 @@ def list_requestable(snapshot: Snapshot, principal: Principal, lookup: FactLooku
     """The relations that the caller can ask for, by name; none for a client that acts for itself. Whatever resource the
     lookup is about, they are the same. Beyond MAX_REQUESTABLE_ROWS, some of their actions are left out. Cached as
     `list_capabilities`."""
-    if principal.person is None:
+    if principal.person is None or not snapshot.could_allow(*REQUEST_ACCESS, principal.scopes):
         return ()
     caller, in_team = _caller(snapshot, principal, lookup), bool(lookup.list_of_caller(TEAMS))
     return snapshot.memoize("requestable", (caller.key(), in_team), lambda: _all_requestable(caller, in_team=in_team))
