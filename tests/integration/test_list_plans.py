@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.authorization.enforcement.fact_statements import bind_parameters
+from service.directory import grant_store
+from service.directory.grant_store import MembershipFilter
 from service.errors import InvalidField
 from service.timesheets import listing
 from service.timesheets.listing import MAX_SORTED_SHEETS, Filters
@@ -35,8 +37,9 @@ MONDAY = date(2026, 11, 23)
 class Explaining:
     """A connection that explains each statement after it ran, and adds up what it cost."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        self.connection, self.rows, self.blocks, self.scans = connection, 0, 0, set[str]()
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], table: str = "timesheet") -> None:
+        self.connection, self.table = connection, table
+        self.rows, self.blocks, self.scans = 0, 0, set[str]()
 
     async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
         explained = await self.connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *parameters)
@@ -46,7 +49,7 @@ class Explaining:
             # Where no sheet has hours, the table is empty.
             if node.get("Relation Name") == "entry" and node["Shared Hit Blocks"] + node["Shared Read Blocks"]:
                 self.scans.add(node["Node Type"])
-            if node.get("Relation Name") == "timesheet":
+            if node.get("Relation Name") == self.table:
                 looked_at = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
                 self.rows += round(looked_at * node["Actual Loops"])
                 self.scans.add(node["Node Type"])
@@ -158,6 +161,24 @@ async def test_a_single_read_asks_a_relation_from_the_owner_and_not_of_everybody
     )
     await house.owner.execute("VACUUM ANALYZE delegation, fallback_approver")
     await few_rows(house, {"manager": lead, "delegate": delegate, "on_behalf_of": delegate, "fallback": delegate})
+
+
+async def test_the_teams_of_a_page_of_people_are_read_by_the_index_on_people(house: House) -> None:
+    """A hundred people of two thousand, each with twenty former memberships."""
+    await gather(house.owner, people=2_000, weeks=1)
+    await house.owner.execute(
+        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
+        " SELECT gen_random_uuid(), person_id, team_id, part, at, at + interval '1 day'"
+        " FROM membership, generate_series(now() - interval '40 days', now() - interval '2 days', interval '2 days') at"
+    )
+    await house.owner.execute("VACUUM ANALYZE membership")
+    people = [row["person_id"] for row in await house.owner.fetch("SELECT person_id FROM membership LIMIT 100")]
+    of = MembershipFilter(people=tuple(people), as_of=datetime.now(UTC))
+    async with house.gate.list(house.administrator(), "directory", "read") as listing_of:
+        explaining = Explaining(house.owner, "membership")
+        await grant_store.list_memberships(listing_of.visibility, explaining, of, None, 200)  # type: ignore[arg-type]  # as above
+    assert "Seq Scan" not in explaining.scans
+    assert explaining.rows <= 100 * 30
 
 
 async def few_rows(house: House, askers: dict[str, UUID | None]) -> None:
