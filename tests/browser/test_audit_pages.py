@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tests.browser.story_of_weeks import Weeks
 
 
+# The ids of the decisions that links lead to.
+PATHS = "links => links.map((link) => link.pathname.split('/').pop())"
+
+
 async def test_an_auditor_narrows_a_search_opens_a_denial_and_reads_why(
     desk: Desk, weeks: Weeks, callers: Callers
 ) -> None:
@@ -102,6 +106,44 @@ async def test_records_are_exported_with_progress_and_the_bundle_is_verified(
     command = [sys.executable, "-m", "service.standalone.verify", "bundle", str(file), "--key", key]
     verdict = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "begins"), [("JSON Lines", b"{"), ("CSV", b"\xef\xbb\xbfposition,"), ("Parquet", b"PAR1"), ("OCSF", b"{")]
+)
+async def test_an_export_has_the_format_that_was_chosen(
+    desk: Desk, weeks: Weeks, tmp_path: Path, name: str, begins: bytes
+) -> None:
+    async with desk.window("audrey", accept_downloads=True) as page:
+        await page.goto(f"{desk.console}/export")
+        await page.get_by_role("radio", name=name).check()
+        async with page.expect_download() as begun:
+            await page.get_by_role("button", name="Download").click()
+        await expect(page.get_by_role("status")).to_contain_text("Done")
+        file = tmp_path / "export"
+        await (await begun.value).save_as(file)
+    assert file.read_bytes().startswith(begins)
+
+
+async def test_older_pages_of_a_search_stay_where_they_are_while_new_decisions_come_in(
+    desk: Desk, weeks: Weeks, callers: Callers
+) -> None:
+    audrey, ana = await callers("audrey"), await callers("ana")
+    person = await ana.me()
+    for _ in range(60):
+        await ana.api.me()
+    before = [found.id async for found in audrey.api.decisions(person=person)]
+    async with desk.window("audrey") as page:
+        await page.goto(f"{desk.console}/decisions?person={person}")
+        shown = page.locator("table.decisions tbody tr td:first-child a")
+        first = await shown.evaluate_all(PATHS)
+        for _ in range(3):
+            await find_week(ana.api, weeks.draft)
+        await page.get_by_role("link", name="Older").click()
+        await expect(page.get_by_role("link", name="Newest")).to_be_visible()
+        second = await shown.evaluate_all(PATHS)
+    assert first + second == before[: len(first) + len(second)]
 
 
 async def test_somebody_who_may_not_read_the_log_sees_no_audit_pages(desk: Desk, weeks: Weeks) -> None:
