@@ -174,7 +174,7 @@ async def tell_story(visit: TheVisit, sheet: FromPath[UUID]) -> Response[str]:
 @get("/check/{record_id:uuid}")
 async def show_check(visit: TheVisit, record_id: FromPath[UUID]) -> Response[str]:
     """The page on which the browser checks a record."""
-    record = await visit.api.call(RecordWithTexts, "GET", f"/v1/audit/records/{record_id}")
+    record = await visit.api.call(RecordWithTexts, "GET", f"/v1/audit/records/{record_id}", query={"names": True})
     return visit.render("check.html", record=record)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,10 @@ async def test_an_intact_record_is_shown_to_be_in_the_log_and_the_browser_rememb
     async with check_page(desk, record, signer) as page:
         await check(page)
         await expect(page.get_by_role("heading", name="The record is intact")).to_be_visible()
-        await expect(page.get_by_text("asked to approve timesheet")).to_be_visible()
+        await expect(page.locator(".verdict > p")).to_contain_text(
+            re.compile(r"Mia Novak.? \([0-9a-f-]{36}\) asked to approve")
+        )
+        await expect(page.get_by_text("Whose id it is")).to_be_visible()
         await page.reload()
         await expect(page.get_by_label("The log's public key")).to_have_value(signer.verifier.vkey)
         await page.get_by_label("The leaf that you kept").fill(leaf)

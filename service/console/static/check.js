@@ -10,6 +10,7 @@ const KEY = "timewarden-log-key";
 const seenOf = (key) => `timewarden-seen-${key.name}`;
 
 const form = document.querySelector("form.check");
+const names = JSON.parse(form.dataset.names);
 const verdict = document.querySelector(".verdict");
 form.elements.key.value = localStorage.getItem(KEY) ?? "";
 
@@ -83,6 +84,7 @@ function showIntact(key, checkpoint, position, members, record, seen, kept) {
     "That what the record says happened. Whoever can write to the database can add records.",
     "That nothing was left out before it was recorded. A leaf that you kept, or a bundle of a period, shows more.",
     "That others see the same log. timewarden-verify compares it with witnesses.",
+    ...(Object.keys(names).length ? ["Whose id it is. A record holds ids; the name beside an id is the directory's of today."] : []),
     ...(seen ? [] : ["That the log only grew. This browser has not seen it before, and compares from now on."]),
   ]);
   const details = verdict.querySelector(".proved");
@@ -90,11 +92,15 @@ function showIntact(key, checkpoint, position, members, record, seen, kept) {
   details.querySelector("pre").textContent = JSON.stringify(members, null, 2);
 }
 
-// What the record itself says; not what the service says of it.
+// What the record itself says, not what the service says of it; but for the name beside an id.
 function summarize(members) {
   const { action, outcome, resource, principal, decided_at: at } = members;
-  if (!action) return `A record of the kind ${members.kind}, decided at ${at}.`;
-  return `It says: ${principal?.person ?? principal?.client ?? "nobody"} asked to ${action} ${resource?.kind ?? ""} ${resource?.id ?? ""} at ${at}. Outcome: ${outcome}.`;
+  const moment = `on ${new Date(at).toLocaleString()} (${at})`;
+  if (!action) return `A record of the kind ${members.kind}, decided ${moment}.`;
+  const person = principal?.person ?? principal?.client ?? "nobody";
+  // Isolated, so that no name turns the text around it.
+  const name = names[person] ? `\u2068${names[person]}\u2069 (${person})` : person;
+  return `It says: ${name} asked to ${action} ${resource?.kind ?? ""} ${resource?.id ?? ""} ${moment}. Outcome: ${outcome}.`;
 }
 
 function showError(error) {
