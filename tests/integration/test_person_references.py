@@ -120,7 +120,7 @@ async def test_changes_of_the_directory_take_references_in_texts_and_objects(hou
         ("nobody@example.com", "names no person in the directory"),
         ({"email": "ana@example.com", "issuer": "x"}, "must have either email, or issuer and subject"),
         ({}, "must have either email, or issuer and subject"),
-        ({"name": "Ana"}, None),
+        ({"mail": "ana@example.com"}, "is not a field of this body; did you mean 'email'?"),
         (7, None),
     ):
         answer = await administer(running, "POST", "/v1/fallback-approvers", {"person": wrong})

@@ -38,6 +38,7 @@ class Outer(msgspec.Struct, forbid_unknown_fields=True):
     when: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     who: UUID | None = None
     colour: Colour | None = None
+    either: Annotated[str, msgspec.Meta(max_length=5)] | Inner | None = None
     as_: Annotated[str, msgspec.Meta(min_length=1, max_length=9)] = msgspec.field(default="x", name="as")
 
 
@@ -63,6 +64,9 @@ def read_errors(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
         ({"inner": {"size": 0}}, "inner.size", "must be a whole number, 1 or more"),
         ({"inner": {}}, "inner.size", "is missing"),
         ({"inner": {"size": 1, "age": 1}}, "inner.age", "is not a field of this body; known: size"),
+        ({"either": {"sise": 1, "size": 1}}, "either.sise", "is not a field of this body; did you mean 'size'?"),
+        ({"either": {"size": 0}}, "either.size", "must be a whole number, 1 or more"),
+        ({"either": "too long"}, "either", "must be a text of at most 5 characters or an object, or null"),
         ({"minuts": 1}, "minuts", "is not a field of this body; did you mean 'minutes'?"),
         ({"several": []}, "several", "must be a list of 1 to 2 items"),
         ({"several": ["x", "y", 7]}, "several", "must be a list of 1 to 2 items"),

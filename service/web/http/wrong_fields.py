@@ -100,7 +100,10 @@ def _find_wrong(raw: bytes, shape: Any, path: str) -> Iterator[FieldError]:
 def _find_inside(raw: bytes, inner: Any, path: str, max_items: int) -> Iterator[FieldError]:
     """The errors inside an object or a list; nothing if it has more than `max_items` items. Raises
     msgspec.ValidationError if it is neither."""
-    if inspect.isclass(inner) and issubclass(inner, msgspec.Struct):
+    if get_origin(inner) in {Union, UnionType}:
+        # A text or an object, such as a person: the errors of an object are those of its members.
+        inner = next(filter(_is_struct, map(_unwrap, get_args(inner))), inner)
+    if _is_struct(inner):
         yield from _check_object(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]), inner, path)
     elif get_origin(inner) is list:
         items = msgspec.json.decode(raw, type=list[msgspec.Raw])
@@ -110,6 +113,10 @@ def _find_inside(raw: bytes, inner: Any, path: str, max_items: int) -> Iterator[
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         for name, value in members.items() if len(members) <= max_items else ():
             yield from _find_wrong(bytes(value), get_args(inner)[1], _join_path(path, name))
+
+
+def _is_struct(shape: Any) -> bool:
+    return inspect.isclass(shape) and issubclass(shape, msgspec.Struct)
 
 
 def _check_object(members: Mapping[str, msgspec.Raw], shape: type[msgspec.Struct], path: str) -> Iterator[FieldError]:
