@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from service.errors import LogDamaged, Misconfigured
 from service.log.checkpoint import SEED_BYTES, BadNote, Note, Verifier
 from service.log.insert import insert_records
+from service.log.packing import NEWEST
 from service.log.record import Kind, Record
 from service.log.tree import root_at
 
@@ -35,8 +36,9 @@ EPOCH = "SELECT epoch FROM log_head"
 # Whether the log holds any record.
 ANY_RECORD = "SELECT EXISTS (SELECT FROM audit_record)"
 
-# Open the log: nothing is sealed, and the first scan for unsealed rows starts from the beginning.
-OPEN = "INSERT INTO log_head (epoch, size, low_xid) VALUES ($1, 0, '0'::xid8)"
+# Open the log: nothing is sealed, and the first scan for unsealed rows starts from the beginning. No older release runs
+# yet, so the newest dictionary packs its records.
+OPEN = f"INSERT INTO log_head (epoch, size, low_xid, packing) VALUES ($1, 0, '0'::xid8, {NEWEST})"
 
 # The epoch, how many records are sealed, and how many the tree holds.
 HEAD = "SELECT epoch, size, tree_size FROM log_head"

@@ -22,6 +22,7 @@ from service import metrics
 from service.batches import SharedTimeout
 from service.errors import DatabaseUnavailable, LogUnavailable
 from service.log import insert
+from service.log.packing import OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,8 @@ class GroupCommit:
         self._alone: asyncio.Future[None] | None = None
         self._last_batch = 1
         self._connection: Reserved | None = None
+        # The dictionary that packs records, read with each new connection.
+        self.packing = OLDEST
         self._pause = 0.0
         self._failed: tuple[str, float] | None = None
         self._closed = False
@@ -121,7 +124,7 @@ class GroupCommit:
         self._alone = asyncio.get_running_loop().create_future()
         started = time.perf_counter()
         try:
-            await insert.commit_record(connection, record, timeout=self._patience)
+            await insert.commit_record(connection, record, self.packing, timeout=self._patience)
         except ROW_ERRORS as error:
             raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
         except Exception as error:
@@ -222,7 +225,8 @@ class GroupCommit:
                 if self._connection is None or self._connection.is_closed():
                     self._disconnect()
                     self._connection = await self._database.reserve()
-                await _commit(self._connection, batch)
+                    self.packing = await insert.load_packing(self._connection)
+                await _commit(self._connection, batch, self.packing)
         except asyncio.CancelledError:
             for group in batch:
                 group.fail("the log is closing")
@@ -258,17 +262,17 @@ def _name_cause(error: Exception) -> str:
     return type(error).__name__
 
 
-async def _commit(connection: Connection, groups: Sequence[_Group]) -> None:
+async def _commit(connection: Connection, groups: Sequence[_Group], packing: int) -> None:
     """Commit all groups in one statement. If a row is refused, commit each half, down to the group at fault."""
     try:
-        await insert.commit_records(connection, [record for group in groups for record in group.records])
+        await insert.commit_records(connection, [record for group in groups for record in group.records], packing)
     except ROW_ERRORS as error:
         if len(groups) == 1:
             groups[0].fail(type(error).__name__)
             return
         half = len(groups) // 2
-        await _commit(connection, groups[:half])
-        await _commit(connection, groups[half:])
+        await _commit(connection, groups[:half], packing)
+        await _commit(connection, groups[half:], packing)
     else:
         for group in groups:
             group.resolve()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from service.log.packing import pack
+from service.log.packing import NEWEST, OLDEST, pack
 from service.pacing import slices
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ INSERT_RECORD = f"""
     VALUES ({", ".join(f"${place}" for place in range(1, len(RECORD) + 1))})
 """
 
+# The dictionary that packs the records of this log, among those of this code.
+PACKING = f"SELECT coalesce(min(least(packing, {NEWEST})), {OLDEST}) FROM log_head"
+
 # Free texts have their own table, from which they can be erased.
 INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($1, $2, $3, $4)"
 
@@ -56,16 +59,22 @@ MAX_RECORDS_PER_COPY = 200
 MAX_RECORDS_WITHOUT_REST = 10
 
 
-async def insert_records(connection: Connection, records: Sequence[Record]) -> None:
-    """Insert `records` in their order. The caller holds the transaction and handles errors."""
+async def load_packing(connection: Connection) -> int:
+    """The number of the dictionary that packs the records of this log."""
+    return int(await connection.fetchval(PACKING))
+
+
+async def insert_records(connection: Connection, records: Sequence[Record], packing: int = OLDEST) -> None:
+    """Insert `records` in their order, decisions packed with the dictionary `packing`. The caller holds the transaction
+    and handles errors."""
     for start in range(0, len(records), MAX_RECORDS_PER_COPY):
         if len(records) > MAX_RECORDS_WITHOUT_REST:
             await slices().rest()
-        await _insert_chunk(connection, records[start : start + MAX_RECORDS_PER_COPY])
+        await _insert_chunk(connection, records[start : start + MAX_RECORDS_PER_COPY], packing)
 
 
-async def _insert_chunk(connection: Connection, records: Sequence[Record]) -> None:
-    rows, texts = _rows(records), _texts(records)
+async def _insert_chunk(connection: Connection, records: Sequence[Record], packing: int) -> None:
+    rows, texts = _rows(records, packing), _texts(records)
     # executemany costs one round trip more.
     if len(rows) == 1:
         await connection.execute(INSERT_RECORD, *rows[0])
@@ -79,23 +88,29 @@ async def _insert_chunk(connection: Connection, records: Sequence[Record]) -> No
         await connection.executemany(INSERT_TEXT, texts)
 
 
-async def commit_record(connection: Connection, record: Record, *, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's
+async def commit_record(
+    connection: Connection,
+    record: Record,
+    packing: int,
+    *,
+    timeout: float,  # noqa: ASYNC109 - asyncpg's
+) -> None:
     """Insert a record without texts: durable when this returns. `timeout` in seconds bounds it."""
-    await connection.execute(INSERT_RECORD, *_rows([record])[0], timeout=timeout)
+    await connection.execute(INSERT_RECORD, *_rows([record], packing)[0], timeout=timeout)
 
 
-async def commit_records(connection: Connection, records: Sequence[Record]) -> None:
+async def commit_records(connection: Connection, records: Sequence[Record], packing: int) -> None:
     """Insert `records` in a transaction of their own: durable when this returns, all of them or none.
 
     Without texts it is a single statement, which Postgres commits in the same round trip.
     """
     if any(record.texts for record in records):
         async with connection.transaction():
-            await insert_records(connection, records)
+            await insert_records(connection, records, packing)
     elif len(records) < MIN_ROWS_FOR_COPY:
-        await insert_records(connection, records)
+        await insert_records(connection, records, packing)
     else:
-        await _copy(connection, _rows(records))
+        await _copy(connection, _rows(records, packing))
 
 
 async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
@@ -103,9 +118,10 @@ async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
     await connection.copy_records_to_table("audit_record", records=rows, columns=RECORD)
 
 
-def _rows(records: Sequence[Record]) -> list[Row]:
+def _rows(records: Sequence[Record], packing: int) -> list[Row]:
     return [
-        (record.uid, record.kind.value, pack(record), *(record.columns[name] for name in COLUMNS)) for record in records
+        (record.uid, record.kind.value, pack(record, packing), *(record.columns[name] for name in COLUMNS))
+        for record in records
     ]
 
 

@@ -57,7 +57,7 @@ class Log:
             raise LogUnavailable(cause="append: the caller's connection is not inside a transaction")
         else:
             try:
-                await insert_records(connection, records)
+                await insert_records(connection, records, self._commits.packing)
             except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
         end_stage(metrics.RECORD, started)

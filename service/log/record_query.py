@@ -42,7 +42,7 @@ GATHERED = "OFFSET 0"
 # A word is frequent if so many of the newest records have it: then some 25,000 hold a page of 50.
 NEWEST, FREQUENT = 2_000, 4
 # A change of a sheet after it was approved for the first time, which may take several approvals. A subquery with LIMIT:
-# for EXISTS, Postgres might read every approval. Changes are never packed.
+# for EXISTS, Postgres might read every approval. Records of changes are never packed.
 AFTER_APPROVAL = (
     "r.kind = 'change' AND r.id > (SELECT a.id FROM audit_record a WHERE a.resource_id = r.resource_id"
     " AND a.kind = 'change' AND a.action = 'approve'"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from service.errors import LogDamaged
 from service.log import merkle, tiles
 from service.log.merkle import EMPTY, HASH_SIZE, Edge, leaf_hash
-from service.log.packing import IS_PACKED, unpack
+from service.log.packing import IS_PACKED, NEWEST, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +48,12 @@ SAVE_TILES = """
     ON CONFLICT (level, index) DO UPDATE SET width = excluded.width, hashes = excluded.hashes
 """
 
-# Record the new size, edge and root.
-SAVE_EDGE = "UPDATE log_head SET tree_size = $1, edge = $2, root = $3"
+# Record the new size, edge and root, and say first which packed records this code reads: a keeper that cannot read the
+# newest is refused.
+SAVE_EDGE = f"""
+    UPDATE log_head SET tree_size = $1, edge = $2, root = $3
+    WHERE set_config('timewarden.reads_packing', '{NEWEST}', true) IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)

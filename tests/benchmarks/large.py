@@ -32,7 +32,7 @@ from service.development.stores import prepare
 from service.log.columns import format_time, search_columns
 from service.log.insert import COLUMNS, RECORD
 from service.log.merkle import leaf_hash
-from service.log.packing import pack
+from service.log.packing import NEWEST, pack
 from service.log.record import Kind, Record, canonical_json, make_nonce, read_body
 from service.log.tree import StoredTree, add_leaves
 from service.standalone.client import Denied, NotFound
@@ -328,7 +328,7 @@ def _make_rows(load: Load, first: int, end: int) -> tuple[list[tuple[object, ...
         record = Record(uid, kind, canonical, leaf_hash(canonical), search_columns(body))
         leaves.append(record.leaf)
         values = (record.columns[column] for column in COLUMNS)
-        rows.append((load.first_id + number, moment, uid, kind.value, pack(record), *values))
+        rows.append((load.first_id + number, moment, uid, kind.value, pack(record, NEWEST), *values))
     return rows, leaves
 
 

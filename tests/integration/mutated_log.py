@@ -10,6 +10,7 @@ from uuid import uuid4
 from service.audit.bundle import bundle_lines, make_header
 from service.log import checkpoint as notes
 from service.log.checkpoint import Signer
+from service.log.packing import unpack
 from service.log.record import Kind, Record
 from service.standalone.verify.findings import TAMPERED, Report
 from tests.bundle_forge import verify_bundle
@@ -43,6 +44,14 @@ class StoredLog:
     async def alter(self, *statements: str) -> None:
         """Run statements as a superuser without triggers."""
         await as_superuser(self.log_database, *statements)
+
+    async def deny(self) -> None:
+        """Alter the bytes of RECORD, an allowed decision, and the column: as if it had been denied."""
+        auditor = await self.log_database.connect("auditor")
+        body = unpack(await auditor.fetchval(f"SELECT body FROM audit_record WHERE id = {RECORD}"))
+        denied = body.replace(b'"outcome":"allow"', b'"outcome":"deny"')
+        assert denied != body
+        await self.alter(f"UPDATE audit_record SET body = '\\x{denied.hex()}', outcome = 'deny' WHERE id = {RECORD}")
 
     async def regrow(self) -> None:
         """Recompute the whole tree from the records."""

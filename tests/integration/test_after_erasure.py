@@ -92,8 +92,7 @@ async def activate(house: House, *rows: str, without: str = "no such row") -> No
 async def record_of(house: House, refused: pytest.ExceptionInfo[Denied]) -> bytes:
     assert refused.value.decision is not None
     uid = UUID(refused.value.decision[0])
-    body: bytes = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid)
-    return body
+    return unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid))
 
 
 @pytest.fixture

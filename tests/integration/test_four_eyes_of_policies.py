@@ -17,6 +17,7 @@ from service.administration.replay.reevaluation import reevaluate
 from service.administration.versions.administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
+from service.log.packing import unpack
 from tests.integration.house import check_in_process, principal
 from tests.policy_forge import read_shipped
 
@@ -218,8 +219,8 @@ async def test_the_refusal_is_recorded_with_its_cause_and_reproduced_by_a_replay
     await desk.activates("paula", 1)
     refused = await desk.expect_refusal("paula", await desk.propose("paula"))
     assert refused.decision is not None
-    body: bytes = await desk.house.owner.fetchval(
-        "SELECT body FROM audit_record WHERE uid = $1::text::uuid", refused.decision[0]
+    body = unpack(
+        await desk.house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1::text::uuid", refused.decision[0])
     )
     record: dict[str, Any] = json.loads(body)
     assert (record["outcome"], record["reason"], record["applied"]) == ("deny", "law", False)

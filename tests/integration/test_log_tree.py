@@ -15,6 +15,7 @@ from service.log import merkle, tiles
 from service.log.anchor import Anchor
 from service.log.keeper_status import PartStatus, read_status
 from service.log.log import Log
+from service.log.packing import DICTIONARIES, NEWEST
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
 from service.log.tree import inclusion_path, root_at
@@ -68,6 +69,44 @@ async def test_a_log_sealed_without_a_tree_gets_its_tree_first(log_database: Log
     assert [await sealer.seal() for _ in range(5)] == [300, 300, 101, 1, 0]
     async with keeper.connection() as connection:
         assert await connection.fetchval("SELECT root FROM log_head") == merkle.root_hash(await leaves(log_database))
+
+
+async def test_records_of_each_dictionary_have_the_leaves_of_their_bytes(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    made = {packing: [decision(outcome=outcome) for outcome in ("allow", "deny")] for packing in DICTIONARIES}
+    for packing, records in made.items():
+        await as_superuser(log_database, f"UPDATE log_head SET packing = {packing}")
+        log = Log(app)
+        await log.append(records)
+        async with app.transaction() as connection:
+            await log.append([decision()], connection)
+    await seal_all(keeper)
+    auditor = await log_database.connect("auditor")
+    stored = await auditor.fetch(
+        "SELECT get_byte(body, 0) AS first, stored_hash FROM audit_record WHERE id > 1 ORDER BY id"
+    )
+    assert [row["first"] for row in stored] == [packing for packing in DICTIONARIES for _ in range(3)]
+    sealed = await leaves(log_database)
+    assert await auditor.fetchval("SELECT root FROM log_head") == merkle.root_hash(sealed)
+    assert {record.leaf for records in made.values() for record in records} <= set(sealed)
+    assert not {row["stored_hash"] for row in stored} & set(sealed)
+
+
+async def test_a_new_log_packs_with_the_newest_dictionary(log_database: LogDatabase) -> None:
+    owner = await log_database.connect("owner")
+    assert await owner.fetchval("SELECT packing FROM log_head") == NEWEST
+
+
+async def test_a_keeper_that_reads_only_older_records_seals_none(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    await Log(app).append([decision()])
+    # As releases before the second dictionary grow the tree.
+    grow = "UPDATE log_head SET size = 2, tree_size = 2, edge = ARRAY[$1::bytea], root = $1"
+    async with keeper.connection() as connection:
+        with pytest.raises(asyncpg.RaiseError, match="start a newer one"):
+            await connection.execute(grow, merkle.EMPTY)
+        await as_superuser(log_database, "UPDATE log_head SET packing = 1")
+        await connection.execute(grow, merkle.EMPTY)
 
 
 async def test_steps_become_smaller_after_a_timeout(log_database: LogDatabase) -> None:

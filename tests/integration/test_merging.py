@@ -21,6 +21,7 @@ from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound
+from service.log.packing import unpack
 from service.log.record import read_body
 from service.log.record_query import RecordFilters
 from service.timesheets import listing
@@ -245,7 +246,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
     assert refused.value.decision is not None
     uid = UUID(refused.value.decision[0])
-    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid)
+    body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid))
     told = read_body(body)
     assert told["principal"]["also"] == [str(night)]  # type: ignore[index]  # it is an object
     assert told["rules"] == ["never-mia"]

@@ -22,6 +22,7 @@ from service.administration.replay.tally import ReplayOutcome, Tally
 from service.administration.replay.worker import ReplayWorker
 from service.errors import Conflict, Denied, NotFound
 from service.log import recorded_decisions
+from service.log.packing import unpack
 from service.log.record_query import DECISIONS
 from service.log.recorded_decisions import DecisionSelection
 from service.timesheets.listing import Filters
@@ -255,10 +256,10 @@ async def test_a_cancelled_job_frees_its_place_and_is_not_started(house: House) 
     assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
     await replays.start(auditor(house), DecisionSelection())
     bodies = await house.owner.fetch(
-        "SELECT convert_from(body, 'UTF8') AS body FROM audit_record WHERE uid = $1 OR decision_uid = $1 ORDER BY id",
+        "SELECT body FROM audit_record WHERE uid = $1 OR decision_uid = $1 ORDER BY id",
         answers[-1].receipt.uid,
     )
-    decision, change = (json.loads(row["body"]) for row in bodies)
+    decision, change = (json.loads(unpack(row["body"])) for row in bodies)
     assert (decision["kind"], decision["outcome"], decision["applied"]) == ("access", "allow", True)
     assert change["change"] == {"type": "policy.replay-cancelled", "from": {}, "to": {"replay": str(asked[-1].id)}}
     assert (change["resource"]["kind"], change["resource"]["id"]) == ("log", None)

@@ -217,7 +217,7 @@ class Life(RuleBasedStateMachine):
     async def check_log(self) -> None:
         """The log's changes of this sheet are the model's, and each stands beside a decision that allowed it."""
         rows = await self.house.owner.fetch(
-            "SELECT kind, outcome, applied, convert_from(body, 'UTF8') AS body FROM audit_record"
+            "SELECT kind, outcome, applied, body FROM audit_record"
             " WHERE resource_id = $1 AND (kind = 'change' OR (applied AND action <> 'read')) ORDER BY id",
             str(self.sheet.id),
         )

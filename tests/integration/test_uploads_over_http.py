@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from service.directory.entities import Project
+from service.log.packing import stored_leaf
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 
@@ -93,9 +94,11 @@ async def leaves_are_those_of_the_log(job: Job, answer: httpx2.Response) -> None
     uids, leaves = answer.json()["decisions"], answer.json()["leaves"]
     assert (answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]) == (uids[0], leaves[0])
     rows = await job.house.owner.fetch(
-        "SELECT uid, stored_hash FROM audit_record WHERE uid = ANY($1)", list(map(UUID, uids))
+        "SELECT uid, body, stored_hash FROM audit_record WHERE uid = ANY($1)", list(map(UUID, uids))
     )
-    assert {str(row["uid"]): row["stored_hash"].hex() for row in rows} == dict(zip(uids, leaves, strict=True))
+    assert {str(row["uid"]): stored_leaf(row["body"], row["stored_hash"]).hex() for row in rows} == dict(
+        zip(uids, leaves, strict=True)
+    )
 
 
 @pytest.mark.parametrize(("kind", "write"), [(NDJSON, lines), (CSV, table)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import zlib
 from datetime import UTC, datetime
@@ -11,30 +12,63 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.log import packing
 from service.log.merkle import leaf_hash
-from service.log.packing import DICTIONARY, MAX_BODY_BYTES, PACKED, pack, stored_leaf, unpack
+from service.log.packing import DICTIONARIES, MAX_BODY_BYTES, NEWEST, pack, stored_leaf, unpack
 from service.log.record import Kind, Record, read_body
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+EACH = pytest.mark.parametrize("packing", DICTIONARIES)
 MEMBERS = st.dictionaries(TEXT.map(lambda name: f"x{name}"), st.recursive(TEXT | st.booleans() | st.none(), st.lists))
+
+# A read as the release that first packed it stored it, and as each dictionary packs it; and its leaf.
+STORED = {
+    1: (
+        "Ac2WQUqEMQyFTxRJ0qZJZ6cXUJEZZ5um/QXFlfcHy0CXjoiD4wXea/LyPfqn1MmOZZfSDVImqV9Rl65EXd2sdDQyy6G9SHXehjuGiHckmSv7"
+        "LYWsY+PKTU2Tofg0Qifu2fuWG9ZBmtHCai+dwnP3FI6pRaDIiFNqK/SrUezMlgwERwNVZPCEA2gM2kprUvLpW3MBzveH1/b8tH+Hw+398UPu"
+        "3o4PL/H4T+hfW7BSQaV1qJgcWuUs5smL27yXC/bD8tOOoOQJnEsGjMYpYqN5UtPvbIMshbO5/aBjlt6ZF33XQkvCioOWqtDmQNCJMPswpoKr"
+        "pz4B"
+    ),
+    2: (
+        "AsWW3UoDQQxGnyiSZCaTTO/0BVSktbeZzKxg8cr3B5fC4o2lK2z1CfLz5RxyC1NdxFN2LLuU7pAySb2EZ1qB5y2ArJOVjkZmObQXqc7TcMcQ"
+        "8Y4kGwDKOiau3NQ0GYrPhdCJe/Y+5YZ1kGa0sNpLp/DcPYVjahEoMuKc2r8D7syWDARHA1Vk8IQDaAyaSmtS8vkj2UAB+8N7e33Zf8Dh/vH4"
+        "KQ+n49NbPP+9GH6kf9mClQoqrUPF5NAqZzFPXty29cNSTzuCkidwLhkwGqeIieaTumaQVbn9wjErOrpmoe8lOmipCm0eCDoRZh/GVHDx1Bc="
+    ),
+}
+STORED_LEAF = "6cd28dd14bb2568a44df7be8cf2fcbdee6421f1f53601f80f33387c7e489762b"
 
 
 def record(**members: object) -> Record:
     return Record.make(Kind.DECISION, {"decided_at": datetime(2026, 3, 2, tzinfo=UTC), "action": "read", **members})
 
 
-def typical_read() -> Record:
-    person, sheet = uuid4(), uuid4()
-    return record(
-        applied=None,
-        asked={"about": "row", "found": True, "looked": True},
-        directory_revision=1,
-        facts={"acted_for_owner": False, "locked_by_asker": False, "mfa": None, "recent_sign_in": None},
-        not_applied_because=None,
-        outcome="allow",
-        policy={"digest": hashlib.sha256(b"policy").hexdigest(), "version": 7},
-        principal={
+def typical_decision(**members: object) -> Record:
+    """A read under the shipped policy, of one's own hours."""
+    person, sheet, teams = uuid4(), uuid4(), [uuid4(), uuid4()]
+    made = {
+        "applied": None,
+        "asked": {"about": "row", "found": True, "looked": True},
+        "attributes": {
+            "principal.teams": teams[:1],
+            "resource.days": 4,
+            "resource.entry_count": 6,
+            "resource.minutes": 1_830,
+            "resource.owner.teams": teams,
+            "resource.period_start": datetime(2028, 5, 15, tzinfo=UTC),
+            "resource.projects": ["HARBOUR"],
+            "resource.state_since": datetime(2028, 5, 19, 11, 31, 12, 52, tzinfo=UTC),
+        },
+        "directory_revision": 94,
+        "facts": {
+            "acted_for_owner": False,
+            "agent": False,
+            "locked_by_asker": False,
+            "mfa": None,
+            "recent_sign_in": None,
+        },
+        "not_applied_because": None,
+        "outcome": "allow",
+        "policy": {"digest": hashlib.sha256(b"policy").hexdigest(), "version": 7},
+        "principal": {
             "acr": None,
             "auth_age": None,
             "client": "hours-app",
@@ -46,61 +80,90 @@ def typical_read() -> Record:
             "scopes": ["create:timesheets", "read:timesheets"],
             "token": str(uuid4()),
         },
-        reason="allowed",
-        relations={"delegate": False, "fallback": False, "importer": False, "manager": False, "owner": True},
-        request={"id": uuid4(), "method": "GET", "route": "/v1/timesheets/{timesheet_id}"},
-        resource={"id": str(sheet), "kind": "timesheet", "owner": person, "state": "draft", "version": 6},
-        returned=[sheet],
-        rules=["read-own"],
-    )
+        "reason": "allowed",
+        "relations": {
+            "delegate": False,
+            "fallback": False,
+            "importer": False,
+            "manager": False,
+            "owner": True,
+            "temporary_approver": False,
+        },
+        "request": {"id": uuid4(), "method": "GET", "route": "/v1/timesheets/{timesheet_id}"},
+        "resource": {"id": str(sheet), "kind": "timesheet", "owner": person, "state": "draft", "version": 9},
+        "returned": [sheet],
+        "rules": ["read-own"],
+    }
+    return record(**made | members)
 
 
-@given(MEMBERS)
-def test_every_allowed_read_is_packed_and_unpacked_to_the_same_bytes(members: dict[str, object]) -> None:
-    made = record(outcome="allow", members=members)
-    stored = pack(made)
-    assert stored.startswith(PACKED)
+def refused_approval() -> Record:
+    request = {"id": uuid4(), "method": "POST", "route": "/v1/timesheets/{timesheet_id}/approve"}
+    return typical_decision(
+        action="approve", applied=False, outcome="deny", reason="deny-rule", request=request, returned=[],
+        rules=["never-own-hours"],
+    )  # fmt: skip
+
+
+@EACH
+@given(st.sampled_from(["allow", "deny"]), MEMBERS)
+def test_every_decision_is_packed_and_unpacked_to_the_same_bytes(
+    packing: int, outcome: str, members: dict[str, object]
+) -> None:
+    made = record(outcome=outcome, members=members)
+    stored = pack(made, packing)
+    assert stored[0] == packing
     assert unpack(stored) == made.body
     assert read_body(stored) == read_body(made.body)
     assert stored_leaf(stored, leaf_hash(stored)) == made.leaf
 
 
-def test_a_typical_read_is_packed_to_a_fifth() -> None:
-    made = typical_read()
-    assert len(pack(made)) < len(made.body) / 4
+@pytest.mark.parametrize("made", [typical_decision(), refused_approval()])
+def test_a_decision_under_the_shipped_policy_is_packed_to_less_than_a_quarter(made: Record) -> None:
+    assert len(pack(made, NEWEST)) < 365 < len(made.body) / 4
 
 
-def test_the_largest_record_is_packed_and_unpacked() -> None:
+@EACH
+def test_the_largest_record_is_packed_and_unpacked(packing: int) -> None:
     made = record(outcome="allow", note="x" * (MAX_BODY_BYTES - 300))
-    assert unpack(pack(made)) == made.body
+    assert unpack(pack(made, packing)) == made.body
+
+
+@pytest.mark.parametrize("packing", STORED)
+def test_a_record_that_was_stored_long_ago_keeps_its_leaf(packing: int) -> None:
+    stored = base64.b64decode(STORED[packing])
+    assert stored[0] == packing
+    assert stored_leaf(stored, leaf_hash(stored)).hex() == STORED_LEAF
+
+
+def test_each_dictionary_has_a_record_that_was_stored_with_it() -> None:
+    assert STORED.keys() == DICTIONARIES.keys()
 
 
 @pytest.mark.parametrize(
     "members",
     [
-        {"outcome": "deny", "applied": False},
-        {"outcome": "deny"},
-        {"outcome": "allow", "applied": True},
-        {"outcome": "allow", "applied": False},
         {},
         {"outcome": "allow", "on_behalf_of": uuid4()},
+        {"outcome": "deny", "on_behalf_of": uuid4()},
     ],
 )
-def test_changes_denials_and_what_sql_searches_are_stored_as_they_are(members: dict[str, object]) -> None:
+def test_what_decides_nothing_and_what_sql_searches_are_stored_as_they_are(members: dict[str, object]) -> None:
     made = record(**members)
-    assert pack(made) == made.body == unpack(made.body)
+    assert pack(made, NEWEST) == made.body == unpack(made.body)
     assert stored_leaf(made.body, leaf_hash(made.body)) == made.leaf
 
 
 @given(st.binary(max_size=2_000))
 def test_any_bytes_can_be_unpacked(stored: bytes) -> None:
-    for each in (stored, PACKED + stored):
+    for each in (stored, *(bytes([packing]) + stored for packing in DICTIONARIES)):
         assert isinstance(unpack(each), bytes)
 
 
-def test_altered_bytes_do_not_have_the_leaf_of_the_record() -> None:
-    made = typical_read()
-    stored = pack(made)
+@EACH
+def test_altered_bytes_do_not_have_the_leaf_of_the_record(packing: int) -> None:
+    made = typical_decision()
+    stored = pack(made, packing)
     for place in range(len(stored)):
         altered = bytearray(stored)
         altered[place] ^= 1
@@ -110,11 +173,16 @@ def test_altered_bytes_do_not_have_the_leaf_of_the_record() -> None:
     assert stored_leaf(stored, bytes(32)) == bytes(32)
 
 
-def test_packed_bytes_that_would_fill_the_memory_are_not_unpacked() -> None:
-    bomb = zlib.compressobj(9, zlib.DEFLATED, packing.WINDOW_BITS, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
-    stored = PACKED + bomb.compress(bytes(100 * 2**20)) + bomb.flush()
+@EACH
+def test_packed_bytes_that_would_fill_the_memory_are_not_unpacked(packing: int) -> None:
+    dictionary = DICTIONARIES[packing]
+    bomb = zlib.compressobj(9, zlib.DEFLATED, dictionary.window_bits, 9, zlib.Z_DEFAULT_STRATEGY, dictionary.words)
+    stored = bytes([packing]) + bomb.compress(bytes(100 * 2**20)) + bomb.flush()
     assert unpack(stored) == stored
 
 
-def test_the_dictionary_is_the_one_that_records_are_stored_with() -> None:
-    assert hashlib.sha256(DICTIONARY).hexdigest() == "f96a4bd7155afefbb8b949ab8afda33b3aaec5e862f00e614c94a59c06b0f066"
+def test_the_dictionaries_are_those_that_records_are_stored_with() -> None:
+    assert {number: hashlib.sha256(dictionary.words).hexdigest() for number, dictionary in DICTIONARIES.items()} == {
+        1: "f96a4bd7155afefbb8b949ab8afda33b3aaec5e862f00e614c94a59c06b0f066",
+        2: "87b2184da92d9018c1aa8328a1b70a158ccf1fb0d34daa4041fbd75b780f1b14",
+    }
