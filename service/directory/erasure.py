@@ -8,7 +8,7 @@ subject (docs/decisions/0025). People who were merged into the person are erased
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from service.directory.recorded_change import record_changes
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound
 from service.log.record import Kind
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ Importing a file again changes nothing. Every change is recorded as if an admini
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic
 
@@ -24,6 +24,7 @@ from service.directory.recorded_change import DirectoryChange, described_attribu
 from service.directory.store import KIND, MANAGE
 from service.identity.subject_hashes import NO_KEYS
 from service.pacing import pace
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from service.errors import MalformedCredentials, MissingToken
 from service.identity.refusals import refusal
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,8 +50,7 @@ def parse_authorization(authorization_headers: Sequence[bytes]) -> tuple[str, by
     return known, token
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCredentials:
+class RequestCredentials(Struct, frozen=True):
     """The parts of one request that authenticate its sender.
 
     `authorization` and `dpop`: every header of that name, as received. `method`: as received. `url`: configured public

@@ -7,7 +7,6 @@ only insert and share no lock; the sealer gives positions later (`sealing`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -18,6 +17,7 @@ from service.errors import LogUnavailable
 from service.log.group_commit import GroupCommit
 from service.log.insert import insert_records
 from service.tracing import end_stage
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from service.log.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """Returned with every answer: the record's uid and its leaf hash in hex. With it, a caller can prove that a record
     was left out of the log."""
 

@@ -29,6 +29,7 @@ from service.errors import LogUnavailable
 from service.log.columns import MAX_WORD_CHARS, WORDS, format_time, search_columns
 from service.log.merkle import leaf_hash
 from service.log.packing import MAX_BODY_BYTES, unpack
+from service.values import Struct
 
 if TYPE_CHECKING:
     from service.log.columns import Column
@@ -73,8 +74,7 @@ class Text:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A record that was checked and can be appended: `body` is its canonical bytes, `leaf` their RFC 9162 leaf hash."""
 
     uid: UUID

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from service.policy.attributes import known_attributes
 from service.policy.known_words import SIGN_IN_FACTS
 from service.policy.sentences import FilledSentences
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,8 +60,7 @@ class Rule:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRequest:
+class AccessRequest(Struct, frozen=True):
     """The parts of a request that rules can see. A verdict is remembered under it.
 
     `who`: every word that the caller answers to: relations, `role:X` with every included role, `group:X`,

@@ -7,7 +7,7 @@ locked in the same order as by uploads, so that two requests cannot deadlock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement import allowed_actions
@@ -21,6 +21,7 @@ from service.timesheets.actions import DetailedSheet, Details, actor_of, approve
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_comment, check_reason
 from service.timesheets.relations import KIND
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,6 @@ the condition of a list, and the capabilities of `GET /v1/me`. `first` is the fi
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -28,6 +27,7 @@ from service.authorization.engine.engine import CasbinResource, Snapshot
 from service.authorization.engine.explanation import explain
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests import policy_forge
 from tests.benchmarks import engine_peers
 from tests.benchmarks.engine_peers import clock

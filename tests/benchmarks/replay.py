@@ -12,7 +12,6 @@ import random
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -38,6 +37,7 @@ from service.log.epochs import open_log
 from service.log.log import Log
 from service.migrations.run import migrate
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests import policy_forge
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.errors import TimewardenError
 from service.timesheets.listing import Filters
+from service.values import replace
 from tests.integration.house import MONDAY, anything, at
 
 if TYPE_CHECKING:

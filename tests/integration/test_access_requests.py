@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from service.errors import Denied, Forbidden, NotFound
 from service.log.packing import unpack
 from service.log.record import read_body
 from service.timesheets.actions import Timesheets
+from service.values import replace
 from tests.integration.api import InProcess, api
 from tests.integration.house import at, wire_house
 from tests.integration.test_after_erasure import activate, come_back, erase

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -37,6 +36,7 @@ from service.timesheets.approvals import Approvals
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
+from service.values import replace
 from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
 from tests.integration.test_erasure import auditor, sign_in_again
 from tests.policy_forge import read_shipped

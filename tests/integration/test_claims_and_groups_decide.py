@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from service.log.record import read_body
 from service.policy.access_request import Verdict
 from service.policy.attributes import AttributeType
 from service.timesheets.listing import Filters
+from service.values import replace
 from tests.integration.declared_directory import DECLARED, declare
 from tests.integration.random_organisation import NOW
 from tests.policy_forge import read_shipped, snapshot

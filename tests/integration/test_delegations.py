@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,6 +18,7 @@ from service.timesheets.access import TimesheetAccess
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
+from service.values import replace
 from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +22,7 @@ from service.directory.people import People
 from service.errors import InvalidToken
 from service.identity.principal import PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests.example_count import example_count
 from tests.integration.declared_world import FACTS, declare, declared_snapshot, give_values
 from tests.integration.house import ISSUER, principal, speaking

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -23,6 +22,7 @@ from service.log.log import Log
 from service.log.record import commitment, read_body
 from service.log.record_query import RecordFilters
 from service.timesheets.entry import Hours
+from service.values import replace
 from tests.integration.house import ALL_SCOPES, MONDAY, add_organisation, at, speaking, wire_house
 from tests.policy_forge import read_shipped
 from tests.until import lock_is_waited_for

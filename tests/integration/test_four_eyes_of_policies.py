@@ -6,7 +6,7 @@ Paula, ben and mia write and activate policies. `four eyes` is the row that deni
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,7 @@ from service.administration.versions.administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
 from service.log.packing import unpack
+from service.values import replace
 from tests.integration.house import check_in_process, principal
 from tests.policy_forge import read_shipped
 

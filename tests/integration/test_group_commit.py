@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ from service.log import group_commit, insert
 from service.log.log import Log
 from service.log.packing import unpack_with_leaf
 from service.log.record import Kind, Record
+from service.values import replace
 from tests.integration.log_database import LogDatabase, decision
 from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 

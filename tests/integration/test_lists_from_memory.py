@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from service.errors import Denied, InvalidToken
 from service.timesheets.actions import Timesheets
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from service.web.timesheets.timesheet_shapes import listed_sheet_bodies, sheet_body
 from tests.integration.declared_world import FACTS, declare, give_values
 from tests.integration.house import MONDAY

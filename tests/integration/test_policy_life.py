@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -16,6 +15,7 @@ from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation
 from service.identity.principal import PrincipalKind
 from service.log.record import read_body
 from service.migrations import migrate
+from service.values import replace
 from tests.integration.house import MONDAY, check_in_process, principal
 from tests.integration.log_database import PASSWORDS
 from tests.policy_forge import read_shipped

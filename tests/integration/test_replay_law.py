@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from service.log.packing import unpack
 from service.policy import policy_file
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
+from service.values import replace
 from tests.example_count import example_count
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
 from tests.policy_forge import rows

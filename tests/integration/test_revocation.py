@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from service.log.record import commitment
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
+from service.values import replace
 from tests.integration.house import MONDAY, House, anything, wire_house
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from service.authorization.engine.explanation import explain, sentences_for_call
 from service.errors import InvalidToken
 from service.identity.issuer import Introspection, Issuer
 from service.identity.principal import UNLISTED, Principal, PrincipalKind
+from service.values import replace
 from tests import policy_forge
 from tests.token_forge import ISSUER, bearer, claims, good_token, issuer, verifier
 from tests.unit.test_opaque_tokens import Desk

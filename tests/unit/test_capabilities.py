@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, combinations, product
 from uuid import UUID
@@ -25,6 +24,7 @@ from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Verdict
 from service.policy.paths import NodeType
+from service.values import replace
 from tests import policy_forge
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped, snapshot

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -20,6 +19,7 @@ from service.errors import LogUnavailable
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import search_columns
 from service.policy.access_request import AccessRequest, Reason, Verdict
+from service.values import replace
 
 Applied: TypeAlias = "bool | None"
 uuids = st.uuids()
@@ -46,8 +46,9 @@ principals = st.builds(
     person=st.none() | uuids,
     issuer_name=texts,
 )
+# Through a function, because Hypothesis would look for types that only the type checker imports.
 lookups = st.builds(
-    FactLookup,
+    lambda **members: FactLookup(**members),  # noqa: PLW0108 - as above
     version=st.integers(1, 10**6),
     directory_revision=st.integers(0, 2**40),
     at=moments,
@@ -61,7 +62,7 @@ lookups = st.builds(
     former_ids=st.frozensets(uuids, max_size=2),
 )
 resources = st.builds(
-    Resource,
+    lambda **members: Resource(**members),  # noqa: PLW0108 - as above
     kind=words,
     id=st.none() | texts,
     owner=st.none() | uuids,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from casbin.model import Model
@@ -13,6 +12,7 @@ from service.authorization.engine import casbin_functions, engine
 from service.authorization.engine.rule_index import VisibleWords
 from service.policy import policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
+from service.values import replace
 from tests import policy_forge
 
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from itertools import chain, combinations, product
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import laws, policy_file
 from service.policy.access_request import ANYONE, NO_STATE, AccessRequest
+from service.values import replace
 from tests import policy_forge
 
 if TYPE_CHECKING:

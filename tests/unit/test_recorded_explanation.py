@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
@@ -18,6 +17,7 @@ from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import Reason, Verdict
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests.policy_forge import snapshot
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ it gives the engine's verdict, or is undecidable because the record lacks a valu
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
@@ -39,6 +39,7 @@ from service.policy import policy_file
 from service.policy.access_request import Reason, Verdict
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped, snapshot
 

@@ -4,7 +4,7 @@ the verdict that the version would have given, or is undecidable for a named val
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
@@ -30,6 +30,7 @@ from service.identity.principal import Principal, PrincipalKind
 from service.policy import policy_file
 from service.policy.access_request import Reason, Verdict
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import casbin
@@ -22,6 +21,7 @@ from service.policy.request_space import (
     fact_assignments,
     smallest_requests,
 )
+from service.values import replace
 
 BASE = AccessRequest("timesheet", "read", "draft", frozenset({ANYONE}), frozenset(), frozenset())
 RULE = Rule(

@@ -6,7 +6,7 @@ up to half a minute for the largest: a server does it in another process (`check
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.administration.checks import case_changes, case_results, redundancy
@@ -15,6 +15,7 @@ from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
 from service.policy import case_files, known_words, laws, policy_file, toml_places
+from service.values import replace
 
 if TYPE_CHECKING:
     from service.administration.checks.case_results import CaseResult

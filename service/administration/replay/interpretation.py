@@ -7,7 +7,7 @@ recorded values reach. What remains open is named, and the reevaluation tries ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.administration.replay.recorded_values import (
@@ -21,6 +21,7 @@ from service.identity.principal import PrincipalKind
 from service.policy.known_words import OWNER
 from service.policy.matching import former_word
 from service.policy.paths import NodeType, default_paths
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

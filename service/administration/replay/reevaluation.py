@@ -6,7 +6,7 @@ verdict, the result is Undecidable, with its cause.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from service.policy.access_request import MAX_RULES_PER_DECISION, NO_STATE, Reas
 from service.policy.known_words import AGENT
 from service.policy.matching import ACTOR, GROUP, PERSON, former_word
 from service.policy.request_space import KNOWN, KNOWN_OR_NOT, Budget, RequestSpace
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

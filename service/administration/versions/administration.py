@@ -6,7 +6,7 @@ sort at a time, and only for callers who may take the step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from service.database import Turns
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 from service.log.record import Kind
 from service.places import Complaint
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ timesheet is an access to it: `returned` holds its id, so a search for accesses 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from service.authorization.enforcement.relationships import without_former_ids
 from service.authorization.engine.explanation import explain, put_in_words, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
 from service.places import FieldError
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

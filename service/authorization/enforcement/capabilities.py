@@ -7,7 +7,7 @@ shows whether the rule can ever help.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,7 @@ from service.policy.request_space import (
     scopes_of,
     smallest_requests,
 )
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence

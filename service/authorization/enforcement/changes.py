@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from service.authorization.enforcement.decision_point import BY_LAW
 from service.authorization.enforcement.decision_record import of_change
 from service.errors import BadInput, Denied, Forbidden, NotApplied, NotFound, TimewardenError
 from service.log.record import Kind
+from service.values import Struct, replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
@@ -41,8 +42,7 @@ Expect: TypeAlias = Callable[[int | None], None]
 _KEY: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who calls, and by which request: `request_id`, `method` and the route's template (never the path).
 
     `trace` is the caller's W3C trace context. `idempotent` is set if the request has an idempotency key; `again` is the
@@ -64,8 +64,7 @@ class Caller:
     names: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """The subject of a request. By default it is the kind as a whole; `id` is then only how the caller named it.
 
     `row_id` names one row; `lock` locks it first and returns its id, or None if it is missing. With both, a change that

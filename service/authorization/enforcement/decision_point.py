@@ -6,9 +6,9 @@ unknown, and an unknown fact never helps the caller.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import msgspec
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.attribute_values import GROUPS, OWNER_ID
@@ -19,6 +19,7 @@ from service.policy import laws
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from service.policy.known_words import AGENT, DELEGATE
 from service.policy.matching import ACTOR, GROUP, PERSON, former_word
+from service.values import Struct, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +35,7 @@ NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
 NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """The resource of a decision. `id` is a UUID as text, or another opaque name for kinds without rows."""
 
     kind: str
@@ -45,19 +45,17 @@ class Resource:
     version: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRequest:
+class EvaluationRequest(Struct, frozen=True, kw_only=True):
     """A principal, an action and a resource. `facts` are those of the row and those of the sign-in, by name."""
 
     principal: Principal
     action: str
     resource: Resource
     lookup: FactLookup
-    facts: Mapping[str, bool | None] = field(default_factory=dict)
+    facts: Mapping[str, bool | None] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """The verdict on a request under one policy version. `uid` names the decision in the log and in the answer; `noted`
     are further members of its record. `asked_facts` are the facts that any rule for the action asks for."""
 
@@ -67,7 +65,7 @@ class Decision:
     verdict: Verdict
     version: int
     digest: str
-    noted: Mapping[str, object] = field(default_factory=dict)
+    noted: Mapping[str, object] = msgspec.field(default_factory=dict)
     asked_facts: frozenset[str] = frozenset()
 
     @property

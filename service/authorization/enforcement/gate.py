@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
@@ -61,6 +60,7 @@ from service.identity.refusals import refusal
 from service.pacing import pace_page
 from service.policy.access_request import Reason, Verdict
 from service.tracing import end_stage
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableSequence, Sequence

@@ -6,11 +6,11 @@ may still read the resource.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.changes import Target
 from service.errors import NotFound
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,6 @@ address is never a name.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.merged_people import canonical_id
 from service.policy.known_words import SEE_NAMES
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -5,11 +5,11 @@ Only a refusal is recorded here. The request gets its own decision once its body
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.changes import Target
 from service.errors import Forbidden
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

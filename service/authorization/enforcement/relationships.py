@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from service.authorization.enforcement.attribute_values import OWNER_ID, CallerAttributes, read_columns
 from service.authorization.enforcement.caller_values import (
@@ -45,6 +46,7 @@ from service.errors import DatabaseUnavailable, PolicyUnavailable
 from service.identity import revocation
 from service.policy.known_words import FACTS_ABOUT_PEOPLE
 from service.policy.matching import FORMER, former_word
+from service.values import Struct, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,8 +79,7 @@ class About(StrEnum):
     LIST = "list"
 
 
-@dataclass(frozen=True, slots=True)
-class FactLookup:
+class FactLookup(Struct, frozen=True):
     """The result of one lookup.
 
     - `version`, `directory_revision`, `at`: the active policy version, the directory's revision, and the time.
@@ -100,7 +101,7 @@ class FactLookup:
     roles: frozenset[str]
     row: asyncpg.Record | None = None
     relations: frozenset[str] = frozenset()
-    facts: Mapping[str, bool | None] = field(default_factory=dict)
+    facts: Mapping[str, bool | None] = msgspec.field(default_factory=dict)
     evaluated: frozenset[str] = frozenset()
     revoked: bool = False
     about: About = About.KIND
@@ -109,8 +110,8 @@ class FactLookup:
     ids: frozenset[UUID] = frozenset()
     former_ids: frozenset[UUID] = frozenset()
     unchanged_until: datetime | None = None
-    attributes: Mapping[str, Value] = field(default_factory=dict)
-    caller: Mapping[str, Value] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    caller: Mapping[str, Value] = msgspec.field(default_factory=dict)
     personal: frozenset[str] = frozenset()
 
     def complete(self, facts: KindFacts, about: About, *, looked: bool) -> FactLookup:
@@ -341,8 +342,7 @@ class Relationships:
         return self._database.connection()
 
 
-@dataclass(frozen=True, slots=True)
-class Assumption:
+class Assumption(Struct, frozen=True):
     """A caller as remembered in a state of the directory; `caller` as in FactLookup."""
 
     known: CallerInDirectory

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import json
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Request
@@ -21,6 +20,7 @@ from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.stored_responses import IdempotentChange
 from service.errors import BodyTooLarge, InvalidField, KeyReused, MalformedRequest, TimewardenError
 from service.places import FieldError
+from service.values import replace
 from service.web.http.request_headers import header_values
 from service.web.http.requests import max_body_bytes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -19,6 +18,7 @@ from service.authorization.enforcement.person_references import ME, NamedPerson,
 from service.errors import InvalidField
 from service.places import FieldError
 from service.policy.nearest_word import nearest
+from service.values import replace
 from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 
 if TYPE_CHECKING:
