@@ -6,7 +6,6 @@ import ast
 import asyncio
 import contextlib
 import io
-import json
 import os
 import re
 import subprocess
@@ -79,7 +78,6 @@ async def test_every_example_of_the_page_prints_what_it_shows(callers: Callers, 
     names: dict[str, Any] = {
         "API": service.addresses.api,
         "TOKEN_ENDPOINT": service.addresses.issuer.rstrip("/") + token_endpoint.PATH,
-        "carl": json.loads((service.state / "demo.json").read_text(encoding="utf-8"))["people"]["carl"],
         **{name.upper(): (await callers(name)).token for name in ("ana", "mia", "audrey")},
     }
     for program, shown in EXAMPLES:
