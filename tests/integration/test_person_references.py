@@ -9,8 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from service.authorization.enforcement.team_references import find_team
 from service.directory.entities import Part
 from service.directory.people import People
+from service.errors import InvalidField
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, speaking
 
@@ -386,6 +388,21 @@ async def test_people_are_found_by_the_beginnings_of_the_words_of_their_names(ho
         assert answer.json()["fields"][0]["field"] == "query.name", answer.text
     refused = await ask(running, "ana", "GET", "/v1/people?name=zo")
     assert refused.status_code == 403
+
+
+async def test_a_team_is_found_by_an_index_and_suggested_only_where_teams_are_few(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO team (id, name) SELECT gen_random_uuid(), 'Team ' || n FROM generate_series(1, 5000) AS n"
+    )
+    await house.owner.execute("ANALYZE team")
+    plan = await house.owner.fetch("EXPLAIN SELECT id FROM team WHERE name = $1", "Team 77")
+    assert any("team_name_key" in row[0] for row in plan)
+    assert await find_team(house.owner, "Team 77", "team") is not None
+    with pytest.raises(InvalidField) as wrong:
+        await find_team(house.owner, "Taem 77", "team")
+    assert [(field.field, field.message) for field in wrong.value.fields] == [
+        ("team", "names no team in the directory")
+    ]
 
 
 async def test_a_search_by_name_reads_an_index(house: House) -> None:

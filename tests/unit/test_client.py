@@ -535,17 +535,18 @@ async def test_people_teams_and_projects_send_the_version_that_was_read() -> Non
     server = Server(*(with_etag(place + 3, **call) for place, call in enumerate(asked)))
     api = Timewarden(URL, "t", http=server.http)
 
-    ana = await api.person("p1")
+    ana = await api.person("ana+1@example.com")
     assert (ana.version, (await api.amend_person(ana, email="a@example.com", display_name=None)).version) == (3, 4)
-    assert (await api.replace_team(await api.team("t1"), name="Atlas", parent="t0")).version == 6
+    assert (await api.replace_team(await api.team("Atlas?"), name="Atlas", parent="t0")).version == 6
     assert (await api.replace_project(await api.project("A.1"), name="Atlas", active=False)).version == 8
     sent = [
-        (request.method, request.url.path, request.headers.get("If-Match"), request.content) for request in server.seen
+        (request.method, request.url.raw_path.decode(), request.headers.get("If-Match"), request.content)
+        for request in server.seen
     ]
     assert sent == [
-        ("GET", "/v1/people/p1", None, b""),
+        ("GET", "/v1/people/ana%2B1@example.com", None, b""),
         ("PATCH", "/v1/people/p1", '"3"', b'{"email":"a@example.com","display_name":null}'),
-        ("GET", "/v1/teams/t1", None, b""),
+        ("GET", "/v1/teams/Atlas%3F", None, b""),
         ("PUT", "/v1/teams/t1", '"5"', b'{"name":"Atlas","parent":"t0"}'),
         ("GET", "/v1/projects/A.1", None, b""),
         ("PUT", "/v1/projects/A.1", '"7"', b'{"name":"Atlas","active":false}'),

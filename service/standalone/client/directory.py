@@ -35,48 +35,49 @@ GROUPS, ACCESS_REQUESTS = "/v1/groups", "/v1/access-requests"
 
 
 class DirectoryApi(Transport):
-    """The methods for people, roles, teams, delegations, access requests, projects and groups."""
+    """The methods for people, roles, teams, delegations, access requests, projects and groups. A person is named by id,
+    e-mail address or `me`, in bodies also by `ISSUER#SUBJECT`, and a team by id or name."""
 
     def people(self, *, email: str | None = None, name: str | None = None) -> AsyncIterator[Person]:
         """All people in the directory, those with this e-mail address, or those whose names have words that begin with
         the words of `name`."""
         return self.pages(Person, PEOPLE, email=email, name=name)
 
-    async def person(self, person_id: str) -> Person:
-        """A person by their id, with the version that `amend_person` sends."""
-        return await self.call(Person, "GET", f"{PEOPLE}/{person_id}")
+    async def person(self, person: str) -> Person:
+        """A person, with the version that `amend_person` sends."""
+        return await self.call(Person, "GET", _person(person))
 
     async def amend_person(self, person: Person, **fields: str | Mapping[str, AttributeValue | None] | None) -> Person:
         """Change fields of a person: `email="..."`, `display_name=None` to remove it, `attributes={"level": 3}`, where
         None removes one."""
         return await self._amend(Person, f"{PEOPLE}/{person.id}", fields, person.version)
 
-    async def merge_people(self, person_id: str, *, into: str) -> Person:
+    async def merge_people(self, person: str, *, into: str) -> Person:
         """Merge a person into another for good. Returns the remaining person, who has everything of both."""
-        return await self.call(Person, "POST", f"{PEOPLE}/{person_id}/merge", body={"into": into})
+        return await self.call(Person, "POST", f"{_person(person)}/merge", body={"into": into})
 
-    async def roles(self, person_id: str) -> list[Role]:
+    async def roles(self, person: str) -> list[Role]:
         """All roles of a person in the directory: past, present and future."""
-        found = await self.call(RoleList, "GET", f"{PEOPLE}/{person_id}/roles")
+        found = await self.call(RoleList, "GET", f"{_person(person)}/roles")
         for item in found.items:
             item.receipt = found.receipt
         return found.items
 
-    async def give_role(self, person_id: str, role: str, **times: datetime | None) -> Role:
+    async def give_role(self, person: str, role: str, **times: datetime | None) -> Role:
         """Give a person a role, in addition to those in their tokens. `times`: `valid_from` and `valid_to`."""
-        return await self.call(Role, "POST", f"{PEOPLE}/{person_id}/roles", body={"role": role, **times})
+        return await self.call(Role, "POST", f"{_person(person)}/roles", body={"role": role, **times})
 
-    async def take_role(self, person_id: str, role: str) -> Role:
+    async def take_role(self, person: str, role: str) -> Role:
         """Revoke a role of the directory, from now on."""
-        return await self.call(Role, "DELETE", f"{PEOPLE}/{person_id}/roles/{quote(role, safe='')}")
+        return await self.call(Role, "DELETE", f"{_person(person)}/roles/{quote(role, safe='')}")
 
     def teams(self) -> AsyncIterator[Team]:
         """All teams."""
         return self.pages(Team, TEAMS)
 
-    async def team(self, team_id: str) -> Team:
-        """A team by its id, with the version that `replace_team` sends."""
-        return await self.call(Team, "GET", f"{TEAMS}/{team_id}")
+    async def team(self, team: str) -> Team:
+        """A team, with the version that `replace_team` sends."""
+        return await self.call(Team, "GET", f"{TEAMS}/{quote(team, safe='')}")
 
     async def replace_team(
         self, team: Team, *, name: str, parent: str | None, attributes: Attributes | None = None
@@ -175,9 +176,9 @@ class DirectoryApi(Transport):
         """All leads of a project, past ones too."""
         return self.pages(ProjectLead, _leads(code), **details(names=names))
 
-    async def name_project_lead(self, code: str, person_id: str, **times: datetime | None) -> ProjectLead:
+    async def name_project_lead(self, code: str, person: str, **times: datetime | None) -> ProjectLead:
         """Make a person a lead of a project. `times`: `valid_from` and `valid_to`."""
-        return await self.call(ProjectLead, "POST", _leads(code), body={"person": person_id, **times})
+        return await self.call(ProjectLead, "POST", _leads(code), body={"person": person, **times})
 
     async def end_project_lead(self, lead: ProjectLead, at: datetime | None = None) -> ProjectLead:
         """End a lead of a project, now or at a later moment."""
@@ -196,15 +197,19 @@ class DirectoryApi(Transport):
         """All members of a group, past ones too."""
         return self.pages(GroupMember, f"{GROUPS}/{name}/members", **details(names=names))
 
-    async def add_group_member(self, name: str, person_id: str, **times: datetime | None) -> GroupMember:
+    async def add_group_member(self, name: str, person: str, **times: datetime | None) -> GroupMember:
         """Put a person into a group. `times`: `valid_from` and `valid_to`."""
-        body = {"person": person_id, **times}
+        body = {"person": person, **times}
         return await self.call(GroupMember, "POST", f"{GROUPS}/{name}/members", body=body)
 
     async def end_group_member(self, member: GroupMember, at: datetime | None = None) -> GroupMember:
         """Take a person out of a group, now or at a later moment."""
         path, body = f"{GROUPS}/{member.group}/members/{member.id}/end", {"at": at} if at else {}
         return await self.call(GroupMember, "POST", path, body=body)
+
+
+def _person(person: str) -> str:
+    return f"{PEOPLE}/{quote(person, safe='@')}"
 
 
 def _leads(code: str) -> str:
