@@ -1,5 +1,6 @@
 """Access for a time: a person asks for a relation, another person grants or declines it, and both see it end."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +19,7 @@ PATH: Final = "/access"
 LINK: Final = NavigationLink("Access for a time", PATH, "access_request", ("request", "grant"))
 MAX_SHOWN: Final = 100
 DEFAULT_DAYS: Final = 7
+NEWEST_FIRST: Final = "-requested_at"
 DONE: Final = {
     "asked": "Your request is made. Another person decides.",
     "access-granted": "The access is granted, and ends by itself.",
@@ -88,17 +90,17 @@ async def _show(visit: Visit, failure: Failure | None = None, form: dict[str, st
     # Relations that would allow nothing are no choice.
     choices = [relation for relation in visit.me.requestable if relation["may"]]
     places = sorted({place for relation in choices for place in relation["on"]}, reverse=True)
-    # Oldest first, as the API has them. Those that the person asked for, or may decide about.
-    known = await first_of(visit.api.access_requests(names=True), MAX_SHOWN)
+    mine, known = await asyncio.gather(
+        first_of(visit.api.access_requests(mine=True, sort=NEWEST_FIRST, names=True), MAX_SHOWN),
+        first_of(visit.api.access_requests(sort=NEWEST_FIRST, names=True), MAX_SHOWN),
+    )
     to_decide = {request.id for request in waiting}
     return visit.render(
         "access.html",
         failure.status if failure else 200,
         waiting=waiting,
-        mine=[request for request in known[::-1] if request.person == visit.me.person],
-        others=[
-            request for request in known[::-1] if request.person != visit.me.person and request.id not in to_decide
-        ],
+        mine=mine,
+        others=[request for request in known if request.person != visit.me.person and request.id not in to_decide],
         choices=choices,
         places=places,
         teams=await _list_teams(visit),

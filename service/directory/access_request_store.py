@@ -254,14 +254,16 @@ async def list_requests(
     state: str | None,
     mine: bool,
     to_decide: bool,
+    newest_first: bool = False,
     after: UUID | None,
     limit: int,
 ) -> list[RequestedAccess]:
-    """Visible requests after the id `after`, oldest first; `limit` + 1 rows if there are more. `mine`: the caller's;
-    `to_decide`: those that the caller may grant now."""
+    """Visible requests after the id `after`, oldest first unless `newest_first`; `limit` + 1 rows if there are more.
+    `mine`: the caller's; `to_decide`: those that the caller may grant now."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
-    conditions = [visibility.condition, "($3::uuid IS NULL OR r.id > $3)"]
+    follows, order = ("<", "DESC") if newest_first else (">", "ASC")
+    conditions = [visibility.condition, f"($3::uuid IS NULL OR r.id {follows} $3)"]
     if mine:
         conditions.append("r.person_id = ANY (ids_of_person($1))")
     if to_decide:
@@ -274,7 +276,7 @@ async def list_requests(
         conditions.append("EXISTS (SELECT FROM access_request AS at WHERE at.id = r.id AND at.state = 'open')")
     # Visible requests in keyset order.
     rows = await connection.fetch(
-        f"SELECT * FROM {TABLE} AS r WHERE {' AND '.join(conditions)} ORDER BY r.id LIMIT $4",
+        f"SELECT * FROM {TABLE} AS r WHERE {' AND '.join(conditions)} ORDER BY r.id {order} LIMIT $4",
         *visibility.parameters,
         after,
         limit + 1,

@@ -138,18 +138,26 @@ class AccessRequests:
         state: str | None = None,
         mine: bool = False,
         to_decide: bool = False,
+        newest_first: bool = False,
         after: UUID | None = None,
         limit: int = 50,
         with_names: bool = False,
     ) -> Answer[DirectoryPage[RequestedAccess]]:
-        """Access requests that the caller may see, oldest first: those in a state, the caller's own (`mine`), or those
-        that the caller may grant now (`to_decide`)."""
+        """Access requests that the caller may see, oldest first unless `newest_first`: those in a state, the caller's
+        own (`mine`), or those that the caller may grant now (`to_decide`)."""
         return await listing(
             self._gate,
             caller,
             KIND,
             lambda seen, connection: access_request_store.list_requests(
-                seen, connection, state=state, mine=mine, to_decide=to_decide, after=after, limit=limit
+                seen,
+                connection,
+                state=state,
+                mine=mine,
+                to_decide=to_decide,
+                newest_first=newest_first,
+                after=after,
+                limit=limit,
             ),
             limit,
             lambda request: str(request.id),

@@ -349,9 +349,19 @@ async def test_lists_show_what_reads_show_by_state_and_by_caller(house: House, o
     ):
         listed = (await office("dora", "GET", f"/v1/access-requests?{query}")).json()["items"]
         assert {item["id"] for item in listed} == seen, query
-    first = (await office("dora", "GET", "/v1/access-requests?limit=3")).json()
-    rest = (await office("dora", "GET", f"/v1/access-requests?limit=3&cursor={first['next_cursor']}")).json()
-    assert [item["id"] for item in (*first["items"], *rest["items"])] == sorted({*everything, own})
+    first: dict[str, Any] = {}
+    for order, expected in (
+        ("", sorted({*everything, own})),
+        ("&sort=-requested_at", sorted({*everything, own})[::-1]),
+    ):
+        path = f"/v1/access-requests?limit=3{order}"
+        first = (await office("dora", "GET", path)).json()
+        rest = (await office("dora", "GET", f"{path}&cursor={first['next_cursor']}")).json()
+        assert [item["id"] for item in (*first["items"], *rest["items"])] == expected
+    mixed = await office("dora", "GET", f"/v1/access-requests?limit=3&cursor={first['next_cursor']}")
+    assert (mixed.status_code, mixed.json()["fields"][0]["field"]) == (422, "query.cursor")
+    unknown = await office("dora", "GET", "/v1/access-requests?sort=until")
+    assert (unknown.status_code, unknown.json()["fields"][0]["field"]) == (422, "query.sort")
 
 
 async def test_nobody_grants_their_own_request_under_any_account_whatever_the_rules_say(house: House) -> None:
@@ -525,10 +535,15 @@ async def test_access_to_a_project_is_for_weeks_with_hours_on_it(house: House, o
     is_team = 'is = "resource.owner.teams.above.granted - resource.owner"'
     assert is_team in shipped.vocabulary
     vocabulary = shipped.vocabulary.replace(is_team, 'is = "resource.projects.granted - resource.owner"')
+    before = await office.open_request("carl")
     await activate_text(house, replace(shipped, vocabulary=vocabulary, rules=f"{shipped.rules}{REVIEWERS}\n"))
     sheet = await house.submit_week("ana")
     reviewer: dict[str, Any] = {"roles": ["reviewer"]}
     await house.project_leads.add(house.administrator(), "apollo", house.people["max"])
+    late = await office("mia", "POST", f"/v1/access-requests/{before}/grant")
+    assert (late.status_code, "no longer be asked for on a team" in late.json()["detail"]) == (409, True)
+    (found,) = (await office("carl", "GET", "/v1/me")).json()["requestable"]
+    assert found["on"] == ["project"]
     team = await office.ask("carl", relation="temporary_approver", team="west")
     assert (team.status_code, team.json()["fields"][0]["field"]) == (422, "team")
     unknown = await office.ask("carl", relation="temporary_approver", project="sputnik")
@@ -723,7 +738,14 @@ class Explaining:
 
 
 @pytest.mark.parametrize(
-    "filters", [{"state": "open"}, {"to_decide": True}, {"mine": True}, {"mine": True, "state": "open"}]
+    "filters",
+    [
+        {"state": "open"},
+        {"to_decide": True},
+        {"mine": True},
+        {"mine": True, "state": "open"},
+        {"mine": True, "newest_first": True},
+    ],
 )
 async def test_open_and_own_requests_are_found_among_many_that_were_decided(
     house: House, filters: dict[str, Any]

@@ -124,11 +124,17 @@ class DirectoryApi(Transport):
         return await self.call(RequestedAccess, "POST", ACCESS_REQUESTS, body=body)
 
     def access_requests(
-        self, *, state: str | None = None, mine: bool = False, to_decide: bool = False, names: bool = False
+        self,
+        *,
+        state: str | None = None,
+        mine: bool = False,
+        to_decide: bool = False,
+        sort: str | None = None,
+        names: bool = False,
     ) -> AsyncIterator[RequestedAccess]:
         """Access requests that the caller may see: those in a state, the caller's own, or those that the caller may
-        grant now."""
-        only = {"mine": mine or None, "to_decide": to_decide or None}
+        grant now. Oldest first, or with `sort="-requested_at"` newest first."""
+        only = {"mine": mine or None, "to_decide": to_decide or None, "sort": sort}
         return self.pages(RequestedAccess, ACCESS_REQUESTS, state=state, **only, **details(names=names))
 
     async def access_request(self, request_id: str) -> RequestedAccess:

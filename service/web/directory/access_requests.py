@@ -144,7 +144,7 @@ class AccessRequestBody(msgspec.Struct):
 
 
 class AccessRequestPage(msgspec.Struct):
-    """Access requests, oldest first."""
+    """Access requests, oldest first unless `sort` says otherwise."""
 
     items: Annotated[list[AccessRequestBody], Meta(description="The requests of this page")]
     next_cursor: NextCursor
@@ -174,12 +174,19 @@ def access_request_routes(requests: AccessRequests, cursors: Cursors) -> list[An
         ] = None,
         mine: Annotated[bool, QueryParameter(description="Only your own")] = False,  # noqa: FBT002 — a query parameter
         to_decide: Annotated[bool, QueryParameter(description="Only those that you may grant now")] = False,  # noqa: FBT002 — a query parameter
+        sort: Annotated[
+            Literal["requested_at", "-requested_at"],
+            QueryParameter(description="The order; with a `-`, the newest come first"),
+        ] = "requested_at",
         names: WithNames = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[AccessRequestPage]:
-        load = partial(requests.list, state=in_state, mine=mine, to_decide=to_decide, with_names=names)
-        filters = {"state": in_state, "mine": mine, "to_decide": to_decide}
+        newest_first = sort == "-requested_at"
+        load = partial(
+            requests.list, state=in_state, mine=mine, to_decide=to_decide, newest_first=newest_first, with_names=names
+        )
+        filters = {"state": in_state, "mine": mine, "to_decide": to_decide, **({"sort": sort} if newest_first else {})}
         answer, following = await load_page(load, cursors, "access-requests", caller, cursor, limit, filters)
         return make_response(
             AccessRequestPage([_body(*named) for named in answer.value.named], following), answer.receipt
