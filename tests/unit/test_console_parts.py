@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 
 from service.console.failures import describe_problem, describe_refusal
 from service.console.form_values import number_of
 from service.console.protection import local_path
-from service.console.rendering import format_hours, zone_of
+from service.console.rendering import format_hours, format_moment, format_value, zone_of
 from service.console.weeks import (
     MINUTES_PER_DAY,
     WrongHours,
@@ -68,6 +70,32 @@ def test_what_is_no_number_of_ours_is_none(text: str | None) -> None:
 @given(st.integers(0, 2**31 - 1))
 def test_a_number_of_ours_is_read(number: int) -> None:
     assert number_of(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("resource.minutes", 2160, "36:00"),
+        ("resource.days", 5, "<bdi>5</bdi>"),
+        ("resource.owner.teams", ["t1", "<b>"], '<bdi title="t1">&lt;i&gt;</bdi>, <bdi>&lt;b&gt;</bdi>'),
+        ("resource.period_start", "2026-03-02T00:00:00Z", "2 March 2026"),
+        ("resource.owner", {"<country>": "<de>"}, "&lt;country&gt; &lt;de&gt;"),
+    ],
+)
+def test_a_recorded_value_is_shown_as_readers_know_it_and_escaped(name: str, value: object, shown: str) -> None:
+    assert escape(format_value(name, value, UTC, {"t1": "<i>"})) == shown
+
+
+def test_a_recorded_time_is_shown_in_the_zone_of_the_viewer() -> None:
+    shown = format_value("resource.submitted_at", "2026-03-02T23:30:00.25Z", ZoneInfo("Europe/Berlin"), {})
+    assert "3 Mar 2026, 00:30" in shown
+    assert 'title="2026-03-02 23:30:00 UTC"' in shown
+
+
+@pytest.mark.parametrize("moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_the_first_and_the_last_moment_are_shown_in_every_zone(moment: datetime) -> None:
+    for zone in ("America/New_York", "Asia/Kolkata"):
+        assert moment.isoformat() in format_moment(moment, ZoneInfo(zone))
 
 
 @given(st.integers(0, MINUTES_PER_DAY))
