@@ -235,6 +235,15 @@ async def test_paths_take_a_person_by_address_and_me_and_records_have_the_id(hou
     assert "@example.com" not in log.text.lower()
 
 
+async def test_a_stored_response_is_about_the_person_whom_the_path_named(house: House, running: InProcess) -> None:
+    token = running.token(sub="auth0|adam", scope="manage:directory", roles=["administrator"])
+    headers = {"If-Match": '"2"', "Content-Type": "application/merge-patch+json", "Idempotency-Key": "once"}
+    for replayed in (False, True):
+        answer = await running.send("PATCH", "/v1/people/ana@example.com", token, body={}, headers=headers)
+        assert (answer.status_code, "Idempotent-Replayed" in answer.headers) == (200, replayed), answer.text
+    assert await house.owner.fetchval("SELECT resources FROM kept_answer") == [house.people["ana"]]
+
+
 async def test_a_path_that_names_nobody_names_the_field_after_the_decision(house: House, running: InProcess) -> None:
     unknown = "/v1/people/nobody@example.com"
     for method, path, body in (

@@ -120,7 +120,7 @@ class IdempotentChange:
             if (resource := _uuid(str(change.columns["resource_id"]))) is not None:
                 found.setdefault(resource, state_before[cast("UUID", change.columns["decision_uid"])])
         for decision, record in zip(decisions, decided, strict=True):
-            resource = _uuid(str(decision.request.resource.id))
+            resource = _uuid(str(record.columns["resource_id"]))
             if record.columns["applied"] and resource is not None:
                 found.setdefault(resource, decision.request.resource.state)
         owners = {change.columns["owner_id"] for change in changes}
