@@ -7,7 +7,6 @@ import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from litestar import Request
 
 from service.directory.entities import Part
 from service.directory.people import People
@@ -186,7 +185,7 @@ def test_an_answered_error_frees_at_once_what_its_frames_hold() -> None:
         try:
             refuse()
         except Forbidden as error:
-            Problems(None).answer(Request(scope), error)
+            Problems(None).answer(scope, error)
         assert held[0]() is None
     finally:
         gc.enable()

@@ -584,13 +584,18 @@ class Gate:
     ) -> NoReturn:
         """Record the decisions of a request that led to nothing, then raise `error`. It names the first denial."""
         if decisions:
+
+            def record(decision: Decision) -> Record:
+                return of_decision(caller, decision, applied=applied, because=error.slug)
+
+            # Other requests wait for the log while it commits, so very many decisions take several commits. A single
+            # one, as of nearly every refusal, needs no pace.
             receipts: list[Receipt] = []
-            # Other requests wait for the log while it commits, so very many decisions take several commits.
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
-                records = [
-                    of_decision(caller, decision, applied=applied, because=error.slug)
-                    async for decision in pace_page(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
-                ]
+                page = decisions[start : start + MAX_DECISIONS_PER_COMMIT]
+                records = (
+                    [record(page[0])] if len(page) == 1 else [record(decision) async for decision in pace_page(page)]
+                )
                 receipts += await self._log.append(records)
             first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)
             error.decisions = [(str(receipt.uid), receipt.leaf) for receipt in receipts]

@@ -113,9 +113,9 @@ class DirectRoutes:
         try:
             await app(scope, receive, send)
         except TimewardenError as error:
-            response = self._problems.answer(Request(scope), error)
+            response = self._problems.answer(scope, error)
         except Exception as error:  # noqa: BLE001 — it is logged, as Litestar does by the same function
-            response = self._problems.answer_unexpected(Request(scope), error)
+            response = self._problems.answer_unexpected(scope, error)
         else:
             return
         await _send_json(response, send)

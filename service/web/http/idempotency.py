@@ -110,7 +110,7 @@ class Idempotency(ASGIMiddleware):
         except TimewardenError as error:
             # Litestar believes that it has answered, but nothing was sent, so the problem is answered here.
             request: Request[Any, Any, Any] = Request(scope)
-            answer = self._problems.answer(request, error)
+            answer = self._problems.answer(scope, error)
             await answer.to_asgi_response(None, request)(scope, receive, send)
             return
         finally:

@@ -24,6 +24,7 @@ from litestar.exceptions import (
 
 from service import errors, metrics
 from service.identity.challenges import build_challenge
+from service.identity.credentials import BEARER
 from service.identity.refusals import PROOF_SENTENCES, SENTENCES
 from service.metric_families import OTHER
 from service.places import FieldError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from litestar import Request
-    from litestar.types import ExceptionHandlersMap
+    from litestar.types import ExceptionHandlersMap, Scope
 
 PROBLEM_JSON: Final = "application/problem+json"
 REFUSAL_CAUSES: Final = SENTENCES.keys() | {f"proof-{cause}" for cause in PROOF_SENTENCES}
@@ -101,7 +102,8 @@ class Problems:
         step_up_acr: str = "",
     ) -> None:
         self._step_up_acr = step_up_acr
-        self._challenge = partial(
+        self._offers_dpop = bool(dpop_algorithms)
+        self._build = partial(
             build_challenge,
             resource_metadata=resource_metadata,
             dpop_algorithms=dpop_algorithms,
@@ -111,12 +113,12 @@ class Problems:
     def handlers(self) -> ExceptionHandlersMap:
         """Litestar's map from exception class to handler."""
         return {
-            errors.TimewardenError: self.answer,
-            HTTPException: lambda request, error: self.answer(request, from_framework(request, error)),
-            Exception: self.answer_unexpected,
+            errors.TimewardenError: lambda request, error: self.answer(request.scope, error),
+            HTTPException: lambda request, error: self.answer(request.scope, from_framework(request, error)),
+            Exception: lambda request, error: self.answer_unexpected(request.scope, error),
         }
 
-    def answer(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> Response[dict[str, object]]:
+    def answer(self, scope: Scope, error: errors.TimewardenError) -> Response[dict[str, object]]:
         """The problem document of an error of ours."""
         status = status_of(type(error))
         metrics.PROBLEMS.add((error.slug, str(status)))
@@ -132,7 +134,7 @@ class Problems:
             **error.extra,
         }
         headers: dict[str, str] = {}
-        if (value := self.challenge(request, error)) is not None:
+        if (value := self._challenge(error, scope)) is not None:
             headers["WWW-Authenticate"] = value
         if isinstance(error, errors.TryLater | errors.TooManyRequests):
             headers["Retry-After"] = str(error.retry_after)
@@ -143,7 +145,7 @@ class Problems:
             body["decision_id"] = error.decision[0]
             if isinstance(error, errors.Denied) and error.request_access is not None:
                 body["request_access"] = error.request_access
-        if request_id := request.scope.get("state", {}).get("request_id"):
+        if request_id := scope.get("state", {}).get("request_id"):
             body["request_id"] = request_id
         # Its traceback holds the frames that hold the error. Only the garbage collector would free them, 113 objects a
         # refusal.
@@ -152,19 +154,23 @@ class Problems:
 
     def challenge(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> str | None:
         """The WWW-Authenticate value of an error. Lists use it too, when another sign-in would show more items."""
+        return self._challenge(error, request.scope)
+
+    def _challenge(self, error: errors.TimewardenError, scope: Scope) -> str | None:
         if isinstance(error, errors.StepUpNeeded) and error.stronger:
             error.acr_values = self._step_up_acr or None
-        return self._challenge(error, scheme=_scheme(request))
+        # Only where DPoP is offered does the challenge follow the request.
+        return self._build(error, scheme=_scheme(scope) if self._offers_dpop else BEARER)
 
-    def answer_unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+    def answer_unexpected(self, scope: Scope, error: Exception) -> Response[dict[str, object]]:
         """Answer an unexpected error without detail, and log it with its trace."""
         log.error("unexpected error", exc_info=error)
-        return self.answer(request, errors.TimewardenError("Internal error; quote the request id when you report it"))
+        return self.answer(scope, errors.TimewardenError("Internal error; quote the request id when you report it"))
 
 
-def _scheme(request: Request[Any, Any, Any]) -> str:
+def _scheme(scope: Scope) -> str:
     """The scheme that the caller used; the challenge uses the same."""
-    given = next((value for name, value in request.scope["headers"] if name == b"authorization"), b"")
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     return given.decode("latin-1").strip().partition(" ")[0].lower()
 
 
