@@ -131,11 +131,12 @@ class Timesheets:
         the hours of the caller's week from `copy_from` without their notes. Without a `time_zone`, a copy has that of
         its week, and any other sheet UTC. Raises InvalidField, Conflict, and with hours or notes also a refusal if the
         caller may not edit the sheet."""
-        check_week(period_start, time_zone or DEFAULT_ZONE, find_last_week(self._weeks_ahead))
+        zone = DEFAULT_ZONE if time_zone is None else time_zone
+        check_week(period_start, zone, find_last_week(self._weeks_ahead))
         owner, _ = person_or_client(caller.principal)
-        zone = DEFAULT_ZONE
         if copy_from is not None:
-            zone, hours = await self._copy_week(caller, owner, copy_from, period_start)
+            copied_zone, hours = await self._copy_week(caller, owner, copy_from, period_start)
+            zone = copied_zone if time_zone is None else zone
         target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
         async with self._gate.change(caller, KIND, "create", target) as change:
             if change.row is not None:
@@ -145,11 +146,7 @@ class Timesheets:
             if owner is None:
                 raise Conflict("A client that acts for itself has no hours of its own")
             sheet = Timesheet(
-                id=uuid7(),
-                owner=owner,
-                period_start=period_start,
-                time_zone=time_zone or zone,
-                editors=frozenset({owner}),
+                id=uuid7(), owner=owner, period_start=period_start, time_zone=zone, editors=frozenset({owner})
             )
             if hours or day_notes:
                 allowed_actions.require(change.permit, "edit")
