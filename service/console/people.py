@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.console.visits import first_of
-from service.standalone.client import Denied, Invalid, Membership, Person, Receipt
+from service.standalone.client import Denied, Invalid, Membership, Person, Receipt, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,8 @@ async def find_people(visit: Visit, text: str, limit: int) -> list[Person]:
 
 
 async def teams_of(visit: Visit, people: Iterable[str | None]) -> dict[str, str]:
-    """The names of the present teams of people, by person; nothing for a viewer who may not read the directory."""
+    """The names of the present teams of people, by person; nothing for a viewer who may not read the directory, or only
+    after a stronger sign-in: no page asks for that just to show teams."""
     if not visit.may("directory", "read"):
         return {}
     ids = list(dict.fromkeys(person for person in people if person))
@@ -38,7 +39,7 @@ async def teams_of(visit: Visit, people: Iterable[str | None]) -> dict[str, str]
                 team = (membership.names or {}).get(membership.team)
                 if team and team not in teams.setdefault(membership.person, []):
                     teams[membership.person].append(team)
-        except Denied:
+        except (Denied, Unauthenticated):
             return {}
     return {person: ", ".join(sorted(names)) for person, names in teams.items()}
 

@@ -64,6 +64,27 @@ async def test_the_inbox_is_narrowed_by_project_and_relation_and_stays_so_beside
         await expect(page.get_by_role("heading", name="No pending week fits")).to_be_visible()
 
 
+async def test_an_inbox_opens_without_teams_where_the_directory_needs_a_stronger_sign_in(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    paula = (await callers("paula")).api
+    shipped = await paula.policy_version()
+    rules = re.sub(r"always(, *directory-read\n)", r"mfa\1", shipped.rules)
+    assert rules != shipped.rules
+    cases = {name: text for name, text in shipped.cases.items() if "administration" not in name}
+    stricter = await paula.propose_policy(
+        "mfa", model=shipped.model, rules=rules, vocabulary=shipped.vocabulary, cases=cases
+    )
+    await paula.activate_policy(stricter.number, instead_of=shipped.number)
+    try:
+        async with desk.window("mia") as page:
+            await page.goto(f"{desk.console}/inbox")
+            await expect(page.get_by_role("link", name="Ana Lima 9 March 2026")).to_be_visible()
+            await expect(page.locator("#sheet header")).not_to_contain_text("Atlas ·")
+    finally:
+        await paula.activate_policy(shipped.number, instead_of=stricter.number)
+
+
 async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, callers: Callers, weeks: Weeks) -> None:
     first, second = [await submit(callers, "carl", monday) for monday in WEEKS[1:]]
     async with desk.window("mia") as page:
