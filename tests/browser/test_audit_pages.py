@@ -61,6 +61,7 @@ async def test_a_decision_shows_people_with_their_teams_hours_and_times_and_no_r
         await expect(page.get_by_role("row", name="Mia Novak").first).to_contain_text("Atlas")
         await page.locator("table.decisions tbody tr a").first.click()
         await expect(page.locator("dl.words > div", has_text="Who")).to_contain_text("Atlas")
+        await expect(page.get_by_role("link", name="Policy version")).to_be_visible()
         attributes = page.locator("section", has=page.get_by_role("heading", name="Relations of the caller"))
         await expect(attributes).to_contain_text("36:00")
         await expect(attributes.locator("time[title$=UTC]").first).to_be_visible()
