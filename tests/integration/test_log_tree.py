@@ -97,13 +97,26 @@ async def test_a_new_log_packs_with_the_newest_dictionary(log_database: LogDatab
     assert await owner.fetchval("SELECT packing FROM log_head") == NEWEST
 
 
-async def test_a_keeper_that_reads_only_older_records_seals_none(log_database: LogDatabase) -> None:
+async def test_a_keeper_that_cannot_read_the_newest_records_seals_none(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    await Log(app).append([decision()])
-    # As releases before the second dictionary grow the tree.
-    grow = "UPDATE log_head SET size = 2, tree_size = 2, edge = ARRAY[$1::bytea], root = $1"
+    await as_superuser(log_database, f"UPDATE log_head SET packing = {NEWEST + 1}")
+    made = decision()
+    await Log(app).append([made])
+    with pytest.raises(LogDamaged, match="start a newer one"):
+        await Sealer(keeper).seal()
+    await as_superuser(log_database, f"UPDATE log_head SET packing = {NEWEST}")
+    await seal_all(keeper)
+    assert (await leaves(log_database))[-1] == made.leaf
+
+
+async def test_a_keeper_of_a_release_before_the_second_dictionary_seals_none_of_its_records(
+    log_database: LogDatabase,
+) -> None:
+    keeper = await log_database.open("keeper")
+    # As such a keeper grows the tree.
+    grow = "UPDATE log_head SET size = 1, tree_size = 1, edge = ARRAY[$1::bytea], root = $1"
     async with keeper.connection() as connection:
-        with pytest.raises(asyncpg.RaiseError, match="start a newer one"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="start a newer one"):
             await connection.execute(grow, merkle.EMPTY)
         await as_superuser(log_database, "UPDATE log_head SET packing = 1")
         await connection.execute(grow, merkle.EMPTY)

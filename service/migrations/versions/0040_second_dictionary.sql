@@ -5,11 +5,12 @@
 ALTER TABLE log_head ADD COLUMN packing smallint NOT NULL DEFAULT 1 CHECK (packing > 0);
 
 -- A sealer of the release before does not know that records of a later dictionary are packed, and would seal the hash of
--- the packed bytes as their leaf.
+-- the packed bytes as their leaf. With this code of error it reports the sentence and goes on trying.
 CREATE FUNCTION refuse_older_sealer() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     IF NEW.packing > coalesce(nullif(current_setting('timewarden.reads_packing', true), ''), '1')::smallint THEN
-        RAISE EXCEPTION 'records are packed with dictionary %, which this keeper cannot read: start a newer one', NEW.packing;
+        RAISE EXCEPTION 'records are packed with dictionary %, which this keeper cannot read: start a newer one', NEW.packing
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NEW;
 END
