@@ -127,6 +127,7 @@ async def test_an_export_has_the_format_that_was_chosen(
     assert file.read_bytes().startswith(begins)
 
 
+@pytest.mark.long
 async def test_older_pages_of_a_search_stay_where_they_are_while_new_decisions_come_in(
     desk: Desk, weeks: Weeks, callers: Callers
 ) -> None:

@@ -6,6 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.story_of_weeks import fill_week
@@ -64,6 +65,7 @@ async def test_the_inbox_is_narrowed_by_project_and_relation_and_stays_so_beside
         await expect(page.get_by_role("heading", name="No pending week fits")).to_be_visible()
 
 
+@pytest.mark.long
 async def test_an_inbox_opens_without_teams_where_the_directory_needs_a_stronger_sign_in(
     desk: Desk, callers: Callers, weeks: Weeks
 ) -> None:
