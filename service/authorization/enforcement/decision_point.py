@@ -57,7 +57,8 @@ class EvaluationRequest(Struct, frozen=True, kw_only=True):
 
 class Decision(Struct, frozen=True, kw_only=True):
     """The verdict on a request under one policy version. `uid` names the decision in the log and in the answer; `noted`
-    are further members of its record. `asked_facts` are the facts that any rule for the action asks for."""
+    are further members of its record. `asked_facts` are the facts that any rule for the action asks for; `who` are the
+    words that describe the caller, if they are known."""
 
     uid: UUID
     request: EvaluationRequest
@@ -67,6 +68,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     digest: str
     noted: Mapping[str, object] = msgspec.field(default_factory=dict)
     asked_facts: frozenset[str] = frozenset()
+    who: frozenset[str] | None = None
 
     @property
     def allowed(self) -> bool:
@@ -94,7 +96,8 @@ def decide(snapshot: Snapshot, principal: Principal, action: str, resource: Reso
 def evaluate(snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup) -> Decision:
     """The verdict of rules and laws with its own reason. Never raises."""
     request = evaluation_request(snapshot, principal, action, resource, lookup)
-    access_request = access_request_of(snapshot, request)
+    who = who_words(principal, lookup)
+    access_request = access_request_of(snapshot, request, who=who)
     return Decision(
         uid=uuid7(),
         request=request,
@@ -103,6 +106,7 @@ def evaluate(snapshot: Snapshot, principal: Principal, action: str, resource: Re
         version=snapshot.number,
         digest=snapshot.digest,
         asked_facts=snapshot.words_of(resource.kind, action).facts,
+        who=who,
     )
 
 
@@ -129,14 +133,17 @@ def resource_of(kind: str, lookup: FactLookup, name: str | None) -> Resource:
     return Resource(kind, str(row["id"]), row["owner_id"], row["state"], row["version"])
 
 
-def access_request_of(snapshot: Snapshot, request: EvaluationRequest, action: str | None = None) -> AccessRequest:
-    """The part of a request that rules can see; optionally with another action."""
+def access_request_of(
+    snapshot: Snapshot, request: EvaluationRequest, action: str | None = None, who: frozenset[str] | None = None
+) -> AccessRequest:
+    """The part of a request that rules can see; optionally with another action. `who`: the who-words of the request, if
+    they are known."""
     principal = request.principal
     return snapshot.access_request(
         request.resource.kind,
         action or request.action,
         request.resource.state,
-        who_words(principal, request.lookup),
+        who_words(principal, request.lookup) if who is None else who,
         principal.scopes,
         request.facts,
     )

@@ -599,8 +599,7 @@ class Gate:
                 receipts += await self._log.append(records)
             first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)
             error.decisions = [(str(receipt.uid), receipt.leaf) for receipt in receipts]
-            with refused_under(receipts[first_denied]):
-                raise error
+            error.decision = error.decisions[first_denied]
         raise error
 
 

@@ -130,7 +130,7 @@ def _may_know(snapshot: Snapshot, decision: Decision, sign_in: frozenset[str]) -
         return True
     if request.action == "read":
         return bool(sign_in)
-    access_request = access_request_of(snapshot, request, "read")
+    access_request = access_request_of(snapshot, request, "read", decision.who)
     verdict = snapshot.decide(access_request)
     return verdict.allowed or bool(_grounds(snapshot, access_request, verdict.reason, frozenset()).sign_in)
 
