@@ -33,7 +33,7 @@ from service.directory.entities import (
     Validity,
     check_wanted_access,
 )
-from service.directory.recorded_change import DirectoryPage, ids_in, listing, may_read, record_changes, single
+from service.directory.recorded_change import DirectoryPage, ids_in, listing, record_changes, single
 from service.directory.store import KIND as DIRECTORY
 from service.errors import Conflict, Forbidden, InvalidField, WrongState
 from service.fields import Fields
@@ -253,7 +253,7 @@ async def _choose_project(change: Change, sheet: UUID, given: str | None) -> str
 
 async def _find_team(change: Change, team: UUID | str) -> UUID:
     found = await access_request_store.find_team(change.connection, team, change.lookup.ids)
-    reads_directory = may_read(change.permit, DIRECTORY)
+    reads_directory = change.permit.may_read(DIRECTORY)
     if found is not None and (found[1] or reads_directory):
         return found[0]
     if reads_directory and isinstance(team, str):
@@ -263,7 +263,7 @@ async def _find_team(change: Change, team: UUID | str) -> UUID:
 
 async def _find_project(change: Change, code: str) -> str:
     known = await access_request_store.has_project(change.connection, code)
-    if known and (may_read(change.permit, DIRECTORY) or may_read(change.permit, "project")):
+    if known and (change.permit.may_read(DIRECTORY) or change.permit.may_read("project")):
         return code
     raise InvalidField(FieldError("project", HIDDEN_PROJECT))
 

@@ -18,7 +18,7 @@ from service.authorization.enforcement.person_references import ME, NO_PERSON, N
 from service.directory import delegation_store, store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, may_read, times
+from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND as DIRECTORY
 from service.errors import InvalidField
 from service.places import FieldError
@@ -62,7 +62,7 @@ class Delegations:
         uid = uuid7()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
-            if not may_read(permit, DIRECTORY):
+            if not permit.may_read(DIRECTORY):
                 raise InvalidField(FieldError("delegate", HIDDEN))
             giving = await find_person(connection, caller.principal, delegator, "delegator")
             person = await find_person(connection, caller.principal, delegate, "delegate")

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
-from service.authorization.enforcement.decision_point import Resource, decide
+from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import find_person
 from service.directory import store
@@ -115,13 +115,6 @@ async def record_changes(change: Change, changes: Sequence[DirectoryChange]) -> 
             texts=entry.texts,
             kind=Kind.DIRECTORY,
         )
-
-
-def may_read(permit: Permit, kind: str) -> bool:
-    """Whether the caller of an allowed change may also read this kind, by the policy version and the facts that allowed
-    the change."""
-    request = permit.decision.request
-    return decide(permit.snapshot, request.principal, "read", Resource(kind), request.lookup).allowed
 
 
 async def listing(

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
-from service.authorization.enforcement.decision_point import BY_LAW
+from service.authorization.enforcement.decision_point import BY_LAW, Resource, decide
 from service.authorization.enforcement.decision_record import of_change
 from service.errors import BadInput, Denied, Forbidden, NotApplied, NotFound, TimewardenError
 from service.log.record import Kind
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.decision_point import Decision, Resource
+    from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import Positions
     from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.relationships import FactLookup
@@ -103,6 +103,11 @@ class Permit:
         resource = replace(self.decision.request.resource, id=str(found))
         self.decision = replace(self.decision, request=replace(self.decision.request, resource=resource))
         return found
+
+    def may_read(self, kind: str) -> bool:
+        """Whether the caller may also read this kind, by the policy version and the facts that allowed the change."""
+        request = self.decision.request
+        return decide(self.snapshot, request.principal, "read", Resource(kind), request.lookup).allowed
 
     def covers(self, kind: str, *actions: str) -> None:
         """Raise PermissionError unless this permit is for one of these actions on that kind: a programming error."""

@@ -15,7 +15,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.decision_point import Resource, evaluate
+from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import DIRECTORY, ME, PersonReference, find_person
 from service.errors import DatabaseUnavailable, InvalidField
@@ -173,13 +173,9 @@ async def _insert(
 
 async def _find_person(change: Change, person: PersonReference) -> UUID:
     """The person, for a caller who may read the directory; others are not told who is in it."""
-    request, directory = change.decision.request, Resource(DIRECTORY)
-    if (
-        person != ME
-        and not evaluate(change.permit.snapshot, request.principal, "read", directory, request.lookup).allowed
-    ):
+    if person != ME and not change.permit.may_read(DIRECTORY):
         raise InvalidField(FieldError("person", "must be an id, because you may not read the directory"))
-    return await find_person(change.connection, request.principal, person, "person")
+    return await find_person(change.connection, change.decision.request.principal, person, "person")
 
 
 async def _load_page(
