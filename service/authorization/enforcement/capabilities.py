@@ -222,10 +222,11 @@ def _all_requestable(caller: _Caller, *, in_team: bool) -> Sequence[Requestable]
     vocabulary = caller.snapshot.vocabulary
     if not caller.could(*REQUEST_ACCESS):
         return ()
+    reads_directory = caller.could("directory", "read")
     nameable = set[NodeType]()
-    if in_team or caller.could("directory", "read"):
+    if in_team or reads_directory:
         nameable.add(NodeType.TEAMS)
-    if caller.could("directory", "read") or caller.could("project", "read"):
+    if reads_directory or caller.could("project", "read"):
         nameable.add(NodeType.PROJECTS)
     given = find_given(vocabulary.paths)
     budget = Budget(MAX_REQUESTABLE_ROWS * RULES_PER_CASBIN_ROW)
