@@ -67,6 +67,9 @@ class TimewardenError(Exception):
         self.decision: tuple[str, str] | None = None
         # Those of all decisions, where one request led to several.
         self.decisions: list[tuple[str, str]] = []
+        # Of a denial: the `relation` that an access request could ask for to be allowed this, and the refusal to name
+        # in it (`decision`), unless it tells of nothing.
+        self.request_access: Mapping[str, str] | None = None
 
 
 class BadInput(TimewardenError):
@@ -171,12 +174,10 @@ class StepUpNeeded(Unauthenticated):
 
 
 class Denied(TimewardenError):
-    """The policy said no, and that decision is recorded. `request_access`: the `relation` that an access request could
-    ask for to be allowed this, and the refusal to name in it (`decision`), unless it tells of nothing."""
+    """The policy said no, and that decision is recorded."""
 
     slug = "denied"
     summary = "Forbidden"
-    request_access: Mapping[str, str] | None = None
 
 
 class InsufficientScope(Denied):

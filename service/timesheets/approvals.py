@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import AbortChange, Target
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
-from service.errors import Conflict, Denied, Forbidden, InsufficientScope, NotFound, TimewardenError
+from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import approvals_store, store, timesheet
@@ -229,5 +229,4 @@ def _refusal(items: Sequence[Item], refused: Mapping[int, TimewardenError]) -> T
 
 def _access(error: TimewardenError) -> dict[str, object]:
     """The member of a refused item that says what access to ask for, if that could help."""
-    access = error.request_access if isinstance(error, Denied) else None
-    return {} if access is None else {"request_access": access}
+    return {} if error.request_access is None else {"request_access": error.request_access}

@@ -143,7 +143,7 @@ class Problems:
         if error.decision is not None:
             headers["Decision-Id"], headers["Decision-Leaf"] = error.decision
             body["decision_id"] = error.decision[0]
-            if isinstance(error, errors.Denied) and error.request_access is not None:
+            if error.request_access is not None:
                 body["request_access"] = error.request_access
         if request_id := scope.get("state", {}).get("request_id"):
             body["request_id"] = request_id

@@ -12,7 +12,7 @@ from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler s
 from msgspec import UNSET, Meta
 
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
-from service.errors import Denied, NotFound
+from service.errors import NotFound
 from service.pacing import pace_page
 from service.timesheets.actions import Details
 from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
@@ -294,11 +294,10 @@ def _problem(outcome: Outcome[DetailedSheet]) -> ItemProblem:
     error = outcome.error
     if error is None:
         raise ValueError("an item is changed or refused")
-    access = error.request_access if isinstance(error, Denied) else None
     return ItemProblem(
         TYPE_PREFIX + error.slug,
         error.summary,
         status_of(type(error)),
         error.public,
-        UNSET if access is None else AccessToRequest(**access),
+        UNSET if error.request_access is None else AccessToRequest(**error.request_access),
     )
