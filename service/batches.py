@@ -52,7 +52,9 @@ class Batches(Generic[Q, R]):
             if not self._is_busy:
                 # The task starts in the loop's next turn, so all questions of this turn join its first batch.
                 self._start_serving()
-            return await (answered if self._timeout is None else self._timeout.wait(answered))
+            if self._timeout is not None:
+                self._timeout.bound(answered)
+            return await answered
         self._is_busy = True
         try:
             [result] = await self._answer([question])
@@ -98,36 +100,31 @@ class Batches(Generic[Q, R]):
 
 
 class SharedTimeout:
-    """Bounds many waits by a few timers: one for each costs 5 us. A wait ends with TimeoutError after `seconds`, or up
-    to a tenth of them earlier."""
+    """Bounds many waits by one timer: a timer for each costs 5 us."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        # The futures whose waits end together, and until when others join them.
-        self._rounds: deque[tuple[float, set[asyncio.Future[Any]]]] = deque()
+        # The waits by their ends, and the timer at the first of these.
+        self._waits: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def wait(self, future: asyncio.Future[R]) -> R:
-        """The result of the future. Raises TimeoutError."""
-        waiting = self._find_round()
-        waiting.add(future)
-        try:
-            return await future
-        finally:
-            waiting.discard(future)
+    def bound(self, future: asyncio.Future[Any]) -> None:
+        """Let the future fail with TimeoutError unless it is done in time."""
+        waits, loop = self._waits, future.get_loop()
+        while waits and waits[0][1].done():
+            waits.popleft()
+        waits.append((loop.time() + self._seconds, future))
+        if self._timer is None:
+            self._timer = loop.call_at(waits[0][0], self._end_waits)
 
-    def _find_round(self) -> set[asyncio.Future[Any]]:
+    def _end_waits(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if not self._rounds or now >= self._rounds[-1][0]:
-            self._rounds.append((now + self._seconds / 10, set()))
-            loop.call_at(now + self._seconds, self._end_round)
-        return self._rounds[-1][1]
-
-    def _end_round(self) -> None:
-        _, waiting = self._rounds.popleft()
-        for future in waiting:
+        while self._waits and (self._waits[0][0] <= now or self._waits[0][1].done()):
+            _, future = self._waits.popleft()
             if not future.done():
                 future.set_exception(TimeoutError())
+        self._timer = loop.call_at(self._waits[0][0], self._end_waits) if self._waits else None
 
 
 def _settle(answered: asyncio.Future[R], result: R | Exception) -> None:

@@ -150,8 +150,9 @@ class GroupCommit:
         self._bytes += size
         if self._flusher is None and self._alone is None:
             self._start_flusher()
+        self._timeout.bound(group.done)
         try:
-            await self._timeout.wait(group.done)
+            await group.done
         except TimeoutError as error:
             raise LogUnavailable(cause=f"append: not written within {self._patience:g} s") from error
 
