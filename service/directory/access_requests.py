@@ -11,8 +11,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.names import load_names_of_change
 from service.authorization.enforcement.team_references import find_team
@@ -37,6 +35,7 @@ from service.directory.recorded_change import DirectoryPage, ids_in, listing, re
 from service.directory.store import KIND as DIRECTORY
 from service.errors import Conflict, Forbidden, InvalidField, WrongState
 from service.fields import Fields
+from service.ids import make_id
 from service.places import FieldError
 from service.policy.paths import NodeType, find_requestable
 
@@ -80,7 +79,7 @@ class AccessRequests:
             relation, team, project = await self._find_subject(change, wanted, refusal)
             await _check_open(change.connection, person, relation, team, project)
             asked = RequestedAccess(
-                uuid7(), relation, team, project, person, Validity(wanted.since, wanted.until), wanted.reason, refusal
+                make_id(), relation, team, project, person, Validity(wanted.since, wanted.until), wanted.reason, refusal
             )
             made = await access_request_store.add(change.permit, change.connection, asked)
             texts = {"reason": wanted.reason}

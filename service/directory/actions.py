@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.person_references import find_person
 from service.authorization.enforcement.team_references import find_team
 from service.directory import grant_store, people_store, team_store
@@ -42,6 +40,7 @@ from service.directory.recorded_change import (
 )
 from service.directory.store import KIND, any_version
 from service.identity.subject_hashes import NO_KEYS
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -82,7 +81,7 @@ class Directory:
         """Create a person with `links` to tokens and with `attributes`. Raises Conflict, whose extra `person` names the
         person who has one of the links or the e-mail address."""
         check_person(display_name, email, tuple(links))
-        person = Person(uuid7(), display_name, email)
+        person = Person(make_id(), display_name, email)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, DirectoryChange]:
             made = await people_store.add_person(permit, connection, person, links, self._hashes, attributes)
@@ -132,7 +131,7 @@ class Directory:
     ) -> Answer[Team]:
         """Create a team below `parent`, or at the top. Names of teams are unique."""
         check_team(name)
-        uid = uuid7()
+        uid = make_id()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
             team = Team(uid, name, await _find_parent(connection, parent))
@@ -174,7 +173,7 @@ class Directory:
         """Make a person a member or lead of a team. Raises Conflict if they have that part at any time in
         `validity`."""
         check_grant(validity)
-        uid = uuid7()
+        uid = make_id()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
             member = await find_person(connection, caller.principal, person, "person")
@@ -206,7 +205,7 @@ class Directory:
             into = await find_team(connection, team, "team")
             before, ended = await grant_store.end_membership(permit, connection, membership, at)
             validity = Validity(ended.validity.valid_to, before.validity.valid_to)
-            asked = Membership(uuid7(), before.person, into, part or before.part, validity)
+            asked = Membership(make_id(), before.person, into, part or before.part, validity)
             made = await grant_store.add_membership(permit, connection, asked)
             return made, [
                 _ended_membership(before, ended),
@@ -221,7 +220,7 @@ class Directory:
         """Let a client upload hours for the people of a team and of the teams below it. Raises Conflict for an
         overlap."""
         check_grant(validity, client=client)
-        uid = uuid7()
+        uid = make_id()
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
             asked = ImporterGrant(uid, client, await find_team(connection, team, "team"), validity)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.fact_statements import KindFacts
 from service.authorization.enforcement.person_references import ME, NO_PERSON, NOBODY, find_person
@@ -21,6 +19,7 @@ from service.directory.entities import Delegation, Validity, check_delegation, c
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND as DIRECTORY
 from service.errors import InvalidField
+from service.ids import make_id
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Delegations:
         if isinstance(delegate, UUID):
             check_delegation(owner, delegate)
         check_grant(validity)
-        uid = uuid7()
+        uid = make_id()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
             if not permit.may_read(DIRECTORY):

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.stored_responses import delete_person
@@ -22,6 +20,7 @@ from service.directory.access_request_store import describe_closed
 from service.directory.recorded_change import record_changes
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound
+from service.ids import make_id
 from service.log.record import Kind
 from service.values import replace
 
@@ -204,7 +203,7 @@ class Erasure:
         await connection.execute(CLEAR_DAY_NOTES, ids)
         principal, values = change.caller.principal, [str(each) for each in ids]
         by = principal.person, principal.client
-        await connection.execute(REVOKE, [uuid7() for _ in ids], values, row["issued_before"], lifetime, *by)
+        await connection.execute(REVOKE, [make_id() for _ in ids], values, row["issued_before"], lifetime, *by)
         return row
 
 

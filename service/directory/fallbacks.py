@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.person_references import find_person
 from service.authorization.enforcement.team_references import find_team
 from service.directory import grant_store
 from service.directory.entities import Fallback, Validity, check_grant
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,7 +37,7 @@ class Fallbacks:
         """Make a person a fallback approver for a team and the teams below it, or, without a team, for everybody.
         Raises Conflict if they are one at any time in `validity`."""
         check_grant(validity)
-        uid = uuid7()
+        uid = make_id()
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
             approver = await find_person(connection, caller.principal, person, "person")

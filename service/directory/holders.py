@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.person_references import find_person
 from service.directory import holder_store
 from service.directory.entities import Validity, check_grant
 from service.directory.holder_store import H
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +38,7 @@ class Holders(Generic[H]):
         """Put a person into a group, or make them a lead of a project. Raises Conflict if they are that at any time in
         `validity`."""
         check_grant(validity)
-        uid, holding = uuid7(), self._holding
+        uid, holding = make_id(), self._holding
 
         async def work(permit: Permit, connection: Connection) -> tuple[H, list[DirectoryChange]]:
             found = await find_person(connection, caller.principal, person, "person")

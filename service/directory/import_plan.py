@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from service.directory.declared_attributes import TOO_LARGE, describe_undeclared, is_too_large, parse_cell
 from service.directory.entities import (
     GroupMember,
@@ -26,6 +24,7 @@ from service.directory.entities import (
 )
 from service.directory.import_file import ATTRIBUTE, GRANTS, RowErrors, check_columns
 from service.directory.import_grants import GrantRow, PlannedGrants, plan_grant
+from service.ids import make_id
 from service.pacing import pace
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors)
             errors.at(row, "subject", f"is linked to a person without this e-mail address: {linked}")
             return
         values = _read_values(row, known.declared.people, {}, errors)
-        person = Person(uuid7(), row["name"] or None, row["email"], attributes=values)
+        person = Person(make_id(), row["name"] or None, row["email"], attributes=values)
         planned.new_people.append((person, row.link))
         known.people[row.email] = [person]
         planned.outcomes[row.index] = CREATED
@@ -171,7 +170,7 @@ async def _plan_teams(rows: Sequence[ImportRow], known: Known, planned: Plan, er
         above = known.teams[row["parent"]].id if row["parent"] else None
         values = _read_values(row, known.declared.teams, there.attributes if there else {}, errors)
         if there is None:
-            team = Team(uuid7(), name, above, attributes=values)
+            team = Team(make_id(), name, above, attributes=values)
             planned.new_teams.append(team)
         else:
             team = replace(there, parent=above, attributes=values)
@@ -257,14 +256,14 @@ def _plan_held(
     if isinstance(place, UUID):
         part = Part(row.record)
         there = known.memberships.setdefault((person, place, part), [])
-        membership = GrantRow(row, there, lambda time: Membership(uuid7(), person, place, part, time))
+        membership = GrantRow(row, there, lambda time: Membership(make_id(), person, place, part, time))
         return plan_grant(membership, known.now, planned.memberships, errors)
     if row.record == "group-member":
         members = known.group_members.setdefault((place, person), [])
-        member = GrantRow(row, members, lambda time: GroupMember(uuid7(), place, person, time))
+        member = GrantRow(row, members, lambda time: GroupMember(make_id(), place, person, time))
         return plan_grant(member, known.now, planned.group_members, errors)
     leads = known.project_leads.setdefault((place, person), [])
-    lead = GrantRow(row, leads, lambda time: ProjectLead(uuid7(), place, person, time))
+    lead = GrantRow(row, leads, lambda time: ProjectLead(make_id(), place, person, time))
     return plan_grant(lead, known.now, planned.project_leads, errors)
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import PersonReference, find_person
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
 from service.fields import is_legible
+from service.ids import make_id
 from service.log.record import Kind
 from service.log.retention import HOLDS_LOCK
 from service.places import FieldError
@@ -69,7 +68,7 @@ class LegalHolds:
             row = await change.connection.fetchrow(
                 "INSERT INTO legal_hold (id, what, about, reason, by_person, by_client)"
                 " VALUES ($1, $2, $3, $4, $5, $6) RETURNING *",
-                uuid7(),
+                make_id(),
                 what,
                 about,
                 reason,

@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from uuid_utils.compat import uuid7
-
 from service.directory import access_request_store, delegation_store, erased_store
 from service.directory.access_request_store import describe_closed
 from service.directory.entities import Person, Validity
@@ -15,6 +13,7 @@ from service.directory.people_store import load_unmerged_person
 from service.directory.recorded_change import DirectoryChange, described_attributes, times
 from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end, write_attributes
 from service.errors import Conflict, InvalidField, NotFound
+from service.ids import make_id
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ async def _move(connection: Connection, grants: _GrantTable, person: UUID, into:
         if len({what[name] for name in people}) < len(people):
             # Nobody delegates to themselves.
             continue
-        key = {} if grants.table == "person_role" else {"id": uuid7()}
+        key = {} if grants.table == "person_role" else {"id": make_id()}
         validity = Validity(now["valid_to"], was["valid_to"])
         made = await begin(connection, grants.table, key, what, validity, f"id, {VALID}")
         if made is not None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.directory import people_store, store
 from service.directory.entities import Link, Person
 from service.identity.principal import PrincipalKind
 from service.identity.refusals import refusal
 from service.identity.subject_hashes import NO_KEYS
+from service.ids import make_id
 from service.log.record import Kind, Record
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class People:
             known = await people_store.find_linked_person(connection, link)
             if known is not None:
                 return known
-            person = Person(uuid7())
+            person = Person(make_id())
             await people_store.insert_person(connection, person, [link], self._hashes)
             await self._log.append([_first_use(person, client, moment)], connection)
         return person.id

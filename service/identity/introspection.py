@@ -15,13 +15,13 @@ from urllib.parse import quote_plus
 
 import structlog
 from jwt.exceptions import PyJWTError
-from uuid_utils.compat import uuid7
 
 from service import metrics
 from service.errors import IntrospectionUnavailable, InvalidToken, KeysUnavailable, Misconfigured
 from service.identity.jws import JWS, check_extensions, check_signature, read_algorithm, read_key_id, read_token
 from service.identity.outbound import NoAnswer, Outbound
 from service.identity.strict_json import read_object
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def _sign_assertion(ours: Introspection, audience: str) -> str:
         "iss": ours.client_id,
         "sub": ours.client_id,
         "aud": audience,
-        "jti": str(uuid7()),
+        "jti": str(make_id()),
         "iat": now,
         "exp": now + _ASSERTION_SECONDS,
     }

@@ -10,9 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.errors import LogDamaged, Misconfigured
+from service.ids import make_id
 from service.log.checkpoint import SEED_BYTES, BadNote, Note, Verifier
 from service.log.insert import insert_records
 from service.log.packing import NEWEST
@@ -72,7 +71,7 @@ async def open_log(connection: Connection, epoch: UUID | None = None) -> UUID:
             return known
         if await connection.fetchval(ANY_RECORD):
             raise Misconfigured("The log holds records but was never opened; restore log_head from a backup")
-        epoch = epoch or uuid7()
+        epoch = epoch or make_id()
         opened = {"decided_at": datetime.now(UTC), "event": "log.opened", "epoch": epoch}
         await connection.execute(OPEN, epoch)
         await insert_records(connection, [Record.make(Kind.SYSTEM, opened)])
@@ -95,7 +94,7 @@ async def begin_epoch(connection: Connection, last: Checkpoint, origin: str) -> 
         if head is None:
             raise Misconfigured("The log is not open: run migrate")
         note = await _load_note(connection, last)
-        epoch = uuid7()
+        epoch = make_id()
         await connection.execute(CHANGE_EPOCH, epoch)
         begun = {
             "decided_at": datetime.now(UTC),

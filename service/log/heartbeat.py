@@ -11,9 +11,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.errors import TryLater
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -32,7 +31,7 @@ class Heartbeat:
     async def beat(self) -> bool:
         """Write a heartbeat if one is due, and return whether it was. Raises DatabaseUnavailable."""
         async with self._database.connection() as connection:
-            return bool(await connection.fetchval(BEAT, timedelta(seconds=self._silence), uuid7()))
+            return bool(await connection.fetchval(BEAT, timedelta(seconds=self._silence), make_id()))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Beat until `stop`; a heartbeat is late by at most a minute."""

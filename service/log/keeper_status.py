@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from uuid_utils.compat import uuid7
-
 from service.errors import TryLater
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +154,7 @@ class KeeperStatus:
 @cache
 def this_process() -> Process:
     """The current process. Its id is new at each start; in a container the host name is the container's."""
-    return Process(uuid7(), socket.gethostname(), os.getpid())
+    return Process(make_id(), socket.gethostname(), os.getpid())
 
 
 async def read_reports(connection: Connection) -> list[KeeperReport]:

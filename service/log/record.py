@@ -22,10 +22,10 @@ from uuid import UUID
 
 import msgspec
 import rfc8785
-from uuid_utils.compat import uuid7
 
 from events.envelope import TYPES
 from service.errors import LogUnavailable
+from service.ids import make_id
 from service.log.columns import MAX_WORD_CHARS, WORDS, format_time, search_columns
 from service.log.merkle import leaf_hash
 from service.log.packing import MAX_BODY_BYTES, unpack
@@ -95,7 +95,7 @@ class Record(Struct, frozen=True):
         """
         if reserved := RESERVED & body.keys():
             raise LogUnavailable(cause=f"record: {', '.join(sorted(reserved))} is reserved for the log")
-        uid = uid or uuid7()
+        uid = uid or make_id()
         committed = tuple(
             Text(name, secrets.token_bytes(16), _check_text(name, value)) for name, value in (texts or {}).items()
         )

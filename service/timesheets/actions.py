@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement import allowed_actions, names
 from service.authorization.enforcement.changes import Answer, Listed, Target, refused_under
 from service.authorization.enforcement.fact_statements import person_or_client
 from service.errors import Conflict, InvalidField
 from service.identity.refusals import refusal
+from service.ids import make_id
 from service.pacing import pace_page
 from service.policy.approval import is_complete
 from service.timesheets import listing, store, timesheet
@@ -146,7 +145,7 @@ class Timesheets:
             if owner is None:
                 raise Conflict("A client that acts for itself has no hours of its own")
             sheet = Timesheet(
-                id=uuid7(), owner=owner, period_start=period_start, time_zone=zone, editors=frozenset({owner})
+                id=make_id(), owner=owner, period_start=period_start, time_zone=zone, editors=frozenset({owner})
             )
             if hours or day_notes:
                 allowed_actions.require(change.permit, "edit")
@@ -282,7 +281,7 @@ class Timesheets:
         """Add an entry. Raises InvalidField, also for a day outside the week, a day with more than 1,440 minutes, and a
         project that does not exist or accepts no more hours; TimesheetFull."""
         check_hours(hours)
-        entry = Entry.of(hours, uuid7())
+        entry = Entry.of(hours, make_id())
         answer = await self._edit(
             caller, sheet_id, expect, lambda sheet, actor: timesheet.add_entry(sheet, entry, actor)
         )

@@ -13,10 +13,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from uuid_utils.compat import uuid7
-
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
 from service.fields import Fields
+from service.ids import make_id
 from service.places import FieldError
 from service.policy.approval import MAX_APPROVALS
 from service.timesheets.entry import (
@@ -219,7 +218,7 @@ def add_entries(sheet: Timesheet, hours: Sequence[Hours], actor: Actor) -> Times
     """Add many entries. Raises WrongState, InvalidField, TimesheetFull."""
     require_state(sheet, "edit")
     _check_list(sheet, sheet.entries, hours)
-    return with_entries(sheet, (*sheet.entries, *(Entry.of(item, uuid7()) for item in hours)), actor)
+    return with_entries(sheet, (*sheet.entries, *(Entry.of(item, make_id()) for item in hours)), actor)
 
 
 def replace_entries(
@@ -238,7 +237,7 @@ def replace_entries(
     found: dict[UUID, Entry] = {}
     for item in hours:
         named_entry = known[item.id].with_hours(item) if item.id is not None else None
-        entry = named_entry or _pop_same(unnamed, item) or Entry.of(item, uuid7())
+        entry = named_entry or _pop_same(unnamed, item) or Entry.of(item, make_id())
         found[entry.id] = entry
     notes = sheet.day_notes if day_notes is None else check_day_notes(sheet, day_notes)
     if found == known and notes == sheet.day_notes:

@@ -13,8 +13,6 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.changes import Target, refused_under
 from service.authorization.enforcement.decision_record import DRY_RUN
 from service.authorization.enforcement.fact_statements import person_or_client
@@ -28,6 +26,7 @@ from service.errors import (
     TryLater,
 )
 from service.identity.principal import PrincipalKind
+from service.ids import make_id
 from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change
@@ -273,7 +272,7 @@ async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, projects:
     numbered = [row async for row in pace(rows.of_week(week))]
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
-        before = Timesheet(id=uuid7(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
+        before = Timesheet(id=make_id(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
     else:
         before = store.sheet_of_row(change.permit, change.row)
     if unknown := {row.project for _, row in numbered} - projects.keys():

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from uuid_utils.compat import uuid7
-
 from service.errors import TimesheetFull, WrongState
+from service.ids import make_id
 from service.timesheets.entry import Entry, find_project_faults
 from service.timesheets.timesheet import FULL, MAX_ENTRIES, find_overfull_day, require_state, with_entries
 from service.timesheets.upload_rows import WRONG, Fault
@@ -79,7 +78,7 @@ def _merge_all(merged: MergedWeek, rows: Numbered, projects: Mapping[str, Projec
     changed: dict[UUID, int] = {}
     for index, row in rows:
         old = merged.known.get(_key(row))
-        entry_id = uuid7() if old is None else old.id
+        entry_id = make_id() if old is None else old.id
         same = old is not None and _is_unchanged(old, row)
         merged.outcomes[index] = ("unchanged" if same else "created" if old is None else "updated", entry_id)
         if not same:

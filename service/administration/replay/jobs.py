@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from uuid_utils.compat import uuid7
 
 from service.administration.replay.tally import Tally
 from service.errors import Conflict, NotFound
+from service.ids import make_id
 from service.log.recorded_decisions import DecisionSelection
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ async def add(
         " WHERE (SELECT count(*) FROM policy_replay WHERE state IN ('queued', 'running')"
         "        AND (version IS NULL) = ($2::integer IS NULL)) < $9"
         f" RETURNING {COLUMNS}",
-        uuid7(),
+        make_id(),
         version,
         selection.since,
         selection.until,

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from uuid_utils.compat import uuid7
 
 from service import metrics
 from service.administration.replay import jobs
 from service.administration.replay.batches import Versions, begin, tally_here
 from service.authorization.active.versions import load_texts
 from service.errors import NotFound, TryLater
+from service.ids import make_id
 from service.log import recorded_decisions
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ReplayWorker:
         self._database = database
         self._processes = processes
         self._batch = batch
-        self._me = uuid7()
+        self._me = make_id()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop`. If the database is away, waits for it."""

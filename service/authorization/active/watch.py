@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
-from uuid_utils.compat import uuid7
 
 from service.authorization.active import replicas
 from service.errors import TimewardenError
+from service.ids import make_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,7 +44,7 @@ class PolicyWatch:
         listen: Listen | None = None,
         interval: float = replicas.HEARTBEAT,
     ) -> None:
-        self.id: UUID = uuid7()
+        self.id: UUID = make_id()
         self._database = database
         self._policies = policies
         self._listen = listen

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.attribute_values import GROUPS, OWNER_ID
 from service.authorization.enforcement.caller_values import caller_values, evaluate_facts
 from service.authorization.enforcement.relationships import About
 from service.identity.principal import Principal, PrincipalKind
+from service.ids import make_id
 from service.policy import laws
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from service.policy.known_words import AGENT, DELEGATE
@@ -99,7 +99,7 @@ def evaluate(snapshot: Snapshot, principal: Principal, action: str, resource: Re
     who = who_words(principal, lookup)
     access_request = access_request_of(snapshot, request, who=who)
     return Decision(
-        uid=uuid7(),
+        uid=make_id(),
         request=request,
         access_request=access_request,
         verdict=apply_rules_and_laws(snapshot, access_request),

@@ -14,8 +14,6 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from uuid_utils.compat import uuid7
-
 from service import metrics
 from service.authorization.active.versions import hold_active_version
 from service.authorization.enforcement.changes import (
@@ -57,6 +55,7 @@ from service.errors import (
     StaleExpectation,
 )
 from service.identity.refusals import refusal
+from service.ids import make_id
 from service.pacing import pace_page
 from service.policy.access_request import Reason, Verdict
 from service.tracing import end_stage
@@ -627,7 +626,7 @@ def _records_of_list(caller: Caller, listing: Listing) -> list[Record]:
     ids, decision = listing.returned, listing.decision
     records = [of_decision(caller, decision, applied=None, returned=ids[:MAX_RETURNED_IDS_PER_RECORD])]
     for start in range(MAX_RETURNED_IDS_PER_RECORD, len(ids), MAX_RETURNED_IDS_PER_RECORD):
-        more = replace(decision, uid=uuid7(), noted={**decision.noted, "continues": decision.uid})
+        more = replace(decision, uid=make_id(), noted={**decision.noted, "continues": decision.uid})
         returned = ids[start : start + MAX_RETURNED_IDS_PER_RECORD]
         records.append(of_decision(caller, more, applied=None, returned=returned))
     return records

@@ -12,13 +12,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import DIRECTORY, ME, PersonReference, find_person
 from service.errors import DatabaseUnavailable, InvalidField
+from service.ids import make_id
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ async def _insert(
             FROM (SELECT coalesce($5::timestamptz, statement_timestamp() + $9::interval)) AS asked (moment) RETURNING *)
         SELECT {_SHOWN} FROM r
         """,
-        uuid7(),
+        make_id(),
         str(wanted.what),
         wanted.value,
         wanted.issuer,

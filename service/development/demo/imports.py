@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.development.demo.cast import must
 from service.development.demo.hours import APP, free_week
+from service.ids import make_id
 from service.standalone.client import UploadRow
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ async def payroll_uploads(stage: Stage) -> None:
     """The same rows twice: first created, then unchanged. Rows that include another team: all are refused."""
     stage.transcript.step("A machine uploads a contractor's hours; sent again, nothing changes")
     carl = await stage.person("carl", APP)
-    monday, job = await free_week(carl), str(uuid7())
+    monday, job = await free_week(carl), str(make_id())
     importer = stage.client("payroll-import")
 
     def row(owner: str, number: int) -> UploadRow:

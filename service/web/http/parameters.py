@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from uuid import UUID
 
 import msgspec
 from litestar import Request  # noqa: TC002 — Litestar reads signatures of dependencies
@@ -16,6 +15,7 @@ from msgspec import Meta
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.person_references import ME, NamedPerson, PersonReference
 from service.errors import InvalidField
+from service.ids import read_id
 from service.places import FieldError
 from service.policy.nearest_word import nearest
 from service.values import replace
@@ -23,6 +23,7 @@ from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from uuid import UUID
 
     from service.authorization.enforcement.team_references import NamedTeam
 
@@ -161,11 +162,8 @@ async def provide_caller_and_names(
 
 def parse_uuid(text: str, field: str) -> UUID:
     """Parse a UUID in its usual spelling. Raises InvalidField that names `field`."""
-    try:
-        found = UUID(text)
-    except ValueError:
-        found = None
-    if found is None or str(found) != text.lower():
+    found = read_id(text)
+    if found is None:
         raise InvalidField(FieldError(field, "must be a UUID such as 0198c0de-0000-7000-8000-000000000000"))
     return found
 
@@ -189,15 +187,16 @@ def parse_person(given: str | PersonKey, field: str) -> NamedPerson:
         return PersonReference(link=(parse_text(issuer, field), parse_text(subject, field)))
     if "@" in given:
         return PersonReference(email=parse_text(given, field))
-    if not is_uuid(given):
+    found = read_id(given)
+    if found is None:
         raise InvalidField(FieldError(field, "must be a person's id, e-mail address, ISSUER#SUBJECT, or me"))
-    return UUID(given)
+    return found
 
 
 def parse_team(given: str, field: str) -> NamedTeam:
     """The team that a request names, by id or by name. Raises InvalidField that names `field`."""
-    if is_uuid(given):
-        return UUID(given)
+    if (found := read_id(given)) is not None:
+        return found
     if not given:
         raise InvalidField(FieldError(field, "must be a team's id or name"))
     return parse_text(given, field)
@@ -215,10 +214,7 @@ def parse_optional_person(given: str | None, field: str) -> NamedPerson | None:
 
 def is_uuid(text: str) -> bool:
     """Whether a text is a UUID in its usual spelling."""
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
+    return read_id(text) is not None
 
 
 def parse_number(text: str, field: str) -> int:
