@@ -63,8 +63,13 @@ class StandardError(io.TextIOBase):
             whole, end, unfinished = (self._unfinished + text).rpartition("\n")
             self._unfinished = unfinished if len(unfinished) <= MAX_LINE_BYTES else ""
             if end:
-                self._write(whole + end)
+                self._write((whole + end).encode(self.encoding, self.errors))
         return len(text)
+
+    def write_line(self, line: bytes) -> None:
+        """Write a line of JSON, without its end. It costs half of what `write` takes."""
+        with self._lock:
+            self._write(line + b"\n")
 
     def flush(self) -> None:
         """Try again to write the rest of a line."""
@@ -95,19 +100,18 @@ class StandardError(io.TextIOBase):
     def errors(self) -> str:  # type: ignore[override]  # the base class has an attribute
         return "backslashreplace"
 
-    def _write(self, lines: str) -> None:
+    def _write(self, lines: bytes) -> None:
         reported = self._unreported
-        if reported and lines.startswith("{") and lines.endswith("}\n"):
-            lines = f'{lines[:-2]}, "dropped": {reported}}}\n'
+        if reported and lines.startswith(b"{") and lines.endswith(b"}\n"):
+            lines = b'%b, "dropped": %d}\n' % (lines[:-2], reported)
         else:
             reported = 0
-        line = lines.encode(self.encoding, self.errors)
         self._write_rest()
-        written = 0 if self._rest else self._put(line)
+        written = 0 if self._rest else self._put(lines)
         if written == 0:
             self._count_dropped()
             return
-        self._rest = line[written:]
+        self._rest = lines[written:]
         self._unreported -= reported
         self._failing = False
 
