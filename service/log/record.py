@@ -126,16 +126,23 @@ def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[s
         encoded = _ENCODER.encode(members)
     except UnicodeEncodeError as error:
         raise LogUnavailable(cause="record: a member contains a lone surrogate") from error
-    words = (columns[name] for name in WORDS)
     if (
         len(encoded) > MAX_BODY_BYTES
         or not encoded.isascii()
         or b"\\u0000" in encoded
-        or any(isinstance(word, str) and len(word) > MAX_WORD_CHARS for word in words)
+        or _has_long_word(columns)
         or _HUGE_NUMBER.search(encoded)
     ):
         return Record.make(kind, members.plain(), uid=uid)
     return Record(uid, kind, encoded, leaf_hash(encoded), columns)
+
+
+def _has_long_word(columns: Mapping[str, Column]) -> bool:
+    for name in WORDS:
+        word = columns[name]
+        if type(word) is str and len(word) > MAX_WORD_CHARS:
+            return True
+    return False
 
 
 def canonical_json(value: dict[str, object]) -> bytes:

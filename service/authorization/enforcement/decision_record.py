@@ -212,7 +212,7 @@ def of_decision(
         principal=_whole_principal(caller.principal, lookup, decision.access_request.who),
         question=UNSET if query is None else to_json(query.filters, "question"),
         reason=str(decision.verdict.reason),
-        relations={name: _holds(name, lookup, decision.access_request.who) for name in lookup.evaluated},
+        relations=_relations(lookup, decision.access_request.who),
         request=_Request(
             again=UNSET if caller.again is None else caller.again,
             id=caller.request_id,
@@ -291,12 +291,15 @@ def _principal(principal: Principal) -> dict[str, object]:
     return {"kind": str(principal.kind), "person": person, "client": principal.client, **actors}
 
 
-def _holds(relation: str, lookup: FactLookup, words: frozenset[str]) -> bool | None:
-    """Whether the relation holds; None if it holds only through an id from before an erasure, which counts for denies
+def _relations(lookup: FactLookup, words: frozenset[str]) -> dict[str, bool | None]:
+    """Whether each relation holds; None if it holds only through an id from before an erasure, which counts for denies
     alone. If no rule denies by it, the record says False: the log is permanent and must not tell who returned."""
-    if relation in lookup.relations:
-        return True
-    return None if former_word(relation) in lookup.relations & words else False
+    held = lookup.relations
+    found: dict[str, bool | None] = {name: name in held for name in lookup.evaluated}
+    if not held <= lookup.evaluated:
+        counted = held & words
+        found |= {name: None for name, holds in found.items() if not holds and former_word(name) in counted}
+    return found
 
 
 def _facts(decision: Decision) -> dict[str, bool | None]:
@@ -330,7 +333,7 @@ def _attributes(decision: Decision) -> tuple[dict[str, object], dict[str, str]]:
 
 def _leave_out_large(attributes: dict[str, object]) -> list[str]:
     """Remove the largest values until the rest fits into a record; returns their names."""
-    if len(msgspec.json.encode(attributes)) <= MAX_ATTRIBUTE_BYTES_PER_RECORD:
+    if not attributes or len(msgspec.json.encode(attributes)) <= MAX_ATTRIBUTE_BYTES_PER_RECORD:
         return []
     sizes = {name: len(name) + len(msgspec.json.encode(value)) for name, value in attributes.items()}
     total, left_out = sum(sizes.values()), list[str]()
