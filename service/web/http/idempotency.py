@@ -60,12 +60,12 @@ class Idempotency(ASGIMiddleware):
         self._problems = problems
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        values = [value.decode("latin-1") for value in header_values(scope, b"idempotency-key")]
+        sent = header_values(scope, b"idempotency-key")
         caller: Caller | None = scope["state"].get("caller")
-        if scope["type"] != ScopeType.HTTP or not values or caller is None or scope["method"] not in CHANGE_METHODS:
+        if scope["type"] != ScopeType.HTTP or not sent or caller is None or scope["method"] not in CHANGE_METHODS:
             await next_app(scope, receive, send)
             return
-        key = read_key(values)
+        key = read_key([value.decode("latin-1") for value in sent])
         template = scope.get("path_template", "")
         if template.startswith(PREFIXES_WITHOUT_KEY):
             raise InvalidField(

@@ -51,12 +51,12 @@ def length_to_discard(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
 
 
 class IncomingBody:
-    """Wraps `receive` of one request. Only time spent waiting for the sender counts against its speed."""
+    """Wraps `receive` of one request, whose headers announce a body. Only time spent waiting for the sender counts
+    against its speed."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         # A client that sent `Expect: 100-continue` has not begun to send (RFC 9110 section 10.1.1).
         self._begun = not any(value.lower() == b"100-continue" for value in header_values(scope, b"expect"))
-        self._announced = announces_body(scope)
         self._ended = False
         self._receive = receive
         self._patience = MAX_SECONDS_BEHIND
@@ -66,7 +66,7 @@ class IncomingBody:
         """The next part; after the last one, the disconnect message. Raises BodyTooSlow, and MalformedRequest if the
         caller disconnects before the end."""
         self._begun = True
-        if self._ended or not self._announced:
+        if self._ended:
             return await self._next()
         # Most bodies arrive with their request, so the slot is kept for a moment while waiting for the first part.
         grace, self._grace = self._grace, 0.0
@@ -89,8 +89,6 @@ class IncomingBody:
     async def discard_rest(self) -> None:
         """Read and discard the rest of the body, within the bounds. A refusal is often sent before the body has
         arrived, and closing the connection then could destroy the answer on its way (RFC 9112 section 9.6)."""
-        if not self._announced:
-            return
         discarded = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DISCARD_SECONDS):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from service.web.http.request_headers import header_values
+from service.web.http.request_headers import header_values, headers_of
 
 if TYPE_CHECKING:
     from litestar.types import HTTPResponseStartEvent, Message, Scope, Send
@@ -17,8 +17,13 @@ _TAG: Final = re.compile(rb'(?:W/)?("[\x21\x23-\x7e]*")')
 _BODY_HEADERS: Final = frozenset({b"content-type", b"content-length", b"content-encoding"})
 
 
+def is_conditional(scope: Scope) -> bool:
+    """Whether the caller asks for the answer only if it has changed."""
+    return b"if-none-match" in headers_of(scope)
+
+
 class NotModifiedFilter:
-    """Stands between the application and the server."""
+    """Stands between the application and the server, for a conditional request."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope, self._send = scope, send

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +17,11 @@ _MISSING: Final[Sequence[bytes]] = ()
 def headers_of(scope: Scope) -> Mapping[bytes, Sequence[bytes]]:
     """The values of each header in the order in which they were sent. Names are in lower case, as the server gives
     them."""
-    own = cast("dict[str, Any]", scope)
+    own: Any = scope
     found: dict[bytes, list[bytes]] | None = own.get(_BY_NAME)
     if found is None:
-        found = own[_BY_NAME] = {}
+        found = {}
+        own[_BY_NAME] = found
         for name, value in scope["headers"]:
             if name in found:
                 found[name].append(value)

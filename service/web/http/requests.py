@@ -27,8 +27,8 @@ from service.places import FieldError
 from service.policy.nearest_word import nearest
 from service.tracing import begin_request
 from service.web.http.head_requests import HeadOnly
-from service.web.http.incoming_body import IncomingBody
-from service.web.http.not_modified import NotModifiedFilter
+from service.web.http.incoming_body import IncomingBody, announces_body
+from service.web.http.not_modified import NotModifiedFilter, is_conditional
 from service.web.http.paging import NEXT_CURSOR, next_link
 from service.web.http.request_headers import header_values, headers_of
 
@@ -82,6 +82,7 @@ class RequestFrame:
             {**DEFAULT_HEADERS, "Strict-Transport-Security": STRICT_TRANSPORT_SECURITY} if https else DEFAULT_HEADERS
         )
         self.always = [(name.lower().encode(), value.encode()) for name, value in always.items()]
+        self._always_names = frozenset(name for name, _ in self.always)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -93,31 +94,16 @@ class RequestFrame:
         trace = trace if span is None else span.traceparent
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
-        body, status = IncomingBody(scope, receive), 0
+        body = IncomingBody(scope, receive) if announces_body(scope) else None
+        status = 0
         decision: str | None = None
 
         async def send_framed(message: Message) -> None:
             nonlocal status, decision
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {b"x-request-id": request_id.encode()}
-                if trace is not None:
-                    own[b"traceparent"] = trace.encode()
-                for name, value in scope["state"].get("answer_headers", {}).items():
-                    own[name.lower().encode()] = value.encode()
-                given = [(name.lower(), value) for name, value in message["headers"]]
-                present = dict(given)
-                if _CURSOR in present:
-                    next_page = next_link(scope["path"], scope["query_string"], present[_CURSOR].decode())
-                    own[b"link"] = next_page.encode()
-                own[b"vary"] = _merge_vary(given) if b"vary" in present else _VARY
-                known = {*present, *own}
-                message["headers"] = [
-                    *(header for header in given if header[0] not in own and header[0] != _CURSOR),
-                    *(header for header in self.always if header[0] not in known),
-                    *own.items(),
-                ]
-                decision = present[b"decision-id"].decode() if b"decision-id" in present else None
+                message["headers"] = framed = self._frame(scope, message["headers"], request_id, trace)
+                decision = next((value.decode() for name, value in framed if name == b"decision-id"), None)
                 # Ids only: never a token, a subject, a name or a text. tests/integration/test_request_lines.py
                 caller: Caller | None = scope["state"].get("caller")
                 write_request_line(
@@ -135,23 +121,44 @@ class RequestFrame:
                 )
             await send(message)
 
-        answer = NotModifiedFilter(scope, send_framed)
+        receive_body = receive if body is None else body.receive
+        answer = NotModifiedFilter(scope, send_framed).send if is_conditional(scope) else send_framed
         former = REQUEST_ID.set(request_id)
         try:
             if method == "HEAD":
                 # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
                 scope["method"] = "GET"
-                head = HeadOnly(body.receive, answer.send)
+                head = HeadOnly(receive_body, answer)
                 await self._answer(scope, head.receive, head.send)
             else:
-                await self._answer(scope, body.receive, answer.send)
+                await self._answer(scope, receive_body, answer)
         finally:
             REQUEST_ID.reset(former)
             _measure(known_method, scope.get("path_template", ""), status, started)
             if span is not None:
                 span.end(route=scope.get("path_template", ""), status=status, decision=decision)
-        if status >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
+        if body is not None and status >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
             await body.discard_rest()
+
+    def _frame(self, scope: Scope, headers: Iterable[Header], request_id: str, trace: str | None) -> list[Header]:
+        """The headers of an answer, with those that every answer has. Names are in lower case."""
+        given = [(name.lower(), value) for name, value in headers]
+        present = dict(given)
+        own = {b"x-request-id": request_id.encode()}
+        if trace is not None:
+            own[b"traceparent"] = trace.encode()
+        for name, value in scope["state"].get("answer_headers", {}).items():
+            own[name.lower().encode()] = value.encode()
+        if _CURSOR in present:
+            next_page = next_link(scope["path"], scope["query_string"], present[_CURSOR].decode())
+            own[b"link"] = next_page.encode()
+        own[b"vary"] = _merge_vary(given) if b"vary" in present else _VARY
+        if not own.keys().isdisjoint(present) or _CURSOR in present:
+            given = [header for header in given if header[0] not in own and header[0] != _CURSOR]
+        always = self.always
+        if not (self._always_names.isdisjoint(present) and self._always_names.isdisjoint(own)):
+            always = [header for header in always if header[0] not in present and header[0] not in own]
+        return [*given, *always, *own.items()]
 
 
 def _measure(method: str, route: str, status: int, started: float) -> None:
