@@ -29,7 +29,8 @@ def parse_authorization(authorization_headers: Sequence[bytes]) -> tuple[str, by
     header of the request.
 
     Raises MissingToken if there is none or it has another scheme (RFC 6750 section 3.1: the challenge then has no error
-    code), and MalformedCredentials if there are two, or if the header is not a scheme with one token.
+    code), and MalformedCredentials if there are two, or if the header has no scheme. Whether the rest is one token is
+    left to `check_form`.
     """
     if not authorization_headers:
         raise MissingToken
@@ -41,13 +42,16 @@ def parse_authorization(authorization_headers: Sequence[bytes]) -> tuple[str, by
     known = scheme.lower().decode("latin-1")
     if known not in {BEARER, DPOP}:
         raise MissingToken
-    token = rest.lstrip(b" ")
+    return known, rest.lstrip(b" ")
+
+
+def check_form(token: bytes) -> None:
+    """Raise MalformedCredentials unless this is one token."""
     if _TOKEN68.fullmatch(token) is None:
         raise MalformedCredentials(
             "The Authorization header must be the word Bearer or DPoP, a space, and one token",
             cause="not-a-bearer-token",
         )
-    return known, token
 
 
 class RequestCredentials(Struct, frozen=True):

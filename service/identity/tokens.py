@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from service import metrics
 from service.errors import Misconfigured
-from service.identity.credentials import parse_authorization, refuse_bound_tokens
+from service.identity.credentials import check_form, parse_authorization, refuse_bound_tokens
 from service.identity.introspection import HttpIntrospector
 from service.identity.jws import MAX_TOKEN_BYTES, looks_like_a_jwt
 from service.identity.jwt_access_tokens import ignore_step, verify_jwt
@@ -99,6 +99,7 @@ class Tokens:
         digest = hashlib.sha256(token).digest()
         verified = self._cache.get(digest, self._clock())
         if verified is None or not self._is_key_published(verified):
+            check_form(token)
             verified = await self.verify_token(token, charge=credentials.charge)
             self._cache.put(digest, verified)
         await self._sender(scheme, token, verified.cnf, credentials)
