@@ -6,7 +6,8 @@ unknown, and an unknown fact never helps the caller.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from service.policy.attributes import Value
     from service.policy.expressions.expression import Expression
 
+# Callers whose words are remembered.
+MAX_CALLERS: Final = 4_096
 BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
 NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
 NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
@@ -151,13 +154,26 @@ def access_request_of(
 
 def who_words(principal: Principal, lookup: FactLookup) -> frozenset[str]:
     """Every who-word that describes the caller."""
-    words = {"anyone", *lookup.relations, *principal.roles, *(f"role:{role}" for role in lookup.roles)}
+    groups = tuple(lookup.list_of_caller(GROUPS))
+    return lookup.relations | _own_words(principal, lookup.roles, lookup.ids, lookup.former_ids, groups)
+
+
+@lru_cache(maxsize=MAX_CALLERS)
+def _own_words(
+    principal: Principal,
+    roles: frozenset[str],
+    ids: frozenset[UUID],
+    former_ids: frozenset[UUID],
+    groups: tuple[str, ...],
+) -> frozenset[str]:
+    """The words that do not depend on the row; remembered, because the same callers come again."""
+    words = {"anyone", *principal.roles, *(f"role:{role}" for role in roles)}
     if principal.kind is PrincipalKind.USER:
         words.add(f"via:{principal.client}")
         if principal.person is not None:
-            words |= {f"{PERSON}{person}" for person in {principal.person, *lookup.ids}}
-            words |= {former_word(f"{PERSON}{person}") for person in lookup.former_ids}
-            words |= {f"{GROUP}{name}" for name in lookup.list_of_caller(GROUPS)}
+            words |= {f"{PERSON}{person}" for person in {principal.person, *ids}}
+            words |= {former_word(f"{PERSON}{person}") for person in former_ids}
+            words |= {f"{GROUP}{name}" for name in groups}
     else:
         words.add(f"client:{principal.client}")
     for place, actor in enumerate(principal.actors):

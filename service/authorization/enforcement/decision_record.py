@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - msgspec reads the types of members
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.authorization.enforcement.decision_point import sign_in_age
+from service.authorization.enforcement.decision_point import MAX_CALLERS, sign_in_age
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import format_time
 from service.log.record import RESERVED, Kind, Record, make_nonce, make_record, to_json
@@ -87,10 +88,10 @@ class _Principal(msgspec.Struct, kw_only=True):
     former: _Former | UnsetType = UNSET
     issuer: str
     kind: PrincipalKind
-    methods: list[str] | None
+    methods: tuple[str, ...] | None
     person: UUID | None
-    roles: list[str]
-    scopes: list[str]
+    roles: tuple[str, ...]
+    scopes: tuple[str, ...]
     token: str | None
 
 
@@ -361,11 +362,21 @@ def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[
         client=principal.client,
         issuer=principal.issuer_name,
         kind=principal.kind,
-        methods=None if principal.methods is None else sorted(principal.methods),
+        methods=None if principal.methods is None else _sorted_words(principal.methods),
         person=principal.person if principal.kind is PrincipalKind.USER else None,
-        roles=sorted(principal.roles | {f"role:{role}" for role in lookup.roles}),
-        scopes=sorted(principal.scopes),
+        roles=_sorted_roles(principal.roles, lookup.roles),
+        scopes=_sorted_words(principal.scopes),
         token=principal.token_id,
         also=sorted(map(str, others)) if others else UNSET,
         former=_Former(named, len(lookup.former_ids) - len(named)) if lookup.former_ids else UNSET,
     )
+
+
+@lru_cache(maxsize=MAX_CALLERS)
+def _sorted_words(words: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(words))
+
+
+@lru_cache(maxsize=MAX_CALLERS)
+def _sorted_roles(words: frozenset[str], directory_roles: frozenset[str]) -> tuple[str, ...]:
+    return _sorted_words(words.union(f"role:{role}" for role in directory_roles))
