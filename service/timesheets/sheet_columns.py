@@ -53,16 +53,16 @@ COLUMNS = f"""
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
     r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, r.day_notes, {APPROVALS} AS approvals
 """
-# Entries `e` in order as JSON.
+# Entries `e` in order as JSON: a text, which takes half the time of jsonb, and is only sent.
 ENTRIES = """
-    coalesce(jsonb_agg(jsonb_build_object(
+    coalesce(json_agg(json_build_object(
         'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
         'external_ref', e.external_ref, 'uploader', e.uploader, 'activity', e.activity, 'billable', e.billable,
         'tags', e.tags) ORDER BY e.day, e.id), '[]') AS entries
 """
 # All columns of a sheet, with its entries, and with none.
 ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
-_ROW_WITHOUT_ENTRIES = f"{COLUMNS}, '[]'::jsonb AS entries"
+_ROW_WITHOUT_ENTRIES = f"{COLUMNS}, '[]'::json AS entries"
 
 _OTHERS: Final = "ARRAY[" + ", ".join(f"'{name}'" for name in OTHER_APPROVERS) + "]"
 
