@@ -14,21 +14,12 @@ if TYPE_CHECKING:
     from service.policy.expressions.expression import Expression
 
 ARE_COMPLETE: Final = "r.state IN ('approved', 'locked')"
-_EDITORS = f"SELECT {canonical_id('editor.id')} FROM unnest(r.editors) AS editor (id)"
 
 # The approvals since the last submission as JSON, oldest first. NULL if no `earlier_approvals` are stored beside the
-# deciding approval. People stand under their canonical ids and count once, however many accounts they used. An approval
-# does not count if a merge has since made its giver the owner or an editor.
+# deciding approval.
 APPROVALS = f"""
-    CASE WHEN r.earlier_approvals <> '[]' THEN (
-        SELECT coalesce(jsonb_agg(to_jsonb(given) ORDER BY given.at), '[]')
-        FROM (SELECT DISTINCT ON (found.person, found.client) found.* FROM (
-                  SELECT {canonical_id("stored.person")} AS person, stored.client, stored.at
-                  FROM jsonb_to_recordset(r.earlier_approvals) AS stored (person uuid, client text, at timestamptz)
-                  UNION ALL SELECT {canonical_id("r.decided_by")}, r.decided_by_client, r.decided_at
-                  WHERE {ARE_COMPLETE} AND r.decided_at IS NOT NULL) AS found
-              WHERE found.person IS NULL OR found.person NOT IN (SELECT {canonical_id("r.owner_id")} UNION {_EDITORS})
-              ORDER BY found.person, found.client, found.at) AS given) END
+    CASE WHEN r.earlier_approvals <> '[]' THEN approvals_of_sheet(
+        r.earlier_approvals, {ARE_COMPLETE}, r.owner_id, r.editors, r.decided_at, r.decided_by, r.decided_by_client) END
 """
 
 # The same approvals as the attribute `resource.approvals`: ids of people and clients, without repetitions, in order.
