@@ -23,11 +23,15 @@ def revocation_condition(people: str, token: Sequence[str]) -> str:
     """The SQL condition that the deny list has this token. `people` is the SQL of an array with every id of the person,
     empty or NULL without a person. `token` is the SQL of `parameters`, such as `numbered(4)`."""
     issuer, token_id, subject, client, issued = token
+    people = f"({people})::text[]"
+    # The index finds all values in one scan, which is cheaper to start than one for each kind.
     return f"""
         EXISTS (SELECT FROM revocation AS denied
-                WHERE ((denied.value, denied.what) IN (({token_id}::text, 'token'), ({subject}::text, 'subject'),
-                                                       ({client}::text, 'client'))
-                       OR (denied.what = 'person' AND denied.value = ANY (({people})::text[])))
+                WHERE denied.value = ANY (ARRAY[{token_id}::text, {subject}::text, {client}::text] || {people})
+                  AND CASE denied.what WHEN 'token' THEN denied.value = {token_id}::text
+                                       WHEN 'subject' THEN denied.value = {subject}::text
+                                       WHEN 'client' THEN denied.value = {client}::text
+                                       WHEN 'person' THEN denied.value = ANY ({people}) END
                   AND (denied.issuer IS NULL OR denied.issuer = {issuer}::text)
                   AND denied.issued_before > {issued}::timestamptz)
     """
