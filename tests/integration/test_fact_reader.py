@@ -27,13 +27,16 @@ STATEMENT = """
     FROM unnest($1::text[]) WITH ORDINALITY AS asked (number, place)
     CROSS JOIN (SELECT pg_advisory_xact_lock_shared(7)::text AS held) AS locked ORDER BY asked.place DESC
 """
+ALONE = STATEMENT.replace(
+    "unnest($1::text[]) WITH ORDINALITY AS asked (number, place)", "(SELECT $1, 1) AS asked (number, place)"
+)
 
 
 class Reader(FactReader):
     """Counts the statements and the lost connections."""
 
     def __init__(self, house: House, timeout: float = 5.0) -> None:
-        super().__init__(house.requests, STATEMENT, timeout=timeout, lost=self.forget)
+        super().__init__(house.requests, STATEMENT, ALONE, timeout=timeout, lost=self.forget)
         self.sizes: list[int] = []
         self.losses = 0
 

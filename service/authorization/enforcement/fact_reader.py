@@ -32,11 +32,14 @@ STATEMENT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueE
 
 
 class FactReader:
-    """`statement` takes an array of each parameter and returns a row for each of their places, with its `place`.
-    `timeout` in seconds bounds a wait. `lost` is called when a connection failed."""
+    """`statement` takes an array of each parameter and returns a row for each of their places, with its `place`;
+    `alone` takes the parameters of one question. `timeout` in seconds bounds a wait. `lost` is called when a connection
+    failed."""
 
-    def __init__(self, database: Database, statement: str, *, timeout: float, lost: Callable[[], None]) -> None:
-        self._statement = statement
+    def __init__(
+        self, database: Database, statement: str, alone: str, *, timeout: float, lost: Callable[[], None]
+    ) -> None:
+        self._statement, self._alone = statement, alone
         self._connection = ReservedConnection(database, SETTINGS, lost)
         self._batches: Batches[Question, asyncpg.Record] = Batches(
             self._answer, size=MAX_QUESTIONS_PER_STATEMENT, timeout=timeout
@@ -68,5 +71,7 @@ class FactReader:
 
     async def _run(self, questions: Sequence[Question]) -> list[asyncpg.Record]:
         """The rows in the order of the questions."""
+        if len(questions) == 1:
+            return await self._connection.fetch(self._alone, *questions[0])
         rows = await self._connection.fetch(self._statement, *zip(*questions, strict=True))
-        return sorted(rows, key=lambda row: row["place"]) if len(rows) > 1 else rows
+        return sorted(rows, key=lambda row: row["place"])

@@ -326,8 +326,8 @@ class Relationships:
     def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
         reader = self._readers.get(facts)
         if reader is None:
-            statement = remembering_statement(facts)
-            reader = self._readers[facts] = FactReader(database, statement, timeout=self._timeout, lost=memory.forget)
+            statements = remembering_statement(facts), remembering_statement(facts, alone=True)
+            reader = self._readers[facts] = FactReader(database, *statements, timeout=self._timeout, lost=memory.forget)
         self._readers.move_to_end(facts)
         of_kind = [known for known in self._readers if known.kind == facts.kind]
         for known in of_kind[:-MAX_READERS_PER_KIND]:
