@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from service.errors import (
@@ -76,5 +77,10 @@ def _describe_error(error: TimewardenError) -> list[tuple[str, str | None]] | No
 
 
 def _format(scheme: str, parameters: Iterable[tuple[str, str | None]]) -> str:
-    shown = (f'{name}="{_UNSAFE.sub("", value)}"' for name, value in parameters if value is not None)
+    shown = [f'{name}="{_remove_unsafe(value)}"' for name, value in parameters if value is not None]
     return f"{scheme} " + ", ".join(shown)
+
+
+@lru_cache(maxsize=1_024)
+def _remove_unsafe(value: str) -> str:
+    return _UNSAFE.sub("", value)
