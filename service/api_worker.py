@@ -1,7 +1,8 @@
-"""An API process, as `supervisor` starts it: `python -m service.api_worker LISTENER CHANNEL CONNECTIONS IDLE_SECONDS`.
+"""An API process, as `supervisor` starts it: `python -m service.api_worker NUMBER WORKERS LISTENER CHANNEL ...`.
 
-LISTENER is the worker's own listening socket, which the supervisor opened. CHANNEL is a socket to the supervisor: the
-worker reports its readiness on it once a second, and ends when it closes. Settings come from the environment.
+NUMBER is that of the worker, from 0, of so many WORKERS. LISTENER is its own listening socket, which the supervisor
+opened. CHANNEL is a socket to the supervisor: the worker reports its readiness on it once a second, and ends when it
+closes. The other arguments are CONNECTIONS and IDLE_SECONDS. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ from service.standard_error import guard_standard_error
 MAX_STOP_SECONDS: Final = 8.0
 
 
-def main(listener: int, channel: int, connections: int, idle_seconds: float) -> None:
+def main(place: tuple[int, int], listener: int, channel: int, connections: int, idle_seconds: float) -> None:
     """Serve until the supervisor sends SIGTERM or ends."""
     guard_standard_error()
     # Ctrl-C reaches the whole process group, but only the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listening = socket.socket(fileno=os.dup(listener))
-    for number in (listener, channel):
-        os.set_inheritable(number, False)
+    for inherited in (listener, channel):
+        os.set_inheritable(inherited, False)
     signal.signal(IGNORE_CONNECTIONS, lambda _number, _frame: ignore_connections(listening))
     end_with_channel(channel, MAX_STOP_SECONDS)
     run_worker(
         partial(app.create, channel),
         listener,
+        place=place,
         connections=connections,
         idle_seconds=idle_seconds,
         logging=GRANIAN_LOGGING,
@@ -43,4 +45,5 @@ def main(listener: int, channel: int, connections: int, idle_seconds: float) -> 
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    number, workers, listener, channel, connections = map(int, sys.argv[1:6])
+    main((number, workers), listener, channel, connections, float(sys.argv[6]))

@@ -15,6 +15,7 @@ import struct
 import sys
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -27,6 +28,7 @@ from granian.server.embed import Server
 from granian.server.mp import MPServer
 
 from service.errors import Misconfigured
+from service.shared_core import SharedCore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -146,12 +148,13 @@ def run_worker(
     application: Callable[[], Application],
     listener: int,
     *,
+    place: tuple[int, int],
     connections: int,
     idle_seconds: float,
     logging: dict[str, Any],
 ) -> None:
-    """Serve in this process until SIGTERM; several processes may share the socket. `application` is called here to
-    create the application; `logging` configures Granian's own log lines.
+    """Serve in this process until SIGTERM. `place`: the number of this worker, from 0, and how many there are.
+    `application` is called here to create the application; `logging` configures Granian's own log lines.
 
     At most `connections` are open at once; others wait in the backlog. A connection that has not sent a whole request
     head for `idle_seconds`, since it was opened or last answered, is closed.
@@ -165,18 +168,25 @@ def run_worker(
         **_bounds(idle_seconds),
     )
     server.listener = listener
-    server.serve(target_loader=partial(_load, application), wrap_loader=False)
+    server.serve(target_loader=partial(_load, application, place), wrap_loader=False)
 
 
-def _load(application: Callable[[], Application]) -> Application:
+def _load(application: Callable[[], Application], place: tuple[int, int]) -> Application:
     """Create the application, and let it refuse requests in the thread in which Granian passes them to the loop."""
     created = application()
+    core = SharedCore(*place)
     make_scheduler: Any = _futures._cbsched_aioschedule  # noqa: SLF001 — the only place before the event loop
 
     def make_refusing_scheduler(loop: Any, context: Any, callback: Any) -> Callable[[Any], None]:
         schedule = make_scheduler(loop, context, callback)
+        loop.call_soon(core.start, loop)
+        known_thread = 0
 
         def refuse_or_schedule(request: Any) -> None:
+            nonlocal known_thread
+            if known_thread != get_ident():
+                known_thread = get_ident()
+                core.add_thread()
             try:
                 is_refused = created.refuse_early(request.scope, request.proto.send, request.proto.receive)
             except Exception:  # noqa: BLE001 — Granian would drop the request without an answer

@@ -187,7 +187,8 @@ class Supervisor:
         with theirs, worker.take_listener(self._reserved) as listener:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "service.api_worker", str(listener.fileno()), str(theirs.fileno())),
+                    *(sys.executable, "-m", "service.api_worker", str(worker.number - 1), str(len(self._workers))),
+                    *(str(listener.fileno()), str(theirs.fileno())),
                     *self._bounds,
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(listener.fileno(), theirs.fileno()),

@@ -45,7 +45,7 @@ class Application:
                 send(message)
         return scope["path"] == "/refused"
 
-run_worker(Application, int(sys.argv[1]), connections=8, idle_seconds=5, logging=GRANIAN_LOGGING)
+run_worker(Application, int(sys.argv[1]), place=(0, 1), connections=8, idle_seconds=5, logging=GRANIAN_LOGGING)
 """
 
 

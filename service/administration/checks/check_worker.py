@@ -21,6 +21,7 @@ from service.administration.checks.diff import PolicyDiff, compare_policies
 from service.errors import PolicyRejected, TryLater
 from service.places import Complaint
 from service.policy.policy_file import PolicyText, parse
+from service.shared_core import every_core
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,13 +97,14 @@ async def compare(before: PolicyText, after: PolicyText) -> PolicyDiff:
 async def _run_in_worker(work: Check | Compare) -> bytes:
     """The output of the process. Raises TryLater, and PolicyRejected if the job makes the process fail."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_without_settings(os.environ),
-        )
+        with every_core():
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_without_settings(os.environ),
+            )
     except OSError as error:
         raise TryLater(cause=f"no process could be started: {type(error).__name__}") from error
     try:

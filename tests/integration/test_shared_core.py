@@ -1,0 +1,143 @@
+"""The threads of a worker that run Python code stay on one processor core, and what they start does not."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from service.listeners import listen
+from service.shared_core import CORES, SharedCore, is_crowded, read_times
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+# Answers with the cores that its thread may use; /child with those of a process that it starts.
+PROGRAM = """
+import json, os, subprocess, sys
+from service.listeners import run_worker
+from service.log_lines import GRANIAN_LOGGING
+from service.shared_core import every_core
+
+def answer(status, cores):
+    yield {"type": "http.response.start", "status": status, "headers": []}
+    yield {"type": "http.response.body", "body": json.dumps(sorted(cores)).encode(), "more_body": False}
+
+def cores_of_child():
+    program = "import json, os; print(json.dumps(sorted(os.sched_getaffinity(0))))"
+    with every_core():
+        return json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+
+class Application:
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            cores = cores_of_child() if scope["path"] == "/child" else os.sched_getaffinity(0)
+            for message in answer(200, cores):
+                await send(message)
+        else:
+            for _ in range(2):
+                await send({"type": (await receive())["type"] + ".complete"})
+
+    def refuse_early(self, scope, send, receive):
+        if scope["path"] == "/refused":
+            for message in answer(503, os.sched_getaffinity(0)):
+                send(message)
+        return scope["path"] == "/refused"
+
+place = (int(sys.argv[2]), int(sys.argv[3]))
+run_worker(Application, int(sys.argv[1]), place=place, connections=8, idle_seconds=5, logging=GRANIAN_LOGGING)
+"""
+
+pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="needs Linux and two processor cores")
+
+
+@asynccontextmanager
+async def worker(number: int, workers: int) -> AsyncIterator[Callable[[str], Awaitable[frozenset[int]]]]:
+    """A running worker; gives a function that asks for cores."""
+    with listen("127.0.0.1", 0) as listener:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", PROGRAM, str(listener.fileno()), str(number), str(workers)),
+            pass_fds=(listener.fileno(),),
+        )
+        port = listener.getsockname()[1]
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
+
+                async def cores(path: str) -> frozenset[int]:
+                    return frozenset((await http.get(path)).json())
+
+                # The server's thread is known from its first request on.
+                await cores("/loop")
+                yield cores
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_the_event_loop_and_the_servers_thread_share_a_core(number: int) -> None:
+    async with worker(number, 1) as cores:
+        loop, server, after = [await cores(path) for path in ("/loop", "/refused", "/loop")]
+        while loop != after:
+            # Beside other tests it may have moved meanwhile.
+            loop, server, after = [await cores(path) for path in ("/loop", "/refused", "/loop")]
+        assert len(loop) == 1
+        assert server == loop
+        assert await cores("/child") == CORES
+
+
+async def test_workers_on_all_cores_may_run_anywhere() -> None:
+    async with worker(0, len(CORES)) as cores:
+        assert [await cores(path) for path in ("/loop", "/refused", "/child")] == [CORES] * 3
+
+
+def test_a_core_on_which_others_work_as_much_is_left() -> None:
+    second = 1_000_000_000
+    assert is_crowded(ran=second // 2, waited=second // 2)
+    assert not is_crowded(ran=second * 6 // 10, waited=second * 3 // 10)
+    # A worker that hardly runs loses nothing.
+    assert not is_crowded(ran=1_000_000, waited=50_000_000)
+
+
+def test_a_waiting_thread_moves_to_another_core() -> None:
+    core = SharedCore(0, 1)
+    first, moved = core.core, threading.Event()
+    ended = threading.Event()
+
+    def work() -> None:
+        loop = asyncio.new_event_loop()
+        times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        core.start(loop)
+        ran, waited = read_times(times)
+        # As if the last second had been spent waiting.
+        core._check(loop, times, ran, waited - 1_000_000_000)
+        moved.set()
+        loop.close()
+        ended.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    moved.wait()
+    allowed = (
+        Path(f"/proc/self/task/{thread.native_id}/status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
+    )
+    ended.set()
+    thread.join()
+    assert core.core != first
+    assert allowed == str(core.core)
+
+
+def test_the_account_of_waiting_grows_with_time() -> None:
+    times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+    before, _ = read_times(times)
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until:
+        pass
+    assert read_times(times)[0] - before >= 10_000_000
