@@ -58,7 +58,8 @@ class SharedCore:
         ran, waited = read_times(times)
         if is_crowded(ran - ran_before, waited - waited_before):
             self.core = random.choice(sorted(CORES - {self.core}))  # noqa: S311 - no secret
-            self._gather()
+        # Also where they were: a thread that was in `every_core` during a move has come back to the old core.
+        self._gather()
         loop.call_later(STAY_SECONDS, self._check, loop, times, ran, waited)
 
     def _gather(self) -> None:
