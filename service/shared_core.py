@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # How long the threads stay on a core at least.
 STAY_SECONDS: Final = 1.0
 # They move if the event loop waited for the core for so many nanoseconds, and for so large a part of the time that it
-# ran. Two workers on one core wait for each other as long as they run.
+# ran. Two workers on one core wait for each other as long as they run; alone, a busy one waited for a third of it.
 MIN_WAIT: Final = 200_000_000
-MIN_WAIT_SHARE: Final = 0.8
+MIN_WAIT_SHARE: Final = 0.5
 # The cores of this process when it started.
 CORES: Final = frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" else frozenset[int]()
 
@@ -38,20 +38,21 @@ class SharedCore:
         self._is_kept = workers < len(CORES)
         self.core = sorted(CORES)[number % len(CORES)] if CORES else -1
         self._threads: set[int] = set()
+        self._has_started = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, in the thread of the event loop. Does nothing unless there are more cores than workers, and an account
         of waiting."""
         times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         if self._is_kept and times.exists():
-            self._threads.add(threading.get_native_id())
-            self._gather()
+            self._has_started = True
+            self.add_thread()
             loop.call_later(STAY_SECONDS, self._check, loop, times, *read_times(times))
 
     def add_thread(self) -> None:
-        """The calling thread runs Python code, too. Does nothing before `start`."""
-        if self._threads:
-            self._threads.add(threading.get_native_id())
+        """The calling thread runs Python code, too. It moves to the core after `start`."""
+        self._threads.add(threading.get_native_id())
+        if self._has_started:
             self._gather()
 
     def _check(self, loop: asyncio.AbstractEventLoop, times: Path, ran_before: int, waited_before: int) -> None:
@@ -63,8 +64,10 @@ class SharedCore:
         loop.call_later(STAY_SECONDS, self._check, loop, times, ran, waited)
 
     def _gather(self) -> None:
-        # One has ended, or the core was taken from this process.
-        self._threads = {thread for thread in self._threads if _allow(thread, {self.core})}
+        for thread in (*self._threads,):
+            if not _allow(thread, {self.core}):
+                # It has ended, or the core was taken from this process.
+                self._threads.discard(thread)
 
 
 @contextmanager
