@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-import httpx2
-
-from service.listeners import listen
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tests.worker_program import running_program
 
 # Reads are answered with the name of the thread that refused them or, as 200, of the one that ran the application.
 PROGRAM = """
@@ -49,30 +41,15 @@ run_worker(Application, int(sys.argv[1]), place=(0, 1), connections=8, idle_seco
 """
 
 
-@asynccontextmanager
-async def worker() -> AsyncIterator[httpx2.AsyncClient]:
-    with listen("127.0.0.1", 0) as listener:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PROGRAM, str(listener.fileno())), pass_fds=(listener.fileno(),)
-        )
-        port = listener.getsockname()[1]
-        try:
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
-                yield http
-        finally:
-            process.terminate()
-            await process.wait()
-
-
 async def test_the_application_refuses_in_granians_thread_and_answers_in_the_event_loop() -> None:
-    async with worker() as http:
+    async with running_program(PROGRAM) as http:
         refused, answered, failed = [await http.get(path) for path in ("/refused", "/answered", "/fails")]
     assert (refused.status_code, answered.status_code, failed.status_code) == (503, 200, 200)
     assert refused.text != answered.text == failed.text
 
 
 async def test_a_refused_body_that_arrives_later_leaves_the_connection_usable() -> None:
-    async with worker() as http:
+    async with running_program(PROGRAM) as http:
         assert (await http.get("/answered")).status_code == 200
         reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
         for _ in range(3):
@@ -90,7 +67,7 @@ async def test_a_refused_body_that_arrives_later_leaves_the_connection_usable() 
 
 
 async def test_reading_a_refused_body_that_does_not_arrive_can_be_ended_and_closes_the_connection() -> None:
-    async with worker() as http:
+    async with running_program(PROGRAM) as http:
         assert (await http.get("/answered")).status_code == 200
         reader, writer = await asyncio.open_connection("127.0.0.1", http.base_url.port)
         writer.write(b"POST /refused?stalled HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")

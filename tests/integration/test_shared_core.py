@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
 
-from service.listeners import listen
 from service.shared_core import CORES, SharedCore, is_crowded, read_times
+from tests.worker_program import running_program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,24 +59,14 @@ pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="needs Linux and two proc
 @asynccontextmanager
 async def worker(number: int, workers: int) -> AsyncIterator[Callable[[str], Awaitable[frozenset[int]]]]:
     """A running worker; gives a function that asks for cores."""
-    with listen("127.0.0.1", 0) as listener:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PROGRAM, str(listener.fileno()), str(number), str(workers)),
-            pass_fds=(listener.fileno(),),
-        )
-        port = listener.getsockname()[1]
-        try:
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
+    async with running_program(PROGRAM, str(number), str(workers)) as http:
 
-                async def cores(path: str) -> frozenset[int]:
-                    return frozenset((await http.get(path)).json())
+        async def cores(path: str) -> frozenset[int]:
+            return frozenset((await http.get(path)).json())
 
-                # The server's thread is known from its first request on.
-                await cores("/loop")
-                yield cores
-        finally:
-            process.terminate()
-            await process.wait()
+        # The server's thread is known from its first request on.
+        await cores("/loop")
+        yield cores
 
 
 @pytest.mark.parametrize("number", [0, 1])
