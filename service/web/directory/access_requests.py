@@ -19,6 +19,7 @@ from service.directory.entities import (
 )
 from service.errors import InvalidField
 from service.fields import PROJECT
+from service.ids import read_id
 from service.places import FieldError
 from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import Id, Moment, Until
@@ -29,7 +30,6 @@ from service.web.http.parameters import (
     Cursor,
     Limit,
     WithNames,
-    is_uuid,
     parse_optional_text,
     parse_optional_uuid,
     parse_text,
@@ -272,7 +272,7 @@ def _parse_wanted(data: NewAccessRequest) -> tuple[WantedAccess, UUID | None]:
     team = parse_optional_text(data.team, "team")
     return WantedAccess(
         relation=parse_optional_text(data.relation, "relation"),
-        team=parse_uuid(team, "team") if team is not None and is_uuid(team) else team,
+        team=None if team is None else read_id(team) or team,
         project=data.project,
         until=data.until,
         reason=parse_text(data.reason, "reason"),

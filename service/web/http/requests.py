@@ -17,10 +17,10 @@ from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
-from uuid_utils import uuid7
 
 from service import metrics
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
+from service.ids import make_id
 from service.log_lines import REQUEST_ID, RequestLine, write_request_line
 from service.metric_families import OTHER
 from service.places import FieldError
@@ -280,4 +280,4 @@ def _parse_traceparent(scope: Scope) -> str | None:
 def request_id_of(scope: Scope) -> str:
     """The caller's X-Request-Id if it is a UUID, else a new id. The log keeps it for good, so it must not hold text."""
     given = header_values(scope, b"x-request-id")
-    return given[0].decode() if given and _REQUEST_ID.fullmatch(given[0]) else str(uuid7())
+    return given[0].decode() if given and _REQUEST_ID.fullmatch(given[0]) else str(make_id())
