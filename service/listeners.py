@@ -28,7 +28,7 @@ from granian.server.embed import Server
 from granian.server.mp import MPServer
 
 from service.errors import Misconfigured
-from service.shared_core import SharedCore
+from service.shared_core import SharedCore, never_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -159,6 +159,7 @@ def run_worker(
     At most `connections` are open at once; others wait in the backlog. A connection that has not sent a whole request
     head for `idle_seconds`, since it was opened or last answered, is closed.
     """
+    never_interrupt()
     server = _Worker(
         "created by the loader",
         interface=Interfaces.ASGI,

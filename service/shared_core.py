@@ -1,8 +1,8 @@
-"""Keeps the threads of a worker that run Python code on one processor core. Only on Linux.
+"""Keeps the threads of a worker that run Python code on one processor core, and lets others finish. Only on Linux.
 
 Python runs one of them at a time. To pass its lock to a thread on another core, that core must first wake up, which
 costs a busy worker a tenth of its requests and more (docs/decisions/0067). Where others keep the core busy, the threads
-move to another. Owns the affinity of these threads; nothing is durable.
+move to another. Owns the affinity and the scheduling of these threads; nothing is durable.
 """
 
 from __future__ import annotations
@@ -68,6 +68,15 @@ class SharedCore:
             if not _allow(thread, {self.core}):
                 # It has ended, or the core was taken from this process.
                 self._threads.discard(thread)
+
+
+def never_interrupt() -> None:
+    """From now on, threads of this process that wake up let the running ones finish instead of interrupting them
+    (SCHED_BATCH, sched(7); docs/decisions/0068). The threads and processes that it starts inherit this."""
+    # Another schedule than the usual one was chosen by the operator.
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 @contextmanager

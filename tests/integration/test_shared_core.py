@@ -1,8 +1,10 @@
-"""The threads of a worker that run Python code stay on one processor core, and what they start does not."""
+"""The threads of a worker that run Python code stay on one processor core, and what they start does not; none of them
+interrupts others."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -17,16 +19,17 @@ from tests.worker_program import running_program
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-# Answers with the cores that its thread may use; /child with those of a process that it starts.
+# Answers with the cores that its thread may use; /child with those of a process that it starts, /schedule with the ways
+# in which the system schedules its threads.
 PROGRAM = """
 import json, os, subprocess, sys
 from service.listeners import run_worker
 from service.log_lines import GRANIAN_LOGGING
 from service.shared_core import every_core
 
-def answer(status, cores):
+def answer(status, numbers):
     yield {"type": "http.response.start", "status": status, "headers": []}
-    yield {"type": "http.response.body", "body": json.dumps(sorted(cores)).encode(), "more_body": False}
+    yield {"type": "http.response.body", "body": json.dumps(sorted(numbers)).encode(), "more_body": False}
 
 def cores_of_child():
     program = "import json, os; print(json.dumps(sorted(os.sched_getaffinity(0))))"
@@ -36,8 +39,12 @@ def cores_of_child():
 class Application:
     async def __call__(self, scope, receive, send):
         if scope["type"] == "http":
-            cores = cores_of_child() if scope["path"] == "/child" else os.sched_getaffinity(0)
-            for message in answer(200, cores):
+            told = os.sched_getaffinity(0)
+            if scope["path"] == "/child":
+                told = cores_of_child()
+            elif scope["path"] == "/schedule":
+                told = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+            for message in answer(200, told):
                 await send(message)
         else:
             for _ in range(2):
@@ -58,15 +65,15 @@ pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="needs Linux and two proc
 
 @asynccontextmanager
 async def worker(number: int, workers: int) -> AsyncIterator[Callable[[str], Awaitable[frozenset[int]]]]:
-    """A running worker; gives a function that asks for cores."""
+    """A running worker; gives a function that asks for numbers."""
     async with running_program(PROGRAM, str(number), str(workers)) as http:
 
-        async def cores(path: str) -> frozenset[int]:
+        async def numbers(path: str) -> frozenset[int]:
             return frozenset((await http.get(path)).json())
 
         # The server's thread is known from its first request on.
-        await cores("/loop")
-        yield cores
+        await numbers("/loop")
+        yield numbers
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -84,6 +91,11 @@ async def test_the_event_loop_and_the_servers_thread_share_a_core(number: int) -
 async def test_workers_on_all_cores_may_run_anywhere() -> None:
     async with worker(0, len(CORES)) as cores:
         assert [await cores(path) for path in ("/loop", "/refused", "/child")] == [CORES] * 3
+
+
+async def test_no_thread_of_a_worker_interrupts_others() -> None:
+    async with worker(0, len(CORES)) as numbers:
+        assert await numbers("/schedule") == {os.SCHED_BATCH}
 
 
 def test_a_core_on_which_others_work_as_much_is_left() -> None:
