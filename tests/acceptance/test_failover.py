@@ -88,7 +88,7 @@ async def test_nothing_answered_is_lost_when_a_standby_is_promoted(
     promote(standby)
     first = await is_answered(traffic) - lost
 
-    traffic.stop.set()
+    await traffic.end()
     await settle(estate)
     found = await check_log(estate, traffic.answers)
     assert found.good, str(found)
@@ -113,7 +113,7 @@ async def test_the_old_primary_comes_back_as_a_standby(
     with start_server(estate.state) as old:
         await follow_synchronously(standby, old.state)
         await is_answered(traffic)
-        traffic.stop.set()
+        await traffic.end()
         await settle(estate)
         await asyncio.to_thread(standby.kill)
         promote(old)
@@ -151,7 +151,7 @@ async def test_what_no_standby_confirmed_is_not_signed(hurt: tuple[Estate, Local
     for process in stopped:
         process.send(signal.SIGCONT)
     await is_answered(traffic)
-    traffic.stop.set()
+    await traffic.end()
     await settle(estate)
     found = await check_log(estate, traffic.answers)
     assert found.good, str(found)

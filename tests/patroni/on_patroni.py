@@ -78,7 +78,7 @@ async def test_nothing_answered_is_lost_when_patroni_replaces_a_lost_leader(
     await cluster.wait_whole()
     told.append("etcd was away for 25 s; requests were answered")
 
-    traffic.stop.set()
+    await traffic.end()
     await settle(hurt)
     found = await check_log(hurt, traffic.answers)
     assert found.good, str(found)

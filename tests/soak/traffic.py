@@ -74,13 +74,14 @@ class Answers:
 
 @dataclass
 class Traffic:
-    """`run` ends when `stop` is set. All callers change `sheets`."""
+    """`run` ends when `stop` is set and the requests under way were answered. All callers change `sheets`."""
 
     estate: Estate
     answers: Answers = field(default_factory=Answers)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     sheets: list[tuple[str, str]] = field(default_factory=list)
     weeks: int = 0
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def prepare(self, count: int = 4) -> None:
         """Open the contended sheets, each with one entry."""
@@ -94,10 +95,19 @@ class Traffic:
         raise RuntimeError(f"no sheets to work on: {self.answers.statuses}")
 
     async def run(self, callers: int = 8, lingerers: int = 3) -> None:
-        await asyncio.gather(
-            *(self._caller(random.Random(number)) for number in range(callers)),  # noqa: S311 - a mixture, no secret
-            *(self._lingerer(random.Random(number)) for number in range(lingerers)),  # noqa: S311
-        )
+        self._ended.clear()
+        try:
+            await asyncio.gather(
+                *(self._caller(random.Random(number)) for number in range(callers)),  # noqa: S311 - a mixture, no secret
+                *(self._lingerer(random.Random(number)) for number in range(lingerers)),  # noqa: S311
+            )
+        finally:
+            self._ended.set()
+
+    async def end(self) -> None:
+        """End `run`, and wait until it has ended: from then on nothing is added to the log."""
+        self.stop.set()
+        await self._ended.wait()
 
     async def outgrow(self) -> None:
         """Append until the log's table is larger than any file may become on a full disk."""
