@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Collection, Iterator
 
-# How long the threads stay on a core at least.
+# How long the threads stay on a core at least, also when they moved there in vain.
 STAY_SECONDS: Final = 1.0
+MAX_STAY_SECONDS: Final = 64.0
 # They move if the event loop waited for the core for so many nanoseconds, and for so large a part of the time that it
 # ran. Two workers on one core wait for each other as long as they run; alone, a busy one waited for a third of it.
 MIN_WAIT: Final = 200_000_000
@@ -31,72 +32,103 @@ CORES: Final = frozenset(os.sched_getaffinity(0)) if sys.platform == "linux" els
 
 class SharedCore:
     """The core of the worker of this number, of so many `workers`. `start` keeps the thread of the event loop and those
-    that `add_thread` names there."""
+    that `add_thread` names there, and with them the threads that they start later."""
 
     def __init__(self, number: int, workers: int) -> None:
         # If every core has a worker, only the system can make room for what else runs.
         self._is_kept = workers < len(CORES)
         self.core = sorted(CORES)[number % len(CORES)] if CORES else -1
-        self._threads: set[int] = set()
-        self._has_started = False
+        self._early_threads: list[int] = []
+        self._stay = STAY_SECONDS
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, in the thread of the event loop. Does nothing unless there are more cores than workers, and an account
         of waiting."""
+        global _current  # noqa: PLW0603 - a process is one worker
         times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-        if self._is_kept and times.exists():
-            self._has_started = True
-            self.add_thread()
-            loop.call_later(STAY_SECONDS, self._check, loop, times, *read_times(times))
+        self._is_kept = self._is_kept and times.exists()
+        if self._is_kept:
+            before = read_times(times)
+            _current = self
+            for thread in (threading.get_native_id(), *self._early_threads):
+                _allow(thread, {self.core})
+            loop.call_later(self._stay, self._check, loop, times, before)
 
     def add_thread(self) -> None:
         """The calling thread runs Python code, too. It moves to the core after `start`."""
-        self._threads.add(threading.get_native_id())
-        if self._has_started:
-            self._gather()
+        if _current is self:
+            _allow(0, {self.core})
+        elif self._is_kept:
+            self._early_threads.append(threading.get_native_id())
 
-    def _check(self, loop: asyncio.AbstractEventLoop, times: Path, ran_before: int, waited_before: int) -> None:
-        ran, waited = read_times(times)
-        if is_crowded(ran - ran_before, waited - waited_before):
-            self.core = random.choice(sorted(CORES - {self.core}))  # noqa: S311 - no secret
-        # Also where they were: a thread that was in `every_core` during a move has come back to the old core.
-        self._gather()
-        loop.call_later(STAY_SECONDS, self._check, loop, times, ran, waited)
+    def _check(self, loop: asyncio.AbstractEventLoop, times: Path, before: tuple[int, int]) -> None:
+        global _current
+        if os.sched_getaffinity(0) not in ({self.core}, CORES):
+            # An operator chose other cores meanwhile (`taskset`): from now on, that is respected.
+            self._move(os.sched_getaffinity(0))
+            _current, self._is_kept = None, False
+            return
+        now = before
+        # Out of file descriptors, say.
+        with suppress(OSError):
+            now = read_times(times)
+        if is_crowded(now[0] - before[0], now[1] - before[1]):
+            core = random.choice(sorted(CORES - {self.core}))  # noqa: S311 - no secret
+            self._move({core})
+            self.core = core
+            # Where moving does not help, as under a quota of processor time, it is done ever more rarely.
+            self._stay = min(2 * self._stay, MAX_STAY_SECONDS)
+        else:
+            self._stay = STAY_SECONDS
+        loop.call_later(self._stay, self._check, loop, times, now)
 
-    def _gather(self) -> None:
-        for thread in (*self._threads,):
-            if not _allow(thread, {self.core}):
-                # It has ended, or the core was taken from this process.
-                self._threads.discard(thread)
+    def _move(self, cores: Collection[int]) -> None:
+        """Move all threads that are on the core, also those that were started there."""
+        for folder in Path("/proc/self/task").iterdir():
+            thread = int(folder.name)
+            with suppress(OSError):
+                if os.sched_getaffinity(thread) == {self.core}:
+                    os.sched_setaffinity(thread, cores)
+
+
+# The one of this process while it keeps threads on its core.
+_current: SharedCore | None = None
 
 
 def never_interrupt() -> None:
     """From now on, threads of this process that wake up let the running ones finish instead of interrupting them
     (SCHED_BATCH, sched(7); docs/decisions/0068). The threads and processes that it starts inherit this."""
-    # Another schedule than the usual one was chosen by the operator.
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+    if sys.platform == "linux":
+        # Some systems do not have it (musl), or do not allow it.
         with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            # Another schedule than the usual one was chosen by the operator.
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 @contextmanager
 def every_core() -> Iterator[None]:
-    """A process that the calling thread starts in the block may run on every core."""
-    before = os.sched_getaffinity(0) if CORES else frozenset[int]()
+    """A process that the event loop starts in the block may run on every core."""
+    if _current is None:
+        yield
+        return
     _allow(0, CORES)
     try:
         yield
     finally:
-        _allow(0, before)
+        _allow(0, _own_cores())
 
 
-def _allow(thread: int, cores: Collection[int]) -> bool:
-    """Let a thread, 0 for the calling one, run on these cores only. False if that is not possible."""
-    if cores:
-        with suppress(OSError):
-            os.sched_setaffinity(thread, cores)
-            return True
-    return False
+def _own_cores() -> Collection[int]:
+    """The cores on which the event loop may run."""
+    return CORES if _current is None else {_current.core}
+
+
+def _allow(thread: int, cores: Collection[int]) -> None:
+    """Let a thread, 0 for the calling one, run on these cores only. Nothing changes if it has ended, or if the cores
+    were taken from this process."""
+    with suppress(OSError):
+        os.sched_setaffinity(thread, cores)
 
 
 def read_times(times: Path) -> tuple[int, int]:

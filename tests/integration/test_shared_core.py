@@ -7,17 +7,20 @@ import asyncio
 import os
 import threading
 import time
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.shared_core import CORES, SharedCore, is_crowded, read_times
+from service import shared_core
+from service.shared_core import CORES, SharedCore, every_core, is_crowded, read_times
 from tests.worker_program import running_program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 # Answers with the cores that its thread may use; /child with those of a process that it starts, /schedule with the ways
 # in which the system schedules its threads.
@@ -106,32 +109,71 @@ def test_a_core_on_which_others_work_as_much_is_left() -> None:
     assert not is_crowded(ran=1_000_000, waited=50_000_000)
 
 
-def test_a_waiting_thread_moves_to_another_core() -> None:
-    core = SharedCore(0, 1)
-    first, moved = core.core, threading.Event()
-    ended = threading.Event()
+@dataclass
+class Started:
+    """A core that was started by the calling thread, and the arguments of its checks."""
 
-    def work() -> None:
-        loop = asyncio.new_event_loop()
-        times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+    core: SharedCore
+    loop: asyncio.AbstractEventLoop
+    times: Path
+
+    def check(self, waited: int, times: Path | None = None) -> None:
+        """As if the thread had waited for so many nanoseconds since the last check."""
+        ran, before = read_times(self.times)
+        self.core._check(self.loop, times or self.times, (ran, before - waited))
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+    monkeypatch.setattr(shared_core, "_current", None)
+    with closing(asyncio.new_event_loop()) as loop:
+        core = SharedCore(0, 1)
         core.start(loop)
-        ran, waited = read_times(times)
-        # As if the last second had been spent waiting.
-        core._check(loop, times, ran, waited - 1_000_000_000)
-        moved.set()
-        loop.close()
-        ended.wait()
+        yield Started(core, loop, Path(f"/proc/self/task/{threading.get_native_id()}/schedstat"))
+    os.sched_setaffinity(0, CORES)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    moved.wait()
-    allowed = (
-        Path(f"/proc/self/task/{thread.native_id}/status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
-    )
-    ended.set()
-    thread.join()
-    assert core.core != first
-    assert allowed == str(core.core)
+
+SECOND = 1_000_000_000
+
+
+def test_a_waiting_thread_moves_with_those_that_it_started(started: Started) -> None:
+    first = started.core.core
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(os.sched_getaffinity, 0).result() == {first}
+        started.check(SECOND)
+        assert pool.submit(os.sched_getaffinity, 0).result() == os.sched_getaffinity(0) == {started.core.core}
+    assert started.core.core != first
+
+
+def test_where_moving_does_not_help_it_is_done_ever_more_rarely(started: Started) -> None:
+    began = started.loop.time()
+    for _ in range(10):
+        started.check(SECOND)
+    *_, last = sorted(timer.when() - began for timer in scheduled(started.loop))
+    assert last == pytest.approx(64, abs=1)
+    started.check(0)
+    assert len([timer for timer in scheduled(started.loop) if timer.when() - began < 1.9]) == 2
+
+
+def test_cores_that_are_chosen_meanwhile_are_respected(started: Started) -> None:
+    chosen = max(CORES - {started.core.core})
+    os.sched_setaffinity(0, {chosen})
+    before = len(scheduled(started.loop))
+    started.check(SECOND)
+    with every_core():
+        assert os.sched_getaffinity(0) == {chosen}
+    assert len(scheduled(started.loop)) == before
+
+
+def test_a_check_that_cannot_read_is_repeated(started: Started, tmp_path: Path) -> None:
+    before = len(scheduled(started.loop))
+    started.check(SECOND, tmp_path / "missing")
+    assert len(scheduled(started.loop)) == before + 1
+
+
+def scheduled(loop: asyncio.AbstractEventLoop) -> list[asyncio.TimerHandle]:
+    timers: list[asyncio.TimerHandle] = vars(loop)["_scheduled"]
+    return timers
 
 
 def test_the_account_of_waiting_grows_with_time() -> None:
