@@ -23,7 +23,7 @@ from tests.integration.api import AUDIENCE
 from tests.integration.log_trees import ORIGIN
 from tests.integration.served import ROOT
 from tests.standby import MANY_CONNECTIONS, copy_server, start_server
-from tests.until import until
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,12 +81,17 @@ async def test_nothing_but_what_is_wrong_is_bad(
     stop = asyncio.Event()
     keeping = asyncio.create_task(keep(load(), stop))
 
-    async def signed() -> bool:
-        return Anchor(tmp_path / "anchor").last() is not None
+    findings: list[Finding] = []
 
-    await until(signed)
+    async def has_signed_and_reported() -> bool:
+        if Anchor(tmp_path / "anchor").last() is None:
+            return False
+        # The signer reports after it has flushed the anchor to disk.
+        findings[:] = await examine()
+        return any(finding.part == "keeper: signer" for finding in findings)
+
     set_environment()
-    findings = await examine()
+    await until(has_signed_and_reported)
     stop.set()
     await keeping
     # The tests' Postgres runs without fsync, and the doctor must see it.
@@ -95,7 +100,7 @@ async def test_nothing_but_what_is_wrong_is_bad(
     assert {"database", "clock", "role", "schema", "statistics", "policy"} <= {
         finding.part for finding in findings if finding.grade is Grade.GOOD
     }
-    assert {"proxies", "log key", "anchor", "keeper: signer"} <= {finding.part for finding in findings}
+    assert {"proxies", "log key", "anchor"} <= {finding.part for finding in findings}
 
 
 @pytest.mark.parametrize(
@@ -200,8 +205,10 @@ async def test_a_redis_that_evicts_is_bad_where_proofs_are_remembered(
 
 
 async def test_standbys_that_no_commit_waits_for_are_told(
-    house: House, set_environment: Callable[..., None], tmp_path: Path
+    house: House, set_environment: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A standby of a busy machine may be later than a service waits.
+    monkeypatch.setattr("service.database.MAX_REPLAY_SECONDS", PATIENCE_SECONDS)
     postgres = house.log_database.postgres
     copy_server(postgres, tmp_path / "standby")
     with start_server(tmp_path / "standby", free_port(0), MANY_CONNECTIONS) as standby:

@@ -18,7 +18,7 @@ from service.errors import DatabaseUnavailable, Misconfigured
 from tests.acceptance.running_service import processes
 from tests.integration.api import api
 from tests.standby import MANY_CONNECTIONS, copy_server, start_server
-from tests.until import until
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,6 +76,12 @@ async def ask(running: InProcess, path: str) -> Any:
     return answer
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service waits for a standby of a busy machine, where it would read the primary otherwise."""
+    monkeypatch.setattr("service.database.MAX_REPLAY_SECONDS", PATIENCE_SECONDS)
+
+
 def reads() -> dict[str, float]:
     """How many reads each server has answered."""
     return {labels[0]: numbers[0] for labels, numbers in metrics.REPLICA_READS.series.items()}
@@ -85,6 +91,7 @@ async def grown(before: dict[str, float]) -> dict[str, float]:
     return {server: count - before.get(server, 0) for server, count in reads().items() if count != before.get(server)}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_searches_counts_and_exports_go_to_the_standby_and_single_records_to_the_primary(
     house: House, issuer: str, standby: LocalPostgres
 ) -> None:
@@ -100,6 +107,7 @@ async def test_searches_counts_and_exports_go_to_the_standby_and_single_records_
         assert await grown(before) == {}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_search_on_the_standby_shows_every_answer_that_was_given_before_it(
     house: House, issuer: str, standby: LocalPostgres
 ) -> None:
