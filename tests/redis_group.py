@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from service.development.local_servers import free_port
 from service.development.processes import end, spawn
 from service.development.redis_binary import find_redis_server
+from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class RedisGroup:
 
     def start(self, *lines: str, sentinel: bool = False, common: tuple[str, ...] = COMMON) -> int:
         """Start a server with these lines in its configuration. Returns its port."""
-        binary, port = find_redis_server(), free_port(0)
+        binary, port = find_redis_server(), unused_port()
         assert binary is not None
         home = self.folder / str(port)
         home.mkdir()
@@ -106,7 +106,7 @@ def watched_redis(folder: Path) -> Iterator[tuple[RedisGroup, int]]:
         )
         known = group.client(sentinel, None)
         wait(lambda: known.sentinel_slaves("timewarden"))
-        silent = free_port(0)
+        silent = unused_port()
         group.url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{silent},127.0.0.1:{sentinel}/timewarden"
         yield group, master
 
@@ -123,5 +123,5 @@ def redis_cluster(folder: Path, nodes: int = 2) -> Iterator[RedisGroup]:
             group.ask(port, "CLUSTER", "ADDSLOTS", *slots)
             group.ask(port, "CLUSTER", "MEET", "127.0.0.1", ports[0])
         wait(lambda: all(b"cluster_state:ok" in group.ask(port, "CLUSTER", "INFO") for port in ports))
-        group.url = f"redis+cluster://:{PASSWORD}@127.0.0.1:{ports[0]},127.0.0.1:{free_port(0)}"
+        group.url = f"redis+cluster://:{PASSWORD}@127.0.0.1:{ports[0]},127.0.0.1:{unused_port()}"
         yield group

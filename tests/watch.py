@@ -21,8 +21,8 @@ import httpx2
 import pytest
 import yaml
 
-from service.development.local_servers import free_port
 from tests.integration.served import NO_TLS
+from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ async def prometheus(folder: Path, targets: Mapping[str, list[str]], minute: flo
         (FOLDER / "timewarden.rules.yml").read_text(encoding="utf-8"),
     )
     (folder / "timewarden.rules.yml").write_text(rules, encoding="utf-8")
-    port = free_port(0)
+    port = unused_port()
     process = await asyncio.create_subprocess_exec(
         *("prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"),
         f"--web.listen-address=127.0.0.1:{port}",

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from service.commands.running import FILE, Running
-from service.development.local_servers import free_port
 from service.development.processes import spawn, wait_until
 from service.development.server_directory import remember_port
+from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class RunningService:
         self._console = "--console" if console else "--no-console"
         self._variables = dict(variables or {})
         # `up` takes the next free port if another process has taken this port; `addresses` says which.
-        self.port = free_port(0)
+        self.port = unused_port()
         # Ports that nobody else prefers: after a restart the addresses in tokens must still be ours.
         for name in ("management", "sign-in", "console", "postgres", "redis"):
-            remember_port(state, name, free_port(0))
+            remember_port(state, name, unused_port())
         self._up: subprocess.Popen[bytes] | None = None
         self._addresses: Running | None = None
 

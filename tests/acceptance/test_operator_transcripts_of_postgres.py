@@ -15,9 +15,9 @@ import asyncpg
 import pytest
 
 from events.stream import open_redis
-from service.development.local_servers import free_port
 from service.errors import TryLater
 from tests.integration.served import fetch
+from tests.ports import unused_port
 from tests.soak.estate import estate
 from tests.soak.traffic import Traffic
 from tests.soak.verdict import check_log, settle
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.long
 @contextlib.asynccontextmanager
 async def watched(folder: Path, *further_hosts: str) -> AsyncIterator[tuple[Estate, Watch]]:
     """A service, and Prometheus over it."""
-    port = free_port(0)
+    port = unused_port()
     settings = {"KEEPER_ADDRESS": f"127.0.0.1:{port}", "LOG_LEVEL": "warning"}
     async with estate(folder / "state", workers=1, keepers=1, further_hosts=further_hosts, settings=settings) as made:
         targets = {
@@ -76,7 +76,7 @@ async def say_health(watch: Watch, hurt: Estate) -> None:
 
 @needs_prometheus
 async def test_the_primary_of_postgres_is_lost(tmp_path: Path) -> None:
-    port = free_port(0)
+    port = unused_port()
     async with watched(tmp_path, f"127.0.0.1:{port}") as (hurt, watch):
         copy_server(hurt.postgres, tmp_path / "standby")
         with start_server(tmp_path / "standby", port) as standby:

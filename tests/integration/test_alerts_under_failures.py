@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from service.development.local_servers import free_port, start_redis
+from service.development.local_servers import start_redis
 from tests.database_away import DatabaseAway
 from tests.integration.api import token_of
 from tests.integration.served import NO_TLS, serve
 from tests.integration.test_serve_supervision import keeper
+from tests.ports import unused_port
 from tests.until import until
 from tests.watch import compare_with_page, needs_prometheus, prometheus
 
@@ -35,7 +36,7 @@ pytestmark = [pytest.mark.long, needs_prometheus]
 
 
 async def test_each_failure_raises_its_alerts_and_they_end_with_it(house: House, issuer: str, tmp_path: Path) -> None:
-    port = free_port(0)
+    port = unused_port()
     with (
         DatabaseAway(house.log_database.url("app")) as away,
         start_redis(tmp_path, preferred_port=0) as redis,

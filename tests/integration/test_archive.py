@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from service.commands import audit_retention
 from service.commands.doctor_checks import Grade, check_archive
-from service.development.local_servers import free_port
 from service.errors import LogDamaged, Misconfigured
 from service.keeper import keep
 from service.log import tiles
@@ -49,6 +48,7 @@ from tests.integration.log_database import change, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, keeper_settings, seal_all
 from tests.integration.served import NO_TLS
 from tests.integration.test_retention import NOVEMBER, SOON
+from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def archive_all(archiver: Archiver) -> int:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an object store with the bucket `log`, which the variables of AWS name."""
-    address, log = f"http://127.0.0.1:{free_port(0)}", tmp_path_factory.mktemp("s3") / "log"
+    address, log = f"http://127.0.0.1:{unused_port()}", tmp_path_factory.mktemp("s3") / "log"
     command = [sys.executable, "-m", "moto.server", "-p", address.rpartition(":")[2]]
     with log.open("wb") as output, pytest.MonkeyPatch.context() as patch:
         process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -378,7 +378,7 @@ async def test_a_store_that_fails_makes_the_archiver_unready_and_shows_no_secret
     await running
     assert detail.startswith("cannot archive: ")
     assert "secret-word" not in detail
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port(0)}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_port()}")
     found = await check_archive(Settings(log_origin=ORIGIN, archive_url="s3://log/folder"))
     assert (found.grade, "secret-word" in found.found) == (Grade.BAD, False)
 

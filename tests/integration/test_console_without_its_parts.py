@@ -13,7 +13,7 @@ from events.stream import open_redis
 from service.console.application import connect, create
 from service.console.sessions import SessionStore
 from service.console.sign_in_server import Demand, Grant
-from service.development.local_servers import free_port
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ KEYS = ["k" * 32]
 @asynccontextmanager
 async def open_console(redis_url: str) -> AsyncIterator[Console]:
     """A console whose API and authorization server are at ports where nothing listens."""
-    nothing = f"http://127.0.0.1:{free_port(0)}"
+    nothing = f"http://127.0.0.1:{unused_port()}"
     redis = open_redis(redis_url, timeout=1)
     async with httpx2.AsyncClient(trust_env=False) as http:
         yield connect(
@@ -68,7 +68,7 @@ async def test_without_the_api_a_page_says_that_the_api_does_not_answer(console:
 
 
 async def test_without_redis_people_are_signed_out_and_told_so() -> None:
-    nowhere = f"redis://127.0.0.1:{free_port(0)}/0"
+    nowhere = f"redis://127.0.0.1:{unused_port()}/0"
     async with open_console(nowhere) as console, browser(console, "c" * 43) as person:
         page, health = await person.get("/week"), await person.get("/health")
     assert (page.status_code, health.status_code) == (503, 503)

@@ -14,7 +14,6 @@ from events.stream import open_redis
 from service.commands import doctor_checks
 from service.commands.doctor import doctor
 from service.commands.doctor_checks import Grade, check_installation
-from service.development.local_servers import free_port
 from service.keeper import keep
 from service.log.anchor import Anchor
 from service.log.key_files import make_key
@@ -22,6 +21,7 @@ from service.settings import load
 from tests.integration.api import AUDIENCE
 from tests.integration.log_trees import ORIGIN
 from tests.integration.served import ROOT
+from tests.ports import unused_port
 from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 from tests.until import PATIENCE_SECONDS, until
 
@@ -211,7 +211,7 @@ async def test_standbys_that_no_commit_waits_for_are_told(
     monkeypatch.setattr("service.database.MAX_REPLAY_SECONDS", PATIENCE_SECONDS)
     postgres = house.log_database.postgres
     copy_server(postgres, tmp_path / "standby")
-    with start_server(tmp_path / "standby", free_port(0), MANY_CONNECTIONS) as standby:
+    with start_server(tmp_path / "standby", unused_port(), MANY_CONNECTIONS) as standby:
         set_environment(REPLICA_URL=house.log_database.url("app").replace(f":{postgres.port}/", f":{standby.port}/"))
         await until(partial(finding_of, "standbys"))
         found = await finding_of("standbys")

@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from events.stream import open_redis
 from events.upkeep import read_state
 from service import metrics
-from service.development.local_servers import free_port
 from service.errors import Misconfigured
 from service.keeper import keep
 from service.keeper_metrics import KeeperMetrics
@@ -26,6 +25,7 @@ from service.log.log import Log
 from tests.integration.log_database import change
 from tests.integration.log_trees import ORIGIN, keeper_settings
 from tests.integration.served import fetch
+from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def test_a_keeper_says_on_its_address_how_far_the_log_is_sealed_signed_and
     log_database: LogDatabase, redis_url: str, tmp_path: Path
 ) -> None:
     make_key(tmp_path / "key", ORIGIN)
-    stop, port = asyncio.Event(), free_port(0)
+    stop, port = asyncio.Event(), unused_port()
     wanted = settings(log_database, redis_url, tmp_path, keeper_address=f"127.0.0.1:{port}")
     await Log(await log_database.open("app")).append([change()])
     running = asyncio.create_task(keep(wanted, stop))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from service.development.local_servers import free_port, start_redis
+from service.development.local_servers import start_redis
 from service.log.key_files import make_key
 from tests.certificate import write_certificate
 from tests.integration.api import AUDIENCE, token_of
@@ -29,6 +29,7 @@ from tests.integration.served import ROOT, fetch, serve
 from tests.integration.test_keeper_status import health
 from tests.integration.test_serve_start import environment_of
 from tests.integration.test_serve_supervision import keeper
+from tests.ports import unused_port
 from tests.token_forge import header, jwk, jwks, rsa_key, sign
 from tests.until import until
 from tests.watch import compare_with_page, needs_prometheus, prometheus
@@ -51,7 +52,7 @@ class Keepers:
     """Two keepers with one key and one anchor file, each with an address for Prometheus."""
 
     def __init__(self, database_url: str, redis_url: str, folder: Path) -> None:
-        self.addresses = [f"127.0.0.1:{free_port(0)}" for _ in range(2)]
+        self.addresses = [f"127.0.0.1:{unused_port()}" for _ in range(2)]
         self.environment = environment_of({"DATABASE_URL": database_url})
         self._urls, self._folder = (database_url, redis_url), folder
         make_key(folder / "shared.key", "log.example/audit/1")
@@ -238,9 +239,9 @@ class Replicas:
     """Two `serve` processes on ports of their own, nginx in front of them, and callers."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        self.ports = [(free_port(0), free_port(0)) for _ in range(2)]
+        self.ports = [(unused_port(), unused_port()) for _ in range(2)]
         self.processes: list[asyncio.subprocess.Process | None] = [None, None]
-        self.front = free_port(0)
+        self.front = unused_port()
         self.folder, self.settings = folder, settings
         self.answers: Counter[str] = Counter()
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from service.development.local_servers import free_port
 from service.errors import LogDamaged
 from service.log.anchor import Anchor
 from service.log.keeper_status import read_status
@@ -29,6 +28,7 @@ from service.standalone.verify.findings import INTACT, Report
 from service.standalone.verify.notes import COSIGNATURE, read_keys
 from tests.integration.log_database import copy_database, decision, open_new_log
 from tests.integration.log_trees import ORIGIN, SIGNER, checkpoints, seal_all
+from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def witness(program: str, folder: Path, vkey: str) -> Iterator[str]:
     found = re.search(r"witness\.example/w1\+\S+", ask("init", "--name", "witness.example/w1"))
     assert found
     ask("add-log", "--origin", ORIGIN, "--vkey", vkey)
-    port = free_port(0)
+    port = unused_port()
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [program, "serve", "--listen", f"127.0.0.1:{port}"], cwd=folder, stdout=log, stderr=log

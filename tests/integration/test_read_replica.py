@@ -13,10 +13,10 @@ import pytest
 
 from service import metrics
 from service.database import Database, ReadReplica
-from service.development.local_servers import free_port
 from service.errors import DatabaseUnavailable, Misconfigured
 from tests.acceptance.running_service import processes
 from tests.integration.api import api
+from tests.ports import unused_port
 from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 from tests.until import PATIENCE_SECONDS, until
 
@@ -38,7 +38,7 @@ SEARCHES = ("/v1/decisions", "/v1/decisions/summary", "/v1/audit/records?kind=ac
 def standby(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> Any:
     state = tmp_path_factory.mktemp("standby")
     copy_server(postgres, state)
-    with start_server(state, free_port(0), MANY_CONNECTIONS) as server:
+    with start_server(state, unused_port(), MANY_CONNECTIONS) as server:
         yield server
 
 
@@ -157,7 +157,7 @@ async def test_a_standby_that_is_lost_is_not_missed_and_one_that_is_back_is_used
     house: House, issuer: str, postgres: LocalPostgres, tmp_path: Path
 ) -> None:
     copy_server(postgres, tmp_path)
-    port = free_port(0)
+    port = unused_port()
     with start_server(tmp_path, port, MANY_CONNECTIONS) as server:
         url = on(house, server)
         async with api(house, issuer, replica_url=url) as running:
@@ -219,7 +219,7 @@ async def test_the_next_connection_shows_the_same_when_the_standby_is_lost(
     copy_server(postgres, tmp_path)
     primary = await house.log_database.open("app")
     query = "SELECT pg_is_in_recovery(), (SELECT count(*) FROM audit_record)"
-    with start_server(tmp_path, free_port(0), MANY_CONNECTIONS) as server:
+    with start_server(tmp_path, unused_port(), MANY_CONNECTIONS) as server:
         async with watched(on(house, server), primary) as replica:
             async with replica.connection() as connection:
                 first = await connection.fetchrow(query)
@@ -260,7 +260,7 @@ async def test_a_wrong_password_names_the_setting_and_not_the_password(house: Ho
         await replica.open()
     assert "wrong-word" not in str(raised.value)
     absent = ReadReplica(
-        url.replace(f":{standby.port}/", f":{free_port(0)}/"), primary, size=2, timeout=2, lock_timeout=1
+        url.replace(f":{standby.port}/", f":{unused_port()}/"), primary, size=2, timeout=2, lock_timeout=1
     )
     with pytest.raises(DatabaseUnavailable):
         await absent.open()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.development.local_servers import free_port
 from tests.integration.api import AUDIENCE, InProcess, api
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,7 +201,7 @@ async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_re
 ) -> None:
     file = tmp_path / "issuers.toml"
     file.write_text(
-        f'[[issuer]]\nname = "down"\nprefix = "down"\nissuer = "http://127.0.0.1:{free_port(0)}"\n'
+        f'[[issuer]]\nname = "down"\nprefix = "down"\nissuer = "http://127.0.0.1:{unused_port()}"\n'
         f'audience = "{AUDIENCE}"\n'
     )
     async with api(house, issuer, issuers_file=str(file)) as running:

@@ -22,7 +22,6 @@ from events.stream import open_redis
 from service.console.application import connect, create
 from service.development.authorization_server.page_walk import read_page
 from service.development.authorization_server.proof_keys import ProofKey
-from service.development.local_servers import free_port
 from service.errors import InvalidProof, InvalidToken
 from service.identity.credentials import RequestCredentials
 from service.identity.dpop import Proofs
@@ -34,6 +33,7 @@ from service.identity.tokens import Tokens
 from service.identity.used_proofs import UsedProofs
 from service.standalone.client import TokenRefused
 from tests.integration.authorization_server.browser import AUDIENCE
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ CONSOLE = "http://127.0.0.1:8070"
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def issuer() -> AsyncIterator[str]:
     """The running provider."""
-    port = str(free_port(0))
+    port = str(unused_port())
     url = f"http://127.0.0.1:{port}"
     process = await asyncio.create_subprocess_exec(
         "node",

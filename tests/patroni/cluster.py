@@ -18,11 +18,11 @@ import httpx2
 import yaml
 
 from service.development.local_postgres import clean_environment, postgres_binaries
-from service.development.local_servers import free_port
 from service.development.processes import end, spawn
 from service.development.server_directory import secret
 from service.development.server_user import account_for
 from tests.acceptance.running_service import ROOT, processes
+from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Node:
     folder: Path
     etcd: str
     passwords: dict[str, str]
-    port: int = field(default_factory=lambda: free_port(0))
-    rest: int = field(default_factory=lambda: free_port(0))
+    port: int = field(default_factory=unused_port)
+    rest: int = field(default_factory=unused_port)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -166,7 +166,7 @@ class Cluster:
 @contextlib.asynccontextmanager
 async def start_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """A whole cluster in a folder; nothing of it runs after the block."""
-    port, peer = free_port(0), free_port(0)
+    port, peer = unused_port(), unused_port()
     passwords = {name: secret(folder, name) for name in ("postgres", "replicator", "rewind")}
     nodes = {name: Node(name, folder / name, f"127.0.0.1:{port}", passwords) for name in NAMES}
     made = Cluster(nodes, folder, port, peer)

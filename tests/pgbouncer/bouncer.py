@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from service.development.local_servers import free_port
 from service.development.server_directory import secret
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class PgBouncer:
 
     def start(self) -> None:
         """Start it, at the same port as before, and return when it takes connections."""
-        self.port = self.port or free_port(0)
+        self.port = self.port or unused_port()
         password = secret(self.postgres.state, "postgres")
         (self.folder / "users").write_text(f'"postgres" "{password}"\n')
         settings = {

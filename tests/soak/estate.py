@@ -20,7 +20,7 @@ import httpx2
 
 from service.commands.database import migrate_database
 from service.commands.policy_bootstrap import bootstrap_policy
-from service.development.local_servers import free_port, start_postgres, start_redis
+from service.development.local_servers import start_postgres, start_redis
 from service.development.processes import LocalServerFailed
 from service.development.server_directory import remember_port
 from service.development.stores import prepare
@@ -30,6 +30,7 @@ from tests.acceptance.running_service import ROOT, WORKER, processes
 from tests.benchmarks.servers import token_of, with_a_project
 from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE, key_server
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -256,7 +257,7 @@ async def estate(
     """Durable servers and the service over them; all end with the block. The service knows `further_hosts`, such as
     `127.0.0.1:5433`, as hosts of the database beside its first one. With a `tree` the release of that checkout makes
     the schema and runs."""
-    remember_port(state, "postgres", free_port(0))
+    remember_port(state, "postgres", unused_port())
     servers = [start_postgres(state, preferred_port=0)]
     try:
         hosts = (f"127.0.0.1:{servers[0].port}", *further_hosts)

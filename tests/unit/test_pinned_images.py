@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from service.development.local_servers import free_port
 from service.development.processes import wait_until
 from tests.image_content import ROOT
+from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Registry:
     """A registry on loopback, without TLS."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.address = folder, f"127.0.0.1:{free_port(0)}"
+        self.folder, self.address = folder, f"127.0.0.1:{unused_port()}"
         configuration = {
             "version": 0.1,
             "log": {"level": "error"},
