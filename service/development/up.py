@@ -50,6 +50,8 @@ ORIGIN = "timewarden.example/audit/development"
 AUDIENCE = "https://timewarden.example/timesheets"
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
+# The settings of the caller that the service gets, too: what an app must cope with, for its developers to try.
+PASSED_ON = {"TIMEWARDEN_DPOP_NONCE"}
 
 
 def say(sentence: str) -> None:
@@ -120,6 +122,7 @@ async def _serve(
         # All callers have one address here, also in tests and under load.
         "TIMEWARDEN_ADDRESS_RATE": "1000000",
         "TIMEWARDEN_CLIENT_RATE": "1000000",
+        **{name: os.environ[name] for name in PASSED_ON & os.environ.keys()},
     }
     console = _address(pages) if pages else ""
     with _open_log(state) as log:

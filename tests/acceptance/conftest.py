@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Everything that `timewarden up` starts. It must stop cleanly in the end."""
-    # Nobody asks it anything for most of the time, and its keeper would look ten times a second.
-    running = RunningService(tmp_path_factory.mktemp("acceptance") / "state", {"TIMEWARDEN_SEAL_INTERVAL": "0.3"})
+    running = RunningService(tmp_path_factory.mktemp("acceptance") / "state")
     running.start()
     yield running
     running.stop()

@@ -14,10 +14,14 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 
 from service import VERSION
 from service.development.authorization_server import token_endpoint
+from service.standalone.client.dpop import DpopKey
+from service.standalone.client.proofs import make_proof
+from service.standalone.client.tokens import client_credentials
 from tests.acceptance.running_service import RunningService
 from tests.acceptance.test_client_page import APPS, SHOWN
 
@@ -122,6 +126,16 @@ def test_the_app_in_python(service: RunningService, site: Path, tmp_path: Path, 
         PYTHONPATH=str(site),
     )
     assert printed == SHOWN
+
+
+async def test_the_service_of_these_tests_demands_a_nonce(service: RunningService) -> None:
+    key, url = DpopKey(), f"{service.addresses.api}/v1/me"
+    tokens = client_credentials(addresses(service)["ENDPOINT"], "payroll-import", "payroll-import-demo", dpop=key)
+    token = await tokens()
+    headers = {"Authorization": f"DPoP {token}", "DPoP": make_proof(key, "GET", url, token)}
+    async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
+        answer = await http.get(url)
+    assert answer.json()["type"] == "urn:timewarden:problem:use-dpop-nonce"
 
 
 BOUND_JOB = """\
