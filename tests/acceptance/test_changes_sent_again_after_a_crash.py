@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -10,7 +11,8 @@ import httpx2
 import pytest
 
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
-from tests.acceptance.running_service import SERVE, RunningService, fresh_connections
+from tests.acceptance.running_service import SERVE, WORKER, RunningService, fresh_connections
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,11 +53,7 @@ async def test_whoever_never_heard_the_answer_gets_it_after_the_crash(hurt: Runn
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     writer.write(f"POST {request.url.raw_path.decode()} HTTP/1.1\r\n{head}\r\n".encode() + request.content)
     await writer.drain()
-    made: list[str] = []
-    for _ in range(200):
-        if made := await sheets_of(ana, week):
-            break
-    assert made
+    made = await until(partial(sheets_of, ana, week))
 
     await restart(hurt)
     writer.close()
@@ -68,28 +66,32 @@ async def test_whoever_never_heard_the_answer_gets_it_after_the_crash(hurt: Runn
 
 @pytest.mark.long
 async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningService, ana: Caller) -> None:
-    wanted = [(fresh_week().isoformat(), str(uuid4())) for _ in range(40)]
+    wanted: list[tuple[str, str]] = []
     heard: dict[str, str] = {}
     eight = asyncio.Event()
 
-    async def attempt(week: str, key: str) -> None:
-        try:
-            answer = await open_week(ana, week, key)
-        except httpx2.HTTPError:
-            return
-        if answer.status_code == 201:
-            heard[week] = answer.json()["id"]
-        if len(heard) == 8:
-            eight.set()
+    async def one_after_the_other() -> None:
+        # Until the crash, so that some are under way when it comes, however late that is.
+        while True:
+            week, key = fresh_week().isoformat(), str(uuid4())
+            wanted.append((week, key))
+            try:
+                answer = await open_week(ana, week, key)
+            except httpx2.HTTPError:
+                return
+            if answer.status_code == 201:
+                heard[week] = answer.json()["id"]
+            if len(heard) >= 8:
+                eight.set()
 
-    async def all_of_them() -> None:
-        for start in range(0, len(wanted), 4):
-            await asyncio.gather(*(attempt(*value) for value in wanted[start : start + 4]))
-
-    work = asyncio.create_task(all_of_them())
-    await eight.wait()
-    await restart(hurt)
+    # Found now, since looking through all processes takes time.
+    victims = [*hurt.processes(SERVE), *hurt.processes(WORKER)]
+    work = asyncio.gather(*(one_after_the_other() for _ in range(4)))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await eight.wait()
+    await asyncio.to_thread(hurt.kill_these, victims)
     await work
+    await restart(hurt)
     assert len(heard) < len(wanted)
 
     for week, key in wanted:

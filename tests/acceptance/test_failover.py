@@ -64,6 +64,15 @@ async def is_answered(traffic: Traffic, count: int = 50) -> float:
     return first
 
 
+async def has_fallen_silent(traffic: Traffic, seconds: float = 0.3, patience: float = 20) -> None:
+    """Wait until no request was answered with a decision for so long: what was confirmed before has then arrived."""
+    seen = -1
+    async with asyncio.timeout(patience):
+        while seen != traffic.answers.acknowledged:
+            seen = traffic.answers.acknowledged
+            await asyncio.sleep(seconds)
+
+
 async def test_nothing_answered_is_lost_when_a_standby_is_promoted(
     hurt: tuple[Estate, LocalPostgres], traffic: Traffic, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,13 +83,14 @@ async def test_nothing_answered_is_lost_when_a_standby_is_promoted(
     stopped = [item for item in processes() if standby.pid in (item.pid, item.parent)]
     for process in stopped:
         process.send(signal.SIGSTOP)
-    await asyncio.sleep(0.3)
-    before = traffic.answers.acknowledged
-    await asyncio.sleep(0.7)
-    silent = traffic.answers.acknowledged - before
-    for process in stopped:
-        process.send(signal.SIGCONT)
-    assert silent == 0
+    try:
+        await has_fallen_silent(traffic)
+        before = traffic.answers.acknowledged
+        await asyncio.sleep(0.7)
+        assert traffic.answers.acknowledged == before
+    finally:
+        for process in stopped:
+            process.send(signal.SIGCONT)
     await is_answered(traffic)
 
     lost = time.monotonic()

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import httpx2
 import pytest
 
+from tests.acceptance.api_replicas import database_of
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
-from tests.acceptance.running_service import SERVE, RunningService, fresh_connections
-from tests.until import PATIENCE_SECONDS
+from tests.acceptance.running_service import SERVE, WORKER, RunningService, fresh_connections
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import date
 
 UPLOADS = "/v1/uploads"
 WEEKS, ROWS_A_WEEK = 150, 14
@@ -33,6 +37,37 @@ async def those(hurt: RunningService) -> AsyncIterator[Callers]:
         for who in ("carl", "payroll-import"):
             await callers(who)
         yield callers
+
+
+@asynccontextmanager
+async def last_week_taken(
+    service: RunningService, owner: str, week: date
+) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """Inside this block an upload that ends with this week cannot come to its end, however slow the machine is: another
+    transaction has made that sheet and is not committed. The upload has by then written most of what comes before, and
+    with `per-row` it has committed the first batch. Yields a function that returns whether it waits."""
+    connection = await asyncpg.connect(database_of(service))
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute(
+            "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
+            " VALUES (gen_random_uuid(), $1, $2::date, $2::date + 6, 'UTC', 'draft', 1)",
+            owner,
+            week,
+        )
+
+        async def is_waited_for() -> bool:
+            return bool(
+                await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM pg_locks"
+                    " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+                )
+            )
+
+        yield is_waited_for
+    finally:
+        # This also ends the transaction, and nothing of it stays.
+        await connection.close()
 
 
 @pytest.mark.parametrize("mode", [pytest.param("together", marks=pytest.mark.long), "per-row"])
@@ -59,16 +94,17 @@ async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_ag
         found: list[dict[str, Any]] = (await carl.get(SHEETS, limit=200, **span)).json()["items"]
         return found
 
-    sending = asyncio.create_task(send())
-    if mode == "per-row":
-        # In the middle of it: some sheets are done, and not all.
-        for _ in range(1000):
-            if await there():
-                break
-    else:
-        # The whole file takes about 0.3 s.
-        await asyncio.sleep(0.1)
-    await asyncio.to_thread(hurt.kill, SERVE)
+    # Found now, since looking through all processes takes time, and an upload waits for only 3 seconds.
+    victims = [*hurt.processes(SERVE), *hurt.processes(WORKER)]
+    async with last_week_taken(hurt, owner, weeks[-1]) as is_waited_for:
+        sending = asyncio.create_task(send())
+
+        async def in_the_middle() -> bool:
+            assert not sending.done(), "the upload came to its end"
+            return await is_waited_for()
+
+        await until(in_the_middle)
+        await asyncio.to_thread(hurt.kill_these, victims)
     with pytest.raises(httpx2.HTTPError):
         await sending
     await asyncio.to_thread(hurt.end)

@@ -121,6 +121,8 @@ class Desk:
     async def prove(self, page: Page, login: str) -> None:
         """Fill in the pages of the authorization server, whichever it shows, until they lead back."""
         while urlsplit(page.url).netloc != urlsplit(self.console).netloc:
+            # A click waits until the next page begins to arrive, and a count waits for nothing.
+            await page.wait_for_load_state("domcontentloaded")
             if await page.locator("[name=password]").count():
                 await page.fill("[name=login]", login)
                 await page.fill("[name=password]", PEOPLE[login].password)
