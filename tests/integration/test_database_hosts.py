@@ -33,12 +33,16 @@ async def test_a_silent_host_does_not_use_up_the_time_of_the_next(postgres: Loca
     # The system accepts the connection, and nobody ever answers on it.
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         hosts = Hosts(with_hosts(postgres.superuser_url, silent.getsockname()[1], postgres.port))
-        connection = await hosts.connect(timeout=2)
+        silent.setblocking(False)
+        connection = await hosts.connect(timeout=4)
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
-        # Now the host that answered is asked first.
-        again = await hosts.connect(timeout=1)
+        silent.accept()[0].close()
+        # Now the host that answered is asked first, so nobody connects to the silent one again.
+        again = await hosts.connect(timeout=30)
         await again.close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 async def test_a_standby_is_passed_over_and_refused_when_it_is_alone(postgres: LocalPostgres, tmp_path: Path) -> None:
@@ -50,13 +54,13 @@ async def test_a_standby_is_passed_over_and_refused_when_it_is_alone(postgres: L
             assert await connection.fetchval("SELECT NOT pg_is_in_recovery()")
         await database.close()
 
-        only = Database(with_hosts(postgres.superuser_url, standby.port, free_port(0)), size=2, timeout=2)
+        only = Database(with_hosts(postgres.superuser_url, standby.port, free_port(0)), size=2)
         with pytest.raises(DatabaseUnavailable, match="does not answer at any of 127"):
             await only.open()
 
         # For a reader that says so, a standby will do.
         reader = Hosts(with_hosts(postgres.superuser_url, standby.port, free_port(0)) + "?target_session_attrs=any")
-        connection = await reader.connect(timeout=2)
+        connection = await reader.connect(timeout=30)
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await connection.execute("CREATE TABLE anything ()")
         await connection.close()

@@ -303,7 +303,8 @@ async def test_a_connection_killed_during_an_idle_append_fails_it_alone(watched_
 
 
 async def test_a_slow_idle_append_is_given_up_in_time(watched_log: WatchedLog) -> None:
-    log = Log(watched_log.database, patience=1.0)
+    # Enough to connect on a busy machine, twice.
+    log = Log(watched_log.database, patience=3.0)
     await log.append([decision()])
     lock = await block_writes(watched_log)
     # The lock is held throughout, so only the timeout ends this.
@@ -454,7 +455,8 @@ async def test_closing_flushes_waiting_appends_and_refuses_new_ones(watched_log:
 
 
 async def test_closing_waits_for_a_stuck_flush_only_for_its_patience(watched_log: WatchedLog) -> None:
-    log = Log(watched_log.database, patience=0.5)
+    # Enough to connect on a busy machine, and to be seen waiting.
+    log = Log(watched_log.database, patience=3.0)
     lock = await block_writes(watched_log)
     stuck = asyncio.create_task(log.append([decision()]))
     await lock_is_waited_for(watched_log.auditor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -70,14 +71,18 @@ async def test_only_digests_are_kept_and_each_for_a_bounded_time(redis_url: str)
         redis = open_redis(redis_url)
         keys = [key.decode() async for key in redis.scan_iter()]
         lives = sorted([await redis.ttl(key) for key in keys])
+        digest = hashlib.sha256(b"thumbprint\0at once").hexdigest()
+        shortest = await redis.ttl(f"timewarden:proof:{digest}")
         values = {await redis.get(key) for key in keys}
         await redis.aclose()
     assert all(key.startswith("timewarden:proof:") and len(key) == len("timewarden:proof:") + 64 for key in keys)
     assert not any(word in key for key in keys for word in ("thumbprint", "secret", "forever"))
     assert values <= {b"", None}
-    assert lives[-1] == MAX_STORED_SECONDS
-    assert 119 <= lives[-2] <= 121
-    assert lives[0] <= 1
+    # On a busy machine some seconds have passed, and the shortest life may be over: Redis then says -2. A key that
+    # never expires would be -1.
+    assert MAX_STORED_SECONDS - 5 <= lives[-1] <= MAX_STORED_SECONDS
+    assert 115 <= lives[-2] <= 121
+    assert shortest in {-2, 0, 1}
 
 
 async def test_a_used_proof_is_dropped_when_it_could_not_be_accepted_any_more(redis_url: str) -> None:
