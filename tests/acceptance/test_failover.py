@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.development.local_servers import free_port
 from service.development.stores import DATABASE
 from service.log.anchor import Anchor
 from tests.acceptance.running_service import processes
+from tests.ports import unused_port
 from tests.soak.estate import estate
 from tests.soak.traffic import Traffic
 from tests.soak.verdict import check_log, settle
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def hurt(tmp_path: Path) -> AsyncIterator[tuple[Estate, LocalPostgres]]:
     """An estate whose processes know two hosts, and the standby that its primary waits for."""
-    port = free_port(0)
+    port = unused_port()
     async with estate(tmp_path / "primary", workers=1, further_hosts=(f"127.0.0.1:{port}",)) as made:
         copy_server(made.postgres, tmp_path / "standby")
         with start_server(tmp_path / "standby", port) as standby:

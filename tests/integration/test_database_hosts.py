@@ -11,9 +11,9 @@ import pytest
 
 from service.connectivity import Hosts
 from service.database import Database
-from service.development.local_servers import free_port
 from service.errors import DatabaseUnavailable
 from service.migrations.run import migrate
+from tests.ports import unused_port
 from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 
 if TYPE_CHECKING:
@@ -47,19 +47,19 @@ async def test_a_silent_host_does_not_use_up_the_time_of_the_next(postgres: Loca
 
 async def test_a_standby_is_passed_over_and_refused_when_it_is_alone(postgres: LocalPostgres, tmp_path: Path) -> None:
     copy_server(postgres, tmp_path)
-    with start_server(tmp_path, free_port(0), MANY_CONNECTIONS) as standby:
+    with start_server(tmp_path, unused_port(), MANY_CONNECTIONS) as standby:
         database = Database(with_hosts(postgres.superuser_url, standby.port, postgres.port), size=2)
         await database.open()
         async with database.connection() as connection:
             assert await connection.fetchval("SELECT NOT pg_is_in_recovery()")
         await database.close()
 
-        only = Database(with_hosts(postgres.superuser_url, standby.port, free_port(0)), size=2)
+        only = Database(with_hosts(postgres.superuser_url, standby.port, unused_port()), size=2)
         with pytest.raises(DatabaseUnavailable, match="does not answer at any of 127"):
             await only.open()
 
         # For a reader that says so, a standby will do.
-        reader = Hosts(with_hosts(postgres.superuser_url, standby.port, free_port(0)) + "?target_session_attrs=any")
+        reader = Hosts(with_hosts(postgres.superuser_url, standby.port, unused_port()) + "?target_session_attrs=any")
         connection = await reader.connect(timeout=30)
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await connection.execute("CREATE TABLE anything ()")
@@ -67,5 +67,5 @@ async def test_a_standby_is_passed_over_and_refused_when_it_is_alone(postgres: L
 
 
 async def test_a_database_of_several_hosts_is_migrated(postgres: LocalPostgres, unmigrated: str) -> None:
-    url = with_hosts(unmigrated, free_port(0), postgres.port)
+    url = with_hosts(unmigrated, unused_port(), postgres.port)
     assert await migrate(url, "0001")

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from events.stream import open_redis
-from service.development.local_servers import free_port, start_redis
+from service.development.local_servers import start_redis
 from service.errors import Misconfigured
 from service.identity.verified_tokens import TokenCache
 from service.web.http.rate_limits import (
@@ -28,6 +28,7 @@ from service.web.http.rate_limits import (
 )
 from tests.integration.api import AUDIENCE, InProcess, api
 from tests.integration.site import Site, ok, site
+from tests.ports import unused_port
 from tests.token_forge import good_jwks
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ async def test_zero_means_any_number(house: House, issuer: str, redis_url: str) 
 async def test_while_redis_is_down_each_process_counts_for_itself_and_recovers(
     house: House, issuer: str, tmp_path: Path
 ) -> None:
-    port = free_port(0)
+    port = unused_port()
     url = f"redis://127.0.0.1:{port}/0"
     async with api(house, issuer, redis_url=url, **RATES) as running:
         token = running.token()
@@ -312,7 +313,7 @@ async def test_a_good_opaque_token_is_not_counted_and_does_not_suffer_from_its_n
 
 
 async def test_made_up_opaque_tokens_are_counted_while_redis_is_down(house: House, tmp_path: Path) -> None:
-    async with opaque(house, tmp_path, f"redis://127.0.0.1:{free_port(0)}/0") as (running, here):
+    async with opaque(house, tmp_path, f"redis://127.0.0.1:{unused_port()}/0") as (running, here):
         here.answers["/introspect"] = INACTIVE
         found = [(await running.send("GET", "/v1/me", f"made-up-{number}")).status_code for number in range(6)]
         assert found == [401, 401, 429, 429, 429, 429]
