@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 # How long the threads stay on a core at least, also when they moved there in vain.
 STAY_SECONDS: Final = 1.0
 MAX_STAY_SECONDS: Final = 64.0
-# They move if the event loop waited for the core for so many nanoseconds, and for so large a part of the time that it
-# ran. Two workers on one core wait for each other as long as they run; alone, a busy one waited for a third of it.
+# They move if the event loop waited for the core for so many nanoseconds of each second, and for so large a part of the
+# time that it ran. Two workers on one core wait for each other as long as they run; alone, a busy one waited a third of
+# it.
 MIN_WAIT: Final = 200_000_000
 MIN_WAIT_SHARE: Final = 0.5
 # The cores of this process when it started.
@@ -38,7 +39,9 @@ class SharedCore:
         # If every core has a worker, only the system can make room for what else runs.
         self._is_kept = workers < len(CORES)
         self.core = sorted(CORES)[number % len(CORES)] if CORES else -1
-        self._early_threads: list[int] = []
+        # In how many blocks of `every_core` the event loop is.
+        self.lent = 0
+        self._early_threads: set[int] = set()
         self._stay = STAY_SECONDS
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,43 +55,51 @@ class SharedCore:
             _current = self
             for thread in (threading.get_native_id(), *self._early_threads):
                 _allow(thread, {self.core})
-            loop.call_later(self._stay, self._check, loop, times, before)
+            loop.call_later(self._stay, self._check, loop, times, before, loop.time())
 
     def add_thread(self) -> None:
         """The calling thread runs Python code, too. It moves to the core after `start`."""
+        thread = threading.get_native_id()
+        # First noted, then looked: `start` may come in between.
+        if self._is_kept:
+            self._early_threads.add(thread)
         if _current is self:
-            _allow(0, {self.core})
-        elif self._is_kept:
-            self._early_threads.append(threading.get_native_id())
+            self._early_threads.discard(thread)
+            _allow(thread, {self.core})
 
-    def _check(self, loop: asyncio.AbstractEventLoop, times: Path, before: tuple[int, int]) -> None:
-        global _current
-        if os.sched_getaffinity(0) not in ({self.core}, CORES):
+    def _check(self, loop: asyncio.AbstractEventLoop, times: Path, before: tuple[int, int], since: float) -> None:
+        """`before`: what was read at the time `since`."""
+        if not self.lent and (chosen := os.sched_getaffinity(0)) != {self.core}:
             # An operator chose other cores meanwhile (`taskset`): from now on, that is respected.
-            self._move(os.sched_getaffinity(0))
-            _current, self._is_kept = None, False
+            self._end(chosen)
             return
-        now = before
-        # Out of file descriptors, say.
+        # Out of file descriptors, the next check reads what went on since then.
         with suppress(OSError):
-            now = read_times(times)
-        if is_crowded(now[0] - before[0], now[1] - before[1]):
-            core = random.choice(sorted(CORES - {self.core}))  # noqa: S311 - no secret
-            self._move({core})
-            self.core = core
+            (ran, waited), now = read_times(times), loop.time()
+            crowded = is_crowded(ran - before[0], waited - before[1], now - since)
+            before, since = (ran, waited), now
             # Where moving does not help, as under a quota of processor time, it is done ever more rarely.
-            self._stay = min(2 * self._stay, MAX_STAY_SECONDS)
-        else:
-            self._stay = STAY_SECONDS
-        loop.call_later(self._stay, self._check, loop, times, now)
+            self._stay = min(2 * self._stay, MAX_STAY_SECONDS) if crowded else STAY_SECONDS
+            if crowded:
+                self._move(random.choice(sorted(CORES - {self.core})))  # noqa: S311 - no secret
+        loop.call_later(self._stay, self._check, loop, times, before, since)
 
-    def _move(self, cores: Collection[int]) -> None:
-        """Move all threads that are on the core, also those that were started there."""
-        for folder in Path("/proc/self/task").iterdir():
-            thread = int(folder.name)
-            with suppress(OSError):
-                if os.sched_getaffinity(thread) == {self.core}:
-                    os.sched_setaffinity(thread, cores)
+    def _move(self, core: int) -> None:
+        """Move all threads that are on the core, also those that were started there. Raises OSError, with none of them
+        moved, if the other core was taken from this process."""
+        others = _threads()
+        os.sched_setaffinity(0, {core})
+        for thread in others:
+            _follow(thread, self.core, {core})
+        self.core = core
+
+    def _end(self, chosen: Collection[int]) -> None:
+        """Let all threads that are on the core run on the chosen cores."""
+        global _current
+        _current, self._is_kept = None, False
+        with suppress(OSError):
+            for thread in _threads():
+                _follow(thread, self.core, chosen)
 
 
 # The one of this process while it keeps threads on its core.
@@ -109,19 +120,29 @@ def never_interrupt() -> None:
 @contextmanager
 def every_core() -> Iterator[None]:
     """A process that the event loop starts in the block may run on every core."""
-    if _current is None:
+    if (kept := _current) is None:
         yield
         return
+    kept.lent += 1
     _allow(0, CORES)
     try:
         yield
     finally:
-        _allow(0, _own_cores())
+        kept.lent -= 1
+        if _current is kept:
+            _allow(0, {kept.core})
 
 
-def _own_cores() -> Collection[int]:
-    """The cores on which the event loop may run."""
-    return CORES if _current is None else {_current.core}
+def _threads() -> list[int]:
+    """Those of this process. Raises OSError."""
+    return [int(folder.name) for folder in Path("/proc/self/task").iterdir()]
+
+
+def _follow(thread: int, core: int, cores: Collection[int]) -> None:
+    """Let a thread that may only run on this core run on these instead. It may have ended."""
+    with suppress(OSError):
+        if os.sched_getaffinity(thread) == {core}:
+            os.sched_setaffinity(thread, cores)
 
 
 def _allow(thread: int, cores: Collection[int]) -> None:
@@ -137,6 +158,6 @@ def read_times(times: Path) -> tuple[int, int]:
     return int(ran), int(waited)
 
 
-def is_crowded(ran: int, waited: int) -> bool:
-    """Whether a thread that ran and waited for so many nanoseconds should move to another core."""
-    return waited > MIN_WAIT and waited > MIN_WAIT_SHARE * ran
+def is_crowded(ran: int, waited: int, seconds: float) -> bool:
+    """Whether a thread that ran and waited for so many nanoseconds, of so many seconds, should move to another core."""
+    return waited > MIN_WAIT * seconds and waited > MIN_WAIT_SHARE * ran

@@ -103,10 +103,11 @@ async def test_no_thread_of_a_worker_interrupts_others() -> None:
 
 def test_a_core_on_which_others_work_as_much_is_left() -> None:
     second = 1_000_000_000
-    assert is_crowded(ran=second // 2, waited=second // 2)
-    assert not is_crowded(ran=second * 7 // 10, waited=second * 3 // 10)
+    assert is_crowded(ran=second // 2, waited=second // 2, seconds=1)
+    assert not is_crowded(ran=second * 7 // 10, waited=second * 3 // 10, seconds=1)
     # A worker that hardly runs loses nothing.
-    assert not is_crowded(ran=1_000_000, waited=50_000_000)
+    assert not is_crowded(ran=1_000_000, waited=50_000_000, seconds=1)
+    assert not is_crowded(ran=300_000_000, waited=250_000_000, seconds=64)
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Started:
     def check(self, waited: int, times: Path | None = None) -> None:
         """As if the thread had waited for so many nanoseconds since the last check."""
         ran, before = read_times(self.times)
-        self.core._check(self.loop, times or self.times, (ran, before - waited))
+        self.core._check(self.loop, times or self.times, (ran, before - waited), self.loop.time() - 1)
 
 
 @pytest.fixture
@@ -155,14 +156,37 @@ def test_where_moving_does_not_help_it_is_done_ever_more_rarely(started: Started
     assert len([timer for timer in scheduled(started.loop) if timer.when() - began < 1.9]) == 2
 
 
-def test_cores_that_are_chosen_meanwhile_are_respected(started: Started) -> None:
-    chosen = max(CORES - {started.core.core})
-    os.sched_setaffinity(0, {chosen})
+@pytest.mark.parametrize("are_all", [False, True])
+def test_cores_that_are_chosen_meanwhile_are_respected(started: Started, are_all: bool) -> None:  # noqa: FBT001
+    chosen = CORES if are_all else {max(CORES - {started.core.core})}
+    with ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(os.sched_getaffinity, 0).result()) == 1
+        os.sched_setaffinity(0, chosen)
+        before = len(scheduled(started.loop))
+        started.check(SECOND)
+        with every_core():
+            assert os.sched_getaffinity(0) == chosen
+        assert os.sched_getaffinity(0) == chosen
+        assert pool.submit(os.sched_getaffinity, 0).result() == chosen
+    assert len(scheduled(started.loop)) == before
+
+
+def test_a_block_that_runs_anywhere_is_no_choice_of_cores(started: Started) -> None:
+    first = started.core.core
+    with every_core():
+        assert os.sched_getaffinity(0) == CORES
+        started.check(0)
+    assert os.sched_getaffinity(0) == {first}
+
+
+def test_a_core_that_was_taken_away_is_not_moved_to(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = started.core.core
+    # Far beyond those of this machine, so the system refuses it.
+    monkeypatch.setattr(shared_core, "CORES", frozenset({first, 1_000}))
     before = len(scheduled(started.loop))
     started.check(SECOND)
-    with every_core():
-        assert os.sched_getaffinity(0) == {chosen}
-    assert len(scheduled(started.loop)) == before
+    assert os.sched_getaffinity(0) == {started.core.core} == {first}
+    assert len(scheduled(started.loop)) == before + 1
 
 
 def test_a_check_that_cannot_read_is_repeated(started: Started, tmp_path: Path) -> None:
