@@ -82,7 +82,7 @@ screenshots: environment ## take the console's screenshots in the README anew (n
 
 ##@ Data
 clean: ## stop what runs from here; remove .venv, .local with ALL ITS DATA, and caches
-	@if [ -d .local ] && python=$$(sh .ci/python); then "$$python" -m service.development.local_servers stop .local; fi
+	@if [ -d .local ] && python=$$(BASE_PYTHON= sh .ci/python); then "$$python" -m service.development.local_servers stop .local; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"

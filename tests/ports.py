@@ -12,18 +12,22 @@ import socket
 from contextlib import suppress
 from itertools import cycle
 
-FIRST, PORTS_PER_PROCESS, PROCESSES = 18_000, 1_000, 4
+FIRST, PORTS = 18_000, 4_000
 
 
 def unused_port() -> int:
     """A port of this machine on which nobody listens; another one with each call."""
-    for _ in range(PORTS_PER_PROCESS):
+    for _ in range(_own):
         port = next(_ports)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise RuntimeError("all ports of this test process are taken")
 
 
-# Two runs on one machine begin at different places of the same range.
-_first = FIRST + int(os.environ.get("PYTEST_XDIST_WORKER", "gw3").removeprefix("gw")) % PROCESSES * PORTS_PER_PROCESS
-_ports = cycle(_first + (os.getpid() * 7 + step) % PORTS_PER_PROCESS for step in range(PORTS_PER_PROCESS))
+# The workers of pytest-xdist have numbers; whoever is none of them has the last share.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+_number = os.environ.get("PYTEST_XDIST_WORKER", f"gw{_workers}").removeprefix("gw")
+_own = PORTS // (_workers + 1)
+# Two runs on one machine begin at different places of the same share.
+_start = os.getpid() * 7
+_ports = cycle(FIRST + int(_number) * _own + (_start + step) % _own for step in range(_own))

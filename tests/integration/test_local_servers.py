@@ -31,6 +31,7 @@ from service.development.local_servers import (
 )
 from service.development.processes import processes_with_mark, wait_until
 from service.development.server_user import NAMESPACE, can_make_namespaces
+from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def orphan(tmp_path: Path) -> Iterator[int]:
         "-c",
         f"cluster_name={mark_of(home, 'postgres')}",
         "-c",
-        f"port={free_port(20000)}",
+        f"port={unused_port()}",
         "-c",
         "unix_socket_directories=",
     ]
