@@ -45,10 +45,8 @@ async def hurt(tmp_path: Path) -> AsyncIterator[tuple[Estate, LocalPostgres]]:
 async def traffic(hurt: tuple[Estate, LocalPostgres]) -> AsyncIterator[Traffic]:
     made = Traffic(hurt[0])
     await made.prepare()
-    running = asyncio.create_task(made.run())
-    yield made
-    made.stop.set()
-    await running
+    async with made.running():
+        yield made
 
 
 async def is_answered(traffic: Traffic, count: int = 50) -> float:

@@ -54,12 +54,8 @@ async def under_load(hurt: Estate) -> AsyncIterator[Traffic]:
     """Requests go on inside the block. Afterwards the log must have all that was answered."""
     traffic = Traffic(hurt)
     await traffic.prepare()
-    running = asyncio.create_task(traffic.run(callers=4, lingerers=0))
-    try:
+    async with traffic.running(callers=4, lingerers=0):
         yield traffic
-    finally:
-        traffic.stop.set()
-        await running
     await settle(hurt)
     found = await check_log(hurt, traffic.answers)
     assert found.good, str(found)

@@ -5,10 +5,8 @@ The release before is taken from the history of this checkout. Its dependencies 
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +21,6 @@ from tests.soak.verdict import check_log, settle
 from tests.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 # The last commit of the release before this one.
@@ -45,18 +42,6 @@ def older_tree(tmp_path: Path) -> Path:
     return tree
 
 
-@asynccontextmanager
-async def running(traffic: Traffic) -> AsyncIterator[None]:
-    """Requests go on inside the block."""
-    traffic.stop.clear()
-    task = asyncio.create_task(traffic.run(callers=4, lingerers=0))
-    try:
-        yield
-    finally:
-        traffic.stop.set()
-        await task
-
-
 async def answered(*traffics: Traffic, count: int = 60) -> None:
     """Wait until each had so many more answers with a decision."""
     wanted = [traffic.answers.acknowledged + count for traffic in traffics]
@@ -72,19 +57,19 @@ async def test_two_releases_serve_side_by_side_while_the_database_is_migrated(ol
     async with estate(tmp_path / "state", workers=1, keepers=1, tree=older_tree) as older:
         before = Traffic(older)
         await before.prepare()
-        async with running(before):
+        async with before.running(callers=4, lingerers=0):
             await answered(before)
             await migrate_database(older.urls["owner"])
             await answered(before)
             with HeldSockets() as held:
                 newer = replace(older, held=held, tree=ROOT, children={}, damage={})
                 after = Traffic(newer, answers=before.answers, sheets=before.sheets, weeks=700, _days=before._days)
-                async with supervised(newer), running(after):
+                async with supervised(newer), after.running(callers=4, lingerers=0):
                     await answered(before, after)
                     before.stop.set()
                     await older.end()
                     await answered(after)
-                    after.stop.set()
+                    await after.end()
                     await settle(newer)
                     found = await check_log(newer, after.answers)
     assert found.good, str(found)

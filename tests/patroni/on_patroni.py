@@ -44,10 +44,8 @@ async def hurt(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Estate]:
 async def traffic(hurt: Estate) -> AsyncIterator[Traffic]:
     made = Traffic(hurt)
     await made.prepare()
-    running = asyncio.create_task(made.run())
-    yield made
-    made.stop.set()
-    await running
+    async with made.running():
+        yield made
 
 
 async def test_nothing_answered_is_lost_when_patroni_replaces_a_lost_leader(

@@ -74,14 +74,15 @@ class Answers:
 
 @dataclass
 class Traffic:
-    """`run` ends when `stop` is set and the requests under way were answered. All callers change `sheets`."""
+    """Requests are sent inside `running`, or until `end`; `stop` asks the callers to send no more. All callers change
+    `sheets`."""
 
     estate: Estate
     answers: Answers = field(default_factory=Answers)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     sheets: list[tuple[str, str]] = field(default_factory=list)
     weeks: int = 0
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _sending: asyncio.Task[None] | None = None
 
     async def prepare(self, count: int = 4) -> None:
         """Open the contended sheets, each with one entry."""
@@ -94,20 +95,27 @@ class Traffic:
                     return
         raise RuntimeError(f"no sheets to work on: {self.answers.statuses}")
 
-    async def run(self, callers: int = 8, lingerers: int = 3) -> None:
-        self._ended.clear()
+    @contextlib.asynccontextmanager
+    async def running(self, callers: int = 8, lingerers: int = 3) -> AsyncIterator[asyncio.Task[None]]:
+        """Requests go on inside the block, in this task."""
+        self.stop.clear()
+        self._sending = asyncio.create_task(self._send(callers, lingerers))
         try:
-            await asyncio.gather(
-                *(self._caller(random.Random(number)) for number in range(callers)),  # noqa: S311 - a mixture, no secret
-                *(self._lingerer(random.Random(number)) for number in range(lingerers)),  # noqa: S311
-            )
+            yield self._sending
         finally:
-            self._ended.set()
+            await self.end()
 
     async def end(self) -> None:
-        """End `run`, and wait until it has ended: from then on nothing is added to the log."""
+        """Wait until the requests under way were answered, too: from then on nothing is added to the log."""
         self.stop.set()
-        await self._ended.wait()
+        if self._sending is not None:
+            await self._sending
+
+    async def _send(self, callers: int, lingerers: int) -> None:
+        await asyncio.gather(
+            *(self._caller(random.Random(number)) for number in range(callers)),  # noqa: S311 - a mixture, no secret
+            *(self._lingerer(random.Random(number)) for number in range(lingerers)),  # noqa: S311
+        )
 
     async def outgrow(self) -> None:
         """Append until the log's table is larger than any file may become on a full disk."""
@@ -235,14 +243,9 @@ async def for_seconds(
     traffic: Traffic, seconds: float, damage: Any, *, enough: Callable[[], bool] = lambda: True
 ) -> None:
     """Run traffic and repeat `damage()` for `seconds`, and until `enough()` for at most PATIENCE_SECONDS more."""
-    running = asyncio.create_task(traffic.run())
     until = time.monotonic() + seconds
-    try:
-        while not running.done() and time.monotonic() < until + (0 if enough() else PATIENCE_SECONDS):
+    async with traffic.running() as sending:
+        while not sending.done() and time.monotonic() < until + (0 if enough() else PATIENCE_SECONDS):
             await damage()
         await traffic.estate.ready()
         await asyncio.sleep(0.5)
-    finally:
-        traffic.stop.set()
-        await running
-        traffic.stop = asyncio.Event()
