@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from tests.benchmarks.figures import MEASURED, read_figures
+from tests.benchmarks.figures import MACHINES, MEASURED, read_figures
 from tests.golden import performance_page, pictures
 from tests.golden.speed_picture import FIGURES
 
@@ -16,7 +16,9 @@ LONG = True
 
 
 def main() -> None:
-    whole = {**read_figures(FIGURES), **read_figures(MEASURED)}
+    shown, measured = read_figures(FIGURES), read_figures(MEASURED)
+    machines = {**shown.get(MACHINES, {}), **measured.get(MACHINES, {})}
+    whole = {**shown, **measured, MACHINES: machines}
     FIGURES.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for name, text in pictures.draw_all().items():
         (pictures.FOLDER / name).write_text(text, encoding="utf-8")

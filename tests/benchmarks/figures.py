@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Beside the benchmarks, in a file of figures: the day and the machine of each.
+MACHINES = "machines"
 MEASURED = Path(__file__).resolve().parents[2] / ".local" / "bench" / "figures.json"
 
 
 def keep(benchmark: str, values: Mapping[str, Any]) -> None:
-    """Keep the figures of a benchmark, in place of earlier ones, to two decimals."""
+    """Keep the figures of a benchmark and where they are from, in place of earlier ones, to two decimals."""
     whole = read_figures(MEASURED)
     whole[benchmark] = json.loads(json.dumps(values), parse_float=lambda digits: round(float(digits), 2))
-    whole["machine"] = {
+    whole.setdefault(MACHINES, {})[benchmark] = {
         "day": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -32,7 +32,7 @@ def rewrite_figures(text: str) -> str:
     """The page, its figures being the newest that were kept."""
     figures = read_figures()
     parts = {
-        "machine": machine,
+        "machines": list_machines,
         "reads": reads_table,
         "requests": requests_table,
         "growth": growth_table,
@@ -43,10 +43,13 @@ def rewrite_figures(text: str) -> str:
     return _PART.sub(lambda found: f"{found[1]}{parts[found[2]](figures)}{found[3]}", text)
 
 
-def machine(figures: Mapping[str, Any]) -> str:
-    """Where and when they were measured."""
-    told = figures["machine"]
-    return f"{told['day']}, {told['cores']} cores of an {told['processor']}, Python {told['Python']}.\n"
+def list_machines(figures: Mapping[str, Any]) -> str:
+    """Where and when each benchmark was measured; those that were measured alike in one line."""
+    measured: dict[str, list[str]] = {}
+    for benchmark, told in sorted(figures["machines"].items()):
+        where = f"{told['day']}, {told['cores']} cores of an {told['processor']}, Python {told['Python']}"
+        measured.setdefault(where, []).append(benchmark)
+    return "".join(f"- {', '.join(benchmarks)}: {where}\n" for where, benchmarks in measured.items())
 
 
 def reads_table(figures: Mapping[str, Any]) -> str:
