@@ -97,6 +97,7 @@ class RequestFrame:
         body = IncomingBody(scope, receive) if announces_body(scope) else None
         status = 0
         decision: str | None = None
+        is_logged = False
 
         async def send_framed(message: Message) -> None:
             nonlocal status, decision
@@ -104,22 +105,29 @@ class RequestFrame:
                 status = message["status"]
                 message["headers"] = framed = self._frame(scope, message["headers"], request_id, trace)
                 decision = next((value.decode() for name, value in framed if name == b"decision-id"), None)
-                # Ids only: never a token, a subject, a name or a text. tests/integration/test_request_lines.py
-                caller: Caller | None = scope["state"].get("caller")
-                write_request_line(
-                    RequestLine(
-                        request_id=request_id,
-                        method=method,
-                        route=scope.get("path_template", ""),
-                        status=status,
-                        milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                        client=caller.principal.client if caller else None,
-                        decision=decision,
-                        trace_id=None if trace is None else trace[_TRACE_ID],
-                        timestamp=datetime.now(UTC),
-                    )
-                )
             await send(message)
+            # After the first part of the body is on its way: the caller need not wait for the line.
+            if message["type"] == "http.response.body" and not is_logged:
+                write_line()
+
+        def write_line() -> None:
+            nonlocal is_logged
+            is_logged = True
+            # Ids only: never a token, a subject, a name or a text. tests/integration/test_request_lines.py
+            caller: Caller | None = scope["state"].get("caller")
+            write_request_line(
+                RequestLine(
+                    request_id=request_id,
+                    method=method,
+                    route=scope.get("path_template", ""),
+                    status=status,
+                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    client=caller.principal.client if caller else None,
+                    decision=decision,
+                    trace_id=None if trace is None else trace[_TRACE_ID],
+                    timestamp=datetime.now(UTC),
+                )
+            )
 
         receive_body = receive if body is None else body.receive
         answer = NotModifiedFilter(scope, send_framed).send if is_conditional(scope) else send_framed
@@ -133,6 +141,8 @@ class RequestFrame:
             else:
                 await self._answer(scope, receive_body, answer)
         finally:
+            if status and not is_logged:
+                write_line()
             REQUEST_ID.reset(former)
             _measure(known_method, scope.get("path_template", ""), status, started)
             if span is not None:
