@@ -25,7 +25,7 @@ from service.log import insert
 from service.log.packing import OLDEST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from service.database import Connection, Database
     from service.log.record import Record
@@ -100,9 +100,11 @@ class GroupCommit:
         self._failed: tuple[str, float] | None = None
         self._closed = False
 
-    async def commit(self, records: Sequence[Record]) -> None:
+    async def commit(self, records: Sequence[Record], meanwhile: Callable[[], object] | None = None) -> None:
         """Append `records`: durable when this returns. Raises LogUnavailable when they were refused or not written in
         time, and when it is unknown whether they were written. If the waiting task is cancelled, they may still be.
+
+        `meanwhile` is called while Postgres writes, if nothing else waits for the log.
         """
         if not records:
             return
@@ -110,6 +112,9 @@ class GroupCommit:
             raise LogUnavailable(cause="append: the log is closed")
         connection = self._connection
         if connection is not None and len(records) == 1 and not records[0].texts and self._is_idle(connection):
+            if meanwhile is not None:
+                # It runs in the loop's next turn; the statement is sent at the end of this one.
+                asyncio.get_running_loop().call_soon(meanwhile)
             await self._commit_alone(connection, records[0])
         else:
             await self._join_batch(records)

@@ -20,7 +20,7 @@ from service.tracing import end_stage
 from service.values import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from service.database import Connection, Database
@@ -43,15 +43,21 @@ class Log:
     def __init__(self, database: Database, *, patience: float = 5.0, inbox: int = 4_096) -> None:
         self._commits = GroupCommit(database, patience=patience, inbox=inbox)
 
-    async def append(self, records: Sequence[Record], connection: Connection | None = None) -> list[Receipt]:
+    async def append(
+        self,
+        records: Sequence[Record],
+        connection: Connection | None = None,
+        *,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> list[Receipt]:
         """Write `records`, in their order, together or not at all.
 
         With `connection`, which must be inside a transaction, they commit with it. Without, they are durable when this
-        returns. Raises LogUnavailable when they cannot be written for any reason.
+        returns, and `meanwhile` may have been called. Raises LogUnavailable when they cannot be written for any reason.
         """
         started = time.perf_counter()
         if connection is None:
-            await self._commits.commit(records)
+            await self._commits.commit(records, meanwhile)
         elif not connection.is_in_transaction():
             raise LogUnavailable(cause="append: the caller's connection is not inside a transaction")
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from service.authorization.enforcement import allowed_actions, names
 from service.authorization.enforcement.changes import Answer, Listed, Target, refused_under
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Caller, Change, Expect
+    from service.authorization.enforcement.changes import AllowedOnFacts, Caller, Change, Expect
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.relationships import FactLookup
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[Timesheet, Change], Timesheet]
 
+T = TypeVar("T")
 APPROVAL_GIVEN = "timesheet.approval-given"
 # A person has several sheets of a week only where accounts were merged.
 MAX_SHEETS_OF_WEEK = 10
@@ -190,13 +191,21 @@ class Timesheets:
 
     async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Timesheet]:
         """One sheet with its entries."""
-        reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
-        return reading.answer(store.sheet_of_row(reading.permit, reading.found))
 
-    async def read_stored(self, caller: Caller, sheet_id: UUID) -> Answer[store.StoredSheet]:
-        """As `read`, for a caller who only wants to show the sheet."""
-        reading = await self._gate.read_row(caller, KIND, "read", sheet_id)
-        return reading.answer(store.stored_sheet(reading.permit, reading.found))
+        def show(reading: AllowedOnFacts) -> Timesheet:
+            return store.sheet_of_row(reading.permit, reading.found)
+
+        return await self._gate.read_row(caller, KIND, "read", sheet_id, show)
+
+    async def read_stored(
+        self, caller: Caller, sheet_id: UUID, show_stored: Callable[[store.StoredSheet], T]
+    ) -> Answer[T]:
+        """As `read`, for a caller who only gets what `show_stored` makes of the sheet."""
+
+        def show(reading: AllowedOnFacts) -> T:
+            return show_stored(store.stored_sheet(reading.permit, reading.found))
+
+        return await self._gate.read_row(caller, KIND, "read", sheet_id, show)
 
     async def read_entry(self, caller: Caller, sheet_id: UUID, entry_id: UUID) -> Answer[Edited]:
         """One entry, by reading its sheet. Raises NotFound also when the sheet has no such entry."""

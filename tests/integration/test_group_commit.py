@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -257,6 +258,22 @@ async def test_an_idle_append_commits_in_its_own_task(watched_log: WatchedLog) -
     await lock.rollback()
     await alone
     assert len(await watched_log.list_uids()) == 2
+
+
+async def test_other_work_is_done_while_an_idle_append_waits_and_not_while_others_wait(watched_log: WatchedLog) -> None:
+    await watched_log.log.append([decision()])
+    lock = await block_writes(watched_log)
+    done: list[str] = []
+    appended = [
+        asyncio.create_task(watched_log.log.append([decision()], meanwhile=partial(done.append, name)))
+        for name in ("alone", "second")
+    ]
+    await lock_is_waited_for(watched_log.auditor)
+    assert done == ["alone"]
+    assert not appended[0].done()
+    await lock.rollback()
+    await asyncio.gather(*appended)
+    assert done == ["alone"]
 
 
 async def test_appends_during_an_idle_one_are_the_next_batch(watched_log: WatchedLog) -> None:

@@ -28,10 +28,12 @@ from service.timesheets.listing import Filters
 from service.timesheets.timesheet import Actor, State
 from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
 from tests.policy_forge import rows
+from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from service.timesheets.store import StoredSheet
     from service.timesheets.timesheet import Timesheet
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -292,3 +294,38 @@ async def test_a_change_that_is_refused_now_waits_for_no_lock(house: House) -> N
         with pytest.raises(PreconditionFailed):
             await asyncio.wait_for(house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version - 1)), 2)
     assert (await house.read_last_record())[1:] == ("allow", False, "precondition-failed")
+
+
+async def test_what_a_read_shows_is_made_while_its_record_is_written_and_given_out_when_it_is_durable(
+    house: House,
+) -> None:
+    ana = house.caller("ana")
+    sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
+    # The next append finds the log idle.
+    await house.timesheets.read(ana, sheet.id)
+    before, shown = await house.count("audit_record"), list[int]()
+
+    def show(stored: StoredSheet) -> int:
+        shown.append(stored.row["version"])
+        return shown[-1]
+
+    def fail(_: StoredSheet) -> int:
+        raise WrongState("cannot be shown")
+
+    locked = await house.log_database.connect("owner")
+    for show_stored in (show, fail):
+        lock = locked.transaction()
+        await lock.start()
+        await locked.execute("LOCK TABLE audit_record IN SHARE MODE")
+        reading = asyncio.create_task(house.timesheets.read_stored(ana, sheet.id, show_stored))
+        await lock_is_waited_for(house.owner)
+        assert shown == [1]
+        assert not reading.done()
+        await lock.rollback()
+        if show_stored is show:
+            assert (await reading).value == 1
+        else:
+            with pytest.raises(WrongState):
+                await reading
+    assert shown == [1]
+    assert await house.count("audit_record") == before + 2

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from service import metrics
 from service.authorization.active.versions import hold_active_version
@@ -97,6 +98,27 @@ class _Behind(Exception):
         self.active = active
 
 
+class _Shown(Generic[T]):
+    """What an answer shows: made once, in advance or when it is taken. An error is raised when it is taken."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: T | Exception | None = None
+
+    def prepare(self) -> None:
+        try:
+            self._made = self._make()
+        except Exception as error:  # noqa: BLE001 - raised by `take`
+            self._made = error
+
+    def take(self) -> T:
+        if self._made is None:
+            return self._make()
+        if isinstance(self._made, Exception):
+            raise self._made
+        return self._made
+
+
 class Gate:
     """Use cases call `read`, `list`, `change`, `change_all` and `change_each`. `turns` limits how many changes hold a
     connection: changes that wait for a lock leave connections for reads."""
@@ -154,14 +176,19 @@ class Gate:
         [receipt] = await self._log.append([record])
         reading.settle(receipt)
 
-    async def read_row(self, caller: Caller, kind: str, action: str, row_id: UUID) -> AllowedOnFacts:
-        """As `read`, for one row that is all that the caller gets. It holds no connection, and shares its statement
-        with other requests. Its record says that the row was returned."""
+    async def read_row(
+        self, caller: Caller, kind: str, action: str, row_id: UUID, show: Callable[[AllowedOnFacts], T]
+    ) -> Answer[T]:
+        """As `read`, for one row that is all that the caller gets: what `show` makes of it. It holds no connection, and
+        shares its statement with other requests. Its record says that the row was returned. `show` may be called while
+        the record is being written; what it makes or raises leaves here only when the record is durable."""
         snapshot, decision = await self._decide_read(caller, kind, action, _row(row_id))
         reading = AllowedOnFacts(grant(decision, snapshot))
-        [receipt] = await self._log.append([of_decision(caller, decision, applied=None, returned=[str(row_id)])])
+        shown = _Shown(partial(show, reading))
+        record = of_decision(caller, decision, applied=None, returned=[str(row_id)])
+        [receipt] = await self._log.append([record], meanwhile=shown.prepare)
         reading.settle(receipt)
-        return reading
+        return reading.answer(shown.take())
 
     @asynccontextmanager
     async def list(self, caller: Caller, kind: str, action: str) -> AsyncIterator[Listing]:

@@ -4,7 +4,7 @@ leaves out all other members."""
 from __future__ import annotations
 
 from datetime import date  # noqa: TC003 — Litestar reads handler signatures
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from litestar import Response, get
@@ -43,10 +43,10 @@ from service.web.timesheets.timesheet_shapes import (
     ProjectCode,
     SheetBody,
     SheetPage,
+    encode_stored_sheet,
     entry_body,
     listed_sheet_bodies,
     sheet_body,
-    stored_sheet_body,
 )
 
 if TYPE_CHECKING:
@@ -164,10 +164,9 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
     ) -> Response[SheetBody]:
         sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
         if include is None and not names and fields is None:
-            plain = await timesheets.read_stored(caller, sheet_id)
-            stored = plain.value
-            body: Any = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
-            return make_response(body, plain.receipt, version=body.version)
+            plain = await timesheets.read_stored(caller, sheet_id, encode_stored_sheet)
+            encoded, version = plain.value
+            return make_response(cast("Any", encoded), plain.receipt, version=version)
         wanted = parse_fields(fields, SheetBody)
         details = Details(actions=include is not None, names=names, fields=wanted)
         shown = await timesheets.read_with_details(caller, sheet_id, details)
