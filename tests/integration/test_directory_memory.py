@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.enforcement.declared_facts import facts_under
-from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
+from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState, Token
 from service.authorization.enforcement.relationships import About, FactLookup, Relationships
 from service.directory.people import People
 from service.errors import InvalidToken
@@ -47,6 +47,10 @@ CHANGES = [
     *("access", "access", "ask", "end access"),
     *("group", "project lead", "attribute", "no attributes", "team attribute"),
 ]
+REVOCATIONS = [
+    *("revoke person", "revoke client", "revoke token", "revoke subject", "revoke nobody", "remove revocations"),
+]
+TOKENS = ("first", "second")
 # Facts over attributes of the caller and of the owner, and what the directory holds of both.
 DECLARED = ("same_country", "senior", "in_region", "leads_project", "in_group", "shares_team")
 WORDS = facts_under(
@@ -56,11 +60,18 @@ WORDS = facts_under(
         vocabulary=declare({name: FACTS[name] for name in DECLARED}, {}),
     ),
 )
-steps = st.lists(
-    st.tuples(st.sampled_from(CHANGES), st.integers(0, 2**16), st.sampled_from(["now", "soon", "until soon"])),
-    min_size=3,
-    max_size=8,
-)
+
+
+def steps_of(changes: Sequence[str]) -> st.SearchStrategy[list[tuple[str, int, str]]]:
+    """Changes with a seed each, and when they begin or end."""
+    step = st.tuples(st.sampled_from(changes), st.integers(0, 2**16), st.sampled_from(["now", "soon", "until soon"]))
+    return st.lists(step, min_size=3, max_size=8)
+
+
+REVOKE = """
+    INSERT INTO revocation (id, what, value, issuer, issued_before, expires_at, by_client)
+    VALUES (gen_random_uuid(), $1, $2, $3, '{before}', 'infinity', 'hours-app')
+"""
 
 # Moments pass while a failure would be made smaller, so it is reported as it was found.
 WHILE_THE_DIRECTORY_CHANGES = settings(
@@ -79,22 +90,25 @@ async def organisation(house: House) -> Organisation:
 
 
 @WHILE_THE_DIRECTORY_CHANGES
-@given(drawn=steps)
+@given(drawn=steps_of([*CHANGES, *REVOCATIONS]))
 async def test_what_is_remembered_is_what_would_be_read(
     house: House, organisation: Organisation, drawn: Sequence[tuple[str, int, str]]
 ) -> None:
     remembering = Relationships([TIMESHEET_FACTS], DirectoryMemory())
     reading = Relationships([TIMESHEET_FACTS])
+    remembered: list[Principal] = []
+    sheets: list[UUID] = []
     for change, seed, when in drawn:
         draw = random.Random(seed)  # noqa: S311 — no secret comes of it
         await apply(house.owner, organisation, change, draw, when)
-        callers = [*draw.sample(organisation.people, 2), None]
+        for caller in remembered:
+            await expect_the_same(house, remembering, reading, caller, sheets[0])
+        remembered = [caller_of(person, draw) for person in [*draw.sample(organisation.people, 2), None]]
         sheets = draw.sample(sorted(organisation.sheets), 2)
         # The first lookup after a change reads and the second remembers. At the third a moment has passed.
         for pause in (0.0, 0.0) if when == "now" else (0.0, 0.0, SOON.total_seconds()):
             await asyncio.sleep(pause)
-            for person in callers:
-                caller = caller_of(person, draw)
+            for caller in remembered:
                 for sheet in sheets:
                     await expect_the_same(house, remembering, reading, caller, sheet)
 
@@ -121,9 +135,12 @@ def comparable(lookup: FactLookup) -> FactLookup:
 
 
 def caller_of(person: UUID | None, draw: random.Random) -> Principal:
+    issued = {"token_id": draw.choice(TOKENS), "issued_at": draw.choice([0, 1_000])}
     if person is None:
-        return principal(PrincipalKind.CLIENT, draw.choice(CLIENTS), frozenset(), frozenset(), None)
+        client = principal(PrincipalKind.CLIENT, draw.choice(CLIENTS), frozenset(), frozenset(), None)
+        return replace(client, **issued)
     user = principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person)
+    user = replace(user, subject=f"subject of {person}", **issued)
     return replace(user, attributes=draw.choice([{}, {}, {"country": "DE"}, {"country": 7, "level": None}]))
 
 
@@ -172,7 +189,21 @@ async def apply(
         "no attributes": f"UPDATE person SET attributes = '{{}}' WHERE id = '{first}'",
         "team attribute": f"""UPDATE team SET attributes = '{{"region": "FR"}}' WHERE id = '{team}'""",
     }
-    if change in statements:
+    revoked = {
+        "revoke person": ("person", first, None),
+        "revoke client": ("client", draw.choice([*CLIENTS, "hours-app"]), draw.choice([None, ISSUER])),
+        "revoke token": ("token", draw.choice(TOKENS), ISSUER),
+        "revoke subject": ("subject", f"subject of {first}", ISSUER),
+        "revoke nobody": ("subject", "nobody", ISSUER),
+    }
+    if change in revoked:
+        # Some tokens were issued before it, and some after it.
+        before = "infinity" if change == "revoke token" else "1970-01-01 00:10:00Z"
+        what, value, issuer = revoked[change]
+        await owner.execute(REVOKE.format(before=before), what, str(value), issuer)
+    elif change == "remove revocations":
+        await owner.execute("DELETE FROM revocation")
+    elif change in statements:
         await owner.execute(statements[change])
 
 
@@ -199,6 +230,70 @@ async def test_every_table_of_the_directory_is_counted(house: House) -> None:
         "team",
         "team_path",
     ]
+
+
+async def test_a_token_is_looked_up_once_for_each_revision_of_the_deny_list(house: House) -> None:
+    sheet, caller = await house.submit_week("ana"), house.caller("ana").principal
+    asked: list[bool] = []
+
+    class Watched:
+        """Notes of each statement whether it reads the deny list."""
+
+        async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+            asked.append("FROM revocation AS denied" in statement)
+            return await house.owner.fetch(statement, *values)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.owner, name)
+
+    connection = cast("asyncpg.Connection[asyncpg.Record]", Watched())
+
+    async def is_revoked() -> tuple[bool, list[bool]]:
+        asked.clear()
+        return (await house.relationships.of_row(connection, caller, TIMESHEET_FACTS, sheet.id)).revoked, [*asked]
+
+    house.memory.forget()
+    # The first reads everything, of the directory too.
+    await house.relationships.of_row(house.owner, caller, TIMESHEET_FACTS, sheet.id)
+    assert [await is_revoked() for _ in range(3)] == [(False, [True]), (False, [False]), (False, [False])]
+    # Another's revocation.
+    await house.owner.execute(REVOKE.format(before="9999-01-01"), "person", str(house.people["ben"]), None)
+    assert [await is_revoked() for _ in range(2)] == [(False, [False, True]), (False, [False])]
+    await house.owner.execute("DELETE FROM revocation")
+    assert await is_revoked() == (False, [False])
+    await house.owner.execute(REVOKE.format(before="9999-01-01"), "person", str(house.people["ana"]), None)
+    assert [await is_revoked() for _ in range(2)] == [(True, [False, True]), (True, [True])]
+
+
+async def test_a_revocation_counts_when_it_commits_and_waits_for_no_other_before(house: House) -> None:
+    sheet, caller = await house.submit_week("ana"), house.caller("ana").principal
+    first, second = [await house.log_database.connect("owner") for _ in range(2)]
+
+    async def is_revoked() -> bool:
+        return (await house.relationships.of_row(house.owner, caller, TIMESHEET_FACTS, sheet.id)).revoked
+
+    async with first.transaction():
+        await first.execute(REVOKE.format(before="9999-01-01"), "person", str(caller.person), None)
+        # Would wait for the other transaction if it held the revision.
+        await second.execute("SET lock_timeout = '5s'")
+        await second.execute(REVOKE.format(before="9999-01-01"), "subject", "nobody", ISSUER)
+        assert [await is_revoked() for _ in range(3)] == [False] * 3
+    assert await is_revoked()
+
+
+def test_tokens_that_were_looked_up_in_an_older_deny_list_are_looked_up_again() -> None:
+    memory, token = DirectoryMemory(), Token(ISSUER, None, "subject", "hours-app", 0, None, is_remembered=False)
+    memory.remember_unrevoked(token, 7)
+    assert memory.unrevoked_at(token) == 7
+    # A slow statement that read an older list.
+    memory.remember_unrevoked(token._replace(client="other"), 6)
+    assert memory.unrevoked_at(token._replace(client="other")) is None
+    memory.see_denials(8)
+    assert memory.unrevoked_at(token) is None
+    # Another database may answer next, with an older list.
+    memory.forget()
+    memory.remember_unrevoked(token, 3)
+    assert memory.unrevoked_at(token) == 3
 
 
 async def test_a_remembered_person_is_refused_once_the_link_is_gone(house: House) -> None:

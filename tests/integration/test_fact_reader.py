@@ -10,8 +10,8 @@ import pytest
 
 from service.authorization.enforcement import fact_reader
 from service.authorization.enforcement.directory_memory import DirectoryMemory
-from service.authorization.enforcement.fact_reader import FactReader
-from service.authorization.enforcement.fact_statements import remembering_statement, row_statement
+from service.authorization.enforcement.fact_reader import FactReader, Question
+from service.authorization.enforcement.fact_statements import FactStatements, remembering_statements, row_statement
 from service.authorization.enforcement.relationships import Relationships
 from service.errors import DatabaseUnavailable, Overloaded
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -30,13 +30,24 @@ STATEMENT = """
 ALONE = STATEMENT.replace(
     "unnest($1::text[]) WITH ORDINALITY AS asked (number, place)", "(SELECT $1, 1) AS asked (number, place)"
 )
+WHOLE = FactStatements(STATEMENT, ALONE, 1)
+# Returns the text itself.
+SHORT = FactStatements(
+    "SELECT asked.* FROM unnest($1::text[]) WITH ORDINALITY AS asked (twice, place)",
+    "SELECT $1 AS twice, 1 AS place",
+    1,
+)
+
+
+def question(text: str, *, is_short: bool = False) -> Question:
+    return Question((text, "only for a longer statement"), is_short)
 
 
 class Reader(FactReader):
     """Counts the statements and the lost connections."""
 
     def __init__(self, house: House, timeout: float = 5.0) -> None:
-        super().__init__(house.requests, STATEMENT, ALONE, timeout=timeout, lost=self.forget)
+        super().__init__(house.requests, WHOLE, SHORT, timeout=timeout, lost=self.forget)
         self.sizes: list[int] = []
         self.losses = 0
 
@@ -50,25 +61,35 @@ class Reader(FactReader):
 
 async def test_requests_that_wait_share_a_statement_and_each_gets_its_row(house: House) -> None:
     reader = Reader(house)
-    rows = await asyncio.gather(*(reader.read((str(number),)) for number in range(70)))
+    rows = await asyncio.gather(*(reader.read(question(str(number))) for number in range(70)))
     assert [row["twice"] for row in rows] == [number * 2 for number in range(70)]
     assert reader.sizes == [1, 32, 32, 5]
-    assert (await reader.read(("4",)))["twice"] == 8
+    assert (await reader.read(question("4")))["twice"] == 8
+
+
+async def test_short_statements_answer_only_where_they_suffice_for_all_that_wait(house: House) -> None:
+    for short, expected in (((True, True), ["1", "2"]), ((True, False), [2, 4]), ((True,), ["1"]), ((False,), [2])):
+        reader = Reader(house)
+        asked = [question(str(number), is_short=is_short) for number, is_short in enumerate(short, start=1)]
+        # The first is asked alone; the others wait for it and share a statement.
+        first, *rows = await asyncio.gather(*map(reader.read, [question("0"), *asked]))
+        assert first["twice"] == 0
+        assert [row["twice"] for row in rows] == expected
 
 
 async def test_a_question_at_fault_fails_alone(house: House) -> None:
     reader = Reader(house)
     asked = ["1", "2", "no number", "4"]
-    results = await asyncio.gather(*(reader.read((text,)) for text in asked), return_exceptions=True)
+    results = await asyncio.gather(*(reader.read(question(text)) for text in asked), return_exceptions=True)
     assert isinstance(results[2], asyncpg.DataError)
     assert [row["twice"] for row in results if isinstance(row, asyncpg.Record)] == [2, 4, 8]
 
 
 async def test_a_lost_connection_is_reported_and_replaced(house: House) -> None:
     reader = Reader(house)
-    pid = (await reader.read(("1",)))["pid"]
+    pid = (await reader.read(question("1")))["pid"]
     await house.owner.execute("SELECT pg_advisory_lock(7)")
-    first, second = (asyncio.create_task(reader.read((text,))) for text in "12")
+    first, second = (asyncio.create_task(reader.read(question(text))) for text in "12")
     await asyncio.sleep(0.05)
     app = await house.log_database.connect("app")
     await app.execute("SELECT pg_terminate_backend($1)", pid)
@@ -82,14 +103,14 @@ async def test_a_lost_connection_is_reported_and_replaced(house: House) -> None:
 async def test_a_request_that_waits_too_long_is_refused_and_later_ones_are_answered(house: House) -> None:
     reader = Reader(house, timeout=0.1)
     await house.owner.execute("SELECT pg_advisory_lock(7)")
-    first = asyncio.create_task(reader.read(("1",)))
+    first = asyncio.create_task(reader.read(question("1")))
     await asyncio.sleep(0)
     with pytest.raises(DatabaseUnavailable):
-        await reader.read(("2",))
+        await reader.read(question("2"))
     await house.owner.execute("SELECT pg_advisory_unlock(7)")
     assert (await first)["twice"] == 2
     await asyncio.sleep(0.05)
-    assert (await reader.read(("3",)))["twice"] == 6
+    assert (await reader.read(question("3")))["twice"] == 6
     # Nothing was asked for the request that had ended.
     assert reader.sizes == [1, 1]
 
@@ -97,7 +118,7 @@ async def test_a_request_that_waits_too_long_is_refused_and_later_ones_are_answe
 async def test_a_request_that_ends_while_it_is_read_harms_no_other(house: House) -> None:
     reader = Reader(house)
     await house.owner.execute("SELECT pg_advisory_lock(7)")
-    first, second = (asyncio.create_task(reader.read((text,))) for text in "12")
+    first, second = (asyncio.create_task(reader.read(question(text))) for text in "12")
     await asyncio.sleep(0.05)
     first.cancel()
     await house.owner.execute("SELECT pg_advisory_unlock(7)")
@@ -107,7 +128,7 @@ async def test_a_request_that_ends_while_it_is_read_harms_no_other(house: House)
 async def test_only_so_many_may_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fact_reader, "MAX_WAITING", 2)
     reader = Reader(house)
-    results = await asyncio.gather(*(reader.read((str(number),)) for number in range(4)), return_exceptions=True)
+    results = await asyncio.gather(*(reader.read(question(str(number))) for number in range(4)), return_exceptions=True)
     assert [type(result) for result in results] == [asyncpg.Record, asyncpg.Record, asyncpg.Record, Overloaded]
 
 
@@ -128,12 +149,13 @@ async def test_postgres_keeps_the_plan_of_the_statement_for_one_remembered_reque
     sheet = await house.submit_week("ana")
     lookups = Relationships([TIMESHEET_FACTS], DirectoryMemory())
     async with house.requests.connection() as connection:
-        # The first is not remembered yet; of five plans Postgres learns that one will do.
-        for _ in range(8):
+        # The first is not remembered yet, and the second looks the token up. Of five plans Postgres learns that one
+        # will do.
+        for _ in range(9):
             await lookups.of_row(connection, house.caller("mia").principal, TIMESHEET_FACTS, sheet.id)
         plans = await connection.fetchrow(
             "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1",
-            remembering_statement(TIMESHEET_FACTS, alone=True),
+            remembering_statements(TIMESHEET_FACTS, short=True).alone,
         )
     assert plans is not None
     assert (plans["custom_plans"], plans["generic_plans"] > 0) == (5, True)
@@ -142,12 +164,12 @@ async def test_postgres_keeps_the_plan_of_the_statement_for_one_remembered_reque
 async def test_a_closed_reader_gives_its_connection_back_and_still_answers(house: House) -> None:
     reader, reserved = Reader(house), house.requests._reserved
     before = len(reserved)
-    assert (await reader.read(("1",)))["twice"] == 2
+    assert (await reader.read(question("1")))["twice"] == 2
     assert len(reserved) == before + 1
     reader.close()
     assert len(reserved) == before
     # Requests under the earlier version may still be under way.
-    rows = await asyncio.gather(*(reader.read((str(number),)) for number in range(40)))
+    rows = await asyncio.gather(*(reader.read(question(str(number))) for number in range(40)))
     assert [row["twice"] for row in rows] == [number * 2 for number in range(40)]
     assert len(reserved) == before
     assert reader.losses == 0
@@ -156,7 +178,7 @@ async def test_a_closed_reader_gives_its_connection_back_and_still_answers(house
 async def test_a_reader_that_is_closed_while_it_reads_answers_and_gives_its_connection_back(house: House) -> None:
     reader, reserved = Reader(house), house.requests._reserved
     before = len(reserved)
-    reading = asyncio.gather(*(reader.read((str(number),)) for number in range(3)))
+    reading = asyncio.gather(*(reader.read(question(str(number))) for number in range(3)))
     await asyncio.sleep(0)
     reader.close()
     assert [row["twice"] for row in await reading] == [0, 2, 4]

@@ -23,12 +23,13 @@ from tests.integration.house import MONDAY
 from tests.integration.random_organisation import settle
 from tests.integration.test_declared_policy_life import activate
 from tests.integration.test_directory_memory import (
+    CHANGES,
     DECLARED,
     SOON,
     WHILE_THE_DIRECTORY_CHANGES,
     apply,
     caller_of,
-    steps,
+    steps_of,
 )
 from tests.policy_forge import read_shipped
 
@@ -72,7 +73,7 @@ async def list_ids(timesheets: Timesheets, caller: Caller) -> list[UUID] | None:
 
 
 @WHILE_THE_DIRECTORY_CHANGES
-@given(drawn=steps)
+@given(drawn=steps_of(CHANGES))
 async def test_a_list_from_memory_is_the_list_that_would_be_read(
     house: House, organisation: Organisation, drawn: Sequence[tuple[str, int, str]]
 ) -> None:

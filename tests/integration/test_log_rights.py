@@ -124,5 +124,7 @@ async def test_security_definer_functions_search_the_temporary_schema_last(
         row["proname"]: [setting for setting in row["proconfig"] or [] if setting.startswith("search_path=")]
         for row in rows
     }
-    assert paths.keys() == {"write_heartbeat", "erase_person", "count_directory_change", "analyze_directory"}
+    assert paths.keys() == {
+        *("write_heartbeat", "erase_person", "count_directory_change", "count_revocation", "analyze_directory"),
+    }
     assert all(len(found) == 1 and found[0].endswith(", pg_temp") for found in paths.values())

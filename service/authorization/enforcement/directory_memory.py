@@ -2,8 +2,9 @@
 
 It holds for one revision of the directory, and until the next moment at which any validity begins or ends; then all of
 it is forgotten. Every statement of facts reads the revision and the time in its own snapshot and uses only what holds
-there, so a decision never rests on an older directory (docs/decisions/0035). Owns its entries, which are in memory and
-bounded; nothing is durable.
+there, so a decision never rests on an older directory (docs/decisions/0035). Which tokens are not in the deny list is
+remembered for one revision of that list, too (docs/decisions/0069). Owns its entries, which are in memory and bounded;
+nothing is durable.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from service.authorization.enforcement.attribute_values import NOBODY, CallerAttributes
 
@@ -31,6 +32,8 @@ V = TypeVar("V")
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 MAX_CALLERS: Final = 10_000
 MAX_PEOPLE: Final = 10_000
+# About 400 bytes each.
+MAX_TOKENS: Final = 10_000
 # About 300 bytes each, and the attributes of owners.
 MAX_RELATIONS: Final = 100_000
 # Owners whose rows lists can show, of all callers together: about 70 bytes each.
@@ -87,6 +90,19 @@ class OwnersOfCaller:
     points: Sequence[str] | None
 
 
+class Token(NamedTuple):
+    """What the deny list and the link of its person say about a token depends on this. `is_remembered`: the link must
+    still lead to the person."""
+
+    issuer: str
+    token_id: str | None
+    subject: str
+    client: str
+    issued_at: int
+    person: UUID | None
+    is_remembered: bool
+
+
 class RememberedPerson:
     """The person of a token."""
 
@@ -117,6 +133,9 @@ class DirectoryMemory:
         # One mapping for all callers of an owner's rows.
         self._attributes: _Recent[tuple[KindFacts, UUID], Mapping[str, Value]] = _Recent(MAX_PEOPLE)
         self._people: _Recent[tuple[str, str, int], RememberedPerson] = _Recent(MAX_PEOPLE)
+        # Tokens that were looked up at this revision of the deny list, and are not revoked.
+        self._denials = 0
+        self._unrevoked: _Recent[Token, None] = _Recent(MAX_TOKENS)
 
     @property
     def state(self) -> DirectoryState | None:
@@ -126,7 +145,8 @@ class DirectoryMemory:
     def forget(self) -> None:
         """Forget everything: when a connection was lost, another database may answer at the next one."""
         self._state = self._since = None
-        for entries in (self._callers, self._relations, self._owners, self._attributes, self._people):
+        self._denials = 0
+        for entries in (self._callers, self._relations, self._owners, self._attributes, self._people, self._unrevoked):
             entries.clear()
 
     def holds_at(self, revision: int, at: datetime) -> bool:
@@ -187,6 +207,22 @@ class DirectoryMemory:
         """The remembered person of a token. Every statement of facts checks that the token still belongs to them."""
         return self._people.get((issuer, subject, issued_at))
 
+    def unrevoked_at(self, token: Token) -> int | None:
+        """The revision of the deny list at which the token was not revoked; None if it must be looked up."""
+        return self._denials if token in self._unrevoked else None
+
+    def remember_unrevoked(self, token: Token, denials: int) -> None:
+        """Remember that a token is not revoked, at this revision of the deny list."""
+        self.see_denials(denials)
+        if denials == self._denials:
+            self._unrevoked.put(token, None)
+
+    def see_denials(self, denials: int) -> None:
+        """A newer revision of the deny list forgets which tokens are not revoked."""
+        if denials > self._denials:
+            self._unrevoked.clear()
+            self._denials = denials
+
     def remember_person(self, issuer: str, subject: str, issued_at: int, person: UUID) -> None:
         """Remember the person of a token, by its time of issue too: an erasure revokes the tokens issued before it."""
         self._people.put((issuer, subject, issued_at), RememberedPerson(person))
@@ -206,6 +242,12 @@ class _Recent(Generic[K, V]):
             return None
         self._entries.move_to_end(key)
         return found[0]
+
+    def __contains__(self, key: K) -> bool:
+        if key not in self._entries:
+            return False
+        self._entries.move_to_end(key)
+        return True
 
     def put(self, key: K, value: V, size: int = 1) -> None:
         _, before = self._entries.pop(key, (value, 0))

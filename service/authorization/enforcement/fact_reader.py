@@ -7,7 +7,7 @@ read instead of 535, at 32 connections. Nothing is durable.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
@@ -18,9 +18,8 @@ from service.errors import DatabaseUnavailable, Overloaded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from service.authorization.enforcement.fact_statements import FactStatements
     from service.database import Database
-
-    Question = tuple[object, ...]
 
 MAX_QUESTIONS_PER_STATEMENT: Final = 32
 MAX_WAITING: Final = 1_000
@@ -31,15 +30,27 @@ SETTINGS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "o
 STATEMENT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError)
 
 
+class Question(NamedTuple):
+    """The parameters of a question, and whether the short statements suffice for it."""
+
+    parameters: tuple[object, ...]
+    is_short: bool
+
+
 class FactReader:
-    """`statement` takes an array of each parameter and returns a row for each of their places, with its `place`;
-    `alone` takes the parameters of one question. `timeout` in seconds bounds a wait. `lost` is called when a connection
-    failed."""
+    """Answers by the `short` statements if they suffice for all questions that wait, else by the `whole` ones.
+    `timeout` in seconds bounds a wait. `lost` is called when a connection failed."""
 
     def __init__(
-        self, database: Database, statement: str, alone: str, *, timeout: float, lost: Callable[[], None]
+        self,
+        database: Database,
+        whole: FactStatements,
+        short: FactStatements,
+        *,
+        timeout: float,
+        lost: Callable[[], None],
     ) -> None:
-        self._statement, self._alone = statement, alone
+        self._whole, self._short = whole, short
         self._connection = ReservedConnection(database, SETTINGS, lost)
         self._batches: Batches[Question, asyncpg.Record] = Batches(
             self._answer, size=MAX_QUESTIONS_PER_STATEMENT, timeout=timeout
@@ -71,7 +82,9 @@ class FactReader:
 
     async def _run(self, questions: Sequence[Question]) -> list[asyncpg.Record]:
         """The rows in the order of the questions."""
+        statements = self._short if all([question.is_short for question in questions]) else self._whole  # noqa: C419 - half the time of a generator
+        parameters = [question.parameters[: statements.parameters] for question in questions]
         if len(questions) == 1:
-            return await self._connection.fetch(self._alone, *questions[0])
-        rows = await self._connection.fetch(self._statement, *zip(*questions, strict=True))
+            return await self._connection.fetch(statements.alone, *parameters[0])
+        rows = await self._connection.fetch(statements.of_many, *zip(*parameters, strict=True))
         return sorted(rows, key=lambda row: row["place"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.authorization.enforcement import merged_people
 from service.authorization.enforcement.attribute_sql import complete_asker
@@ -272,12 +272,10 @@ def fact_columns(facts: KindFacts) -> str:
     return ", ".join(named) or "true AS no_words"
 
 
-# The parameters of `remembering_statement` for one request, and their types.
-_QUESTION: Final = {
-    "row_id": "uuid",
-    "word": "text",
-    "ids": "text",
-    "former": "text",
+# The parameters of `remembering_statements` for one request, and their types. Those of the token stand last: the short
+# statement goes without them.
+_SHORT_QUESTION: Final = {"row_id": "uuid", "word": "text", "ids": "text", "former": "text"}
+_QUESTION: Final = _SHORT_QUESTION | {
     "issuer": "text",
     "token": "text",
     "subject": "text",
@@ -287,17 +285,40 @@ _QUESTION: Final = {
 }
 
 
-@lru_cache(MAX_STATEMENTS)
-def remembering_statement(facts: KindFacts, *, alone: bool = False) -> str:
-    """The rows of several requests, the native facts and attributes of each row, and what is never remembered: the
-    active version, the revision, the time and revocation, in one snapshot. `place` is the request's place in the
-    arrays, from 1. Facts that a version defines follow from these values: `evaluate_facts` of `caller_values`.
+class FactStatements(NamedTuple):
+    """`of_many` takes an array of each parameter and returns a row for each of their places, with its `place`, from 1.
+    `alone` takes the parameters of one question, and a seventh less time. Also, Postgres expects ten rows of an array
+    that it does not know, so it would make a plan for each request instead of keeping one for all. `parameters`: how
+    many they take, the first of a question."""
 
-    With `alone` there is one request, whose parameters are no arrays: it takes a seventh less time. Also, Postgres
-    expects ten rows of an array that it does not know, so it would make a plan for each request instead of keeping one
-    for all."""
+    of_many: str
+    alone: str
+    parameters: int
+
+
+@lru_cache(MAX_STATEMENTS)
+def remembering_statements(facts: KindFacts, *, short: bool) -> FactStatements:
+    """The rows of several requests, the native facts and attributes of each row, and what is never remembered: the
+    active version, the revisions of the directory and of the deny list, the time and revocation, in one snapshot. Facts
+    that a version defines follow from these values: `evaluate_facts` of `caller_values`.
+
+    `short`: without revocation, for tokens that were looked up at this revision of the deny list."""
+    question = _SHORT_QUESTION if short else _QUESTION
+    parameters = [f"${place}::{kind}" for place, kind in enumerate(question.values(), start=1)]
+    arrays = ", ".join(f"{parameter}[]" for parameter in parameters)
+    many = f"unnest({arrays}) WITH ORDINALITY AS asked ({', '.join(question)}, place)"
+    named = ", ".join(f"{parameter} AS {name}" for parameter, name in zip(parameters, question, strict=True))
+    alone = f"(SELECT {named}, 1 AS place) AS asked"
+    return FactStatements(
+        _remembering_statement(facts, many, short=short),
+        _remembering_statement(facts, alone, short=short),
+        len(question),
+    )
+
+
+def _remembering_statement(facts: KindFacts, asked: str, *, short: bool) -> str:
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
-    revoked = revoked_condition("asked.ids::uuid[]", token, "asked.remembered")
+    revoked = "" if short else f"{revoked_condition('asked.ids::uuid[]', token, 'asked.remembered')} AS lookup_revoked,"
     # Any id of the person stands for them.
     bound = {"person": "(asked.ids::uuid[])[1]", "word": "asked.word"}
     bound |= {"ids": "asked.ids::uuid[]", "former": "asked.former::uuid[]"}
@@ -306,19 +327,11 @@ def remembering_statement(facts: KindFacts, *, alone: bool = False) -> str:
     named += [("on_behalf_of", facts.on_behalf_of)] if facts.acts_by_row else []
     looked_up = [f"({bind_parameters(sql, **bound)}) AS {name}" for name, sql in named]
     columns = ", ".join([facts.row, *looked_up, *_attribute_columns(facts, facts.row_attributes)])
-    parameters = [f"${place}::{kind}" for place, kind in enumerate(_QUESTION.values(), start=1)]
-    if alone:
-        named_parameters = ", ".join(
-            f"{parameter} AS {name}" for parameter, name in zip(parameters, _QUESTION, strict=True)
-        )
-        asked = f"(SELECT {named_parameters}, 1 AS place) AS asked"
-    else:
-        arrays = ", ".join(f"{parameter}[]" for parameter in parameters)
-        asked = f"unnest({arrays}) WITH ORDINALITY AS asked ({', '.join(_QUESTION)}, place)"
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
                (SELECT revision FROM directory_revision) AS lookup_revision,
-               statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked,
+               (SELECT revision FROM revocation_revision) AS lookup_denials,
+               statement_timestamp() AS lookup_at, {revoked}
                r.id IS NOT NULL AS lookup_row, {columns}
         FROM {asked}
         LEFT JOIN {facts.table} AS r ON r.id = asked.row_id{facts.join_sources(columns)}

@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -29,8 +30,9 @@ from service.authorization.enforcement.directory_memory import (
     DirectoryState,
     OwnersOfCaller,
     RelationsToOwner,
+    Token,
 )
-from service.authorization.enforcement.fact_reader import FactReader
+from service.authorization.enforcement.fact_reader import FactReader, Question
 from service.authorization.enforcement.fact_statements import (
     AMBIENT_FROM,
     AMBIENT_STATEMENT,
@@ -38,7 +40,7 @@ from service.authorization.enforcement.fact_statements import (
     fact_parameters,
     imagined_statement,
     owners_statement,
-    remembering_statement,
+    remembering_statements,
     revoked_condition,
     row_statement,
 )
@@ -49,7 +51,7 @@ from service.policy.matching import FORMER, former_word
 from service.values import Struct, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -172,12 +174,14 @@ class Relationships:
     ) -> FactLookup:
         """The facts without a row; of `facts` only the attributes of the caller are looked up. Without a `connection`,
         the statement may be shared with other requests. Raises PolicyUnavailable if no policy was ever activated."""
-        assumed = self.assume(principal, facts)
-        if connection is None and assumed is not None and (reader := self._any_reader()) is not None:
-            found = await reader.read(assumed.question(principal, None))
-            if (lookup := self.confirm(assumed, found)) is not None:
-                return lookup
-            assumed = None
+        memory, assumed = self._memory, self.assume(principal, facts)
+        if connection is None and memory is not None and assumed is not None:
+            reader = self._any_reader()
+            if reader is not None:
+                found, revoked = await self._ask(memory, assumed, principal, None, reader.read)
+                if self._holds(assumed, found):
+                    return assumed.read(found, revoked=revoked)
+                assumed = None
         async with self._connected(connection) as connected:
             if assumed is not None:
                 columns, parameters = assumed.columns(principal, 1)
@@ -281,7 +285,7 @@ class Relationships:
         assumed."""
         if row is None or not self._holds(assumed, row):
             return None
-        return assumed.read(row)
+        return assumed.read(row, revoked=row["lookup_revoked"] is not False)
 
     async def _with_memory(
         self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
@@ -290,19 +294,43 @@ class Relationships:
         memory, assumed = self._memory, self.assume(principal, facts)
         if memory is None or assumed is None or not facts.by_owner:
             return None
-        question = assumed.question(principal, row_id)
+        read: Callable[[Question], Awaitable[asyncpg.Record]]
         if connection is not None:
-            [row] = await connection.fetch(remembering_statement(facts, alone=True), *question)
+            read = partial(_read_alone, connection, facts)
         elif self._database is not None:
-            row = await self._reader_of(facts, memory, self._database).read(question)
+            read = self._reader_of(facts, memory, self._database).read
         else:
             return None
+        row, revoked = await self._ask(memory, assumed, principal, row_id, read)
         if not self._holds(assumed, row):
             return None
         if not row["lookup_row"]:
-            return assumed.read(row)
+            return assumed.read(row, revoked=revoked)
         related = memory.relations(*fact_parameters(principal), facts, row["owner_id"])
-        return None if related is None else assumed.read_row(principal, row, facts, related)
+        return None if related is None else assumed.read_row(principal, row, facts, related, revoked=revoked)
+
+    async def _ask(
+        self,
+        memory: DirectoryMemory,
+        assumed: Assumption,
+        principal: Principal,
+        row_id: UUID | int | None,
+        read: Callable[[Question], Awaitable[asyncpg.Record]],
+    ) -> tuple[asyncpg.Record, bool]:
+        """The answer to a question, and whether the token is revoked. The token is looked up in the deny list unless
+        that was done at this revision of the list."""
+        token, parameters = _token_of(principal), assumed.question(principal, row_id)
+        checked_at = memory.unrevoked_at(token)
+        if checked_at is not None:
+            row = await read(Question(parameters, is_short=True))
+            if row["lookup_denials"] == checked_at:
+                return row, False
+            memory.see_denials(row["lookup_denials"])
+        row = await read(Question(parameters, is_short=False))
+        revoked = row["lookup_revoked"] is not False
+        if not revoked and self._holds(assumed, row):
+            memory.remember_unrevoked(token, row["lookup_denials"])
+        return row, revoked
 
     def _holds(self, assumed: Assumption, row: asyncpg.Record) -> bool:
         """Whether the directory is as it was assumed, in the snapshot of this row. While the statement ran, another
@@ -326,8 +354,9 @@ class Relationships:
     def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
         reader = self._readers.get(facts)
         if reader is None:
-            statements = remembering_statement(facts), remembering_statement(facts, alone=True)
-            reader = self._readers[facts] = FactReader(database, *statements, timeout=self._timeout, lost=memory.forget)
+            whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
+            reader = FactReader(database, whole, short, timeout=self._timeout, lost=memory.forget)
+            self._readers[facts] = reader
         self._readers.move_to_end(facts)
         of_kind = [known for known in self._readers if known.kind == facts.kind]
         for known in of_kind[:-MAX_READERS_PER_KIND]:
@@ -374,19 +403,19 @@ class Assumption(Struct, frozen=True):
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
 
     def question(self, principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
-        """The parameters of one request for `remembering_statement`, which takes an array of each."""
+        """The parameters of one request for the whole `remembering_statements`."""
         _, word = fact_parameters(principal)
         ids = self.known.id_array, self.known.former_array
         return (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
 
-    def read(self, row: asyncpg.Record) -> FactLookup:
+    def read(self, row: asyncpg.Record, *, revoked: bool) -> FactLookup:
         """The lookup without a row, from a row with what confirms the assumption."""
         return FactLookup(
             row["lookup_version"],
             row["lookup_revision"],
             row["lookup_at"],
             self.known.roles,
-            revoked=row["lookup_revoked"] is not False,
+            revoked=revoked,
             ids=self.known.ids,
             former_ids=self.known.former_ids,
             unchanged_until=self.state.until,
@@ -394,7 +423,7 @@ class Assumption(Struct, frozen=True):
         )
 
     def read_row(
-        self, principal: Principal, row: asyncpg.Record, facts: KindFacts, related: RelationsToOwner
+        self, principal: Principal, row: asyncpg.Record, facts: KindFacts, related: RelationsToOwner, *, revoked: bool
     ) -> FactLookup:
         """The lookup of a row with what confirms the assumption and with its `facts`. `related` is remembered of the
         caller and the row's owner."""
@@ -418,7 +447,7 @@ class Assumption(Struct, frozen=True):
             relations,
             values,
             frozenset(facts.relations),
-            revoked=row["lookup_revoked"] is not False,
+            revoked=revoked,
             about=About.ROW,
             on_behalf_of=on_behalf_of,
             ids=self.known.ids,
@@ -427,6 +456,25 @@ class Assumption(Struct, frozen=True):
             attributes=attributes,
             caller=self.caller,
         )
+
+
+async def _read_alone(connection: Connection, facts: KindFacts, question: Question) -> asyncpg.Record:
+    """The answer to a question, by the caller's connection."""
+    statements = remembering_statements(facts, short=question.is_short)
+    [row] = await connection.fetch(statements.alone, *question.parameters[: statements.parameters])
+    return row
+
+
+def _token_of(principal: Principal) -> Token:
+    return Token(
+        principal.issuer,
+        principal.token_id,
+        principal.subject,
+        principal.client,
+        principal.issued_at,
+        principal.person,
+        principal.is_remembered,
+    )
 
 
 def _enter(memory: DirectoryMemory, lookup: FactLookup) -> bool:
