@@ -67,7 +67,7 @@ class Log:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
         end_stage(metrics.RECORD, started)
         _count_decisions(records)
-        return [Receipt(record.uid, record.leaf.hex()) for record in records]
+        return [receipt_of(record) for record in records]
 
     def state(self) -> LogState:
         """How many appends wait and whether the last flush failed, for readiness."""
@@ -82,6 +82,11 @@ class Log:
     async def close(self) -> None:
         """Flush the waiting appends and refuse new ones."""
         await self._commits.close()
+
+
+def receipt_of(record: Record) -> Receipt:
+    """The receipt of a record, which may leave with an answer once the record is durable."""
+    return Receipt(record.uid, record.leaf.hex())
 
 
 def _count_decisions(records: Sequence[Record]) -> None:

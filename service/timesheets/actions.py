@@ -192,18 +192,16 @@ class Timesheets:
     async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Timesheet]:
         """One sheet with its entries."""
 
-        def show(reading: AllowedOnFacts) -> Timesheet:
-            return store.sheet_of_row(reading.permit, reading.found)
+        def show(reading: AllowedOnFacts) -> Answer[Timesheet]:
+            return reading.answer(store.sheet_of_row(reading.permit, reading.found))
 
         return await self._gate.read_row(caller, KIND, "read", sheet_id, show)
 
-    async def read_stored(
-        self, caller: Caller, sheet_id: UUID, show_stored: Callable[[store.StoredSheet], T]
-    ) -> Answer[T]:
-        """As `read`, for a caller who only gets what `show_stored` makes of the sheet."""
+    async def read_stored(self, caller: Caller, sheet_id: UUID, respond: Callable[[Answer[store.StoredSheet]], T]) -> T:
+        """As `read`, for a caller who only wants to show the sheet: what `respond` makes of the answer."""
 
         def show(reading: AllowedOnFacts) -> T:
-            return show_stored(store.stored_sheet(reading.permit, reading.found))
+            return respond(reading.answer(store.stored_sheet(reading.permit, reading.found)))
 
         return await self._gate.read_row(caller, KIND, "read", sheet_id, show)
 

@@ -33,6 +33,7 @@ from tests.until import lock_is_waited_for
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from service.authorization.enforcement.changes import Answer
     from service.timesheets.store import StoredSheet
     from service.timesheets.timesheet import Timesheet
 
@@ -305,25 +306,25 @@ async def test_what_a_read_shows_is_made_while_its_record_is_written_and_given_o
     await house.timesheets.read(ana, sheet.id)
     before, shown = await house.count("audit_record"), list[int]()
 
-    def show(stored: StoredSheet) -> int:
-        shown.append(stored.row["version"])
+    def respond(answer: Answer[StoredSheet]) -> int:
+        shown.append(answer.value.row["version"])
         return shown[-1]
 
-    def fail(_: StoredSheet) -> int:
+    def fail(_: Answer[StoredSheet]) -> int:
         raise WrongState("cannot be shown")
 
     locked = await house.log_database.connect("owner")
-    for show_stored in (show, fail):
+    for how in (respond, fail):
         lock = locked.transaction()
         await lock.start()
         await locked.execute("LOCK TABLE audit_record IN SHARE MODE")
-        reading = asyncio.create_task(house.timesheets.read_stored(ana, sheet.id, show_stored))
+        reading = asyncio.create_task(house.timesheets.read_stored(ana, sheet.id, how))
         await lock_is_waited_for(house.owner)
         assert shown == [1]
         assert not reading.done()
         await lock.rollback()
-        if show_stored is show:
-            assert (await reading).value == 1
+        if how is respond:
+            assert await reading == 1
         else:
             with pytest.raises(WrongState):
                 await reading

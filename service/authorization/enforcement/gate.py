@@ -57,6 +57,7 @@ from service.errors import (
 )
 from service.identity.refusals import refusal
 from service.ids import make_id
+from service.log.log import receipt_of
 from service.pacing import pace_page
 from service.policy.access_request import Reason, Verdict
 from service.tracing import end_stage
@@ -99,7 +100,7 @@ class _Behind(Exception):
 
 
 class _Shown(Generic[T]):
-    """What an answer shows: made once, in advance or when it is taken. An error is raised when it is taken."""
+    """An answer that is made once, in advance or when it is taken. An error is raised when it is taken."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -178,17 +179,18 @@ class Gate:
 
     async def read_row(
         self, caller: Caller, kind: str, action: str, row_id: UUID, show: Callable[[AllowedOnFacts], T]
-    ) -> Answer[T]:
-        """As `read`, for one row that is all that the caller gets: what `show` makes of it. It holds no connection, and
-        shares its statement with other requests. Its record says that the row was returned. `show` may be called while
-        the record is being written; what it makes or raises leaves here only when the record is durable."""
+    ) -> T:
+        """As `read`, for one row that is all that the caller gets: the answer that `show` makes of it. It holds no
+        connection, and shares its statement with other requests. Its record says that the row was returned. `show` may
+        be called while the record is being written; what it makes or raises leaves here only when the record is
+        durable."""
         snapshot, decision = await self._decide_read(caller, kind, action, _row(row_id))
-        reading = AllowedOnFacts(grant(decision, snapshot))
-        shown = _Shown(partial(show, reading))
         record = of_decision(caller, decision, applied=None, returned=[str(row_id)])
-        [receipt] = await self._log.append([record], meanwhile=shown.prepare)
-        reading.settle(receipt)
-        return reading.answer(shown.take())
+        reading = AllowedOnFacts(grant(decision, snapshot))
+        reading.settle(receipt_of(record))
+        shown = _Shown(partial(show, reading))
+        await self._log.append([record], meanwhile=shown.prepare)
+        return shown.take()
 
     @asynccontextmanager
     async def list(self, caller: Caller, kind: str, action: str) -> AsyncIterator[Listing]:

@@ -4,7 +4,7 @@ leaves out all other members."""
 from __future__ import annotations
 
 from datetime import date  # noqa: TC003 — Litestar reads handler signatures
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get
@@ -43,19 +43,22 @@ from service.web.timesheets.timesheet_shapes import (
     ProjectCode,
     SheetBody,
     SheetPage,
-    encode_stored_sheet,
     entry_body,
     listed_sheet_bodies,
     sheet_body,
+    stored_sheet_body,
 )
 
 if TYPE_CHECKING:
+    from service.authorization.enforcement.changes import Answer
     from service.timesheets.actions import Timesheets
+    from service.timesheets.store import StoredSheet
     from service.web.http.paging import Cursors
 
 PATH = "/v1/timesheets"
 LISTING = "timesheets"
 TAG = "Timesheets"
+_ENCODER = msgspec.json.Encoder()
 Include = Annotated[
     Literal["actions"] | None,
     Parameter(description="Adds the actions that this token may take on each sheet now, for buttons"),
@@ -164,9 +167,7 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
     ) -> Response[SheetBody]:
         sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
         if include is None and not names and fields is None:
-            plain = await timesheets.read_stored(caller, sheet_id, encode_stored_sheet)
-            encoded, version = plain.value
-            return make_response(cast("Any", encoded), plain.receipt, version=version)
+            return await timesheets.read_stored(caller, sheet_id, _respond)
         wanted = parse_fields(fields, SheetBody)
         details = Details(actions=include is not None, names=names, fields=wanted)
         shown = await timesheets.read_with_details(caller, sheet_id, details)
@@ -184,3 +185,11 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         return make_response(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)
 
     return [list_timesheets, read_timesheet, read_entry]
+
+
+def _respond(answer: Answer[StoredSheet]) -> Response[SheetBody]:
+    """The response with a stored sheet, whose body is encoded already."""
+    stored = answer.value
+    body = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
+    encoded: Any = msgspec.Raw(_ENCODER.encode(body))
+    return make_response(encoded, answer.receipt, version=body.version)

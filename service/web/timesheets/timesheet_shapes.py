@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.timesheets.entry import Entry
-    from service.timesheets.store import StoredSheet
     from service.timesheets.timesheet import GivenApproval, Timesheet
 
 CHANGED: Final = "2026-11-30T09:00:00.125000Z"
@@ -115,7 +114,6 @@ class SheetBody(msgspec.Struct):
 
 # The entries of a row, as Postgres writes them.
 _ENTRIES: Final = msgspec.json.Decoder(list[EntryBody])
-_ENCODER: Final = msgspec.json.Encoder()
 _STATES: Final = {state.value: state for state in State}
 
 
@@ -174,12 +172,6 @@ async def listed_sheet_bodies(rows: Sequence[asyncpg.Record]) -> list[SheetBody]
 def _listed_sheet_body(row: asyncpg.Record) -> SheetBody:
     approvals = read_approvals(row)
     return stored_sheet_body(row, approvals, read_approvals_needed(row, approvals))
-
-
-def encode_stored_sheet(stored: StoredSheet) -> tuple[msgspec.Raw, int]:
-    """The JSON of a stored sheet, and its version."""
-    body = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
-    return msgspec.Raw(_ENCODER.encode(body)), body.version
 
 
 def stored_sheet_body(row: asyncpg.Record, approvals: Sequence[GivenApproval], needed: int | None) -> SheetBody:
