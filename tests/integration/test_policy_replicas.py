@@ -186,6 +186,17 @@ async def test_a_database_without_the_registry_is_reported_in_one_sentence(house
             pass
 
 
+async def test_a_process_does_not_start_on_a_database_that_lacks_a_migration(house: House) -> None:
+    await house.owner.execute("UPDATE alembic_version SET version_num = '0041'")
+    with pytest.raises(Misconfigured, match="timewarden migrate"):
+        async with watch_policy(house, interval=SLOW):
+            pass
+    # One of a later release, which still serves this one.
+    await house.owner.execute("UPDATE alembic_version SET version_num = '9999'")
+    async with watch_policy(house, interval=SLOW):
+        pass
+
+
 async def broken_version(house: House) -> int:
     """An unreadable version becomes active, which only the database's owner can do."""
     number: int = await house.owner.fetchval(

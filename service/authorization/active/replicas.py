@@ -13,6 +13,7 @@ import asyncpg
 
 from service.authorization.active.versions import hold_active_version
 from service.errors import Misconfigured, PolicyRejected
+from service.migrations.run import newest
 from service.places import Complaint
 from service.policy import known_words
 from service.policy.attributes import attributes_of_code
@@ -82,6 +83,9 @@ async def register(connection: Connection, replica: UUID) -> None:
     async with connection.transaction():
         await hold_active_version(connection)
         try:
+            # The last step of the migrations that ran.
+            if (await connection.fetchval("SELECT version_num FROM alembic_version") or "") < newest():
+                raise _older_database()
             # Processes that stopped long ago.
             await connection.execute(
                 "DELETE FROM api_replica WHERE seen_at < clock_timestamp() - make_interval(secs => $1)",
@@ -94,9 +98,11 @@ async def register(connection: Connection, replica: UUID) -> None:
                 sorted(words_of_code()),
             )
         except asyncpg.UndefinedTableError as error:
-            raise Misconfigured(
-                "The database is older than this version of the service: run `timewarden migrate`"
-            ) from error
+            raise _older_database() from error
+
+
+def _older_database() -> Misconfigured:
+    return Misconfigured("The database is older than this version of the service: run `timewarden migrate`")
 
 
 async def beat(connection: Connection, replica: UUID, version: int) -> int | None:
