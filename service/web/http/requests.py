@@ -95,14 +95,14 @@ class RequestFrame:
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
         body = IncomingBody(scope, receive) if announces_body(scope) else None
-        status = 0
+        status, milliseconds = 0, 0.0
         decision: str | None = None
         is_logged = False
 
         async def send_framed(message: Message) -> None:
-            nonlocal status, decision
+            nonlocal status, milliseconds, decision
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, milliseconds = message["status"], round((time.perf_counter() - started) * 1000, 1)
                 message["headers"] = framed = self._frame(scope, message["headers"], request_id, trace)
                 decision = next((value.decode() for name, value in framed if name == b"decision-id"), None)
             await send(message)
@@ -121,7 +121,7 @@ class RequestFrame:
                     method=method,
                     route=scope.get("path_template", ""),
                     status=status,
-                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    milliseconds=milliseconds,
                     client=caller.principal.client if caller else None,
                     decision=decision,
                     trace_id=None if trace is None else trace[_TRACE_ID],
