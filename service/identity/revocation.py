@@ -1,9 +1,9 @@
 """Revocation: the SQL condition that looks a token up in the deny list, and its parameters. Pure: owns no state.
 
-The list is in Postgres (`token_revocation` writes it) and is read in the same statement as the facts of each decision,
-so an entry works at once on every replica, without Redis. A person's token is looked up already in the statement that
-finds the person, so that a revoked token adds no person. Neither tokens nor their hashes are stored: one token has
-several spellings, but only one (iss, jti) (RFC 7519 section 4.1.7).
+The list is in Postgres (`token_revocation` writes it). The statement of the facts of each decision reads it, or that it
+has not changed since this token was looked up. So an entry works at once on every replica, without Redis. A person's
+token is looked up already in the statement that finds the person, so that a revoked token adds no person. Neither
+tokens nor their hashes are stored: one token has several spellings, but only one (iss, jti) (RFC 7519 section 4.1.7).
 """
 
 from __future__ import annotations

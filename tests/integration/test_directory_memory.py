@@ -10,6 +10,7 @@ import asyncio
 import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -30,7 +31,6 @@ from tests.integration.random_organisation import CLIENTS, NOW, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     import asyncpg
 
@@ -113,6 +113,37 @@ async def test_what_is_remembered_is_what_would_be_read(
                     await expect_the_same(house, remembering, reading, caller, sheet)
 
 
+@WHILE_THE_DIRECTORY_CHANGES
+@given(
+    drawn=st.lists(
+        st.tuples(st.sampled_from([*REVOCATIONS, "unlink", "link", "nothing"]), st.integers(0, 2**16)),
+        min_size=4,
+        max_size=10,
+    )
+)
+async def test_requests_that_share_a_statement_are_revoked_as_if_each_were_read_alone(
+    house: House, organisation: Organisation, drawn: Sequence[tuple[str, int]]
+) -> None:
+    remembering = Relationships([TIMESHEET_FACTS], DirectoryMemory(), house.requests)
+    reading = Relationships([TIMESHEET_FACTS])
+    people, sheet = organisation.people[:3], min(organisation.sheets)
+    for person in people:
+        await apply(house.owner, replace(organisation, people=[person, person]), "link", random.Random(0), "now")  # noqa: S311 — no secret comes of it
+    for change, seed in drawn:
+        draw = random.Random(seed)  # noqa: S311 — no secret comes of it
+        await apply(house.owner, replace(organisation, people=people), change, draw, "now")
+        callers = [caller_of(person, draw) for person in [*people, *people, None]]
+        callers = [
+            replace(caller, is_remembered=caller.person is not None and draw.random() < 0.5) for caller in callers
+        ]
+        for _ in range(3):
+            found = await asyncio.gather(
+                *(remembering.of_row(None, caller, TIMESHEET_FACTS, sheet) for caller in callers)
+            )
+            expected = [await reading.of_row(house.owner, caller, TIMESHEET_FACTS, sheet) for caller in callers]
+            assert [lookup.revoked for lookup in found] == [lookup.revoked for lookup in expected]
+
+
 async def expect_the_same(
     house: House, remembering: Relationships, reading: Relationships, caller: Principal, sheet: UUID
 ) -> None:
@@ -187,6 +218,8 @@ async def apply(
         "project lead": f"INSERT INTO project_lead VALUES (gen_random_uuid(), 'apollo', '{first}', {span})",
         "attribute": f"""UPDATE person SET attributes = '{{"country": "FR", "level": 9}}' WHERE id = '{first}'""",
         "no attributes": f"UPDATE person SET attributes = '{{}}' WHERE id = '{first}'",
+        "link": f"INSERT INTO person_link VALUES ('{ISSUER}', 'subject of {first}', '{first}') ON CONFLICT DO NOTHING",
+        "unlink": f"DELETE FROM person_link WHERE subject = 'subject of {first}'",
         "team attribute": f"""UPDATE team SET attributes = '{{"region": "FR"}}' WHERE id = '{team}'""",
     }
     revoked = {
@@ -281,19 +314,16 @@ async def test_a_revocation_counts_when_it_commits_and_waits_for_no_other_before
     assert await is_revoked()
 
 
-def test_tokens_that_were_looked_up_in_an_older_deny_list_are_looked_up_again() -> None:
-    memory, token = DirectoryMemory(), Token(ISSUER, None, "subject", "hours-app", 0, None, is_remembered=False)
-    memory.remember_unrevoked(token, 7)
-    assert memory.unrevoked_at(token) == 7
-    # A slow statement that read an older list.
-    memory.remember_unrevoked(token._replace(client="other"), 6)
-    assert memory.unrevoked_at(token._replace(client="other")) is None
-    memory.see_denials(8)
-    assert memory.unrevoked_at(token) is None
-    # Another database may answer next, with an older list.
+def test_only_tokens_that_were_looked_up_in_the_same_deny_list_are_remembered() -> None:
+    memory, (first, second) = DirectoryMemory(), (uuid4(), uuid4())
+    token = Token(ISSUER, None, "subject", "hours-app", 0, None, is_remembered=False)
+    other = token._replace(client="other")
+    memory.remember_unrevoked(token, first)
+    assert (memory.unrevoked_at(token), memory.unrevoked_at(other)) == (first, None)
+    memory.remember_unrevoked(other, second)
+    assert (memory.unrevoked_at(token), memory.unrevoked_at(other)) == (None, second)
     memory.forget()
-    memory.remember_unrevoked(token, 3)
-    assert memory.unrevoked_at(token) == 3
+    assert memory.unrevoked_at(other) is None
 
 
 async def test_a_remembered_person_is_refused_once_the_link_is_gone(house: House) -> None:

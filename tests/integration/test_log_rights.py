@@ -125,6 +125,6 @@ async def test_security_definer_functions_search_the_temporary_schema_last(
         for row in rows
     }
     assert paths.keys() == {
-        *("write_heartbeat", "erase_person", "count_directory_change", "count_revocation", "analyze_directory"),
+        *("write_heartbeat", "erase_person", "count_directory_change", "note_revocation", "analyze_directory"),
     }
     assert all(len(found) == 1 and found[0].endswith(", pg_temp") for found in paths.values())

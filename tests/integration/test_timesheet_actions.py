@@ -311,16 +311,17 @@ async def test_what_a_read_shows_is_made_while_its_record_is_written_and_given_o
         return shown[-1]
 
     def fail(_: Answer[StoredSheet]) -> int:
+        shown.append(0)
         raise WrongState("cannot be shown")
 
     locked = await house.log_database.connect("owner")
-    for how in (respond, fail):
+    for how, expected in ((respond, [1]), (fail, [1, 0])):
         lock = locked.transaction()
         await lock.start()
         await locked.execute("LOCK TABLE audit_record IN SHARE MODE")
         reading = asyncio.create_task(house.timesheets.read_stored(ana, sheet.id, how))
         await lock_is_waited_for(house.owner)
-        assert shown == [1]
+        assert shown == expected
         assert not reading.done()
         await lock.rollback()
         if how is respond:
@@ -328,5 +329,5 @@ async def test_what_a_read_shows_is_made_while_its_record_is_written_and_given_o
         else:
             with pytest.raises(WrongState):
                 await reading
-    assert shown == [1]
+    assert shown == [1, 0]
     assert await house.count("audit_record") == before + 2

@@ -180,12 +180,13 @@ class Refused:
 
 
 class Allowed:
-    """An allowed request. It has a receipt only after its block, so no answer leaves before its decision is durable."""
+    """An allowed request. It has a receipt only after its block, so no answer leaves before its decision is durable.
+    (`Gate.read_row` has no block: it holds the whole answer back.)"""
 
     _receipt: Receipt | None = None
 
     def settle(self, receipt: Receipt) -> None:
-        """Take the receipt of the durable record. Called by the gate alone."""
+        """Take the receipt. Called by the gate alone, once the record is durable or as it holds the answer back."""
         self._receipt = receipt
 
     @property

@@ -91,8 +91,8 @@ class OwnersOfCaller:
 
 
 class Token(NamedTuple):
-    """What the deny list and the link of its person say about a token depends on this. `is_remembered`: the link must
-    still lead to the person."""
+    """All that the lookup of a token depends on, beside the deny list and the directory. `is_remembered`: the token's
+    link must still lead to the person."""
 
     issuer: str
     token_id: str | None
@@ -134,7 +134,7 @@ class DirectoryMemory:
         self._attributes: _Recent[tuple[KindFacts, UUID], Mapping[str, Value]] = _Recent(MAX_PEOPLE)
         self._people: _Recent[tuple[str, str, int], RememberedPerson] = _Recent(MAX_PEOPLE)
         # Tokens that were looked up at this revision of the deny list, and are not revoked.
-        self._denials = 0
+        self._denials: UUID | None = None
         self._unrevoked: _Recent[Token, None] = _Recent(MAX_TOKENS)
 
     @property
@@ -145,7 +145,7 @@ class DirectoryMemory:
     def forget(self) -> None:
         """Forget everything: when a connection was lost, another database may answer at the next one."""
         self._state = self._since = None
-        self._denials = 0
+        self._denials = None
         for entries in (self._callers, self._relations, self._owners, self._attributes, self._people, self._unrevoked):
             entries.clear()
 
@@ -204,22 +204,21 @@ class DirectoryMemory:
         self._owners.put((person, word, facts, relations), owners, size)
 
     def person(self, issuer: str, subject: str, issued_at: int) -> RememberedPerson | None:
-        """The remembered person of a token. Every statement of facts checks that the token still belongs to them."""
+        """The remembered person of a token. Facts are looked up only for a token that still belongs to them."""
         return self._people.get((issuer, subject, issued_at))
 
-    def unrevoked_at(self, token: Token) -> int | None:
+    def unrevoked_at(self, token: Token) -> UUID | None:
         """The revision of the deny list at which the token was not revoked; None if it must be looked up."""
         return self._denials if token in self._unrevoked else None
 
-    def remember_unrevoked(self, token: Token, denials: int) -> None:
+    def remember_unrevoked(self, token: Token, denials: UUID) -> None:
         """Remember that a token is not revoked, at this revision of the deny list."""
         self.see_denials(denials)
-        if denials == self._denials:
-            self._unrevoked.put(token, None)
+        self._unrevoked.put(token, None)
 
-    def see_denials(self, denials: int) -> None:
-        """A newer revision of the deny list forgets which tokens are not revoked."""
-        if denials > self._denials:
+    def see_denials(self, denials: UUID) -> None:
+        """Another revision of the deny list than before forgets which tokens are not revoked."""
+        if denials != self._denials:
             self._unrevoked.clear()
             self._denials = denials
 

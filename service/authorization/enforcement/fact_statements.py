@@ -1,7 +1,7 @@
 """The SQL that looks facts up, composed of what a kind of resource supplies. Pure: `relationships` sends it.
 
-Use cases supply the SQL of their rows (`KindFacts`). Every statement reads the active policy version and revocation in
-the same snapshot as the facts.
+Use cases supply the SQL of their rows (`KindFacts`). Every statement reads the active policy version and revocation, or
+the revision of the deny list, in the same snapshot as the facts.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ class _Behind(Exception):
 
 
 class _Shown(Generic[T]):
-    """An answer that is made once, in advance or when it is taken. An error is raised when it is taken."""
+    """An answer that is made in advance, or else when it is taken. `make` has no effects. Its error is raised when the
+    answer is taken."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
