@@ -14,8 +14,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
-
 from events.stream import REDIS_ERRORS, open_redis
 from service import settings as configuration
 from service.administration.checks import examination
@@ -32,7 +30,7 @@ from service.log.keeper_status import read_status
 from service.log.key_files import read_keys
 from service.log.roles import ROLE, check_rights, check_server
 from service.log.witness import HttpWitness
-from service.migrations.run import newest
+from service.migrations.run import newest, read_step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -270,12 +268,7 @@ async def _check_schema(connection: Connection, settings: Settings) -> AsyncIter
 
 
 async def _check_step(connection: Connection) -> Finding:
-    try:
-        # Where Alembic remembers the last step that ran.
-        step = await connection.fetchval("SELECT version_num FROM alembic_version")
-    except asyncpg.InsufficientPrivilegeError:
-        # Releases before this one did not let every role read it.
-        step = "00"
+    step = await read_step(connection)
     if step < newest():
         return bad(
             "schema", f"is at step {step}, this release needs {newest()}", "run `timewarden migrate` as the owner"

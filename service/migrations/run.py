@@ -21,6 +21,7 @@ from service.errors import TryLater
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asyncpg.pool import PoolConnectionProxy
     from sqlalchemy import Connection
 
 HERE = Path(__file__).parent
@@ -34,6 +35,8 @@ LONGEST_PAUSE = 5.0
 GIVES_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 # Every role may see which step ran last.
 GRANT_STEP = "GRANT SELECT ON alembic_version TO timewarden_app, timewarden_keeper, timewarden_auditor"
+# Before the first step.
+FIRST = "00"
 # Take the turn to migrate this database, until the transaction ends; false while another has it.
 TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('timewarden migrate', 0))"
 
@@ -106,11 +109,21 @@ def newest() -> str:
     return max(path.name.split("_")[0] for path in (HERE / "versions").glob("[0-9]*.py"))
 
 
+async def read_step(connection: asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]) -> str:
+    """The number of the last step that ran. Raises UndefinedTableError if none did."""
+    try:
+        # Where Alembic remembers it; there is no such table in an empty database.
+        step: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.InsufficientPrivilegeError:
+        # Releases before this one did not let every role read it.
+        return FIRST
+    return step or FIRST
+
+
 async def _is_newest(hosts: Hosts) -> bool:
     connection = await hosts.connect(timeout=CONNECT_SECONDS)
     try:
-        # Where Alembic remembers the last step that ran; there is none in an empty database.
-        return bool(await connection.fetchval("SELECT version_num FROM alembic_version") == newest())
+        return await read_step(connection) == newest()
     except asyncpg.UndefinedTableError:
         return False
     finally:

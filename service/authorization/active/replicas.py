@@ -13,7 +13,7 @@ import asyncpg
 
 from service.authorization.active.versions import hold_active_version
 from service.errors import Misconfigured, PolicyRejected
-from service.migrations.run import newest
+from service.migrations.run import newest, read_step
 from service.places import Complaint
 from service.policy import known_words
 from service.policy.attributes import attributes_of_code
@@ -83,8 +83,7 @@ async def register(connection: Connection, replica: UUID) -> None:
     async with connection.transaction():
         await hold_active_version(connection)
         try:
-            # The last step of the migrations that ran.
-            if (await connection.fetchval("SELECT version_num FROM alembic_version") or "") < newest():
+            if await read_step(connection) < newest():
                 raise _older_database()
             # Processes that stopped long ago.
             await connection.execute(
