@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.enforcement.declared_facts import facts_under
-from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState, Token
+from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
 from service.authorization.enforcement.relationships import About, FactLookup, Relationships
 from service.directory.people import People
 from service.errors import InvalidToken
@@ -127,8 +127,8 @@ async def test_requests_that_share_a_statement_are_revoked_as_if_each_were_read_
     remembering = Relationships([TIMESHEET_FACTS], DirectoryMemory(), house.requests)
     reading = Relationships([TIMESHEET_FACTS])
     people, sheet = organisation.people[:3], min(organisation.sheets)
-    for person in people:
-        await apply(house.owner, replace(organisation, people=[person, person]), "link", random.Random(0), "now")  # noqa: S311 — no secret comes of it
+    links = [(ISSUER, f"subject of {person}", person) for person in people]
+    await house.owner.executemany("INSERT INTO person_link VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", links)
     for change, seed in drawn:
         draw = random.Random(seed)  # noqa: S311 — no secret comes of it
         await apply(house.owner, replace(organisation, people=people), change, draw, "now")
@@ -316,8 +316,7 @@ async def test_a_revocation_counts_when_it_commits_and_waits_for_no_other_before
 
 def test_only_tokens_that_were_looked_up_in_the_same_deny_list_are_remembered() -> None:
     memory, (first, second) = DirectoryMemory(), (uuid4(), uuid4())
-    token = Token(ISSUER, None, "subject", "hours-app", 0, None, is_remembered=False)
-    other = token._replace(client="other")
+    token, other = (ISSUER, "subject", "hours-app"), (ISSUER, "subject", "other")
     memory.remember_unrevoked(token, first)
     assert (memory.unrevoked_at(token), memory.unrevoked_at(other)) == (first, None)
     memory.remember_unrevoked(other, second)

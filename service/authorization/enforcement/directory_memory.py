@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from service.authorization.enforcement.attribute_values import NOBODY, CallerAttributes
 
@@ -90,19 +90,6 @@ class OwnersOfCaller:
     points: Sequence[str] | None
 
 
-class Token(NamedTuple):
-    """All that the lookup of a token depends on, beside the deny list and the directory. `is_remembered`: the token's
-    link must still lead to the person."""
-
-    issuer: str
-    token_id: str | None
-    subject: str
-    client: str
-    issued_at: int
-    person: UUID | None
-    is_remembered: bool
-
-
 class RememberedPerson:
     """The person of a token."""
 
@@ -135,7 +122,7 @@ class DirectoryMemory:
         self._people: _Recent[tuple[str, str, int], RememberedPerson] = _Recent(MAX_PEOPLE)
         # Tokens that were looked up at this revision of the deny list, and are not revoked.
         self._denials: UUID | None = None
-        self._unrevoked: _Recent[Token, None] = _Recent(MAX_TOKENS)
+        self._unrevoked: _Recent[tuple[object, ...], bool] = _Recent(MAX_TOKENS)
 
     @property
     def state(self) -> DirectoryState | None:
@@ -207,14 +194,15 @@ class DirectoryMemory:
         """The remembered person of a token. Facts are looked up only for a token that still belongs to them."""
         return self._people.get((issuer, subject, issued_at))
 
-    def unrevoked_at(self, token: Token) -> UUID | None:
-        """The revision of the deny list at which the token was not revoked; None if it must be looked up."""
-        return self._denials if token in self._unrevoked else None
+    def unrevoked_at(self, token: tuple[object, ...]) -> UUID | None:
+        """The revision of the deny list at which a token was not revoked; None if it must be looked up. `token`: the
+        parameters of the lookup."""
+        return self._denials if self._unrevoked.get(token) else None
 
-    def remember_unrevoked(self, token: Token, denials: UUID) -> None:
+    def remember_unrevoked(self, token: tuple[object, ...], denials: UUID) -> None:
         """Remember that a token is not revoked, at this revision of the deny list."""
         self.see_denials(denials)
-        self._unrevoked.put(token, None)
+        self._unrevoked.put(token, True)
 
     def see_denials(self, denials: UUID) -> None:
         """Another revision of the deny list than before forgets which tokens are not revoked."""
@@ -241,12 +229,6 @@ class _Recent(Generic[K, V]):
             return None
         self._entries.move_to_end(key)
         return found[0]
-
-    def __contains__(self, key: K) -> bool:
-        if key not in self._entries:
-            return False
-        self._entries.move_to_end(key)
-        return True
 
     def put(self, key: K, value: V, size: int = 1) -> None:
         _, before = self._entries.pop(key, (value, 0))

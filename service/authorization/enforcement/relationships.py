@@ -30,7 +30,6 @@ from service.authorization.enforcement.directory_memory import (
     DirectoryState,
     OwnersOfCaller,
     RelationsToOwner,
-    Token,
 )
 from service.authorization.enforcement.fact_reader import FactReader, Question
 from service.authorization.enforcement.fact_statements import (
@@ -319,7 +318,9 @@ class Relationships:
     ) -> tuple[asyncpg.Record, bool]:
         """The answer to a question, and whether the token is revoked. The token is looked up in the deny list unless
         that was done at this revision of the list."""
-        token, parameters = _token_of(principal), assumed.question(principal, row_id)
+        parameters = assumed.question(principal, row_id)
+        # Every id of the caller, and what the deny list and the links know the token by.
+        token = parameters[2:]
         checked_at = memory.unrevoked_at(token)
         if checked_at is not None:
             row = await read(Question(parameters, is_short=True))
@@ -463,18 +464,6 @@ async def _read_alone(connection: Connection, facts: KindFacts, question: Questi
     statements = remembering_statements(facts, short=question.is_short)
     [row] = await connection.fetch(statements.alone, *question.parameters[: statements.parameters])
     return row
-
-
-def _token_of(principal: Principal) -> Token:
-    return Token(
-        principal.issuer,
-        principal.token_id,
-        principal.subject,
-        principal.client,
-        principal.issued_at,
-        principal.person,
-        principal.is_remembered,
-    )
 
 
 def _enter(memory: DirectoryMemory, lookup: FactLookup) -> bool:

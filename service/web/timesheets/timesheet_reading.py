@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 PATH = "/v1/timesheets"
 LISTING = "timesheets"
 TAG = "Timesheets"
-_ENCODER = msgspec.json.Encoder()
 Include = Annotated[
     Literal["actions"] | None,
     Parameter(description="Adds the actions that this token may take on each sheet now, for buttons"),
@@ -191,5 +190,5 @@ def _respond(answer: Answer[StoredSheet]) -> Response[SheetBody]:
     """The response with a stored sheet, whose body is encoded already."""
     stored = answer.value
     body = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
-    encoded: Any = msgspec.Raw(_ENCODER.encode(body))
+    encoded: Any = msgspec.Raw(msgspec.json.encode(body))
     return make_response(encoded, answer.receipt, version=body.version)
