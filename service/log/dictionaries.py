@@ -1,8 +1,10 @@
-"""What decisions have in common: the dictionaries with which `packing` deflates them. Pure.
+"""What decisions have in common: the dictionaries with which `packing` compresses them. Pure.
 
-None is ever changed, since records are stored with it. What most records have comes last, where it costs least to refer
-to.
+None is ever changed, since records are stored with it. In the first two, what most records have comes last, where it
+costs least to refer to.
 """
+
+from importlib import resources
 
 # Of records as they were when packing began.
 FIRST = (
@@ -102,3 +104,6 @@ SECOND = (
     b'"method":"GET","route":"/v1/timesheets/{timesheet_id}"},"resource":{"id":"01","kind":"timesheet","owner":"01",'
     b'"state":"draft","version":6},"returned":["01"],"rules":["read-own"],"uid":"01","v":1}'
 )
+
+# Trained by zstd on the records of the demo and of a working day (`python -m tests.train_dictionary`).
+THIRD = resources.files("service.log").joinpath("third.zstd-dictionary").read_bytes()
