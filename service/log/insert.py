@@ -6,6 +6,8 @@ order of their ids.
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from service.log.packing import NEWEST, OLDEST, pack
@@ -40,23 +42,30 @@ COLUMNS = (
 RECORD = ("uid", "kind", "body", *COLUMNS)
 TEXT = ("record_uid", "field", "salt", "value")
 
-INSERT_RECORD = f"""
-    INSERT INTO audit_record ({", ".join(RECORD)})
-    VALUES ({", ".join(f"${place}" for place in range(1, len(RECORD) + 1))})
-"""
-
 # The dictionary that packs the records of this log, among those of this code.
 PACKING = f"SELECT coalesce(min(least(packing, {NEWEST})), {OLDEST}) FROM log_head"
 
 # Free texts have their own table, from which they can be erased.
 INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($1, $2, $3, $4)"
 
-# From this many rows on, binary COPY costs less than one statement for each row.
-MIN_ROWS_FOR_COPY = 4
+# From this many rows on, binary COPY costs no more than a statement with all of them. It takes a round trip more, and
+# 3 % less of the write-ahead log.
+MIN_ROWS_FOR_COPY = 16
 # asyncpg encodes rows on the event loop, so each statement takes few enough to encode quickly.
 MAX_RECORDS_PER_COPY = 200
 # A few records are encoded in less time than a wait for the next slice takes.
 MAX_RECORDS_WITHOUT_REST = 10
+
+
+@cache
+def insert_statement(rows: int) -> str:
+    """The statement that inserts so many records, fewer than MIN_ROWS_FOR_COPY, in their order."""
+    width = len(RECORD)
+    values = ", ".join(
+        f"({', '.join(f'${place}' for place in range(first, first + width))})"
+        for first in range(1, rows * width + 1, width)
+    )
+    return f"INSERT INTO audit_record ({', '.join(RECORD)}) VALUES {values}"
 
 
 async def load_packing(connection: Connection) -> int:
@@ -75,11 +84,8 @@ async def insert_records(connection: Connection, records: Sequence[Record], pack
 
 async def _insert_chunk(connection: Connection, records: Sequence[Record], packing: int) -> None:
     rows, texts = _rows(records, packing), _texts(records)
-    # executemany costs one round trip more.
-    if len(rows) == 1:
-        await connection.execute(INSERT_RECORD, *rows[0])
-    elif len(rows) < MIN_ROWS_FOR_COPY:
-        await connection.executemany(INSERT_RECORD, rows)
+    if len(rows) < MIN_ROWS_FOR_COPY:
+        await connection.execute(insert_statement(len(rows)), *chain.from_iterable(rows))
     else:
         await _copy(connection, rows)
     if len(texts) >= MIN_ROWS_FOR_COPY:
@@ -96,7 +102,7 @@ async def commit_record(
     timeout: float,  # noqa: ASYNC109 - asyncpg's
 ) -> None:
     """Insert a record without texts: durable when this returns. `timeout` in seconds bounds it."""
-    await connection.execute(INSERT_RECORD, *_rows([record], packing)[0], timeout=timeout)
+    await connection.execute(insert_statement(1), *_rows([record], packing)[0], timeout=timeout)
 
 
 async def commit_records(connection: Connection, records: Sequence[Record], packing: int) -> None:
