@@ -63,7 +63,7 @@ PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY($1)"
 
 
-# Frozen, it would take three times as long to make.
+# Pages share it, so it is never changed. Frozen, it would take three times as long to make.
 @dataclass(slots=True)
 class LoggedRecord:
     """A record of the log. `position` is None until it is sealed. `at` is when Postgres stored it, which is not proved.
@@ -241,8 +241,12 @@ def _is_complete(found: Sequence[LoggedRecord], limit: int, window: Window, *, o
     return end < window.beyond if oldest_first else end >= window.beyond
 
 
+@lru_cache(maxsize=MAX_RECORDS_KEPT)
 def _build_record(row: asyncpg.Record) -> LoggedRecord:
-    json, members, leaf = _read_bytes(row["body"] or b"", row["stored_hash"] or b"")
+    """Kept by the stored values themselves, since the newest records are read again and again; an altered record has
+    others."""
+    body, leaf = unpack_with_leaf(row["body"] or b"", row["stored_hash"] or b"")
+    json, members = readable_body(body)
     return LoggedRecord(
         id=row["id"],
         uid=row["uid"],
@@ -251,15 +255,7 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
         place=(row["moment"], row["id"]),
         order=(sort_key(row["seconds"]), row["id"]),
         position=row["position"],
-        leaf=leaf,
+        leaf=leaf.hex(),
         json=json,
         members=members,
     )
-
-
-@lru_cache(maxsize=MAX_RECORDS_KEPT)
-def _read_bytes(body: bytes, stored_hash: bytes) -> tuple[bytes, ReadableMembers, str]:
-    """A record's JSON, some of its members, and its leaf in hex. Kept by the stored bytes themselves, since the newest
-    records are read again and again; an altered record has other bytes."""
-    unpacked, leaf = unpack_with_leaf(body, stored_hash)
-    return *readable_body(unpacked), leaf.hex()
