@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -16,7 +17,7 @@ from service.timesheets.actions import Timesheets
 from service.web.http import direct_routes
 from service.web.http.problems import Problems
 from tests.integration.api import InProcess, api
-from tests.integration.house import speaking
+from tests.integration.house import MONDAY, speaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +35,7 @@ OWN_HEADERS = {"decision-id", "decision-leaf", "x-request-id", "dpop-nonce", "ra
 OWN_MEMBERS = {"decision_id", "request_id"}
 OWN_RECORDED = {"uid", "nonce", "decided_at"}
 MISSING = "0198c0de-4f2a-7000-8000-00000000002a"
-ALL = "read:timesheets approve:timesheets create:timesheets"
+ALL = "read:timesheets approve:timesheets create:timesheets read:audit"
 # Who asks, the method, what stands behind the address of ana's submitted sheet, headers, and the status.
 REQUESTS: dict[str, tuple[str, str, str, dict[str, str], int]] = {
     "read": ("ana", "GET", "", {}, 200),
@@ -52,12 +53,27 @@ REQUESTS: dict[str, tuple[str, str, str, dict[str, str], int]] = {
     "approval of another version": ("lea", "POST", "/approve", {"If-Match": '"2"'}, 412),
     "submission of a submitted sheet": ("ana", "POST", "/submit", {"If-Match": '"3"'}, 409),
 }
+# Paths without the id of a sheet, with who asks and the status. CURSOR is the `next_cursor` of the page before: the
+# first page of the log would show the request that was answered the other way.
+PAGES: dict[str, tuple[str, str, int]] = {
+    "own sheets": ("ana", "/v1/timesheets", 200),
+    "a page of own sheets": ("ana", "/v1/timesheets?limit=1", 200),
+    "the next page of own sheets": ("ana", "/v1/timesheets?limit=1&cursor=CURSOR", 200),
+    "the next page, cursor first": ("ana", "/v1/timesheets?cursor=CURSOR&limit=1", 200),
+    "a cursor of nothing": ("ana", "/v1/timesheets?cursor=bm90aGluZw", 422),
+    "sheets without a scope": ("nobody", "/v1/timesheets?limit=1", 403),
+    "inbox": ("lea", "/v1/approvals?limit=2", 200),
+    "identity": ("ana", "/v1/me", 200),
+    "decisions about oneself": ("ana", "/v1/me/decisions?limit=2&cursor=CURSOR", 200),
+    "the log": ("audrey", "/v1/decisions?limit=2&cursor=CURSOR", 200),
+    "the log, which is not allowed": ("ana", "/v1/decisions?limit=2", 403),
+}
 
 
 @pytest.fixture
 async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
     people = People(house.requests, house.log)
-    for name in ("ana", "ben", "lea"):
+    for name in ("ana", "ben", "lea", "audrey"):
         house.people[name] = await people.person_for(speaking(issuer, f"auth0|{name}"))
     await put_into_team(house)
     async with api(house, issuer) as started:
@@ -74,7 +90,8 @@ def token(running: InProcess, who: str) -> str | None:
         return running.token(aud="https://elsewhere.example")
     if who == "nobody":
         return running.token(scope="")
-    return running.token(sub=f"auth0|{who}", jti=who, scope=ALL) if who else None
+    roles = ["auditor"] if who == "audrey" else None
+    return running.token(sub=f"auth0|{who}", jti=who, scope=ALL, roles=roles) if who else None
 
 
 @pytest.fixture
@@ -92,6 +109,23 @@ async def test_both_ways_give_the_same_answer_and_the_same_record(
     for more in ({}, ORIGIN):
         before = await house.count("audit_record")
         answer = await running.send(method, path, token(running, who), headers={**headers, **more})
+        assert answer.status_code == status, answer.text
+        answers.append((comparable(answer), await recorded(house, before)))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_both_ways_give_the_same_page_and_the_same_record(house: House, running: InProcess, name: str) -> None:
+    who, path, status = PAGES[name]
+    for week in range(3):
+        await house.submit_week("ana", MONDAY + timedelta(weeks=week))
+    if "CURSOR" in path:
+        first = await running.send("GET", path.replace("cursor=CURSOR", "").strip("&"), token(running, who))
+        path = path.replace("CURSOR", first.json()["next_cursor"])
+    answers = []
+    for more in ({}, ORIGIN):
+        before = await house.count("audit_record")
+        answer = await running.send("GET", path, token(running, who), headers=more)
         assert answer.status_code == status, answer.text
         answers.append((comparable(answer), await recorded(house, before)))
     assert answers[0] == answers[1]
@@ -120,6 +154,19 @@ async def test_plain_requests_are_answered_directly_and_others_by_litestar(
         ("GET", f"{path}/", {}, False),
         ("DELETE", path, {"If-Match": '"3"'}, False),
         ("POST", f"{path}/withdraw", {"If-Match": '"3"', "Idempotency-Key": "k"}, False),
+        ("GET", f"{path}?limit=5", {}, False),
+        ("GET", "/v1/timesheets", {}, True),
+        ("GET", "/v1/timesheets?limit=200", {}, True),
+        ("GET", "/v1/timesheets?limit=5&cursor=bm90aGluZw", {}, True),
+        ("GET", "/v1/timesheets?limit=201", {}, False),
+        ("GET", "/v1/timesheets?limit=0", {}, False),
+        ("GET", "/v1/timesheets?limit=+5", {}, False),
+        ("GET", "/v1/timesheets?limit=5&limit=6", {}, False),
+        ("GET", "/v1/timesheets?limit=5&", {}, False),
+        ("GET", "/v1/timesheets?cursor=", {}, False),
+        ("GET", "/v1/timesheets?cursor=a%20b", {}, False),
+        ("GET", "/v1/timesheets?limit=5&state=draft", {}, False),
+        ("GET", "/v1/me?limit=5", {}, False),
     ):
         await running.send(method, asked, mine, headers=headers)
         assert found.pop() is direct, asked

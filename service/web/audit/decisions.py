@@ -18,9 +18,10 @@ from service.audit.summary import Summary, summarize_decisions
 from service.errors import InvalidField, NotFound
 from service.log.record_query import DECISIONS
 from service.places import FieldError
-from service.web.audit.log_query import TAG, LogQueryDependency, read_query
+from service.web.audit.log_query import NO_FILTERS, TAG, LogQueryDependency, read_query
 from service.web.audit.log_reading import PageRequest, answer_search, read_log, read_records
 from service.web.audit.shapes import RecordBody, RecordFields, RecordPage, SummaryBody, record_body, summary_body
+from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit, WithNames, parse_fields, parse_uuid, shift_time
@@ -48,11 +49,12 @@ def decision_routes(
     @get(
         "/v1/decisions",
         dependencies={"log_query": Provide(read_query)},
+        opt=DIRECT,
         **operation("Search decisions", scope=SCOPE, problems=COMMON, tag=TAG),
     )
     async def list_decisions(
         caller: CurrentCaller,
-        log_query: LogQueryDependency,
+        log_query: LogQueryDependency = NO_FILTERS,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
         fields: RecordFields = None,
         cursor: Cursor = None,

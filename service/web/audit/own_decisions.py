@@ -30,6 +30,7 @@ from service.policy.access_request import Effect, Reason
 from service.policy.known_words import RECORDED_ACTIONS, REVIEW
 from service.web.audit.log_query import ALL_ACTIONS, Since, Until
 from service.web.audit.log_reading import PageRequest, read_records
+from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
@@ -202,7 +203,7 @@ def own_decision_routes(
 ) -> list[Any]:
     """The handlers, bound to the log; they read the `replica` if there is one. `version` loads a policy version."""
 
-    @get("/v1/me/decisions", **operation("List decisions about you", scope=SCOPE, problems=COMMON, tag=TAG))
+    @get("/v1/me/decisions", opt=DIRECT, **operation("List decisions about you", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_own_decisions(
         caller: CurrentCaller,
         by: Annotated[

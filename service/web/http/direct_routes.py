@@ -1,9 +1,9 @@
 """Direct routes: the hottest handlers, called without Litestar's router, injection and response classes.
 
-A direct route answers plain requests alone: a bearer token, no query, no body, and none of the headers that Litestar
-acts on. Litestar answers every other request, also to the same path: the same handlers are its routes, and the same
-middlewares stand around both ways, so both give the same answer (tests/integration/test_direct_routes.py). Owns no
-state.
+A direct route answers plain requests alone: a bearer token, no query but the page of a list, no body, and none of the
+headers that Litestar acts on. Litestar answers every other request, also to the same path: the same handlers are its
+routes, and the same middlewares stand around both ways, so both give the same answer
+(tests/integration/test_direct_routes.py). Owns no state.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from litestar.enums import MediaType, ScopeType
 
 from service.errors import TimewardenError
 from service.web.http.incoming_body import announces_body
+from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
@@ -38,19 +39,25 @@ DIRECT: Final = {"direct": True}
 NOT_PLAIN: Final = frozenset({b"origin", b"dpop", b"idempotency-key", b"transfer-encoding", b"expect"})
 _UUID: Final = "([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
 _PARAMETER: Final = re.compile(r"\{(\w+):str\}")
+# The query of a page. Litestar refuses all other values.
+_LIMIT: Final = re.compile(rb"[1-9][0-9]{0,2}")
+_CURSOR: Final = re.compile(rb"[A-Za-z0-9_-]{1,%d}" % MAX_CURSOR_CHARS)
+# Where `_find` leaves the arguments of the page, in the ASGI scope.
+_PAGE: Final = "timewarden.page"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
 class _DirectRoute:
     """`answers` is the handler behind the middlewares. `parameters` are the names of the path's parameters, which are
-    ids; `template` is the route's name in records and log lines."""
+    ids; `template` is the route's name in records and log lines. `is_paged`: the handler takes a limit and a cursor."""
 
     pattern: re.Pattern[str]
     method: str
     template: str
     handler: HTTPRouteHandler
     parameters: Sequence[str]
+    is_paged: bool
     answers: ASGIApp
 
 
@@ -81,24 +88,28 @@ class DirectRoutes:
             found = route.pattern.fullmatch(scope["path"]) if route.method == scope["method"] else None
             if found is not None and _is_plain(scope):
                 scope["path_params"] = dict(zip(route.parameters, found.groups(), strict=True))
-                return route
+                query = scope["query_string"]
+                scope[_PAGE] = page = _read_page(query) if query and route.is_paged else {}
+                return route if page or not query else None
         return None
 
     def _make_route(self, handler: HTTPRouteHandler, path: str, middleware: Sequence[ASGIMiddleware]) -> _DirectRoute:
         names = _PARAMETER.findall(path)
         pattern = re.compile(_UUID.join(re.escape(part) for part in _PARAMETER.split(path)[::2]))
-        answers = self._call(handler.fn, needs_request="request" in inspect.signature(handler.fn).parameters)
+        accepted = inspect.signature(handler.fn).parameters.keys()
+        answers = self._call(handler.fn, needs_request="request" in accepted)
         for layer in reversed(middleware):
             # Without the checks of Litestar's wrapper: each of ours acts on every HTTP request.
             answers = partial(layer.handle, next_app=answers)
         (method,) = handler.http_methods
-        return _DirectRoute(pattern, method, _PARAMETER.sub(r"{\1}", path), handler, names, answers)
+        is_paged = accepted >= {"limit", "cursor"}
+        return _DirectRoute(pattern, method, _PARAMETER.sub(r"{\1}", path), handler, names, is_paged, answers)
 
     def _call(self, handler: Callable[..., Awaitable[Response[Any]]], *, needs_request: bool) -> ASGIApp:
         """The handler as an ASGI application, which answers the errors that it raises."""
 
-        async def respond(scope: Scope, _receive: Receive, send: Send) -> None:
-            arguments: dict[str, Any] = {"caller": scope["state"]["caller"], **scope["path_params"]}
+        async def respond(scope: Any, _receive: Receive, send: Send) -> None:
+            arguments: dict[str, Any] = {"caller": scope["state"]["caller"], **scope["path_params"], **scope[_PAGE]}
             if needs_request:
                 arguments["request"] = Request(scope)
             await _send_json(await handler(**arguments), send)
@@ -140,9 +151,7 @@ def _direct_handlers(app: Litestar) -> Iterable[HTTPRouteHandler]:
 
 
 def _is_plain(scope: Any) -> bool:
-    """Whether Litestar has nothing to do for this request that a direct route leaves out."""
-    if scope["query_string"]:
-        return False
+    """Whether Litestar has nothing to do for this request that a direct route leaves out, but for its query."""
     headers = headers_of(scope)
     tokens = headers.get(b"authorization", ())
     return (
@@ -151,3 +160,18 @@ def _is_plain(scope: Any) -> bool:
         and NOT_PLAIN.isdisjoint(headers)
         and not announces_body(scope)
     )
+
+
+def _read_page(query: bytes) -> dict[str, int | str]:
+    """The limit and the cursor of a query that has nothing else; nothing for other queries and for values that Litestar
+    must refuse."""
+    found: dict[str, int | str] = {}
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        if name == b"limit" and "limit" not in found and _LIMIT.fullmatch(value) and int(value) <= MAX_LIMIT:
+            found["limit"] = int(value)
+        elif name == b"cursor" and "cursor" not in found and _CURSOR.fullmatch(value):
+            found["cursor"] = value.decode()
+        else:
+            return {}
+    return found

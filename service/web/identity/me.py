@@ -22,6 +22,7 @@ from service.database import Turns
 from service.directory import access_request_store, store
 from service.identity.principal import PrincipalKind
 from service.policy.paths import NodeType
+from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import operation
 from service.web.http.parameters import CurrentCaller, WithNames  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.responses import (
@@ -174,7 +175,7 @@ def me_route(gate: Gate) -> Any:
     """The handler, bound to the gate."""
     turns = Turns(1, timeout=MAX_WAIT_SECONDS, full=BUSY)
 
-    @get("/v1/me", **operation("Read your identity and capabilities", scope=None, tag="Me"))
+    @get("/v1/me", opt=DIRECT, **operation("Read your identity and capabilities", scope=None, tag="Me"))
     async def read_me(
         caller: CurrentCaller,
         names: WithNames = False,  # noqa: FBT002 — a query parameter

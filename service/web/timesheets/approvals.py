@@ -17,6 +17,7 @@ from service.pacing import pace_page
 from service.timesheets.actions import Details
 from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
+from service.web.http.direct_routes import DIRECT
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
@@ -186,7 +187,7 @@ class BatchResult(msgspec.Struct):
 def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge) -> list[Any]:
     """The handlers, bound to the use cases. `challenge` writes a WWW-Authenticate header."""
 
-    @get("/v1/approvals", **operation("List pending approvals", scope=SCOPE, problems=COMMON, tag=TAG))
+    @get("/v1/approvals", opt=DIRECT, **operation("List pending approvals", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
         request: Request[Any, Any, Any],
         caller: CurrentCaller,

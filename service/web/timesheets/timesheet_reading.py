@@ -71,7 +71,7 @@ WithTotals = Annotated[
 def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
     """The handlers, bound to the use cases."""
 
-    @get(PATH, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
+    @get(PATH, opt=DIRECT, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
     async def list_timesheets(
         caller: CurrentCaller,
         owner: Annotated[
