@@ -6,7 +6,6 @@ command line read settings.
 
 from __future__ import annotations
 
-import gc
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +50,7 @@ from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
 from service.directory.projects import Projects
+from service.heap import settle_heap
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import build_senders
@@ -117,9 +117,6 @@ if TYPE_CHECKING:
     from service.identity.sender import Senders
     from service.settings import Settings
 
-# How many objects Python makes before it looks for garbage among them: it stops every request for 2 ms at most.
-MAX_NEW_OBJECTS = 20_000
-
 
 def create(channel: int) -> Admission:
     """Create the ASGI application of an API process from the environment. It reports its readiness to the supervisor on
@@ -131,12 +128,7 @@ def create(channel: int) -> Admission:
     if settings.traces:
         start_tracing()
     signal.signal(CLOSE_CONNECTIONS, lambda _number, _frame: app.close_connections())
-    # A full garbage collection stops every request, for 100 ms with the objects made so far. They live as long as the
-    # process, so exclude them.
-    gc.collect()
-    gc.freeze()
-    # As shipped, after 700. Many of those are still needed by the requests in progress.
-    gc.set_threshold(MAX_NEW_OBJECTS)
+    settle_heap()
     return app
 
 
