@@ -126,12 +126,7 @@ def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[s
         encoded = _ENCODER.encode(members)
     except UnicodeEncodeError as error:
         raise LogUnavailable(cause="record: a member contains a lone surrogate") from error
-    if (
-        len(encoded) > MAX_BODY_BYTES
-        or not encoded.isascii()
-        or b"\\u0000" in encoded
-        or _has_long_word(columns)
-    ):
+    if len(encoded) > MAX_BODY_BYTES or not encoded.isascii() or b"\\u0000" in encoded or _has_long_word(columns):
         return Record.make(kind, members.plain(), uid=uid)
     return Record(uid, kind, encoded, leaf_hash(encoded), columns)
 
