@@ -114,7 +114,7 @@ async def commit_records(connection: Connection, records: Sequence[Record], pack
         async with connection.transaction():
             await insert_records(connection, records, packing)
     elif len(records) < MIN_ROWS_FOR_COPY:
-        await insert_records(connection, records, packing)
+        await _insert_chunk(connection, records, packing)
     else:
         await _copy(connection, _rows(records, packing))
 

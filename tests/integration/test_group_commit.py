@@ -125,6 +125,17 @@ async def test_concurrent_appends_share_one_commit_in_order(watched_log: Watched
     assert await watched_log.commits() == [count]
 
 
+@pytest.mark.parametrize("count", [1, 2, insert.MIN_ROWS_FOR_COPY - 1, insert.MIN_ROWS_FOR_COPY, 200])
+async def test_a_commit_does_not_wait_for_long_work(
+    watched_log: WatchedLog, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait() -> None:
+        raise AssertionError("all appends would wait for a slice of the event loop")
+
+    monkeypatch.setattr(insert, "slices", wait)
+    assert await append_each(watched_log.log, [decision() for _ in range(count)]) == ["kept"] * count
+
+
 async def test_a_copied_row_is_the_same_as_an_inserted_one(watched_log: WatchedLog) -> None:
     record = decision(
         decision=uuid4(),
