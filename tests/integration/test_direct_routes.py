@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from litestar import Litestar, get
+from litestar.params import FromQuery  # noqa: TC002 - Litestar reads handler signatures
 
 from service.directory.entities import Part
 from service.directory.people import People
@@ -46,6 +48,7 @@ REQUESTS: dict[str, tuple[str, str, str, dict[str, str], int]] = {
     "no token": ("", "GET", "", {}, 401),
     "bad token": ("bad", "GET", "", {}, 401),
     "traced": ("ana", "GET", "", {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, 200),
+    "no host": ("ana", "GET", "", {"Host": "a/b"}, 400),
     "long headers": ("ana", "GET", "", {"X-Long": "x" * 40_000}, 431),
     "own approval": ("ana", "POST", "/approve", {"If-Match": '"3"'}, 403),
     "approval of no version": ("lea", "POST", "/approve", {}, 428),
@@ -63,6 +66,7 @@ PAGES: dict[str, tuple[str, str, int]] = {
     "a cursor of nothing": ("ana", "/v1/timesheets?cursor=bm90aGluZw", 422),
     "sheets without a scope": ("nobody", "/v1/timesheets?limit=1", 403),
     "inbox": ("lea", "/v1/approvals?limit=2", 200),
+    "an inbox of nobody": ("ana", "/v1/approvals", 200),
     "identity": ("ana", "/v1/me", 200),
     "decisions about oneself": ("ana", "/v1/me/decisions?limit=2&cursor=CURSOR", 200),
     "the log": ("audrey", "/v1/decisions?limit=2&cursor=CURSOR", 200),
@@ -214,6 +218,14 @@ async def recorded(house: House, before: int) -> list[dict[str, Any]]:
     for body in bodies:
         body["request"].pop("id", None)
     return [{name: value for name, value in body.items() if name not in OWN_RECORDED} for body in bodies]
+
+
+async def test_a_direct_handler_that_only_litestar_can_call_is_refused_at_the_start() -> None:
+    @get("/count", opt=direct_routes.DIRECT)
+    async def count(caller: FromQuery[str], wanted: FromQuery[str]) -> None: ...
+
+    with pytest.raises(TypeError, match="count"):
+        direct_routes.DirectRoutes(Litestar([count]), [], Problems(None))
 
 
 def test_an_answered_error_frees_at_once_what_its_frames_hold() -> None:

@@ -39,7 +39,9 @@ DIRECT: Final = {"direct": True}
 NOT_PLAIN: Final = frozenset({b"origin", b"dpop", b"idempotency-key", b"transfer-encoding", b"expect"})
 _UUID: Final = "([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
 _PARAMETER: Final = re.compile(r"\{(\w+):str\}")
-# The query of a page. Litestar refuses all other values.
+# What Litestar accepts as the first Host, which it checks before it routes (RFC 3986 section 3.2.2).
+_HOST: Final = re.compile(rb"[0-9A-Za-z!$&'()*+,;=\-._~:\[\]@%]*")
+# The query of a page. Litestar reads or refuses all others.
 _LIMIT: Final = re.compile(rb"[1-9][0-9]{0,2}")
 _CURSOR: Final = re.compile(rb"[A-Za-z0-9_-]{1,%d}" % MAX_CURSOR_CHARS)
 # Where `_find` leaves the arguments of the page, in the ASGI scope.
@@ -96,13 +98,16 @@ class DirectRoutes:
     def _make_route(self, handler: HTTPRouteHandler, path: str, middleware: Sequence[ASGIMiddleware]) -> _DirectRoute:
         names = _PARAMETER.findall(path)
         pattern = re.compile(_UUID.join(re.escape(part) for part in _PARAMETER.split(path)[::2]))
-        accepted = inspect.signature(handler.fn).parameters.keys()
+        accepted = inspect.signature(handler.fn).parameters
+        given = {"caller", "request", *names}
+        if any(one.default is one.empty and name not in given for name, one in accepted.items()):
+            raise TypeError(f"{handler.fn.__name__} has a parameter that only Litestar can fill")
         answers = self._call(handler.fn, needs_request="request" in accepted)
         for layer in reversed(middleware):
             # Without the checks of Litestar's wrapper: each of ours acts on every HTTP request.
             answers = partial(layer.handle, next_app=answers)
         (method,) = handler.http_methods
-        is_paged = accepted >= {"limit", "cursor"}
+        is_paged = accepted.keys() >= {"limit", "cursor"}
         return _DirectRoute(pattern, method, _PARAMETER.sub(r"{\1}", path), handler, names, is_paged, answers)
 
     def _call(self, handler: Callable[..., Awaitable[Response[Any]]], *, needs_request: bool) -> ASGIApp:
@@ -158,13 +163,14 @@ def _is_plain(scope: Any) -> bool:
         len(tokens) == 1
         and tokens[0][:7].lower() == b"bearer "
         and NOT_PLAIN.isdisjoint(headers)
+        and _HOST.fullmatch(headers.get(b"host", (b"",))[0]) is not None
         and not announces_body(scope)
     )
 
 
 def _read_page(query: bytes) -> dict[str, int | str]:
-    """The limit and the cursor of a query that has nothing else; nothing for other queries and for values that Litestar
-    must refuse."""
+    """The limit and the cursor of a query that has nothing else; nothing for other queries, which Litestar reads or
+    refuses."""
     found: dict[str, int | str] = {}
     for part in query.split(b"&"):
         name, _, value = part.partition(b"=")
