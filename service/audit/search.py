@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Reading
     from service.authorization.enforcement.names import Names
     from service.database import Connection, Database
-    from service.log.record import Kind, ReadableMembers
+    from service.log.record import Kind
     from service.log.sql_times import TimeOrder
 
     Place = tuple[str | None, int]
 
-# How many records that were read are kept, of some 3 kB each, 128 kB at most.
+# How many records that were read are kept, of some 3 kB each, 200 kB at most.
 MAX_RECORDS_KEPT = 512
 # How long a partition that was closed meanwhile is read as a part of the open one.
 MAX_WINDOW_AGE_SECONDS = 60.0
@@ -68,9 +68,9 @@ TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY(
 class LoggedRecord:
     """A record of the log. `position` is None until it is sealed. `at` is when Postgres stored it, which is not proved.
     `place` is its place in the order of pages: the time as text, and the id; `order` is the same as a sort key. `leaf`
-    is hex. `json` is its bytes as people can read them, `members` some of its members. `texts` is empty until
-    `add_texts` or `load_record` fills it; `names`, the present names by id, which are not proved, are None until
-    `add_names` fills them."""
+    is hex. `json` is its bytes as people can read them; `committed` names the texts that they commit to. `texts` is
+    empty until `add_texts` or `load_record` fills it; `names`, the present names by id, which are not proved, are None
+    until `add_names` fills them."""
 
     id: int
     uid: UUID
@@ -81,7 +81,7 @@ class LoggedRecord:
     position: int | None
     leaf: str
     json: bytes
-    members: ReadableMembers
+    committed: frozenset[str]
     texts: Mapping[str, str] = field(default_factory=dict)
     names: Names | None = None
 
@@ -246,7 +246,7 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
     """Kept by the stored values themselves, since the newest records are read again and again; an altered record has
     others."""
     body, leaf = unpack_with_leaf(row["body"] or b"", row["stored_hash"] or b"")
-    json, members = readable_body(body)
+    json, committed = readable_body(body)
     return LoggedRecord(
         id=row["id"],
         uid=row["uid"],
@@ -257,5 +257,5 @@ def _build_record(row: asyncpg.Record) -> LoggedRecord:
         position=row["position"],
         leaf=leaf.hex(),
         json=json,
-        members=members,
+        committed=committed,
     )

@@ -175,32 +175,29 @@ def read_body(body: bytes) -> dict[str, object]:
     return found
 
 
-class ReadableMembers(msgspec.Struct, frozen=True):
-    """The members of a stored record that name people and texts. In an altered record they may be anything."""
-
-    principal: Any = None
-    resource: Any = None
+class _Committing(msgspec.Struct, frozen=True):
+    # In an altered record it may be anything.
     commitments: Any = None
 
 
-def readable_body(body: bytes) -> tuple[bytes, ReadableMembers]:
-    """A stored record's bytes as JSON for people to read, and some of its members. Bytes that were altered and cannot
-    be read give DAMAGED, so that one damaged record does not hide a page of others."""
+def readable_body(body: bytes) -> tuple[bytes, frozenset[str]]:
+    """A stored record's bytes as JSON for people to read, and the names of the texts that it commits to. Bytes that
+    were altered and cannot be read give DAMAGED, so that one damaged record does not hide a page of others."""
     for replace_surrogates in (False, True):
         with suppress(ValueError, RecursionError):
             readable = _replace_surrogates(body) if replace_surrogates else body
             # msgspec checks the syntax of members that it skips, but not that they are UTF-8.
             if not readable.isascii():
                 readable.decode()
-            members = _MEMBERS.decode(readable)
+            committed = _COMMITTING.decode(readable).commitments
             # Mostly there are so few brackets that nothing can be nested too deep.
             few = readable.count(b"{") + readable.count(b"[") <= MAX_READABLE_DEPTH
             if few or _is_within_depth(read_body(readable), MAX_READABLE_DEPTH):
-                return readable, members
-    return _ENCODER.encode(DAMAGED), ReadableMembers()
+                return readable, frozenset(committed if isinstance(committed, dict) else ())
+    return _ENCODER.encode(DAMAGED), frozenset()
 
 
-_MEMBERS = msgspec.json.Decoder(ReadableMembers)
+_COMMITTING = msgspec.json.Decoder(_Committing)
 
 
 def _replace_surrogates(body: bytes) -> bytes:

@@ -130,7 +130,7 @@ async def test_texts_of_others_still_open_their_commitments(house: House) -> Non
         shown = await load_record(connection, found[0].uid)
     assert shown is not None
     salt = await house.owner.fetchval("SELECT salt FROM audit_text WHERE record_uid = $1", shown.uid)
-    assert shown.members.commitments == {"reason": commitment(salt, shown.texts["reason"]).hex()}
+    assert read_body(shown.json)["commitments"] == {"reason": commitment(salt, shown.texts["reason"]).hex()}
 
 
 @pytest.mark.parametrize("what", ["all", "person", "resource"])

@@ -137,9 +137,8 @@ def record_body(record: LoggedRecord, *, texts: bool) -> RecordBody:
         names=names_body(record.names),
     )
     if texts:
-        committed = record.members.commitments
         body.texts = dict(record.texts)
-        body.erased = sorted(set(committed) - set(record.texts)) if isinstance(committed, dict) else []
+        body.erased = sorted(record.committed - record.texts.keys())
     return body
 
 
