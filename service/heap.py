@@ -39,7 +39,8 @@ def settle_heap() -> None:
         # Without /proc or /sys, pages stay as they are.
         with suppress(OSError):
             if "[never]" not in ENABLED.read_text():
-                _use_huge_pages(Path("/proc/self/maps").read_text())
+                # The path of a file may be any bytes.
+                _use_huge_pages(Path("/proc/self/maps").read_text(errors="replace"))
 
 
 def _use_huge_pages(maps: str) -> None:

@@ -44,7 +44,7 @@ from service.heap import settle_heap
 def huge():
     line, = (line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("AnonHuge"))
     return int(line.split()[1])
-held = [str(number) for number in range(300_000)]
+held = [str(number) for number in range(900_000)]
 before = huge()
 settle_heap()
 print(before, huge(), held[-1])
@@ -53,5 +53,5 @@ print(before, huge(), held[-1])
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     ).stdout
     before, after, last = told.split()
-    assert last == "299999"
+    assert last == "899999"
     assert int(after) - int(before) >= 8 * 1024
