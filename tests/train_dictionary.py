@@ -2,7 +2,7 @@
 
 It learns from the decisions of the logs at URLs, read as their owners. A rare kind of decision counts as much as a
 frequent one. Other ids, digests, times and tokens are put into them, since what records have in common is learned from
-samples that share nothing else.
+samples that share nothing else. Names of clients, projects and rules stay, so train it on logs of demo data alone.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -131,8 +132,11 @@ def test_a_decision_under_the_shipped_policy_is_packed_to_less_than_a_quarter(ma
 
 
 @EACH
-def test_the_largest_record_is_packed_and_unpacked(packing: int) -> None:
-    made = record(outcome="allow", note="x" * (MAX_BODY_BYTES - 300))
+@pytest.mark.parametrize("digits", ["00", secrets.token_hex(MAX_BODY_BYTES)])
+def test_the_largest_record_is_packed_and_unpacked(packing: int, digits: str) -> None:
+    size = MAX_BODY_BYTES - len(record(outcome="allow", note="").body)
+    made = record(outcome="allow", note=(digits * size)[:size])
+    assert len(made.body) == MAX_BODY_BYTES
     assert unpack(pack(made, packing)) == made.body
 
 
@@ -176,7 +180,9 @@ def test_altered_bytes_do_not_have_the_leaf_of_the_record(packing: int) -> None:
         altered[place] ^= 1
         # Postgres would compute the hash of the altered bytes, or an attacker leaves the old one.
         for stored_hash in (leaf_hash(stored), leaf_hash(bytes(altered))):
-            assert stored_leaf(bytes(altered), stored_hash) != made.leaf
+            # A frame of zstd may say the same in other bits; then nothing was altered.
+            is_same = unpack(bytes(altered)) == made.body and stored_hash != leaf_hash(stored)
+            assert is_same or stored_leaf(bytes(altered), stored_hash) != made.leaf
     assert stored_leaf(stored, bytes(32)) == bytes(32)
 
 
