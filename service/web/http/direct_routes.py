@@ -100,7 +100,7 @@ class DirectRoutes:
         pattern = re.compile(_UUID.join(re.escape(part) for part in _PARAMETER.split(path)[::2]))
         accepted = inspect.signature(handler.fn).parameters
         given = {"caller", "request", *names}
-        if any(one.default is one.empty and name not in given for name, one in accepted.items()):
+        if any(found.default is found.empty and found.name not in given for found in accepted.values()):
             raise TypeError(f"{handler.fn.__name__} has a parameter that only Litestar can fill")
         answers = self._call(handler.fn, needs_request="request" in accepted)
         for layer in reversed(middleware):
