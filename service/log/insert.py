@@ -48,9 +48,9 @@ PACKING = f"SELECT coalesce(min(least(packing, {NEWEST})), {OLDEST}) FROM log_he
 # Free texts have their own table, from which they can be erased.
 INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($1, $2, $3, $4)"
 
-# From this many rows on, binary COPY. It takes a round trip more than a statement with all of them, which costs some
-# processor time below sixteen rows, and 3 % less of the write-ahead log.
-MIN_ROWS_FOR_COPY = 8
+# From this many rows on, binary COPY. It takes a round trip more than a statement with all of them, and 3 % less of the
+# write-ahead log.
+MIN_ROWS_FOR_COPY = 4
 # asyncpg encodes rows on the event loop, so each statement takes few enough to encode quickly.
 MAX_RECORDS_PER_COPY = 200
 # A few records are encoded in less time than a wait for the next slice takes.
