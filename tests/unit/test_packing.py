@@ -36,10 +36,10 @@ STORED = {
         "KQ+n49NbPP+9GH6kf9mClQoqrUPF5NAqZzFPXty29cNSTzuCkidwLhkwGqeIieaTumaQVbn9wjErOrpmoe8lOmipCm0eCDoRZh/GVHDx1Bc="
     ),
     3: (
-        "A2CoA2UIAFOQKVm4SI87erjRw/jQUVG7O2USM9XPXYWd21xKkkSTWCljqSzXZaevsAIvXLL4Kr6pkvZ1zHY9uxASKAThCFOYwdJxBCDIoAj1"
-        "A443jGCkUAQ4kPIaw+kQukKWpdC6yyDb8nTEcnYJ2rUkMWklyXK0JHf4vCdu2ofejKZT9OAV60TLmmd7G3xMqHHPTtlNrBSUsPzy6UTdz+2w"
-        "p8/f07OQzMhiZI0IjwEm/BbP+IMbjAl6ZwQrgjNHN3nkci56uEv2FCOoz9Y18AxmblMqv0+xRxC36CVmQi4BDQaZMU8lg774y8yCt1AoAgA6"
-        "AthcYUF4FnGIj1FInsN8b2OHEY85xuX1eIxeW/xtRAE="
+        "A2CoA7UHAJNPJnzoqKjdnUqMJdXPXYWdO7lkTGJirJSxVJbrstNeuGTxVfykStrXSbbr2YNgogAEJExBBnsHEn4QAyOUHEUYwhESKRihCMqb"
+        "JJwOoStkWQqtuxJkW56OWM7OoF0zJkkrJsvRYu7weTdu2ofeEk2n6MEr1kbLmmd7J/iYUOOenbJrrBSUsPzyaaPu53bY0+fv6VlIZmQxskaE"
+        "xyL8XdLdFvdc3CEktHulZ0VIs2gQwQP6Ln8XSVfla8Q0A4l78wk5dC0uZ7PtvIQ9hRQWeAFnomQhF8IAzv9y3Vg4AHgiwCYoe4lEwwvxe7TA"
+        "Wv/1otRBJ4DNEQ=="
     ),
 }
 STORED_LEAF = "6cd28dd14bb2568a44df7be8cf2fcbdee6421f1f53601f80f33387c7e489762b"
@@ -225,7 +225,7 @@ def test_the_dictionaries_are_those_that_records_are_stored_with() -> None:
     assert {number: hashlib.sha256(dictionary.words).hexdigest() for number, dictionary in DICTIONARIES.items()} == {
         1: "f96a4bd7155afefbb8b949ab8afda33b3aaec5e862f00e614c94a59c06b0f066",
         2: "87b2184da92d9018c1aa8328a1b70a158ccf1fb0d34daa4041fbd75b780f1b14",
-        3: "f50fbb0d8afe5e059f7cd1cfbaa8263ddef5eed21c43abc0df400d383a289b86",
+        3: "4e86ec73923e84ce89266db1bce2cc36ae7eed7633cbe93c06bed3276a3b430e",
     }
 
 
