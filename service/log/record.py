@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -120,13 +121,18 @@ def make_nonce() -> str:
 
 def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[str, Column]) -> Record:
     """A record of members whose types are known, with their search columns. The members must be in the order of their
-    names, have `v`, `uid`, `kind` and `nonce`, and no integer beyond MAX_INTEGER: that of an attribute is within it by
-    its type. What needs a closer look is left to `Record.make`, which raises."""
+    names and have `v`, `uid`, `kind` and `nonce`. What needs a closer look is left to `Record.make`, which raises."""
     try:
         encoded = _ENCODER.encode(members)
     except UnicodeEncodeError as error:
         raise LogUnavailable(cause="record: a member contains a lone surrogate") from error
-    if len(encoded) > MAX_BODY_BYTES or not encoded.isascii() or b"\\u0000" in encoded or _has_long_word(columns):
+    if (
+        len(encoded) > MAX_BODY_BYTES
+        or not encoded.isascii()
+        or b"\\u0000" in encoded
+        or _has_long_word(columns)
+        or _HUGE_NUMBER.search(encoded)
+    ):
         return Record.make(kind, members.plain(), uid=uid)
     return Record(uid, kind, encoded, leaf_hash(encoded), columns)
 
@@ -153,6 +159,8 @@ def canonical_json(value: dict[str, object]) -> bytes:
 
 DAMAGED = {"damaged": "The bytes of this record were altered and cannot be read; a proof bundle shows what was sealed"}
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+# A number of sixteen or more digits, after a colon, may be beyond 2**53.
+_HUGE_NUMBER = re.compile(rb'":-?[0-9]{16}')
 
 
 def _has_ascii_names(value: object) -> bool:
