@@ -128,7 +128,7 @@ def test_every_decision_is_packed_and_unpacked_to_the_same_bytes(
 
 @pytest.mark.parametrize("made", [typical_decision(), refused_approval()])
 def test_a_decision_under_the_shipped_policy_is_packed_to_less_than_a_quarter(made: Record) -> None:
-    assert len(pack(made, NEWEST)) < len(made.body) / 4
+    assert len(pack(made, NEWEST)) < 365 < len(made.body) / 4
 
 
 @EACH
@@ -181,8 +181,8 @@ def test_altered_bytes_do_not_have_the_leaf_of_the_record(packing: int) -> None:
         # Postgres would compute the hash of the altered bytes, or an attacker leaves the old one.
         for stored_hash in (leaf_hash(stored), leaf_hash(bytes(altered))):
             # A frame of zstd may say the same in other bits; then nothing was altered.
-            is_same = unpack(bytes(altered)) == made.body and stored_hash != leaf_hash(stored)
-            assert is_same or stored_leaf(bytes(altered), stored_hash) != made.leaf
+            says_the_same = packing == 3 and stored_hash != leaf_hash(stored) and unpack(bytes(altered)) == made.body
+            assert says_the_same or stored_leaf(bytes(altered), stored_hash) != made.leaf
     assert stored_leaf(stored, bytes(32)) == bytes(32)
 
 
