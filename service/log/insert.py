@@ -87,7 +87,8 @@ async def _insert_chunk(connection: Connection, records: Sequence[Record], packi
     if len(rows) < MIN_ROWS_FOR_COPY:
         await connection.execute(insert_statement(len(rows)), *chain.from_iterable(rows))
     else:
-        await _copy(connection, rows)
+        # COPY inserts rows in order and obeys column grants, as INSERT does.
+        await connection.copy_records_to_table("audit_record", records=rows, columns=RECORD)
     if len(texts) >= MIN_ROWS_FOR_COPY:
         await connection.copy_records_to_table("audit_text", records=texts, columns=TEXT)
     elif texts:
@@ -113,15 +114,8 @@ async def commit_records(connection: Connection, records: Sequence[Record], pack
     if any(record.texts for record in records):
         async with connection.transaction():
             await insert_records(connection, records, packing)
-    elif len(records) < MIN_ROWS_FOR_COPY:
-        await _insert_chunk(connection, records, packing)
     else:
-        await _copy(connection, _rows(records, packing))
-
-
-async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
-    # COPY inserts rows in order and obeys column grants, as INSERT does.
-    await connection.copy_records_to_table("audit_record", records=rows, columns=RECORD)
+        await _insert_chunk(connection, records, packing)
 
 
 def _rows(records: Sequence[Record], packing: int) -> list[Row]:
