@@ -88,11 +88,13 @@ class DirectRoutes:
         """The direct route of a plain request."""
         for route in self._routes:
             found = route.pattern.fullmatch(scope["path"]) if route.method == scope["method"] else None
-            if found is not None and _is_plain(scope):
+            if found is not None:
+                page = _read_page(scope["query_string"], is_paged=route.is_paged)
+                if page is None or not _is_plain(scope):
+                    return None
                 scope["path_params"] = dict(zip(route.parameters, found.groups(), strict=True))
-                query = scope["query_string"]
-                scope[_PAGE] = page = _read_page(query) if query and route.is_paged else {}
-                return route if page or not query else None
+                scope[_PAGE] = page
+                return route
         return None
 
     def _make_route(self, handler: HTTPRouteHandler, path: str, middleware: Sequence[ASGIMiddleware]) -> _DirectRoute:
@@ -168,16 +170,15 @@ def _is_plain(scope: Any) -> bool:
     )
 
 
-def _read_page(query: bytes) -> dict[str, int | str]:
-    """The limit and the cursor of a query that has nothing else; nothing for other queries, which Litestar reads or
-    refuses."""
+def _read_page(query: bytes, *, is_paged: bool) -> dict[str, int | str] | None:
+    """The limit and the cursor in a query; None if it has anything else, which Litestar reads or refuses."""
     found: dict[str, int | str] = {}
-    for part in query.split(b"&"):
+    for part in query.split(b"&") if query else ():
         name, _, value = part.partition(b"=")
         if name == b"limit" and "limit" not in found and _LIMIT.fullmatch(value) and int(value) <= MAX_LIMIT:
             found["limit"] = int(value)
         elif name == b"cursor" and "cursor" not in found and _CURSOR.fullmatch(value):
             found["cursor"] = value.decode()
         else:
-            return {}
-    return found
+            return None
+    return found if is_paged or not found else None
