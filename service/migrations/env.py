@@ -2,6 +2,9 @@
 
 from alembic import context
 
+from service.migrations.sql import lock_tables
+
 context.configure(connection=context.config.attributes["connection"], target_metadata=None)
 with context.begin_transaction():
+    lock_tables(context.get_bind())
     context.run_migrations()

@@ -1,17 +1,51 @@
-"""Runs a SQL file of many statements through asyncpg's simple protocol, within Alembic's transaction."""
+"""Runs a SQL file of many statements through asyncpg's simple protocol, within Alembic's transaction, and locks tables
+for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alembic import op
 from sqlalchemy.util import await_only
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+# Lock all tables before the first step. Transactions of the service lock a timesheet, the directory's revision or the
+# head of the log first, and other tables later. In the same order, this waits for them while it holds nothing that they
+# need. Steps that lock one table after another deadlock with them, again and again where many requests change sheets.
+LOCK_TABLES = """
+DO $$
+DECLARE
+    -- All tables of the service; a partition is locked with its table.
+    tables text := (
+        SELECT string_agg(format('%I', relname), ', '
+                          ORDER BY array_position('{timesheet,directory_revision,log_head}', relname::text), relname)
+        FROM pg_class
+        WHERE relkind IN ('r', 'p') AND NOT relispartition AND pg_has_role(relowner, 'USAGE')
+            AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()));
+BEGIN
+    IF tables IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
+    END IF;
+END
+$$
+"""
+
+
+def lock_tables(connection: Connection) -> None:
+    """Lock all tables against every other transaction, until the end of this one."""
+    _execute(connection, LOCK_TABLES)
+
 
 def run_file(name: str) -> None:
     """Execute `versions/<name>` on the connection that Alembic holds."""
-    text = (Path(__file__).parent / "versions" / name).read_text(encoding="utf-8")
-    connection = op.get_bind().connection.driver_connection
-    if connection is None:
+    _execute(op.get_bind(), (Path(__file__).parent / "versions" / name).read_text(encoding="utf-8"))
+
+
+def _execute(connection: Connection, text: str) -> None:
+    driver_connection = connection.connection.driver_connection
+    if driver_connection is None:
         raise RuntimeError("Alembic holds no connection")
-    await_only(connection.execute(text))
+    await_only(driver_connection.execute(text))

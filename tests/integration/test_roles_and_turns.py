@@ -16,7 +16,7 @@ from service.migrations.run import TURN, newest
 from tests.held_sockets import HeldSockets
 from tests.integration.log_trees import ORIGIN
 from tests.integration.test_serve_start import ROOT, environment_of
-from tests.until import until
+from tests.until import lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,3 +155,26 @@ async def test_a_migration_gives_way_to_a_transaction_that_holds_a_table(unmigra
     assert said[0] == "A table is in use; trying again in 0.2 s"
     assert await other.fetchval("SELECT version_num FROM alembic_version") == newest()
     await other.close()
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"), [("timesheet", "person"), ("directory_revision", "membership"), ("log_head", "audit_record")]
+)
+async def test_a_migration_holds_nothing_while_it_waits_for_a_transaction(
+    unmigrated: str, held: str, wanted: str
+) -> None:
+    await migrate(unmigrated, "0028")
+    other, watcher = await asyncpg.connect(unmigrated), await asyncpg.connect(unmigrated)
+    turn = other.transaction()
+    await turn.start()
+    # What a change locks first.
+    await other.execute(f"LOCK TABLE {held} IN ROW EXCLUSIVE MODE")
+    running = asyncio.create_task(migrate(unmigrated))
+
+    await lock_is_waited_for(watcher)
+    # What it locks later: it would fail at once if the migration held it.
+    await other.execute(f"LOCK TABLE {wanted} IN ROW EXCLUSIVE MODE NOWAIT")
+    await turn.commit()
+    assert await running
+    await other.close()
+    await watcher.close()
