@@ -12,18 +12,18 @@ from sqlalchemy.util import await_only
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Lock all tables before the first step. Transactions of the service lock a timesheet, the directory's revision or the
+# Lock the tables before the first step. Transactions of the service lock a timesheet, the directory's revision or the
 # head of the log first, and other tables later. In the same order, this waits for them while it holds nothing that they
 # need. Steps that lock one table after another deadlock with them, again and again where many requests change sheets.
+# Records are left to the steps: an export reads them for minutes, and what writes them needs no other table afterwards.
 LOCK_TABLES = """
 DO $$
 DECLARE
-    -- All tables of the service; a partition is locked with its table.
     tables text := (
         SELECT string_agg(format('%I', relname), ', '
                           ORDER BY array_position('{timesheet,directory_revision,log_head}', relname::text), relname)
         FROM pg_class
-        WHERE relkind IN ('r', 'p') AND NOT relispartition AND pg_has_role(relowner, 'USAGE')
+        WHERE relkind = 'r' AND NOT starts_with(relname, 'audit_') AND pg_has_role(relowner, 'USAGE')
             AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()));
 BEGIN
     IF tables IS NOT NULL THEN
@@ -35,7 +35,7 @@ $$
 
 
 def lock_tables(connection: Connection) -> None:
-    """Lock all tables against every other transaction, until the end of this one."""
+    """Lock the tables, without records, against every other transaction, until the end of this one."""
     _execute(connection, LOCK_TABLES)
 
 
