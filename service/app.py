@@ -349,7 +349,8 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
         lifespan=[parts.api.running],
         logging_config=None,
     )
-    direct = DirectRoutes(app, middleware, problems)
+    # A request with an idempotency key is never a direct one.
+    direct = DirectRoutes(app, [layer for layer in middleware if not isinstance(layer, Idempotency)], problems)
     return RequestFrame(app, direct, https=settings.public_url.startswith("https://"))
 
 

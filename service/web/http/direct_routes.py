@@ -2,8 +2,8 @@
 
 A direct route answers plain requests alone: a bearer token, no query but the page of a list, no body, and none of the
 headers that Litestar acts on. Litestar answers every other request, also to the same path: the same handlers are its
-routes, and the same middlewares stand around both ways, so both give the same answer
-(tests/integration/test_direct_routes.py). Owns no state.
+routes, and the same middlewares stand around both ways, but for keys, which no plain request has. So both give the same
+answer (tests/integration/test_direct_routes.py). Owns no state.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ class DirectRoutes:
             return
         scope["path_template"] = route.template
         scope["route_handler"] = route.handler
-        await self._answer_errors(route.answers, scope, receive, send)
+        try:
+            await route.answers(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 — it is answered, as Litestar does
+            await _send_json(self._answer_error(scope, error), send)
 
     def _find(self, scope: Any) -> _DirectRoute | None:
         """The direct route of a plain request."""
@@ -119,24 +122,19 @@ class DirectRoutes:
             arguments: dict[str, Any] = {"caller": scope["state"]["caller"], **scope["path_params"], **scope[_PAGE]}
             if needs_request:
                 arguments["request"] = Request(scope)
-            await _send_json(await handler(**arguments), send)
+            try:
+                response = await handler(**arguments)
+            except Exception as error:  # noqa: BLE001 — it is answered, as Litestar does
+                response = self._answer_error(scope, error)
+            await _send_json(response, send)
 
-        async def answers(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._answer_errors(respond, scope, receive, send)
+        return respond
 
-        return answers
-
-    async def _answer_errors(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call an application, and answer an error that it raises before it has answered."""
-        try:
-            await app(scope, receive, send)
-        except TimewardenError as error:
-            response = self._problems.answer(scope, error)
-        except Exception as error:  # noqa: BLE001 — it is logged, as Litestar does by the same function
-            response = self._problems.answer_unexpected(scope, error)
-        else:
-            return
-        await _send_json(response, send)
+    def _answer_error(self, scope: Scope, error: Exception) -> Response[Any]:
+        """The answer to an error, which is logged if nobody expected it."""
+        if isinstance(error, TimewardenError):
+            return self._problems.answer(scope, error)
+        return self._problems.answer_unexpected(scope, error)
 
 
 async def _send_json(response: Response[Any], send: Send) -> None:
