@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # Lock the tables before the first step. Transactions of the service lock a timesheet, the directory's revision or the
-# head of the log first, and other tables later. In the same order, this waits for them while it holds nothing that they
-# need. Steps that lock one table after another deadlock with them, again and again where many requests change sheets.
-# Records are left to the steps: an export reads them for minutes, and what writes them needs no other table afterwards.
+# head of the log first, and other tables later; with an idempotency key they look for a stored response before that. In
+# the same order, this waits for them while it holds nothing that they need. Steps that lock one table after another
+# deadlock with them, again and again where many requests change sheets. Records are left to the steps: an export reads
+# them for minutes, and what writes them needs no table afterwards that it does not hold.
 LOCK_TABLES = """
 DO $$
 DECLARE
+    first text[] := '{kept_answer,timesheet,directory_revision,log_head}';
     tables text := (
-        SELECT string_agg(format('%I', relname), ', '
-                          ORDER BY array_position('{timesheet,directory_revision,log_head}', relname::text), relname)
+        SELECT string_agg(format('%I', relname), ', ' ORDER BY array_position(first, relname::text), relname)
         FROM pg_class
         WHERE relkind = 'r' AND NOT starts_with(relname, 'audit_') AND pg_has_role(relowner, 'USAGE')
             AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()));
