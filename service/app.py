@@ -288,8 +288,9 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             certificates=senders.certificates,
         ),
         ClientLimits(parts.counters, settings.client_rate),
-        Idempotency(StoredResponses(parts.requests), IdempotentReplay(gate), problems),
     ]
+    # A request with an idempotency key is never a direct one.
+    idempotency = Idempotency(StoredResponses(parts.requests), IdempotentReplay(gate), problems)
     app = Litestar(
         route_handlers=[
             me_route(gate),
@@ -337,7 +338,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             *documentation_routes(),
         ],
         dependencies={"caller": Provide(provide_caller)},
-        middleware=middleware,
+        middleware=[*middleware, idempotency],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=problems.handlers(),
@@ -349,8 +350,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
         lifespan=[parts.api.running],
         logging_config=None,
     )
-    # A request with an idempotency key is never a direct one.
-    direct = DirectRoutes(app, [layer for layer in middleware if not isinstance(layer, Idempotency)], problems)
+    direct = DirectRoutes(app, middleware, problems)
     return RequestFrame(app, direct, https=settings.public_url.startswith("https://"))
 
 
