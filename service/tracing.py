@@ -124,12 +124,6 @@ def start_tracing(provider: TracerProvider | None = None) -> None:
     _tracing = Tracing((provider or _make_provider()).get_tracer(SERVICE))
 
 
-def stop_tracing() -> None:
-    """Make no more spans."""
-    global _tracing  # noqa: PLW0603
-    _tracing = None
-
-
 def _make_provider() -> TracerProvider:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
