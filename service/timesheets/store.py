@@ -23,7 +23,7 @@ from service.identity import revocation
 from service.policy.approval import count_needed
 from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
-from service.timesheets.sheet_columns import APPROVALS, approvals_needed
+from service.timesheets.sheet_columns import APPROVALS, ENTRIES, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
 
 if TYPE_CHECKING:
@@ -308,6 +308,19 @@ async def load_projects(permit: Permit, connection: Connection, codes: Collectio
         return ProjectTerms(f"is not the code of a project{f'; {suggestion} is' if suggestion is not None else ''}")
 
     return {code: known.get(code) or describe_missing(code) for code in codes}
+
+
+async def load_entries(
+    permit: Permit, connection: Connection, sheets: Collection[UUID]
+) -> dict[UUID, tuple[Entry, ...]]:
+    """The entries of other sheets of the owner whom the permit is about."""
+    permit.covers(KIND, "upload")
+    # By the index on the entries' timesheet.
+    rows = await connection.fetch(
+        f"SELECT e.timesheet_id, {ENTRIES} FROM entry AS e WHERE e.timesheet_id = ANY($1::uuid[]) GROUP BY 1",
+        list(sheets),
+    )
+    return {row["timesheet_id"]: _ENTRIES.decode(row["entries"]) for row in rows}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:

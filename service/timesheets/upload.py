@@ -117,8 +117,9 @@ class Uploads:
         refused rows; InsufficientScope; Conflict; TryLater. With `per-row` it raises only if no row could be tried.
         """
         together = mode is UploadMode.TOGETHER
-        if rows.references:
-            rows.resolve(await self._gate.find_people(rows.references.keys()))
+        found = await self._gate.find_people(rows.references.keys()) if rows.references else {}
+        # Rows for two ids of one person may be for one timesheet.
+        rows.name_owners(found, await self._gate.find_merged({owner for owner, _ in rows.weeks}))
         await _check_rows(rows, find_last_week(self._weeks_ahead), together=together)
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)
@@ -137,7 +138,7 @@ class Uploads:
 
     async def _upload_together(self, caller: Caller, rows: Rows, actor: Actor, uploaded: UploadResult) -> None:
         order = sorted(rows.weeks)
-        locks = WeekLocks(order)
+        locks = WeekLocks(order, actor.client)
 
         def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
@@ -147,7 +148,7 @@ class Uploads:
             projects: dict[str, ProjectTerms] = {}
             found: list[tuple[Change, MergedWeek]] = []
             async for change, week in pace(zip(changes, order, strict=True)):
-                merged = await _merge(change, rows, week, actor, projects)
+                merged = await _merge(change, rows, week, actor, projects, locks)
                 uploaded.results.put(merged)
                 found.append((change, merged))
             if uploaded.results.faults:
@@ -184,7 +185,7 @@ class Uploads:
     ) -> None:
         """Change some sheets in one transaction, each in a savepoint; the refusal of a sheet is the fault of its
         rows."""
-        locks = WeekLocks(batch)
+        locks = WeekLocks(batch, actor.client)
         found: dict[Week, MergedWeek] = {}
         projects: dict[str, ProjectTerms] = {}
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
@@ -195,7 +196,7 @@ class Uploads:
                     await slices().rest()
                     async with each.savepoint(change):
                         week = week_of[change.target]
-                        found[week] = await _merge(change, rows, week, actor, projects)
+                        found[week] = await _merge(change, rows, week, actor, projects, locks)
                         _refuse_if_all_invalid(rows, found[week])
                         if dry_run:
                             raise DryRun
@@ -267,7 +268,9 @@ async def _check_rows(rows: Rows, last_week: date, *, together: bool) -> None:
         raise invalid_field("rows", message)
 
 
-async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, projects: dict[str, ProjectTerms]) -> MergedWeek:
+async def _merge(
+    change: Change, rows: Rows, week: Week, actor: Actor, projects: dict[str, ProjectTerms], locks: WeekLocks
+) -> MergedWeek:
     """Merge the rows of one week into its sheet, or into a new one. `projects` caches those of this transaction."""
     numbered = [row async for row in pace(rows.of_week(week))]
     if change.row is None:
@@ -278,7 +281,9 @@ async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, projects:
     if unknown := {row.project for _, row in numbered} - projects.keys():
         projects |= await store.load_projects(change.permit, change.connection, unknown)
     await slices().rest()
-    return merge(before, numbered, projects, actor)
+    other_sheets = locks.other_sheets(week)
+    elsewhere = await store.load_entries(change.permit, change.connection, other_sheets) if other_sheets else {}
+    return merge(before, numbered, projects, actor, elsewhere)
 
 
 async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:

@@ -7,9 +7,10 @@ of many entries has several steps, each a version of its own, so that each fits 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
-from service.errors import TimesheetFull, WrongState
+from service.errors import Conflict, TimesheetFull, WrongState
 from service.ids import make_id
 from service.timesheets.entry import Entry, find_project_faults
 from service.timesheets.timesheet import FULL, MAX_ENTRIES, find_overfull_day, require_state, with_entries
@@ -28,24 +29,42 @@ if TYPE_CHECKING:
 
 Outcome = Literal["created", "updated", "unchanged"]
 MAX_ENTRIES_PER_RECORD: Final = 100
+IN_ANOTHER_SHEET: Final = "is already in another timesheet of this person and week, with other values; change it there"
 
 
 @dataclass(slots=True)
 class MergedWeek:
     """The outcomes and faults of the rows, and the `steps`: versions that follow `before`, of which the last is stored.
-    Without steps nothing changes. `known` has the entries of earlier uploads by their natural key."""
+    Without steps nothing changes. `known` has the entries of earlier uploads by their natural key; `elsewhere` has
+    those in other timesheets of the same person and week, each with its timesheet, and `other_sheets` the timesheets of
+    the rows that are there."""
 
     before: Timesheet
     known: Mapping[Key, Entry] = field(default_factory=dict)
+    elsewhere: Mapping[Key, tuple[UUID, Entry]] = field(default_factory=dict)
     outcomes: dict[int, tuple[Outcome, UUID]] = field(default_factory=dict)
     faults: dict[int, list[Fault]] = field(default_factory=dict)
+    other_sheets: dict[int, UUID] = field(default_factory=dict)
     steps: list[Timesheet] = field(default_factory=list)
 
+    def in_another_sheet(self, row: Row) -> tuple[UUID, Entry] | None:
+        """The timesheet and entry of this row, if it is not in this timesheet but in another."""
+        key = _key(row)
+        return None if key in self.known else self.elsewhere.get(key)
 
-def merge(before: Timesheet, rows: Numbered, projects: Mapping[str, ProjectTerms], actor: Actor) -> MergedWeek:
+
+def merge(
+    before: Timesheet,
+    rows: Numbered,
+    projects: Mapping[str, ProjectTerms],
+    actor: Actor,
+    elsewhere: Mapping[UUID, Iterable[Entry]] = MappingProxyType({}),
+) -> MergedWeek:
     """Merge rows that are valid by themselves; `projects` has theirs. A row that does not fit is a fault, and the
-    others are merged without it."""
-    merged = MergedWeek(before, {_key(entry): entry for entry in before.entries if entry.external_ref is not None})
+    others are merged without it. `elsewhere` has the entries of the owner's other timesheets of this week, which a
+    merge of two people can leave (docs/decisions/0018): a row that is among them is not added again."""
+    others = {key: (sheet, entry) for sheet, found in elsewhere.items() for key, entry in _uploaded(found).items()}
+    merged = MergedWeek(before, _uploaded(before.entries), others)
     remaining = [row for row in rows if not _find_faults(merged, row, projects)]
     # Every round that does not fit removes rows: those of a day with too many minutes, or beyond the last free entry.
     while not _merge_all(merged, remaining, projects, actor):
@@ -57,6 +76,10 @@ def _find_faults(merged: MergedWeek, numbered: tuple[int, Row], projects: Mappin
     """Add the faults of one row in this sheet, independent of the other rows; return whether there are any."""
     index, row = numbered
     before = merged.before
+    if (other := merged.in_another_sheet(row)) is not None:
+        if not _is_unchanged(other[1], row):
+            _blame(merged, [index], Conflict.slug, IN_ANOTHER_SHEET)
+        return index in merged.faults
     old = merged.known.get(_key(row))
     if before.version and row.time_zone not in {None, before.time_zone}:
         _blame(merged, [index], WRONG, f"differs from that of the timesheet, {before.time_zone}", "time_zone")
@@ -77,6 +100,10 @@ def _merge_all(merged: MergedWeek, rows: Numbered, projects: Mapping[str, Projec
     merged.outcomes = {}
     changed: dict[UUID, int] = {}
     for index, row in rows:
+        if (other := merged.in_another_sheet(row)) is not None:
+            merged.other_sheets[index], entry = other
+            merged.outcomes[index] = ("unchanged", entry.id)
+            continue
         old = merged.known.get(_key(row))
         entry_id = make_id() if old is None else old.id
         same = old is not None and _is_unchanged(old, row)
@@ -128,6 +155,10 @@ def _is_unchanged(entry: Entry, row: Row) -> bool:
         row.activity,
         row.tags,
     ) and row.billable in {None, entry.billable}
+
+
+def _uploaded(entries: Iterable[Entry]) -> dict[Key, Entry]:
+    return {_key(entry): entry for entry in entries if entry.external_ref is not None}
 
 
 def _key(entry: Entry | Row) -> Key:

@@ -42,11 +42,16 @@ class Results:
 
     def put(self, merged: MergedWeek) -> None:
         """Store the results of the rows of one sheet."""
-        self._sheets.append(None if self._dry_run and not merged.before.version else merged.before.id)
+        own = None if self._dry_run and not merged.before.version else merged.before.id
+        places: dict[UUID | None, int] = {}
         for index, (outcome, entry) in merged.outcomes.items():
+            sheet = merged.other_sheets.get(index, own)
+            if sheet not in places:
+                places[sheet] = len(self._sheets)
+                self._sheets.append(sheet)
             self._codes[index] = OUTCOMES.index(outcome)
             self._entries[16 * index : 16 * index + 16] = entry.bytes
-            self._places[index] = len(self._sheets) - 1
+            self._places[index] = places[sheet]
         self.faults.update(merged.faults)
 
     def refuse(self, indexes: Sequence[int], fault: Fault) -> None:

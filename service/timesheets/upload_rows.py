@@ -11,6 +11,7 @@ from array import array
 from bisect import insort
 from dataclasses import dataclass, field, replace
 from datetime import date
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -140,7 +141,7 @@ class Faults:
 class Rows:
     """Rows in the order of the upload; `lined` if they have lines in a file. `weeks` has the rows that could be parsed,
     by owner and week, including those whose faults are kept. An owner who is not given by id has a stand-in, one of
-    `references`, until `resolve`. A stand-in that stays is the id of nobody."""
+    `references`, until `name_owners`. A stand-in that stays is the id of nobody."""
 
     lined: bool = False
     faults: Faults = field(default_factory=Faults)
@@ -181,13 +182,17 @@ class Rows:
         """The id of an owner, or a stand-in for it."""
         return person if isinstance(person, UUID) else self.references.setdefault(person, uuid4())
 
-    def resolve(self, found: Mapping[PersonReference, frozenset[UUID]]) -> None:
-        """Put the ids of owners in place of stand-ins, which stay where a reference names nobody or several people."""
-        self._owners = {
-            stand_in: next(iter(people))
-            for reference, stand_in in self.references.items()
-            if len(people := found.get(reference, frozenset())) == 1
-        }
+    def name_owners(
+        self, found: Mapping[PersonReference, frozenset[UUID]], merged: Mapping[UUID, UUID] = MappingProxyType({})
+    ) -> None:
+        """Put canonical ids in place of stand-ins and of people who were `merged` into others. A stand-in stays where a
+        reference names nobody or several people."""
+        self._owners = dict(merged)
+        for reference, stand_in in self.references.items():
+            if len(people := found.get(reference, frozenset())) == 1:
+                self._owners[stand_in] = next(iter(people))
+        if not self._owners:
+            return
         weeks, self.weeks = self.weeks, {}
         for (owner, monday), indexes in weeks.items():
             week = self._owners.get(owner, owner), monday

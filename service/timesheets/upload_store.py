@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.merged_people import all_ids
+from service.errors import TryLater
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
@@ -13,21 +15,30 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.upload_rows import Week
 
-# The sheets of the given weeks, in that order.
-LOCK_SHEETS = """
-    SELECT r.owner_id, r.period_start, r.id
-    FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS week (owner_id, period_start, place)
-    JOIN timesheet AS r USING (owner_id, period_start) ORDER BY week.place FOR UPDATE OF r
+# The sheets of the given weeks, locked in that order. People who were merged may have several: first those that the
+# client $3 uploaded to before, then that of the canonical id.
+LOCK_SHEETS = f"""
+    SELECT week.owner_id, week.period_start, sheet.id
+    FROM (SELECT * FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS week (owner_id, period_start, place)
+          ORDER BY place OFFSET 0) AS week
+    CROSS JOIN LATERAL (
+        SELECT r.id FROM timesheet AS r
+        WHERE r.owner_id = ANY ({all_ids("week.owner_id")}) AND r.period_start = week.period_start
+        ORDER BY coalesce($3::text = ANY (r.uploaders), false) DESC, r.owner_id = week.owner_id DESC, r.id FOR UPDATE
+    ) AS sheet
 """
+MERGED_MEANWHILE = "Two of these people were just merged; send the rows again"
 
 
 class WeekLocks:
     """Locks for Targets. The lock of the first of the sorted `weeks` locks all of them, each as `lock_week` does. Every
-    upload locks in this order, so two of them cannot deadlock."""
+    upload locks in this order, so two of them cannot deadlock. Owners are given by their canonical ids. `client`
+    uploads."""
 
-    def __init__(self, weeks: Sequence[Week]) -> None:
+    def __init__(self, weeks: Sequence[Week], client: str | None) -> None:
         self._weeks = weeks
-        self._sheets: dict[Week, UUID] = {}
+        self._client = client
+        self._sheets: dict[Week, list[UUID]] = {}
 
     def of(self, place: int) -> Callable[[Connection], Awaitable[UUID | None]]:
         """The lock of one week; it returns the id of its sheet, or None."""
@@ -35,11 +46,15 @@ class WeekLocks:
         async def take(connection: Connection) -> UUID | None:
             if place == 0:
                 self._sheets = await self._lock_all(connection)
-            return self._sheets.get(self._weeks[place])
+            return next(iter(self._sheets.get(self._weeks[place], ())), None)
 
         return take
 
-    async def _lock_all(self, connection: Connection) -> dict[Week, UUID]:
+    def other_sheets(self, week: Week) -> Sequence[UUID]:
+        """The ids of further sheets of a locked week, which people who were merged may have."""
+        return self._sheets.get(week, [])[1:]
+
+    async def _lock_all(self, connection: Connection) -> dict[Week, list[UUID]]:
         # Weeks with or without a sheet, one after the other; two with the same hash wait for each other.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(key, 0))"
@@ -52,5 +67,11 @@ class WeekLocks:
             LOCK_SHEETS,
             [owner for owner, _ in self._weeks],
             [period_start for _, period_start in self._weeks],
+            self._client,
         )
-        return {(row["owner_id"], row["period_start"]): row["id"] for row in rows}
+        found: dict[Week, list[UUID]] = {}
+        for row in rows:
+            found.setdefault((row["owner_id"], row["period_start"]), []).append(row["id"])
+        if len({row["id"] for row in rows}) < len(rows):
+            raise TryLater(MERGED_MEANWHILE, cause="two weeks of an upload have the same timesheet")
+        return found

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from service.errors import Forbidden, InsufficientScope, InvalidField, TimewardenError
+from service.directory.merging import Merging
+from service.errors import Conflict, Forbidden, InsufficientScope, InvalidField, TimewardenError
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Row, Rows
 from service.timesheets.upload_store import LOCK_SHEETS
@@ -231,10 +232,62 @@ async def test_the_sheets_of_an_upload_are_found_by_their_index(house: House) ->
     )
     await house.owner.execute("ANALYZE timesheet")
     people = [person["id"] for person in await house.owner.fetch("SELECT id FROM person LIMIT 100")]
-    plan = await house.owner.fetch(f"EXPLAIN {LOCK_SHEETS}", people, [MONDAY] * len(people))
+    plan = await house.owner.fetch(f"EXPLAIN {LOCK_SHEETS}", people, [MONDAY] * len(people), "job")
     told = "\n".join(line[0] for line in plan)
     assert "timesheet_owner_id_period_start_key" in told or "timesheet_owner_period" in told, told
     assert "Seq Scan on timesheet" not in told
+
+
+async def merge(house: House, person: str, into: str) -> None:
+    await Merging(house.gate).merge(house.administrator(), house.people[person], house.people[into])
+
+
+async def test_rows_that_are_sent_again_after_a_merge_add_no_hours(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    made = await upload_row(house, row(carl))
+    await merge(house, "carl", "max")
+    for owner in (carl, max_):
+        assert await upload_row(house, row(owner)) == made
+    more, _ = await upload(house, row(max_, "job-2"), row(carl))
+    assert (more.outcome, more.timesheet) == ("created", made[0])
+    assert (await house.count("timesheet"), await house.count("entry")) == (1, 2)
+
+
+async def test_rows_for_both_ids_of_a_person_go_into_one_timesheet(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    await merge(house, "carl", "max")
+    found = await upload(house, row(carl, "job-1"), row(max_, "job-2"))
+    assert len({result.timesheet for result in found}) == 1
+    assert await house.owner.fetchval("SELECT owner_id FROM timesheet") == max_
+    with pytest.raises(InvalidField, match="is the same as that of"):
+        await upload(house, row(carl, "job-3"), row(max_, "job-3"))
+
+
+@pytest.mark.parametrize("mode", UploadMode)
+async def test_a_row_that_another_timesheet_of_the_week_has_is_not_added_again(house: House, mode: UploadMode) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    carls_row, maxs_row = await upload_row(house, row(carl, "of-carl")), await upload_row(house, row(max_, "of-max"))
+    await merge(house, "carl", "max")
+    rows = [row(max_, "of-carl"), row(carl, "of-max"), row(carl, "new")]
+    uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows), mode=mode)
+    first, second, new = uploaded.results
+    assert [(result.outcome, result.timesheet, result.entry) for result in (first, second)] == [
+        ("unchanged", *carls_row),
+        ("unchanged", *maxs_row),
+    ]
+    assert (new.outcome, new.timesheet) == ("created", maxs_row[0])
+    with pytest.raises(Conflict, match="another timesheet"):
+        await upload(house, row(max_, "of-carl", minutes=90))
+    assert await house.count("entry") == 3
+
+
+async def test_a_job_goes_on_with_the_timesheet_that_it_uploaded_to_before_a_merge(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    made = await upload_row(house, row(carl))
+    await house.timesheets.create(house.caller("max"), MONDAY, None, [])
+    await merge(house, "carl", "max")
+    assert await upload_row(house, row(max_)) == made
+    assert await house.count("entry") == 1
 
 
 async def test_uploads_that_fall_in_with_others_of_the_same_owners_neither_block_nor_lose(house: House) -> None:

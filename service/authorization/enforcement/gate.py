@@ -40,7 +40,7 @@ from service.authorization.enforcement.decision_point import (
 )
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.declared_facts import facts_under
-from service.authorization.enforcement.person_references import find_people
+from service.authorization.enforcement.person_references import find_merged, find_people
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
 from service.authorization.enforcement.visibility import visible
@@ -405,6 +405,11 @@ class Gate:
         """The people whom references name. Nothing is decided: an answer must not tell which of them there are."""
         async with self._database.connection() as connection:
             return await find_people(connection, references)
+
+    async def find_merged(self, people: Collection[UUID]) -> Mapping[UUID, UUID]:
+        """The canonical ids of those of the people who were merged into others. Nothing is decided, as above."""
+        async with self._database.connection() as connection:
+            return await find_merged(connection, people)
 
     def could_allow(self, caller: Caller, kind: str, action: str) -> bool:
         """Whether the caller's scopes satisfy any rule for this action, under the version that this process knows."""

@@ -73,6 +73,15 @@ async def find_people(
     return found
 
 
+async def find_merged(connection: Connection, people: Collection[UUID]) -> Mapping[UUID, UUID]:
+    """The canonical ids of those of the people who were merged into others."""
+    # By the primary key of merged_person.
+    rows = await connection.fetch(
+        f"SELECT asked.id, {canonical_id('asked.id')} AS canonical FROM unnest($1::uuid[]) AS asked (id)", list(people)
+    )
+    return {row["id"]: row["canonical"] for row in rows if row["canonical"] != row["id"]}
+
+
 async def find_person(connection: Connection, principal: Principal, person: NamedPerson, field: str) -> UUID:
     """The id of the person, for a caller who may know who exists. Raises InvalidField that names `field`."""
     if isinstance(person, UUID):
