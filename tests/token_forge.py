@@ -229,11 +229,12 @@ class HeldKeys:
 
     async def fetch(self) -> FetchedKeys:
         self.asked += 1
+        body = self.body
         if self.wait is not None:
             await self.wait()
-        if self.body is None:
+        if body is None:
             raise KeysNotFetched("unreachable")
-        return FetchedKeys(self.body, self.max_age)
+        return FetchedKeys(body, self.max_age)
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -125,10 +125,18 @@ class KeySet:
         found = (await self._current()).candidates(kid, algorithm)
         if not found:
             self._unknown_kids += 1
-            refreshed = await self._refresh_for((kid, algorithm), client)
-            found = (await self._current()).candidates(kid, algorithm)
-            if refreshed and not found:
-                self._budget.remember_absent((kid, algorithm))
+            may_ask = True
+            if self._flight is not None:
+                # The issuer may have made this answer before it published the key, so it does not show that the key is
+                # absent.
+                await self._refresh()
+                found = (await self._current()).candidates(kid, algorithm)
+                may_ask = not found and self._last_failure is None
+            if may_ask:
+                refreshed = await self._refresh_for((kid, algorithm), client)
+                found = (await self._current()).candidates(kid, algorithm)
+                if refreshed and not found:
+                    self._budget.remember_absent((kid, algorithm))
         if not found:
             raise self._not_found(kid, algorithm)
         if len(found) > 1:

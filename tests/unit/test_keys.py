@@ -92,6 +92,23 @@ async def test_a_rotated_key_is_found_at_the_first_token_that_it_signed() -> Non
     assert source.asked == 2
 
 
+async def test_a_key_that_is_published_while_an_older_answer_is_on_its_way_is_found() -> None:
+    source, go = HeldKeys(good_jwks()), asyncio.Event()
+    keys = key_set(source, Clock())
+    await keys.find("rsa-1", "RS256")
+    source.wait = go.wait
+    refreshing = asyncio.create_task(refresh(keys))
+    await asyncio.sleep(0.01)
+    assert source.asked == 2
+    source.body = second_jwks()
+    finding = [asyncio.create_task(keys.find("rsa-2", "RS256")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    go.set()
+    await refreshing
+    assert {key.kid for key in await asyncio.gather(*finding)} == {"rsa-2"}
+    assert source.asked == 3
+
+
 async def test_a_flood_of_unknown_key_ids_causes_one_fetch_in_a_cool_down() -> None:
     source, clock = HeldKeys(good_jwks()), Clock()
     keys = key_set(source, clock, cool_down=30, burst=1)
