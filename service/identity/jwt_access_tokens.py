@@ -70,7 +70,7 @@ async def verify_jwt(
     step("sender")
     cnf = read_confirmation(claims)
     keys.note_verified(client)
-    return VerifiedToken(principal, principal.expires_at, key.digest, cnf)
+    return VerifiedToken(principal, now, principal.expires_at, key.digest, cnf)
 
 
 def find_issuer(iss: object, trusted: Mapping[str, tuple[Issuer, KeySet]]) -> tuple[Issuer, KeySet]:

@@ -41,6 +41,7 @@ MAX_EXTRA_INTROSPECTIONS = 20
 MAX_DENIED_TOKENS = 1000
 MAX_VALID_TOKENS = 10_000
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
+NEVER = float("-inf")
 _TYPES = frozenset({"bearer", "dpop", "access_token"})
 
 
@@ -55,8 +56,9 @@ class OpaqueTokens:
         self._introspector = introspector
         self._clock = clock
         self._running: dict[bytes, asyncio.Task[Mapping[str, Any]]] = {}
+        # When the token was denied.
         self._denied: OrderedDict[bytes, float] = OrderedDict()
-        # When the token expires, and when it may be introspected again.
+        # When the token expires, and when the issuer last failed to answer about it.
         self._valid: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     async def introspect(self, token: bytes, step: Step = ignore_step, charge: Charge = nullcontext) -> VerifiedToken:
@@ -66,9 +68,10 @@ class OpaqueTokens:
         """
         digest = hashlib.sha256(token).digest()
         step("introspection")
-        if self._clock() < self._denied.get(digest, 0.0):
+        if self._is_within(self._rules.negative_seconds, self._denied.get(digest, NEVER)):
             raise refusal("inactive")
-        if digest not in self._running and self._clock() < self._valid.get(digest, (0.0, 0.0))[1]:
+        failed = self._valid.get(digest, (NEVER, NEVER))[1]
+        if digest not in self._running and self._is_within(PAUSE_AFTER_FAILURE_SECONDS, failed):
             raise IntrospectionUnavailable(cause="the issuer failed a moment ago")
         is_charged = digest not in self._running and not self._was_valid(digest)
         async with charge() if is_charged else nullcontext():
@@ -116,7 +119,8 @@ class OpaqueTokens:
             claims = {**claims, "sub": client}  # the client's own token (RFC 7662 section 2.2)
         principal = build_principal(claims, self._issuer, NO_TYPE, client, validity, step)
         step("sender")
-        return VerifiedToken(principal, min(principal.expires_at, now + self._rules.positive_seconds), None, cnf)
+        until = min(principal.expires_at, now + self._rules.positive_seconds)
+        return VerifiedToken(principal, now, until, None, cnf)
 
     def _validity(self, claims: Mapping[str, Any], now: float) -> TokenValidity:
         """As in a JWT, but `iat` may be absent: the token then counts as older than any revocation."""
@@ -143,15 +147,19 @@ class OpaqueTokens:
         if not done.cancelled():
             done.exception()  # mark it as retrieved, in case every waiting request was cancelled
 
+    def _is_within(self, seconds: float, since: float) -> bool:
+        """Whether it is at most so many seconds since then. Not before it: the clock was set back meanwhile."""
+        return 0 <= self._clock() - since < seconds
+
     def _was_valid(self, digest: bytes) -> bool:
-        return self._clock() < self._valid.get(digest, (0.0, 0.0))[0]
+        return self._clock() < self._valid.get(digest, (NEVER, NEVER))[0]
 
     def _pause(self, digest: bytes) -> None:
         if digest in self._valid:
-            self._valid[digest] = self._valid[digest][0], self._clock() + PAUSE_AFTER_FAILURE_SECONDS
+            self._valid[digest] = self._valid[digest][0], self._clock()
 
     def _remember_valid(self, digest: bytes, expires_at: float) -> None:
-        self._valid[digest] = expires_at, 0.0
+        self._valid[digest] = expires_at, NEVER
         self._valid.move_to_end(digest)
         while len(self._valid) > MAX_VALID_TOKENS:
             self._valid.popitem(last=False)
@@ -160,7 +168,7 @@ class OpaqueTokens:
         self._valid.pop(digest, None)
         while len(self._denied) >= MAX_DENIED_TOKENS:
             self._denied.popitem(last=False)
-        self._denied[digest] = self._clock() + self._rules.negative_seconds
+        self._denied[digest] = self._clock()
 
 
 def _check_type(claims: Mapping[str, Any], cnf: Mapping[str, Any]) -> None:

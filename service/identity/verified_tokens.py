@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """The result of a verification, valid until `until` (Unix seconds). `key_digest` is that of the signing key, None
-    for an introspected token. `cnf` names the keys that the sender must hold."""
+    """The result of a verification, valid from `since` until `until` (Unix seconds): a clock that was set back must not
+    make it last longer. `key_digest` is that of the signing key, None for an introspected token. `cnf` names the keys
+    that the sender must hold."""
 
     principal: Principal
+    since: float
     until: float
     key_digest: bytes | None
     cnf: Mapping[str, object] = field(default_factory=dict)
@@ -35,11 +37,11 @@ class TokenCache:
         self._tokens: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
     def get(self, digest: bytes, now: float) -> VerifiedToken | None:
-        """The token with this SHA-256; None if it is unknown or has expired."""
+        """The token with this SHA-256; None if it is unknown or not valid now."""
         found = self._tokens.get(digest)
         if found is None:
             return None
-        if found.until <= now:
+        if not found.since <= now < found.until:
             del self._tokens[digest]
             return None
         self._tokens.move_to_end(digest)

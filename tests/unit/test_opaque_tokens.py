@@ -154,6 +154,34 @@ async def test_a_positive_answer_is_believed_for_a_while_but_not_beyond_its_expi
     assert desk.asked == 3
 
 
+async def test_a_clock_that_is_set_back_makes_no_answer_last_longer() -> None:
+    clock = [float(NOW)]
+    desk = Desk(active(iat=NOW - 7200, exp=NOW + 7200))
+    tokens = asking(desk, clock=lambda: clock[0])
+    await tokens.verify(bearer("opaque"))
+    desk.answer = {"active": False}
+    clock[0] -= 3600
+    for denied in (2, 3):
+        with pytest.raises(InvalidToken):
+            await tokens.verify(bearer("opaque"))
+        assert desk.asked == denied
+        clock[0] -= 3600
+
+
+async def test_a_clock_that_is_set_back_makes_no_pause_last_longer() -> None:
+    clock = [float(NOW)]
+    desk = Desk(active(iat=NOW - 7200, exp=NOW + 7200))
+    tokens = asking(desk, clock=lambda: clock[0])
+    await tokens.verify(bearer("opaque"))
+    clock[0] += 61
+    desk.answer = None
+    with pytest.raises(IntrospectionUnavailable):
+        await tokens.verify(bearer("opaque"))
+    desk.answer = active(iat=NOW - 7200, exp=NOW + 7200)
+    clock[0] -= 3600
+    assert (await tokens.verify(bearer("opaque"))).client == "web-app"
+
+
 async def test_a_denial_is_remembered_briefly_and_boundedly() -> None:
     clock = [float(NOW)]
     desk = Desk({"active": False})
