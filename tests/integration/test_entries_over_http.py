@@ -238,6 +238,19 @@ async def test_a_read_of_the_version_that_the_caller_has_is_answered_without_its
         assert (await read(*tags)).json()["version"] == 2
     # The allowed actions change without a new version.
     assert "actions" in (await read('"2"', query="?include=actions")).json()
+    assert "actions" in (await read('"2"', query="?%69nclude=actions")).json()
+
+
+async def test_a_name_that_has_changed_is_sent_to_a_caller_who_has_the_version(house: House, sheet: Sheet) -> None:
+    for name in ("Ana", "Ana Maria"):
+        await house.owner.execute("UPDATE person SET display_name = $2 WHERE id = $1", house.people["ana"], name)
+        token = sheet.running.token(sub="ana")
+        headers = {"If-None-Match": '"2"'}
+        answer = await sheet.running.send("GET", f"{sheet.path}?names=true", token, headers=headers)
+        assert answer.json()["names"][str(house.people["ana"])] == name
+
+
+async def test_a_stranger_who_has_the_version_gets_the_refusal(sheet: Sheet) -> None:
     stranger = sheet.running.token(sub="carl")
     refused = await sheet.running.send("GET", sheet.path, stranger, headers={"If-None-Match": "*"})
     assert refused.status_code == 404

@@ -74,6 +74,22 @@ async def test_an_approval_that_is_sent_twice_with_a_key_is_given_once(house: Ho
     assert tell(last) == ("approved", 2, 2)
 
 
+async def test_a_caller_who_has_the_version_is_sent_other_numbers_of_approvals(
+    house: House, running: InProcess
+) -> None:
+    sheet = await submit_hours(house, "ana", 43)
+    path = f"/v1/timesheets/{sheet.id}"
+    before = await send(running, "lea", path, method="GET")
+    tag = before.headers["ETag"]
+    assert (tell(before), tag) == (("submitted", 0, 2), f'"{sheet.version}-0-2"')
+    assert (await send(running, "lea", path, method="GET", **{"If-None-Match": tag})).status_code == 304
+    await activate(house, "size(resource.approvals) >= 1")
+    after = await send(running, "lea", path, method="GET", **{"If-None-Match": tag})
+    assert (tell(after), after.headers["ETag"]) == (("submitted", 0, 1), f'"{sheet.version}"')
+    # The version is the same, and so is what If-Match asks for.
+    assert (await send(running, "lea", f"{path}/approve", **{"If-Match": tag})).status_code == 200
+
+
 async def test_a_batch_tells_how_far_each_sheet_is(house: House, running: InProcess) -> None:
     sheets = [await submit_hours(house, "ana", 8), await submit_hours(house, "ben", 43)]
     items: list[dict[str, Any]] = [{"id": str(sheet.id), "version": sheet.version} for sheet in sheets]

@@ -42,12 +42,13 @@ class NotModifiedFilter:
 
 
 def _has_current(scope: Scope, start: HTTPResponseStartEvent) -> bool:
-    """Whether the caller has this answer. The ETag does not cover what `include` adds, so such an answer is sent."""
+    """Whether the caller has this answer. The ETag does not cover what a query adds, such as names, so such an answer
+    is sent."""
     given = b",".join(header_values(scope, b"if-none-match")).strip()
     if not given or scope.get("method") != "GET" or start["status"] != 200:  # noqa: PLR2004 — RFC 9110 section 15.3.1
         return False
     tag = next((value for name, value in start["headers"] if name.lower() == b"etag"), None)
-    if tag is None or b"include=" in scope["query_string"]:
+    if tag is None or scope["query_string"]:
         return False
     # Weak comparison (section 8.8.3.2).
     return given == b"*" or tag.removeprefix(b"W/") in _TAG.findall(given)

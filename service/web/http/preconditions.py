@@ -47,14 +47,15 @@ IF_MATCH, IF_MATCH_EXACT = (
         ),
     )
 )
+WEAK = "If-Match never matches a weak ETag; send the ETag without W/, which a proxy may have added"
 NOT_EXACT = (
     "Send If-Match with exactly one ETag, that of the version that you have read; * and lists are not accepted here"
 )
 
 
-def etag(version: int) -> str:
-    """The strong entity tag of a version."""
-    return f'"{version}"'
+def etag(version: int, *more: int) -> str:
+    """The strong entity tag of a version. `more`: numbers of the answer that can change without a new version."""
+    return f'"{"-".join(map(str, (version, *more)))}"' if more else f'"{version}"'
 
 
 def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> Expect:
@@ -83,20 +84,20 @@ def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Calla
         if exactly_one and (tags is None or len(tags) > 1):
             raise PreconditionRequired(NOT_EXACT)
         if version is None or (tags is not None and str(version) not in tags):
-            raise PreconditionFailed
+            raise PreconditionFailed(WEAK if tags and f'W/"{version}"' in tags else None)
 
     return check
 
 
 def _parse_tags(text: str) -> frozenset[str]:
-    """The tags of the list. A weak tag keeps its prefix, so it equals no version. Empty members are ignored (RFC 9110
-    section 5.6.1)."""
+    """The versions in the tags of the list. A weak tag keeps its prefix, so it equals no version. Empty members are
+    ignored (RFC 9110 section 5.6.1)."""
     found: set[str] = set()
     rest = text.lstrip(SEPARATORS)
     while rest:
         match = _TAG.match(rest)
         if match is None or (rest[match.end() :] and rest[match.end()] != ","):
             raise MalformedRequest('If-Match must hold entity tags such as "7"')
-        found.add(match.group(2) if match.group(1) is None else match.group().strip())
+        found.add(match.group(2).partition("-")[0] if match.group(1) is None else match.group().strip())
         rest = rest[match.end() :].lstrip(SEPARATORS)
     return frozenset(found)

@@ -18,7 +18,7 @@ from service.web.http.paging import NEXT_CURSOR
 from service.web.http.preconditions import etag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from service.log.log import Receipt
 
@@ -97,13 +97,15 @@ def make_response(
     *,
     status: int = 200,
     version: int | None = None,
+    unversioned: Sequence[int] = (),
     location: str | None = None,
 ) -> Response[T]:
-    """A response with Decision-Id and Decision-Leaf, with ETag and Location if they are given. For a body with a
-    `next_cursor`, `RequestFrame` adds the link to the next page."""
+    """A response with Decision-Id and Decision-Leaf, with ETag and Location if they are given. The ETag also covers the
+    `unversioned` numbers of the body. For a body with a `next_cursor`, `RequestFrame` adds the link to the next
+    page."""
     headers = {"Decision-Id": str(receipt.uid), "Decision-Leaf": receipt.leaf}
     if version is not None:
-        headers["ETag"] = etag(version)
+        headers["ETag"] = etag(version, *unversioned)
     if location is not None:
         headers["Location"] = location
     if (cursor := getattr(body, "next_cursor", None)) is not None:
