@@ -194,10 +194,17 @@ class RecordQuery:
         ]
 
     def _by_sheets(self, sheets: tuple[UUID, ...] | None) -> list[list[str]]:
-        """Records of any of these resources, and lists that returned it."""
+        """Records of any of these resources, and lists that returned one, each once."""
         if sheets is None:
             return [[]]
-        return [terms for sheet in sheets for terms in self._by_resource(str(sheet))] or [["false"]]
+        places = self.add_parameter([str(sheet) for sheet in sheets])
+        found: list[list[str]] = []
+        for number, sheet in enumerate(sheets):
+            listed, earlier = self.add_parameter([sheet]), self.add_parameter(list(sheets[:number]))
+            found.append([f"r.resource_id = {self.add_parameter(str(sheet))}"])
+            others = [f"coalesce(r.resource_id <> ALL({places}), true)", f"NOT r.returned && {earlier}"]
+            found.append([f"r.returned @> {listed}", LISTED, *others, GATHERED])
+        return found or [["false"]]
 
     def _by_history(self, resource: str | None) -> list[list[str]]:
         """Records of a resource, and the decisions of its changes that could not name it, such as its creation."""

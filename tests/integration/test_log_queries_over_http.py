@@ -310,3 +310,26 @@ async def test_a_query_that_takes_too_long_says_how_to_narrow_it(house: House, i
     assert answer.status_code == 422, answer.text
     assert answer.json()["type"] == "urn:timewarden:problem:query-too-broad"
     assert answer.headers["Decision-Id"]
+
+
+async def test_a_record_about_two_timesheets_of_a_week_is_found_once(house: House, running: InProcess) -> None:
+    caller, ana = house.caller("ana"), house.people["ana"]
+    gone = (await house.timesheets.create(caller, MONDAY, "UTC")).value
+    await house.timesheets.delete(caller, gone.id, at(1))
+    await house.timesheets.create(caller, MONDAY, "UTC")
+    query = f"owner={ana}&week={MONDAY}"
+    # The record of each search names both.
+    for _ in range(2):
+        await get_ids(running, f"/v1/decisions?{query}")
+    for path in ("decisions", "audit/records"):
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await get_json(running, f"/v1/{path}?{query}&limit=3{cursor}")
+            found += [item["id"] for item in page["items"]]
+            cursor = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
+        assert len(found) == len(set(found))
+        assert len(found) >= 3
+    totals = [(await get_json(running, f"/v1/decisions/summary?{query}"))["total"] for _ in range(2)]
+    # The second summary counts the first.
+    assert totals[1] == totals[0] + 1
