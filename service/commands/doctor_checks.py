@@ -22,7 +22,7 @@ from service.app import issuers_of, wire
 from service.authorization.active.versions import load_texts
 from service.commands.policy_files import files_differ
 from service.database import Database, ReadReplica
-from service.errors import LogDamaged, Misconfigured, PolicyRejected, TimewardenError
+from service.errors import LogDamaged, Misconfigured, PolicyRejected, PolicyUnavailable, TimewardenError
 from service.identity.tokens import Tokens
 from service.log.anchor import Anchor
 from service.log.archive import open_store, read_archived
@@ -298,9 +298,12 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
     if active is None:
         yield bad("policy", "no version was ever activated", "run `timewarden policy bootstrap` as the owner")
         return
-    text = await load_texts(connection, active)
     try:
+        text = await load_texts(connection, active)
         examination.build(text, active)
+    except PolicyUnavailable as error:
+        yield bad("policy", error.public, "find out who did it; restore the texts, or activate another version")
+        return
     except PolicyRejected as error:
         yield bad(
             "policy",

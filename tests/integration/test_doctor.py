@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,10 @@ from service.log.anchor import Anchor
 from service.log.key_files import make_key
 from service.settings import load
 from tests.integration.api import AUDIENCE
+from tests.integration.house import activate_unread, alter_rules
 from tests.integration.log_trees import ORIGIN
 from tests.integration.served import ROOT
+from tests.policy_forge import read_shipped
 from tests.ports import unused_port
 from tests.standby import MANY_CONNECTIONS, copy_server, start_server
 from tests.until import PATIENCE_SECONDS, until
@@ -181,13 +184,11 @@ async def test_the_database_tells_what_is_wrong_in_it(house: House, set_environm
     assert "newer than this release" in named(await examine(), "schema").found
     await house.owner.execute("UPDATE alembic_version SET version_num = '0001'")
     assert named(await examine(), "schema").remedy == "run `timewarden migrate` as the owner"
-    await house.owner.execute(
-        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " SELECT 2, digest, model, replace(rules, 'approve,', 'aprove,'), vocabulary, cases, message, author_client"
-        " FROM policy_version"
-    )
-    await house.owner.execute("UPDATE policy_head SET active = 2")
+    shipped = read_shipped()
+    await activate_unread(house, replace(shipped, rules=shipped.rules.replace("approve,", "aprove,")))
     assert "cannot read the active version 2" in named(await examine(), "policy").found
+    await alter_rules(house, 2, "\n# changed\n")
+    assert "version 2 were changed in the database" in named(await examine(), "policy").found
 
 
 async def test_a_redis_that_evicts_is_bad_where_proofs_are_remembered(

@@ -13,6 +13,7 @@ import pytest
 
 from events.stream import open_redis
 from service.administration.checks import examination
+from service.administration.versions import version_store
 from service.administration.versions.administration import PolicyAdministration
 from service.api_process import check_policy
 from service.authorization.active import replicas, watch
@@ -21,16 +22,17 @@ from service.authorization.active.versions import PolicyVersions, hold_active_ve
 from service.authorization.active.watch import PolicyWatch
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.policy.access_request import AccessRequest
+from service.policy.policy_file import PolicyText
 from tests.integration.api import InProcess, api
-from tests.integration.house import check_in_process
+from tests.integration.house import activate_unread, alter_rules, check_in_process
 from tests.integration.test_policy_life import activate, author, propose, steps, with_rows
+from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from service.authorization.engine.engine import Snapshot
-    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -205,13 +207,7 @@ async def test_a_process_does_not_start_on_a_database_that_lacks_a_migration(hou
 
 async def broken_version(house: House) -> int:
     """An unreadable version becomes active, which only the database's owner can do."""
-    number: int = await house.owner.fetchval(
-        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " SELECT max(number) + 1, repeat('0', 64), 'm', 'r', 'v', '{}', 'broken', 'owner' FROM policy_version"
-        " RETURNING number"
-    )
-    await house.owner.execute("UPDATE policy_head SET active = $1", number)
-    return number
+    return await activate_unread(house, PolicyText("m", "r", "v"))
 
 
 async def readiness(running: InProcess) -> tuple[int, int, str]:
@@ -233,6 +229,18 @@ async def test_a_version_that_cannot_be_loaded_stops_decisions_and_readiness_say
 
         await house.owner.execute("UPDATE policy_head SET active = 1")
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
+
+
+async def test_a_version_whose_texts_were_changed_in_the_database_decides_nothing(house: House, issuer: str) -> None:
+    text = read_shipped()
+    made = await version_store.insert(house.owner, text, message="good", author_person=None, author_client="c")
+    await alter_rules(house, made.number, "\np, allow, anyone, read, any, timesheet, any, always, added\n")
+    async with api(house, issuer) as running:
+        await house.owner.execute("UPDATE policy_head SET active = $1", made.number)
+        answer = await running.send("GET", "/v1/me", running.token())
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:timewarden:problem:policy-unavailable")
+    with pytest.raises(PolicyUnavailable, match=f"The texts of policy version {made.number} were changed in the data"):
+        await house.versions.load(made.number)
 
 
 async def test_readiness_reports_requests_that_the_policy_could_not_decide(house: House, issuer: str) -> None:

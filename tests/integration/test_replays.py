@@ -20,14 +20,17 @@ from service.administration.replay import batches, jobs, worker
 from service.administration.replay.replays import Replays
 from service.administration.replay.tally import ReplayOutcome, Tally
 from service.administration.replay.worker import ReplayWorker
+from service.administration.versions import version_store
 from service.errors import Conflict, Denied, NotFound
 from service.log import recorded_decisions
 from service.log.packing import unpack
 from service.log.record_query import DECISIONS
 from service.log.recorded_decisions import DecisionSelection
+from service.policy.policy_file import PolicyText
 from service.timesheets.listing import Filters
+from tests.integration.house import alter_rules
 from tests.integration.log_traffic import COLUMNS, auditor, author, multiply_records, traffic
-from tests.policy_forge import read_shipped
+from tests.policy_forge import POLICIES, read_shipped
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
     from service.administration.replay.jobs import Job
     from service.database import Connection
-    from service.policy.policy_file import PolicyText
     from tests.integration.api import InProcess
     from tests.integration.house import House
 
@@ -47,15 +49,8 @@ MONDAY_MORNING = datetime(2020, 1, 6, 8, tzinfo=UTC)
 
 async def draft(house: House, text: PolicyText) -> int:
     """A version that was never activated."""
-    number: int = await house.owner.fetchval(
-        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " SELECT max(number) + 1, $1, $2, $3, $4, '{}', 'a test', 'a test' FROM policy_version RETURNING number",
-        text.digest(),
-        text.model,
-        text.rules,
-        text.vocabulary,
-    )
-    return number
+    made = await version_store.insert(house.owner, text, message="a test", author_person=None, author_client="a test")
+    return made.number
 
 
 async def run_job(house: House, job: Job) -> Job:
@@ -78,6 +73,41 @@ async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     assert job.progress == 1
     assert set(job.totals.counts) == {ReplayOutcome.SAME}
     assert job.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
+
+
+async def test_decisions_under_changed_texts_and_damaged_records_are_undecidable(house: House) -> None:
+    await traffic(house)
+    count = await house.count("audit_record WHERE kind IN ('decision', 'access')")
+    # JSON that is nested too deep for any parser.
+    columns = COLUMNS.removesuffix(", body")
+    await house.owner.execute(
+        f"INSERT INTO audit_record (uid, kind, body, {columns}) SELECT $1, kind, $2, {columns} FROM audit_record"
+        " WHERE kind = 'decision' ORDER BY id LIMIT 1",
+        uuid7(),
+        b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    )
+    added = "\np, allow, anyone, approve, any, timesheet, any, always, added\n"
+    await alter_rules(house, 1, added)
+    changed = PolicyText.read(POLICIES)
+    digest = replace(changed, rules=changed.rules + added).digest()
+    replays = Replays(house.gate, house.requests)
+
+    without_digest = await run_job(house, (await replays.start(auditor(house), DecisionSelection())).value)
+    async with house.owner.transaction():
+        await house.owner.execute("ALTER TABLE policy_version DISABLE TRIGGER USER")
+        await house.owner.execute("UPDATE policy_version SET digest = $1 WHERE number = 1", digest)
+        await house.owner.execute("ALTER TABLE policy_version ENABLE TRIGGER USER")
+    with_digest = await run_job(house, (await replays.start(auditor(house), DecisionSelection())).value)
+
+    for job, cause in (
+        (without_digest, "version 1 cannot be read by this code"),
+        (with_digest, "the texts of version 1 are not those that decided this"),
+    ):
+        causes = job.totals.groups[ReplayOutcome.UNDECIDABLE]["cause"]
+        assert set(job.totals.counts) == {ReplayOutcome.UNDECIDABLE}
+        assert causes.pop("the record does not hold a whole request") == 1
+        assert set(causes) == {cause}
+        assert causes[cause] >= count
 
 
 async def test_a_replay_waits_for_decisions_in_flight(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

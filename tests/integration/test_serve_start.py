@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ from service.development.server_directory import DirectoryLock
 from service.errors import Misconfigured
 from service.log.roles import check_server
 from tests.held_sockets import HeldSockets
+from tests.integration.house import activate_unread
 from tests.integration.served import Served, serve
+from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -240,12 +243,8 @@ async def test_a_database_without_a_policy_serves_nothing(log_database: LogDatab
 
 
 async def test_a_policy_that_this_release_cannot_read_serves_nothing(house: House) -> None:
-    await house.owner.execute(
-        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " SELECT 2, digest, model, replace(rules, 'approve,', 'aprove,'), vocabulary, cases, message, author_client"
-        " FROM policy_version"
-    )
-    await house.owner.execute("UPDATE policy_head SET active = 2")
+    shipped = read_shipped()
+    await activate_unread(house, replace(shipped, rules=shipped.rules.replace("approve,", "aprove,")))
     told = run_and_read_error(DATABASE_URL=house.log_database.url("app"))
     assert told.startswith("timewarden: The active policy version 2 cannot be read by this release: ")
     assert "policy.csv:" in told
@@ -254,12 +253,10 @@ async def test_a_policy_that_this_release_cannot_read_serves_nothing(house: Hous
 
 
 async def test_an_active_policy_with_a_renamed_word_serves_nothing_and_says_what_to_do(house: House) -> None:
-    await house.owner.execute(
-        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " SELECT 2, digest, model, replace(rules, 'delegate,', 'deputy,'),"
-        " replace(vocabulary, 'delegate =', 'deputy ='), cases, message, author_client FROM policy_version"
-    )
-    await house.owner.execute("UPDATE policy_head SET active = 2")
+    shipped = read_shipped()
+    rules = shipped.rules.replace("delegate,", "deputy,")
+    vocabulary = shipped.vocabulary.replace("delegate =", "deputy =")
+    await activate_unread(house, replace(shipped, rules=rules, vocabulary=vocabulary))
     told = run_and_read_error(DATABASE_URL=house.log_database.url("app"))
     assert "The service has no relation 'deputy' (it was renamed to 'delegate'). Start the release that" in told
     assert told.count("\n") == 1

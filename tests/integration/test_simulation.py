@@ -12,6 +12,7 @@ import pytest
 from service.administration.replay import recorded_request
 from service.administration.versions import version_store
 from service.log.packing import unpack
+from service.policy.policy_file import PolicyText
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
@@ -245,10 +246,8 @@ async def test_a_wrong_word_is_refused_with_its_field(running: InProcess) -> Non
 async def test_a_version_that_cannot_be_loaded_is_named_and_the_active_version_stays_ready(
     house: House, running: InProcess
 ) -> None:
-    await house.owner.execute(
-        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " VALUES (2, repeat('0', 64), 'm', 'r', 'v', '{}', 'broken', 'owner')"
-    )
+    broken = PolicyText("m", "r", "v")
+    await version_store.insert(house.owner, broken, message="broken", author_person=None, author_client="owner")
     question = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED}
     answer = await simulate(running, author(running), **question, version=2)
     assert answer.status_code == 503

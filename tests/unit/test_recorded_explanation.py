@@ -71,6 +71,13 @@ def test_an_allow_names_its_row_with_line_and_text() -> None:
     assert told.near == ()
 
 
+def test_other_texts_than_those_that_decided_explain_nothing() -> None:
+    decision = decide_approval(snapshot(READ, TEAM), "approve:timesheets", state="submitted")
+    told = why(snapshot(READ, TEAM, NEVER), decision)
+    assert (told.rows, told.near) == ((), ())
+    assert "are not those that decided this" in told.because
+
+
 def test_a_deny_rule_is_explained_with_its_row() -> None:
     version = snapshot(READ, TEAM, NEVER)
     told = why(version, decide_approval(version, "approve:timesheets"))

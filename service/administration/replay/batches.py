@@ -37,7 +37,7 @@ MAX_VERSIONS_KEPT: Final = 16
 NO_BATCH_TEXTS: Final[Mapping[int, Mapping[str, str]]] = MappingProxyType({})
 # Worker processes leave CPU time to the sealer and to requests.
 NICENESS: Final = 10
-_NAMES: Final = ("model", "rules", "vocabulary")
+_NAMES: Final = ("model", "rules", "vocabulary", "cases")
 
 
 class Versions:
@@ -49,7 +49,7 @@ class Versions:
 
     def put(self, number: int, text: PolicyText) -> None:
         """Write a version's texts for all processes of the job."""
-        members = {**{name: getattr(text, name) for name in _NAMES}, "cases": {}}
+        members = {name: getattr(text, name) for name in _NAMES}
         made = self._directory / f"{number}.new"
         made.write_bytes(msgspec.json.encode(members))
         made.rename(self._directory / f"{number}.json")

@@ -40,6 +40,7 @@ LAWS: Final = {
     "unlock": "nobody unlocks what they locked",
     "activate": "going back does not lift four eyes, and an earlier version denies this to its proposer",
 }
+OTHER_TEXTS: Final = "The texts of policy version {number} are not those that decided this, so no rules are named"
 LISTED: Final = "A list: these rules could show rows to the caller, without the rows that a rule denies"
 
 
@@ -90,6 +91,8 @@ def explain_record(
 ) -> RecordedExplanation:
     """Explain a decision under the version that made it, in sentences to the caller (`to_caller`) or about them. Rules
     that name another person or client are near misses only `of_others`."""
+    if snapshot.digest != recorded.digest:
+        return RecordedExplanation(OTHER_TEXTS.format(number=recorded.version), ())
     request, verdict = recorded.request, recorded.verdict
     kind, action, about = request.resource.kind, request.action, request.lookup.about
     rules = {rule.name: rule for rule in snapshot.rules_of(kind, action)}

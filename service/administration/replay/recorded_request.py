@@ -62,6 +62,7 @@ class RecordedRequest:
     request: EvaluationRequest
     verdict: Verdict
     version: int
+    digest: str
     found: bool
     state_recorded: bool
     returned: bool = False
@@ -88,7 +89,7 @@ def parse_request(body: bytes, texts: Mapping[str, str] = NO_TEXTS) -> RecordedR
     """The request in a record's bytes. `texts`: those beside the record that are not erased. Raises NotARequest."""
     try:
         return _to_request(_DECODER.decode(body), texts)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise NotARequest(cause=type(error).__name__) from None
 
 
@@ -143,6 +144,7 @@ class _Former(msgspec.Struct):
 
 class _Version(msgspec.Struct):
     version: int
+    digest: str
 
 
 class _Asked(msgspec.Struct):
@@ -209,6 +211,7 @@ def _to_request(record: _RecordBody, texts: Mapping[str, str]) -> RecordedReques
         request,
         verdict,
         record.policy.version,
+        record.policy.digest,
         asked.found,
         state_recorded,
         bool(record.returned),

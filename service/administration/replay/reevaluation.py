@@ -47,6 +47,7 @@ OTHER_ROWS: Final = "the record of a list does not hold all rows, and other rule
 STATE_NOT_RECORDED: Final = "the state was not recorded"
 FORMER_IDS: Final = "the record does not hold the person's ids before an erasure, and a rule denies this to certain ids"
 NO_KIND: Final = "this release has no resources of the kind {kind}"
+OTHER_TEXTS: Final = "the texts of version {number} are not those that decided this"
 NO_VERSION: Final = "the version that made the list cannot be read by this code, so its rows cannot be compared"
 
 
@@ -66,9 +67,11 @@ def reevaluate(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot |
     `before` is the version that decided. An allowed list has the same verdict only if it would show the same rows,
     whichever rows there were; a list that returned rows and would show none counts as denied.
     """
+    then = snapshot if snapshot.number == recorded.version else before
+    if then is not None and then.digest != recorded.digest:
+        return Undecidable(OTHER_TEXTS.format(number=recorded.version))
     verdict = _evaluate(snapshot, recorded, before)
     if recorded.former_hidden and isinstance(verdict, Verdict):
-        then = snapshot if snapshot.number == recorded.version else before
         verdict = _agree(verdict, _evaluate(snapshot, _with_any_former_ids(snapshot, recorded, then), before))
     if isinstance(verdict, Verdict) and verdict.allowed and recorded.verdict.reason is Reason.LAW:
         # A law in code refused this row; it does so under every policy.

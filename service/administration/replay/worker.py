@@ -23,7 +23,7 @@ from service import metrics
 from service.administration.replay import jobs
 from service.administration.replay.batches import Versions, begin, tally_here
 from service.authorization.active.versions import load_texts
-from service.errors import NotFound, TryLater
+from service.errors import NotFound, PolicyUnavailable, TryLater
 from service.ids import make_id
 from service.log import recorded_decisions
 
@@ -201,14 +201,14 @@ class _Texts:
         self._written: set[int] = set()
 
     async def write(self, number: int) -> None:
-        """Raises NotFound."""
+        """Raises NotFound, and PolicyUnavailable for altered texts."""
         async with self._database.connection() as connection:
             self._versions.put(number, await load_texts(connection, number))
         self._written.add(number)
 
     async def write_all(self, numbers: Sequence[int]) -> None:
-        """As `write`. The records of an unknown version are undecidable."""
+        """As `write`. The records of an unknown or altered version are undecidable."""
         for number in sorted(set(numbers) - self._written):
-            with suppress(NotFound):
+            with suppress(NotFound, PolicyUnavailable):
                 await self.write(number)
             self._written.add(number)

@@ -6,6 +6,7 @@ sort at a time, and only for callers who may take the step.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -196,7 +197,9 @@ class PolicyAdministration:
             version = await _move_head(change, snapshot, back=back)
             version = replace(version, names=await load_names_of_change(change, version.people))
         self._publish(number)
-        await self._versions.switch_to(number)
+        # The version is active. If it cannot be loaded here now, the next request loads it or is refused.
+        with suppress(PolicyUnavailable):
+            await self._versions.switch_to(number)
         return change.answer(version)
 
     async def _check_stored(self, number: int) -> Snapshot:

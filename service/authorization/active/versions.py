@@ -35,6 +35,7 @@ LONGEST_PREPARATION = 60.0
 POLICY_LOCK = 0x74770001
 # Proposals hold this lock one after the other.
 PROPOSAL_LOCK = POLICY_LOCK + 1
+ALTERED = "The texts of policy version {number} were changed in the database: they do not have its digest"
 _log = structlog.get_logger(__name__)
 
 
@@ -120,6 +121,8 @@ class PolicyVersions:
                     text = await load_texts(connection, number)
                 loop = asyncio.get_running_loop()
                 snapshot = await loop.run_in_executor(self._threads, self._build, text, number)
+        except PolicyUnavailable:
+            raise
         except (TryLater, NotFound, PolicyRejected) as error:
             raise _unavailable(number, str(error)) from error
         except Exception as error:
@@ -150,13 +153,17 @@ async def hold_active_version(connection: Connection, *, exclusively: bool = Fal
 
 
 async def load_texts(connection: Connection, number: int) -> PolicyText:
-    """The four texts of a version. Raises NotFound."""
+    """The four texts of a version. Raises NotFound, and PolicyUnavailable for texts without the version's digest, which
+    somebody changed in the database."""
     # One version with its texts.
     row = await connection.fetchrow(
-        "SELECT model, rules, vocabulary, cases FROM policy_version WHERE number = $1", number
+        "SELECT model, rules, vocabulary, cases, digest FROM policy_version WHERE number = $1", number
     )
     if row is None:
         raise NotFound("There is no such policy version")
-    return PolicyText(
+    text = PolicyText(
         model=row["model"], rules=row["rules"], vocabulary=row["vocabulary"], cases=json.loads(row["cases"])
     )
+    if text.digest() != row["digest"]:
+        raise PolicyUnavailable(ALTERED.format(number=number), cause=f"version {number}: its texts were altered")
+    return text
