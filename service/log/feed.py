@@ -61,11 +61,13 @@ AT = f"""
     WHERE p.position = $1 AND {PUBLISHED}
 """
 
-# The last change at or before a position.
-LAST = f"""
-    SELECT p.position FROM audit_position p JOIN audit_record r ON r.id = p.record_id
-    WHERE p.position <= $1 AND {PUBLISHED}
-    ORDER BY p.position DESC LIMIT 1
+# The position of the change before the position $2, which is not after $1. If no change is left, the position of the
+# last pruned record, which may have been a change, so that consumers notice a gap.
+PREVIOUS = f"""
+    SELECT coalesce((SELECT p.position FROM audit_position p JOIN audit_record r ON r.id = p.record_id
+                     WHERE p.position <= $1 AND p.position > coalesce(pruned.last, -1) AND {PUBLISHED}
+                     ORDER BY p.position DESC LIMIT 1), pruned.last)
+    FROM (SELECT max(position) AS last FROM audit_pruned WHERE position < $2) AS pruned
 """
 
 # The remaining columns of a pruned record.
@@ -98,7 +100,8 @@ class ChangeFeed:
 
     async def read_changes(self, after: int, limit: int) -> Sequence[PublishedChange]:
         """Up to `limit` changes after the position `after` (-1 for all), in order; each names the position of the one
-        before it. Raises DatabaseUnavailable, and LogDamaged for a change that cannot be read."""
+        before it. If no change before it is left, it names the last pruned record. Raises DatabaseUnavailable, and
+        LogDamaged for a change that cannot be read."""
         try:
             async with self._database.connection() as connection:
                 return await self._read_changes(connection, after, limit)
@@ -111,7 +114,7 @@ class ChangeFeed:
         filled."""
         async with self._database.connection() as connection:
             if row := await connection.fetchrow(AT, position):
-                return _parse_change(row, await connection.fetchval(LAST, position - 1))
+                return _parse_change(row, await connection.fetchval(PREVIOUS, position - 1, position))
             pruned = await connection.fetchrow(PRUNED, position)
         return _pruned_change(pruned) if pruned else None
 
@@ -141,8 +144,7 @@ class ChangeFeed:
             newest = await connection.fetchrow(HEAD, start)
             self._gap = _Gap(after, start, newest["stored_hash"]) if newest else None
             return []
-        pruned = await connection.fetchrow(PRUNED, after)
-        previous = after if pruned else await connection.fetchval(LAST, after)
+        previous = await connection.fetchval(PREVIOUS, after, rows[0]["position"])
         changes = []
         for row in rows:
             changes.append(_parse_change(row, previous))

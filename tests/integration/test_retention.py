@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import socket
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -13,7 +16,8 @@ import pytest
 from service.audit import published_log
 from service.audit.search import pruned_position, search_records
 from service.commands.audit_retention import days_of
-from service.errors import LogDamaged
+from service.commands.database import owner_database
+from service.errors import DatabaseUnavailable, LogDamaged
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.feed import ChangeFeed
@@ -24,6 +28,7 @@ from service.log.record_query import DECISIONS, RecordFilters
 from service.log.retention import prune
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
+from tests.command_line import run_command
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
@@ -167,6 +172,19 @@ async def test_events_continue_after_a_pruned_record(log_database: LogDatabase) 
     assert [(change.position, change.previous) for change in await ChangeFeed(keeper).read_changes(3, 10)] == [(5, 3)]
 
 
+@pytest.mark.parametrize("after", [-1, 1, 3, 4])
+async def test_the_first_event_after_pruned_records_names_the_last_of_them(
+    log_database: LogDatabase, after: int
+) -> None:
+    await two_months(log_database, await log_database.open("app"))
+    owner, feed = await log_database.connect("owner"), ChangeFeed(await log_database.open("keeper"))
+    await prune(owner, datetime.now(UTC) + SOON, "1d")
+    assert [(change.position, change.previous) for change in await feed.read_changes(after, 10)] == [(5, 3)]
+    alone = await feed.read_change(5)
+    assert alone is not None
+    assert alone.previous == 3
+
+
 async def test_pruning_is_recorded_with_positions_and_policy(log_database: LogDatabase) -> None:
     await two_months(log_database, await log_database.open("app"))
     owner = await log_database.connect("owner")
@@ -210,6 +228,30 @@ async def test_a_legal_hold_stops_pruning(log_database: LogDatabase, what: str, 
     assert await owner.fetchval("SELECT count(*) FROM audit_record_0") == 4
     await owner.execute("UPDATE legal_hold SET until = now()")
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).records == 4
+
+
+async def test_a_command_that_meets_a_lock_says_so(log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = await log_database.connect("owner")
+    monkeypatch.setenv("TIMEWARDEN_DATABASE_URL", log_database.url("owner"))
+    async with reader.transaction():
+        await reader.execute("LOCK TABLE audit_record IN ACCESS SHARE MODE")
+        ended = await asyncio.to_thread(run_command, "audit", "partition")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "timewarden: A table is locked; try again (audit partition: LockNotAvailableError)\n",
+    )
+
+
+async def test_a_command_with_long_statements_does_not_wait_long_for_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.commands.database.MAX_CONNECT_SECONDS", 0.2, raising=False)
+    # The system accepts the connection, and nobody ever answers on it.
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"postgresql://timewarden_owner:secret-word@127.0.0.1:{silent.getsockname()[1]}/timewarden"
+        with pytest.raises(DatabaseUnavailable, match="Postgres does not answer at 127.0.0.1"):
+            async with asyncio.timeout(30), owner_database(url, "audit partition", longest=3_600):
+                pass
 
 
 @pytest.mark.parametrize(("age", "days"), [("90d", 90), ("36mo", 1116), ("10y", 3660)])
