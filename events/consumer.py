@@ -2,7 +2,8 @@
 
 Delivery is at least once: the handler runs again for an event if its process died or it raised, so it must recognise
 `change.uid`. A repeated event may come after newer ones of its subject; compare `position`. Redis is only transport:
-`on_gap` is called, at least once, for events that the stream may have lost; fetch those from the service.
+`on_gap` is called, at least once, for events that the stream may have lost; fetch those from the service. A repeated
+call may name a larger gap.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ SECONDS_BETWEEN_TRIES = 1.0
 class Consumer:
     """A member of a group. `handle` gets each event. `on_gap(after, before)` is called before the event at position
     `before` when events after position `after` are missing. After `deliveries` failures an event goes to
-    `<stream>:dead`. Deliveries of a member that died are taken over after `stale_after` seconds. A read waits up to
-    `block` seconds, which must be less than the client's timeout."""
+    `<stream>:dead`. A delivery that is not acknowledged within `stale_after` seconds has failed, and a member takes it
+    over: `handle` must need less time. A step handles up to `count` new events. A read waits up to `block` seconds,
+    which must be less than the client's timeout."""
 
     def __init__(
         self,
@@ -91,41 +93,56 @@ class Consumer:
                 raise
 
     async def _take_over(self) -> int:
+        """Deliver stale events again. Each is claimed when its turn comes, because a claim counts as a delivery and an
+        event that waited after its claim could become stale again."""
         pending = await self._redis.xpending_range(
             self._stream, self._group, min="-", max="+", count=self._count, idle=self._stale
         )
-        counts = {cast("bytes", entry["message_id"]): int(entry["times_delivered"]) for entry in pending}
-        if not counts:
-            return 0
-        claimed = await self._redis.xclaim(self._stream, self._group, self._name, self._stale, list(counts))
-        found = {entry_id: fields for entry_id, fields in cast("Entries", claimed) if fields}
-        for entry_id in counts.keys() - found.keys():
-            await self._forget_if_lost(entry_id)
-        for entry_id, fields in found.items():
-            if counts[entry_id] >= self._deliveries:
+        done, reported = 0, BEFORE_ALL
+        for entry in pending:
+            entry_id = cast("bytes", entry["message_id"])
+            # Look before the claim: since Redis 7, a claim makes a trimmed event no longer pending.
+            if await self._redis.xrange(self._stream, entry_id, entry_id):
+                done += await self._claim(entry_id, int(entry["times_delivered"]))
+            else:
+                await self._forget(entry_id, reported)
+                reported = position_of(entry_id)
+        return done
+
+    async def _claim(self, entry_id: bytes, deliveries: int) -> int:
+        """Deliver a stale event again, or give it up if it had all its deliveries. Returns 0 if another member claimed
+        or acknowledged it meanwhile, else 1."""
+        claimed = await self._redis.xclaim(self._stream, self._group, self._name, self._stale, [entry_id])
+        found = [fields for _, fields in cast("Entries", claimed) if fields]
+        for fields in found:
+            if deliveries >= self._deliveries:
                 await self._bury(entry_id, fields, "no delivery was acknowledged")
             else:
-                await self._deliver(entry_id, fields, counts[entry_id] + 1)
+                await self._deliver(entry_id, fields, deliveries + 1)
         return len(found)
 
-    async def _forget_if_lost(self, entry_id: bytes) -> None:
-        """Acknowledge a pending event that was trimmed from the stream before it was handled. One that another member
-        claimed meanwhile is still in the stream."""
-        if not await self._redis.xrange(self._stream, entry_id, entry_id):
-            position = position_of(entry_id)
-            await self._on_gap(position - 1, position + 1)
-            await self._redis.xack(self._stream, self._group, entry_id)
+    async def _forget(self, entry_id: bytes, reported: int) -> None:
+        """Acknowledge a pending event that was trimmed from the stream before it was handled. `on_gap` may have failed
+        for events before it, so the gap begins after the last one that the stream still has, or after the position
+        `reported`, up to which this step reported gaps."""
+        after = max(await self._position_before(entry_id), reported)
+        await self._on_gap(after, position_of(entry_id) + 1)
+        await self._redis.xack(self._stream, self._group, entry_id)
 
     async def _read_new(self) -> int:
+        """Read events one by one. Events that waited in this member could become stale, though their handler did not
+        fail, while other members have nothing to do."""
         delivered = await self._last_delivered()
-        answer = await self._redis.xreadgroup(
-            self._group, self._name, {self._stream: ">"}, count=self._count, block=self._block
-        )
-        entries = cast("Entries", cast("Any", answer)[0][1]) if answer else []
-        for entry_id, fields in entries:
+        for done in range(self._count):
+            answer = await self._redis.xreadgroup(
+                self._group, self._name, {self._stream: ">"}, count=1, block=None if done else self._block
+            )
+            if not answer:
+                return done
+            [(entry_id, fields)] = cast("Entries", cast("Any", answer)[0][1])
             await self._deliver(entry_id, fields, 1, delivered)
             delivered = position_of(entry_id)
-        return len(entries)
+        return self._count
 
     async def _last_delivered(self) -> int:
         """The position up to which events were delivered to this group."""
@@ -141,7 +158,7 @@ class Consumer:
             await self._bury(entry_id, fields, str(error))
             return
         try:
-            await self._check_gap(change, delivered)
+            await self._check_gap(entry_id, change, delivered)
             await self._handle(change)
         except Exception as error:  # noqa: BLE001 - an event is not handled if the handler raises anything
             if delivery >= self._deliveries:
@@ -149,17 +166,21 @@ class Consumer:
             return
         await self._redis.xack(self._stream, self._group, entry_id)
 
-    async def _check_gap(self, change: PublishedChange, delivered: int | None) -> None:
-        """Call `on_gap` if events before this one are missing. For a repeated event the last delivered position is
-        unknown: then the event before it must still be in the stream, as `on_gap` may have failed the first time."""
-        if change.previous is None:
+    async def _check_gap(self, entry_id: bytes, change: PublishedChange, delivered: int | None) -> None:
+        """Call `on_gap` if events before this one are missing. `delivered` is a position up to which events were
+        delivered to the group; None for a repeated event, as `on_gap` may have failed the first time."""
+        if change.previous is None or (delivered is not None and change.previous <= delivered):
             return
-        if delivered is None:
-            before = id_of(change.previous)
-            found = await self._redis.xrange(self._stream, before, before)
-            delivered = change.previous if found else change.previous - 1
-        if change.previous > delivered:
-            await self._on_gap(delivered, change.position)
+        before = id_of(change.previous)
+        # What the stream has before this event was delivered to the group too, perhaps to another member.
+        if not await self._redis.xrange(self._stream, before, before):
+            after = await self._position_before(entry_id) if delivered is None else delivered
+            await self._on_gap(after, change.position)
+
+    async def _position_before(self, entry_id: bytes) -> int:
+        """The position of the last event before an entry that the stream has; BEFORE_ALL if it has none."""
+        found = await self._redis.xrevrange(self._stream, max=b"(" + entry_id, min="-", count=1)
+        return position_of(cast("Entries", found)[0][0]) if found else BEFORE_ALL
 
     async def _bury(self, entry_id: bytes, fields: Fields, error: str) -> None:
         """Copy the event to the dead-letter stream with the error, then acknowledge it. A crash in between can copy it
