@@ -17,9 +17,11 @@ PACKAGES = {"client": "docs/client.md", "verify": "docs/auditor.md"}
 # Modules without I/O, which the async and the sync client share.
 SHARED = ("directory_shapes", "dpop", "problems", "proofs", "shapes")
 SYNC = (
+    # The sync client uses the class of the same name, which follows.
+    (re.compile(r"^class Async(\w+):.*?(?=^class \1:)", re.MULTILINE | re.DOTALL), ""),
     (re.compile(r"\basync (def|with|for)\b"), r"\1"),
     (re.compile(r"\bawait "), ""),
-    (re.compile(r"\bAsync(Client|Iterator|Generator)\b"), r"\1"),
+    (re.compile(r"\bAsync(Client|Iterator|Generator|Renewal)\b"), r"\1"),
     (re.compile(r"\b__a(enter|exit)__"), r"__\1__"),
     (re.compile(r"\basynccontextmanager\b"), "contextmanager"),
     (re.compile(r"\.a(close|read|iter_\w+)\("), r".\1("),

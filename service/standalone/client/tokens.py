@@ -14,6 +14,7 @@ import httpx2
 
 from .problems import TokenRefused
 from .proofs import NEEDS_NONCE, ProofMaker
+from .renewal import AsyncRenewal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,8 +35,9 @@ class Tokens(Protocol):
 
 class OAuthTokens:
     """Tokens from a token endpoint, fetched when needed, shared by all tasks, and renewed RENEW_EARLY_SECONDS before
-    they expire. `keep` is called with every new refresh token before it is used, so that an app can store it. `dpop`:
-    the key that all of them are bound to. Create one with `client_credentials` or `refreshing`."""
+    they expire. A renewal goes on if its caller is cancelled. `keep` is called with every new refresh token before it
+    is used, so that an app can store it. `dpop`: the key that all of them are bound to. Create one with
+    `client_credentials` or `refreshing`."""
 
     def __init__(
         self,
@@ -51,13 +53,19 @@ class OAuthTokens:
         self._proofs = ProofMaker(dpop) if dpop is not None else None
         self._token, self._until = "", 0.0
         self._lock = asyncio.Lock()
+        self._renewal = AsyncRenewal(self._renew)
 
     async def __call__(self, refused: str | None = None) -> str:
         """A valid token. Raises TokenRefused; httpx2.HTTPError when the server does not answer."""
         async with self._lock:
             if not self._token or self._token == refused or time.monotonic() >= self._until:
-                await self._renew()
+                await self._renewal.join()
             return self._token
+
+    async def finish(self) -> None:
+        """Wait for a renewal whose caller was cancelled, so that its refresh token is kept. Leaving `async with
+        Timewarden(...)` does this."""
+        await self._renewal.finish()
 
     async def _renew(self) -> None:
         asked = time.monotonic()
