@@ -263,6 +263,28 @@ def test_access_is_asked_for_and_granted_in_typescript(service: RunningService, 
     assert ended.stdout == f"{offered}{forbidden}\ngranted temporary_approver\n[ 'granted' ]\n", ended.stderr
 
 
+REPLAY_IN_TYPESCRIPT = """\
+import { result, Timewarden } from "@timewarden/client";
+
+const { http } = new Timewarden(process.env.API!, process.env.AUDREY!);
+const started = await result(http.POST("/v1/replays", { body: { kind: "timesheet" } }));
+console.log(started.state);
+const { response } = await http.POST("/v1/replays/{replay_id}/cancel", { params: { path: { replay_id: started.id } } });
+// The keeper may have finished it.
+console.log([200, 409].includes(response.status));
+"""
+
+
+@needs_node
+def test_a_replay_is_started_and_cancelled_in_typescript(service: RunningService, node: Path) -> None:
+    (node / "app" / "replay.ts").write_text(REPLAY_IN_TYPESCRIPT, encoding="utf-8")
+    compiled = run(*COMPILE, "--types", "node", "app/replay.ts")
+    assert compiled.returncode == 0, compiled.stdout
+    audrey = token_of("audrey", service.state)
+    ended = run("node", "replay.js", cwd=node / "app", API=service.addresses.api, AUDREY=audrey)
+    assert ended.stdout == "queued\ntrue\n", ended.stderr
+
+
 @needs_node
 def test_the_typescript_client_meets_a_server_that_is_busy_breaks_off_or_refuses_tokens(node: Path) -> None:
     shutil.copy(HERE / "transport.test.mjs", node / "app")

@@ -49,18 +49,40 @@ test("a body is sent again whole", async () => {
   assert.deepEqual(requests.map((request) => JSON.parse(request.body)), [week, week]);
 });
 
-test("a change of the policy has no key and is not repeated after it may have arrived", async () => {
-  const requests = await serve([breakOff], async (url) => {
-    const api = new Timewarden(url, "t");
-    await assert.rejects(
-      api.http.POST("/v1/policies/versions/{number}/activate", {
-        params: { path: { number: 2 } },
-        body: { expected_active: 1 },
-      }),
-    );
+/** The activation of a version; its answer may be an error. */
+const activate = (url) =>
+  new Timewarden(url, "t").http.POST("/v1/policies/versions/{number}/activate", {
+    params: { path: { number: 2 } },
+    body: { expected_active: 1 },
   });
+const problem = (slug) => ({ ...busy, body: { type: `urn:timewarden:problem:${slug}` } });
+const proxy = { ...busy, body: "upstream connect error" };
+
+test("a change of the policy has no key and is not repeated after it may have been made", async () => {
+  const requests = await serve([breakOff], (url) => assert.rejects(activate(url)));
   assert.equal(requests.length, 1);
   assert.equal(requests[0].headers["idempotency-key"], undefined);
+  for (const unknown of [problem("database-unavailable"), problem("policy-unavailable"), proxy]) {
+    assert.equal((await serve([unknown, { status: 200, body: {} }], activate)).length, 1);
+  }
+  for (const unchanged of [busy, problem("log-unavailable"), { ...busy, status: 429 }]) {
+    assert.equal((await serve([unchanged, { status: 200, body: {} }], activate)).length, 2);
+  }
+  assert.equal((await serve([proxy, { status: 200, body: SHEET }], (url) => new Timewarden(url, "t").submit(SHEET))).length, 2);
+});
+
+test("replays and legal holds have no key, as the service refuses it", async () => {
+  const params = { path: { replay_id: SHEET.id } };
+  const requests = await serve([{ status: 200, body: {} }], async (url) => {
+    const { http } = new Timewarden(`${url}/below`, "t");
+    await http.POST("/v1/replays", { body: {} });
+    await http.POST("/v1/replays/{replay_id}/cancel", { params });
+    await http.POST("/v1/audit/holds", { body: { person: SHEET.id, reason: "A lawsuit" } });
+  });
+  assert.deepEqual(
+    requests.map((request) => [request.url, request.headers["idempotency-key"]]),
+    ["/v1/replays", `/v1/replays/${SHEET.id}/cancel`, "/v1/audit/holds"].map((path) => [`/below${path}`, undefined]),
+  );
 });
 
 test("a service that stays busy is an error after all attempts, and one that asks for more patience at once", async () => {

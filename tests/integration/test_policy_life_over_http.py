@@ -7,6 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+import pytest
+
+from service.errors import DatabaseUnavailable
+from service.standalone.client import Busy, Timewarden
+from service.web.http.problems import TYPE_PREFIX
 from tests.acceptance.policy_author import VERSIONS, proposal
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
@@ -15,8 +21,6 @@ from tests.policy_forge import four_eyes_as_written, read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    import httpx2
-
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
@@ -94,6 +98,34 @@ async def test_a_rollback_is_one_call_and_says_what_is_wrong(running: InProcess)
     assert done.headers["Decision-Id"]
     wrong = await running.send("POST", "/v1/policies/rollback", paula, body={"expected_active": "two"})
     assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "expected_active")
+
+
+class LostCommit(httpx2.ASGITransport):
+    """Carries out a change, and answers as the service does if the connection to Postgres breaks during its COMMIT."""
+
+    def __init__(self, running: InProcess) -> None:
+        application: Any = running.frame
+        super().__init__(app=application, client=("192.0.2.1", 40000))
+        self.changes = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = await super().handle_async_request(request)
+        if request.method == "GET":
+            return answer
+        self.changes += 1
+        error = DatabaseUnavailable()
+        problem = {"type": f"{TYPE_PREFIX}{error.slug}", "status": 503, "detail": error.public}
+        return httpx2.Response(503, json=problem, headers={"Retry-After": "0"})
+
+
+async def test_the_client_sends_an_activation_once_if_its_outcome_is_unknown(running: InProcess) -> None:
+    paula, lost = author(running), LostCommit(running)
+    number = await propose(running, paula, with_rows())
+    async with httpx2.AsyncClient(transport=lost) as http:
+        client = Timewarden("http://127.0.0.1", paula, http=http)
+        with pytest.raises(Busy, match="read the resource before you repeat a change"):
+            await client.activate_policy(number, instead_of=1)
+        assert ((await client.policy_version()).number, lost.changes) == (number, 1)
 
 
 async def test_replicas_are_listed_for_those_who_read_the_policy(running: InProcess) -> None:

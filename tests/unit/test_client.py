@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 
+from service import errors
 from service.standalone.client import (
     Busy,
     Conflict,
@@ -30,10 +33,14 @@ from service.standalone.client import (
     UploadRow,
     client_credentials,
     refreshing,
+    transport,
 )
 from service.standalone.client import tokens as client_tokens
+from service.standalone.client.problems import UNCHANGED
+from service.web.http.idempotency import PREFIXES_WITHOUT_KEY
 
 FOLDER = Path(client_tokens.__file__).parent
+TYPESCRIPT = FOLDER.parent / "typescript" / "src" / "transport.ts"
 URL = "https://api.example"
 TOKENS = "https://sign-in.example/oauth/token"
 MADE: dict[str, Any] = {
@@ -163,6 +170,7 @@ async def test_a_sheet_that_changed_in_another_way_is_not_approved(newer: dict[s
     "failure",
     [
         problem(503, "log-unavailable", {"Retry-After": "2"}),
+        problem(503, "database-unavailable", {"Retry-After": "2"}),
         problem(429, "too-many-requests", {"Retry-After": "2"}),
         httpx2.ConnectError("no"),
         httpx2.ReadError("broken off"),
@@ -205,11 +213,16 @@ async def test_a_broken_connection_is_raised_after_all_attempts(waits: list[floa
     [
         (httpx2.ReadError("broken off"), 1),
         (httpx2.Response(504, text="late"), 1),
+        (problem(503, "database-unavailable"), 1),
+        (problem(503, "policy-unavailable"), 1),
+        (httpx2.Response(503, text="upstream connect error"), 1),
         (httpx2.ConnectError("no"), 2),
         (problem(503, "log-unavailable"), 2),
+        (problem(503, "try-later"), 2),
+        (problem(429, "too-many-requests"), 2),
     ],
 )
-async def test_a_policy_change_has_no_key_and_is_not_retried_if_it_may_have_arrived(
+async def test_a_policy_change_has_no_key_and_is_not_retried_if_it_may_have_been_made(
     waits: list[float], failure: Answer, sent: int
 ) -> None:
     server = Server(failure, problem(409, "stale-expectation"))
@@ -218,6 +231,28 @@ async def test_a_policy_change_has_no_key_and_is_not_retried_if_it_may_have_arri
 
     assert len(server.seen) == sent
     assert not any("Idempotency-Key" in request.headers for request in server.seen)
+
+
+def test_a_503_leaves_open_whether_a_change_was_made_if_the_service_promises_nothing() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TryLater)]
+    slugs = {kind.slug for kind in kinds}
+    assert slugs - UNCHANGED == {"database-unavailable", "policy-unavailable"}
+    assert slugs > UNCHANGED
+
+
+def read_list_in_typescript(name: str) -> list[str]:
+    text = TYPESCRIPT.read_text(encoding="utf-8")
+    (items,) = re.findall(rf"^const {name} = (\[.*?\]);$", text, re.MULTILINE | re.DOTALL)
+    return cast("list[str]", ast.literal_eval(items))
+
+
+def test_the_clients_send_no_key_where_the_service_takes_none() -> None:
+    assert transport.WITHOUT_KEY == PREFIXES_WITHOUT_KEY
+    assert tuple(read_list_in_typescript("WITHOUT_KEY")) == PREFIXES_WITHOUT_KEY
+
+
+def test_both_clients_know_the_same_promises_of_a_503() -> None:
+    assert set(read_list_in_typescript("UNCHANGED")) == UNCHANGED
 
 
 async def test_it_waits_for_an_earlier_attempt_that_is_still_running(waits: list[float]) -> None:
@@ -352,6 +387,7 @@ async def test_a_step_up_names_the_required_sign_in() -> None:
         (httpx2.ConnectTimeout("late"), 2),
         (httpx2.ReadError("broken off"), 2),
         (problem(503, "try-later"), 2),
+        (problem(503, "database-unavailable"), 2),
     ],
 )
 async def test_a_file_is_not_sent_again_while_it_may_be_processed(

@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from .shapes import Receipt
 
 PROBLEM = "urn:timewarden:problem:"
+# The slugs of a 503 that promise that nothing was changed. After `database-unavailable` a change may have been made,
+# after `policy-unavailable` an activation, and after the 503 of a proxy any change.
+UNCHANGED = frozenset(
+    {
+        "erasure-key-missing",
+        "introspection-unavailable",
+        "keys-unavailable",
+        "log-unavailable",
+        "not-sealed",
+        "replay-store-unavailable",
+        "try-later",
+    }
+)
 
 
 class Problem(Exception):
@@ -79,7 +92,8 @@ class Invalid(Problem):
 
 
 class Busy(Problem):
-    """429 and 503, after all attempts: nothing was changed."""
+    """429 and 503, after all attempts. `detail` says whether the last attempt may have changed anything. An earlier
+    attempt may have, if the change has a key. Read the resource before you repeat a change."""
 
 
 class TokenRefused(Exception):

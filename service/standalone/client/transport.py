@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 import msgspec
 
-from .problems import KINDS, Problem
+from .problems import KINDS, UNCHANGED, Problem
 from .proofs import NEEDS_NONCE, ProofMaker
 from .shapes import ApiResult, Receipt, VersionedResult
 from .tokens import OAuthTokens, Tokens, require_secure
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
     from .proofs import ProofSigner
 
-BUSY = (httpx2.codes.TOO_MANY_REQUESTS, httpx2.codes.SERVICE_UNAVAILABLE)
-# A proxy got no answer in time: the request may have arrived.
-UNKNOWN = (httpx2.codes.BAD_GATEWAY, httpx2.codes.GATEWAY_TIMEOUT)
-# The first attempt, whose connection broke, may still be running.
-IN_PROGRESS = "idempotency-key-in-use"
 REFUSED = "invalid-token"
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # An upload without a key may be repeated, as its rows are recognised, but not while the first may still be running.
@@ -60,9 +55,9 @@ class Transport:
     Every method raises a Problem for an error response, and httpx2.TransportError without a response. Before that it
     retries: after 429, 502, 503, 504 and broken connections, up to `attempts` times, as soon as Retry-After allows;
     once with another token after a token was refused, or with the nonce that the service demands. A change is repeated
-    with the same Idempotency-Key. Changes of the policy have none and are not repeated if they may have arrived.
-    Uploads have a longer timeout; one without a key is not repeated after a timeout, as the service may still be
-    working on it.
+    with the same Idempotency-Key. Changes of the policy, replays and legal holds have none and are repeated only if
+    nothing was changed for certain. Uploads have a longer timeout; one without a key is not repeated after a timeout,
+    as the service may still be working on it.
     """
 
     def __init__(
@@ -91,8 +86,12 @@ class Transport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._borrowed:
-            await self._http.aclose()
+        try:
+            if isinstance(self._token, OAuthTokens):
+                await self._token.finish()
+        finally:
+            if not self._borrowed:
+                await self._http.aclose()
 
     async def call(
         self,
@@ -180,7 +179,7 @@ class Transport:
                     refused[problem.slug] = token
                     continue
                 wait += _retry_after(answer)
-                later = answer.status_code in (BUSY + UNKNOWN if repeatable else BUSY) or problem.slug == IN_PROGRESS
+                later = _may_repeat(problem, repeatable=repeatable, upload=upload)
                 if not later or attempt >= self._attempts or wait > LONGEST_WAIT:
                     raise problem
             attempt += 1
@@ -264,6 +263,22 @@ def problem_of(answer: httpx2.Response) -> Problem:
     kind = KINDS.get(answer.status_code, Problem)
     challenge = answer.headers.get("WWW-Authenticate", "")
     return kind(receipt_of(answer), members if isinstance(members, dict) else {}, challenge)
+
+
+def _may_repeat(problem: Problem, *, repeatable: bool, upload: bool) -> bool:
+    """Whether a refused request may be sent again. A change without a key may be if the first one changed nothing; an
+    upload without a key, if the first one has ended."""
+    match problem.receipt.status:
+        case httpx2.codes.TOO_MANY_REQUESTS:
+            return True
+        case httpx2.codes.SERVICE_UNAVAILABLE:
+            return repeatable or upload or problem.slug in UNCHANGED
+        case httpx2.codes.BAD_GATEWAY | httpx2.codes.GATEWAY_TIMEOUT:
+            # A proxy got no answer in time: the request may have arrived.
+            return repeatable
+        case _:
+            # The first attempt, whose connection broke, may still be running.
+            return problem.slug == "idempotency-key-in-use"
 
 
 def _version(answer: httpx2.Response) -> int | None:

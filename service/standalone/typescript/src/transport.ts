@@ -3,9 +3,21 @@
 import { Proofs, type DpopKey } from "./dpop.js";
 import type { Tokens } from "./tokens.js";
 
-const BUSY = [429, 503];
 /** A proxy got no answer in time: the request may have arrived. */
 const UNKNOWN = [502, 504];
+/** Changes of these have no key: the service refuses one. */
+const WITHOUT_KEY = ["/v1/policies", "/v1/replays", "/v1/audit"];
+/** The slugs of a 503 that promise that nothing was changed. After `database-unavailable` a change may have been made,
+ * after `policy-unavailable` an activation, and after the 503 of a proxy any change. */
+const UNCHANGED = [
+  "erasure-key-missing",
+  "introspection-unavailable",
+  "keys-unavailable",
+  "log-unavailable",
+  "not-sealed",
+  "replay-store-unavailable",
+  "try-later",
+];
 const PREFIX = "urn:timewarden:problem:";
 const FIRST_WAIT_SECONDS = 0.1;
 const LONGEST_WAIT_SECONDS = 30;
@@ -22,10 +34,11 @@ export interface TransportOptions {
   dpop?: DpopKey;
 }
 
-/** A function for openapi-fetch that sends a request with a token, and again where that is safe: after 429 and 503; a
- * read or a change with a key also after 502, 504 and a broken connection; once with another token, or the nonce of the
- * answer, after a 401. It gives changes an Idempotency-Key, the same for all attempts, and follows no redirect. Where
- * tokens are bound to a key, each attempt has a proof of its own. */
+/** A function for openapi-fetch that sends a request with a token, and again where that is safe: after 429, and after a
+ * 503 that promises that nothing was changed; an upload after any 503; a read or a change with a key also after 502, 504
+ * and a broken connection; once with another token, or the nonce of the answer, after a 401. It gives changes an
+ * Idempotency-Key, the same for all attempts, and follows no redirect. Where tokens are bound to a key, each attempt has
+ * a proof of its own. */
 export function sender(
   tokens: string | Tokens,
   { attempts = 4, fetch = globalThis.fetch, dpop }: TransportOptions,
@@ -59,8 +72,10 @@ export function sender(
           continue;
         }
         wait += Number(answer.headers.get("Retry-After")) || 0;
+        const harmless = repeatable || isUpload(request) || UNCHANGED.includes(slug ?? "");
         const later =
-          BUSY.includes(answer.status) ||
+          answer.status === 429 ||
+          (harmless && answer.status === 503) ||
           (repeatable && UNKNOWN.includes(answer.status)) ||
           slug === "idempotency-key-in-use";
         if (!later || attempt >= attempts || wait > LONGEST_WAIT_SECONDS) return answer;
@@ -85,10 +100,12 @@ function isUpload(request: Request): boolean {
   return new URL(request.url).pathname.endsWith("/v1/uploads");
 }
 
-/** Changes of the policy, exports, and uploads of files or in part have no key. */
+/** Uploads of files or in part have no key either. */
 function takesKey(request: Request): boolean {
   const { pathname, searchParams } = new URL(request.url);
-  if (request.method === "GET" || /\/v1\/(policies|audit)(\/|$)/.test(pathname)) return false;
+  // The service may have a path of its own, before that of the route.
+  const without = WITHOUT_KEY.some((prefix) => `${pathname}/`.includes(`${prefix}/`));
+  if (request.method === "GET" || without) return false;
   if (!isUpload(request)) return true;
   const json = request.headers.get("Content-Type")?.startsWith("application/json") ?? false;
   return json && !searchParams.has("mode") && !searchParams.has("dry_run");
