@@ -59,7 +59,7 @@ class SessionStore:
         """A new session with a new id: an earlier session of the browser is never continued."""
         token = secrets.token_urlsafe(32)
         session = ConsoleSession(secrets.token_urlsafe(32), grant, time.time(), demand, token)
-        await self.save(session)
+        await self._store(session, only_existing=False)
         return session
 
     async def find(self, cookie: str) -> ConsoleSession | None:
@@ -76,10 +76,9 @@ class SessionStore:
         session.id = cookie
         return session if time.time() < session.began_at + MAX_SECONDS else None
 
-    async def save(self, session: ConsoleSession) -> None:
-        """Store the session."""
-        content = msgspec.msgpack.encode(msgspec.structs.replace(session, id=""))
-        await self._redis.set(_key(session.id), self._cipher(session.id).encrypt(content), ex=IDLE_SECONDS)
+    async def save(self, session: ConsoleSession) -> bool:
+        """Store what changed in a session. False if it has ended, because an ended session is not started again."""
+        return await self._store(session, only_existing=True)
 
     async def end(self, session: ConsoleSession) -> None:
         """Forget the session."""
@@ -94,6 +93,11 @@ class SessionStore:
         """One task at a time, on all replicas: a refresh token can be used once."""
         async with self._redis.lock(f"{_key(session.id)}:lock", timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS):
             yield
+
+    async def _store(self, session: ConsoleSession, *, only_existing: bool) -> bool:
+        content = msgspec.msgpack.encode(msgspec.structs.replace(session, id=""))
+        encrypted = self._cipher(session.id).encrypt(content)
+        return bool(await self._redis.set(_key(session.id), encrypted, ex=IDLE_SECONDS, xx=only_existing))
 
     def _cipher(self, token: str) -> MultiFernet:
         return MultiFernet([derive_key(key, f"session {token}") for key in self._keys])

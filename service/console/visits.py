@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -20,6 +21,7 @@ from litestar.response import Redirect
 
 from service.console.protection import HttpRequest, check_form_token, nonce_of
 from service.console.rendering import render_template, zone_of
+from service.console.sign_in_server import SignInUnavailable
 from service.standalone.client import Me, Timesheet, Timewarden, TokenRefused
 
 if TYPE_CHECKING:
@@ -220,7 +222,11 @@ class Visit:
                         return grant.access_token
                     await self.end()
                     raise SignInNeeded(ended=True) from error
-                await sessions.save(newest)
+                if not await sessions.save(newest):
+                    # The session has ended meanwhile. A sign-out revokes the grant that it finds, not this newer one.
+                    with suppress(SignInUnavailable):
+                        await self.console.server.revoke(newest.grant)
+                    raise SignInNeeded(ended=True)
             self.session.grant = newest.grant
         return self.session.grant.access_token
 
