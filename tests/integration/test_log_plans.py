@@ -158,6 +158,33 @@ async def test_known_values_are_found_in_a_few_index_entries(year: str, what: st
         await connection.close()
 
 
+# A text for every record, and a read of the log.
+TEXTS = """
+    INSERT INTO audit_text SELECT uid, 'reason', decode(repeat('00', 16), 'hex'), 'Friday is missing' FROM audit_record
+"""
+SEARCH = """
+    INSERT INTO audit_record (uid, kind, decided_at, person_id, client_id, action, resource_kind, outcome, body)
+    VALUES (gen_random_uuid(), 'access', now(), $1, 'web', 'read', 'log', 'allow', '{}') RETURNING uid
+"""
+
+
+async def test_an_erasure_finds_the_texts_of_a_person_in_a_few_index_entries(year: str) -> None:
+    connection, person = await asyncpg.connect(year), id_of("person10")
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute(TEXTS)
+        search = await connection.fetchval(SEARCH, person)
+        await connection.execute(
+            "INSERT INTO audit_text VALUES ($1, 'client', decode(repeat('00', 16), 'hex'), 'Ana Lima')", search
+        )
+        asked = "SELECT record_uid, field FROM attribute_texts_about($1)"
+        assert [tuple(row) for row in await connection.fetch(asked, person)] == [(search, "client")]
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {asked}", person))
+        assert blocks(plan[0]["Plan"]) < 1_000, plan
+    finally:
+        await connection.close()
+
+
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(found for child in plan.get("Plans", []) for found in nodes(child))]
 

@@ -9,11 +9,18 @@ import pytest
 
 from service.directory.entities import Link
 from service.directory.merging import Merging
+from service.log.anchor import Anchor
 from service.log.packing import unpack
 from service.log.record import read_body
+from service.log.signing import CheckpointSigner
+from service.standalone.verify.findings import INTACT
+from tests.bundle_forge import verify_bundle
 from tests.integration.house import MONDAY, at
+from tests.integration.mutated_log import SIGNER, VKEY, StoredLog
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.api import InProcess
     from tests.integration.house import House
 
@@ -180,6 +187,28 @@ async def test_the_reading_is_recorded_with_what_it_returned_and_needs_a_rule(ho
     # The client is a text of the caller's, which the record only commits to.
     assert (body["kind"], body["question"], list(body["commitments"])) == ("decision", {}, ["client"])  # type: ignore[call-overload]
     await ask(running, "ana", OWN, 403, scope="create:timesheets")
+
+
+async def test_what_a_person_typed_as_a_filter_is_erased_with_them(
+    house: House, running: InProcess, tmp_path: Path
+) -> None:
+    ana = house.people["ana"]
+    auditor: dict[str, Any] = {"scope": "read:audit", "roles": ["auditor"]}
+    await ask(running, "ana", f"{OWN}?client=ana@example.com&actor=Ana+Lima")
+    await ask(running, "ana", "/v1/decisions?request_id=Ana+Lima", **auditor)
+    await ask(running, "ben", f"{OWN}?client=Ben+Okafor")
+    await ask(running, "ben", "/v1/decisions?request_id=Ben+Okafor", **auditor)
+    assert (await house.erasure.preview(house.administrator(), ana)).value.texts == 3
+    assert (await house.erasure.erase(house.administrator(), ana)).value.texts == 3
+    left = await house.owner.fetch("SELECT field, value FROM audit_text WHERE value ~ 'Ana|ana|Ben' ORDER BY field")
+    assert [tuple(row) for row in left] == [("client", "Ben Okafor"), ("request_id", "Ben Okafor")]
+    # The verifier accounts for them by the record of the erasure.
+    keeper = await house.log_database.open("keeper")
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    stored = StoredLog(house.log_database, house.requests, keeper, signing, "")
+    await stored.seal_and_sign()
+    report = verify_bundle(await stored.bundle(), key=VKEY)
+    assert (report.verdict, report.findings, report.checked["erased"]) == (INTACT, [], 3)
 
 
 async def test_a_client_that_acts_for_itself_has_no_such_list(running: InProcess) -> None:

@@ -1,8 +1,9 @@
 """Compares missing texts with the erasures that are recorded in the log. Pure.
 
-A text is erased with the person whom it is about: the owner of the hours, the person in the directory, or, if it is a
-value of an attribute of the caller, the caller. The record of an erasure says how many texts were erased, and follows
-the records that had them. Merged people are erased together; the merge is recorded too.
+A text is erased with the person whom it is about: the owner of the hours, or the person in the directory. A value of an
+attribute of the caller and a filter of the caller's read of the log are about the caller. The record of an erasure says
+how many texts were erased, and follows the records that had them. Merged people are erased together; the merge is
+recorded too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from .records import Object
 
 MAX_NAMED = 10
-# Begins the name of a text that is a value of an attribute of the caller.
+# The names of texts that are values of attributes begin so, and those of attributes of the caller.
+OF_ATTRIBUTE = "attributes."
 OF_CALLER = "attributes.principal."
 
 
@@ -40,8 +42,10 @@ class Erasures:
         owner = None if record.get("kind") == "directory" else _member(record, "resource", "owner")
         about = str(owner or _member(record, "resource", "id"))
         caller = str(_member(record, "principal", "person"))
+        reads_log = _reads_log(record)
         for text in texts:
-            person = caller if text.startswith(OF_CALLER) else about
+            is_filter = reads_log and not text.startswith(OF_ATTRIBUTE)
+            person = caller if is_filter or text.startswith(OF_CALLER) else about
             count, first = self._unexplained.get(person, (0, position))
             self._unexplained[person] = (count + 1, first)
 
@@ -101,6 +105,12 @@ class Erasures:
         while (person := self._into.get(person, person)) not in visited:
             visited.add(person)
         return person
+
+
+def _reads_log(record: Object) -> bool:
+    """Whether this is the record of a read of the log, or of the decisions about the caller."""
+    reviews = record.get("action") == "review" and _member(record, "resource", "kind") == "me"
+    return record.get("kind") == "access" or (record.get("kind") == "decision" and reviews)
 
 
 def _member(record: Object, outer: str, inner: str) -> Any:
