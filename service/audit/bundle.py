@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.audit.sealed_rows import SealedRow, sealed_rows
+from service.audit.sealed_rows import PRUNED, SealedRow, sealed_rows
 from service.errors import InvalidField, LogDamaged, NotSealed
 from service.log.checkpoint import BadNote, Checkpoint, Note
 from service.log.record import read_body
@@ -41,14 +41,6 @@ UP_TO = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= $1
 # Whether a position has no record.
 IS_MISSING = """
     SELECT NOT EXISTS (SELECT FROM audit_position p JOIN audit_record r ON r.id = p.record_id WHERE p.position = $1)
-"""
-
-# The newest sealed record of a pruning.
-PRUNED = """
-    SELECT p.position, r.body FROM audit_record r JOIN audit_position p ON p.record_id = r.id
-    WHERE r.kind = 'system' AND position('"event":"log.pruned"'::bytea IN r.body) > 0
-      AND p.position < $1
-    ORDER BY p.position DESC LIMIT 1
 """
 
 

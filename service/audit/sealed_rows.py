@@ -6,9 +6,12 @@ Sealed positions do not change meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from service.log import merkle
 from service.log.insert import COLUMNS
 from service.log.packing import unpack_with_leaf
 from service.log.sql_times import time_text
@@ -46,12 +49,20 @@ TEXTS = "SELECT record_uid, field, salt, value FROM audit_text WHERE record_uid 
 # The size of the sealed log.
 SIZE = "SELECT size FROM log_head"
 
+# The newest sealed record of a pruning in a log of size $1.
+PRUNED = """
+    SELECT p.position, r.body FROM audit_record r JOIN audit_position p ON p.record_id = r.id
+    WHERE r.kind = 'system' AND position('"event":"log.pruned"'::bytea IN r.body) > 0
+      AND p.position < $1
+    ORDER BY p.position DESC LIMIT 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SealedRow:
     """The stored data of a position. `body` is None without a record: it was `pruned`, or it was removed. `sealed` is
     the hash that was sealed here, `leaf` that of the stored record. The column `decided_at` is text. `texts` are
-    (field, salt, value)."""
+    (field, salt, value). `pruned` is what the table `audit_pruned` says, which is not proved."""
 
     position: int
     pruned: bool
@@ -67,16 +78,29 @@ class SealedRow:
         """Whether a record should be here and is not."""
         return self.body is None and not self.pruned
 
+    @property
+    def intact(self) -> bool:
+        """Whether the bytes are those that were sealed here."""
+        return self.body is not None and merkle.leaf_hash(self.body) == self.sealed
+
+
+class _Pruning(msgspec.Struct):
+    pruned_to: int
+
 
 async def sealed_rows(
     database: Database, start: int, end: int, *, texts: bool = False
 ) -> AsyncIterator[Sequence[SealedRow]]:
-    """The positions [start, end), in batches. Raises DatabaseUnavailable."""
+    """The positions [start, end), in batches. Only what a sealed record says was pruned is `pruned`. Raises
+    DatabaseUnavailable."""
+    pruned_to: int | None = None
     while start < end:
         stop = min(end, (start // WIDTH + 1) * WIDTH)
         async with database.connection() as connection:
             rows = await load_rows(connection, start, stop, texts=texts)
-        yield rows
+            if pruned_to is None and any(row.pruned for row in rows):
+                pruned_to = await load_pruned_to(connection)
+        yield [replace(row, pruned=False) if row.pruned and row.position >= (pruned_to or 0) else row for row in rows]
         start = stop
 
 
@@ -89,6 +113,19 @@ async def load_rows(connection: Connection, start: int, stop: int, *, texts: boo
         for text in await connection.fetch(TEXTS, uids):
             stored_texts.setdefault(str(text["record_uid"]), []).append((text["field"], text["salt"], text["value"]))
     return [_build_row(row, hashes, stored_texts) for row in rows]
+
+
+async def load_pruned_to(connection: Connection) -> int:
+    """The position below which records were pruned, as the newest sealed record of a pruning says; 0 without one. A
+    superuser can add rows to `audit_pruned` that no such record covers."""
+    found = await connection.fetchrow(PRUNED, await sealed_size(connection))
+    if found is None:
+        return 0
+    (row,) = await load_rows(connection, found["position"], found["position"] + 1)
+    try:
+        return msgspec.json.decode(row.body or b"", type=_Pruning).pruned_to if row.intact else 0
+    except (ValueError, RecursionError):
+        return 0
 
 
 async def sealed_size(connection: Connection) -> int:

@@ -1,8 +1,9 @@
 """Finds the positions of records decided in a period, by the time in their bytes. Reads only.
 
 The index on the column `decided_at` says where to start. The column is only a copy, so from there the log is read
-outwards until a record whose bytes have the sealed hash was decided outside the period. An altered copy costs some
-reading and hides no record. docs/decisions/0024-period-by-record-contents.md
+outwards until the bytes of 256 records in a row, which have the sealed hashes, were decided outside the period. The
+first of these is the edge. An altered copy costs some reading and hides no record.
+docs/decisions/0024-period-by-record-contents.md
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.audit.sealed_rows import load_rows
-from service.log import merkle
+from service.audit.sealed_rows import load_pruned_to, load_rows
 from service.log.columns import TIME_PATTERN, format_time
 from service.log.record_query import custom_plans
 from service.log.tiles import WIDTH
@@ -37,26 +37,29 @@ LAST = """
 """
 
 
-# The first position that was not pruned. Pruned records are not exported, and nothing says when they were decided.
+# The first position that was not pruned, which nothing proves: a false one only makes the export longer. Nothing says
+# when pruned records were decided.
 FIRST_KEPT = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
 
 
 async def find_positions(
     connection: Connection, since: datetime | None, until: datetime | None, size: int
 ) -> tuple[int, int]:
-    """Positions [first, last) of a log of `size` that include every record decided in [since, until), and adjacent
-    positions whose records are missing or altered. Raises QueryTooBroad."""
-    first, last = 0, size
+    """Positions [first, last) of a log of `size` that include every record decided in [since, until), adjacent
+    positions whose records are missing or altered, and the record beside them at each end, whose bytes show that the
+    period does not go on. Before a pruned part, the last pruned position is in place of that record. Empty if no
+    record was decided in the period. Raises QueryTooBroad."""
+    first, low, high = 0, 0, size
     async with custom_plans(connection):
         if since is not None:
             found, begin = await connection.fetchval(FIRST, since), format_time(since)
-            first = min(size, size if found is None else found)
-            first = await _search_down(connection, first, lambda time: time < begin)
+            start = min(size, size if found is None else found)
+            first, low = await _search_down(connection, start, lambda time: time < begin)
         if until is not None:
             found, end = await connection.fetchval(LAST, until), format_time(until)
-            start = max(first, found or 0, await connection.fetchval(FIRST_KEPT))
-            last = await _search_up(connection, min(start, size), size, lambda time: time >= end)
-    return first, last
+            start = max(low, found or 0, await connection.fetchval(FIRST_KEPT))
+            high = await _search_up(connection, min(start, size), size, lambda time: time >= end)
+    return (first, min(size, high + 1)) if low < high else (low, low)
 
 
 def may_be_in(row: SealedRow, since: datetime | None, until: datetime | None) -> bool:
@@ -68,31 +71,70 @@ def may_be_in(row: SealedRow, since: datetime | None, until: datetime | None) ->
     return not times or any(not ((first and str(time) < first) or (last and str(time) >= last)) for time in times)
 
 
-async def _search_down(connection: Connection, start: int, outside: Callable[[str], bool]) -> int:
-    """The position after the nearest record below `start` that is provably outside, or pruned; 0 if there is none."""
+async def _search_down(connection: Connection, start: int, outside: Callable[[str], bool]) -> tuple[int, int]:
+    """The nearest position below `start` that shows where the period begins, and the first position behind it that may
+    be in the period. A pruned position may be in the period itself. (0, 0) if there is none."""
+    edge: int | None = None
+    pruned_to: int | None = None
     while start > 0:
+        if edge is not None and edge - start >= WIDTH:
+            inside = await _probe(connection, range(edge), edge, -1, outside)
+            if inside is None:
+                break
+            start, edge = inside + 1, None
         low = (start - 1) // WIDTH * WIDTH
         for row in reversed(await load_rows(connection, low, start)):
-            if row.pruned or _is_provably(row, outside):
-                return row.position + 1
+            if row.pruned and pruned_to is None:
+                pruned_to = await load_pruned_to(connection)
+            if row.pruned and row.position < (pruned_to or 0):
+                return row.position, row.position
+            if not _is_provably(row, outside):
+                edge = None
+            elif edge is None:
+                edge = row.position
         start = low
-    return 0
+    return (0, 0) if edge is None else (edge, edge + 1)
 
 
 async def _search_up(connection: Connection, start: int, size: int, outside: Callable[[str], bool]) -> int:
-    """The position of the nearest record from `start` on that is provably outside; `size` if there is none."""
+    """The nearest position from `start` on that shows where the period ends; `size` if there is none."""
+    edge: int | None = None
     while start < size:
+        if edge is not None and start - edge >= WIDTH:
+            inside = await _probe(connection, range(edge, size), edge, 1, outside)
+            if inside is None:
+                break
+            start, edge = inside, None
         high = min(size, (start // WIDTH + 1) * WIDTH)
         for row in await load_rows(connection, start, high):
-            if _is_provably(row, outside):
-                return row.position
+            if not _is_provably(row, outside):
+                edge = None
+            elif edge is None:
+                edge = row.position
         start = high
-    return size
+    return size if edge is None else edge
+
+
+async def _probe(
+    connection: Connection, within: range, edge: int, direction: int, outside: Callable[[str], bool]
+) -> int | None:
+    """A position beyond the edge, at one of the distances 256, 512, 1,024 and so on, that is not provably outside the
+    period; None if there is none, or nothing but pruned records beyond. Who adds records with false times as an edge
+    thus has to add more than the edge hides."""
+    distance = WIDTH
+    while (position := edge + direction * distance) in within:
+        (row,) = await load_rows(connection, position, position + 1)
+        if row.pruned and position < await load_pruned_to(connection):
+            return None
+        if not _is_provably(row, outside):
+            return position
+        distance *= 2
+    return None
 
 
 def _is_provably(row: SealedRow, outside: Callable[[str], bool]) -> bool:
     time = _time_of(row.body)
-    return row.body is not None and time is not None and outside(time) and merkle.leaf_hash(row.body) == row.sealed
+    return time is not None and outside(time) and row.intact
 
 
 class _Decided(msgspec.Struct):

@@ -23,6 +23,8 @@ TOKEN_VARIABLE = "TIMEWARDEN_TOKEN"  # noqa: S105 — the name of a variable
 # A request about a whole policy waits for its turn, runs for up to two minutes and then prepares the version.
 TIMEOUT_SECONDS, LONG_TIMEOUT_SECONDS = 30.0, 300.0
 ANNOUNCE_AFTER_SECONDS = 3.0
+# No number of the API has more digits. Python refuses to read some that do.
+MAX_DIGITS = 100
 # The detail of a problem names so many wrong fields itself.
 FIELDS_IN_DETAIL = 3
 
@@ -53,8 +55,8 @@ class ApiClient:
         if not answer.is_success:
             raise to_click_error(answer)
         try:
-            return answer.json() if answer.content else None
-        except ValueError as error:
+            return answer.json(parse_int=_parse_integer) if answer.content else None
+        except (ValueError, RecursionError) as error:
             raise click.ClickException(f"{self.api} answers, but not like this API; check the address") from error
 
     def response(
@@ -93,6 +95,11 @@ class ApiClient:
                 f"{self.api} does not answer ({type(error).__name__}); check that it runs"
             ) from error
         return answer
+
+
+def _parse_integer(digits: str) -> int | str:
+    """The integer; a sentence instead of one in a forged record, so that the others on its page can be read."""
+    return int(digits) if len(digits) <= MAX_DIGITS else f"(damaged: a number of {len(digits):,} digits)"
 
 
 @contextmanager

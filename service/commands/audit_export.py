@@ -26,6 +26,20 @@ FORMATS = ("jsonl", "csv", "ocsf", "parquet")
 # The download has failed when no byte arrives for so long.
 READ_TIMEOUT_SECONDS = 60.0
 TAIL_BYTES = 8 << 20
+BUNDLE_FORMAT = "timewarden-bundle/1"
+# The first bytes of a file of each kind that can be resumed.
+BEGINNINGS = {
+    "bundle": b'{"format":"%b",' % BUNDLE_FORMAT.encode(),
+    "csv": b"\xef\xbb\xbfposition,uid,kind,",
+    "jsonl": b'{"position":',
+    "ocsf": b'{"activity_id":',
+}
+# The members of a line that holds a record. In JSON Lines, a record that is missing or damaged has one more.
+LINE_MEMBERS = {
+    "bundle": {"position", "sealed", "uid", "leaf", "body", "columns", "texts"},
+    "jsonl": {"position", "leaf", "record"},
+}
+MORE_MEMBERS = {"bundle": set[str](), "jsonl": {"missing", "bytes"}}
 
 
 @click.command()
@@ -73,9 +87,9 @@ def export(
         if header:
             # The positions of the period were found when the file was begun.
             query |= {"to": header["to"], "since": None, "until": None}
-            if query["from"] == header["to"]:
-                print(f"{output} is complete.")
-                return
+        if position is not None and query["from"] == query["to"]:
+            print(f"{output} is complete.")
+            return
     path = "/v1/audit/bundle" if bundle else "/v1/audit/export"
     asked = {name: str(value) for name, value in query.items() if value is not None}
     told = _download(connect(person), path, asked, output, kind)
@@ -145,27 +159,40 @@ def _write(pieces: Iterator[bytes], file: IO[bytes], told: str, kind: str, *, wi
 
 
 def _last_position(output: Path, kind: str) -> tuple[int | None, dict[str, Any]]:
-    """The last whole line's position, None before the first, and a bundle's header. Cuts off what follows that line."""
+    """The last whole line's position, None before the first, and a bundle's header. Cuts off what follows that line.
+    Raises ClickException, and leaves the file as it is, if it is not of this kind."""
     with output.open("r+b") as file:
+        beginning = file.read(len(BEGINNINGS[kind]))
+        if not BEGINNINGS[kind].startswith(beginning):
+            raise click.ClickException(f"{output} is not a file of this format ({kind}); name another file")
+        file.seek(0)
         header = _header(file) if kind == "bundle" else {}
         size = file.seek(0, os.SEEK_END)
         begin = max(0, size - TAIL_BYTES)
         file.seek(begin)
         tail = file.read()
         whole = tail.rfind(b"\n") + 1
-        file.truncate(begin + whole if whole else 0)
         lines = tail[:whole].split(b"\n")
-        if len(lines) < 2 or (kind in {"bundle", "csv"} and begin == 0 and len(lines) == 2):  # noqa: PLR2004 - a heading, and the rest of nothing
-            return (header["from"] - 1 if header else None), header
-        return _position(lines[-2], kind), header
+        if begin == 0 and len(lines) <= (2 if kind in {"bundle", "csv"} else 1):
+            # No line, or only a heading.
+            position = header["from"] - 1 if header else None
+        else:
+            position = _position(lines[-2] if whole else b"", kind)
+        file.truncate(begin + whole)
+        return position, header
 
 
 def _header(file: IO[bytes]) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(file.readline())
-    except ValueError:
+    """A bundle's header; empty if it is not whole."""
+    line = file.readline()
+    if not line.endswith(b"\n"):
         return {}
-    return found
+    try:
+        found: dict[str, Any] = json.loads(line)
+        header = {"from": int(found["from"]), "to": int(found["to"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException("The file does not begin with the header of a bundle") from error
+    return header
 
 
 def _position(line: bytes, kind: str) -> int:
@@ -173,6 +200,8 @@ def _position(line: bytes, kind: str) -> int:
         if kind == "csv":
             return int(line.partition(b",")[0])
         found = json.loads(line)
+        if kind != "ocsf" and set(found) - MORE_MEMBERS[kind] != LINE_MEMBERS[kind]:
+            raise KeyError(kind)
         return int(found["metadata"]["sequence"] if kind == "ocsf" else found["position"])
     except (ValueError, KeyError, TypeError) as error:
         raise click.ClickException("The file does not end with a record of this format") from error

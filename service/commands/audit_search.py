@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from service.commands.api_client import connect
-from service.commands.audit_show import describe_change
+from service.commands.audit_show import describe_change, format_value, read_member
 from service.commands.groups import as_who
 from service.commands.tables import plain, table, when
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
     from service.commands.api_client import ApiClient
@@ -129,7 +129,7 @@ def _find_sheet(api: ApiClient, owner: str, week: str) -> str:
     """The timesheet of the owner for the week. Raises ClickException if there are several, because one was deleted."""
     query = {"owner": owner, "week": week, "kind": "change"}
     found = _records(api, "/v1/audit/records", query, PAGE, everything=False)
-    sheets = list(dict.fromkeys(str((record["record"].get("resource") or {}).get("id")) for record in found))
+    sheets = list(dict.fromkeys(str(read_member(record["record"], "resource").get("id")) for record in found))
     if len(sheets) != 1:
         raise click.ClickException(f"There are {len(sheets)} such timesheets: {', '.join(sheets) or 'none'}")
     return sheets[0]
@@ -171,36 +171,42 @@ def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
 
 def _cells(found: dict[str, Any]) -> list[str]:
     record = found["record"]
-    principal, resource = record.get("principal") or {}, record.get("resource") or {}
-    who = principal.get("person") or ""
+    principal, resource, change = (read_member(record, name) for name in ("principal", "resource", "change"))
+    who = str(principal.get("person") or "")
     names = found["names"]
     owner = names.get(str(resource.get("owner")))
     # On a line of its own, so that the id is not folded.
     of_owner = f"of {plain(owner)}\n" if owner and resource.get("owner") != who else ""
     thing = f"{plain(str(resource.get('kind') or ''))} {of_owner}{plain(str(resource.get('id') or ''))}".strip()
     texts = [plain(str(text)) for text in (found.get("texts") or {}).values()]
-    why = ", ".join([*record.get("rules", []), *texts])
-    changed = [plain(line) for line in describe_change(record.get("change") or {}, names)]
-    outcome = record.get("outcome") or _step(record.get("change") or {})
+    why = ", ".join([*_list_words(record, "rules"), *texts])
+    changed = [plain(line) for line in describe_change(change, names)]
+    outcome = format_value(record.get("outcome") or _step(change))
     return [
         when(str(record.get("decided_at", found["at"]))),
         found["kind"],
         names.get(who, who),
-        " for ".join(dict.fromkeys([*(principal.get("actors") or []), principal.get("client") or ""])),
-        record.get("action") or record.get("event") or "",
+        " for ".join(dict.fromkeys([*_list_words(principal, "actors"), str(principal.get("client") or "")])),
+        format_value(record.get("action") or record.get("event") or ""),
         thing,
         outcome + (" (not applied)" if record.get("applied") is False and outcome == "allow" else ""),
-        "\n".join([*([why] if why else []), *changed]) or record.get("reason") or "",
+        "\n".join([*([why] if why else []), *changed]) or format_value(record.get("reason") or ""),
         found["id"],
     ]
 
 
-def _step(change: dict[str, Any]) -> str:
+def _list_words(record: Mapping[str, Any], name: str) -> list[str]:
+    """The texts of a list. Another value, which only a forged record has, as one text."""
+    found = record.get(name) or []
+    return [format_value(item) for item in found] if isinstance(found, list) else [format_value(found)]
+
+
+def _step(change: Mapping[str, Any]) -> str:
     """The states before and after; for a change within one state, the new version."""
-    states = [str((change.get(side) or {}).get("state") or "-") for side in ("from", "to")]
+    states = [str(read_member(change, side).get("state") or "-") for side in ("from", "to")]
     if states == ["-", "-"]:
         return ""
     if states[0] == states[1]:
-        version = (change.get("to") or {}).get("version")
+        version = read_member(change, "to").get("version")
         return states[1] if version is None else f"{states[1]}, version {version}"
     return " → ".join(states)

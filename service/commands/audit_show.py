@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from uuid import UUID
 
+DAMAGED = "(damaged)"
 # The width of the column of names.
 NAME_WIDTH = 16
+# What the member `applied` says, by its JSON.
+APPLIED = {"null": "", "true": ", applied", "false": ", not applied"}
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 # Members of a record that are printed under another name, or say nothing to a reader.
 SHOWN_ELSEWHERE = frozenset(
@@ -70,7 +73,7 @@ def explain(*, decision: UUID, as_json: bool, person: str | None) -> None:
 def _request(found: Mapping[str, Any]) -> str:
     """Who asked to do what to which resource of whom."""
     record, names = found["record"], found["names"]
-    principal, resource = record.get("principal") or {}, record.get("resource") or {}
+    principal, resource = read_member(record, "principal"), read_member(record, "resource")
     who = _name_person(principal.get("person"), names) or f"client {principal.get('client')}"
     owner = resource.get("owner")
     of_owner = f" of {_name_person(owner, names)}" if owner and owner != principal.get("person") else ""
@@ -78,22 +81,32 @@ def _request(found: Mapping[str, Any]) -> str:
     return f"{who}: {record.get('action')} {thing}{of_owner}"
 
 
+def read_member(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A member that is an object; empty without it, or with one of another type, which only a forged record has."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def describe_change(change: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     """What a change changed: a line for each member, `name: before → after`, and one for each entry, `-` or `+`. Ids
     have their names beside them."""
-    before, after = change.get("from") or {}, change.get("to") or {}
+    before, after = read_member(change, "from"), read_member(change, "to")
     for name in dict.fromkeys((*before, *after)):
         if name == "entries" or before.get(name) == after.get(name):
             continue
-        yield f"{name}: {_word(before.get(name), names)} → {_word(after.get(name), names)}"
+        yield f"{name}: {format_value(before.get(name), names)} → {format_value(after.get(name), names)}"
     for sign, side in (("-", before), ("+", after)):
-        for entry in side.get("entries") or ():
-            yield f"{sign} {entry.get('day')} {entry.get('project')} {entry.get('minutes')} min"
+        entries = side.get("entries")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict):
+                yield f"{sign} {entry.get('day')} {entry.get('project')} {entry.get('minutes')} min"
+            else:
+                yield f"{sign} {DAMAGED} {format_value(entry)}"
 
 
 def _lines_of_record(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     record, names = found["record"], found["names"]
-    principal, resource = record.get("principal") or {}, record.get("resource") or {}
+    principal, resource = read_member(record, "principal"), read_member(record, "resource")
     position = found["position"]
     yield "record", found["id"]
     yield "position", "not sealed yet" if position is None else str(position)
@@ -102,35 +115,40 @@ def _lines_of_record(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "decided", when(str(record.get("decided_at", found["at"])))
     if principal:
         yield "who", _name_person(principal.get("person"), names) or f"client {principal.get('client')}"
-        yield from ((name, _word(value)) for name, value in principal.items() if name != "person" and _says(value))
+        yield from (
+            (name, format_value(value)) for name, value in principal.items() if name != "person" and _says(value)
+        )
     if "action" in record:
-        yield "action", record["action"]
+        yield "action", format_value(record["action"])
     yield from ((f"resource {name}", _name_person(value, names)) for name, value in resource.items() if _says(value))
     if "outcome" in record:
-        applied = {None: "", True: ", applied", False: ", not applied"}[record.get("applied")]
-        yield "outcome", f"{record['outcome']}{applied}"
+        applied = APPLIED.get(json.dumps(record.get("applied")), f", {DAMAGED}")
+        yield "outcome", f"{format_value(record['outcome'])}{applied}"
+    for name in ("principal", "resource", "change"):
+        if not isinstance(record.get(name) or {}, dict):
+            yield name, f"{DAMAGED} {format_value(record[name])}"
     rest = [name for name in record if name not in SHOWN_ELSEWHERE and _says(record[name])]
-    yield from ((name, _word(record[name], names)) for name in rest)
-    yield from (("changed", line) for line in describe_change(record.get("change") or {}, names))
+    yield from ((name, format_value(record[name], names)) for name in rest)
+    yield from (("changed", line) for line in describe_change(read_member(record, "change"), names))
     yield from ((name, text) for name, text in (found.get("texts") or {}).items())
     yield from ((name, "(erased)") for name in found.get("erased") or ())
 
 
 def _name_person(value: object, names: Mapping[str, str]) -> str:
     """The value, an id with its name; empty for none."""
-    return "" if value is None else _word(value, names)
+    return "" if value is None else format_value(value, names)
 
 
 def _says(value: object) -> bool:
     return value not in (None, [], {}, "")
 
 
-def _word(value: object, names: Mapping[str, str] = NO_NAMES) -> str:
+def format_value(value: object, names: Mapping[str, str] = NO_NAMES) -> str:
     """A value as a reader would write it; an id with its name."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_word(item, names)}" for name, item in value.items())
+        return ", ".join(f"{name} {format_value(item, names)}" for name, item in value.items())
     if isinstance(value, list):
-        return ", ".join(_word(item, names) for item in value)
+        return ", ".join(format_value(item, names) for item in value)
     if isinstance(value, str) and value in names:
         return f"{names[value]} ({value})"
     if value is None:

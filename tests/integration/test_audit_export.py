@@ -15,6 +15,7 @@ import jsonschema_rs
 import pyarrow.parquet as pq
 import pytest
 
+from service.commands.audit_export import BEGINNINGS, _last_position
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.log import Log
@@ -109,6 +110,20 @@ async def test_an_export_can_be_resumed(house: House, running: InProcess) -> Non
     assert (await fetch(running, f"/v1/audit/export?from={await count_sealed(house)}")).text == ""
 
 
+@pytest.mark.parametrize("kind", BEGINNINGS)
+async def test_the_command_knows_the_last_position_of_every_kind_of_file(
+    common: InProcess, tmp_path: Path, kind: str
+) -> None:
+    answer = await fetch(
+        common, f"/v1/audit/{'bundle?' if kind == 'bundle' else f'export?format={kind}&'}from=3&to=280"
+    )
+    (tmp_path / "out").write_bytes(answer.content[:-20])
+    header = {"from": 3, "to": 280} if kind == "bundle" else {}
+    assert _last_position(tmp_path / "out", kind) == (278, header)
+    assert answer.content.startswith((tmp_path / "out").read_bytes())
+    assert answer.content.count(b"\n") == (tmp_path / "out").read_bytes().count(b"\n") + 1
+
+
 async def test_an_export_of_a_period_is_exact(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
@@ -167,6 +182,95 @@ async def test_a_missing_record_in_a_period_is_reported(house: House, running: I
         assert len([line for line in lines if mark in line]) == 3
     content = (await fetch(running, f"/v1/audit/export?{period}&format=parquet")).content
     assert pq.read_table(io.BytesIO(content))["kind"].to_pylist().count("missing") == 3
+
+
+# Deletes the records before the decision with the request id 40, and makes them look pruned.
+DELETE_BEGINNING = """
+    CREATE TEMPORARY TABLE went AS SELECT p.position, r.id, r.uid, r.stored_hash, r.at FROM audit_record r
+    JOIN audit_position p ON p.record_id = r.id WHERE p.position <
+        (SELECT p.position FROM audit_record r JOIN audit_position p ON p.record_id = r.id WHERE request_id = '40');
+    INSERT INTO audit_pruned SELECT * FROM went;
+    DELETE FROM audit_record WHERE id IN (SELECT id FROM went)
+"""
+
+
+@pytest.mark.parametrize("rows", ["1 = 1", "position = (SELECT max(position) FROM went)"])
+async def test_deleted_records_are_not_taken_for_pruned_without_a_sealed_record(
+    house: House, running: InProcess, rows: str
+) -> None:
+    since = f"since={datetime.now(UTC) + timedelta(days=31.5):%Y-%m-%dT%H:%M:%SZ}"
+    await as_superuser(house.log_database, DELETE_BEGINNING.replace("FROM went;", f"FROM went WHERE {rows};"))
+    first = await house.owner.fetchval(
+        "SELECT min(p.position) FROM audit_record r JOIN audit_position p ON record_id = id"
+    )
+    bundle = await fetch(running, f"/v1/audit/bundle?{since}")
+    report = verify_bundle(bundle.content, key=VKEY, retention="1d")
+    assert report.verdict == TAMPERED
+    lines = [json.loads(line) for line in (await fetch(running, f"/v1/audit/export?{since}")).text.splitlines()]
+    assert [line["position"] for line in lines if line.get("missing")] == list(range(first))
+
+
+async def test_a_period_that_begins_after_pruned_records_shows_the_pruning(
+    house: House, running: InProcess, tmp_path: Path
+) -> None:
+    keeper = await house.log_database.open("keeper")
+    first = await house.owner.fetchval(
+        "SELECT p.position FROM audit_record r JOIN audit_position p ON p.record_id = r.id WHERE request_id = '40'"
+    )
+    young = datetime.now(UTC) + timedelta(days=41)
+    pruned = {"event": "log.pruned", "pruned_to": first, "records": first, "older_than": young, "retention": "300d"}
+    record = Record.make(Kind.SYSTEM, {"decided_at": young + timedelta(days=300), **pruned})
+    await Log(await house.log_database.open("app")).append([record])
+    await seal_all(keeper)
+    assert await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    await as_superuser(house.log_database, DELETE_BEGINNING)
+    for days in (31.5, 100):
+        since = f"since={datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
+        bundle = await fetch(running, f"/v1/audit/bundle?{since}")
+        assert json.loads(bundle.content.splitlines()[0])["from"] == first - 1
+        report = verify_bundle(bundle.content, key=VKEY)
+        # The pruning is in the future too, as all of this log, which is another finding.
+        assert report.checked["pruned"] == 1
+        assert "can be forged: give the retention policy" in str(report.findings)
+        lines = [json.loads(line) for line in (await fetch(running, f"/v1/audit/export?{since}")).text.splitlines()]
+        assert lines
+        assert not any(line.get("missing") for line in lines)
+
+
+@pytest.mark.parametrize("forged", [1, 257])
+async def test_added_records_with_false_times_do_not_bound_a_period(
+    house: House, running: InProcess, *, forged: int
+) -> None:
+    now, keeper = datetime.now(UTC), await house.log_database.open("keeper")
+    log = Log(await house.log_database.open("app"))
+    old = [decision(decided_at=now, request={"id": "old"}) for _ in range(forged)]
+    future = [decision(decided_at=now + timedelta(days=900), request={"id": "future"}) for _ in range(forged)]
+    late = [decision(decided_at=now + timedelta(days=301), request={"id": f"l{number}"}) for number in range(300)]
+    for records in (old, late[:1], future, late[1:]):
+        await log.append(records)
+        await seal_all(keeper)
+    # An index over the columns finds only the record between those with false times.
+    await as_superuser(
+        house.log_database,
+        "UPDATE audit_record SET decided_at = '2000-01-01' WHERE request_id ~ '^[0-9]+$'",
+        "UPDATE audit_record SET decided_at = '2999-01-01' WHERE request_id ~ '^l' AND request_id <> 'l0'",
+    )
+    period = (
+        f"since={now + timedelta(days=31.5):%Y-%m-%dT%H:%M:%SZ}&until={now + timedelta(days=400):%Y-%m-%dT%H:%M:%SZ}"
+    )
+    lines = [json.loads(line) for line in (await fetch(running, f"/v1/audit/export?{period}")).text.splitlines()]
+    found = [line["record"]["request"]["id"] for line in lines]
+    assert found == [str(number) for number in range(31, 300)] + [f"l{number}" for number in range(300)]
+
+
+async def test_the_bundle_of_a_period_begins_and_ends_with_records_outside_it(running: InProcess) -> None:
+    first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
+    period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
+    report = verify_bundle((await fetch(running, f"/v1/audit/bundle?{period}")).content, key=VKEY)
+    assert (report.verdict, report.checked["records"]) == (INTACT, 30)
+    lines = (await fetch(running, f"/v1/audit/bundle?{period}")).content.splitlines()[1:]
+    times = [json.loads(line)["columns"]["decided_at"] for line in (lines[0], lines[-1])]
+    assert times[0] < f"{first:%Y-%m-%dT%H:%M:%S}" < f"{last:%Y-%m-%dT%H:%M:%S}" < times[1]
 
 
 async def test_the_longest_period_is_the_whole_log(running: InProcess) -> None:

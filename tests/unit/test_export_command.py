@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
 
 from service.commands.audit_export import _span, export
 from service.commands.audit_retention import retain
-from service.commands.audit_search import _show, _step
+from service.commands.audit_search import _cells, _show, _step, search
+from service.commands.audit_show import _lines_of_record, show
 from service.commands.tables import when
 
 if TYPE_CHECKING:
@@ -21,10 +23,34 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 LINE = b'{"position":0,"leaf":"","record":{}}\n'
+HEADER = b'{"format":"timewarden-bundle/1","from":5,"to":8}\n'
+BUNDLE_LINE = b'{"position":5,"sealed":"","uid":null,"leaf":null,"body":null,"columns":null,"texts":null}\n'
+CSV = b"\xef\xbb\xbfposition,uid,kind,leaf\r\n5,,decision,\r\n"
+EVENT = b'{"activity_id":2,"metadata":{"sequence":5}}\n'
+# An incomplete last line of each kind, which resuming would cut off.
+FILES = {
+    "bundle": HEADER + BUNDLE_LINE + b'{"pos',
+    "csv": CSV + b"6,",
+    "jsonl": LINE + b'{"pos',
+    "ocsf": EVENT + b'{"act',
+}
+
+
+UID = "0198c0de-4f2a-7000-8000-00000000002a"
+FOUND = {"id": UID, "kind": "decision", "at": "", "position": 7, "leaf": "", "names": {}}
+
+
+def answer_with(*records: bytes) -> bytes:
+    """A page of records with these bytes."""
+    found = json.dumps(FOUND).encode()[:-1]
+    return b'{"items":[%b],"next_cursor":null}' % b",".join(b'%b,"record":%b}' % (found, record) for record in records)
 
 
 class Server(BaseHTTPRequestHandler):
-    """Refuses exports from position 9 on; closes the connection in the middle of others."""
+    """Refuses exports from position 9 on; closes the connection in the middle of others. Answers a search and the
+    record UID with `PAGE` and its first record."""
+
+    PAGE: ClassVar[bytes] = answer_with(b'{"action":"approve","note":%b}' % (b"9" * 5_000), b'{"action":"reject"}')
 
     asked: ClassVar[list[str]] = []
 
@@ -34,6 +60,12 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(422)
             self.end_headers()
             self.wfile.write(b'{"detail": "query.from: must be at most 5"}')
+            return
+        if "/v1/audit/records" in self.path:
+            begin, end = (len(b'{"items":['), self.PAGE.index(b',{"id"')) if UID in self.path else (0, None)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.PAGE[begin:end])
             return
         self.send_response(200)
         self.send_header("Audit-Positions", "0-2")
@@ -83,9 +115,50 @@ def test_an_interrupted_bundle_of_a_period_resumes_by_position(address: str, tmp
     period = ("--bundle", "--since", "2026-03-01T00:00:00Z")
     run_export(address, tmp_path / "out", *period)
     assert "/v1/audit/bundle?since=2026-03-01" in Server.asked[-1]
-    (tmp_path / "out").write_bytes(b'{"from":5,"to":8}\n' + LINE.replace(b":0", b":5"))
+    (tmp_path / "out").write_bytes(HEADER + BUNDLE_LINE)
     run_export(address, tmp_path / "out", *period, "--resume")
     assert Server.asked[-1] == "/v1/audit/bundle?from=6&to=8"
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [(kind, content) for kind in FILES for other, content in FILES.items() if kind != other]
+    + [(kind, b"notes of my own") for kind in FILES]
+    + [
+        ("bundle", HEADER + LINE),
+        ("jsonl", LINE + BUNDLE_LINE),
+        ("bundle", b'{"format":"timewarden-bundle/1","to":8}\n'),
+    ],
+)
+def test_a_file_of_another_kind_is_not_resumed_and_not_changed(
+    address: str, tmp_path: Path, kind: str, content: bytes
+) -> None:
+    (tmp_path / "out").write_bytes(content)
+    asked, form = len(Server.asked), ("--bundle",) if kind == "bundle" else ("--format", kind)
+    result = run_export(address, tmp_path / "out", *form, "--resume")
+    assert (result.exit_code, len(Server.asked)) == (1, asked)
+    # Any other exception would be a traceback.
+    assert isinstance(result.exception, SystemExit)
+    assert (tmp_path / "out").read_bytes() == content
+
+
+@pytest.mark.parametrize(("kind", "following"), [("bundle", 6), ("csv", 6), ("jsonl", 1), ("ocsf", 6)])
+def test_an_incomplete_line_is_cut_off_and_the_rest_fetched(
+    address: str, tmp_path: Path, kind: str, following: int
+) -> None:
+    (tmp_path / "out").write_bytes(FILES[kind])
+    run_export(address, tmp_path / "out", *(("--bundle",) if kind == "bundle" else ("--format", kind)), "--resume")
+    assert f"from={following}" in Server.asked[-1]
+    assert (tmp_path / "out").read_bytes().startswith(FILES[kind][: FILES[kind].rfind(b"\n") + 1])
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_goes_to_the_given_position_is_complete(address: str, tmp_path: Path, kind: str) -> None:
+    content = FILES[kind].replace(b'"to":8', b'"to":6').replace(b'"position":0', b'"position":5')
+    (tmp_path / "out").write_bytes(content)
+    form = ("--bundle",) if kind == "bundle" else ("--format", kind)
+    result = run_export(address, tmp_path / "out", *form, "--to", "6", "--resume")
+    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'out'} is complete.\n")
 
 
 def test_positions_are_shown_as_the_verifier_shows_them() -> None:
@@ -114,6 +187,30 @@ def test_changes_within_a_state_show_their_version() -> None:
 def test_an_invalid_time_is_shown_as_stored() -> None:
     assert when("2026-03-01T00:00:00.000000Z") == "2026-03-01 00:00:00Z"
     assert (when("infinity"), when(None)) == ("infinity", "")
+
+
+def test_a_number_of_thousands_of_digits_does_not_hide_the_other_records_of_a_page(address: str) -> None:
+    environment = {"TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "t"}
+    result = CliRunner().invoke(search, ["--all"], env=environment)
+    assert (result.exit_code, "approve" in result.output, "reject" in result.output) == (0, True, True)
+    result = CliRunner().invoke(show, [UID], env=environment)
+    assert (result.exit_code, "note  (damaged: a number of 5,000 digits)" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["principal", "resource", "change", "from", "entries", "actors", "rules", "applied"])
+@pytest.mark.parametrize("odd", ["x", 5, True, ["x", 5, None], {"person": 5, "owner": ["x"], "entries": [5]}])
+def test_a_member_of_the_wrong_type_is_shown_as_damaged(name: str, odd: object) -> None:
+    record: dict[str, Any] = {"action": odd, "outcome": odd, "reason": odd, "decided_at": odd}
+    if name in {"from", "entries"}:
+        record["change"] = {"from": odd} if name == "from" else {"to": {"entries": odd}}
+    else:
+        record |= {"principal": {"actors": odd}} if name == "actors" else {name: odd}
+    found = {**FOUND, "record": record}
+    assert all(isinstance(cell, str) for cell in _cells(found))
+    lines = list(_lines_of_record(found))
+    assert all(isinstance(text, str) for line in lines for text in line)
+    if name in {"principal", "resource", "change"} and not isinstance(odd, dict):
+        assert [text for title, text in lines if title == name and text.startswith("(damaged) ")]
 
 
 @pytest.mark.parametrize(("terminal", "lines"), [(True, 7), (False, 5)])
