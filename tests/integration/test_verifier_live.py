@@ -188,6 +188,95 @@ def test_an_answer_without_a_record_was_left_out_or_is_not_sealed_yet(
     assert run_verifier(capsys, *random)[0] == 4
 
 
+def test_a_backdated_last_record_does_not_hide_that_an_answer_was_left_out(
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("auditor\n")
+    now = datetime.now(UTC)
+    log_server.records([*LOG, record(1, at=now - timedelta(hours=1)), record(2, at=now - timedelta(hours=3))])
+    answer = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--leaf", "00" * 32)
+    code, report = run_verifier(capsys, *answer, "--live", log_server.url, "--token-file", str(tmp_path / "token"))
+    assert (code, "left out of the log, whose newest" in report["findings"][0]["what"]) == (1, True)
+
+
+def test_an_auditors_token_shows_whether_the_record_is_that_of_the_answer(
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("auditor\n")
+    records = [record(number) for number in range(300)]
+    log_server.records(records)
+    log_server.paths["/tile/entries/000"] = tiles.encode_bundle(item.body for item in records[:256])
+    token, unknown = ("--token-file", str(tmp_path / "token")), "that this record has the Decision-Id"
+    for position in (3, 299):
+        leaf = ("--live", log_server.url, "--leaf", records[position].leaf.hex(), "--decision-id")
+        for uid in (str(records[position].uid), OLD):
+            code, report = run_verifier(capsys, "answer", *leaf, uid)
+            assert (code, report["checked"]["position"]) == (0, position)
+            assert any(unknown in sentence for sentence in report["not_shown"])
+            assert f"a record with the Decision-Leaf of the answer was sealed at position {position}" in report["shown"]
+        code, report = run_verifier(capsys, "answer", *leaf, str(records[position].uid), *token)
+        assert (code, f"the record of the answer was sealed at position {position}" in report["shown"]) == (0, True)
+        assert not any(unknown in sentence for sentence in report["not_shown"])
+        code, report = run_verifier(capsys, "answer", *leaf, OLD, *token)
+        (finding,) = report["findings"]
+        assert (code, finding["position"], finding["uid"]) == (1, position, str(records[position].uid))
+        assert f"is not the record of the answer {OLD}" in finding["what"]
+    # The server does not give the record, or gives another.
+    answer = ("answer", "--live", log_server.url, "--leaf", records[3].leaf.hex(), "--decision-id", OLD, *token)
+    log_server.paths["/tile/entries/000"] = tiles.encode_bundle(item.body for item in records[1:257])
+    code, report = run_verifier(capsys, *answer)
+    assert (code, "do not have the hashes that were sealed" in report["findings"][0]["what"]) == (1, True)
+    del log_server.paths["/tile/entries/000"]
+    code, report = run_verifier(capsys, *answer)
+    assert (code, "tile/entries/000 answers 404" in report["findings"][0]["what"]) == (2, True)
+
+
+class Wavering(dict[str, bytes]):
+    """Paths of which one has another content from the second request on."""
+
+    def __init__(self, paths: dict[str, bytes], path: str, later: bytes) -> None:
+        super().__init__(paths)
+        self._path, self._later = path, later
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = super().get(key, default)
+        if key == self._path:
+            self[key] = self._later
+        return found
+
+
+def test_the_newest_record_is_checked_although_the_server_changes_its_hashes(
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("auditor\n")
+    forged = [*LOG[:-1], record(1, at=datetime.now(UTC))]
+    log_server.records(LOG)
+    honest, path = log_server.paths, f"/tile/0/000.p/{len(LOG)}"
+    log_server.records(forged)
+    log_server.paths = Wavering(
+        log_server.paths | {name: honest[name] for name in ("/checkpoint", path)}, path, log_server.paths[path]
+    )
+    code, report = run_verifier(capsys, "live", log_server.url, "--token-file", str(tmp_path / "token"))
+    assert (code, "do not lead to the root" in report["findings"][0]["what"]) == (1, True)
+
+
+def test_a_log_without_records_is_incomplete_where_a_record_is_needed(
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("auditor\n")
+    log_server.log([])
+    live = ("live", log_server.url)
+    answer = ("answer", "--live", log_server.url, "--leaf", "00" * 32, "--decision-id", uid_at(datetime.now(UTC)))
+    for command in (live, answer):
+        code, report = run_verifier(capsys, *command, "--token-file", str(tmp_path / "token"))
+        assert (code, report["findings"]) == (2, [{"verdict": "incomplete", "what": "the log has no records"}])
+    state = ("--state", str(tmp_path / "seen"))
+    assert run_verifier(capsys, *live, *state)[0] == 0
+    log_server.records(LOG)
+    code, report = run_verifier(capsys, *live, *state)
+    assert (code, report["checked"]["extends"]) == (0, 0)
+
+
 def test_retry_after_is_obeyed(log_server: LogServer, capsys: pytest.CaptureFixture[str]) -> None:
     log_server.log(LEAVES)
     log_server.refusals = [(429, "0"), (503, "0"), (429, "Fri, 31 Dec 1999 23:59:59 GMT")]

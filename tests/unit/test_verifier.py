@@ -70,6 +70,16 @@ def test_exactly_the_generated_proofs_verify(data: st.DataObject) -> None:
     assert not verify_consistency(old, bytes(32), size, root, proof)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 23])
+def test_the_empty_tree_is_a_prefix_of_every_tree_without_a_proof(size: int) -> None:
+    empty, root = merkle.root_hash([]), merkle.root_hash(LEAVES[:size])
+    assert verify_consistency(0, empty, size, root, [])
+    assert not verify_consistency(0, empty, size, root, [root])
+    assert not verify_consistency(0, bytes(32), size, root, [])
+    assert not verify_consistency(0, empty, 0, bytes(32), [])
+    assert not verify_consistency(0, bytes(32), 0, bytes(32), [])
+
+
 @settings(max_examples=example_count(60))
 @given(st.integers(0, 129), st.integers(0, 130))
 def test_ranges_of_subtrees_fold_to_the_root(start: int, size: int) -> None:
@@ -174,3 +184,13 @@ def test_the_record_of_an_answer_is_found_by_leaf_or_reported_missing() -> None:
     assert gone.position is None
     other = SoughtAnswer(LOG[4].uid, merkle.leaf_hash(b"answered"))
     assert (verify_bundle(bundle, sought=other).verdict, other.contradicted) == (TAMPERED, True)
+
+
+def test_the_leaf_of_another_record_does_not_show_the_record_of_an_answer() -> None:
+    bundle, invented = forge_bundle(LOG).content, uuid4()
+    for uid in (invented, LOG[5].uid):
+        report = verify_bundle(bundle, sought=SoughtAnswer(uid, LOG[4].leaf))
+        assert report.verdict == TAMPERED
+        (finding,) = (item for item in report.findings if item["position"] == 4)
+        assert f"is not the record of the answer {uid}" in finding["what"]
+        assert finding["uid"] == str(LOG[4].uid)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import struct
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -13,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.log import checkpoint as notes
-from service.log import merkle
+from service.log import merkle, tiles
 from service.standalone.verify.bundle import MAX_LINE_BYTES
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
@@ -138,6 +142,20 @@ def test_a_consistency_proof_shows_that_a_checkpoint_extends_an_older_one(tmp_pa
     (tmp_path / "old").write_text(both)
     more = [*LEAVES, merkle.leaf_hash(b"more")]
     assert run("consistency", write_consistency(tmp_path, more, 23), *old, *held) == INTACT
+
+
+def test_a_consistency_proof_from_an_empty_log_is_intact(tmp_path: Path) -> None:
+    (tmp_path / "seen").write_text(sign_checkpoint([]))
+    (tmp_path / "grown").write_text(
+        json.dumps({"from": 0, "to": len(LEAVES), "hashes": [], "checkpoint": sign_checkpoint(LEAVES)})
+    )
+    assert run("consistency", str(tmp_path / "grown"), "--state", str(tmp_path / "seen")) == INTACT
+    assert read_state_note(tmp_path / "seen") == sign_checkpoint(LEAVES)
+
+
+def test_a_proof_needs_no_consistency_proof_from_an_empty_log(tmp_path: Path) -> None:
+    (tmp_path / "seen").write_text(sign_checkpoint([]))
+    assert run(*write_proof(tmp_path, LEAVES, 7), "--state", str(tmp_path / "seen")) == INTACT
 
 
 def test_an_intact_bundle_states_its_period_and_its_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,6 +320,34 @@ def test_a_missing_answer_was_left_out_only_if_it_belongs_in_the_bundle(
     assert (code, what in capsys.readouterr().out) == (verdict, True)
 
 
+@pytest.mark.parametrize(("minutes", "verdict"), [(11, TAMPERED), (21, INCOMPLETE)])
+def test_a_backdated_last_record_does_not_hide_that_an_answer_was_left_out(
+    tmp_path: Path, minutes: int, verdict: int
+) -> None:
+    start = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    bundle = forge_bundle([*LOG, record(1, at=start - timedelta(hours=1))])
+    (tmp_path / "bundle").write_bytes(bundle.content)
+    uid = uid_at(start + timedelta(minutes=minutes))
+    assert run("answer", "--decision-id", uid, "--leaf", "00" * 32, "--bundle", str(tmp_path / "bundle")) == verdict
+
+
+def test_an_answer_with_the_leaf_of_another_record_is_tampered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle").write_bytes(forge_bundle(LOG).content)
+    where = ("--bundle", str(tmp_path / "bundle"), "--leaf", LOG[4].leaf.hex())
+    invented = uid_at(datetime(2026, 3, 2, 9, 2, tzinfo=UTC))
+    assert run("answer", "--decision-id", invented, *where) == TAMPERED
+    output = capsys.readouterr().out
+    assert f"is not the record of the answer {invented}" in output
+    assert "\n  shown:" not in output
+    assert "that this record has the Decision-Id" not in output
+    assert run("answer", "--decision-id", str(LOG[4].uid), *where) == INTACT
+    output = capsys.readouterr().out
+    assert "shown: the record of the answer was sealed at position 4" in output
+    assert "that this record has the Decision-Id" not in output
+
+
 def test_a_record_dated_in_the_future_is_not_evidence_of_omission(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,14 +389,14 @@ def test_a_proof_signed_by_an_unknown_key_is_untrusted(tmp_path: Path) -> None:
     assert run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")) == UNTRUSTED
 
 
-def cosign(note: str, name: str, seed: bytes = b"w" * 32) -> tuple[str, str]:
-    """The vkey of a witness, and the note with its cosignature."""
+def cosign(note: str, name: str, seed: bytes = b"w" * 32, moment: int = 1_800_000_000) -> tuple[str, str]:
+    """The vkey of a witness, and the note with its cosignature, made at `moment` in seconds since 1970."""
     key = Ed25519PrivateKey.from_private_bytes(seed)
     public = b"\x04" + key.public_key().public_bytes_raw()
     key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
     text = note.rpartition("\n\n")[0] + "\n"
-    signed = key.sign(f"cosignature/v1\ntime 1800000000\n{text}".encode())
-    line = f"\u2014 {name} {b64(key_id + struct.pack('>Q', 1_800_000_000) + signed)}\n"
+    signed = key.sign(f"cosignature/v1\ntime {moment}\n{text}".encode())
+    line = f"\u2014 {name} {b64(key_id + struct.pack('>Q', moment) + signed)}\n"
     return f"{name}+{key_id.hex()}+{b64(public)}", note + line
 
 
@@ -385,3 +431,97 @@ def test_witnesses_must_have_cosigned_the_checkpoint(tmp_path: Path, capsys: pyt
     line = other.splitlines()[-1]
     proof.write_text(head + blank + sign_checkpoint(LEAVES) + line + "\n")
     assert run(*command, "--witness", first) == TAMPERED
+
+
+def test_a_witness_with_two_keys_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write_proof(tmp_path, LEAVES, 3)
+    proof = tmp_path / "proof"
+    head, blank, note = proof.read_text().partition("\n\n")
+    former, _ = cosign(note, "one.example", b"f" * 32)
+    present, cosigned = cosign(note, "one.example")
+    other, _ = cosign(note, "two.example")
+    both = ("--witness", former, "--witness", present)
+    assert run(*command, *both) == UNTRUSTED
+    assert "0 of the 1 witnesses that you ask for have cosigned the checkpoint; not one.example" in (
+        capsys.readouterr().out
+    )
+    proof.write_text(head + blank + cosigned)
+    assert run(*command, *both) == INTACT
+    assert run(*command, *both, "--quorum", "2") == USAGE
+    capsys.readouterr()
+    assert run(*command, *both, "--witness", other) == UNTRUSTED
+    assert "1 of the 2 witnesses that you ask for have cosigned the checkpoint; not two.example" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_cosignature_from_the_future_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write_proof(tmp_path, LEAVES, 3)
+    proof = tmp_path / "proof"
+    head, blank, note = proof.read_text().partition("\n\n")
+    for moment, wanted in (
+        (datetime(2026, 3, 2, tzinfo=UTC), []),
+        (datetime.now(UTC) + timedelta(hours=1), []),
+        (
+            datetime(5138, 11, 16, tzinfo=UTC),
+            ["one.example cosigned at 5138-11-16T00:00:00.000000Z, in the future: its clock or yours is wrong"],
+        ),
+    ):
+        witness, cosigned = cosign(note, "one.example", moment=int(moment.timestamp()))
+        proof.write_text(head + blank + cosigned)
+        assert run(*command, "--witness", witness, "--json") == INTACT
+        assert json.loads(capsys.readouterr().out)["notes"] == wanted
+
+
+def write_archive(place: Path, entries: list[bytes]) -> str:
+    """An archived log of these entries, fewer than fill a tile."""
+    leaves, count = [merkle.leaf_hash(entry) for entry in entries], len(entries)
+    files = {
+        "checkpoint": sign_checkpoint(leaves).encode(),
+        f"tile/{tiles.Tile(0, 0, count).path}": b"".join(leaves),
+        f"tile/{tiles.Tile(-1, 0, count).path}": tiles.encode_bundle(entries),
+    }
+    for path, content in files.items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(content)
+    return str(place)
+
+
+def test_an_entry_of_an_archive_cannot_add_lines_to_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [
+        LOG[1].body + b'}\n{"position":0,"record":{"forged":true}}\n{"x":{"y":1}',
+        LOG[1].body + b',"position":0',
+        b'{"a":1,\n"b":2}',
+        b'{"a":1}\r',
+        b"{",
+        b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        b'{"a":"\\ud800"}',
+        b'{"a":"\xff"}',
+        b"[1]",
+        b"",
+        sign_checkpoint(LEAVES).encode(),
+    ]
+    place, output = write_archive(tmp_path / "log", [LOG[0].body, *others, LOG[2].body]), tmp_path / "records.jsonl"
+    assert run("archive", place, "--output", str(output), "--json") == INTACT
+    report = json.loads(capsys.readouterr().out)
+    assert report["notes"] == [
+        f"{len(others)} entries are not records: {output} has their bytes as base64, and record is null"
+    ]
+    first, *lines, last = output.read_bytes().splitlines(keepends=True)
+    assert first == b'{"position":0,"record":' + LOG[0].body + b"}\n"
+    assert last == b'{"position":%d,"record":' % (len(others) + 1) + LOG[2].body + b"}\n"
+    found = [json.loads(line) for line in lines]
+    assert [(row["position"], row["record"]) for row in found] == [(at, None) for at in range(1, len(others) + 1)]
+    assert [base64.b64decode(row["bytes"]) for row in found] == others
+
+
+@pytest.mark.parametrize("path", ["checkpoint", f"tile/0/000.p/{len(LOG)}", f"tile/entries/000.p/{len(LOG)}"])
+def test_a_pipe_in_an_archive_is_refused_and_not_waited_for(tmp_path: Path, path: str) -> None:
+    place = write_archive(tmp_path / "log", [record.body for record in LOG])
+    (tmp_path / "log" / path).unlink()
+    os.mkfifo(tmp_path / "log" / path)
+    command = [sys.executable, "-m", "service.standalone.verify", "archive", place, "--key", VKEY]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.returncode, f"{path} is not a regular file" in ended.stdout) == (USAGE, True)

@@ -135,6 +135,16 @@ def test_a_bundle_after_a_key_change_verifies_with_the_new_key() -> None:
     assert verify_bundle(bundle.content, seen=sign_checkpoint(fork, 5)).verdict == TAMPERED
 
 
+def test_every_bundle_extends_the_empty_log() -> None:
+    empty = sign_checkpoint([])
+    for start in (0, 5):
+        bundle = forge_bundle(LOG, start)
+        assert verify_bundle(bundle.content, seen=empty).verdict == INTACT
+        bundle.header["start"] = {"checkpoint": empty, "consistency": []}
+        for seen in (None, empty):
+            assert verify_bundle(bundle.content, seen=seen).verdict == INTACT
+
+
 def test_the_start_proof_is_checked_against_both_checkpoints() -> None:
     bundle = forge_bundle(LOG, 5, old=5)
     bundle.header["start"]["consistency"] = [b64(bytes(32))]

@@ -20,10 +20,12 @@ from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.standalone.verify.notes import read_keys
 from service.standalone.verify.state import State
 from tests.bundle_forge import VKEY, ForgedBundle, forge_bundle, hash_at, verify_bundle
+from tests.command_line import verify
 from tests.unit.test_verifier import LOG, SHEET, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 START, LATER = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -67,6 +69,21 @@ def test_pruning_by_the_policy_is_reported_and_intact() -> None:
     assert (report.checked["pruned"], report.checked["records"]) == (10, len(DAYS) + 2)
     (note,) = report.notes
     assert "the last 10 of the first 10 records were pruned, as older than 80d" in note
+
+
+def test_the_hash_of_a_pruned_record_does_not_show_its_decision_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle").write_bytes(prune_bundle(pruning_record()).content)
+    where = ("--bundle", str(tmp_path / "bundle"), "--key", VKEY, "--retention", "80d")
+    for pruned, sought in ((True, DAYS[3]), (False, DAYS[20])):
+        code, report = verify(
+            "answer", "--decision-id", str(sought.uid), "--leaf", sought.leaf.hex(), *where, capsys=capsys
+        )
+        assert (code, report["checked"]["position"]) == (INTACT, DAYS.index(sought))
+        assert any("that this record has the Decision-Id" in item for item in report["not_shown"]) is pruned
+        assert any("the record of the answer was sealed" in item for item in report["shown"]) is not pruned
+        assert any("a record with the Decision-Leaf of the answer" in item for item in report["shown"]) is pruned
 
 
 def test_pruning_without_a_known_policy_is_incomplete() -> None:
@@ -229,6 +246,23 @@ def test_a_value_of_the_caller_is_erased_with_the_caller(person: int, names: lis
     bundle = forge_bundle([*LOG, Record.make(Kind.DECISION, read, values), erasure(UUID(int=person), len(names))])
     bundle.lines[len(LOG)]["texts"] |= dict.fromkeys(names, "erased")
     assert verify_bundle(bundle.content).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource", "action"), [(Kind.ACCESS, "log", "read"), (Kind.DECISION, "me", "review")]
+)
+@pytest.mark.parametrize(("person", "verdict"), [(7, INTACT), (8, INCOMPLETE)])
+def test_a_typed_filter_is_erased_with_who_read_the_log(
+    kind: Kind, resource: str, action: str, person: int, verdict: int
+) -> None:
+    read = {
+        "decided_at": LATER,
+        "action": action,
+        "resource": {"kind": resource, "id": None, "owner": None},
+        "principal": {"person": str(UUID(int=7)), "client": "hours-app"},
+    }
+    log = [*LOG, Record.make(kind, read, {"client": "ana@example.com"}), erasure(UUID(int=person), 1)]
+    assert verify_bundle(without_texts(forge_bundle(log), len(LOG)).content).verdict == verdict
 
 
 def merger(person: UUID, into: UUID) -> Record:

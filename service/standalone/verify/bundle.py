@@ -44,8 +44,21 @@ class SoughtAnswer:
         self.uid = uid
         self.leaf = leaf
         self.position: int | None = None
-        # A record has its uid, but another hash.
+        # The record at that position has its uid. Not known while only the hash of the record was read.
+        self.identified = False
+        # A record has its uid, but another hash, or its hash, but another uid.
         self.contradicted = False
+
+    def identify(self, record: Object) -> None:
+        """Check the uid of the record that has the hash of the answer. Raises Fault."""
+        self.identified = record.get("uid") == str(self.uid)
+        self.contradicted = self.contradicted or not self.identified
+        if not self.identified:
+            what = (
+                f"the record with this Decision-Leaf is not the record of the answer {self.uid}: either the answer was"
+                " sent with the leaf of another record, or Decision-Id and Decision-Leaf are not of one answer"
+            )
+            raise Fault(what, position=self.position, uid=record.get("uid"))
 
 
 class Bundle:
@@ -128,7 +141,10 @@ class Bundle:
             if sought:
                 self._match_answer(line, position, sought)
             if line.body is not None:
-                self._check_contents(line, position, read_object(line.body))
+                record = read_object(line.body)
+                self._check_contents(line, position, record)
+                if sought and line.found == line.sealed == sought.leaf:
+                    sought.identify(record)
         except (Fault, *MALFORMED) as fault:
             self._report.add(fault, position=position, uid=line.members["uid"] if line else None)
             # After an added or removed line all positions differ: later lines would only repeat this finding.

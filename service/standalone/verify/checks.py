@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import time
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .bundle import Bundle, SoughtAnswer
 from .continuity import check_extension
-from .findings import INCOMPLETE, INTACT, UNTRUSTED, USAGE, Fault, Report, require
+from .findings import INCOMPLETE, INTACT, MALFORMED, UNTRUSTED, USAGE, Fault, Report, require
 from .inputs import open_bundle, read_consistency, read_note, read_proof, read_record, read_token
 from .live import LiveLog
 from .mismatch import explain_mismatch
 from .notes import read_checkpoint, read_cosignatures
-from .records import read_object
-from .times import LONG, format_days, format_time, parse_time
+from .records import is_canonical, read_object
+from .times import AHEAD, LONG, format_days, format_time, parse_time
 from .tree import leaf_hash, verify_inclusion
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def check_proof(given: argparse.Namespace, keys: Keys, state: State, report: Rep
         report.add(explain_mismatch(data, given.record, given.path, matches), position=proof.place)
     report.checked |= {"position": proof.place, "leaf": leaf.hex()}
     report.shown.append(f"exactly these bytes were sealed at position {proof.place} of {found.origin}")
-    if seen and (seen.origin, seen.size) == (found.origin, found.size):
+    if seen and seen.origin == found.origin and seen.size in {0, found.size}:
         check_extension(seen, found, [], report)
     elif seen and given.consistency and seen.origin == found.origin:
         path = read_consistency(given.consistency)
@@ -102,10 +103,10 @@ def check_live(given: argparse.Namespace, keys: Keys, state: State, report: Repo
     log.check_extends(state.checkpoint)
     if given.token_file:
         newest = _read_newest_time(log, read_token(given.token_file))
-        report.checked["newest"] = newest
+        report.checked["newest"] = format_time(newest)
         if report.verdict == INTACT:
-            state.add_mark(log.checkpoint.size, parse_time(newest))
-        if (age := time.time() - parse_time(newest).timestamp()) > LONG.total_seconds():
+            state.add_mark(log.checkpoint.size, newest)
+        if (age := time.time() - newest.timestamp()) > LONG.total_seconds():
             report.note(f"the newest record was decided {age / 86_400:,.1f} days ago: nothing has been sealed since")
     elif report.verdict == INTACT:
         state.add_mark_now(log.checkpoint.size)
@@ -118,26 +119,40 @@ def check_archive(given: argparse.Namespace, keys: Keys, state: State, report: R
     """`archive PLACE`: check every record of an archived log, and write them to a file."""
     log = LiveLog(given.place, keys, report)
     log.check_extends(state.checkpoint)
-    token = read_token(given.token_file) if given.token_file else ""
+    token, others = read_token(given.token_file) if given.token_file else "", 0
     with given.output.open("wb") if given.output else nullcontext() as file:
-        for position, record in log.read_records(token):
-            if file is not None:
-                file.write(b'{"position":%d,"record":%b}\n' % (position, _as_json(record)))
+        for position, entry in log.read_records(token):
+            if file is None:
+                continue
+            if _is_record(entry):
+                file.write(b'{"position":%d,"record":%b}\n' % (position, entry))
+            else:
+                others += 1
+                file.write(b'{"position":%d,"record":null,"bytes":"%b"}\n' % (position, base64.b64encode(entry)))
+    if others:
+        report.note(f"{others:,} entries are not records: {given.output} has their bytes as base64, and record is null")
     _claim_live(log, state, report)
     report.shown.append(f"{report.checked.get('records', 0):,} records are there as they were sealed")
     report.unshown.append(FORGED_CONTENT)
     return log.checkpoint
 
 
-def _as_json(record: bytes) -> bytes:
-    """A record, which is JSON; an entry of another log, such as a checkpoint, as a JSON string."""
-    return record if record.startswith(b"{") else json.dumps(record.decode(errors="replace")).encode()
+def _is_record(entry: bytes) -> bool:
+    """Whether these are the canonical bytes of a JSON object, which cannot contain a line end. Other bytes, such as a
+    checkpoint in a log of checkpoints, could contain anything, even further lines."""
+    try:
+        return is_canonical(read_object(entry), entry)
+    except (Fault, *MALFORMED):
+        return False
 
 
 def check_witnesses(note: str, witnesses: Keys, quorum: int, report: Report) -> None:
     """Check that at least `quorum` of these witnesses have cosigned the checkpoint."""
     found = read_cosignatures(note, witnesses)
     report.checked["cosigned_by"] = sorted(found)
+    for name, moment in sorted(found.items()):
+        if moment > datetime.now(UTC) + AHEAD:
+            report.note(f"{name} cosigned at {format_time(moment)}, in the future: its clock or yours is wrong")
     if len(found) < quorum:
         missing = ", ".join(sorted({name for name, _ in witnesses} - found.keys()))
         what = f"{len(found)} of the {quorum} witnesses that you ask for have cosigned the checkpoint; not {missing}"
@@ -168,7 +183,13 @@ def check_answer(given: argparse.Namespace, keys: Keys, state: State, report: Re
         checkpoint = log.checkpoint
     if sought.position is not None:
         report.checked["position"] = sought.position
-        report.shown.append(f"the record of the answer was sealed at position {sought.position}")
+        which = "the record of the answer" if sought.identified else "a record with the Decision-Leaf of the answer"
+        report.shown.append(f"{which} was sealed at position {sought.position}")
+        if not sought.identified and not sought.contradicted:
+            report.unshown.append(
+                "that this record has the Decision-Id: that takes its bytes, from a bundle or with an auditor's token"
+                " (--token-file)"
+            )
     return checkpoint
 
 
@@ -176,12 +197,12 @@ def _check_answer_in_bundle(bundle: Bundle, sought: SoughtAnswer, report: Report
     """Decide about an answer that is not in the bundle. Records are sealed in nearly the order of their answers."""
     if sought.position is not None or sought.contradicted:
         return
-    answered, oldest, last = _answer_time(sought.uid), bundle.oldest, bundle.last
+    answered, oldest, newest = _answer_time(sought.uid), bundle.oldest, bundle.newest
     begins_before = bundle.start == 0 or (oldest is not None and oldest.timestamp() + SEALED_WITHIN < answered)
-    if begins_before and last is not None and answered < min(last.timestamp(), time.time()) - SEALED_WITHIN:
+    if begins_before and newest is not None and answered < min(newest.timestamp(), time.time()) - SEALED_WITHIN:
         report.add(Fault("the record of this answer was left out of the log", uid=str(sought.uid)))
-    elif last is not None and begins_before:
-        what = f"its last record was decided at {format_time(last)}: fetch a bundle that ends after the answer"
+    elif newest is not None and begins_before:
+        what = f"its newest record was decided at {format_time(newest)}: fetch a bundle that ends after the answer"
         report.add(Fault(f"the record of this answer is not in this bundle; {what}", INCOMPLETE, uid=str(sought.uid)))
     else:
         what = "the record of this answer is not in this bundle: it belongs before or after it"
@@ -189,17 +210,24 @@ def _check_answer_in_bundle(bundle: Bundle, sought: SoughtAnswer, report: Report
 
 
 def _check_answer_in_log(log: LiveLog, sought: SoughtAnswer, token: str, report: Report) -> None:
-    """Decide about an answer without a sealed record. Only the time of a later record shows that it was left out, and
-    reading that needs a token: a keeper that is stopped seals nothing, which is not a forgery."""
-    if sought.position is not None or report.verdict != INTACT:
+    """Decide about an answer by its record, or without a sealed record. Reading records needs a token. Only the time of
+    a later record shows that one was left out: a keeper that is stopped seals nothing, which is not a forgery."""
+    if report.verdict != INTACT:
+        return
+    if sought.position is not None:
+        if token:
+            sought.identify(read_object(log.read_record(sought.position, token)))
         return
     answered, uid, size = _answer_time(sought.uid), str(sought.uid), log.checkpoint.size
-    newest = _read_newest_time(log, token) if token else ""
-    if newest and answered < min(parse_time(newest).timestamp(), time.time()) - SEALED_WITHIN:
-        what = f"the record of this answer was left out of the log, whose newest record was decided at {newest}"
-        report.add(Fault(what, uid=uid))
+    newest = _read_newest_time(log, token) if token else None
+    if newest and answered < min(newest.timestamp(), time.time()) - SEALED_WITHIN:
+        what = "the record of this answer was left out of the log, whose newest record was decided at"
+        report.add(Fault(f"{what} {format_time(newest)}", uid=uid))
     elif newest:
-        what = f"the record of this answer is not sealed yet: the newest of {size:,} records was decided at {newest}"
+        what = (
+            f"the record of this answer is not sealed yet: the newest record in the last tile of {size:,} records was"
+            f" decided at {format_time(newest)}; a bundle has the times of all"
+        )
         report.add(Fault(what, INCOMPLETE, uid=uid))
     elif time.time() - answered > LONG.total_seconds():
         what = f"the record of this answer was left out of the log: it was due more than {format_days(LONG)} ago"
@@ -251,14 +279,13 @@ def _claim_live(log: LiveLog, state: State, report: Report) -> None:
         report.unshown.append(ALONE)
 
 
-def _read_newest_time(log: LiveLog, token: str) -> str:
-    """When the newest sealed record was decided, by its bytes."""
-    decided = str(read_object(log.read_newest(token)).get("decided_at"))
+def _read_newest_time(log: LiveLog, token: str) -> datetime:
+    """When the newest record in the last tile was decided, by its bytes. The last record alone does not show it: it may
+    be backdated."""
     try:
-        parse_time(decided)
+        return max(parse_time(str(read_object(record).get("decided_at"))) for record in log.read_newest(token))
     except ValueError:
-        raise Fault("the newest record has no valid decided_at") from None
-    return decided
+        raise Fault("one of the newest records has no valid decided_at") from None
 
 
 def _answer_time(uid: UUID) -> float:

@@ -51,8 +51,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     report, checkpoint = Report(quiet=given.json), None
     try:
         keys, witnesses = read_keys(given.key), read_keys(given.witness, COSIGNATURE)
-        quorum = len(witnesses) if given.quorum is None else given.quorum
-        require(0 < quorum <= len(witnesses) or not (witnesses or given.quorum), QUORUM, USAGE)
+        # A witness with several keys, as after a change of keys, is one witness.
+        names = {name for name, _ in witnesses}
+        quorum = len(names) if given.quorum is None else given.quorum
+        require(0 < quorum <= len(names) or not (witnesses or given.quorum), QUORUM, USAGE)
         state = State(given.state, keys)
         checkpoint = cast("Checkpoint", given.check(given, keys, state, report))
         if witnesses:

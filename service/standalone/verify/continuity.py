@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .findings import INCOMPLETE, UNTRUSTED, Fault, Report, require, require_integer
 from .notes import claimed_checkpoint, decode_base64, read_checkpoint
 from .records import decode_hex
-from .tree import HASH_SIZE, verify_consistency
+from .tree import EMPTY_ROOT, HASH_SIZE, verify_consistency
 
 if TYPE_CHECKING:
     from .notes import Checkpoint, Keys
@@ -58,7 +58,7 @@ class Continuity:
         self._seen = seen
         self._report = report
         # The roots that are known, by size.
-        self._roots = {checkpoint.size: checkpoint.root}
+        self._roots = {0: EMPTY_ROOT, checkpoint.size: checkpoint.root}
         self._epochs: list[Epoch] = []
 
     def read_start(self, members: Object | None) -> None:

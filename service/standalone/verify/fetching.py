@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import stat
 import time
 import urllib.request
 from email.utils import parsedate_to_datetime
@@ -122,8 +123,11 @@ class Folder:
 
     def get(self, path: str, *, token: str = "") -> Answer:  # noqa: ARG002 — as Fetcher.get
         """The content of a file."""
+        place = Path(self.url) / path
         try:
-            with (Path(self.url) / path).open("rb") as file:
+            # Opening a pipe would wait for a writer.
+            require(stat.S_ISREG(place.stat().st_mode), f"{place} is not a regular file", USAGE)
+            with place.open("rb") as file:
                 return Answer(OK, file.read(LARGEST_ANSWER))
         except (FileNotFoundError, NotADirectoryError):
             return Answer(NOT_FOUND, b"")

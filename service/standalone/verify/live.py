@@ -81,17 +81,15 @@ class LiveLog:
         self._check_root(whole)
         return None
 
-    def read_newest(self, token: str) -> bytes:
-        """The bytes of the newest record that the checkpoint covers; needs an auditor's token."""
-        last = self.checkpoint.size - 1
-        path = f"tile/entries/{_name(last // WIDTH, last % WIDTH + 1)}"
-        answer = self._fetcher.get(path, token=token)
-        if answer.status != OK:
-            raise self._fetcher.refusal(path, answer)
-        entry = [b"", *_split_bundle(answer.data)][-1]
-        leaf = self._read_tile(0, last // WIDTH)[-HASH_SIZE:]
-        require(leaf_hash(entry) == leaf, "the newest record that is served does not have the hash that was sealed")
-        return entry
+    def read_record(self, position: int, token: str) -> bytes:
+        """The bytes of the record at this position; needs an auditor's token."""
+        return self._read_entries(position // WIDTH, token)[position % WIDTH]
+
+    def read_newest(self, token: str) -> list[bytes]:
+        """The bytes of the newest records that the checkpoint covers, which are those of the last tile; needs an
+        auditor's token."""
+        require(self.checkpoint.size, "the log has no records", INCOMPLETE)
+        return self._read_entries((self.checkpoint.size - 1) // WIDTH, token)
 
     def read_records(self, token: str = "") -> Iterator[tuple[int, bytes]]:
         """The position and the bytes of every record, each checked against the hash that was sealed, and at the end all
@@ -111,6 +109,19 @@ class LiveLog:
             yield from self._check_bundle(start, leaves, _split_bundle(answer.data))
             self._report.progress(start + len(leaves), size, "records")
         self._check_root(whole)
+
+    def _read_entries(self, index: int, token: str) -> list[bytes]:
+        """The records of a tile, checked against the signed root."""
+        start, leaves = index * WIDTH, _split_hashes(self._read_tile(0, index))
+        # The server may give other hashes than when the tree was checked.
+        self._check_leaves(start, leaves)
+        path, answer = self._get("entries", index, len(leaves), token)
+        if answer.status != OK:
+            raise self._fetcher.refusal(path, answer)
+        entries = _split_bundle(answer.data)[: len(leaves)]
+        what = f"the records that are served from position {start:,} on do not have the hashes that were sealed"
+        require([leaf_hash(entry) for entry in entries] == leaves, what)
+        return entries
 
     def _read_checkpoint(self, keys: Keys) -> Checkpoint:
         answer = self._fetcher.get("checkpoint")

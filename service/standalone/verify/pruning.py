@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from .findings import INCOMPLETE, Fault, Report, require, require_integer
 from .notes import decode_base64
 from .records import read_object
-from .times import LONG, SILENCE, format_days, format_time, parse_age, parse_time
+from .times import AHEAD, LONG, SILENCE, format_days, format_time, parse_age, parse_time
 from .tree import leaf_hash, verify_inclusion
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .state import State
 
 MEMBERS = {"to", "position", "body", "inclusion"}
-# How far the clocks of log and auditor may differ.
-AHEAD = timedelta(days=1)
 
 
 class PruningRecord(NamedTuple):

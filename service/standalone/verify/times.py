@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 DAYS = {"d": 1, "mo": 31, "y": 366}
 # Longer than a service is switched off, or a keeper stopped.
 LONG = timedelta(days=31)
+# How far the clocks of log, witness and auditor may differ.
+AHEAD = timedelta(days=1)
 # A running service writes a heartbeat at least once a day.
 SILENCE = timedelta(days=2)
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HASH_SIZE = 32
+# The root of the tree without leaves (RFC 9162 §2.1.1).
+EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -39,7 +41,7 @@ class Fold:
     def root(self) -> bytes:
         """The root: the subtree hashes combined from right to left."""
         if not self._stack:
-            return hashlib.sha256(b"").digest()
+            return EMPTY_ROOT
         value = self._stack[-1][1]
         for _, left in reversed(self._stack[:-1]):
             value = node_hash(left, value)
@@ -75,7 +77,10 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
 
 
 def verify_consistency(old: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether the proof shows that the tree of `old` leaves is a prefix of the tree of `size` (RFC 9162 §2.1.4.2)."""
+    """Whether the proof shows that the tree of `old` leaves is a prefix of the tree of `size` (RFC 9162 §2.1.4.2). The
+    empty tree is a prefix of every tree, which needs no proof."""
+    if old == 0:
+        return old_root == EMPTY_ROOT and not proof and (size > 0 or root == EMPTY_ROOT)
     if not 0 < old < size:
         return 0 < old == size and old_root == root and not proof
     # If `old` is a power of two, its root is a node of the larger tree and is not part of the proof.
