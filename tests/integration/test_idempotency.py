@@ -84,8 +84,11 @@ async def test_a_malformed_key_is_refused(common_house: House, common: InProcess
 
 async def test_another_request_with_the_same_key_is_refused(house: House, running: InProcess) -> None:
     await open_week(running, "open-1")
+    before = await house.count("audit_record")
     answer = await open_week(running, "open-1", time_zone="Europe/Berlin")
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
+    assert "Decision-Id" not in answer.headers
+    assert await house.count("audit_record") == before
     assert await house.count("timesheet") == 1
 
 
@@ -277,6 +280,7 @@ async def test_of_two_concurrent_requests_one_is_made_and_the_other_gets_409(hou
     for answer in answers:
         if answer.status_code != 201:
             assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
+            assert "Decision-Id" not in answer.headers
     # Ada, and the person of the token.
     assert await house.count("person") - before in {1, 2}
     assert (await add()).headers["Idempotent-Replayed"] == "true"
@@ -390,6 +394,7 @@ async def test_of_two_concurrent_uploads_one_is_made_and_the_other_gets_409(hous
     for answer in answers:
         if answer.status_code != 200:
             assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
+            assert "Decision-Id" not in answer.headers
     assert await house.count("kept_answer") == 1
 
 

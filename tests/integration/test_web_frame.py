@@ -196,6 +196,31 @@ async def test_a_head_of_a_route_without_get_lists_its_methods(running: InProces
     assert (other.status_code, other.headers["Allow"]) == (405, "GET, HEAD")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "content", "status", "slug"),
+    [
+        ("GET", "/v1/nothing", "", b"", 404, "no-such-route"),
+        ("DELETE", "/v1/me", "", b"", 405, "method-not-allowed"),
+        ("GET", "/v1/timesheets?surprise=1", "", b"", 422, "invalid-field"),
+        ("GET", "/v1/timesheets/nothing", "", b"", 422, "invalid-field"),
+        ("POST", "/v1/timesheets", "application/json", b"{}", 422, "invalid-field"),
+        ("POST", "/v1/timesheets", "application/json", b"{", 400, "malformed-request"),
+        ("POST", "/v1/timesheets", "text/plain", b"{}", 415, "unsupported-media-type"),
+    ],
+)
+async def test_the_form_of_a_request_is_refused_without_a_decision_and_a_record(
+    house: House, running: InProcess, method: str, path: str, kind: str, content: bytes, status: int, slug: str
+) -> None:
+    token = running.token(scope="read:timesheets create:timesheets")
+    assert "Decision-Id" in (await running.send("GET", "/v1/me", token)).headers
+    before = await house.count("audit_record")
+    headers = {"Content-Type": kind} if kind else {}
+    answer = await running.send(method, path, token, headers=headers, content=content or None)
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:timewarden:problem:{slug}")
+    assert "Decision-Id" not in answer.headers
+    assert await house.count("audit_record") == before
+
+
 async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_ready(
     house: House, issuer: str, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Collection
@@ -18,14 +19,17 @@ from service import errors
 from service.__main__ import timewarden
 from service.audit.export_formats import FORMATS
 from service.commands.audit_export import export
+from service.development.people import CLIENTS
 from service.identity import issuers_file
 from service.identity.issuer import Introspection, Issuer
 from service.policy.access_request import Reason
 from service.settings import Settings, variable
-from service.standalone.verify.records import COLUMNS
+from service.standalone.verify.records import COLUMNS, OPTIONAL_COLUMNS
 from service.variables import COMMAND_VARIABLES
+from service.web.http.problem_documents import ELSEWHERE, UNDECIDED
 from service.web.http.problems import status_of
 from tests.openapi_document import document
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,8 +123,15 @@ def test_every_problem_is_on_the_page_of_errors_with_its_status() -> None:
     assert all(f"`{slug}`" in PAGES["errors.md"] for slug in expected)
 
 
+def test_every_status_without_a_decision_is_in_its_section_of_the_page_of_errors() -> None:
+    assert "(docs/errors.md#without-a-decision)" in README.split("**No decision, no answer.**")[1].split("\n2. ")[0]
+    section = PAGES["errors.md"].split("\n## Without a decision\n")[1].split("\n## ")[0]
+    assert {int(status) for status in re.findall(r"\b\d{3}\b", section)} == UNDECIDED | ELSEWHERE | {503}
+
+
 def test_every_column_of_a_bundle_is_on_its_page() -> None:
-    assert [name for name in COLUMNS if f"`{name}`" not in PAGES["audit-bundle.md"]] == []
+    columns = {*COLUMNS, *OPTIONAL_COLUMNS}
+    assert [name for name in columns if f"`{name}`" not in PAGES["audit-bundle.md"]] == []
 
 
 def test_every_event_is_on_the_page_of_events() -> None:
@@ -163,6 +174,13 @@ def test_every_route_that_a_page_names_exists(name: str) -> None:
     found = {f"{method} {re.sub('{[^}]+}', '{}', path)}" for method, path in named}
     # The page of timesheets means any step by STEP.
     assert {route for route in found if not route.endswith("/STEP")} <= routes
+
+
+def test_every_client_of_the_development_server_is_on_its_page_with_its_secret() -> None:
+    documented = {row[0].strip("`"): row[1] for row in rows(PAGES["development-sign-in.md"]) if row[0].startswith("`")}
+    assert documented.keys() == CLIENTS.keys()
+    secrets = {name: re.findall(r"secret `([^`]+)`", kind) for name, kind in documented.items()}
+    assert secrets == {name: [client.secret] if client.secret else [] for name, client in CLIENTS.items()}
 
 
 def test_every_make_target_is_in_the_readme() -> None:
@@ -269,3 +287,16 @@ def _can_be_called(line: str) -> bool:
         {option for param in command.params for option in (*param.opts, *param.secondary_opts)} if command else set()
     )
     return command is not None and all(word in known for word in words if word.startswith("-"))
+
+
+def test_the_page_of_the_log_describes_the_digest_of_a_policy_version() -> None:
+    page = " ".join((ROOT / "docs" / "log.md").read_text(encoding="utf-8").split())
+    first = "timewarden policy text 1"
+    assert f'the line "{first}" with its line feed, then the name and the text of each file' in page
+    policies = ROOT / "policies"
+    cases = sorted(f"cases/{path.name}" for path in (policies / "cases").glob("*.yaml"))
+    hashed = f"{first}\n".encode()
+    for name in ("model.conf", "policy.csv", "vocabulary.toml", *cases):
+        for part in (name.encode(), (policies / name).read_bytes()):
+            hashed += str(len(part)).encode() + b":" + part
+    assert hashlib.sha256(hashed).hexdigest() == read_shipped().digest()
