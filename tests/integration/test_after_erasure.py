@@ -346,6 +346,18 @@ async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_g
         assert reevaluate(await current(house), recorded) == Undecidable(FORMER_IDS)
 
 
+async def test_a_person_who_came_back_is_decided_again_alike_beside_a_denial_to_somebody_else(house: House) -> None:
+    sheet = await house.submit_week("ben")
+    await activate(house, f"p, deny, person:{house.people['carl']}, approve, any, timesheet, any, always, never-carl")
+    await erase(house, "max")
+    name = await come_back(house, "max")
+    await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
+    answer = await house.timesheets.approve(house.caller(name), sheet.id, anything)
+    body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid))
+    recorded = recorded_request.parse_request(body)
+    assert reevaluate(house.versions.current(), recorded) == recorded.verdict
+
+
 async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_not_guess_for_a_rule_that_does(
     house: House, waiting: UUID
 ) -> None:

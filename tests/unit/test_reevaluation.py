@@ -41,7 +41,7 @@ from service.policy.known_words import LIST_APPROVALS
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.values import replace
 from tests.example_count import example_count
-from tests.policy_forge import read_shipped, snapshot
+from tests.policy_forge import policy, read_shipped, snapshot
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,6 +84,11 @@ ROW = st.tuples(
     st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
     WHEN,
 )
+
+
+def draft_of(*rows: str) -> Snapshot:
+    """A version after the one that decided."""
+    return Snapshot.build(policy(*rows), 2)
 
 
 @st.composite
@@ -317,16 +322,16 @@ def test_records_of_the_first_release_are_reproduced(version: Snapshot, world: W
 def test_a_relation_that_no_record_evaluated_is_not_guessed() -> None:
     body = OWN.record(snapshot(APPROVING))
     older = edit_record(body, relations={"owner": False, "manager": True})
-    draft = snapshot("p, allow, importer, approve, any, timesheet, approve:timesheets, always, by-importer")
+    draft = draft_of("p, allow, importer, approve, any, timesheet, approve:timesheets, always, by-importer")
 
     assert reevaluate(draft, parse_request(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
     assert reevaluate(draft, parse_request(older)) == Undecidable("relation importer was not evaluated")
 
 
 def test_a_relation_under_its_old_name_counts_as_not_evaluated() -> None:
-    body = OWN.record(snapshot(APPROVING))
-    older = edit_record(body, relations={"owner": False, "manager": False, "deputy": True})
     version = snapshot(APPROVING.replace("manager", "delegate"))
+    body = OWN.record(version)
+    older = edit_record(body, relations={"owner": False, "manager": False, "deputy": True})
 
     assert reevaluate(version, parse_request(older)) == Undecidable("relation delegate was not evaluated")
 
@@ -341,7 +346,7 @@ def test_a_kind_that_this_release_lacks_is_not_guessed() -> None:
 @pytest.mark.parametrize("facts", [{"mfa": None}, {"mfa": None, "agent": False}])
 def test_a_fact_that_no_record_evaluated_is_not_guessed(facts: dict[str, bool | None]) -> None:
     older = edit_record(OWN.record(snapshot(APPROVING)), facts=facts)
-    draft = snapshot(APPROVING.replace("always", "not acted_for_owner"))
+    draft = draft_of(APPROVING.replace("always", "not acted_for_owner"))
 
     assert reevaluate(draft, parse_request(older)) == Undecidable("fact acted_for_owner was not evaluated")
 
@@ -352,7 +357,7 @@ def test_actors_that_an_older_release_ignored_are_not_guessed() -> None:
         body, facts={name: value for name, value in json.loads(body)["facts"].items() if name != "agent"}
     )
     by_fact, by_word = (
-        snapshot(
+        draft_of(
             APPROVING.replace("manager", "anyone"), f"p, deny, {who}, approve, any, timesheet, any, {when}, no-agent"
         )
         for who, when in (("anyone", "agent"), ("actor:assistant", "always"))
@@ -362,7 +367,7 @@ def test_actors_that_an_older_release_ignored_are_not_guessed() -> None:
         assert reevaluate(draft, parse_request(older)) == Undecidable(cause)
         assert reevaluate(draft, parse_request(body)) == OWN.decide(draft).verdict
     # A deny on a client is as it was meant then: for the client itself, and through it.
-    client = snapshot(
+    client = draft_of(
         APPROVING.replace("manager", "anyone"),
         APPROVING.replace("allow, manager", "deny, client:x").replace("approve-team", "no"),
     )
@@ -371,7 +376,7 @@ def test_actors_that_an_older_release_ignored_are_not_guessed() -> None:
 
 def test_a_verdict_that_is_the_same_for_every_missing_value_is_given() -> None:
     older = edit_record(OWN.record(snapshot(APPROVING)), relations={"owner": False, "manager": True})
-    draft = snapshot(
+    draft = draft_of(
         "p, allow, importer, submit, any, timesheet, approve:timesheets, always, by-importer",
         "p, allow, anyone, submit, any, timesheet, approve:timesheets, always, by-anyone",
     )
@@ -384,7 +389,7 @@ def test_a_verdict_that_is_the_same_for_every_missing_value_is_given() -> None:
 def test_facts_that_were_not_looked_up_without_a_scope_are_not_guessed() -> None:
     stranger = replace(OWN, principal=replace(OWN.principal, scopes=frozenset({"read:timesheets"})))
     body = stranger.record(snapshot(APPROVING))
-    draft = snapshot(APPROVING.replace("approve:timesheets", "read:timesheets"))
+    draft = draft_of(APPROVING.replace("approve:timesheets", "read:timesheets"))
 
     assert parse_request(body).verdict.reason is Reason.INSUFFICIENT_SCOPE
     assert reevaluate(draft, parse_request(body)) == Undecidable(NOT_LOOKED)
@@ -394,7 +399,7 @@ def test_an_unknown_resource_stays_unknown() -> None:
     nowhere = replace(OWN, exists=False)
     body = nowhere.record(snapshot(APPROVING))
 
-    assert reevaluate(snapshot(APPROVING.replace("manager", "anyone")), parse_request(body)) == NO_ROW
+    assert reevaluate(draft_of(APPROVING.replace("manager", "anyone")), parse_request(body)) == NO_ROW
 
 
 def test_a_threshold_of_the_draft_applies_to_the_recorded_age() -> None:
@@ -417,7 +422,7 @@ def test_a_refusal_by_a_law_stays_a_refusal() -> None:
     body = edit_record(OWN.record(snapshot(APPROVING)), outcome="deny", reason="law", rules=[])
 
     assert reevaluate(snapshot(APPROVING), parse_request(body)) == BY_LAW
-    assert reevaluate(snapshot(APPROVING.replace("manager", "owner")), parse_request(body)) == Verdict(
+    assert reevaluate(draft_of(APPROVING.replace("manager", "owner")), parse_request(body)) == Verdict(
         allowed=False, reason=Reason.NO_RULE
     )
 
@@ -477,7 +482,7 @@ GOT = snapshot(OWN_ROWS, TEAM_ROWS)
 def test_a_list_under_rules_that_may_show_other_rows_is_undecidable(rules: list[str], cause: str) -> None:
     body = edit_record(LISTING.record(GOT), returned=[str(ANA)])
 
-    assert reevaluate(snapshot(*rules), parse_request(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
+    assert reevaluate(draft_of(*rules), parse_request(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
 
 
 @pytest.mark.parametrize(
@@ -501,13 +506,13 @@ def test_a_list_under_rules_that_may_show_other_rows_is_undecidable(rules: list[
 )
 def test_a_list_that_would_show_the_same_rows_is_allowed(rules: list[str], names: tuple[str, ...] | None) -> None:
     signed_in = replace(LISTING, principal=replace(LISTING.principal, methods=frozenset({"pwd"})))
-    again = reevaluate(snapshot(*rules), parse_request(signed_in.record(GOT)), GOT)
+    again = reevaluate(draft_of(*rules), parse_request(signed_in.record(GOT)), GOT)
 
     assert again == Verdict(allowed=True, reason=Reason.ALLOWED, rules=names or ("read-own", "read-team"))
 
 
 def test_a_list_that_would_lose_all_its_rows_counts_as_denied() -> None:
-    nobody = snapshot(OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, always, nobody-reads")
+    nobody = draft_of(OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, always, nobody-reads")
     full = edit_record(LISTING.record(GOT), returned=[str(ANA)])
 
     assert reevaluate(nobody, parse_request(full), GOT) == Verdict(
@@ -540,8 +545,8 @@ def test_a_row_that_may_have_existed_is_not_taken_for_a_new_one() -> None:
     body = replace(OWN, principal=poor, about=About.NEW, action="create").record(
         snapshot("p, allow, anyone, create, any, timesheet, approve:timesheets, always, create")
     )
-    draft = snapshot("p, allow, anyone, create, draft, timesheet, any, always, create-drafts")
-    any_state = snapshot("p, allow, anyone, create, any, timesheet, any, always, create-any")
+    draft = draft_of("p, allow, anyone, create, draft, timesheet, any, always, create-drafts")
+    any_state = draft_of("p, allow, anyone, create, any, timesheet, any, always, create-any")
 
     assert reevaluate(draft, parse_request(body)) == Undecidable(NOT_LOOKED)
     assert reevaluate(any_state, parse_request(body)) == Verdict(

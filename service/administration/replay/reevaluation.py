@@ -93,12 +93,13 @@ def _agree(verdict: Verdict, other: Reevaluation) -> Reevaluation:
 
 def _with_any_former_ids(snapshot: Snapshot, recorded: RecordedRequest, then: Snapshot | None) -> RecordedRequest:
     """The request of a person whose former ids are all persons that a rule denies this to, and for whom every relation
-    and fact held that the version which decided, `then`, did not ask for."""
+    and fact held. Not those that the version which decided, `then`, asked for, as the record tells these."""
     request = recorded.request
     words = snapshot.words_of(request.resource.kind, request.action).who
-    prefix = former_word(PERSON)
-    named = frozenset(UUID(word.removeprefix(prefix)) for word in words if word.startswith(prefix))
     recorded_words = then.words_of(request.resource.kind, request.action) if then else None
+    hidden_words = words - recorded_words.who if recorded_words else words
+    prefix = former_word(PERSON)
+    named = frozenset(UUID(word.removeprefix(prefix)) for word in hidden_words if word.startswith(prefix))
     relations = {former_word(name) for name in request.lookup.evaluated - request.lookup.relations}
     lookup = replace(
         request.lookup,
