@@ -172,7 +172,7 @@ class Consumer:
         if change.previous is None or (delivered is not None and change.previous <= delivered):
             return
         before = id_of(change.previous)
-        # What the stream has before this event was delivered to the group too, perhaps to another member.
+        # An entry before this event was delivered to the group too, perhaps to another member.
         if not await self._redis.xrange(self._stream, before, before):
             after = await self._position_before(entry_id) if delivered is None else delivered
             await self._on_gap(after, change.position)

@@ -119,8 +119,8 @@ async def _probe(
     connection: Connection, within: range, edge: int, direction: int, outside: Callable[[str], bool]
 ) -> int | None:
     """A position beyond the edge, at one of the distances 256, 512, 1,024 and so on, that is not provably outside the
-    period; None if there is none, or nothing but pruned records beyond. Who adds records with false times as an edge
-    thus has to add more than the edge hides."""
+    period; None if there is none, or nothing but pruned records beyond. So an edge of added records with false times
+    needs more records than it hides."""
     distance = WIDTH
     while (position := edge + direction * distance) in within:
         (row,) = await load_rows(connection, position, position + 1)

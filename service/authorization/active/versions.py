@@ -153,8 +153,8 @@ async def hold_active_version(connection: Connection, *, exclusively: bool = Fal
 
 
 async def load_texts(connection: Connection, number: int) -> PolicyText:
-    """The four texts of a version. Raises NotFound, and PolicyUnavailable for texts without the version's digest, which
-    somebody changed in the database."""
+    """The four texts of a version. Raises NotFound, and PolicyUnavailable for texts that were changed in the
+    database, so that they do not have the version's digest."""
     # One version with its texts.
     row = await connection.fetchrow(
         "SELECT model, rules, vocabulary, cases, digest FROM policy_version WHERE number = $1", number
