@@ -345,6 +345,14 @@ class Settings(BaseSettings):
             raise ValueError("is not a URL") from error
         return given
 
+    @field_validator("public_url")
+    @classmethod
+    def _base(cls, given: str) -> str:
+        parts = urlsplit(given)
+        if given and not (parts.scheme in {"https", "http"} and parts.hostname and not (parts.query or parts.fragment)):
+            raise ValueError("must be an http or https URL with a host, without a query and a fragment")
+        return given
+
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, given: str) -> str:
