@@ -612,7 +612,8 @@ async def test_attributes_are_sent_only_if_they_are_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("etag", "version"), [('"3"', 3), ('W/"3"', 3), (None, None), ('"x"', None), ('"²"', None), ('""', None)]
+    ("etag", "version"),
+    [('"3"', 3), ('W/"3"', 3), ('"3-0-2"', 3), (None, None), ('"x"', None), ('"²"', None), ('""', None)],
 )
 async def test_only_an_etag_of_the_service_gives_a_version(etag: str | None, version: int | None) -> None:
     body = {"id": "p1", "display_name": "Ana", "email": None}

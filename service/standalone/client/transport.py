@@ -282,8 +282,8 @@ def _may_repeat(problem: Problem, *, repeatable: bool, upload: bool) -> bool:
 
 
 def _version(answer: httpx2.Response) -> int | None:
-    """The version in the ETag, which a compressing proxy may have made weak; None without one."""
-    tag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
+    """The version that the ETag begins with, which a compressing proxy may have made weak; None without one."""
+    tag = answer.headers.get("ETag", "").removeprefix("W/").strip('"').partition("-")[0]
     return int(tag) if tag.isascii() and tag.isdigit() else None
 
 
