@@ -21,8 +21,9 @@ from service.log.checkpoint import Signer
 from service.log.log import Log
 from service.log.record import Kind, Record, read_body
 from service.log.signing import CheckpointSigner
-from service.standalone.verify.findings import INTACT, TAMPERED
+from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from tests.bundle_forge import verify_bundle
+from tests.command_line import verify
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import change, decision
 from tests.integration.log_trees import as_superuser, seal_all
@@ -271,6 +272,44 @@ async def test_the_bundle_of_a_period_begins_and_ends_with_records_outside_it(ru
     lines = (await fetch(running, f"/v1/audit/bundle?{period}")).content.splitlines()[1:]
     times = [json.loads(line)["columns"]["decided_at"] for line in (lines[0], lines[-1])]
     assert times[0] < f"{first:%Y-%m-%dT%H:%M:%S}" < f"{last:%Y-%m-%dT%H:%M:%S}" < times[1]
+
+
+async def test_the_verifier_demands_the_period_for_which_a_bundle_was_fetched(
+    house: House, running: InProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = (datetime.now(UTC) + timedelta(days=301)).replace(microsecond=0)
+    hours = [begun + timedelta(hours=number) for number in range(300)]
+    await Log(await house.log_database.open("app")).append([decision(decided_at=hour) for hour in hours])
+    keeper = await house.log_database.open("keeper")
+    await seal_all(keeper)
+    assert await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+
+    async def check(query: str, since: datetime, until: datetime) -> tuple[int, str]:
+        (tmp_path / "bundle").write_bytes((await fetch(running, f"/v1/audit/bundle?{query}")).content)
+        period = ("--since", f"{since:%Y-%m-%dT%H:%M:%SZ}", "--until", f"{until:%Y-%m-%dT%H:%M:%SZ}")
+        code, report = verify("bundle", str(tmp_path / "bundle"), "--key", VKEY, *period, capsys=capsys)
+        return code, str(report["findings"])
+
+    def query_of(since: datetime, until: datetime) -> str:
+        return f"since={since:%Y-%m-%dT%H:%M:%SZ}&until={until:%Y-%m-%dT%H:%M:%SZ}"
+
+    period = hours[20], hours[40]
+    assert await check(query_of(*period), *period) == (INTACT, "[]")
+    first, end = (json.loads((tmp_path / "bundle").read_bytes().splitlines()[0])[name] for name in ("from", "to"))
+    # The bundle goes an hour beyond the period, and then to the next record.
+    code, findings = await check(f"from={first + 2}&to={end}", *period)
+    assert (code, "does not show the beginning of the period" in findings) == (INCOMPLETE, True)
+    code, findings = await check(f"from={first}&to={end - 2}", *period)
+    assert (code, "does not show the end of the period" in findings) == (INCOMPLETE, True)
+    # To the end of the log, and beyond it.
+    assert await check(query_of(hours[20], hours[-1]), hours[20], hours[-1]) == (INTACT, "[]")
+    beyond = hours[20], hours[-1] + timedelta(seconds=1)
+    code, findings = await check(query_of(*beyond), *beyond)
+    assert (code, f"the log ends at {hours[-1]:%Y-%m-%dT%H:%M:%S}" in findings) == (INCOMPLETE, True)
+    # Here the log has a record a day, and no heartbeats.
+    daily = begun - timedelta(days=100), begun - timedelta(days=90)
+    code, findings = await check(query_of(*daily), *daily)
+    assert (code, findings.count("not even a heartbeat")) == (INCOMPLETE, 2)
 
 
 async def test_the_longest_period_is_the_whole_log(running: InProcess) -> None:

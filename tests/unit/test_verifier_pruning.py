@@ -47,10 +47,17 @@ def pruning_record(**changed: Any) -> Record:
 
 
 def prune_bundle(
-    pruning: Record, log: Sequence[Record] = DAYS, *, to: int = 10, gone: int | None = None, end: int | None = None
+    pruning: Record,
+    log: Sequence[Record] = DAYS,
+    *,
+    to: int = 10,
+    gone: int | None = None,
+    start: int = 0,
+    end: int | None = None,
 ) -> ForgedBundle:
-    """A bundle of the log up to `end`: the days, the record of pruning, which the header names, and another record."""
-    bundle = forge_bundle([*log, pruning, record(1, at=LATER + DAY)], 0, end)
+    """A bundle of the log from `start` to `end`: the days, the record of pruning, which the header names, and another
+    record."""
+    bundle = forge_bundle([*log, pruning, record(1, at=LATER + DAY)], start, end)
     path = merkle.inclusion_path(len(log), len(bundle.leaves), hash_at(bundle.leaves))
     bundle.header["pruned"] = {
         "to": to,
@@ -58,7 +65,7 @@ def prune_bundle(
         "body": base64.b64encode(pruning.body).decode(),
         "inclusion": [base64.b64encode(value).decode() for value in path],
     }
-    for line in bundle.lines[: to if gone is None else gone]:
+    for line in bundle.lines[: (to if gone is None else gone) - start]:
         line |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
     return bundle
 

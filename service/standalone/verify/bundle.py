@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from .notes import Keys
+    from .period import Period
     from .state import State
 
 FORMAT = "timewarden-bundle/1"
@@ -72,6 +73,7 @@ class Bundle:
         *,
         state: State | None = None,
         retention: timedelta | None = None,
+        period: Period | None = None,
     ) -> None:
         self._file = file
         self._report = report
@@ -90,6 +92,7 @@ class Bundle:
         except MALFORMED as error:
             raise Fault(f"header: malformed: {type(error).__name__}: {error}") from None
         self._pruning = Pruning(pruning, report, state=state, retention=retention)
+        self._period = period
         self._erasures = Erasures()
         self._sealed, self._found = Fold(), Fold()
         self._differing: list[tuple[int, str | None, bytes, bytes]] = []
@@ -117,6 +120,9 @@ class Bundle:
         to_the_end = self.end == self.checkpoint.size
         self._continuity.conclude(to_the_end=to_the_end)
         self._pruning.conclude()
+        if self._period:
+            pruned_before = self._pruning.older_than if self.start < self._pruning.below else None
+            self._period.conclude(self._report, self.start, self.end, self.checkpoint.size, pruned_before)
         if self._late:
             self._report.note(
                 f"position {self._first_late} and {self._late - 1:,} others were decided more than an hour before an"
@@ -184,6 +190,8 @@ class Bundle:
             if self.newest and at - self.newest > SILENCE:
                 silence = f"nothing was recorded for {format_days(at - self.newest)} before it, not even a heartbeat"
                 self._report.note(f"position {position}: {silence}")
+            if self._period:
+                self._period.observe(position, at)
             self.oldest, self.last, self.newest = self.oldest or at, at, max(self.newest or at, at)
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position

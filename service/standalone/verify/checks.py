@@ -15,6 +15,7 @@ from .inputs import open_bundle, read_consistency, read_note, read_proof, read_r
 from .live import LiveLog
 from .mismatch import explain_mismatch
 from .notes import read_checkpoint, read_cosignatures
+from .period import Period
 from .records import is_canonical, read_object
 from .times import AHEAD, LONG, format_days, format_time, parse_time
 from .tree import leaf_hash, verify_inclusion
@@ -42,8 +43,9 @@ FORGED_CONTENT = (
 
 def check_bundle(given: argparse.Namespace, keys: Keys, state: State, report: Report) -> Checkpoint:
     """`bundle PATH`: check a proof bundle."""
+    period = Period(given.since, given.until)
     with open_bundle(given.path) as file:
-        bundle = Bundle(file, keys, report, state=state, retention=given.retention)
+        bundle = Bundle(file, keys, report, state=state, retention=given.retention, period=period)
         bundle.check()
     _claim_bundle(bundle, state, report)
     return bundle.checkpoint

@@ -22,12 +22,12 @@ from .findings import INTACT, MALFORMED, USAGE, WORDS, Fault, Report, require
 from .notes import COSIGNATURE, read_keys
 from .output import INTERRUPTED, print_report
 from .state import State
-from .times import parse_age
+from .times import parse_age, parse_given_time
 from .tree import HASH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from .notes import Checkpoint
 
@@ -100,6 +100,12 @@ def _parser() -> Arguments:
 
     bundle = command("bundle", check_bundle)
     bundle.add_argument("path", type=Path, help="a bundle, which may be gzipped; - for standard input")
+    bundle.add_argument(
+        "--since", type=_time, metavar="TIME", help="require all records decided at or after this RFC 3339 time"
+    )
+    bundle.add_argument(
+        "--until", type=_time, metavar="TIME", help="require all records decided before this RFC 3339 time"
+    )
     proof = command("proof", check_proof)
     proof.add_argument("path", type=Path, metavar="FILE", help="a .tlog-proof file")
     proof.add_argument("--record", type=Path, required=True, metavar="FILE", help="the exact bytes of the record")
@@ -135,6 +141,13 @@ def _parser() -> Arguments:
 def _age(text: str) -> timedelta:
     try:
         return parse_age(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_given_time(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

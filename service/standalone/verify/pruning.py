@@ -42,6 +42,7 @@ class Pruning:
         self, pruning: PruningRecord | None, report: Report, *, state: State | None, retention: timedelta | None
     ) -> None:
         self.below = pruning.to if pruning else 0
+        self.older_than = pruning.older_than if pruning else None
         self._pruning = pruning
         self._report = report
         self._state = state

@@ -31,6 +31,18 @@ def parse_time(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
+def parse_given_time(text: str) -> datetime:
+    """Parse an RFC 3339 time with an offset as `timewarden audit export` does, which reads a space as `+`. Raises
+    ValueError."""
+    try:
+        found = parse_time(text.replace(" ", "+"))
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or "T" not in text.upper():
+        raise ValueError(f"{text!r} is not an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z")
+    return found
+
+
 def format_time(time: datetime) -> str:
     """A time in the format of the log."""
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -45,3 +57,8 @@ def subtract(time: datetime, by: timedelta) -> datetime:
 def format_days(span: timedelta) -> str:
     """A time span in days, for people."""
     return f"{span / timedelta(days=1):,.1f} days"
+
+
+def format_span(span: timedelta) -> str:
+    """A time span in hours, or from two days on in days, for people."""
+    return format_days(span) if span >= SILENCE else f"{span / timedelta(hours=1):,.1f} hours"
