@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from service import app
-from service.listeners import IGNORE_CONNECTIONS, ignore_connections, run_worker
+from service.listeners import IGNORE_CONNECTIONS, STOP_WORKER, ignore_connections, run_worker
 from service.log_lines import GRANIAN_LOGGING
 from service.parent import end_with_channel
 from service.standard_error import guard_standard_error
@@ -25,15 +25,16 @@ MAX_STOP_SECONDS: Final = 8.0
 
 
 def main(place: tuple[int, int], listener: int, channel: int, connections: int, idle_seconds: float) -> None:
-    """Serve until the supervisor sends SIGTERM or ends."""
+    """Serve until the supervisor sends STOP_WORKER or ends."""
     guard_standard_error()
-    # Ctrl-C reaches the whole process group, but only the supervisor handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and systemd's SIGTERM reach the workers too, but only the supervisor handles them: it drains first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     listening = socket.socket(fileno=os.dup(listener))
     for inherited in (listener, channel):
         os.set_inheritable(inherited, False)
     signal.signal(IGNORE_CONNECTIONS, lambda _number, _frame: ignore_connections(listening))
-    end_with_channel(channel, MAX_STOP_SECONDS)
+    end_with_channel(channel, STOP_WORKER, MAX_STOP_SECONDS)
     run_worker(
         partial(app.create, channel),
         listener,

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
-from granian import _futures
+from granian import _futures, _signals
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -45,6 +45,9 @@ SO_ATTACH_FILTER: Final = 26
 BPF_RETURN: Final = 0x06
 # The signal after which a worker makes no further connection.
 IGNORE_CONNECTIONS: Final = signal.SIGUSR2
+# The signal that ends a worker. Terminals and service managers send SIGINT and SIGTERM to supervisor and workers at
+# once, but only the supervisor knows when a worker may end. Nobody else sends this one.
+STOP_WORKER: Final = signal.SIGALRM
 # The connection of a caller who reads nothing of a response for so long is closed.
 MAX_UNREAD_SECONDS: Final = 60.0
 
@@ -153,13 +156,14 @@ def run_worker(
     idle_seconds: float,
     logging: dict[str, Any],
 ) -> None:
-    """Serve in this process until SIGTERM. `place`: the number of this worker, from 0, and how many there are.
+    """Serve in this process until STOP_WORKER. `place`: the number of this worker, from 0, and how many there are.
     `application` is called here to create the application; `logging` configures Granian's own log lines.
 
     At most `connections` are open at once; others wait in the backlog. A connection that has not sent a whole request
     head for `idle_seconds`, since it was opened or last answered, is closed.
     """
     never_interrupt()
+    _signals._get_signals = lambda: [STOP_WORKER]  # noqa: SLF001 — Granian has no setting for its signals
     server = _Worker(
         "created by the loader",
         interface=Interfaces.ASGI,

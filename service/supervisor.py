@@ -24,7 +24,7 @@ from service import metrics
 from service.api_process import WorkerReport
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable
-from service.listeners import IGNORE_CONNECTIONS, reserve_port, share_port
+from service.listeners import IGNORE_CONNECTIONS, STOP_WORKER, reserve_port, share_port
 from service.management import serve_management
 from service.metric_families import CONTENT_TYPE, FamilySnapshot, Totals, format_text, take_snapshot
 from service.web.http.admission import CLOSE_CONNECTIONS
@@ -75,7 +75,7 @@ class Supervisor:
         self._check = check
         self._instance = instance
         self._begin = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         # The counts of workers that have ended.
         self._ended = Totals(metrics.FAMILIES)
 
@@ -100,7 +100,7 @@ class Supervisor:
                     checking.result()
                     await stopping
             finally:
-                self._stopping = True
+                self._stopping.set()
                 await self._drain()
                 for task in (stopping, checking, *running):
                     task.cancel()
@@ -126,7 +126,7 @@ class Supervisor:
         """Ready while at least one worker is: new connections reach only those that run. Every worker is listed."""
         workers = [worker.state() for worker in self._workers]
         status: ServiceStatus = "ready" if any(worker.ready for worker in workers) else "not ready"
-        return ServiceReady("stopping" if self._stopping else status, self._instance, workers)
+        return ServiceReady("stopping" if self._stopping.is_set() else status, self._instance, workers)
 
     def _respond_live(self) -> tuple[HTTPStatus, str, bytes]:
         return HTTPStatus.OK, "application/json", msgspec.json.encode(Live())
@@ -165,12 +165,17 @@ class Supervisor:
     async def _keep_running(self, worker: _Worker) -> None:
         await self._begin.wait()
         pauses = backoff_seconds()
-        while True:
+        while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 reason = await self._run_once(worker)
             except OSError as error:
                 reason = f"could not be started: {error.strerror}"
+            if self._stopping.is_set():
+                # If it was still starting, the SIGTERM that stops this service may have ended it.
+                worker.set_ended(reason)
+                _log.info("worker_ended", worker=worker.number, reason=reason)
+                return
             if time.monotonic() - began > HEALTHY_SECONDS:
                 pauses = backoff_seconds()
             pause = next(pauses)
@@ -290,7 +295,7 @@ async def _end(process: asyncio.subprocess.Process, ending: asyncio.Task[int]) -
     if ending.done():
         return
     with contextlib.suppress(ProcessLookupError):
-        process.terminate()
+        process.send_signal(STOP_WORKER)
     await asyncio.wait({ending}, timeout=MAX_STOP_SECONDS)
     if not ending.done():
         with contextlib.suppress(ProcessLookupError):

@@ -65,22 +65,25 @@ class Served:
         return await until(enough, START_SECONDS)
 
 
+def settings_of_serve(database_url: str, issuer: str) -> dict[str, str]:
+    """The settings that `serve` needs, beside its addresses."""
+    return {
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": database_url,
+        "ISSUER": issuer,
+        "JWKS_URL": f"{issuer}/jwks",
+        "AUDIENCE": AUDIENCE,
+        "CURSOR_KEY": "0" * 32,
+        "POLICIES_DIRECTORY": str(ROOT / "policies"),
+    }
+
+
 @asynccontextmanager
 async def serve(database_url: str, issuer: str, folder: Path, **settings: str) -> AsyncIterator[Served]:
     """Start it, without waiting for its readiness. It must end by itself with exit code 0 when it is told to."""
     instance, log = str(uuid4()), folder / "serve.log"
     with HeldSockets() as held, log.open("wb") as output:
-        wanted = {
-            "ENVIRONMENT": "development",
-            "DATABASE_URL": database_url,
-            "ISSUER": issuer,
-            "JWKS_URL": f"{issuer}/jwks",
-            "AUDIENCE": AUDIENCE,
-            "CURSOR_KEY": "0" * 32,
-            "INSTANCE": instance,
-            "POLICIES_DIRECTORY": str(ROOT / "policies"),
-            **settings,
-        }
+        wanted = {**settings_of_serve(database_url, issuer), "INSTANCE": instance, **settings}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "service", "serve", *held.options),

@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 
 from service.development.local_servers import start_redis
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from tests.database_away import DatabaseAway
-from tests.integration.served import ROOT, serve, wait_for_exit
+from tests.integration.served import NO_TLS, ROOT, START_SECONDS, fetch, serve, settings_of_serve, wait_for_exit
+from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -106,6 +108,67 @@ async def test_workers_end_when_their_supervisor_is_killed(house: House, issuer:
         await service.process.wait()
         for worker in workers:
             await until(partial(has_ended, worker["pid"]), 20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_to_the_whole_process_group_cuts_off_no_request(
+    house: House, issuer: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As systemd, `timeout` and Ctrl-C signal."""
+    port, management = unused_port(), unused_port()
+    # A port that was inherited is not drained.
+    own = {"PORT": str(port), "MANAGEMENT_ADDRESS": f"127.0.0.1:{management}", "WORKERS": "2"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    settings = settings_of_serve(house.log_database.url("app"), issuer) | own
+    log = tmp_path / "serve.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "serve"),
+            cwd=ROOT,
+            env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in settings.items()}},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    answers: list[httpx2.Response | str] = []
+
+    async def both_ready() -> bool:
+        assert process.returncode is None, log.read_text()
+        with contextlib.suppress(httpx2.HTTPError):
+            found = (await fetch(f"http://127.0.0.1:{management}/health/ready", 5.0)).json()
+            return all(worker["ready"] for worker in found["workers"])
+        return False
+
+    async def call(*, keep: bool) -> None:
+        while process.returncode is None:
+            async with httpx2.AsyncClient(timeout=30, trust_env=False, verify=NO_TLS) as http:
+                try:
+                    for _ in range(1_000 if keep else 1):
+                        answers.append(await http.post(f"http://127.0.0.1:{port}/v1/timesheets", json={}))
+                        await asyncio.sleep(0.01)
+                except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                    # Nothing was sent: the caller may ask another replica.
+                    await asyncio.sleep(0.01)
+                except httpx2.HTTPError as error:
+                    answers.append(type(error).__name__)
+
+    async def has_answered(more: int) -> bool:
+        return len(answers) > more
+
+    try:
+        await until(both_ready, START_SECONDS)
+        calling = [asyncio.create_task(call(keep=keep)) for keep in (True, True, False, False)]
+        await until(partial(has_answered, 40))
+        os.killpg(process.pid, number)
+        assert await wait_for_exit(process) == 0, log.read_text()
+        await asyncio.gather(*calling)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    assert [answer for answer in answers if isinstance(answer, str)] == []
+    assert any(answer.headers.get("Connection") == "close" for answer in answers if isinstance(answer, httpx2.Response))
+    assert b"worker_ended" not in log.read_bytes(), "no worker ended on its own, and none was started again"
 
 
 async def test_serve_waits_for_postgres_says_so_and_goes_on_by_itself(

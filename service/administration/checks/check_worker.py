@@ -141,12 +141,14 @@ def _work_on(work: Check | Compare) -> examination.PolicyReport | Compared:
 
 
 def main() -> None:
-    """Run the job of this process: at low priority, leaving Ctrl-C to the parent, and ending in time without it.
+    """Run the job of this process: at low priority, leaving Ctrl-C and SIGTERM to the parent, and ending in time
+    without it.
 
     Everything printed goes to standard error, so that standard output holds only the result.
     """
     os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     signal.alarm(MAX_SECONDS)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     answer = os.dup(1)
