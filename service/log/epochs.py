@@ -7,15 +7,17 @@ log_head and in that record, in one transaction.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from service.errors import LogDamaged, Misconfigured
 from service.ids import make_id
 from service.log.checkpoint import SEED_BYTES, BadNote, Note, Verifier
 from service.log.insert import insert_records
 from service.log.packing import NEWEST
-from service.log.record import Kind, Record
+from service.log.record import Kind, Record, read_body
 from service.log.tree import root_at
 
 if TYPE_CHECKING:
@@ -56,6 +58,24 @@ COVERED = r"""
 # Change the epoch. Events of the new epoch have a stream of their own. The sealer looks for records from the beginning,
 # as a restored database may count transactions anew.
 CHANGE_EPOCH = "UPDATE log_head SET epoch = $1, cluster = NULL"
+
+# Records of the system from a span of time, and whether they are sealed.
+SYSTEM_RECORDS = """
+    SELECT body, (SELECT position FROM audit_position WHERE record_id = r.id) IS NOT NULL AS sealed
+    FROM audit_record r WHERE kind = 'system' AND decided_at BETWEEN $1 AND $2
+"""
+
+# The id of an epoch holds the time at which it began, to the millisecond; its record is made a moment later.
+TIME_BYTES: Final = 6
+MARGIN: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBeginning:
+    """The content of the `log.epoch` record of an epoch: the log's origin from then on. And whether it is sealed."""
+
+    origin: str
+    sealed: bool
 
 
 async def open_log(connection: Connection, epoch: UUID | None = None) -> UUID:
@@ -112,6 +132,17 @@ async def begin_epoch(connection: Connection, last: Checkpoint, origin: str) -> 
         }
         await insert_records(connection, [Record.make(Kind.SYSTEM, begun)])
     return epoch
+
+
+async def load_beginning(connection: Connection, epoch: UUID) -> EpochBeginning | None:
+    """How this epoch began; None for the first epoch of a log, and if the record was pruned or altered."""
+    began = datetime.fromtimestamp(int.from_bytes(epoch.bytes[:TIME_BYTES]) / 1000, UTC)
+    for row in await connection.fetch(SYSTEM_RECORDS, began - MARGIN, began + MARGIN):
+        with suppress(ValueError, RecursionError):
+            body = read_body(row["body"])
+            if body.get("event") == "log.epoch" and body.get("epoch") == str(epoch):
+                return EpochBeginning(str(body.get("origin")), row["sealed"])
+    return None
 
 
 async def _count_kept(connection: Connection, last: Checkpoint, head: asyncpg.Record) -> int:

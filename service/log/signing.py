@@ -3,7 +3,8 @@
 Only committed records are signed, and only after the anchor names the checkpoint, so that no crash leaves a signed
 checkpoint that is not anchored. Before each signature a consistency proof must show that the log extends the last
 anchored checkpoint. A database that was restored to an earlier day or altered is not signed (C2SP tlog-checkpoint: a
-log must not sign a checkpoint that is inconsistent with an earlier one).
+log must not sign a checkpoint that is inconsistent with an earlier one). Nor is it signed under another name, unless a
+new epoch gave it that name: another name has no earlier checkpoint that would contradict it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from service.errors import LogDamaged, Misconfigured, TryLater
 from service.log.anchor_thread import AnchorThread
 from service.log.checkpoint import BadNote, Checkpoint, Note
+from service.log.epochs import load_beginning
 from service.log.keeper_status import MAX_LAG_SECONDS, KeeperStatus
 from service.log.merkle import verify_consistency
 from service.log.tree import consistency_path
@@ -23,10 +25,12 @@ from service.log.witness import OtherHistory, Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
 
     from service.database import Connection, Database
     from service.log.anchor import Anchor
     from service.log.checkpoint import Signature, Signer
+    from service.log.epochs import EpochBeginning
     from service.log.witness import Witness
 
 MAX_PAUSE_SECONDS = 5.0
@@ -37,9 +41,9 @@ POLL_SECONDS = 0.5
 MAX_OTHER_SIGNATURES = 8
 RUNBOOK = "docs/runbook-restored-log.md says how to go on"
 
-# The tree, whether it covers the whole log, and the newest note; rows beyond the log's end do not count.
+# The epoch, the tree, whether it covers the whole log, and the newest note; rows beyond the log's end do not count.
 HEAD = """
-    SELECT h.tree_size, h.root, h.tree_size = h.size AS whole, c.note
+    SELECT h.epoch, h.tree_size, h.root, h.tree_size = h.size AS whole, c.note
     FROM log_head h LEFT JOIN LATERAL (
         SELECT note FROM checkpoint WHERE note IS NOT NULL AND size <= h.size ORDER BY size DESC LIMIT 1) c ON true
 """
@@ -83,6 +87,8 @@ class CheckpointSigner:
         self._status = KeeperStatus(database, "signer")
         # The keeper that holds the signing lock, when it is not this one.
         self._holder: str | None = None
+        # An epoch, and how it began.
+        self._epoch: tuple[UUID, EpochBeginning | None] | None = None
 
     @property
     def origin(self) -> str:
@@ -91,8 +97,9 @@ class CheckpointSigner:
     async def sign(self) -> Checkpoint | None:
         """Sign the sealed log and return the checkpoint; None if it is signed already or another keeper signs.
 
-        Raises LogDamaged when the log does not extend the anchored checkpoint or a witness knows another history,
-        DatabaseUnavailable, and Misconfigured when the anchor cannot be written. Nothing is published then.
+        Raises LogDamaged when the log does not extend the anchored checkpoint, has another origin, or a witness knows
+        another history, DatabaseUnavailable, and Misconfigured when the anchor cannot be written. Nothing is published
+        then.
         """
         async with self._signing_lock() as locked:
             if not locked:
@@ -105,6 +112,8 @@ class CheckpointSigner:
                     return None
                 found = Checkpoint(self.origin, row["tree_size"], row["root"])
                 newest = _parse_newest(row["note"])
+                if not await self._check_origin(connection, row["epoch"], newest):
+                    return None
                 anchored = await self._check_history(connection, found, newest)
             if newest and newest[1] == found == anchored and self._is_complete(newest[0]):
                 return None
@@ -150,6 +159,22 @@ class CheckpointSigner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
+
+    async def _check_origin(self, connection: Connection, epoch: UUID, newest: tuple[Note, Checkpoint] | None) -> bool:
+        """Check that the log has our origin: that with which its epoch began, else that of the newest note, if any.
+        Returns whether the record of the epoch is sealed."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, await load_beginning(connection, epoch)
+        _, begun = self._epoch
+        if begun is not None and not begun.sealed:
+            self._epoch = None
+        named = begun.origin if begun else newest[1].origin if newest else self.origin
+        if named != self.origin:
+            raise LogDamaged(
+                f"The log's origin is {named}, not {self.origin}: correct TIMEWARDEN_LOG_ORIGIN, or begin a new"
+                f" epoch; {RUNBOOK}"
+            )
+        return begun is None or begun.sealed
 
     async def _check_history(
         self, connection: Connection, found: Checkpoint, newest: tuple[Note, Checkpoint] | None

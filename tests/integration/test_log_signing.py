@@ -28,6 +28,9 @@ from tests.integration.log_database import LogDatabase, decision
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from service.database import Database
+    from service.log.keeper_status import PartStatus
 from tests.integration.log_trees import (
     BODIES,
     KEEPER_PROCESS,
@@ -184,6 +187,57 @@ async def test_a_new_epoch_begins_with_a_record_of_the_loss(log_database: LogDat
         "size": 31,
         "root": lost.root.hex(),
     }
+
+
+async def test_a_log_is_signed_under_another_name_only_after_a_new_epoch_gave_it_that_name(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    old = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    after, third = (Signer(f"timesheets.example.com/audit/{name}", b"2" * 32) for name in ("after", "third"))
+    new = CheckpointSigner(keeper, [after], Anchor(tmp_path / "anchor.after"))
+    lost = None
+    for _ in range(2):
+        await Log(app).append([decision() for _ in range(10)])
+        await seal_all(keeper)
+        lost = await old.sign()
+    assert lost is not None
+    # A restored log, an empty anchor file and another name: nothing contradicts an earlier checkpoint.
+    await restore(log_database, 11)
+    with pytest.raises(LogDamaged, match=f"origin is {ORIGIN}, not {after.name}.*runbook-restored-log"):
+        await new.sign()
+    assert not (tmp_path / "anchor.after").exists()
+
+    owner = await log_database.connect("owner")
+    await begin_epoch(owner, lost, after.name)
+    # The record of the epoch has no position yet, so no checkpoint of the new name may leave it out.
+    assert await new.sign() is None
+    await seal_all(keeper)
+    signed = await new.sign()
+    assert signed is not None
+    with pytest.raises(LogDamaged, match=f"origin is {after.name}, not {ORIGIN}"):
+        await old.sign()
+
+    # A keeper that runs on while the log gets a third name.
+    assert (await report_of(new, keeper)).ready
+    await begin_epoch(owner, signed, third.name)
+    found = await report_of(new, keeper)
+    assert not found.ready
+    assert f"The log's origin is {third.name}, not {after.name}" in found.detail
+    await seal_all(keeper)
+    with pytest.raises(LogDamaged, match=f"origin is {third.name}, not {after.name}"):
+        await new.sign()
+    assert await CheckpointSigner(keeper, [third], Anchor(tmp_path / "anchor.third")).sign() is not None
+
+
+async def report_of(signing: CheckpointSigner, keeper: Database) -> PartStatus:
+    """Let it try once; return its report."""
+    stop = asyncio.Event()
+    stop.set()
+    await signing.run(stop, 0.01)
+    async with keeper.connection() as connection:
+        (status,) = await read_status(connection)
+    return status
 
 
 async def test_records_sealed_after_a_restore_do_not_count_as_kept(log_database: LogDatabase, tmp_path: Path) -> None:
