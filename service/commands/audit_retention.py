@@ -76,13 +76,13 @@ def retain(*, age: str, dry_run: bool, yes: bool) -> None:
 
 
 async def _add_partition(owner_url: str) -> str | None:
-    async with _owner(owner_url) as connection:
+    async with _owner(owner_url, "audit partition") as connection:
         return await add_partition(connection, datetime.now(UTC).date())
 
 
 async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:
     archived = await _archived_size()
-    async with _owner(owner_url) as connection:
+    async with _owner(owner_url, "audit retain") as connection:
         before = datetime.now(UTC) - timedelta(days=days_of(age))
         return await prune(connection, before, age, archived=archived, dry_run=dry_run)
 
@@ -102,9 +102,9 @@ async def _archived_size() -> int | None:
 
 
 @asynccontextmanager
-async def _owner(owner_url: str) -> AsyncIterator[Connection]:
+async def _owner(owner_url: str, command: str) -> AsyncIterator[Connection]:
     async with (
-        owner_database(owner_url, "audit retain", longest=MAX_SECONDS) as database,
+        owner_database(owner_url, command, longest=MAX_SECONDS) as database,
         database.connection() as connection,
     ):
         yield connection

@@ -7,11 +7,13 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import asyncpg
 import rich_click as click
 
 from service import settings as configuration
 from service.connectivity import translate_connection_errors
 from service.database import Database
+from service.errors import DatabaseUnavailable, TryLater
 from service.log.epochs import open_log
 from service.log.roles import check_owner
 from service.migrations import migrate as run_migrations
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # A few seconds for each partition of a large log.
 ANALYZE_SECONDS = 600.0
+# How long a command waits for its connection, however long its statements may take.
+MAX_CONNECT_SECONDS = 30.0
 
 
 @click.command()
@@ -54,13 +58,19 @@ async def update_statistics(database: Database) -> None:
 @asynccontextmanager
 async def owner_database(owner_url: str, name: str, *, longest: float = 30.0) -> AsyncIterator[Database]:
     """Connect as the owner of the database for the command `name`, whose statements take `longest` seconds at most.
-    Raises Misconfigured for another role, and DatabaseUnavailable."""
+    Raises Misconfigured for another role, DatabaseUnavailable, and TryLater if a table is locked."""
     database = Database(owner_url, size=1, timeout=longest, name=name, enforced=False)
-    await database.open()
+    with translate_connection_errors(owner_url):
+        async with asyncio.timeout(MAX_CONNECT_SECONDS):
+            await database.open()
     try:
         async with database.connection() as connection:
             await check_owner(connection, name)
         yield database
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+            raise TryLater("A table is locked; try again", cause=error.cause) from error
+        raise
     finally:
         await database.close()
 
