@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from events.envelope import PublishedChange, parse, serialize
+from events.redis_errors import name_error
 from events.stream import BEFORE_ALL, FIELD, id_of, position_of
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Relay:
                 await self._report(False, str(error))
             except RedisError as error:
                 pause = _longer(pause, interval)
-                await self._report(False, f"Redis does not accept events: {type(error).__name__}; they wait in the log")
+                await self._report(False, f"Redis does not accept events: {name_error(error)}; they wait in the log")
             except self._log_errors as error:
                 pause = _longer(pause, interval)
                 await self._report(False, f"Redis or the log does not answer: {type(error).__name__}")

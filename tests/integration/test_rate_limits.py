@@ -177,6 +177,20 @@ async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
             await each.close()
 
 
+async def test_a_full_redis_is_not_said_to_be_away(tmp_path: Path) -> None:
+    with start_redis(tmp_path, preferred_port=0) as server:
+        counters, redis = Counters(server.database_url(0)), open_redis(server.database_url(0))
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("maxmemory", "1")
+        with capture_logs() as lines:
+            assert (await counters.spend(5, "key")).remaining == 4
+        await redis.aclose()
+        await counters.close()
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("rate limits hold for each process alone: Redis does not answer or refuses", "OOM")
+    ]
+
+
 async def test_requests_that_come_at_once_share_round_trips(tmp_path: Path) -> None:
     with start_redis(tmp_path, preferred_port=0) as server:
         counters, redis = Counters(server.database_url(0)), open_redis(server.database_url(0))

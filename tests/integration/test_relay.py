@@ -14,12 +14,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from events.consumer import read
 from events.relay import DivergedError
 from events.stream import open_redis
+from service.development.local_servers import start_redis
 from service.log.feed import ChangeFeed
 from tests.integration.event_stream import entries, publish_all
 from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from redis.asyncio import Redis
 
     from tests.integration.event_stream import EventStream
 
@@ -251,6 +255,32 @@ async def test_without_redis_the_relay_is_not_ready(event_stream: EventStream) -
     ready, detail = event_stream.reports[-1]
     assert not ready
     assert detail == "Redis does not accept events: ConnectionError; they wait in the log"
+
+
+async def test_a_redis_that_refuses_events_is_named_by_its_own_word(event_stream: EventStream, tmp_path: Path) -> None:
+    await event_stream.change(2)
+    with start_redis(tmp_path, preferred_port=0) as server:
+        redis = open_redis(server.database_url(0))
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("maxmemory", "1")
+        assert "does not accept events: OOM;" in await report_about(event_stream, redis)
+        await redis.config_set("maxmemory", "0")
+        await redis.set(event_stream.stream, "a secret value")
+        assert "does not accept events: WRONGTYPE;" in await report_about(event_stream, redis)
+        await redis.aclose()
+
+
+async def report_about(event_stream: EventStream, redis: Redis) -> str:
+    """Why a relay with this Redis is not ready."""
+    event_stream.reports.clear()
+    stop = asyncio.Event()
+    running = asyncio.create_task(event_stream.relay(redis=redis).run(stop, 0.001))
+    await until(lambda: has_reported(event_stream))
+    stop.set()
+    await running
+    ready, detail = event_stream.reports[0]
+    assert not ready
+    return detail
 
 
 async def test_a_relay_that_publishes_but_is_not_up_to_date_is_not_ready(event_stream: EventStream) -> None:

@@ -22,6 +22,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from redis.exceptions import RedisError
 
+from events.redis_errors import name_error
 from events.stream import open_redis
 from service import metrics
 from service.batches import Batches
@@ -120,7 +121,7 @@ class Counters:
         except (RedisError, OSError) as error:
             if self._down_until is None:
                 log.warning(
-                    "rate limits hold for each process alone: Redis does not answer", error=type(error).__name__
+                    "rate limits hold for each process alone: Redis does not answer or refuses", error=name_error(error)
                 )
             self._down_until = self._clock() + RETRY_PAUSE_SECONDS
             return self._local.spend(limit, key, cost)
