@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy.access_request import ANYONE, NO_STATE, AccessRequest, Effect, Reason
-from service.policy.defined_facts import possible_values
+from service.policy.attributes import OF_TIME
+from service.policy.defined_facts import find_definition, possible_values
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER, REQUESTER
-from service.policy.matching import former_word
+from service.policy.matching import former_word, matches
 from service.policy.request_space import KNOWN, Budget, RequestSpace, smallest_requests, with_rule
 from service.policy.rule_rows import FILE
 
@@ -91,7 +92,8 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
     A law with too many rules and facts to enumerate counts as broken.
 
     It decides the smallest requests of each allow rule (see `request_space`), with the words of the law added. Before
-    that, it decides the words of the law alone: a deny that matches them matches every larger request.
+    that, it decides the words of the law alone: a deny that matches them matches every larger request. Facts that read
+    the time count as unknown for what must stay possible: then it is allowed at all times.
     """
     complaints = []
     for law in (NEVER_OWN, NEVER_FOR_OWNER, NEVER_OWN_ACCESS):
@@ -118,20 +120,29 @@ def _check_nobody(
         return []
     own = _rules_about(rules, law.asked)
     allows = [rule for rule in own if rule.effect is Effect.ALLOW]
-    budget = Budget()
+    certain = [rule for rule in own if _is_certain_deny(rule, law)]
+    ask = _within_budget(decide, len(own))
     base = AccessRequest(*law.asked, NO_STATE, law.words, frozenset(), frozenset())
     states = (*sorted(vocabulary.states.get(law.asked[0], ())), NO_STATE)
-    for request in RequestSpace(base, states, {**_mentioned_facts(own, vocabulary), **law.facts}):
-        if not budget.spend_on_casbin(len(own)):
-            return [_complain_unproved(law.sentence)]
-        if decide(request).reason is Reason.DENY_RULE:
-            continue
-        for rule in allows:
-            if not budget.spend_on_casbin(len(own)):
-                return [_complain_unproved(law.sentence)]
-            if decide(larger := with_rule(request, rule)).allowed:
-                return [_complain_broken(law, rule, larger)]
+    others = {name: values for name, values in _mentioned_facts(own, vocabulary).items() if name not in law.facts}
+    try:
+        for smallest in RequestSpace(base, states, law.facts):
+            if ask(smallest).reason is Reason.DENY_RULE and any(matches(rule, smallest) for rule in certain):
+                continue
+            for request in RequestSpace(smallest, None, others):
+                if ask(request).reason is Reason.DENY_RULE:
+                    continue
+                for rule in allows:
+                    if ask(larger := with_rule(request, rule)).allowed:
+                        return [_complain_broken(law, rule, larger)]
+    except _TooManyRequestsError:
+        return [_complain_unproved(law.sentence, law.remedy)]
     return []
+
+
+def _is_certain_deny(rule: Rule, law: _Prohibition) -> bool:
+    """Whether it is a deny that other facts than those of the law do not keep from matching."""
+    return rule.effect is Effect.DENY and all(condition.fact in law.facts for condition in rule.when)
 
 
 def _check_somebody(
@@ -142,19 +153,59 @@ def _check_somebody(
     wanted: tuple[str, str],
     law: str,
 ) -> list[Complaint]:
-    """A complaint unless there is an access request for this kind and action that is allowed."""
+    """A complaint unless there is an access request for this kind and action that is allowed at any time."""
     own = _rules_about(rules, wanted)
+    facts = _mentioned_facts(own, vocabulary)
+    of_time = [name for name, values in facts.items() if len(values) > 1 and _reads_time(vocabulary, wanted[0], name)]
+    try:
+        if _is_possible(own, states, decide, wanted, {**facts, **dict.fromkeys(of_time, (None,))}):
+            return []
+        if not of_time or not _is_possible(own, states, decide, wanted, facts):
+            return [Complaint(FILE, 0, 0, law, "a safety law: add a row that allows it")]
+    except _TooManyRequestsError:
+        return [_complain_unproved(law, f"use fewer facts in rows about {wanted[1]} of the kind {wanted[0]}")]
+    message = f"{law} at any time: here it depends on {' and '.join(of_time)}, so there can be times when nobody can"
+    return [Complaint(FILE, 0, 0, message, "a safety law: allow it to a role that no row with these facts is about")]
+
+
+class _TooManyRequestsError(Exception):
+    """The proof needs too many decisions."""
+
+
+def _within_budget(decide: Callable[[AccessRequest], Verdict], rows: int) -> Callable[[AccessRequest], Verdict]:
+    """As `decide`, for which casbin walks so many rows. It raises _TooManyRequestsError once that is too many."""
     budget = Budget()
+
+    def ask(request: AccessRequest) -> Verdict:
+        if not budget.spend_on_casbin(rows):
+            raise _TooManyRequestsError
+        return decide(request)
+
+    return ask
+
+
+def _is_possible(
+    own: Sequence[Rule],
+    states: Collection[str],
+    decide: Callable[[AccessRequest], Verdict],
+    wanted: tuple[str, str],
+    facts: Mapping[str, Sequence[bool | None]],
+) -> bool:
+    """Whether a request with these values of facts is allowed. Raises _TooManyRequestsError."""
+    ask = _within_budget(decide, len(own))
     base = AccessRequest(*wanted, NO_STATE, frozenset({ANYONE}), frozenset(), frozenset())
-    for rule in own:
-        if rule.effect is Effect.DENY:
-            continue
-        for request in smallest_requests(rule, base, sorted(states), _mentioned_facts(own, vocabulary)):
-            if not budget.spend_on_casbin(len(own)):
-                return [_complain_unproved(law)]
-            if decide(request).allowed:
-                return []
-    return [Complaint(FILE, 0, 0, law, "a safety law: add a row that allows it")]
+    return any(
+        ask(request).allowed
+        for rule in own
+        if rule.effect is Effect.ALLOW
+        for request in smallest_requests(rule, base, sorted(states), facts)
+    )
+
+
+def _reads_time(vocabulary: Vocabulary, kind: str, fact: str) -> bool:
+    """Whether the value of a defined fact can change by time alone."""
+    expression = find_definition(vocabulary, kind, fact)
+    return expression is not None and not expression.attributes.isdisjoint(OF_TIME)
 
 
 def _rules_about(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:
@@ -171,9 +222,9 @@ def _mentioned_facts(rules: Iterable[Rule], vocabulary: Vocabulary) -> dict[str,
     }
 
 
-def _complain_unproved(sentence: str) -> Complaint:
+def _complain_unproved(sentence: str, remedy: str) -> Complaint:
     message = f"{sentence}: this version has too many rows and facts to prove this"
-    return Complaint(FILE, 0, 0, message, "a deny row for everyone proves it at once")
+    return Complaint(FILE, 0, 0, message, remedy)
 
 
 def _complain_broken(law: _Prohibition, rule: Rule, request: AccessRequest) -> Complaint:

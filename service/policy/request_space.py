@@ -21,6 +21,7 @@ from service.policy.access_request import ANY, ANYONE, AccessRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from service.policy.access_request import Rule
 
@@ -36,10 +37,12 @@ KNOWN_OR_NOT: Final[tuple[bool | None, ...]] = (True, False, None)
 
 @dataclass(slots=True)
 class Budget:
-    """How many rules an enumeration may read. Once it is `exhausted`, the result is incomplete and must say so."""
+    """How many rules an enumeration may read. Once it is `exhausted`, the result is incomplete and must say so, as when
+    something was `left_out` for another reason."""
 
     limit: int = MAX_RULES_READ
     spent: int = 0
+    left_out: bool = False
 
     @property
     def exhausted(self) -> bool:
@@ -130,6 +133,34 @@ def smallest_requests(
     }
     accepted = [state for state in states if not rule.states or state in rule.states]
     return RequestSpace(with_rule(base, rule), accepted, {**facts, **wanted})
+
+
+def requests_past_denies(
+    request: AccessRequest, denies: Sequence[Rule], open_facts: AbstractSet[str], budget: Budget
+) -> Iterator[AccessRequest]:
+    """The request with those of the `open_facts` known that keep every deny from matching: each way to do so, until the
+    budget is exhausted. `denies` match its words, scopes and state. A fact of no deny stays unknown."""
+    known = dict(request.facts)
+    matching = next(
+        (
+            place
+            for place, deny in enumerate(denies)
+            if all(known.get(condition.fact) is not condition.negated for condition in deny.when)
+        ),
+        None,
+    )
+    # To make a request takes as long as casbin takes for a row.
+    if not budget.spend(RULES_PER_CASBIN_ROW + (len(denies) if matching is None else matching)):
+        return
+    if matching is None:
+        yield request
+        return
+    for condition in denies[matching].when:
+        if condition.fact in open_facts and condition.fact not in known:
+            facts = request.facts | {(condition.fact, condition.negated)}
+            larger = AccessRequest(request.kind, request.action, request.state, request.who, request.scopes, facts)
+            # A deny that does not match now never will: facts are only added.
+            yield from requests_past_denies(larger, denies[matching + 1 :], open_facts, budget)
 
 
 def with_rule(request: AccessRequest, rule: Rule) -> AccessRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import chain, combinations, product
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import pytest
@@ -29,6 +30,10 @@ from tests import policy_forge
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped, snapshot
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
 ROLES = ("role:manager", "role:administrator", "role:auditor")
 SEEN = FactLookup(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
@@ -39,6 +44,7 @@ NOW = int(SEEN.at.timestamp())
 ANA = UUID("0198c0de-0000-7000-8000-000000000001")
 REQUEST = "p, allow, anyone, request, any, access_request, approve:timesheets, always, ask"
 PROJECTS = "p, allow, anyone, read, any, project, approve:timesheets, always, see-projects"
+READ_AS_APPROVER = "p, allow, temporary_approver, read, any, timesheet, any, always, read-as-approver"
 # Relations to ask for on teams and on projects, one that a grant of another gives too, and one that goes to delegates.
 ASKED_FOR = """
 [kinds.timesheet.relations.project_helper]
@@ -102,6 +108,7 @@ def agrees(policy: Snapshot, who: Principal, capability: Capability) -> bool:
     return possible_verdicts(policy, who, capability.kind, capability.action) == wanted
 
 
+READER = principal(frozenset({"read:timesheets"}), frozenset({"role:manager"}), None)
 rows = st.builds(
     "p, {}, {}, {}, {}, timesheet, {}, {}".format,
     st.sampled_from(["allow", "allow", "deny"]),
@@ -287,6 +294,85 @@ def test_what_can_be_asked_for_is_bounded_for_a_policy_of_thousands_of_rows() ->
         found = {requestable.relation: requestable.may for requestable in list_requestable(policy, able, IN_TEAM)}
     assert found["temporary_approver"] == ()
     assert len([request for request in requests if request.kind == "timesheet"]) <= 2
+
+
+def with_facts(kind: str, count: int, *lines: str) -> Snapshot:
+    """A policy of these rows, with facts `f0`, `f1`, ... about resources of the kind."""
+    text = policy_forge.rows(REQUEST, PROJECTS, *lines)
+    attribute = "resource.until" if kind == "access_request" else "resource.period_start"
+    facts = "".join(
+        f"\n[kinds.{kind}.facts.f{n}]\nis = \"{attribute} > timestamp('{2030 + n}-01-01T00:00:00Z')\"\n"
+        'yes = "y"\nno = "n"\n'
+        for n in range(count)
+    )
+    return Snapshot.build(policy_file.parse(replace(text, vocabulary=text.vocabulary + facts)), 1)
+
+
+def decisions_for(ask: Callable[[], T]) -> tuple[T, int]:
+    """The answer, and how many requests the engine decided for it."""
+    decide, requests = Snapshot.decide, list[AccessRequest]()
+
+    def count(policy: Snapshot, request: AccessRequest) -> Verdict:
+        requests.append(request)
+        return decide(policy, request)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Snapshot, "decide", count)
+        return ask(), len(requests)
+
+
+def test_what_can_be_asked_for_takes_few_decisions_under_denies_on_many_facts() -> None:
+    denies = [f"p, deny, anyone, request, any, access_request, any, f{n}, deny-{n}" for n in range(12)]
+    able = principal(frozenset({"approve:timesheets", "read:timesheets"}), frozenset(), None)
+    policy = with_facts("access_request", 12, READ_AS_APPROVER, *denies)
+    found, decisions = decisions_for(lambda: list_requestable(policy, able, IN_TEAM))
+    assert [requestable.relation for requestable in found] == ["temporary_approver"]
+    assert decisions < 20
+
+
+def test_capabilities_take_few_decisions_under_denies_on_many_facts() -> None:
+    denies = [f"p, deny, manager, read, any, timesheet, any, f{n}, deny-{n}" for n in range(12)]
+    policy = with_facts("timesheet", 12, "p, allow, manager, read, any, timesheet, any, always, read-team", *denies)
+    found, decisions = decisions_for(lambda: list_capabilities(policy, READER, SEEN))
+    (read,) = (able for able in found if (able.kind, able.action) == ("timesheet", "read"))
+    assert (read.availability, read.as_) == (Availability.DEPENDS, ("manager",))
+    assert decisions < 1_000
+
+
+def test_capabilities_take_few_decisions_under_a_deny_of_everything_beside_many_facts() -> None:
+    allows = [f"p, allow, anyone, read, any, timesheet, any, f{n}, read-{n}" for n in range(12)]
+    freeze = "p, deny, anyone, read, any, timesheet, any, always, freeze"
+    policy = with_facts("timesheet", 12, *allows, freeze)
+    found, decisions = decisions_for(lambda: list_capabilities(policy, READER, SEEN))
+    (read,) = (able for able in found if (able.kind, able.action) == ("timesheet", "read"))
+    assert read.availability is Availability.NEVER
+    assert decisions < 1_000
+
+
+def entangled(kind: str, action: str) -> list[str]:
+    """Denies of everybody that match whatever their 42 facts are, which takes all of 2^20 attempts to see."""
+    pairs = [f"f{2 * n} and f{2 * n + 1}" for n in range(20)]
+    last = ["f40 and f41", "f40 and not f41", "not f40 and f41", "not f40 and not f41"]
+    return [
+        f"p, deny, anyone, {action}, any, {kind}, any, {facts}, entangled-{n}"
+        for n, facts in enumerate([*pairs, *last])
+    ]
+
+
+def test_a_capability_that_takes_too_many_attempts_counts_as_possible() -> None:
+    allow = "p, allow, manager, read, any, timesheet, any, always, read-team"
+    policy = with_facts("timesheet", 42, allow, *entangled("timesheet", "read"))
+    found = {(able.kind, able.action): able for able in list_capabilities(policy, READER, SEEN)}
+    read = found["timesheet", "read"]
+    assert (read.availability, read.as_) == (Availability.DEPENDS, ("manager",))
+    assert found["timesheet", "edit"].availability is Availability.NEVER
+
+
+def test_nothing_is_offered_where_asking_takes_too_many_attempts_to_try() -> None:
+    able = principal(frozenset({"approve:timesheets", "read:timesheets"}), frozenset(), None)
+    assert list_requestable(with_facts("access_request", 42, READ_AS_APPROVER), able, IN_TEAM) != ()
+    policy = with_facts("access_request", 42, READ_AS_APPROVER, *entangled("access_request", "request"))
+    assert list_requestable(policy, able, IN_TEAM) == ()
 
 
 def test_what_can_be_asked_for_is_on_places_that_the_caller_could_name() -> None:

@@ -151,9 +151,109 @@ def test_a_law_that_takes_too_long_to_prove_counts_as_broken() -> None:
     ]
     text = policy_forge.rows(*KEEP, *rows)
     text = replace(text, vocabulary=text.vocabulary.replace("[request.facts]", "[request.facts]\n" + facts))
-    messages = broken(replace(text, rules=text.rules + NEVER_OWN))
+    halves = "".join(
+        f"p, deny, owner, approve, any, timesheet, any, {when}, {name}\n"
+        for when, name in (("mfa", "never-own"), ("not mfa", "never-own-either"))
+    )
+    messages = broken(replace(text, rules=text.rules + halves))
     assert len(messages) == 2
     assert all("too many rows and facts to prove this" in message for message in messages)
+
+
+def with_secrets(*rows: str, kind: str = "timesheet", expression: str = "'S{n}' in resource.projects") -> PolicyText:
+    """The texts of these rows, with 12 facts `secret_0`, `secret_1`, ... that are unrelated."""
+    text = policy_forge.rows(*KEEP, *rows)
+    facts = "".join(
+        f'\n[kinds.{kind}.facts.secret_{n}]\nis = "{expression.format(n=n)}"\nyes = "y"\nno = "n"\n' for n in range(12)
+    )
+    return replace(text, vocabulary=text.vocabulary + facts)
+
+
+SECRETS = tuple(
+    f"p, deny, role:contractor, approve, any, timesheet, any, secret_{n}, hide-secret-{n}" for n in range(12)
+)
+FREE = "p, allow, manager, approve, any, timesheet, any, always, free"
+
+
+def test_a_deny_without_other_facts_proves_a_law_however_many_facts_other_rows_have() -> None:
+    assert broken(with_secrets(FREE, *SECRETS, NEVER_OWN, NEVER_FOR)) == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "p, deny, owner, approve, submitted, timesheet, any, always, never-own",
+        "p, deny, owner, approve, any, timesheet, approve:timesheets, always, never-own",
+        "p, deny, owner, approve, any, timesheet, any, acted_for_owner, never-own",
+        "p, deny, owner, approve, any, timesheet, any, secret_0, never-own",
+        "p, deny, role:staff, approve, any, timesheet, any, always, never-own",
+        "p, deny, owner, reject, any, timesheet, any, always, never-own",
+    ],
+)
+def test_a_narrower_deny_beside_many_facts_proves_no_law(row: str) -> None:
+    (message,) = broken(with_secrets(FREE, *SECRETS, row, NEVER_FOR))
+    assert "their own hours" in message
+
+
+def test_the_remedy_for_a_law_without_a_proof_is_the_row_that_proves_it() -> None:
+    halves = [
+        "p, deny, owner, approve, any, timesheet, any, secret_0, never-own",
+        "p, deny, owner, approve, any, timesheet, any, not secret_0, never-own-either",
+    ]
+    text = with_secrets(FREE, *SECRETS, *halves, NEVER_FOR)
+    with pytest.raises(PolicyRejected) as refused:
+        examination.load(text, 1)
+    (complaint,) = refused.value.complaints
+    assert "too many rows and facts" in complaint.message
+    assert complaint.suggestion is not None
+    assert complaint.suggestion.endswith("p, deny, owner, approve, any, timesheet, any, always, never-own-hours")
+    kept = complaint.suggestion.removeprefix("keep a row like: ")
+    assert broken(replace(text, rules=text.rules + kept + "\n")) == []
+
+
+BEFORE_FREEZE = """
+[request.facts.before_freeze]
+is = "context.now < timestamp('2026-12-24T00:00:00Z')"
+yes = "it is before the freeze"
+no = "it is not before the freeze"
+
+[request.facts.working_day]
+is = "!(context.weekday in ['saturday', 'sunday'])"
+yes = "it is a working day"
+no = "it is {context.weekday}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "law"),
+    [
+        ("deny, anyone, activate, any, policy, any, not before_freeze", "activate a policy version at any time"),
+        ("deny, anyone, activate, proposed or retired, policy, any, not working_day", "activate a policy version at"),
+        ("deny, role:author, propose, any, policy, any, before_freeze", "propose a policy version at any time"),
+        ("deny, role:auditor, read, any, log, any, not working_day and mfa", None),
+        ("deny, role:auditor, read, any, log, any, not working_day", "read the decision log at any time"),
+        ("deny, role:intern, activate, any, policy, any, not before_freeze", None),
+        ("deny, anyone, activate, proposed, policy, any, not before_freeze", None),
+    ],
+)
+def test_a_version_that_can_lock_everybody_out_by_time_is_refused(row: str, law: str | None) -> None:
+    text = policy_forge.rows(*KEEP, f"p, {row}, freeze")
+    text = replace(text, vocabulary=text.vocabulary + BEFORE_FREEZE)
+    assert [message.startswith(f"Some caller must be able to {law}") for message in broken(text)] == [True] * bool(law)
+
+
+def test_the_refusal_of_a_lock_by_time_names_the_facts_and_what_to_do() -> None:
+    propose, _, audit = KEEP
+    by_day = "p, allow, role:author, activate, any, policy, any, working_day, activate"
+    text = policy_forge.rows(propose, by_day, audit)
+    text = replace(text, vocabulary=text.vocabulary + BEFORE_FREEZE)
+    with pytest.raises(PolicyRejected) as refused:
+        examination.load(text, 1)
+    (complaint,) = refused.value.complaints
+    assert complaint.message.endswith("here it depends on working_day, so there can be times when nobody can")
+    assert complaint.suggestion == "a safety law: allow it to a role that no row with these facts is about"
+    always = "p, allow, role:keeper, activate, any, policy, any, always, activate-always\n"
+    assert broken(replace(text, rules=text.rules + always)) == []
 
 
 @pytest.mark.parametrize(

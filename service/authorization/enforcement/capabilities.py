@@ -7,9 +7,8 @@ shows whether the rule can ever help.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_values import TEAMS
@@ -22,6 +21,7 @@ from service.policy.request_space import (
     RULES_PER_CASBIN_ROW,
     Budget,
     RequestSpace,
+    requests_past_denies,
     scopes_of,
     smallest_requests,
 )
@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.engine.engine import Snapshot
+    from service.authorization.engine.rule_index import RuleIndex
     from service.identity.principal import Principal
-    from service.policy.access_request import AccessRequest
+    from service.policy.access_request import AccessRequest, Rule
 
 
 CAPABILITIES: Final = "capabilities"
 REQUEST_ACCESS: Final = ("access_request", "request")
 # Rows that casbin may walk to find out what can be asked for: some 10 milliseconds, as refusals need it too.
 MAX_REQUESTABLE_ROWS: Final = 2_500
+# Of what is left for all actions, an action gets one part of so many. So one that needs too much leaves most of it.
+PARTS_FOR_AN_ACTION: Final = 4
 
 
 class Availability(StrEnum):
@@ -82,8 +85,9 @@ class Requestable:
 
 
 def list_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability]:
-    """A capability for each kind and action of the vocabulary; `lookup` is one without a row. Slow for thousands of
-    rules: run it in a thread. Cached for callers who differ in no word that a rule names."""
+    """A capability for each kind and action of the vocabulary; `lookup` is one without a row. Where rules have too many
+    facts to try, what no attempt proved counts as possible. Slow for thousands of rules: run it in a thread. Cached for
+    callers who differ in no word that a rule names."""
     caller = _caller(snapshot, principal, lookup)
     return snapshot.memoize(CAPABILITIES, caller.key(), lambda: _all(caller))
 
@@ -96,8 +100,8 @@ def recall_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLo
 
 def list_requestable(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Requestable]:
     """The relations that the caller can ask for, by name; none for a client that acts for itself. Whatever resource the
-    lookup is about, they are the same. Beyond MAX_REQUESTABLE_ROWS, some of their actions are left out. Cached as
-    `list_capabilities`."""
+    lookup is about, they are the same. Beyond MAX_REQUESTABLE_ROWS, some of them or of their actions are left out.
+    Cached as `list_capabilities`."""
     if principal.person is None or not snapshot.could_allow(*REQUEST_ACCESS, principal.scopes):
         return ()
     caller, in_team = _caller(snapshot, principal, lookup), bool(lookup.list_of_caller(TEAMS))
@@ -117,7 +121,12 @@ def _caller(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> _Ca
 
 def _all(caller: _Caller) -> Sequence[Capability]:
     actions = sorted((kind, action) for kind, found in caller.snapshot.vocabulary.actions.items() for action in found)
-    return [_capability_of(caller, kind, action) for kind, action in actions]
+    budget, found = Budget(), list[Capability]()
+    for kind, action in actions:
+        share = budget.take_share(PARTS_FOR_AN_ACTION)
+        found.append(_capability_of(caller, kind, action, share))
+        budget.spend(share.spent)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,27 +154,29 @@ class _Caller:
         """The caller with a token of all scopes."""
         return replace(self, scopes=self.snapshot.vocabulary.scopes)
 
-    def could(self, kind: str, action: str) -> bool:
-        """Whether the caller may do it to some resource with this token, perhaps after another sign-in."""
-        if not self.snapshot.could_allow(kind, action, self.scopes):
-            return False
-        found = _capability_of(self, kind, action).availability
-        return found in {Availability.ALWAYS, Availability.DEPENDS, Availability.SIGN_IN}
+    def could(self, kind: str, action: str, budget: Budget) -> bool:
+        """Whether the caller may do it to some resource with this token, perhaps after another sign-in. False if the
+        budget does not suffice to find out."""
+        states = self.states_of(kind)
+        return any(any(_ways(caller, kind, action, states, budget)) for caller in (self, self.after_sign_in()))
+
+    def states_of(self, kind: str) -> Sequence[str]:
+        """The states that a resource can have."""
+        return sorted(self.snapshot.vocabulary.states.get(kind, ())) or [NO_STATE]
 
     def may(self, request: AccessRequest) -> bool:
         """Whether the policy and the laws allow the request."""
         return self.snapshot.decide(request).allowed and not laws.law_forbids(request)
 
 
-def _capability_of(caller: _Caller, kind: str, action: str) -> Capability:
-    vocabulary = caller.snapshot.vocabulary
-    states = sorted(vocabulary.states.get(kind, ())) or [NO_STATE]
-    relations = vocabulary.relations.get(kind, frozenset())
+def _capability_of(caller: _Caller, kind: str, action: str, budget: Budget) -> Capability:
+    states = caller.states_of(kind)
+    relations = caller.snapshot.vocabulary.relations.get(kind, frozenset())
     poorest = caller.base(kind, action)
     richest = replace(poorest, who=poorest.who | relations)
     if all(caller.may(request) for base in (poorest, richest) for request in RequestSpace(base, states)):
         return Capability(kind, action, Availability.ALWAYS)
-    ways = list(_ways(caller, kind, action, states))
+    ways = list(_ways(caller, kind, action, states, budget, unproved=True))
     if ways:
         where = sorted({state for _, state in ways} - {NO_STATE})
         return Capability(
@@ -176,10 +187,11 @@ def _capability_of(caller: _Caller, kind: str, action: str) -> Capability:
             states=() if where == states else tuple(where),
         )
     fresh = caller.after_sign_in()
-    if any(_ways(fresh, kind, action, states)):
+    if any(_ways(fresh, kind, action, states, budget, unproved=True)):
         return Capability(kind, action, Availability.SIGN_IN)
     granted = fresh.with_every_scope()
-    if not caller.snapshot.could_allow(kind, action, caller.scopes) and any(_ways(granted, kind, action, states)):
+    could_allow = caller.snapshot.could_allow(kind, action, caller.scopes)
+    if not could_allow and any(_ways(granted, kind, action, states, budget, unproved=True)):
         return Capability(kind, action, Availability.SCOPE, scopes=caller.snapshot.scopes_for(kind, action))
     return Capability(kind, action, Availability.NEVER)
 
@@ -189,47 +201,92 @@ def _ways(
     kind: str,
     action: str,
     states: Iterable[str],
+    budget: Budget,
+    *,
     held: frozenset[str] | None = None,
-    budget: Budget | None = None,
+    unproved: bool = False,
 ) -> Iterator[tuple[str, str]]:
     """The who-word and a state of each allow rule by which some resource would be allowed to this caller. With `held`,
-    relations that the caller has to it, only rules on these are tried; fewer if the budget is exhausted."""
-    vocabulary, index = caller.snapshot.vocabulary, caller.snapshot.index_of(kind, action)
-    relations = vocabulary.relations.get(kind, frozenset())
-    facts: dict[str, Sequence[bool | None]] = dict.fromkeys(sorted(vocabulary.facts.get(kind, ())), KNOWN)
-    facts |= {name: (value,) for name, value in caller.facts.items()}
-    mentioned = {name: values for name, values in facts.items() if name in index.words.facts}
+    relations that the caller has to it, only rules on these are tried. `unproved`: whether a rule counts that the
+    budget does not suffice to try."""
+    index = caller.snapshot.index_of(kind, action)
+    relations = caller.snapshot.vocabulary.relations.get(kind, frozenset())
     base = replace(caller.base(kind, action), facts=frozenset())
     if held is not None:
         base = replace(base, who=base.who | (held & index.words.who))
-    rows = 0 if budget is None else len(index.near(base.who))
-
-    def has_budget(_: AccessRequest) -> bool:
-        return budget is None or budget.spend_on_casbin(rows)
-
+    attempts = _Attempts(caller, index, budget)
     found: set[tuple[str, str]] = set()
     for rule in index.near(caller.words | relations if held is None else held):
         if rule.effect is Effect.DENY or not scopes_of(rule) <= caller.scopes:
             continue
         for state in states:
-            requests = takewhile(has_budget, smallest_requests(rule, base, [state], mentioned))
-            if (rule.who, state) not in found and any(map(caller.may, requests)):
+            if (rule.who, state) in found:
+                continue
+            if attempts.allows_some(rule, base, state) or (unproved and budget.exhausted):
                 found.add((rule.who, state))
                 yield rule.who, state
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """Tries the allow rules about a kind and action for a caller. `denies`: by the words and state of a request, the
+    denies about it and how many rows casbin walks for it."""
+
+    caller: _Caller
+    index: RuleIndex
+    budget: Budget
+    denies: dict[tuple[frozenset[str], str], tuple[Sequence[Rule], int]] = field(default_factory=dict)
+
+    def allows_some(self, rule: Rule, base: AccessRequest, state: str) -> bool:
+        """Whether some resource in this state would be allowed by the rule. False if the budget is exhausted.
+
+        Facts of a law are tried with each value, and others only where a deny needs them.
+        """
+        _, of_law = laws.law_words(rule.kind, rule.action)
+        known, words = self.caller.facts, self.index.words.facts
+        facts: dict[str, Sequence[bool | None]] = dict.fromkeys(sorted(of_law), KNOWN)
+        facts |= {name: (value,) for name, value in known.items() if name in words}
+        for smallest in smallest_requests(rule, base, [state], facts):
+            if laws.law_forbids(smallest):
+                continue
+            denies, rows = self._denies_about(smallest)
+            for request in requests_past_denies(smallest, denies, words - known.keys(), self.budget):
+                if not self.budget.spend_on_casbin(rows):
+                    return False
+                if self.caller.may(request):
+                    return True
+        return False
+
+    def _denies_about(self, request: AccessRequest) -> tuple[Sequence[Rule], int]:
+        """The denies that match but for facts, those with the fewest facts first, as they leave the fewest choices; and
+        the number of rows."""
+        key = request.who, request.state
+        if key not in self.denies:
+            near = self.index.near(request.who)
+            self.budget.spend(len(near))
+            denies = (
+                rule
+                for rule in near
+                if rule.effect is Effect.DENY
+                and (not rule.states or request.state in rule.states)
+                and scopes_of(rule) <= request.scopes
+            )
+            self.denies[key] = sorted(denies, key=lambda rule: len(rule.when)), len(near)
+        return self.denies[key]
+
+
 def _all_requestable(caller: _Caller, *, in_team: bool) -> Sequence[Requestable]:
     vocabulary = caller.snapshot.vocabulary
-    if not caller.could(*REQUEST_ACCESS):
+    budget = Budget(MAX_REQUESTABLE_ROWS * RULES_PER_CASBIN_ROW)
+    if not caller.could(*REQUEST_ACCESS, budget):
         return ()
-    reads_directory = caller.could("directory", "read")
+    reads_directory = caller.could("directory", "read", budget)
     nameable = set[NodeType]()
     if in_team or reads_directory:
         nameable.add(NodeType.TEAMS)
-    if reads_directory or caller.could("project", "read"):
+    if reads_directory or caller.could("project", "read", budget):
         nameable.add(NodeType.PROJECTS)
     given = find_given(vocabulary.paths)
-    budget = Budget(MAX_REQUESTABLE_ROWS * RULES_PER_CASBIN_ROW)
     return [
         Requestable(relation, where & nameable, tuple(_list_given(caller, given[relation], budget)))
         for relation, where in sorted(find_requestable(vocabulary.paths).items())
@@ -240,12 +297,12 @@ def _all_requestable(caller: _Caller, *, in_team: bool) -> Sequence[Requestable]
 def _list_given(caller: _Caller, relations: frozenset[str], budget: Budget) -> Iterator[Capability]:
     """The actions that the caller with all of these relations to a timesheet may do by rules on them."""
     vocabulary = caller.snapshot.vocabulary
-    states = sorted(vocabulary.states.get(TIMESHEET, ())) or [NO_STATE]
+    states = caller.states_of(TIMESHEET)
     fresh = caller.after_sign_in()
     able = {Availability.DEPENDS: caller, Availability.SIGN_IN: fresh, Availability.SCOPE: fresh.with_every_scope()}
     for action in sorted(vocabulary.actions.get(TIMESHEET, ())):
         for availability, could in able.items():
-            if ways := list(_ways(could, TIMESHEET, action, states, relations, budget)):
+            if ways := list(_ways(could, TIMESHEET, action, states, budget, held=relations)):
                 where = sorted({state for _, state in ways} - {NO_STATE})
                 rules = caller.snapshot.index_of(TIMESHEET, action).near(relations)
                 scopes = {rule.scope for rule in rules if rule.effect is Effect.ALLOW} - caller.scopes

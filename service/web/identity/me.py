@@ -122,7 +122,7 @@ class May(msgspec.Struct, rename={"as_": "as"}):
         Meta(
             description="`always`: on every resource. `depends`: with one of the relations `as`, in one of `states`."
             " `needs-scope`: with one of `scopes`. `needs-sign-in`: after a stronger or more recent sign-in. `never`:"
-            " not under this policy",
+            " not under this policy. Where rules have too many facts to try, what might be possible counts as possible",
             examples=["depends"],
         ),
     ]
@@ -164,7 +164,11 @@ class Me(msgspec.Struct):
     ]
     access: Annotated[list[HeldAccess], Meta(description="Your open access requests, and access that was granted")]
     requestable: Annotated[
-        list[RequestableRelation], Meta(description="What access you can ask for; empty: none, or not with this token")
+        list[RequestableRelation],
+        Meta(
+            description="What access you can ask for; empty: none, or not with this token. Relations and actions that"
+            " take too long to find out are left out"
+        ),
     ]
     may: Annotated[list[May], Meta(description="What the token may do, for each action")]
     policy_version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[7])]
