@@ -44,18 +44,24 @@ class AttributeType(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """The type of an attribute, and what it means. `personal`: it is personal data, so a record only commits to its
-    value, and an erasure removes it."""
+    value, and an erasure removes it. `values`: all that it can have, if they are few."""
 
     type: AttributeType
     description: str
     personal: bool = False
+    values: tuple[str, ...] = ()
+
+
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 # Of the caller: from the token and the directory.
 PRINCIPAL: Final[Mapping[str, Attribute]] = {
     "principal.id": Attribute(AttributeType.STRING, "the caller's person id; missing for a client"),
     "principal.client": Attribute(AttributeType.STRING, "the client that acts, for itself or for a person"),
-    "principal.kind": Attribute(AttributeType.STRING, "user, or client for a client that acts for itself"),
+    "principal.kind": Attribute(
+        AttributeType.STRING, "user, or client for a client that acts for itself", values=("user", "client")
+    ),
     "principal.roles": Attribute(AttributeType.STRINGS, "roles of the token and the directory, without `role:`"),
     "principal.groups": Attribute(AttributeType.STRINGS, "names of the caller's groups"),
     "principal.teams": Attribute(AttributeType.STRINGS, "ids of the teams that the caller is a member or lead of"),
@@ -64,13 +70,17 @@ PRINCIPAL: Final[Mapping[str, Attribute]] = {
 # Of the sign-in and the moment.
 CONTEXT: Final[Mapping[str, Attribute]] = {
     "context.now": Attribute(AttributeType.TIMESTAMP, "the time of the decision"),
-    "context.weekday": Attribute(AttributeType.STRING, "the day of the week in UTC: monday ... sunday"),
+    "context.weekday": Attribute(
+        AttributeType.STRING, "the day of the week in UTC: monday ... sunday", values=WEEKDAYS
+    ),
     "context.acr": Attribute(AttributeType.STRING, "`acr` of the token"),
     "context.methods": Attribute(AttributeType.STRINGS, "`amr` of the token"),
     "context.sign_in_age": Attribute(AttributeType.INT, "seconds since the person signed in"),
     "context.delegated": Attribute(AttributeType.BOOL, "whether the token names an actor (RFC 8693)"),
     "context.actors": Attribute(AttributeType.STRINGS, "the actors that the token names"),
 }
+# Those whose values change by time alone.
+OF_TIME: Final = frozenset({"context.now", "context.weekday"})
 # Of the resource, by kind.
 RESOURCE: Final[Mapping[str, Mapping[str, Attribute]]] = {
     "timesheet": {

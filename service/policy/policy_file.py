@@ -91,7 +91,7 @@ def try_parse(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
     if complaints:
         return None, complaints
     complaints = casbin_model.check(text.model.removeprefix(_BOM))
-    vocabulary, found = vocabulary_file.read(text.vocabulary.removeprefix(_BOM).replace("\r\n", "\n"))
+    vocabulary, found = vocabulary_file.read(plain_vocabulary(text))
     complaints += found
     if vocabulary is None:
         return None, complaints
@@ -100,6 +100,11 @@ def try_parse(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
     if complaints:
         return None, complaints
     return Policy(tuple(rows.rules), tuple(rows.links), vocabulary, text.model, text), []
+
+
+def plain_vocabulary(text: PolicyText) -> str:
+    """The text of the vocabulary as it is read, without a byte order mark and carriage returns."""
+    return text.vocabulary.removeprefix(_BOM).replace("\r\n", "\n")
 
 
 def find_hidden_characters(text: PolicyText) -> list[Complaint]:

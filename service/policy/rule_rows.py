@@ -26,6 +26,7 @@ LONGEST_ROW = 1_000
 # A refusal holds a hundred: these, those of the last row and the closing ones.
 MAX_COMPLAINTS = 90
 ALWAYS = "always"
+SPELLING_OF_NAMES = "NAME has lower-case letters, digits and -, at most 63 characters"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
 ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
 GROUP = re.compile(r"group:[a-z0-9][a-z0-9-]{0,62}")
@@ -174,7 +175,7 @@ def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str
         return
     forms = "role:NAME, group:NAME, person:UUID (lower case), client:ID, via:ID, actor:ID"
     if ":" in word:
-        rows.complain(at, f"'{word}' is not a form of who", f"the forms are {forms}")
+        rows.complain(at, f"'{word}' is not a form of who", f"the forms are {forms}; {SPELLING_OF_NAMES}")
         return
     suggestion = nearest(word, relations | {ANYONE}) or f"a relation, anyone, {forms}"
     rows.complain(at, f"'{word}' is not a known relation to the kind '{kind}'", suggestion)
@@ -218,7 +219,9 @@ def _read_g_row(rows: PolicyRows, fields: list[Field], links: dict[tuple[str, st
     _, role, included = fields
     bad = [at for at in (role, included) if not ROLE.fullmatch(at.text)]
     for at in bad:
-        rows.complain(at, f"A g row links roles, and '{at.text}' is not a role", "write role:NAME in lower case")
+        rows.complain(
+            at, f"A g row links roles, and '{at.text}' is not a role", f"write role:NAME; {SPELLING_OF_NAMES}"
+        )
     if bad:
         return
     link = (role.text, included.text)

@@ -201,8 +201,10 @@ class _Reader:
                 at, f"The service supplies '{name}', so it cannot be defined", "choose another name"
             )
         elif kind and kind not in RESOURCE:
-            remedy = "declare it under [request.facts]"
-            self.complaints.complain(at, f"The kind '{kind}' has no attributes that a fact could read", remedy)
+            # Of a kind that the service does not have, the complaint about the kind says enough.
+            if kind in known_words.ACTIONS:
+                remedy = "declare it under [request.facts]"
+                self.complaints.complain(at, f"The kind '{kind}' has no attributes that a fact could read", remedy)
         elif not isinstance(text, str):
             self.complaints.complain((*at, "is"), "'is' must be an expression in quotes")
         elif self.compiled[kind] == MAX_DEFINED_FACTS:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from service.administration.checks import case_results, examination
+from service.authorization.enforcement.caller_values import caller_values
+from service.identity.principal import Principal, PrincipalKind
 from service.policy import case_files, policy_file
+from service.policy.attributes import CONTEXT, PRINCIPAL, WEEKDAYS
 from tests import policy_forge
 
 WORDS = """
@@ -126,3 +129,83 @@ def test_a_kind_without_a_row_knows_the_caller_alone() -> None:
     case = "- {case: x, who: anyone, action: read, kind: me, verdict: allow, resource: {minutes: 3}}\n"
     (found,) = case_files.read({"odd.yaml": case}, VOCABULARY).complaints
     assert found.message == "There is no attribute 'resource.minutes' here"
+
+
+OFFICE = """
+[request.facts.office_day]
+is = "{}"
+yes = "it is a day of the office"
+no = "it is {{context.weekday}}"
+"""
+ON_A_DAY = """\
+- case: nobody reads on this day
+  who: role:auditor
+  action: read
+  kind: log
+  context: {weekday: DAY}
+  verdict: deny
+"""
+
+
+def proposed(expression: str, case: str = ON_A_DAY.replace("DAY", "sunday")) -> list[str]:
+    """What is said about values that no attribute has, when this is proposed."""
+    text = replace(TEXT, vocabulary=TEXT.vocabulary + OFFICE.format(expression), cases={"odd.yaml": case})
+    found = examination.examine(text, examination.PROPOSAL).complaints
+    stored = examination.examine(text, 7).complaints
+    return [str(complaint) for complaint in found if complaint not in stored]
+
+
+@pytest.mark.parametrize(
+    ("expression", "place", "constant"),
+    [
+        ("context.weekday in ['Monday', 'tuesday']", "[", "Monday"),
+        ("context.weekday == 'Sunday'", "'Sunday", "Sunday"),
+        ("'Sunday' != context.weekday", "'Sunday", "Sunday"),
+        ("!(context.delegated && context.weekday.startsWith('Mon'))", "'Mon", "Mon"),
+        ("'auditor' in principal.roles ? principal.kind == 'person' : true", "'person", "person"),
+    ],
+)
+def test_an_expression_with_a_value_that_no_attribute_of_code_has_is_refused(
+    expression: str, place: str, constant: str
+) -> None:
+    (found,) = proposed(expression)
+    attribute = "principal.kind" if constant == "person" else "context.weekday"
+    values = "user, client" if constant == "person" else ", ".join(WEEKDAYS)
+    assert f"'{constant}' fits no value of {attribute} (its values are {values})" in found
+    assert f":{len('is = x') + expression.index(place) + 1}: " in found
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "context.weekday in ['monday', 'sunday']",
+        "context.weekday.startsWith('s') || context.weekday.contains('day')",
+        "'monday or sunday'.contains(context.weekday)",
+        "principal.kind != 'client' && principal.country == 'Monday'",
+        "context.weekday > 'Monday'",
+    ],
+)
+def test_an_expression_with_values_of_its_attributes_is_not_refused_for_them(expression: str) -> None:
+    assert proposed(expression) == []
+
+
+def test_all_wrong_values_of_a_list_are_named_at_once() -> None:
+    (found,) = proposed("context.weekday in ['Monday', 'monday', 'Tuesday']")
+    assert "'Monday' and 'Tuesday' fit no value of context.weekday (its values are monday" in found
+
+
+def test_a_case_with_a_value_that_no_attribute_of_code_has_is_refused() -> None:
+    (found,) = proposed("context.weekday == 'monday'", ON_A_DAY.replace("DAY", "Monday"))
+    assert found.startswith("cases/odd.yaml:1:1: 'context.weekday' is never 'Monday'")
+    assert found.endswith(f"(its values are {', '.join(WEEKDAYS)})")
+    of_kind = ON_A_DAY.replace("context: {weekday: DAY}", "principal: {kind: person}")
+    (found,) = proposed("context.weekday == 'monday'", of_kind)
+    assert "'principal.kind' is never 'person' (its values are user, client)" in found
+
+
+def test_the_values_of_attributes_are_those_that_requests_have() -> None:
+    assert set(PRINCIPAL["principal.kind"].values) == set(PrincipalKind)
+    monday = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    person = Principal(PrincipalKind.USER, "i", "s", "app", frozenset(), frozenset(), None, 0, 1)
+    days = [caller_values(person, (), {}, monday + timedelta(days=day))["context.weekday"] for day in range(7)]
+    assert tuple(days) == CONTEXT["context.weekday"].values

@@ -107,6 +107,15 @@ def test_a_wrong_fact_is_named_with_its_line(old: str, new: str, message: str) -
     assert found.line > SHIPPED.count("\n")
 
 
+def test_a_misspelt_kind_is_not_said_to_have_no_attributes() -> None:
+    misspelt = '[kinds.timeshet.facts.overtime]\nis = "true"\nyes = "y"\nno = "n"\n'
+    _, found = vocabulary_file.read(SHIPPED + misspelt)
+    assert "The service has no kind 'timeshet'" in found[0].message
+    assert not [str(complaint) for complaint in found if "no attributes" in complaint.message]
+    of_kind = complaint(misspelt.replace("timeshet", "log"))
+    assert "The kind 'log' has no attributes that a fact could read" in of_kind.message
+
+
 def test_a_complaint_points_into_the_expression() -> None:
     found = complaint(COUNTRIES, SAME_COUNTRY.replace("teams.region", "teams.reigon"))
     text = (SHIPPED + COUNTRIES + SAME_COUNTRY).splitlines()[found.line - 1]

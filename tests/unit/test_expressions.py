@@ -120,6 +120,8 @@ def test_a_value_of_another_type_is_missing(value: Value) -> None:
         ("resource.minutes > null", (1, 18), "> does not take int and null", "has(NAME)"),
         ("'x' in resource.projects.leads", (1, 8), "no attribute 'resource.projects.leads'", "'resource.projects'"),
         ("resource.submitted_at > '2026-01-31'", (1, 23), "timestamp and string", 'timestamp("2026'),
+        ("'a' in 'abc'", (1, 5), "in does not take string and string", 'TEXT.contains("x")'),
+        ("resource.minutes in 7", (1, 18), "in does not take int and int", "a list, on its right"),
         ("resource.projects > 2", (1, 19), "> does not take list<string> and int", "size(LIST)"),
         ("resource.state == 'draft'", (1, 1), "no attribute 'resource.state'", "states in the row"),
         ("principal.city == 'x'", (1, 1), "no attribute 'principal.city'", "declare city under [directory.people]"),

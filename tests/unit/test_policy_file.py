@@ -70,6 +70,8 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("p, allow, ownr, read, any, timesheet, any, always, x", 11, "'ownr' is not a known relation", "'owner'"),
         ("p, allow, owner, read, any, log, any, always, x", 11, "relation to the kind 'log'", "anyone"),
         ("p, allow, role:Auditor, read, any, log, any, always, x", 11, "not a form of who", "role:NAME"),
+        ("p, allow, role:A_b, read, any, log, any, always, x", 11, "not a form of who", "lower-case letters, digits"),
+        ("g, role:Auditor, role:auditor", 4, "is not a role", "lower-case letters, digits and -"),
         ("p, allow, group:Night Shift, read, any, log, any, always, x", 11, "not a form of who", "group:NAME"),
         ("g, group:a, role:b", 4, "A g row links roles", "role:NAME"),
         ("p, allow, person:7, read, any, log, any, always, x", 11, "not a form of who", "person:UUID"),

@@ -15,6 +15,7 @@ from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
 from service.policy import case_files, known_words, laws, policy_file, toml_places
+from service.policy.listed_values import complain_of_values
 from service.values import replace
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def load(text: PolicyText, number: int) -> Snapshot:
 def examine(text: PolicyText, number: int) -> Examination:
     """Read all files, build, prove the laws and run the cases.
 
-    A PROPOSAL is also checked for conflicting and unsatisfiable rules, undeclared states and hidden characters. A
-    stored version is not: rolling back to it must stay possible.
+    A PROPOSAL is also checked for conflicting and unsatisfiable rules, undeclared states, values that no attribute has
+    and hidden characters. A stored version is not: rolling back to it must stay possible.
     """
     if number == PROPOSAL and (hidden := policy_file.find_hidden_characters(text)):
         return Examination(tuple(hidden))
@@ -92,6 +93,7 @@ def examine(text: PolicyText, number: int) -> Examination:
     findings = redundancy.find_redundancy(policy)
     if number == PROPOSAL:
         complaints += findings.complaints + _undeclared_states(policy.vocabulary)
+        complaints += complain_of_values(policy_file.plain_vocabulary(text), policy.vocabulary, found.cases)
     if snapshot.errors:
         complaints.append(
             Complaint("policy.csv", 0, 0, f"{snapshot.errors} access requests could not be decided; see the log")

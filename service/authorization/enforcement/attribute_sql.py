@@ -18,10 +18,9 @@ from service.authorization.enforcement.caller_values import (
     SIGN_IN_AGE,
     SIGNED_IN_AT,
     WEEKDAY,
-    WEEKDAYS,
 )
 from service.authorization.enforcement.merged_people import canonical_id
-from service.policy.attributes import MAX_INT, AttributeType
+from service.policy.attributes import MAX_INT, WEEKDAYS, AttributeType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from service.authorization.enforcement.attribute_values import ID
+from service.policy.attributes import WEEKDAYS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,7 +29,6 @@ ACR, METHODS = "context.acr", "context.methods"
 DELEGATED, ACTORS = "context.delegated", "context.actors"
 # Their values change between two requests with the same token.
 OF_THE_MOMENT: Final = frozenset({NOW, WEEKDAY, SIGN_IN_AGE})
-WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # In the parameter: when the person signed in, in Unix seconds, from which SQL computes the age.
 SIGNED_IN_AT: Final = "context.signed_in_at"
 # In the parameter: the attributes that a token claims, where the statement finds those of the directory itself.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from service.policy.attributes import AttributeType, fits
 from service.policy.expressions.bounds import check_overflow, possible_truths
 from service.policy.expressions.flaw import Flaw, FlawFoundError, flaw_at
+from service.policy.expressions.listed import find_unlisted
 from service.policy.expressions.messages import explain_complaint
 from service.policy.expressions.requirements import exclude_each_other
 from service.policy.expressions.runtime import NotCelError, Program
@@ -17,7 +18,7 @@ from service.policy.expressions.term import Presence, Reference, TermType, parts
 from service.policy.expressions.tree import read
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from service.policy.attributes import Attribute, Value
     from service.policy.expressions.bounds import Interval
@@ -68,6 +69,10 @@ class Expression:
         """The truth values that it can have, and perhaps more. `known`: the least and greatest value of int attributes,
         and the least and greatest size of lists and strings; None for an attribute that is always missing."""
         return possible_truths(self._term, known)
+
+    def find_unlisted(self, listed: Mapping[str, Sequence[str]]) -> list[Flaw]:
+        """A flaw for each comparison of an attribute of `listed` with constants that fit none of its values there."""
+        return [flaw_at(self.text, found) for found in find_unlisted(self._term, listed)]
 
 
 def can_hold_together(wanted: Iterable[tuple[Expression, bool]]) -> bool:

@@ -35,6 +35,7 @@ _TYPES: Final = {
     "list(int)": "list<int>", "list(bool)": "list<bool>", "null_type": "null",
 }  # fmt: skip
 _AFTER_A_NUMBER: Final = re.compile(r"[0-9][hms]?$")
+_IN_A_LIST: Final = 'in looks into a list, on its right; for a part of a text write TEXT.contains("x")'
 _WHAT_CAN_BE_WRITTEN: Final = "policies/README.md says under Expressions what can be written"
 # Where a vocabulary declares the attributes below a prefix, the longest first.
 _DECLARED: Final = {
@@ -136,7 +137,7 @@ def _suggest_types(operator: str, kinds: Collection[str]) -> str:
         return 'write timestamp("2026-01-31T00:00:00Z")'
     if any(kind.startswith("list") for kind in kinds):
         return "write X in LIST, size(LIST), LIST.exists(x, ...) or LIST.all(x, ...)"
-    return "both sides must be of one type"
+    return _IN_A_LIST if operator == "in" else "both sides must be of one type"
 
 
 def _few(root: str, known: Collection[str]) -> str:
