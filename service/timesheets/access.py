@@ -49,7 +49,8 @@ class Grantee:
 class Access:
     """A page of the people and clients who may do anything; `after` is the key of the next page, None on the last page.
     `by_word` has the ways of a token with a word, such as a role, for a caller without a relation to the sheet; it is
-    empty after the first page. `cut_short`: there are so many rules that some ways are missing."""
+    empty after the first page. `cut_short`: there are so many rules or facts that some ways may be
+    missing."""
 
     state: str
     version: int
@@ -121,7 +122,7 @@ def _compute_access(found: _Found, limit: int, *, first: bool) -> Access:
         version=found.snapshot.number,
         grantees=allowed,
         by_word=by_word,
-        cut_short=budget.exhausted,
+        cut_short=budget.exhausted or budget.left_out,
         after=found.candidates[limit - 1].key if len(found.candidates) > limit else None,
     )
 

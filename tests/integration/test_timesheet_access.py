@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from service.administration.versions import version_store
-from service.authorization.enforcement.access import Way, find_ways
+from service.authorization.enforcement.access import MAX_OPEN_FACTS, Way, find_ways
 from service.policy.request_space import Budget
 from service.timesheets import access as timesheets_access
 from tests.integration.api import REQUESTS, InProcess, unshared_api
@@ -165,6 +165,23 @@ def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> No
     assert find_ways(rules, ("timesheet", "draft"), "approve", {"manager"}, not_done, Budget()) == (
         Way("by-anyone", None, ("recent_sign_in",)),
     )
+
+
+@pytest.mark.parametrize(("facts", "cut_short"), [(MAX_OPEN_FACTS, False), (MAX_OPEN_FACTS + 1, True)])
+async def test_it_says_that_it_was_cut_short_if_denies_ask_for_more_facts_than_are_tried(
+    house: House, running: InProcess, facts: int, *, cut_short: bool
+) -> None:
+    text = read_shipped()
+    words = "".join(f'[request.facts.a{n}]\nmax_age = {60 + n}\nyes = "y"\nno = "n"\n\n' for n in range(facts))
+    denies = "".join(f"p, deny, anyone, approve, any, timesheet, any, not a{n}, old-{n}\n" for n in range(facts))
+    new = replace(text, rules=text.rules + denies, vocabulary=f"{text.vocabulary}\n{words}", cases={})
+    number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
+    body = await access(running, (await house.submit_week("ana")).id)
+    (mia,) = (item["may"] for item in body["items"] if item["person"] == str(house.people["mia"]))
+    assert body["cut_short"] is cut_short
+    assert ("approve" in mia) is not cut_short
+    assert "read" in mia
 
 
 async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it_was_cut_short(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from service.policy.access_request import Rule
     from service.policy.request_space import Budget
 
-# How many facts about the sign-in are tried, beside those that the rule asks for; the others stay unknown.
+# How many facts about the sign-in are tried of those that denies ask for, beside those of the rule; the others stay
+# unknown.
 MAX_OPEN_FACTS: Final = 5
 
 
@@ -57,7 +58,8 @@ def find_ways(
     budget: Budget,
 ) -> tuple[Way, ...]:
     """Every way in which a caller with the words `who` may do it to a `thing` (kind, state) with these facts; fewer if
-    the `budget` is exhausted. Slow: run it in a thread."""
+    the `budget` is exhausted, or if there were more than MAX_OPEN_FACTS to try, of which the budget then takes note.
+    Slow: run it in a thread."""
     words, found = snapshot.close(who), list[Way]()
     rules = snapshot.index_of(thing[0], action).near(words)
     if not budget.spend(len(rules)):
@@ -108,7 +110,12 @@ def _find_way(
     # The question is about people and clients themselves, not about agents that act for them.
     facts = facts if AGENT in own else {AGENT: False, **facts}
     lookup = {name: (value,) for name, value in facts.items() if name in index.words.facts}
-    others = sorted(index.words.facts - own - facts.keys())[:MAX_OPEN_FACTS]
+    denies = (near for near in index.near(who) if near.effect is Effect.DENY)
+    needed = laws.law_words(thing[0], rule.action)[1].union(
+        condition.fact for deny in denies for condition in deny.when
+    )
+    open_facts = sorted(needed - own - facts.keys())
+    others = open_facts[:MAX_OPEN_FACTS]
     base = snapshot.access_request(thing[0], rule.action, thing[1], who, (), {})
     for request in smallest_requests(rule, base, [base.state], {**lookup, **dict.fromkeys(others, KNOWN_OR_NOT)}):
         if not budget.spend_on_casbin(len(index.rules)):
@@ -117,4 +124,5 @@ def _find_way(
             known = sorted((name, value) for name, value in request.facts if name not in facts)
             words = tuple(fact_word(Condition(name, negated=not value)) for name, value in known)
             return Way(rule.name, None if rule.scope == ANY else rule.scope, words)
+    budget.left_out |= len(open_facts) > len(others)
     return None

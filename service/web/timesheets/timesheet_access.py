@@ -71,14 +71,17 @@ class AccessBody(msgspec.Struct):
         dict[str, dict[str, list[WayBody]]],
         Meta(
             description="What tokens with a word that a rule names, such as `role:auditor`, may do; only on the"
-            " first page",
+            " first page. Facts about their holder are unknown here, so a rule that needs one is missing",
             examples=[
                 {"role:auditor": {"read": [{"rule": "read-auditor", "scope": "read:timesheets", "sign_in": []}]}}
             ],
         ),
     ]
     cut_short: Annotated[
-        bool, Meta(description="Whether rules are missing because the policy has too many", examples=[False])
+        bool,
+        Meta(
+            description="Whether rules may be missing because the policy has too many rules or facts", examples=[False]
+        ),
     ]
     next_cursor: NextCursor
 
