@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
 from service.authorization.enforcement.relationships import About, FactLookup, Relationships
+from service.development.local_postgres import clean_environment, postgres_binaries
 from service.directory.people import People
 from service.errors import InvalidToken
 from service.identity.principal import PrincipalKind
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.development.local_servers import LocalPostgres
     from service.identity.principal import Principal
     from tests.integration.house import House
     from tests.integration.random_organisation import Organisation
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 # A beginning or an end that comes while the test looks.
 SOON = timedelta(milliseconds=40)
 CHANGES = [
@@ -265,6 +270,61 @@ async def test_every_table_of_the_directory_is_counted(house: House) -> None:
     ]
 
 
+async def test_a_change_without_triggers_counts_when_the_operator_increments_the_revision(house: House) -> None:
+    """As the page for operators says."""
+    sheet, mia = await house.submit_week("ana"), house.manager("mia").principal
+
+    async def read_relations() -> frozenset[str]:
+        return (await house.relationships.of_row(house.owner, mia, TIMESHEET_FACTS, sheet.id)).relations
+
+    before = await read_relations()
+    assert before
+    await house.owner.execute("ALTER TABLE membership DISABLE TRIGGER USER")
+    await house.owner.execute("DELETE FROM membership WHERE person_id = $1", house.people["mia"])
+    await house.owner.execute("ALTER TABLE membership ENABLE TRIGGER USER")
+    assert await read_relations() == before
+    statement = re.search(r"`(UPDATE directory_revision [^`]+)`", OPERATIONS.read_text(encoding="utf-8"))
+    assert statement
+    await house.owner.execute(statement[1])
+    assert await read_relations() == frozenset()
+
+
+async def test_a_right_that_a_restore_takes_away_is_gone_although_the_connection_stays(
+    house: House, postgres: LocalPostgres, tmp_path: Path
+) -> None:
+    """The next change after the restore gets the number that the lost one had."""
+    owner, ana, backup = house.owner, house.caller("ana").principal, tmp_path / "backup"
+    database = postgres.superuser_database_url(house.log_database.name)
+    give = "INSERT INTO person_role (person_id, role, valid_from) VALUES ($1, $2, now())"
+
+    async def read_roles() -> frozenset[str]:
+        return (await house.relationships.ambient(owner, ana)).roles
+
+    async def read_revision() -> int:
+        revision: int = await owner.fetchval("SELECT revision FROM directory_revision")
+        return revision
+
+    await run_tool("pg_dump", "-Fc", "-f", str(backup), database)
+    await owner.execute(give, house.people["ana"], "payroll")
+    assert [await read_roles() for _ in range(2)] == [{"payroll"}] * 2
+    seen = await read_revision()
+    # It also tries to drop what goes with another object, and goes on after that error.
+    await run_tool("pg_restore", "--clean", "--if-exists", "-d", database, str(backup))
+    assert await read_revision() == seen - 1
+    await owner.execute(give, house.people["ben"], "auditor")
+    assert await read_revision() == seen
+    assert await read_roles() == frozenset()
+
+
+async def run_tool(name: str, *words: str) -> None:
+    """Run a program of Postgres to its end."""
+    program = str(postgres_binaries() / name)
+    process = await asyncio.create_subprocess_exec(
+        program, *words, env=clean_environment(), stderr=asyncio.subprocess.DEVNULL
+    )
+    await process.wait()
+
+
 async def test_a_token_is_looked_up_once_for_each_revision_of_the_deny_list(house: House) -> None:
     sheet, caller = await house.submit_week("ana"), house.caller("ana").principal
     asked: list[bool] = []
@@ -359,14 +419,14 @@ async def test_a_remembered_person_who_was_merged_is_still_the_same_human(house:
 
 
 def test_an_older_state_is_not_remembered_over_a_newer_one() -> None:
-    memory = DirectoryMemory()
+    memory, state = DirectoryMemory(), uuid4()
     soon, later = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    assert memory.enter(DirectoryState(7, later), soon)
-    assert not memory.enter(DirectoryState(7, soon), NOW)
-    assert memory.holds_at(7, soon + timedelta(seconds=1))
+    assert memory.enter(DirectoryState(state, 7, later), soon)
+    assert not memory.enter(DirectoryState(state, 7, soon), NOW)
+    assert memory.holds_at(state, soon + timedelta(seconds=1))
     # A slow statement from before the moment must not use what holds after it.
-    assert not memory.holds_at(7, NOW)
-    assert not memory.holds_at(7, later)
+    assert not memory.holds_at(state, NOW)
+    assert not memory.holds_at(state, later)
 
 
 async def test_the_roles_of_an_older_directory_are_not_used_in_a_newer_one(house: House) -> None:

@@ -42,8 +42,10 @@ MAX_OWNERS: Final = 500_000
 
 @dataclass(frozen=True, slots=True)
 class DirectoryState:
-    """A state of the directory: a revision, until the next moment at which a validity begins or ends, or NEVER."""
+    """A state of the directory: its random id and the number of its revision, until the next moment at which a validity
+    begins or ends, or NEVER. The number is for records: after a restore it comes back for another directory."""
 
+    id: UUID
     revision: int
     until: datetime
 
@@ -136,20 +138,20 @@ class DirectoryMemory:
         for entries in (self._callers, self._relations, self._owners, self._attributes, self._people, self._unrevoked):
             entries.clear()
 
-    def holds_at(self, revision: int, at: datetime) -> bool:
-        """Whether the entries hold in a snapshot of this revision and time. A new revision or a passed moment forgets
+    def holds_at(self, state: UUID, at: datetime) -> bool:
+        """Whether the entries hold in a snapshot of this state and time. A new state or a passed moment forgets
         them."""
         if self._state is None or self._since is None:
             return False
-        if revision != self._state.revision or at >= self._state.until:
+        if state != self._state.id or at >= self._state.until:
             self.forget()
             return False
         return at >= self._since
 
     def enter(self, state: DirectoryState, at: datetime) -> bool:
         """Whether what was read in this state, at this time, may be remembered. Another state forgets the old one,
-        unless it is the older one of the same revision."""
-        if self._state is None or state.revision != self._state.revision or state.until > self._state.until:
+        unless it is the older one with the same id."""
+        if self._state is None or state.id != self._state.id or state.until > self._state.until:
             self.forget()
             self._state, self._since = state, at
         return state == self._state

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
 
 from service.authorization.enforcement import merged_people
 from service.authorization.enforcement.attribute_sql import complete_asker
@@ -21,7 +23,6 @@ from service.policy.matching import CLIENT, VIA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from uuid import UUID
 
     from service.authorization.enforcement.path_sql import EdgeTable
     from service.policy.attributes import Attribute, Value
@@ -48,6 +49,7 @@ def revoked_condition(ids: str, token: Sequence[str], remembered: str) -> str:
 AMBIENT = f"""
     head.active AS lookup_version,
     directory.revision AS lookup_revision,
+    directory.state AS lookup_state,
     statement_timestamp() AS lookup_at,
     next_validity_change() AS lookup_until,
     ARRAY(SELECT role FROM person_role
@@ -220,6 +222,8 @@ def bind_listed(expression: str) -> str:
 
 # The ambient facts alone.
 AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}"
+# Its parameters for a person who does not exist, for a check that decisions can read their tables.
+NOBODYS_PARAMETERS: Final = (UUID(int=0), VIA, None, "", None, "", "", datetime.fromtimestamp(0, UTC), True)
 
 
 @lru_cache(MAX_STATEMENTS)
@@ -299,8 +303,8 @@ class FactStatements(NamedTuple):
 @lru_cache(MAX_STATEMENTS)
 def remembering_statements(facts: KindFacts, *, short: bool) -> FactStatements:
     """The rows of several requests, the native facts and attributes of each row, and what is never remembered: the
-    active version, the revisions of the directory and of the deny list, the time and revocation, in one snapshot. Facts
-    that a version defines follow from these values: `evaluate_facts` of `caller_values`.
+    active version, the state of the directory, the revision of the deny list, the time and revocation, in one snapshot.
+    Facts that a version defines follow from these values: `evaluate_facts` of `caller_values`.
 
     `short`: without revocation, for tokens that were looked up at this revision of the deny list."""
     question = _SHORT_QUESTION if short else _QUESTION
@@ -329,7 +333,7 @@ def _remembering_statement(facts: KindFacts, asked: str, *, short: bool) -> str:
     columns = ", ".join([facts.row, *looked_up, *_attribute_columns(facts, facts.row_attributes)])
     return f"""
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
-               (SELECT revision FROM directory_revision) AS lookup_revision,
+               (SELECT state FROM directory_revision) AS lookup_state,
                (SELECT revision FROM revocation_revision) AS lookup_denials,
                statement_timestamp() AS lookup_at, {revoked}
                r.id IS NOT NULL AS lookup_row, {columns}

@@ -90,6 +90,7 @@ class FactLookup(Struct, frozen=True):
     - `evaluated`: the relations that were looked up. `looked`: whether a row was looked up; none is without a fitting
       scope. `about`: what the request is about.
     - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
+    - `directory_state`: which directory it is, by an id that no restore brings back.
     - `unchanged_until`: the next moment at which a validity in the directory begins or ends.
     - `attributes`, `caller`: the attributes of the resource, and those of the caller that the directory holds or that a
       claim supplies, by their dotted names. A missing value is not there.
@@ -110,6 +111,7 @@ class FactLookup(Struct, frozen=True):
     on_behalf_of: UUID | None = None
     ids: frozenset[UUID] = frozenset()
     former_ids: frozenset[UUID] = frozenset()
+    directory_state: UUID | None = None
     unchanged_until: datetime | None = None
     attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
     caller: Mapping[str, Value] = msgspec.field(default_factory=dict)
@@ -339,7 +341,7 @@ class Relationships:
         memory = self._memory
         return (
             memory is not None
-            and memory.holds_at(row["lookup_revision"], row["lookup_at"])
+            and memory.holds_at(row["lookup_state"], row["lookup_at"])
             and memory.state is assumed.state
         )
 
@@ -398,7 +400,7 @@ class Assumption(Struct, frozen=True):
         ids, *token, remembered = (f"${first + place}" for place in range(7))
         revoked = revoked_condition(f"{ids}::text::uuid[]", token, f"{remembered}::boolean")
         columns = f"""
-            head.active AS lookup_version, directory.revision AS lookup_revision,
+            head.active AS lookup_version, directory.state AS lookup_state,
             statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked
         """
         return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
@@ -413,12 +415,13 @@ class Assumption(Struct, frozen=True):
         """The lookup without a row, from a row with what confirms the assumption."""
         return FactLookup(
             row["lookup_version"],
-            row["lookup_revision"],
+            self.state.revision,
             row["lookup_at"],
             self.known.roles,
             revoked=revoked,
             ids=self.known.ids,
             former_ids=self.known.former_ids,
+            directory_state=self.state.id,
             unchanged_until=self.state.until,
             caller=self.caller,
         )
@@ -441,7 +444,7 @@ class Assumption(Struct, frozen=True):
             values |= evaluate_facts(facts.defined, {**known, **attributes})
         return FactLookup(
             row["lookup_version"],
-            row["lookup_revision"],
+            self.state.revision,
             at,
             self.known.roles,
             row,
@@ -453,6 +456,7 @@ class Assumption(Struct, frozen=True):
             on_behalf_of=on_behalf_of,
             ids=self.known.ids,
             former_ids=self.known.former_ids,
+            directory_state=self.state.id,
             unchanged_until=self.state.until,
             attributes=attributes,
             caller=self.caller,
@@ -468,9 +472,10 @@ async def _read_alone(connection: Connection, facts: KindFacts, question: Questi
 
 def _enter(memory: DirectoryMemory, lookup: FactLookup) -> bool:
     """Whether what was read with a lookup may be remembered."""
-    if lookup.unchanged_until is None:
+    if lookup.directory_state is None or lookup.unchanged_until is None:
         return False
-    return memory.enter(DirectoryState(lookup.directory_revision, lookup.unchanged_until), lookup.at)
+    state = DirectoryState(lookup.directory_state, lookup.directory_revision, lookup.unchanged_until)
+    return memory.enter(state, lookup.at)
 
 
 def _remember(
@@ -570,6 +575,7 @@ def _parse_row(
         revoked=row["lookup_revoked"] is not False,
         ids=frozenset(person for person in row["lookup_ids"] if person is not None),
         former_ids=frozenset(row["lookup_former_ids"]),
+        directory_state=row["lookup_state"],
         unchanged_until=row["lookup_until"] or NEVER,
         caller=put_over(_caller_attributes(principal, row).values(facts.caller), claimed),
     )
