@@ -36,6 +36,9 @@ TRANSIENT_ERRORS = (
     OSError,
     TimeoutError,
 )
+# Errors of connecting to a database that was opened before. Our URL was right then, so a refused login is no mistake in
+# it: a password is being rotated, or the database is being restored.
+RECONNECT_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)
 # Errors of our URL, credentials and rights.
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -201,7 +204,8 @@ def translate_connection_errors(url: str, variable: str = "TIMEWARDEN_DATABASE_U
             f"{variable} does not open a database: check its user, password and database name",
             cause=type(error).__name__,
         ) from error
-    except TRANSIENT_ERRORS as error:
+    # The second is a database that takes no connections for now: ALLOW_CONNECTIONS is false.
+    except (*TRANSIENT_ERRORS, asyncpg.ObjectNotInPrerequisiteStateError) as error:
         where = host_and_port(url, variable)
         sentence = f"Postgres does not answer at {where}: check that it runs and can be reached from here"
         raise DatabaseUnavailable(sentence, cause=type(error).__name__) from error

@@ -16,7 +16,14 @@ import asyncpg
 import structlog
 
 from service import metrics
-from service.connectivity import TRANSIENT_ERRORS, ConnectionOptions, Connectivity, Hosts, translate_connection_errors
+from service.connectivity import (
+    RECONNECT_ERRORS,
+    TRANSIENT_ERRORS,
+    ConnectionOptions,
+    Connectivity,
+    Hosts,
+    translate_connection_errors,
+)
 from service.errors import DatabaseUnavailable, Misconfigured, Overloaded, TryLater
 from service.slots import slot_free
 
@@ -141,15 +148,15 @@ class Database:
                 acquired = True
                 metrics.CONNECTION_WAIT.observe((self._name,), time.perf_counter() - started)
                 yield connection
-        except TRANSIENT_ERRORS as error:
+        except Exception as error:
+            if not isinstance(error, TRANSIENT_ERRORS if acquired else RECONNECT_ERRORS):
+                self._answered += 1
+                raise
             if not acquired:
                 metrics.CONNECTION_TIMEOUTS.add((self._name,))
             if isinstance(error, TimeoutError) and not acquired and self._answered > answered:
                 raise Overloaded(cause=f"{self._name}: every connection was busy") from error
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
-        except Exception:
-            self._answered += 1
-            raise
         else:
             self._answered += 1
 
@@ -173,7 +180,7 @@ class Database:
             if self.way is Connectivity.DIRECT:
                 options["server_settings"] |= settings or {}
             connection = await self._hosts.connect(**options)
-        except TRANSIENT_ERRORS as error:
+        except RECONNECT_ERRORS as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
         self._reserved.append(connection)
         return connection

@@ -7,12 +7,13 @@ It owns its pools and its Redis connection; everything durable is in Postgres an
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import asyncpg
 import structlog
 
 from events.relay import Relay
@@ -41,10 +42,13 @@ from service.settings import split_address
 from service.tracing import check_packages, start_tracing, trace_events
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from service.settings import Settings
 
+# Until a part that failed runs again; less than a report of it lasts.
+RETRY_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -89,22 +93,51 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         )
         signing = CheckpointSigner(database, signers, Anchor(Path(settings.log_anchor_file)), witnesses=witnesses)
         sealed = asyncio.Event()
+        interval = settings.seal_interval
         async with asyncio.TaskGroup() as group:
-            group.create_task(Sealer(database, sealed=sealed).run(stop, settings.seal_interval))
-            group.create_task(signing.run(stop, settings.checkpoint_interval))
+
+            def start(run: Callable[[], Awaitable[None]], status: KeeperStatus | None = None) -> None:
+                group.create_task(run_again_after_errors(run, stop, status))
+
+            start(partial(Sealer(database, sealed=sealed).run, stop, interval), KeeperStatus(database, "sealer"))
+            start(partial(signing.run, stop, settings.checkpoint_interval), KeeperStatus(database, "signer"))
             if store is not None:
                 archiver = Archiver(database, store, settings.log_origin)
-                group.create_task(archiver.run(stop, settings.archive_interval))
-            group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
-            group.create_task(ResponseSweeper(database, erased_store.FORGET).run(stop))
-            group.create_task(relay.run(stop, settings.seal_interval, sealed))
+                start(partial(archiver.run, stop, settings.archive_interval), KeeperStatus(database, "archiver"))
+            start(partial(Heartbeat(database, settings.heartbeat_after).run, stop))
+            start(partial(ResponseSweeper(database, erased_store.FORGET).run, stop))
+            start(partial(relay.run, stop, interval, sealed), KeeperStatus(database, "relay"))
             if settings.event_days:
                 trimmer = Trimmer(redis, stream, timedelta(days=settings.event_days), read_change=feed.read_change)
-                group.create_task(trimmer.run(stop, (TimewardenError,)))
+                start(partial(trimmer.run, stop, (TimewardenError,)))
             if settings.keeper_address:
                 measures = KeeperMetrics(ChangeFeed(database), database, replays, partial(read_state, redis, stream))
-                group.create_task(measures.run(stop))
-            group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
+                start(partial(measures.run, stop))
+            start(partial(ReplayWorker(replays, processes=settings.replay_processes).run, stop))
+
+
+async def run_again_after_errors(
+    run: Callable[[], Awaitable[None]], stop: asyncio.Event, status: KeeperStatus | None
+) -> None:
+    """Run a part until `stop`. After an error of Postgres that the part does not expect, report it and run the part
+    again: a restore takes tables and rights away for a while."""
+    while True:
+        try:
+            await run()
+        except asyncpg.PostgresError as error:
+            problem = type(error).__name__
+            _log.exception("part_failed", problem=problem, next_attempt_seconds=RETRY_SECONDS)
+        else:
+            return
+        if stop.is_set():
+            return
+        if status is not None:
+            # The table of reports may be missing too.
+            with suppress(asyncpg.PostgresError):
+                await status.report(ready=False, detail=f"Postgres refuses its statements: {problem}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_SECONDS):
+                await stop.wait()
 
 
 async def _open(database: Database, replays: Database, feed: ChangeFeed, stop: asyncio.Event) -> UUID | None:
