@@ -13,10 +13,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
 import msgspec
 import structlog
 
 from service import metrics
+from service.authorization.enforcement.fact_statements import AMBIENT_STATEMENT, NOBODYS_PARAMETERS
 from service.backoff import backoff_seconds
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
 from service.log.keeper_status import read_progress, read_status
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from service.authorization.active.hint import PolicyHint
     from service.authorization.active.versions import PolicyVersions
     from service.authorization.active.watch import PolicyWatch
-    from service.database import Database, ReadReplica
+    from service.database import Connection, Database, ReadReplica
     from service.identity.keys import KeyState
     from service.identity.tokens import Tokens
     from service.identity.used_proofs import UsedProofs
@@ -47,6 +49,10 @@ SWITCH_INTERVAL = 0.001
 # Seconds between reports to the supervisor, and until a readiness check that does not end is reported as a failure.
 REPORT_SECONDS: Final = 1.0
 MAX_CHECK_SECONDS: Final = 3.0
+# For each of the three statements about the keeper, so that they end before the check counts as a failure.
+MAX_KEEPER_MILLISECONDS: Final = 750
+# Bound the statements of this transaction, in milliseconds.
+LIMIT_STATEMENTS: Final = "SELECT set_config('statement_timeout', $1, true)"
 # One sentence for a check that ends because the database is away and for one that still waits: an operator who looks
 # twice sees the same.
 NO_ANSWER: Final = "does not answer"
@@ -217,13 +223,10 @@ class Api:
             parts.append(HealthPart("policy", ready=False, needed=True, detail=error.public))
         try:
             async with self.health.connection() as connection:
-                progress = await read_progress(connection)
-                statuses = await read_status(connection, progress)
-            parts.append(HealthPart("database", ready=True, needed=True, detail="answers"))
-            parts.append(describe_checkpoint(progress))
-            parts += [
-                HealthPart(status.part, ready=status.ready, needed=False, detail=status.detail) for status in statuses
-            ]
+                # While one of its tables is locked, no request is answered.
+                await connection.fetchrow(AMBIENT_STATEMENT, *NOBODYS_PARAMETERS)
+                keeper = await check_keeper(connection)
+            parts += [HealthPart("database", ready=True, needed=True, detail="answers"), *keeper]
         except TryLater:
             # The public message is about changes, and a readiness check changes nothing.
             detail = self.progress.problem or NO_ANSWER
@@ -242,6 +245,21 @@ class Api:
         if state.failing is not None and state.age < FAILURE_SECONDS:
             return HealthPart("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return HealthPart("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
+
+
+async def check_keeper(connection: Connection) -> list[HealthPart]:
+    """The parts of the keeper. No request needs the tables that they are read from, so an error of Postgres, such as a
+    table that is locked, is only reported."""
+    try:
+        async with connection.transaction():
+            await connection.execute(LIMIT_STATEMENTS, str(MAX_KEEPER_MILLISECONDS))
+            progress = await read_progress(connection)
+            statuses = await read_status(connection, progress)
+    except asyncpg.PostgresError as error:
+        detail = f"could not be read: {type(error).__name__}"
+        return [HealthPart("checkpoint", ready=False, needed=False, detail=detail)]
+    parts = [HealthPart(status.part, ready=status.ready, needed=False, detail=status.detail) for status in statuses]
+    return [describe_checkpoint(progress), *parts]
 
 
 def check_replica(replica: ReadReplica) -> HealthPart:

@@ -32,6 +32,7 @@ class OneConnection:
         connection = AsyncMock()
         connection.fetch.return_value = []
         connection.fetchrow.return_value = None
+        connection.transaction = MagicMock()
         yield connection
 
 
