@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from service.standard_error import StandardError
 
-# Chained errors (causes and contexts) in one log line.
+# Chained and grouped errors in one log line.
 MAX_CHAINED_ERRORS = 10
 # Where lines of requests go; None above the level `info`.
 _request_lines: StandardError | None = None
@@ -63,10 +63,20 @@ class LineHandler(logging.StreamHandler[Any]):
         )
 
 
+class GranianHandler(LineHandler):
+    """Cuts the traceback off that Granian writes into its message: it holds the messages of errors. `RequestFrame` has
+    logged what went wrong."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the first line of a record."""
+        record.msg, record.args = record.getMessage().partition("\n")[0], None
+        super().emit(record)
+
+
 # The logging configuration of Granian, which otherwise prints to standard output and may block.
 GRANIAN_LOGGING: Final[dict[str, Any]] = {
     "formatters": {},
-    "handlers": {"line": {"()": LineHandler}},
+    "handlers": {"line": {"()": GranianHandler}},
     "loggers": {name: {"handlers": ["line"], "propagate": False} for name in ("_granian", "granian.access")},
 }
 
@@ -83,6 +93,8 @@ def configure_log_lines(level: str) -> None:
     logging.raiseExceptions = False
     for noisy in ("httpx2", "httpcore2", "asyncio", "casbin"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # While Postgres refuses connections, each pool warns again and again, with a trace. Our own lines tell of it.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*SHARED, structlog.processors.JSONRenderer(serializer=_render)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -142,13 +154,21 @@ def _log_error(event: str, error: BaseException | None) -> None:
 
 
 def _format_trace(error: BaseException | None) -> str:
-    """The type and lines of each error. Messages are left out: they may hold values, such as the subject of a token."""
+    """The type and lines of each error, also of those in a group. Messages are left out: they may hold values, such as
+    the subject of a token."""
     traces: list[str] = []
-    while error is not None and len(traces) < MAX_CHAINED_ERRORS:
+    # How each is told, and the errors; the next one stands last.
+    waiting = [("", error)]
+    while waiting and len(traces) < MAX_CHAINED_ERRORS:
+        word, error = waiting.pop()
+        if error is None:
+            continue
         places = (
             f"{frame.filename} line {frame.lineno} in {frame.name}"
             for frame in traceback.extract_tb(error.__traceback__)
         )
-        traces.append("\n  ".join((type(error).__qualname__, *places)))
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\nafter ".join(traces)
+        traces.append(word + "\n  ".join((type(error).__qualname__, *places)))
+        waiting.append(("after ", error.__cause__ or (None if error.__suppress_context__ else error.__context__)))
+        if isinstance(error, BaseExceptionGroup):
+            waiting += [("of which ", member) for member in reversed(error.exceptions)]
+    return "\n".join(traces)

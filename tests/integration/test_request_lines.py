@@ -6,8 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 
+from service.log.log import Log
 from tests.integration.api import token_of
+from tests.integration.log_database import decision
+from tests.integration.log_trees import as_superuser, seal_all
 from tests.integration.served import NO_TLS, serve
 
 if TYPE_CHECKING:
@@ -54,3 +58,38 @@ async def test_a_request_is_one_line_with_client_route_decision_and_trace_and_wi
     assert all(line["milliseconds"] > 0 and line["timestamp"] for line in lines)
     private = (subject, name, note, token, token.rpartition(".")[2], "ana@private", "private-subject")
     assert [words for words in private if words in text] == []
+
+
+# Reading the hashes of the second batch of an export fails.
+BREAK = """
+    ALTER TABLE tile ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY breaking ON tile USING (level > 0 OR index = 0 OR index / 0 = 0)
+"""
+
+
+async def test_an_answer_that_breaks_after_its_start_is_logged_with_its_request_decision_and_cause(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    await Log(await house.log_database.open("app")).append([decision() for _ in range(300)])
+    await seal_all(await house.log_database.open("keeper"))
+    await as_superuser(house.log_database, BREAK)
+    token = token_of(issuer, sub="auth0|audrey", scope="read:audit", roles=["auditor"])
+    async with (
+        serve(house.log_database.url("app"), issuer, tmp_path) as service,
+        httpx2.AsyncClient(timeout=20.0, trust_env=False, verify=NO_TLS) as http,
+    ):
+        await service.ready()
+        exports = service.held.api + "/v1/audit/export"
+        async with http.stream("GET", exports, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert answer.status_code == 200
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await answer.aread()
+    lines = [json.loads(line) for line in service.log.read_text(encoding="utf-8").splitlines()]
+    (line,) = [line for line in lines if line["event"] == "answer_cut_off"]
+    assert (line["level"], line["problem"]) == ("error", "DivisionByZeroError")
+    assert line["request_id"] == answer.headers["X-Request-Id"]
+    assert line["decision"] == answer.headers["Decision-Id"]
+    assert "of which DivisionByZeroError" in line["exception"]
+    assert [line["event"] for line in lines if line.get("logger", "").startswith("_granian")][-1:] == [
+        "Application callable raised an exception"
+    ]

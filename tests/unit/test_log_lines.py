@@ -41,6 +41,51 @@ def test_a_trace_names_errors_and_places_without_what_they_say(log: str) -> None
     assert "auth0|5f7c8ec7" not in lines
 
 
+FAIL_TOGETHER = """
+import asyncio
+from service.log_lines import configure_log_lines
+configure_log_lines("info")
+async def fail(error):
+    raise error("auth0|5f7c8ec7") from LookupError()
+async def main():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail(KeyError))
+        group.create_task(fail(ValueError))
+asyncio.run(main())
+"""
+
+
+def test_the_trace_of_a_group_names_its_errors() -> None:
+    run = subprocess.run([sys.executable, "-c", FAIL_TOGETHER], capture_output=True, text=True, check=False)
+    (line,) = run.stderr.splitlines()
+    told = [part.partition("\n")[0] for part in json.loads(line)["exception"].split("\n") if part[0] != " "]
+    assert told == [
+        "ExceptionGroup",
+        "of which KeyError",
+        "after LookupError",
+        "of which ValueError",
+        "after LookupError",
+    ]
+    assert run.stderr.count("in fail") == 2
+    assert "auth0|5f7c8ec7" not in run.stderr
+
+
+RECORDS = """
+import logging, logging.config
+from service.log_lines import GRANIAN_LOGGING, configure_log_lines
+configure_log_lines("info")
+logging.config.dictConfig({**GRANIAN_LOGGING, "version": 1, "disable_existing_loggers": False})
+logging.getLogger("_granian.utils").error("Application callable raised an exception\\nTraceback: %s", "auth0|5f7c8ec7")
+logging.getLogger("asyncpg.pool").warning("Failed to restore the pool connection floor; retrying")
+"""
+
+
+def test_granians_traceback_and_the_warnings_of_pools_are_left_out() -> None:
+    run = subprocess.run([sys.executable, "-c", RECORDS], capture_output=True, text=True, check=True)
+    (line,) = run.stderr.splitlines()
+    assert json.loads(line)["event"] == "Application callable raised an exception"
+
+
 UNCAUGHT = """
 import threading, warnings
 from service.log_lines import configure_log_lines

@@ -13,7 +13,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from litestar.enums import ScopeType
+from litestar.exceptions import LitestarException
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.authorization.enforcement.changes import Caller
+    from service.tracing import RequestSpan
 
     Header = tuple[bytes, bytes]
 
@@ -68,6 +71,7 @@ STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000"
 VARY: Final = (b"Authorization", b"Origin")
 _VARY: Final = b", ".join(VARY)
 _ZERO: Final = (b"0",)
+_log = structlog.get_logger("requests")
 _CURSOR: Final = NEXT_CURSOR.lower().encode()
 
 
@@ -140,13 +144,16 @@ class RequestFrame:
                 await self._answer(scope, head.receive, head.send)
             else:
                 await self._answer(scope, receive_body, answer)
+        except Exception as error:
+            _log_cut_off(error, status, decision)
+            raise
         finally:
             if status and not is_logged:
                 write_line()
             REQUEST_ID.reset(former)
-            _measure(known_method, scope.get("path_template", ""), status, started)
-            if span is not None:
-                span.end(route=scope.get("path_template", ""), status=status, decision=decision)
+            route = scope.get("path_template", "")
+            _measure(known_method, route, status, started)
+            _end_span(span, route, status, decision)
         if body is not None and status >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
             await body.discard_rest()
 
@@ -175,6 +182,29 @@ def _measure(method: str, route: str, status: int, started: float) -> None:
     # A caller who left before the answer began has got none.
     if status:
         metrics.REQUEST_SECONDS.observe((method, route, str(status)), time.perf_counter() - started)
+
+
+def _end_span(span: RequestSpan | None, route: str, status: int, decision: str | None) -> None:
+    if span is not None:
+        span.end(route=route, status=status, decision=decision)
+
+
+def _log_cut_off(error: Exception, status: int, decision: str | None) -> None:
+    """Log the error that breaks an answer after its start: too late for a problem, so the caller sees a body without
+    its end."""
+    if status:
+        _log.error("answer_cut_off", problem=_name_problem(error), decision=decision, exc_info=error)
+
+
+def _name_problem(error: BaseException) -> str:
+    """The class of the error inside the groups and errors that Litestar wraps around it."""
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif isinstance(error, LitestarException) and error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            return type(error).__name__
 
 
 class RequestBounds(ASGIMiddleware):
