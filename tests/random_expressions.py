@@ -151,9 +151,10 @@ def _times(depth: int, variables: Mapping[str, AttributeType]) -> st.SearchStrat
     return st.one_of(leaf, _binary(inner, ["+", "-"], _durations(0, variables)), _choice(depth, variables, inner))
 
 
-def _members(variables: Mapping[str, AttributeType]) -> st.SearchStrategy[str]:
+def _members(depth: int, variables: Mapping[str, AttributeType]) -> st.SearchStrategy[str]:
     """An element in a list, and an attribute in a list of constants."""
-    text, number, truth = (_texts(1, {}), _numbers(1, {}), st.sampled_from(_names(AttributeType.BOOL, {})))
+    text, number = _texts(1, {}), _numbers(1, {})
+    truth = st.one_of(st.sampled_from(_names(AttributeType.BOOL, {})), st.deferred(lambda: _truths(depth - 2, {})))
     texts, numbers = st.sampled_from(WORDS).map(_write_text), st.sampled_from(NUMBERS).map(str)
     pairs = [(AttributeType.STRINGS, text, texts), (AttributeType.INTS, number, numbers)]
     found = [_binary(truth, ["in"], st.sampled_from(_names(AttributeType.BOOLS, {})))]
@@ -188,7 +189,7 @@ def _truths(depth: int, variables: Mapping[str, AttributeType]) -> st.SearchStra
     tests = st.builds("{}.{}({})".format, text, st.sampled_from(["startsWith", "endsWith", "contains"]), text)
     compared = [_numbers(depth - 1, variables), text, _times(depth - 2, variables), _durations(depth - 1, variables)]
     found = [_binary(operand, COMPARISONS, operand) for operand in compared]
-    found += [presence, tests, _members(variables), _binary(leaf, ["==", "!="], leaf)]
+    found += [presence, tests, _members(depth, variables), _binary(leaf, ["==", "!="], leaf)]
     found += [_binary(inner, ["&&", "||"], inner)] * 3 + [inner.map("!({})".format), _choice(depth, variables, inner)]
     if not variables:
         found += [_quantifiers(depth)] * 3

@@ -96,6 +96,12 @@ def evaluate_in_rust(text: str, asked: Asked) -> bool | None:
 )
 @given(text=expressions(), asked=st.lists(values, min_size=1, max_size=6))
 @example("principal.country in resource.projects", [{"resource.projects": ()}])
+@example(
+    "(principal.remote in resource.owner.teams.remote) in resource.owner.teams.remote", [{"principal.remote": True}]
+)
+@example(
+    "(principal.remote ? 'a' : 'b') in resource.projects", [{"principal.remote": True, "resource.projects": ("a",)}]
+)
 @example("resource.submitted_at + duration('876000h') - context.now > duration('1h')", [{}])
 async def test_an_expression_means_the_same_to_everybody(
     superuser: asyncpg.Connection[asyncpg.Record], text: str, asked: list[Asked]

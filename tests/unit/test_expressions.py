@@ -274,3 +274,16 @@ def test_any_value_is_evaluated(value: str) -> None:
     found = is_german.evaluate({"principal.country": value})
     unwritable = any(unicodedata.category(character) == "Cs" or character == "\x00" for character in value)
     assert found is (None if unwritable else value == "DE")
+
+
+def test_nested_members_of_lists_make_no_exponential_sql() -> None:
+    known = {**KNOWN, "resource.projects.secret": Attribute(AttributeType.BOOLS, "whether projects are secret")}
+    columns = {"resource.owner.remote": "a", "resource.projects.secret": "b"}
+
+    def length(levels: int) -> int:
+        text = "(" * levels + "resource.owner.remote" + " in resource.projects.secret)" * levels
+        found = compile_expression(text, known)
+        assert isinstance(found, Expression)
+        return len(found.sql(columns))
+
+    assert length(25) - length(20) == length(20) - length(15)
