@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -241,6 +242,25 @@ async def test_a_version_whose_texts_were_changed_in_the_database_decides_nothin
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:timewarden:problem:policy-unavailable")
     with pytest.raises(PolicyUnavailable, match=f"The texts of policy version {made.number} were changed in the data"):
         await house.versions.load(made.number)
+
+
+async def test_a_number_that_a_restore_gave_again_is_that_of_its_new_texts(house: House) -> None:
+    lost = await activate(house, with_rows())
+    assert (await house.versions.switch_to(lost)).number == lost
+    await house.versions.switch_to(1)
+    # The database was restored to the day before, and another version got the number.
+    text = replace(read_shipped(), cases={})
+    async with house.owner.transaction():
+        await house.owner.execute("ALTER TABLE policy_version DISABLE TRIGGER USER")
+        await house.owner.execute(
+            "UPDATE policy_version SET rules = $2, vocabulary = $3, cases = '{}', digest = $4 WHERE number = $1",
+            lost,
+            text.rules,
+            text.vocabulary,
+            text.digest(),
+        )
+        await house.owner.execute("ALTER TABLE policy_version ENABLE TRIGGER USER")
+    assert (await house.versions.switch_to(lost)).digest == text.digest()
 
 
 async def test_readiness_reports_requests_that_the_policy_could_not_decide(house: House, issuer: str) -> None:

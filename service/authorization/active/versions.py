@@ -78,12 +78,23 @@ class PolicyVersions:
         """Make the active version the current one, and return its snapshot. Concurrent calls share one load. Raises
         PolicyUnavailable if the version cannot be loaded in time."""
         try:
+            await self._drop_replaced(number)
             snapshot = await self._load_in_time(number, active=True)
         except PolicyUnavailable as error:
             self.trouble = f"version {number} is active and cannot be loaded here"
             raise PolicyUnavailable(cause=error.cause) from error
         self._current, self.trouble = snapshot, None
         return snapshot
+
+    async def _drop_replaced(self, number: int) -> None:
+        """Drop the snapshot of a version that now has other texts: after a restore, the number of a lost version is
+        given again."""
+        if (built := self._built.get(number)) is not None:
+            async with self.connection() as connection:
+                # By the primary key.
+                digest = await connection.fetchval("SELECT digest FROM policy_version WHERE number = $1", number)
+            if digest != built.digest:
+                self._built.pop(number, None)
 
     async def load(self, number: int) -> Snapshot:
         """The snapshot of any version, which does not become the current one. Such versions are built one at a time.
