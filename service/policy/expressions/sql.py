@@ -57,12 +57,6 @@ _FORMS_OF_STRINGS: Final = {
 }
 # NULL = ANY ('{}') is false, and must be NULL.
 _IN_PERHAPS_EMPTY: Final = "(CASE WHEN {0} IS NOT NULL THEN {0} = ANY ({1}) END)"
-# The same for an operand that is no attribute. Written twice at each level, it would double the SQL with each; OFFSET 0
-# keeps Postgres from doing so.
-_VALUE: Final = "cel_value.value"
-_OPERATION_IN_PERHAPS_EMPTY: Final = (
-    "(SELECT CASE WHEN {2} IS NOT NULL THEN {2} = ANY ({1}) END FROM (SELECT {0} AS value OFFSET 0) AS cel_value)"
-)
 _PLAIN = re.compile(r"[A-Za-z0-9_ .,-]*", re.ASCII)
 
 
@@ -110,14 +104,19 @@ def _quote(text: str) -> str:
 
 def _write_operation(term: Operation, columns: Mapping[str, str]) -> str:
     parts = [write_sql(operand, columns) for operand in term.operands]
-    form, value = _FORMS[term.operator], _VALUE
+    form = _FORMS[term.operator]
+    inner = ""
     if term.operator is Operator.IN and not any(isinstance(part, Literal | Element) for part in term.operands):
-        form = _IN_PERHAPS_EMPTY if isinstance(term.operands[0], Reference) else _OPERATION_IN_PERHAPS_EMPTY
+        form = _IN_PERHAPS_EMPTY
+        if not isinstance(term.operands[0], Reference):
+            inner, parts[0] = parts[0], "cel_value.value"
     if term.operands[0].type is TermType.STRING:
         form = _FORMS_OF_STRINGS.get(term.operator, form)
         # CEL compares code points, as this collation does. It also settles which of two collations is meant.
-        parts[0], value = (f'({part} COLLATE "C")' for part in (parts[0], _VALUE))
-    return form.format(*parts, *([value] if form is _OPERATION_IN_PERHAPS_EMPTY else []))
+        parts[0] = f'({parts[0]} COLLATE "C")'
+    written = form.format(*parts)
+    # An operand that stood twice at each level would double the SQL with each. OFFSET 0 keeps Postgres from doing so.
+    return f"(SELECT {written} FROM (SELECT {inner} AS value OFFSET 0) AS cel_value)" if inner else written
 
 
 def _write_quantifier(term: Quantifier, columns: Mapping[str, str]) -> str:
