@@ -60,7 +60,7 @@ def _settings() -> frozenset[str]:
 
 
 def main() -> None:
-    """Run the command line; our own errors become one line on standard error."""
+    """Run the command line. Our own errors, and a file that cannot be used, become one line on standard error."""
     try:
         timewarden()
     except PolicyRejected as error:
@@ -68,6 +68,11 @@ def main() -> None:
     except TimewardenError as error:
         detail = f" ({error.cause})" if error.cause else ""
         _end(f"timewarden: {error.public}{detail}")
+    except OSError as error:
+        # A file that was named. Without one, the error may be a defect of ours, whose traceback is needed.
+        if error.filename is None:
+            raise
+        _end(f"timewarden: {error.filename}: {error.strerror}")
 
 
 def _end(sentence: str) -> NoReturn:

@@ -6,11 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.console import Console
 
 from service.commands.api_client import connect
 from service.commands.groups import as_json, as_person
-from service.commands.tables import table, when
+from service.commands.tables import ID_CHARACTERS, print_rows, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,10 +55,8 @@ def list_command(*, as_json: bool, person: str | None) -> None:
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    shown = table("hold", "what", "about", "since", "lifted", "reason")
-    for item in found:
-        shown.add_row(*_cells(item))
-    Console().print(shown)
+    widths = {"hold": ID_CHARACTERS, "about": ID_CHARACTERS}
+    print_rows(("hold", "what", "about", "since", "lifted", "reason"), map(_cells, found), ids=widths)
 
 
 def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.console import Console
-from rich.text import Text
 
 from service.commands.api_client import connect
 from service.commands.audit_show import describe_change, format_value, read_member
 from service.commands.groups import as_who
-from service.commands.tables import plain, table, when
+from service.commands.tables import ID_CHARACTERS, plain, print_rows, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     Command = Callable[..., None]
 
 PAGE = 200
-# Columns that the table needs to print ids without folding them.
-WIDE = 200
+# The longest kind, such as access_request, and an id.
+RESOURCE_CHARACTERS = 15 + ID_CHARACTERS
 # The filters by option name, with their help.
 FILTERS = {
     "person": "Who called: an id, an e-mail address, me, or a name.",
@@ -48,6 +47,9 @@ FILTERS = {
     "until": "Before this RFC 3339 time.",
     "kind": "decision, change, policy, directory, access or system.",
 }
+
+# The filters for which the API does not refuse an unknown value.
+UNCHECKED = {"resource", "request_id"}
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON record per line.")
 everything = click.option("--all", "everything", is_flag=True, help="Print every page instead of the first.")
@@ -87,7 +89,11 @@ def search(
         query["applied"] = str(applied).lower()
     if after_approval:
         query["after_approval"] = "true"
-    _show(_records(connect(who), "/v1/audit/records", query, limit, everything=everything), as_json=as_json)
+    found = _records(connect(who), "/v1/audit/records", query, limit, everything=everything)
+    first = list(islice(found, 1))
+    if not first and query.keys() & UNCHECKED:
+        click.echo("Resource and request ids are not checked: an empty answer may mean a mistyped id.", err=True)
+    _show(chain(first, found), as_json=as_json)
 
 
 @click.command()
@@ -153,20 +159,7 @@ def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
             print(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
         return
     heads = ("when", "kind", "who", "client", "action", "resource", "outcome", "rule, reason or change", "record")
-    console = Console()
-    if console.is_terminal and console.width < WIDE:
-        # Folded ids could not be copied, so print each cell on its own line, and an empty line between records.
-        for record in found:
-            for head, cell in zip(heads, _cells(record), strict=True):
-                for line in cell.splitlines():
-                    console.print(f"{head:>22}  {line}", markup=False, highlight=False, soft_wrap=True)
-            console.print()
-        return
-    shown = table(*heads)
-    for record in found:
-        # A cell of several lines holds plain lines already.
-        shown.add_row(*(Text(cell) if "\n" in cell else cell for cell in _cells(record)))
-    (console if console.is_terminal else Console(width=WIDE)).print(shown)
+    print_rows(heads, map(_cells, found), ids={"resource": RESOURCE_CHARACTERS, "record": ID_CHARACTERS})
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

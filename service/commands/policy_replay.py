@@ -6,13 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 import rich_click as click
-from rich.console import Console
 
 from service.commands.api_client import connect
 from service.commands.groups import as_json as for_machines
 from service.commands.groups import as_person
 from service.commands.replay_report import DIFFERENCES, REPLAYS, Moment, attach_to, show, start_and_follow
-from service.commands.tables import table, when
+from service.commands.tables import ID_CHARACTERS, print_rows, when
 from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
@@ -74,13 +73,15 @@ def replays(*, as_json: bool, person: str | None) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    shown = table("replay", "version", "state", "progress", "asked at", "ended at", "of", "problem")
-    for job in found:
-        times = when(job["asked_at"]), when(job["ended_at"])
-        progress = f"{100 * job['progress']:.0f} %"
-        about = job["id"], str(job["version"] or "as decided"), job["state"], progress, *times
-        shown.add_row(*about, _filters(job["filters"]), job["problem"] or "")
-    Console().print(shown)
+    heads = ("replay", "version", "state", "progress", "asked at", "ended at", "of", "problem")
+    print_rows(heads, map(_cells, found), ids={"replay": ID_CHARACTERS})
+
+
+def _cells(job: dict[str, Any]) -> tuple[str, ...]:
+    times = when(job["asked_at"]), when(job["ended_at"])
+    progress = f"{100 * job['progress']:.0f} %"
+    about = job["id"], str(job["version"] or "as decided"), job["state"], progress, *times
+    return *about, _filters(job["filters"]), job["problem"] or ""
 
 
 def _filters(given: dict[str, Any]) -> str:

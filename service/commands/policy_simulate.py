@@ -14,9 +14,17 @@ from service.commands.tables import escape_markup
 from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FACT = {"true": True, "false": False, "unknown": None}
+# The conditions of a rule that denies, and those that a rule would need, by dimension.
+GROUNDS = {
+    "who": "the caller is {}",
+    "state": "the state is {}",
+    "scope": "the token has the scope {}",
+    "fact": "the fact {} is true or unknown",
+}
+NEEDED = {"who": "relation {}", "state": "state {}", "scope": "scope {}", "fact": "fact {}"}
 
 
 @click.command()
@@ -136,12 +144,13 @@ def _show(found: dict[str, Any]) -> None:
     ]
     lines += [f"  sentence for the caller: {escape_markup(sentence)}" for sentence in found["told"]]
     lines += [f"  {escape_markup(rule['rule'])} denies it{_grounds(rule)}" for rule in found["denied_because"]]
-    wants = "would allow but for"
     if found["denied_because"] and found["near_misses"]:
         # A denial stands even if the missing conditions were met.
         lines.append("  without that denial, still no rule would allow it:")
-        wants = "lacks"
-    lines += [f"  {escape_markup(near_miss['rule'])} {wants} {_words(near_miss)}" for near_miss in found["near_misses"]]
+    lines += [
+        f"  {escape_markup(near_miss['rule'])} would need: {_words(near_miss, NEEDED)}"
+        for near_miss in found["near_misses"]
+    ]
     if found["more_near_misses"]:
         lines.append(f"  and {found['more_near_misses']} more rules with more missing conditions")
     lines += [f"  assumed: {escape_markup(sentence)}" for sentence in found["assumed"]]
@@ -151,8 +160,13 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _grounds(rule: dict[str, Any]) -> str:
-    return f" because of {_words(rule)}" if rule["conditions"] else " to everybody"
+    return f": {_words(rule, GROUNDS)}" if rule["conditions"] else " to everybody"
 
 
-def _words(rule: dict[str, Any]) -> str:
-    return escape_markup("; ".join(f"{dimension} {word}" for dimension, word in rule["conditions"]))
+def _words(rule: dict[str, Any], sentences: Mapping[str, str]) -> str:
+    found = []
+    for dimension, word in rule["conditions"]:
+        # Words such as role:payroll say themselves what they are.
+        sentence = "{}" if sentences is NEEDED and ":" in word and dimension == "who" else sentences[dimension]
+        found.append(sentence.format(word))
+    return escape_markup("; ".join(found))

@@ -1,5 +1,5 @@
-"""Output for a terminal. Tables fold long cells, so that an id can be copied whole. Texts of other people are printed
-without control characters and without markup.
+"""Output for a terminal. Tables fold long cells, but not the ids that another command takes. Texts of other people are
+printed without control characters and without markup.
 
 Pure: owns no state. Machines read JSON.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
@@ -16,10 +17,14 @@ from rich.text import Text
 from service.places import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 # The longest text that is printed; the API stores none that is longer and meant for a terminal.
 MAX_CHARACTERS = 10_000
+# Columns that a table with ids needs.
+WIDE = 200
+ID_CHARACTERS = 36
 
 
 class PlainTable(Table):
@@ -31,9 +36,27 @@ class PlainTable(Table):
         )
 
 
-def table(*heads: str, title: str | None = None) -> PlainTable:
-    """An empty table with these heads."""
-    return PlainTable(*(Column(head, overflow="fold") for head in heads), title=title, title_justify="left")
+def table(*heads: str, title: str | None = None, ids: Mapping[str, int] | None = None) -> PlainTable:
+    """An empty table with these heads. Columns of ids have a width, which they keep when others are folded."""
+    columns = (Column(head, overflow="fold", width=(ids or {}).get(head)) for head in heads)
+    return PlainTable(*columns, title=title, title_justify="left")
+
+
+def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], ids: Mapping[str, int]) -> None:
+    """Print a table whose columns of ids have these widths. A terminal that is too narrow gets each cell on its own
+    line, and an empty line between rows."""
+    console = Console()
+    if console.is_terminal and console.width < WIDE:
+        for row in rows:
+            for head, cell in zip(heads, row, strict=True):
+                for line in cell.splitlines():
+                    console.print(f"{head:>22}  {plain(line)}", markup=False, highlight=False, soft_wrap=True)
+            console.print()
+        return
+    shown = table(*heads, ids=ids)
+    for row in rows:
+        shown.add_row(*(Text("\n".join(map(plain, cell.splitlines()))) for cell in row))
+    (console if console.is_terminal else Console(width=WIDE)).print(shown)
 
 
 def plain(text: str) -> str:

@@ -355,10 +355,11 @@ class Announced:
         self.thread.join()
 
 
+NEEDED = [["who", "manager"], ["who", "role:payroll"], ["scope", "approve:timesheets"]]
 SIMULATED = {
     "verdict": "deny", "reason": "deny-rule", "rules": ["never"], "version": 1, "told": [], "assumed": [],
     "denied_because": [{"rule": "never", "conditions": []}, {"rule": "own", "conditions": [["who", "owner"]]}],
-    "near_misses": [{"rule": "approve-team", "conditions": [["who", "manager"]]}], "more_near_misses": 0,
+    "near_misses": [{"rule": "approve-team", "conditions": NEEDED}], "more_near_misses": 0,
 }  # fmt: skip
 
 
@@ -366,10 +367,11 @@ def test_a_simulation_shows_no_near_miss_when_a_rule_denies() -> None:
     with serve({"POST /v1/policies/simulate": SIMULATED}) as api:
         denied = run(api, "simulate", "approve").output
     assert "never denies it to everybody" in denied
-    assert "own denies it because of who owner" in denied
-    assert "without that denial, still no rule would allow it:\n  approve-team lacks who manager" in denied
+    assert "own denies it: the caller is owner" in denied
+    needs = "approve-team would need: relation manager; role:payroll; scope approve:timesheets"
+    assert f"without that denial, still no rule would allow it:\n  {needs}" in denied
     with serve({"POST /v1/policies/simulate": {**SIMULATED, "denied_because": [], "rules": []}}) as api:
-        assert "approve-team would allow but for who manager" in run(api, "simulate", "approve").output
+        assert needs in run(api, "simulate", "approve").output
 
 
 COUNTS = ("same", "allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "other_approvals", "undecidable")
@@ -413,6 +415,17 @@ def test_a_replay_that_another_caller_cancelled_says_so() -> None:
     with serve({f"GET {WHERE}": {**JOB, "state": "cancelled"}}) as api:
         told = run(api, "replay", "--attach", str(JOB["id"]))
     assert (told.exit_code, "The replay was cancelled after 7 decisions" in told.output) == (2, True), told.output
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_id_of_a_replay_is_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR" if terminal else "TERM", "1" if terminal else "dumb")
+    uid = "0198c0de-4f2a-7000-8000-00000000002a"
+    job = {**JOB, "id": uid}
+    with serve({"GET /v1/replays": {"items": [job], "next_cursor": None}}) as api:
+        environment = {"TIMEWARDEN_API": api.address, "TIMEWARDEN_TOKEN": "x", "COLUMNS": "80"}
+        assert uid in CliRunner(env=environment).invoke(timewarden, ["policy", "replays"]).output
 
 
 def test_replays_are_listed_with_their_subjects() -> None:

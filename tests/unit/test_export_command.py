@@ -14,7 +14,8 @@ from service.commands.audit_export import _span, export
 from service.commands.audit_retention import retain
 from service.commands.audit_search import _cells, _show, _step, search
 from service.commands.audit_show import _lines_of_record, show
-from service.commands.tables import when
+from service.commands.tables import print_rows, when
+from tests.command_line import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def answer_with(*records: bytes) -> bytes:
 
 class Server(BaseHTTPRequestHandler):
     """Refuses exports from position 9 on; closes the connection in the middle of others. Answers a search and the
-    record UID with `PAGE` and its first record."""
+    record UID with `PAGE` and its first record, and a request for a consistency proof."""
 
     PAGE: ClassVar[bytes] = answer_with(b'{"action":"approve","note":%b}' % (b"9" * 5_000), b'{"action":"reject"}')
 
@@ -61,11 +62,21 @@ class Server(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b'{"detail": "query.from: must be at most 5"}')
             return
+        if "=foo&" in self.path:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer_with())
+            return
         if "/v1/audit/records" in self.path:
             begin, end = (len(b'{"items":['), self.PAGE.index(b',{"id"')) if UID in self.path else (0, None)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(self.PAGE[begin:end])
+            return
+        if "/v1/audit/consistency" in self.path:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"from":1,"to":2}')
             return
         self.send_response(200)
         self.send_header("Audit-Positions", "0-2")
@@ -102,6 +113,17 @@ def test_a_refused_resumption_keeps_the_file(address: str, tmp_path: Path) -> No
     (tmp_path / "out").write_bytes(LINE.replace(b":0", b":8"))
     assert run_export(address, tmp_path / "out", "--resume").exit_code == 1
     assert (tmp_path / "out").read_bytes() == LINE.replace(b":0", b":8")
+
+
+@pytest.mark.parametrize("command", ["export", "consistency --from 1", "verifier"])
+def test_a_folder_that_does_not_exist_is_one_line_and_no_traceback(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TIMEWARDEN_API", address)
+    monkeypatch.setenv("TIMEWARDEN_TOKEN", "t")
+    output = tmp_path / "missing" / "out"
+    ended = run_command("audit", *command.split(), "--output", str(output))
+    assert (ended.returncode, ended.stderr) == (2, f"timewarden: {output}: No such file or directory\n")
 
 
 def test_an_interrupted_export_can_be_resumed_if_the_format_allows(address: str, tmp_path: Path) -> None:
@@ -195,6 +217,45 @@ def test_a_number_of_thousands_of_digits_does_not_hide_the_other_records_of_a_pa
     assert (result.exit_code, "approve" in result.output, "reject" in result.output) == (0, True, True)
     result = CliRunner().invoke(show, [UID], env=environment)
     assert (result.exit_code, "note  (damaged: a number of 5,000 digits)" in result.output) == (0, True)
+
+
+def test_ids_of_long_rows_are_whole_through_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    sheet, uid = "0198c0de-0000-7000-8000-000000000001", "0198c0de-4f2a-7000-8000-00000000002a"
+    record = {
+        "decided_at": "2026-03-01T00:00:00.000000Z",
+        "action": "approve",
+        "outcome": "allow",
+        "principal": {"person": "p1", "client": "timewarden-console-of-the-head-office"},
+        "rules": ["approve-team-after-second-factor"] * 4,
+        "resource": {"kind": "timesheet", "id": sheet, "owner": "p2"},
+    }
+    names = {"p1": "Mia Rossi-Bianchi of the head office", "p2": "Ana Lima " * 8}
+    _show(iter([{"id": uid, "kind": "decision", "at": "", "names": names, "record": record}]), as_json=False)
+    printed = capsys.readouterr().out
+    assert (sheet in printed, uid in printed) == (True, True)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_cell_of_several_lines_cannot_control_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, terminal: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR" if terminal else "TERM", "1" if terminal else "dumb")
+    print_rows(["id", "reason"], [["1", "first\n\x1b[2Jsecond [red]third"]], ids={})
+    printed = capsys.readouterr().out
+    assert "\x1b[2J" not in printed
+    assert "second [red]third" in printed
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("option", ["--resource", "--request-id", "--action"])
+def test_an_empty_answer_says_that_an_id_may_be_mistyped(address: str, option: str, form: list[str]) -> None:
+    environment = {"TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "t"}
+    result = CliRunner().invoke(search, [option, "foo", *form], env=environment)
+    # An unknown action is refused, so an empty answer says enough.
+    assert ("may mean a mistyped id" in result.stderr) == (option != "--action")
+    assert "mistyped" not in result.stdout
 
 
 @pytest.mark.parametrize("name", ["principal", "resource", "change", "from", "entries", "actors", "rules", "applied"])
