@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +13,12 @@ from litestar import Response, get, post
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 
+from service.console.failures import describe_refusal
 from service.console.form_values import number_of
 from service.console.people import find_people, resolve_person, teams_of
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, first_of
-from service.standalone.client import ApiResult, Group, GroupMember, Membership, Person, Project, Team
+from service.standalone.client import ApiResult, Group, GroupMember, Membership, Person, Problem, Project, Team
 
 MAX_SHOWN = 200
 MAX_TEAMS = 2_000
@@ -226,7 +228,7 @@ async def change_groups(visit: TheVisit) -> Response[Any]:
 @get("/directory/import")
 async def show_import(visit: TheVisit) -> Response[str]:
     """The form of an import."""
-    return visit.render("directory_import.html", text="", result=None)
+    return visit.render("directory_import.html", text="", result=None, failure=None)
 
 
 @post("/directory/import", status_code=200)
@@ -235,12 +237,20 @@ async def import_directory(visit: TheVisit) -> Response[Any]:
     form = await visit.request.form()
     uploaded = form.get("file")
     content = await uploaded.read() if isinstance(uploaded, UploadFile) and uploaded.filename else b""
-    text = content.decode("utf-8-sig", "replace") if content else str(form.get("text", ""))
+    text = str(form.get("text", ""))
+    # The API reads the file as it is, and refuses one that is not UTF-8. The form cannot show such a file.
+    with suppress(UnicodeDecodeError):
+        text = content.decode("utf-8-sig") or text
     query = {"dry_run": form.get("then") != "import"}
-    answer = await visit.api.send("POST", "/v1/directory/import", file=("text/csv", text.encode()), query=query)
+    file = ("text/csv", content or text.encode())
+    try:
+        answer = await visit.api.send("POST", "/v1/directory/import", file=file, query=query)
+    except Problem as found:
+        failure = describe_refusal(found)
+        return visit.render("directory_import.html", failure.status, text=text, result=None, failure=failure)
     result = msgspec.json.decode(answer.content, type=ImportResult)
     shown = [row for row in result.rows if row["outcome"] != "unchanged"][:MAX_IMPORTED_ROWS]
-    return visit.render("directory_import.html", text=text, result=result, shown=shown)
+    return visit.render("directory_import.html", text=text, result=result, shown=shown, failure=None)
 
 
 def _grow(teams: Iterable[Team]) -> list[TeamBranch]:

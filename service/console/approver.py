@@ -22,7 +22,7 @@ from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import TheVisit, Visit, first_of
 from service.console.weeks import make_grid
-from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet
+from service.standalone.client import Batch, Delegation, Denied, Invalid, NotFound, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
 
 MAX_SHOWN = 200
@@ -122,6 +122,8 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
         body["comment" if decision == "approve" else "reason"] = reason
     batch = await visit.api.call(Batch, "POST", f"/v1/timesheets/batch-{decision}", body=body)
     known = {item.timesheet.id: item.timesheet for item in items}
+    # A week that does not wait any more, such as one that was withdrawn meanwhile.
+    known |= {item.id: sheet for item in batch.items if item.id not in known and (sheet := await _find(visit, item.id))}
     outcomes = [
         _Outcome(known.get(item.id), item.state, _describe(item.problem, item.decision_id) if item.problem else None)
         for item in batch.items
@@ -145,8 +147,9 @@ async def grant_delegation(visit: TheVisit) -> Response[Any]:
     form = await visit.read_form()
     try:
         times = {
-            name: start_of(form[field], visit.zone)
-            for name, field in (("valid_from", "from"), ("valid_to", "until"))
+            name: start_of(form[field], visit.zone, after=after)
+            # The last day is included, as in the form of access for a time.
+            for name, field, after in (("valid_from", "from", 0), ("valid_to", "until", 1))
             if form.get(field)
         }
         people = {
@@ -183,6 +186,14 @@ async def _find_pending(visit: Visit, filters: InboxFilters) -> tuple[_Approvals
         cursor, searched = page.next_cursor, searched + MAX_SHOWN
         if cursor is None or not filters.given or len(found) >= MAX_SHOWN or searched >= MAX_SEARCHED:
             return page, found[:MAX_SHOWN]
+
+
+async def _find(visit: Visit, sheet_id: str) -> Timesheet | None:
+    """A sheet, if the person may see it."""
+    try:
+        return await visit.api.timesheet(sheet_id, names=True)
+    except (Denied, NotFound, Invalid):
+        return None
 
 
 async def _explain_absence(visit: Visit, sheet_id: str) -> Failure:

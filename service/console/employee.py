@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from service.console import own_log
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit, first_of
-from service.console.weeks import Grid, WrongHours, find_changes, is_same, make_grid, monday_of, read_form
+from service.console.weeks import Grid, WrongHours, find_changes, is_same, list_unsaved, make_grid, monday_of, read_form
 from service.standalone.client import Conflict, Invalid, Problem, Project, Stale, Timesheet
 
 FIRST, LAST = date(2000, 1, 3), date(2099, 12, 28)
@@ -72,7 +72,10 @@ async def withdraw_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     sheet = await _find(visit, day)
     if sheet is None:
         raise NotFoundException
-    await visit.api.withdraw(sheet)
+    try:
+        await visit.api.withdraw(sheet)
+    except (Conflict, Stale):
+        return visit.redirect(f"/week/{day}", done="not-withdrawn")
     return visit.redirect(f"/week/{day}", done="withdrawn")
 
 
@@ -97,7 +100,11 @@ async def _show(
     # An empty week begins with the projects of the week before.
     suggested = {entry.project for entry in before.entries} if before and not (sheet and sheet.entries) else set()
     active = {project.code for project in projects}
-    grid = grid or make_grid(monday, sheet.entries if sheet else (), sorted(suggested & active) if editable else ())
+    typed = grid
+    if typed is None or not editable:
+        grid = make_grid(monday, sheet.entries if sheet else (), sorted(suggested & active) if editable else ())
+    else:
+        grid = typed
     return visit.render(
         "week.html",
         status,
@@ -114,6 +121,8 @@ async def _show(
         this_week=monday_of(visit.today),
         problem=problem,
         stale=stale,
+        # The fields of a week that cannot be edited are not shown.
+        unsaved=list_unsaved(typed, grid) if typed is not None and not editable else None,
     )
 
 
@@ -192,5 +201,6 @@ ROOM = Room(
         "copied": "These are the hours of the week before, without their notes. Change them, and save.",
         "submitted": "Your week is submitted.",
         "withdrawn": "Your week is a draft again. Change it, and submit it again.",
+        "not-withdrawn": "The week was not withdrawn, because it has changed meanwhile. This is how it is now.",
     },
 )

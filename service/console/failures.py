@@ -33,6 +33,8 @@ class Failure:
     decision: str | None = None
     again: bool = False
     fields: Sequence[tuple[str, str]] = field(default=())
+    # The fields by the labels of the forms, with what is wrong.
+    complaints: Sequence[tuple[str, str]] = field(default=())
     # The relation to ask for, if access for a time would help, and the refusal that the request is after.
     requestable: Mapping[str, str] | None = None
 
@@ -46,6 +48,20 @@ TITLES = {
     422: "Something is not right yet",
     429: "Too many requests",
     503: "Not available at the moment",
+}
+# What a page says instead of the API's words for programs: of a kind of problem, a field, and a field's message.
+SENTENCES = {"precondition-failed": "It was changed after you opened this page. Open it again, and look at it first."}
+LABELS = {
+    "delegate": "Delegate",
+    "delegator": "In the place of",
+    "display_name": "Name",
+    "email": "E-mail address",
+    "valid_from": "From",
+    "valid_to": "Until",
+}
+MESSAGES = {
+    "must be after valid_from": "must not be before From",
+    "must not be the delegator": "must not be the person in whose place they approve",
 }
 NOT_FOUND = Failure(404, "No such page", "Check the address, or go to a page of the navigation.")
 FORGED = Failure(
@@ -74,6 +90,10 @@ def describe_problem(problem: Problem) -> Failure:
     """The words for a problem of the API."""
     status = problem.receipt.status
     detail = problem.detail if problem.slug else f"The API answered with the status {status}"
+    detail = SENTENCES.get(problem.slug, detail)
+    complaints = [(LABELS.get(name, name), MESSAGES.get(message, message)) for name, message in problem.fields]
+    for (name, message), (label, text) in zip(problem.fields, complaints, strict=True):
+        detail = detail.replace(f"{name}: {message}", f"{label}: {text}", 1)
     reasons = [reason for reason in problem.reasons if reason != detail]
     return Failure(
         status,
@@ -84,6 +104,7 @@ def describe_problem(problem: Problem) -> Failure:
         problem.receipt.decision or _text(problem.members.get("decision_id")),
         again=status in (429, 503),
         fields=problem.fields,
+        complaints=complaints,
         requestable=problem.request_access,
     )
 

@@ -58,5 +58,9 @@ async def resolve_person(visit: Visit, text: str, field: str = "person") -> str:
     if len(exact) == 1:
         return exact[0].id
     reason = "Nobody has this name" if not exact else "Several people have this name: write an e-mail address"
-    members = {"type": "urn:timewarden:problem:invalid-field", "detail": f"{field}: {reason}"}
+    members = {
+        "type": "urn:timewarden:problem:invalid-field",
+        "detail": f"{field}: {reason}",
+        "fields": [{"field": field, "message": reason}],
+    }
     raise Invalid(Receipt(422), members)

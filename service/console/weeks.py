@@ -118,6 +118,32 @@ def read_form(grid: Grid, form: Mapping[str, str]) -> list[dict[str, Any]]:
     return entries
 
 
+def list_unsaved(typed: Grid, saved: Grid) -> list[tuple[str, date, str, str]]:
+    """What was typed into a grid and differs from what is saved: the project, the day, the hours and the note; of the
+    last two, one is empty."""
+    hours = {cell.name: cell.minutes for cells in saved.rows.values() for cell in cells}
+    notes = {entry.id: entry.note for cells in saved.rows.values() for cell in cells for entry in cell.entries}
+    cells = [cell for cells in typed.rows.values() for cell in cells]
+    found = [
+        (cell.project, cell.day, cell.typed.strip() or "0", "")
+        for cell in cells
+        if cell.typed is not None and not _is_typed(cell.typed, hours.get(cell.name, 0))
+    ]
+    for entry in (entry for cell in cells for entry in cell.entries):
+        note = typed.notes.get(entry.id, "")
+        # A browser may send other line ends than it got.
+        if entry.id in typed.notes and note.split() != (notes.get(entry.id) or "").split():
+            found.append((entry.project, entry.day, "", note.strip() or "none"))
+    return found
+
+
+def _is_typed(text: str, minutes: int) -> bool:
+    try:
+        return parse_hours(text) == minutes
+    except WrongHours:
+        return False
+
+
 def _kept_entry(entry: Entry, form: Mapping[str, str]) -> dict[str, Any]:
     """An entry with its id, with the note of the form, and with all else that a replacement would take away."""
     note = form.get(f"note:{entry.id}", entry.note or "").strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
@@ -58,6 +58,21 @@ async def test_access_is_asked_for_granted_by_another_person_used_and_ended(
         await expect(maxs.get_by_role("link", name="Ana Lima 4 August 2025")).to_have_count(0)
     # Other tests look at what waits.
     await ana.withdraw(sheet)
+
+
+async def test_access_that_another_person_ended_still_names_the_person_who_granted_it(
+    desk: Desk, weeks: Weeks, callers: Callers
+) -> None:
+    max_weber, mia = (await callers("max")).api, (await callers("mia")).api
+    asked = await max_weber.request_access(
+        datetime.now(UTC) + timedelta(days=1), "Mia is away", relation="temporary_approver", team="Atlas"
+    )
+    await mia.grant_access(asked.id)
+    await max_weber.end_access(asked.id)
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/access")
+        row = page.get_by_role("row", name="Max Weber").first
+        await expect(row.locator("td").nth(4)).to_have_text("ended granted by you", timeout=20_000)
 
 
 async def test_a_request_is_declined_with_a_reason_and_a_wrong_one_is_explained(desk: Desk, weeks: Weeks) -> None:

@@ -66,6 +66,10 @@ async def test_a_decision_shows_people_with_their_teams_hours_and_times_and_no_r
         await expect(attributes).to_contain_text("36:00")
         await expect(attributes.locator("time[title$=UTC]").first).to_be_visible()
         assert re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", await attributes.inner_text()) is None
+        # As the policy writes them.
+        await expect(attributes.locator("dt code", has_text="resource.entry_count")).to_be_visible(timeout=20_000)
+        why = await page.locator("section", has=page.get_by_role("heading", name="Why")).locator("p").first.inner_text()
+        assert ". Policy version" in why
 
 
 async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_means(desk: Desk, weeks: Weeks) -> None:
@@ -76,6 +80,16 @@ async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_mean
         await expect(page.get_by_role("heading", name="Nothing was done like that")).to_be_visible()
         await page.goto(f"{desk.console}/decisions?since=2026-01-01")
         await expect(page.get_by_text("These decisions are not counted by day")).to_contain_text("92 days")
+
+
+@pytest.mark.parametrize("name", ["resource", "request_id"])
+async def test_an_empty_result_for_an_id_says_that_the_id_may_be_mistyped(desk: Desk, weeks: Weeks, name: str) -> None:
+    async with desk.window("audrey") as page:
+        await page.goto(f"{desk.console}/decisions?{name}=0198c0de-0000-7000-8000-000000000000")
+        await expect(page.locator(".empty")).to_contain_text(
+            "Resource and request ids are not checked: an empty page may mean a mistyped id.", timeout=20_000
+        )
+        await expect(page.locator(".empty")).not_to_contain_text("Every word in them is known")
 
 
 async def test_the_story_of_a_timesheet_shows_before_and_after_and_hostile_text_as_text(

@@ -103,6 +103,33 @@ async def test_an_import_shows_what_it_would_do_before_it_does_it(desk: Desk, ca
         await expect(page.get_by_text("Something is not right yet")).to_be_visible()
 
 
+async def test_a_file_that_is_not_utf_8_is_refused_with_its_line_and_changes_nobody(
+    desk: Desk, callers: Callers
+) -> None:
+    rows = "record,email,name\nperson,jurgen@example.com,Jürgen Krüger\n".encode("latin-1")
+    async with desk.window("adam") as page:
+        await page.goto(f"{desk.console}/directory/import")
+        await page.get_by_label("CSV file").set_input_files(
+            {"name": "people.csv", "mimeType": "text/csv", "buffer": rows}
+        )
+        await page.get_by_role("button", name="Import", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("is not UTF-8 in line 2: save the file as UTF-8")
+        # A text that the form showed instead would be imported by the next click.
+        await expect(page.get_by_label("or its rows")).to_have_value("")
+    adam = (await callers("adam")).api
+    assert [person async for person in adam.people(email="jurgen@example.com")] == []
+
+
+async def test_rows_of_which_one_is_refused_stay_in_the_form_beside_the_reason(desk: Desk) -> None:
+    rows = ROWS.replace("Atlas", "No such team")
+    async with desk.window("adam") as page:
+        await page.goto(f"{desk.console}/directory/import")
+        await page.get_by_label("or its rows").fill(rows)
+        await page.get_by_role("button", name="Show what would happen").click()
+        await expect(page.get_by_role("alert")).to_contain_text("line 2")
+        await expect(page.get_by_label("or its rows")).to_have_value(rows)
+
+
 async def test_an_employee_has_no_directory(desk: Desk) -> None:
     async with desk.window("ana") as page:
         answer = await page.goto(f"{desk.console}/directory/teams")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.conftest import ZONE
 from tests.browser.story_of_weeks import fill_week
 
 if TYPE_CHECKING:
@@ -106,10 +108,33 @@ async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, cal
         await expect(page.get_by_role("heading", name="Rejected: 1 of 2")).to_be_visible()
         refused = page.locator(".results .wrong")
         await expect(refused).to_have_count(1)
+        # Whose week it is, though it does not wait any more, and what to do in the words of the page.
+        await expect(refused).to_contain_text("Carl Dupont, 19 May 2025", timeout=20_000)
+        await expect(refused).not_to_contain_text("If-Match")
         await refused.get_by_role("link").click()
         await expect(page.get_by_role("heading", name="Refused")).to_be_visible()
     found = [await carl.timesheet(sheet.id) for sheet in (first, second)]
     assert [(sheet.state, sheet.reason) for sheet in found] == [("rejected", "Wrong project"), ("draft", None)]
+
+
+async def test_a_delegation_includes_its_last_day_and_an_open_one_says_who_ends_it(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    mia = (await callers("mia")).api
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/delegations")
+        await page.get_by_label("Delegate", exact=True).fill("Max Weber")
+        await page.get_by_label("Until, including that day").fill("2031-03-03", timeout=20_000)
+        await page.get_by_role("button", name="Name delegate").click()
+        await expect(page.get_by_role("status")).to_have_text("The delegation holds.")
+        (found,) = [each async for each in mia.delegations() if each.valid_to and each.valid_to.year == 2031]
+        assert found.valid_to == datetime(2031, 3, 4, tzinfo=ZoneInfo(ZONE))
+        await mia.end_delegation(found.id)
+        await page.get_by_label("Delegate", exact=True).fill("Max Weber")
+        await page.get_by_role("button", name="Name delegate").click()
+        await expect(page.get_by_role("row", name="Max Weber").first).to_contain_text("until you end it")
+        await page.get_by_role("button", name="End the delegation to Max Weber").click()
+        await expect(page.get_by_role("status")).to_have_text("The delegation has ended.")
 
 
 async def test_a_delegate_signs_in_again_with_a_second_factor_to_see_what_waits(

@@ -88,6 +88,43 @@ async def test_a_week_that_changed_meanwhile_is_not_overwritten(desk: Desk, week
         await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
 
 
+async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_and_not_called_saved(
+    desk: Desk, callers: Callers
+) -> None:
+    carl, monday = (await callers("carl")).api, date(2025, 8, 18)
+    sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await page.get_by_label("SITE, Monday 18 August 2025").fill("1:00")
+        await page.get_by_label("SITE, Tuesday 19 August 2025").fill("2:30")
+        await page.locator("textarea[name^='note:']").fill(HOSTILE)
+        sheet = await carl.submit(sheet)
+        await page.get_by_role("button", name="Save", exact=True).click()
+        alert = page.get_by_role("alert")
+        await expect(alert).to_contain_text("This week was submitted meanwhile")
+        await expect(alert).to_contain_text("Your hours were not saved")
+        await expect(alert).not_to_contain_text("save again")
+        await expect(alert.locator("li")).to_have_text(
+            ["SITE, Tuesday 19 August 2025: 2:30", f"SITE, Monday 18 August 2025, note: {HOSTILE}"]
+        )
+        await expect(page.locator("tbody .total")).to_have_text("1:00")
+    # Other tests look at what waits.
+    await carl.withdraw(sheet)
+
+
+async def test_a_second_withdrawal_leads_to_the_week_and_says_that_it_has_changed(desk: Desk, callers: Callers) -> None:
+    carl, monday = (await callers("carl")).api, date(2025, 8, 25)
+    sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
+    sheet = await carl.submit(sheet)
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await carl.withdraw(sheet)
+        await page.get_by_role("button", name="Withdraw").click()
+        await expect(page.get_by_role("status")).to_contain_text("was not withdrawn", timeout=20_000)
+        await expect(page).to_have_url(f"{desk.console}/week/{monday}")
+        await expect(page.get_by_role("button", name="Save and submit")).to_be_visible()
+
+
 async def test_the_owner_reads_why_a_week_was_rejected_and_hostile_text_stays_text(desk: Desk, weeks: Weeks) -> None:
     async with desk.window("ana") as page:
         await page.goto(f"{desk.console}/week/{weeks.rejected}")

@@ -126,6 +126,19 @@ async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: D
         await expect(page.get_by_role("alert")).to_contain_text("version")
 
 
+async def test_a_denial_for_an_unknown_fact_says_that_the_fact_is_unknown(desk: Desk) -> None:
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/try")
+        await page.get_by_label("Roles").fill("manager")
+        await page.get_by_label("Scopes").fill("approve:timesheets")
+        await page.get_by_label("Action").fill("approve")
+        await page.get_by_label("State, if imagined").fill("submitted")
+        await page.get_by_label("Relations to it, if imagined").fill("manager")
+        await page.get_by_role("button", name="Try").click()
+        denied = page.locator(".rules li", has_text="never-for-owner")
+        await expect(denied).to_contain_text("the fact acted_for_owner, which is unknown", timeout=20_000)
+
+
 async def test_a_replay_shows_what_flips_by_rule_action_and_person_and_leads_to_the_rule(
     desk: Desk, weeks: Weeks, paula: Caller
 ) -> None:

@@ -81,6 +81,7 @@ async def test_a_session_that_redis_lost_leads_to_a_page_that_says_so(console: C
         assert answer.headers["location"] == "/sign-in?next=%2Fweek%2F2026-03-02&ended=1"
         page = await person.get(answer.headers["location"])
     assert "Your session has ended" in page.text
+    assert "Changes that you had not saved are lost." in page.text
     assert 'href="/sign-in?next=%2Fweek%2F2026-03-02"' in page.text
 
 

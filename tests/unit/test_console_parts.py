@@ -21,12 +21,13 @@ from service.console.weeks import (
     WrongHours,
     find_changes,
     is_same,
+    list_unsaved,
     make_grid,
     monday_of,
     parse_hours,
     read_form,
 )
-from service.standalone.client import Denied, Entry, Receipt, Unauthenticated
+from service.standalone.client import Denied, Entry, Invalid, Receipt, Stale, Unauthenticated
 
 MONDAY = date(2026, 3, 2)
 HOSTILE_PATHS = [
@@ -140,6 +141,18 @@ ENTRIES = st.lists(
 )
 
 
+def test_what_was_typed_and_is_not_saved_is_listed() -> None:
+    tuesday, wednesday = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
+    entry = Entry(id="e1", day=MONDAY, project="SITE", minutes=60, note="a\nnote")
+    typed, saved = make_grid(MONDAY, [entry], ["ATLAS"]), make_grid(MONDAY, [entry])
+    form = {f"SITE/{MONDAY}": "1h", f"SITE/{tuesday}": "a lot", f"ATLAS/{wednesday}": " 2:30 ", "note:e1": "a\r\nnote"}
+    with pytest.raises(WrongHours):
+        read_form(typed, form)
+    assert list_unsaved(typed, saved) == [("ATLAS", wednesday, "2:30", ""), ("SITE", tuesday, "a lot", "")]
+    read_form(typed, {f"SITE/{MONDAY}": "", "note:e1": ""})
+    assert list_unsaved(typed, saved) == [("SITE", MONDAY, "0", ""), ("SITE", MONDAY, "", "none")]
+
+
 @given(ENTRIES)
 def test_a_form_that_is_sent_as_it_was_shown_changes_nothing(entries: list[Entry]) -> None:
     grid = make_grid(MONDAY, entries)
@@ -212,6 +225,29 @@ def test_a_refusal_that_access_for_a_time_would_end_says_what_to_ask_for() -> No
     refused = Denied(Receipt(403, "d"), {"type": "urn:timewarden:problem:forbidden", "request_access": wanted})
     assert describe_problem(refused).requestable == wanted
     assert describe_problem(Denied(Receipt(403, "d"), {"type": refused.members["type"]})).requestable is None
+
+
+def test_a_failure_names_the_labels_of_a_form_and_no_headers() -> None:
+    found = describe_problem(
+        Invalid(
+            Receipt(422),
+            {
+                "type": "urn:timewarden:problem:invalid-field",
+                "detail": "valid_to: must be after valid_from; delegate: must not be the delegator",
+                "fields": [
+                    {"field": "valid_to", "message": "must be after valid_from"},
+                    {"field": "delegate", "message": "must not be the delegator"},
+                ],
+            },
+        )
+    )
+    said = ["Until: must not be before From", "Delegate: must not be the person in whose place they approve"]
+    assert found.detail == "; ".join(said)
+    assert [f"{label}: {message}" for label, message in found.complaints] == said
+    # Pages look these up by the names of the API.
+    assert [name for name, _ in found.fields] == ["valid_to", "delegate"]
+    stale = {"type": "urn:timewarden:problem:precondition-failed", "detail": "The version in If-Match; read it again"}
+    assert "If-Match" not in describe_problem(Stale(Receipt(412), stale)).detail
 
 
 def test_a_refusal_is_shown_in_its_page_unless_another_sign_in_helps() -> None:
