@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.policy import casbin_model
 from service.policy.access_request import ANYONE, AccessRequest, Condition, Effect, Rule
+from service.policy.matching import matches
 from service.policy.request_space import (
     KNOWN,
     KNOWN_OR_NOT,
@@ -19,6 +20,7 @@ from service.policy.request_space import (
     RequestSpace,
     RoleClosure,
     fact_assignments,
+    requests_past_denies,
     smallest_requests,
 )
 from service.values import replace
@@ -97,6 +99,37 @@ def test_the_smallest_requests_are_those_that_the_rule_accepts() -> None:
 @pytest.mark.parametrize("values", [(None,), (True,)])
 def test_a_rule_that_wants_another_value_matches_nothing(values: tuple[bool | None, ...]) -> None:
     assert list(smallest_requests(RULE, BASE, ["draft"], {"recent": values})) == []
+
+
+DENIES = st.lists(
+    st.dictionaries(st.sampled_from("abcd"), st.booleans(), max_size=3).map(
+        lambda facts: Rule(
+            name="d", effect=Effect.DENY, who=ANYONE, action="read", states=frozenset(), kind="timesheet", scope="any",
+            when=tuple(Condition(fact, negated=negated) for fact, negated in sorted(facts.items())),
+        )
+    ),
+    max_size=7,
+)  # fmt: skip
+
+
+@given(denies=DENIES, known=st.dictionaries(st.sampled_from("cd"), st.booleans()))
+def test_a_request_is_found_past_denies_exactly_if_some_facts_keep_them_all_from_matching(
+    denies: list[Rule], known: dict[str, bool]
+) -> None:
+    open_facts = frozenset("abc") - known.keys()
+    base = replace(BASE, facts=frozenset(known.items()))
+    found = list(requests_past_denies(base, denies, open_facts, Budget()))
+    every = RequestSpace(base, None, dict.fromkeys(open_facts, KNOWN))
+    assert bool(found) == any(not any(matches(deny, request) for deny in denies) for request in every)
+    for request in found:
+        assert base.facts <= request.facts
+        assert {name for name, _ in request.facts - base.facts} <= open_facts
+        assert not any(matches(deny, request) for deny in denies)
+
+
+def test_no_request_is_made_past_denies_once_the_budget_is_exhausted() -> None:
+    assert list(requests_past_denies(BASE, (), frozenset(), Budget(RULES_PER_CASBIN_ROW))) == [BASE]
+    assert list(requests_past_denies(BASE, (), frozenset(), Budget(RULES_PER_CASBIN_ROW - 1))) == []
 
 
 def test_a_budget_says_when_it_is_exhausted_and_stays_so() -> None:

@@ -2,7 +2,7 @@
 
 A direct route answers plain requests alone: a bearer token, no query but the page of a list, no body, and none of the
 headers that Litestar acts on. Litestar answers every other request, also to the same path: the same handlers are its
-routes, and the same middlewares stand around both ways, but for keys, which no plain request has. So both give the same
+routes. Both routes use the same middleware, except idempotency, which plain requests do not need. So both give the same
 answer (tests/integration/test_direct_routes.py). Owns no state.
 """
 
