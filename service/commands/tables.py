@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # The longest text that is printed; the API stores none that is longer and meant for a terminal.
 MAX_CHARACTERS = 10_000
-# Columns that a table with ids needs.
-WIDE = 200
+# Columns that a table with ids needs, and those that it may take through a pipe.
+WIDE, WIDEST = 200, 400
 ID_CHARACTERS = 36
 
 
@@ -56,7 +56,7 @@ def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], ids: Mapping
     shown = table(*heads, ids=ids)
     for row in rows:
         shown.add_row(*(Text("\n".join(map(plain, cell.splitlines()))) for cell in row))
-    (console if console.is_terminal else Console(width=WIDE)).print(shown)
+    (console if console.is_terminal else Console(width=WIDEST)).print(shown)
 
 
 def plain(text: str) -> str:
