@@ -91,12 +91,12 @@ async def test_a_week_that_changed_meanwhile_is_not_overwritten(desk: Desk, week
 async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_and_not_called_saved(
     desk: Desk, callers: Callers
 ) -> None:
-    carl, monday = (await callers("carl")).api, date(2025, 8, 18)
+    carl, monday = (await callers("carl")).api, date(2025, 3, 3)
     sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
     async with desk.window("carl") as page:
         await page.goto(f"{desk.console}/week/{monday}")
-        await page.get_by_label("SITE, Monday 18 August 2025").fill("1:00")
-        await page.get_by_label("SITE, Tuesday 19 August 2025").fill("2:30")
+        await page.get_by_label("SITE, Monday 3 March 2025").fill("1:00")
+        await page.get_by_label("SITE, Tuesday 4 March 2025").fill("2:30")
         await page.locator("textarea[name^='note:']").fill(HOSTILE)
         sheet = await carl.submit(sheet)
         await page.get_by_role("button", name="Save", exact=True).click()
@@ -105,7 +105,7 @@ async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_a
         await expect(alert).to_contain_text("Your hours were not saved")
         await expect(alert).not_to_contain_text("save again")
         await expect(alert.locator("li")).to_have_text(
-            ["SITE, Tuesday 19 August 2025: 2:30", f"SITE, Monday 18 August 2025, note: {HOSTILE}"]
+            ["SITE, Tuesday 4 March 2025: 2:30", f"SITE, Monday 3 March 2025, note: {HOSTILE}"]
         )
         await expect(page.locator("tbody .total")).to_have_text("1:00")
     # Other tests look at what waits.
@@ -113,7 +113,7 @@ async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_a
 
 
 async def test_a_second_withdrawal_leads_to_the_week_and_says_that_it_has_changed(desk: Desk, callers: Callers) -> None:
-    carl, monday = (await callers("carl")).api, date(2025, 8, 25)
+    carl, monday = (await callers("carl")).api, date(2025, 3, 10)
     sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
     sheet = await carl.submit(sheet)
     async with desk.window("carl") as page:

@@ -395,7 +395,7 @@ async def test_appends_fail_fast_without_a_database_and_recover(watched_log: Wat
     try:
         await watched_log.end_flusher(killer)
         outcome = await append_each(watched_log.log, [decision() for _ in range(5)])
-        assert outcome == ["append: InvalidAuthorizationSpecificationError"] * 5
+        assert outcome == ["append: test-app: InvalidAuthorizationSpecificationError"] * 5
     finally:
         await killer.execute("ALTER ROLE timewarden_app LOGIN")
     assert await append_each(watched_log.log, [decision()]) == ["kept"]

@@ -85,8 +85,9 @@ async def activate(house: House, lines: list[str], *, without: str = "no such wo
     snapshot = Snapshot.build(policy_file.parse(replace(text, vocabulary="\n".join(declared))), number)
     await house.owner.execute(
         "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " VALUES ($1, repeat('0', 64), '', '', '', '{}', 'a test', 'a test')",
+        " VALUES ($1, $2, '', '', '', '{}', 'a test', 'a test')",
         number,
+        snapshot.digest,
     )
     await house.owner.execute("UPDATE policy_head SET active = $1", number)
     house.versions.keep(snapshot)

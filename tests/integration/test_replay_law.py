@@ -108,8 +108,9 @@ async def activate(house: House, drawn: list[tuple[str, str, str, str, str, str]
     snapshot = Snapshot.build(policy_file.parse(rows(*lines)), next(numbers))
     await house.owner.execute(
         "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
-        " VALUES ($1, repeat('0', 64), '', '', '', '{}', 'a test', 'a test')",
+        " VALUES ($1, $2, '', '', '', '{}', 'a test', 'a test')",
         snapshot.number,
+        snapshot.digest,
     )
     await house.owner.execute("UPDATE policy_head SET active = $1", snapshot.number)
     house.versions.keep(snapshot)

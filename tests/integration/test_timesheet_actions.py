@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 
-from service.authorization.engine.engine import Snapshot
 from service.errors import (
     Conflict,
     Forbidden,
@@ -22,11 +21,11 @@ from service.errors import (
     WrongState,
 )
 from service.log.record import read_body
-from service.policy import laws, policy_file
+from service.policy import laws
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import Actor, State
-from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
+from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, activate_unread, anything, at
 from tests.policy_forge import rows
 from tests.until import lock_is_waited_for
 
@@ -265,11 +264,8 @@ async def test_a_refusal_by_a_law_in_code_is_recorded_as_what_the_caller_is_told
     """Should every rule and the law behind the decision fail, the state machine still refuses, and the log says so."""
     sheet = await house.submit_week("ana")
     await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["mia"])
-    lenient = policy_file.parse(
-        rows("p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team")
-    )
-    house.versions.keep(Snapshot.build(lenient, 1))
-    await house.versions.switch_to(1)
+    lenient = rows("p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team")
+    await house.versions.switch_to(await activate_unread(house, lenient))
     monkeypatch.setattr(laws, "law_forbids", lambda _: False)
     with pytest.raises(Forbidden) as refused:
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization.engine.engine import Snapshot
 from service.directory.entities import Project
 from service.errors import StepUpNeeded
 from service.log.record import read_body
-from service.policy import policy_file
 from service.timesheets.entry import Hours, week_of
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE
+from tests.integration.house import activate_unread
 from tests.integration.test_entries_over_http import ENTRY, Sheet, common_sheet, sheet, sheet_of
 from tests.policy_forge import rows
 
@@ -107,9 +106,7 @@ async def test_a_week_with_entries_needs_the_right_to_edit_too(house: House) -> 
         "p, allow, owner, create, any, timesheet, create:timesheets, always, create-own",
         "p, allow, owner, edit, draft, timesheet, create:timesheets, mfa, edit-own",
     )
-    number = house.versions.current().number
-    house.versions.keep(Snapshot.build(policy_file.parse(policy), number))
-    await house.versions.switch_to(number)
+    await house.versions.switch_to(await activate_unread(house, policy))
     with pytest.raises(StepUpNeeded):
         await house.timesheets.create(house.caller("ana"), MONDAY, "UTC", [Hours(MONDAY, "x", 5)])
     assert await house.read_last_record() == ("edit", "deny", False, None)
