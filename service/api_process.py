@@ -20,6 +20,7 @@ import structlog
 from service import metrics
 from service.authorization.enforcement.fact_statements import AMBIENT_STATEMENT, NOBODYS_PARAMETERS
 from service.backoff import backoff_seconds
+from service.database import LIMIT_STATEMENTS
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
 from service.log.keeper_status import read_progress, read_status
 from service.log.roles import check_role
@@ -51,8 +52,6 @@ REPORT_SECONDS: Final = 1.0
 MAX_CHECK_SECONDS: Final = 3.0
 # For each of the three statements about the keeper, so that they end before the check counts as a failure.
 MAX_KEEPER_MILLISECONDS: Final = 750
-# Bound the statements of this transaction, in milliseconds.
-LIMIT_STATEMENTS: Final = "SELECT set_config('statement_timeout', $1, true)"
 # One sentence for a check that ends because the database is away and for one that still waits: an operator who looks
 # twice sees the same.
 NO_ANSWER: Final = "does not answer"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
 
+# Bounds the statements of a transaction, in milliseconds as text.
+LIMIT_STATEMENTS: Final = "SELECT set_config('statement_timeout', $1, true)"
 # How far the primary has flushed its write-ahead log: every commit that was answered lies before it.
 FLUSHED: Final = "SELECT pg_current_wal_flush_lsn()::text"
 # Whether a standby has replayed the write-ahead log up to there; null if this server is no standby.

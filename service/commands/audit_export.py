@@ -18,6 +18,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from service.commands.api_client import ApiClient, connect, to_click_error
 from service.commands.groups import as_person
+from service.standalone.verify.bundle import FORMAT
+from service.standalone.verify.records import MEMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +28,16 @@ FORMATS = ("jsonl", "csv", "ocsf", "parquet")
 # The download has failed when no byte arrives for so long.
 READ_TIMEOUT_SECONDS = 60.0
 TAIL_BYTES = 8 << 20
-BUNDLE_FORMAT = "timewarden-bundle/1"
 # The first bytes of a file of each kind that can be resumed.
 BEGINNINGS = {
-    "bundle": b'{"format":"%b",' % BUNDLE_FORMAT.encode(),
+    "bundle": b'{"format":"%b",' % FORMAT.encode(),
     "csv": b"\xef\xbb\xbfposition,uid,kind,",
     "jsonl": b'{"position":',
     "ocsf": b'{"activity_id":',
 }
 # The members of a line that holds a record. In JSON Lines, a record that is missing or damaged has one more.
 LINE_MEMBERS = {
-    "bundle": {"position", "sealed", "uid", "leaf", "body", "columns", "texts"},
+    "bundle": MEMBERS,
     "jsonl": {"position", "leaf", "record"},
 }
 MORE_MEMBERS = {"bundle": set[str](), "jsonl": {"missing", "bytes"}}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from service.database import LIMIT_STATEMENTS
 from service.errors import LogDamaged, TryLater
 from service.log.keeper_status import MAX_LAG_SECONDS, KeeperStatus
 from service.log.tree import StoredTree, grow
@@ -42,9 +43,6 @@ LOCK_HEAD = """
 
 # The newest record. A record with a smaller id may still commit: the next step finds it, changed or not.
 NEWEST = "SELECT max(id) FROM audit_record"
-
-# A scan of many unsealed records takes long, however few of them are claimed.
-SET_TIMEOUT = "SELECT set_config('statement_timeout', $1, true)"
 
 # Claim the lowest ids among the committed rows without a position. `low_xid` is the bound for the next scan: no running
 # transaction and no row that this step leaves unsealed is below it. One statement, so one snapshot. Positions are
@@ -234,6 +232,7 @@ async def _claim(
     if patience is None:
         row = await connection.fetchrow(CLAIM, low_xid, limit, settled)
     else:
-        await connection.execute(SET_TIMEOUT, str(int(patience * 1000)))
+        # A scan of many unsealed records takes long, however few of them are claimed.
+        await connection.execute(LIMIT_STATEMENTS, str(int(patience * 1000)))
         row = await connection.fetchrow(CLAIM, low_xid, limit, settled, timeout=patience + 1)
     return _Claim(row["ids"], row["low_xid"], row["more"]) if row else _Claim([], low_xid, more=False)

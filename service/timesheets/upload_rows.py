@@ -11,7 +11,6 @@ from array import array
 from bisect import insort
 from dataclasses import dataclass, field, replace
 from datetime import date
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -182,9 +181,7 @@ class Rows:
         """The id of an owner, or a stand-in for it."""
         return person if isinstance(person, UUID) else self.references.setdefault(person, uuid4())
 
-    def name_owners(
-        self, found: Mapping[PersonReference, frozenset[UUID]], merged: Mapping[UUID, UUID] = MappingProxyType({})
-    ) -> None:
+    def name_owners(self, found: Mapping[PersonReference, frozenset[UUID]], merged: Mapping[UUID, UUID]) -> None:
         """Put canonical ids in place of stand-ins and of people who were `merged` into others. A stand-in stays where a
         reference names nobody or several people."""
         self._owners = dict(merged)
