@@ -12,6 +12,8 @@ from tests.browser.conftest import look_at
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from playwright.async_api import Page
+
     from tests.acceptance.caller import Caller, Callers
     from tests.browser.conftest import Desk
     from tests.browser.story_of_weeks import Weeks
@@ -102,13 +104,18 @@ async def test_a_version_that_was_overtaken_is_not_activated(desk: Desk, paula: 
         await expect(page.get_by_role("alert")).to_contain_text(f"Version {others[1].number} is active")
 
 
+async def imagine_approval(desk: Desk, page: Page) -> None:
+    """Fill in the form of a manager who approves a submitted timesheet, without the relation to it."""
+    await page.goto(f"{desk.console}/try")
+    await page.get_by_label("Roles").fill("manager")
+    await page.get_by_label("Scopes").fill("approve:timesheets")
+    await page.get_by_label("Action").fill("approve")
+    await page.get_by_label("State, if imagined").fill("submitted")
+
+
 async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: Desk) -> None:
     async with desk.window("paula") as page:
-        await page.goto(f"{desk.console}/try")
-        await page.get_by_label("Roles").fill("manager")
-        await page.get_by_label("Scopes").fill("approve:timesheets")
-        await page.get_by_label("Action").fill("approve")
-        await page.get_by_label("State, if imagined").fill("submitted")
+        await imagine_approval(desk, page)
         await page.get_by_role("button", name="Try").click()
         await expect(page.get_by_role("heading", name="It would be denied")).to_be_visible()
         await expect(page.get_by_text("the caller was not manager of the timesheet").first).to_be_visible()
@@ -128,11 +135,7 @@ async def test_a_request_is_tried_without_effect_and_the_answer_says_why(desk: D
 
 async def test_a_denial_for_an_unknown_fact_says_that_the_fact_is_unknown(desk: Desk) -> None:
     async with desk.window("paula") as page:
-        await page.goto(f"{desk.console}/try")
-        await page.get_by_label("Roles").fill("manager")
-        await page.get_by_label("Scopes").fill("approve:timesheets")
-        await page.get_by_label("Action").fill("approve")
-        await page.get_by_label("State, if imagined").fill("submitted")
+        await imagine_approval(desk, page)
         await page.get_by_label("Relations to it, if imagined").fill("manager")
         await page.get_by_role("button", name="Try").click()
         denied = page.locator(".rules li", has_text="never-for-owner")

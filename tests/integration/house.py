@@ -7,6 +7,7 @@ division: led by dora
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     import asyncpg
 
@@ -236,12 +237,19 @@ def build_once(text: PolicyText, number: int) -> Snapshot:
 _snapshots: dict[tuple[str, int], Snapshot] = {}
 
 
-async def alter_rules(house: House, number: int, added: str) -> None:
-    """Add a row to a stored version, as only the owner of the database can."""
+@asynccontextmanager
+async def rewriting_versions(house: House) -> AsyncIterator[None]:
+    """Stored versions can be changed in the block, as only the owner of the database can."""
     async with house.owner.transaction():
         await house.owner.execute("ALTER TABLE policy_version DISABLE TRIGGER USER")
-        await house.owner.execute("UPDATE policy_version SET rules = rules || $2 WHERE number = $1", number, added)
+        yield
         await house.owner.execute("ALTER TABLE policy_version ENABLE TRIGGER USER")
+
+
+async def alter_rules(house: House, number: int, added: str) -> None:
+    """Add a row to a stored version."""
+    async with rewriting_versions(house):
+        await house.owner.execute("UPDATE policy_version SET rules = rules || $2 WHERE number = $1", number, added)
 
 
 async def activate_unread(house: House, text: PolicyText) -> int:

@@ -25,7 +25,7 @@ from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.policy.access_request import AccessRequest
 from service.policy.policy_file import PolicyText
 from tests.integration.api import InProcess, api
-from tests.integration.house import activate_unread, alter_rules, check_in_process
+from tests.integration.house import activate_unread, alter_rules, check_in_process, rewriting_versions
 from tests.integration.test_policy_life import activate, author, propose, steps, with_rows
 from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
@@ -250,8 +250,7 @@ async def test_a_number_that_a_restore_gave_again_is_that_of_its_new_texts(house
     await house.versions.switch_to(1)
     # The database was restored to the day before, and another version got the number.
     text = replace(read_shipped(), cases={})
-    async with house.owner.transaction():
-        await house.owner.execute("ALTER TABLE policy_version DISABLE TRIGGER USER")
+    async with rewriting_versions(house):
         await house.owner.execute(
             "UPDATE policy_version SET rules = $2, vocabulary = $3, cases = '{}', digest = $4 WHERE number = $1",
             lost,
@@ -259,7 +258,6 @@ async def test_a_number_that_a_restore_gave_again_is_that_of_its_new_texts(house
             text.vocabulary,
             text.digest(),
         )
-        await house.owner.execute("ALTER TABLE policy_version ENABLE TRIGGER USER")
     assert (await house.versions.switch_to(lost)).digest == text.digest()
 
 

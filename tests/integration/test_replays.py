@@ -28,7 +28,7 @@ from service.log.record_query import DECISIONS
 from service.log.recorded_decisions import DecisionSelection
 from service.policy.policy_file import PolicyText
 from service.timesheets.listing import Filters
-from tests.integration.house import alter_rules
+from tests.integration.house import alter_rules, rewriting_versions
 from tests.integration.log_traffic import COLUMNS, auditor, author, multiply_records, traffic
 from tests.policy_forge import POLICIES, read_shipped
 from tests.until import PATIENCE_SECONDS, until
@@ -93,10 +93,8 @@ async def test_decisions_under_changed_texts_and_damaged_records_are_undecidable
     replays = Replays(house.gate, house.requests)
 
     without_digest = await run_job(house, (await replays.start(auditor(house), DecisionSelection())).value)
-    async with house.owner.transaction():
-        await house.owner.execute("ALTER TABLE policy_version DISABLE TRIGGER USER")
+    async with rewriting_versions(house):
         await house.owner.execute("UPDATE policy_version SET digest = $1 WHERE number = 1", digest)
-        await house.owner.execute("ALTER TABLE policy_version ENABLE TRIGGER USER")
     with_digest = await run_job(house, (await replays.start(auditor(house), DecisionSelection())).value)
 
     for job, cause in (

@@ -24,7 +24,7 @@ from tests.ports import unused_port
 from tests.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from tests.integration.house import House
     from tests.integration.served import Served
@@ -118,18 +118,8 @@ async def test_a_signal_to_the_whole_process_group_cuts_off_no_request(
     port, management = unused_port(), unused_port()
     # A port that was inherited is not drained.
     own = {"PORT": str(port), "MANAGEMENT_ADDRESS": f"127.0.0.1:{management}", "WORKERS": "2"}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    settings = settings_of_serve(house.log_database.url("app"), issuer) | own
     log = tmp_path / "serve.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service", "serve"),
-            cwd=ROOT,
-            env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in settings.items()}},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    process = await start_process("serve", settings_of_serve(house.log_database.url("app"), issuer) | own, log)
     answers: list[httpx2.Response | str] = []
 
     async def both_ready() -> bool:
@@ -250,6 +240,20 @@ async def test_keep_that_waits_for_postgres_ends_when_it_is_told(tmp_path: Path)
         assert b"secret-word" not in log.read_bytes()
 
 
+async def start_process(command: str, settings: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    """A command with these settings alone, in a process group of its own, which writes to the log."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    with log.open("wb") as output:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", command),
+            cwd=ROOT,
+            env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in settings.items()}},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
 @asynccontextmanager
 async def keeper(
     database_url: str, redis_url: str, folder: Path, **more: str
@@ -258,7 +262,6 @@ async def keeper(
     key, log = folder / "log.key", folder / "keep.log"
     if not key.exists():
         make_key(key, "log.example/audit/1")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     settings = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -267,14 +270,7 @@ async def keeper(
         "LOG_ANCHOR_FILE": str(folder / "anchor"),
         **more,
     }
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service", "keep"),
-            cwd=ROOT,
-            env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in settings.items()}},
-            stdout=output,
-            stderr=output,
-        )
+    process = await start_process("keep", settings, log)
     try:
         yield process, log
     finally:
