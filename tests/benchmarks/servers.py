@@ -24,7 +24,6 @@ import asyncpg
 import httpx2
 from cryptography.hazmat.primitives import serialization
 
-from service.development.local_servers import free_port
 from service.log.key_files import make_key
 from tests.benchmarks.cost import processor_seconds
 from tests.held_sockets import HeldSockets
@@ -105,18 +104,18 @@ def servers(
         "ours": {**unlimited_service(stores, issuer, workers), **patient},
         "ours, limited": {**limited_service(stores, issuer, workers), **patient},
     }
-    started = {}
+    started: dict[str, Server] = {}
     try:
-        for name in names:
-            if name in settings:
-                with HeldSockets() as held:
-                    port, command = serve_command(held, settings[name])
-                    started[name] = Server(port, spawn(*command))
-            else:
-                port = free_port(0)
-                rivals = ["tests.benchmarks.rivals", name]
-                started[name] = Server(port, spawn(rivals, {**rival, "BENCH_PORT": str(port)}))
-        yield started
+        # Held together, so that no two are the same: Granian shares a port that is taken.
+        with contextlib.ExitStack() as stack:
+            held = {name: stack.enter_context(HeldSockets()) for name in names}
+            for name in settings.keys() & held:
+                port, command = serve_command(held[name], settings[name])
+                started[name] = Server(port, spawn(*command))
+        for name in held.keys() - settings:
+            port, module = held[name].port, ["tests.benchmarks.rivals", name]
+            started[name] = Server(port, spawn(module, {**rival, "BENCH_PORT": str(port)}))
+        yield {name: started[name] for name in names}
     finally:
         stop(*(server.pid for server in started.values()))
 
