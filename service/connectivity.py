@@ -39,6 +39,8 @@ TRANSIENT_ERRORS = (
 # Errors of connecting to a database that was opened before. Our URL was right then, so a refused login is no mistake in
 # it: a password is being rotated, or the database is being restored.
 RECONNECT_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)
+# Errors of a statement that worked before: a restore takes tables and rights away for a while.
+TAKEN_AWAY = (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError)
 # Errors of our URL, credentials and rights.
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -53,6 +55,8 @@ LOST_STATEMENT = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePrepare
 # As shipped, asyncpg keeps no statement above 15 KiB prepared. Those of facts and lists are longer, grow with what a
 # policy version declares, and take longer to plan than to run.
 MAX_PREPARED_STATEMENT_CHARACTERS: Final = 256 * 1024
+# For all hosts of a URL together, also for a command whose statements may take an hour.
+MAX_CONNECT_SECONDS: Final = 30.0
 # Postgres's own time limits, which work even if our process freezes.
 LIMITS: Final = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
@@ -134,7 +138,7 @@ class ConnectionOptions:
     def options(self, way: Connectivity) -> dict[str, Any]:
         """The arguments for asyncpg."""
         options: dict[str, Any] = {
-            "timeout": self.timeout,
+            "timeout": min(self.timeout, MAX_CONNECT_SECONDS),
             "command_timeout": self.timeout + 1,
             "server_settings": {"application_name": f"timewarden-{self.name}", "timezone": "UTC"},
         }

@@ -135,6 +135,27 @@ async def test_both_ways_give_the_same_page_and_the_same_record(house: House, ru
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize(
+    ("takes", "gives"),
+    [
+        ("ALTER TABLE {} RENAME TO away", "ALTER TABLE away RENAME TO {}"),
+        ("REVOKE SELECT ON {} FROM timewarden_app", "GRANT SELECT ON {} TO timewarden_app"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, ORIGIN])
+async def test_a_table_that_a_restore_takes_away_is_a_database_that_is_away(
+    house: House, running: InProcess, sheet: UUID, takes: str, gives: str, more: dict[str, str]
+) -> None:
+    path, ana = f"/v1/timesheets/{sheet}", token(running, "ana")
+    assert (await running.send("GET", path, ana, headers=more)).status_code == 200
+    await house.owner.execute(takes.format("entry"))
+    answer = await running.send("GET", path, ana, headers=more)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:timewarden:problem:database-unavailable")
+    assert "Retry-After" in answer.headers
+    await house.owner.execute(gives.format("entry"))
+    assert (await running.send("GET", path, ana, headers=more)).status_code == 200
+
+
 async def test_plain_requests_are_answered_directly_and_others_by_litestar(
     running: InProcess, sheet: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from litestar.exceptions import (
 )
 
 from service import errors, metrics
+from service.connectivity import TAKEN_AWAY
 from service.identity.challenges import build_challenge
 from service.identity.credentials import BEARER
 from service.identity.refusals import PROOF_SENTENCES, SENTENCES
@@ -165,6 +166,8 @@ class Problems:
     def answer_unexpected(self, scope: Scope, error: Exception) -> Response[dict[str, object]]:
         """Answer an unexpected error without detail, and log it with its trace."""
         log.error("unexpected error", exc_info=error)
+        if isinstance(error, TAKEN_AWAY):
+            return self.answer(scope, errors.DatabaseUnavailable(cause=type(error).__name__))
         return self.answer(scope, errors.TimewardenError("Internal error; quote the request id when you report it"))
 
 
