@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # A few seconds for each partition of a large log.
 ANALYZE_SECONDS = 600.0
-# How long a command waits for its connection, however long its statements may take.
-MAX_CONNECT_SECONDS = 30.0
 
 
 @click.command()
@@ -61,8 +59,7 @@ async def owner_database(owner_url: str, name: str, *, longest: float = 30.0) ->
     Raises Misconfigured for another role, DatabaseUnavailable, and TryLater if a table is locked."""
     database = Database(owner_url, size=1, timeout=longest, name=name, enforced=False)
     with translate_connection_errors(owner_url):
-        async with asyncio.timeout(MAX_CONNECT_SECONDS):
-            await database.open()
+        await database.open()
     try:
         async with database.connection() as connection:
             await check_owner(connection, name)

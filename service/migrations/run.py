@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from service.connectivity import Hosts
+from service.connectivity import MAX_CONNECT_SECONDS, Hosts
 from service.errors import TryLater
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MAX_WAIT_SECONDS = 600.0
-CONNECT_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 0.2
 # How long a step waits for a lock: less than Postgres's deadlock_timeout, which is a second. Requests queue behind it
 # for no longer, and in a deadlock with them the migration gives way. Then all steps are rolled back and tried again.
@@ -62,7 +61,7 @@ async def migrate(
     pool = importlib.import_module("sqlalchemy.pool")
     engine = sqlalchemy.create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=partial(hosts.connect, timeout=CONNECT_SECONDS),
+        async_creator=partial(hosts.connect, timeout=MAX_CONNECT_SECONDS),
         poolclass=pool.NullPool,
     )
     deadline, pause = time.monotonic() + max_wait, LOOK_EVERY_SECONDS
@@ -121,7 +120,7 @@ async def read_step(connection: asyncpg.Connection[asyncpg.Record] | PoolConnect
 
 
 async def _is_newest(hosts: Hosts) -> bool:
-    connection = await hosts.connect(timeout=CONNECT_SECONDS)
+    connection = await hosts.connect(timeout=MAX_CONNECT_SECONDS)
     try:
         return await read_step(connection) == newest()
     except asyncpg.UndefinedTableError:

@@ -245,13 +245,28 @@ async def test_a_command_that_meets_a_lock_says_so(log_database: LogDatabase, mo
 async def test_a_command_with_long_statements_does_not_wait_long_for_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.commands.database.MAX_CONNECT_SECONDS", 0.2, raising=False)
+    monkeypatch.setattr("service.connectivity.MAX_CONNECT_SECONDS", 0.2)
     # The system accepts the connection, and nobody ever answers on it.
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"postgresql://timewarden_owner:secret-word@127.0.0.1:{silent.getsockname()[1]}/timewarden"
         with pytest.raises(DatabaseUnavailable, match="Postgres does not answer at 127"):
             async with asyncio.timeout(30), owner_database(url, "audit partition", longest=3_600):
                 pass
+
+
+async def test_a_command_with_long_statements_asks_the_next_host_in_time(
+    monkeypatch: pytest.MonkeyPatch, log_database: LogDatabase
+) -> None:
+    monkeypatch.setattr("service.connectivity.MAX_CONNECT_SECONDS", 10.0)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        login, _, host = log_database.url("owner").rpartition("@")
+        url = f"{login}@127.0.0.1:{silent.getsockname()[1]},{host}"
+        async with (
+            asyncio.timeout(30),
+            owner_database(url, "audit partition", longest=3_600) as database,
+            database.connection() as connection,
+        ):
+            assert await connection.fetchval("SELECT 1") == 1
 
 
 @pytest.mark.parametrize(("age", "days"), [("90d", 90), ("36mo", 1116), ("10y", 3660)])
