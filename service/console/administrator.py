@@ -17,7 +17,7 @@ from service.console.failures import describe_refusal
 from service.console.form_values import number_of
 from service.console.people import find_people, resolve_person, teams_of
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, first_of
+from service.console.visits import TheVisit, first_of, is_over
 from service.standalone.client import ApiResult, Group, GroupMember, Membership, Person, Problem, Project, Team
 
 MAX_SHOWN = 200
@@ -84,13 +84,12 @@ async def show_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[st
         first_of(api.groups(person=str(person_id)), MAX_SHOWN),
         first_of(api.teams(), MAX_TEAMS),
     )
-    now = datetime.now(UTC)
     return visit.render(
         "directory_person.html",
         person=person,
-        roles=[role for role in roles if _holds(role.valid_to, now)],
-        memberships=[membership for membership in memberships if _holds(membership.valid_to, now)],
-        former=[membership for membership in memberships if not _holds(membership.valid_to, now)],
+        roles=[role for role in roles if not is_over(role)],
+        memberships=[membership for membership in memberships if not is_over(membership)],
+        former=[membership for membership in memberships if is_over(membership)],
         groups=groups,
         teams=teams,
         parts=PARTS,
@@ -261,10 +260,6 @@ def _grow(teams: Iterable[Team]) -> list[TeamBranch]:
         parent = branches.get(branch.team.parent or "")
         (parent.below if parent else roots).append(branch)
     return roots
-
-
-def _holds(until: datetime | None, now: datetime) -> bool:
-    return until is None or until > now
 
 
 def _name(named: Membership, key: str) -> str:

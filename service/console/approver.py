@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -20,9 +19,9 @@ from service.console.people import resolve_person, teams_of
 from service.console.rendering import STATES
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
-from service.console.visits import TheVisit, Visit, first_of
+from service.console.visits import TheVisit, Visit, first_of, is_over
 from service.console.weeks import make_grid
-from service.standalone.client import Batch, Delegation, Denied, Invalid, NotFound, Problem, Receipt, Timesheet
+from service.standalone.client import Batch, Denied, Invalid, NotFound, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
 
 MAX_SHOWN = 200
@@ -248,12 +247,11 @@ async def _render_delegations(
 ) -> Response[str]:
     found = await first_of(visit.api.delegations(names=True), MAX_SHOWN)
     teams = await teams_of(visit, (person for each in found for person in (each.delegate, each.delegator)))
-    now = datetime.now(visit.zone)
     return visit.render(
         "delegations.html",
         failure.status if failure else 200,
-        current=[delegation for delegation in found if not _has_ended(delegation, now)],
-        ended=[delegation for delegation in found if _has_ended(delegation, now)],
+        current=[delegation for delegation in found if not is_over(delegation)],
+        ended=[delegation for delegation in found if is_over(delegation)],
         teams=teams,
         failure=failure,
         form=form or {},
@@ -265,10 +263,6 @@ def _step_up(wanted: dict[str, Any] | None) -> str:
     if wanted is None:
         return ""
     return step_up_path("/inbox", Demand(wanted.get("acr_values"), wanted.get("max_age")), again=False)
-
-
-def _has_ended(delegation: Delegation, now: datetime) -> bool:
-    return delegation.valid_to is not None and delegation.valid_to <= now
 
 
 def _describe(problem: dict[str, Any], decision: str) -> Failure:

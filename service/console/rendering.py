@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -40,8 +40,9 @@ def format_day(value: date, style: str = "long") -> str:
     return value.strftime(form).format(value.day)
 
 
-def format_moment(value: datetime | str, zone: tzinfo) -> Markup:
-    """A time, or its text in ISO 8601, in the viewer's zone, with UTC on hover."""
+def format_moment(value: datetime | str, zone: tzinfo, *, ends: bool = False) -> Markup:
+    """A time, or its text in ISO 8601, in the viewer's zone, with UTC on hover. With `ends`, something holds until
+    then; its last day, where that is at the end of a day."""
     read = datetime.fromisoformat(value) if isinstance(value, str) else value
     moment = read.astimezone(UTC)
     try:
@@ -49,6 +50,9 @@ def format_moment(value: datetime | str, zone: tzinfo) -> Markup:
     except OverflowError:  # in the first or last year
         shown = moment
     text = f"{shown.day} {shown:%b %Y, %H:%M}"
+    if ends and not (shown.hour or shown.minute or shown.second):
+        last = shown - timedelta(days=1)
+        text = f"{last.day} {last:%b %Y}"
     return Markup('<time datetime="{0}" title="{1:%Y-%m-%d %H:%M:%S} UTC">{2}</time>').format(
         moment.isoformat(), moment, text
     )
@@ -96,7 +100,7 @@ def render_template(name: str, zone: tzinfo, *, csrf: str = "", **context: Any) 
     return _environment.get_template(name).render(
         **context,
         csrf=lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf),
-        moment=lambda value: format_moment(value, zone),
+        moment=lambda value, ends=False: format_moment(value, zone, ends=ends),
         recorded=lambda name, value, names: format_value(name, value, zone, names),
         today=datetime.now(zone).date(),
     )

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlencode
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from service.console.rooms import NavigationLink, Room
     from service.console.sessions import AttemptCookies, ConsoleSession, SessionStore
     from service.console.sign_in_server import SignInServer
+    from service.standalone.client import Delegation, Membership, Role
 
 ME_SECONDS: Final = 30.0
 MAX_REMEMBERED: Final = 10_000
@@ -238,6 +239,11 @@ class Visit:
 def is_part(request: HttpRequest) -> bool:
     """Whether htmx asks for a part of a page."""
     return request.headers.get("hx-request") == "true"
+
+
+def is_over(given: Role | Membership | Delegation) -> bool:
+    """Whether it does not hold any more. One that was ended before it began ends when it would have begun."""
+    return given.valid_to is not None and (given.valid_to <= datetime.now(UTC) or given.valid_to == given.valid_from)
 
 
 async def first_of(items: AsyncIterator[T], most: int) -> list[T]:

@@ -124,12 +124,18 @@ async def test_a_delegation_includes_its_last_day_and_an_open_one_says_who_ends_
     async with desk.window("mia") as page:
         await page.goto(f"{desk.console}/delegations")
         await page.get_by_label("Delegate", exact=True).fill("Max Weber")
+        await page.get_by_label("From", exact=True).fill("2031-02-03", timeout=20_000)
         await page.get_by_label("Until, including that day").fill("2031-03-03", timeout=20_000)
         await page.get_by_role("button", name="Name delegate").click()
         await expect(page.get_by_role("status")).to_have_text("The delegation holds.")
+        shown = page.get_by_role("row", name="3 Mar 2031")
+        await expect(shown).to_contain_text("Max Weber")
         (found,) = [each async for each in mia.delegations() if each.valid_to and each.valid_to.year == 2031]
         assert found.valid_to == datetime(2031, 3, 4, tzinfo=ZoneInfo(ZONE))
-        await mia.end_delegation(found.id)
+        await shown.get_by_role("button", name="End").click()
+        await expect(page.get_by_role("status")).to_have_text("The delegation has ended.")
+        # It never began.
+        await expect(page.get_by_role("row", name="3 Feb 2031").get_by_role("button", name="End")).to_have_count(0)
         await page.get_by_label("Delegate", exact=True).fill("Max Weber")
         await page.get_by_role("button", name="Name delegate").click()
         await expect(page.get_by_role("row", name="Max Weber").first).to_contain_text("until you end it")

@@ -99,6 +99,13 @@ def test_the_first_and_the_last_moment_are_shown_in_every_zone(moment: datetime)
         assert moment.isoformat() in format_moment(moment, ZoneInfo(zone))
 
 
+def test_what_holds_until_the_end_of_a_day_shows_its_last_day() -> None:
+    midnight = datetime(2031, 3, 4, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert ">3 Mar 2031<" in format_moment(midnight, ZoneInfo("Europe/Berlin"), ends=True)
+    assert ">3 Mar 2031, 23:00<" in format_moment(midnight, ZoneInfo("UTC"), ends=True)
+    assert ">4 Mar 2031, 00:00<" in format_moment(midnight, ZoneInfo("Europe/Berlin"))
+
+
 @given(st.integers(0, MINUTES_PER_DAY))
 def test_hours_that_are_shown_can_be_typed(minutes: int) -> None:
     assert parse_hours(format_hours(minutes)) == minutes
