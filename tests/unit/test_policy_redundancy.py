@@ -152,6 +152,30 @@ def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: s
 
 
 @pytest.mark.parametrize(
+    ("denied", "approving", "warns"),
+    [
+        ("manager, read, any, timesheet, any, not mfa", "manager, approve, any, timesheet, any, agent", True),
+        (
+            "manager, read, submitted, timesheet, any, always",
+            "delegate, approve, submitted, timesheet, any, always",
+            True,
+        ),
+        ("manager, read, any, timesheet, any, not mfa", "manager, approve, submitted, timesheet, any, not mfa", False),
+        ("role:lead, read, any, timesheet, any, always", "role:staff, approve, any, timesheet, any, always", False),
+        ("manager, read, approved, timesheet, any, always", "owner, approve, any, timesheet, any, always", False),
+        ("owner, read, any, timesheet, any, always", "manager, approve, any, timesheet, any, always", False),
+        ("anyone, read, any, log, any, always", "manager, approve, any, timesheet, any, always", False),
+    ],
+)
+def test_a_deny_of_reading_alone_gets_a_warning_that_approving_shows_a_timesheet(
+    denied: str, approving: str, *, warns: bool
+) -> None:
+    policy = policy_forge.policy(f"p, deny, {denied}, a", f"p, deny, {approving}, b", "g, role:lead, role:staff")
+    messages = [str(warning) for warning in redundancy.find_shown(policy)]
+    assert ["policy.csv:1:1: This row hides nothing" in message for message in messages] == [True] * warns
+
+
+@pytest.mark.parametrize(
     ("row", "other"),
     [
         ("allow, client:app, read, any, timesheet, any, always", "allow, via:app, read, any, timesheet, any, always"),

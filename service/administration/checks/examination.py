@@ -98,7 +98,8 @@ def examine(text: PolicyText, number: int) -> Examination:
         complaints.append(
             Complaint("policy.csv", 0, 0, f"{snapshot.errors} access requests could not be decided; see the log")
         )
-    return Examination(tuple(complaints), snapshot, tuple(tried), tuple(findings.warnings))
+    warnings = (*findings.warnings, *redundancy.find_shown(policy))
+    return Examination(tuple(complaints), snapshot, tuple(tried), warnings)
 
 
 def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> PolicyReport:

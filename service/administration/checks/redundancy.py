@@ -18,6 +18,7 @@ from service.policy.request_space import Budget, RoleClosure
 from service.policy.rule_rows import FILE
 from service.policy.toml_places import FILE as VOCABULARY_FILE
 from service.policy.unsatisfiable import why_unsatisfiable
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from service.policy.policy_file import Policy
 
 MAX_FOUND = 100
+# The state in which timesheets are approved.
+PENDING = "submitted"
 When = frozenset[Condition]
 GAVE_UP = "Some rows were not compared with the others: too many rows have many facts"
 
@@ -86,6 +89,28 @@ def find_redundancy(policy: Policy) -> Findings:
             found.warnings.append(Complaint(FILE, 0, 0, message))
     if budget.exhausted:
         found.warnings.append(Complaint(FILE, 0, 0, GAVE_UP))
+    return found
+
+
+def find_shown(policy: Policy) -> list[Complaint]:
+    """A warning for each row that denies reading timesheets to people who may still approve them: approving shows them.
+
+    The law keeps owners from approving, so a deny on owners gets none.
+    """
+    words, roles, budget = Synonyms(policy.vocabulary), RoleClosure(policy.role_links), Budget()
+    approving = _RulesOfAction()
+    for rule in policy.rules:
+        if (rule.kind, rule.action) == ("timesheet", "approve"):
+            approving.add(words.normalize(rule))
+    found: list[Complaint] = []
+    for rule in policy.rules:
+        denies = (rule.kind, rule.action, rule.effect) == ("timesheet", "read", Effect.DENY) and rule.who != "owner"
+        if not denies or (rule.states and PENDING not in rule.states) or len(found) == MAX_FOUND:
+            continue
+        pending = replace(words.normalize(rule), states=frozenset({PENDING}))
+        if approving.broader(pending, Effect.DENY, roles, budget) is None and not budget.exhausted:
+            message = "This row hides nothing from who may approve: approving shows a timesheet"
+            found.append(_complain(rule, message, "deny 'approve' in the same way"))
     return found
 
 
