@@ -61,7 +61,10 @@ async def save_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
 async def copy_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     """Begin the week with the hours of the week before."""
     _check(day)
-    await visit.api.open_week(day, visit.zone_name, copy_from=day - timedelta(days=7))
+    try:
+        await visit.api.open_week(day, visit.zone_name, copy_from=day - timedelta(days=7))
+    except (Invalid, Conflict) as found:
+        return await _show(visit, day, status=found.receipt.status, problem=found)
     return visit.redirect(f"/week/{day}", done="copied")
 
 

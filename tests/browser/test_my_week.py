@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playwright.async_api import expect
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tests.browser.story_of_weeks import Weeks
 
 OWN_WEEK = "2025-06-02"
+
+
+def hour_on(day: date) -> dict[str, Any]:
+    return {"day": day, "project": "SITE", "minutes": 60}
 
 
 async def test_a_person_signs_in_writes_a_week_submits_and_withdraws_it_and_signs_out(
@@ -88,11 +92,22 @@ async def test_a_week_that_changed_meanwhile_is_not_overwritten(desk: Desk, week
         await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
 
 
+async def test_a_copy_of_the_week_before_that_is_refused_is_told_beside_the_week(desk: Desk, callers: Callers) -> None:
+    carl, monday = (await callers("carl")).api, date(2025, 2, 10)
+    await carl.open_week(monday - timedelta(days=7), "Europe/Berlin", [hour_on(monday - timedelta(days=7))])
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await carl.open_week(monday, "Europe/Berlin", [hour_on(monday)])
+        await page.get_by_role("button", name="Copy the week before").click()
+        await expect(page.get_by_role("alert")).to_contain_text("already")
+        await expect(page.get_by_label("SITE, Monday 10 February 2025")).to_have_value("1:00")
+
+
 async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_and_not_called_saved(
     desk: Desk, callers: Callers
 ) -> None:
     carl, monday = (await callers("carl")).api, date(2025, 3, 3)
-    sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
+    sheet = await carl.open_week(monday, "Europe/Berlin", [hour_on(monday)])
     async with desk.window("carl") as page:
         await page.goto(f"{desk.console}/week/{monday}")
         await page.get_by_label("SITE, Monday 3 March 2025").fill("1:00")
@@ -114,7 +129,7 @@ async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_a
 
 async def test_a_second_withdrawal_leads_to_the_week_and_says_that_it_has_changed(desk: Desk, callers: Callers) -> None:
     carl, monday = (await callers("carl")).api, date(2025, 3, 10)
-    sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
+    sheet = await carl.open_week(monday, "Europe/Berlin", [hour_on(monday)])
     sheet = await carl.submit(sheet)
     async with desk.window("carl") as page:
         await page.goto(f"{desk.console}/week/{monday}")
@@ -180,7 +195,7 @@ async def test_a_note_of_ten_thousand_characters_is_refused_in_words_and_nothing
     desk: Desk, callers: Callers
 ) -> None:
     carl, monday = (await callers("carl")).api, date(2025, 7, 21)
-    sheet = await carl.open_week(monday, "Europe/Berlin", [{"day": monday, "project": "SITE", "minutes": 60}])
+    sheet = await carl.open_week(monday, "Europe/Berlin", [hour_on(monday)])
     async with desk.window("carl") as page:
         await page.goto(f"{desk.console}/week/{monday}")
         await page.get_by_label("SITE, Tuesday 22 July 2025").fill("1:30")
