@@ -10,6 +10,7 @@ import pytest
 
 from events.envelope import serialize
 from service.directory.entities import Part
+from service.directory.merging import Merging
 from service.directory.people import People
 from service.log.feed import ChangeFeed
 from service.standalone.client import shapes
@@ -88,6 +89,33 @@ async def test_a_caller_who_has_the_version_is_sent_other_numbers_of_approvals(
     assert (tell(after), after.headers["ETag"]) == (("submitted", 0, 1), f'"{sheet.version}"')
     # The version is the same, and so is what If-Match asks for.
     assert (await send(running, "lea", f"{path}/approve", **{"If-Match": tag})).status_code == 200
+
+
+async def test_the_tag_of_a_change_is_that_of_a_read(house: House, running: InProcess) -> None:
+    sheet = await submit_hours(house, "ana", 43)
+    path = f"/v1/timesheets/{sheet.id}"
+    given = await send(running, "lea", f"{path}/approve", **{"If-Match": f'"{sheet.version}"'})
+    tag = given.headers["ETag"]
+    assert (tell(given), tag) == (("submitted", 1, 2), (await send(running, "lea", path, method="GET")).headers["ETag"])
+    await activate(house, "size(resource.approvals) >= 1")
+    after = await send(running, "lea", path, method="GET", **{"If-None-Match": tag})
+    assert tell(after) == ("submitted", 1, 1)
+
+
+async def test_a_caller_who_has_the_version_is_sent_who_approved_after_a_merge(
+    house: House, running: InProcess
+) -> None:
+    sheet = await submit_hours(house, "ana", 43)
+    path = f"/v1/timesheets/{sheet.id}"
+    for place, name in enumerate(("lea", "leo")):
+        last = await send(running, name, f"{path}/approve", **{"If-Match": f'"{sheet.version + place}"'})
+    tag = last.headers["ETag"]
+    assert (await send(running, "lea", path, method="GET", **{"If-None-Match": tag})).status_code == 304
+    await Merging(house.gate).merge(house.administrator(), house.people["leo"], house.people["max"])
+    after = await send(running, "lea", path, method="GET", **{"If-None-Match": tag})
+    assert [approval["by"] for approval in after.json()["approvals"]] == [
+        str(house.people[name]) for name in ("lea", "max")
+    ]
 
 
 async def test_a_batch_tells_how_far_each_sheet_is(house: House, running: InProcess) -> None:

@@ -22,8 +22,9 @@ def test_another_version_fails(headers: list[str]) -> None:
 
 
 def test_a_weak_tag_never_matches_because_the_comparison_is_strong() -> None:
-    with pytest.raises(PreconditionFailed, match="without W/"):
-        parse_if_match(['W/"7"'])(7)
+    for tag in ('W/"7"', 'W/"7-1-2"'):
+        with pytest.raises(PreconditionFailed, match="without W/"):
+            parse_if_match([tag])(7)
 
 
 @pytest.mark.parametrize("headers", [[], [""], ["   "], [","], [" , ", ""]])

@@ -84,7 +84,7 @@ def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Calla
         if exactly_one and (tags is None or len(tags) > 1):
             raise PreconditionRequired(NOT_EXACT)
         if version is None or (tags is not None and str(version) not in tags):
-            raise PreconditionFailed(WEAK if tags and f'W/"{version}"' in tags else None)
+            raise PreconditionFailed(WEAK if tags and f"W/{version}" in tags else None)
 
     return check
 
@@ -98,6 +98,6 @@ def _parse_tags(text: str) -> frozenset[str]:
         match = _TAG.match(rest)
         if match is None or (rest[match.end() :] and rest[match.end()] != ","):
             raise MalformedRequest('If-Match must hold entity tags such as "7"')
-        found.add(match.group(2).partition("-")[0] if match.group(1) is None else match.group().strip())
+        found.add((match[1] or "") + match[2].partition("-")[0])
         rest = rest[match.end() :].lstrip(SEPARATORS)
     return frozenset(found)

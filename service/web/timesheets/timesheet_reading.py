@@ -47,6 +47,7 @@ from service.web.timesheets.timesheet_shapes import (
     listed_sheet_bodies,
     sheet_body,
     stored_sheet_body,
+    unversioned_of,
 )
 
 if TYPE_CHECKING:
@@ -171,9 +172,9 @@ def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[A
         details = Details(actions=include is not None, names=names, fields=wanted)
         shown = await timesheets.read_with_details(caller, sheet_id, details)
         sheet = shown.value.sheet
-        [body] = pick_fields([sheet_body(sheet, shown.value.actions, shown.value.names)], wanted)
-        unversioned = _count_approvals(len(sheet.approvals), sheet.approvals_needed)
-        return make_response(body, shown.receipt, version=sheet.version, unversioned=unversioned)
+        whole = sheet_body(sheet, shown.value.actions, shown.value.names)
+        [body] = pick_fields([whole], wanted)
+        return make_response(body, shown.receipt, version=sheet.version, unversioned=unversioned_of(whole))
 
     @get(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
@@ -192,11 +193,4 @@ def _respond(answer: Answer[StoredSheet]) -> Response[SheetBody]:
     stored = answer.value
     body = stored_sheet_body(stored.row, stored.approvals, stored.approvals_needed)
     encoded: Any = msgspec.Raw(msgspec.json.encode(body))
-    unversioned = _count_approvals(body.approvals_given, body.approvals_needed)
-    return make_response(encoded, answer.receipt, version=body.version, unversioned=unversioned)
-
-
-def _count_approvals(given: int, needed: int | None) -> tuple[int, ...]:
-    """The numbers of approvals for the ETag, without those of a sheet that needs one. The active policy says how many
-    are needed, and a merge of two people can take one away."""
-    return () if given <= 1 and needed == 1 else (given, needed or 0)
+    return make_response(encoded, answer.receipt, version=body.version, unversioned=unversioned_of(body))

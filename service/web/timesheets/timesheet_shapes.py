@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
+from zlib import crc32
 
 import msgspec
 from msgspec import Meta
@@ -199,6 +200,15 @@ def stored_sheet_body(row: asyncpg.Record, approvals: Sequence[GivenApproval], n
         day_notes=dict(read_day_notes(row)),
         entries=entries,
     )
+
+
+def unversioned_of(body: SheetBody) -> tuple[int, ...]:
+    """What the ETag covers beside the version; nothing for a sheet that needs one approval. The active policy says how
+    many are needed. A merge of two people can take one away, and changes who gave it."""
+    given, needed = body.approvals_given, body.approvals_needed
+    if given <= 1:
+        return () if needed == 1 else (given, needed or 0)
+    return given, needed or 0, crc32(",".join(approval.by for approval in body.approvals).encode())
 
 
 def _approval_bodies(approvals: Iterable[GivenApproval]) -> list[GivenApprovalBody]:

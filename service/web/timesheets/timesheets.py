@@ -19,7 +19,7 @@ from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import Activity, Note, Tags, make_response
-from service.web.timesheets.timesheet_shapes import Comment, ProjectCode, SheetBody, sheet_body
+from service.web.timesheets.timesheet_shapes import Comment, ProjectCode, SheetBody, sheet_body, unversioned_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -180,14 +180,7 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         answer = await timesheets.create(
             caller, data.period_start, data.time_zone, hours, day_notes=data.day_notes, copy_from=data.copy_from
         )
-        location = f"{PATH}/{answer.value.id}"
-        return make_response(
-            sheet_body(answer.value, names=answer.names),
-            answer.receipt,
-            status=201,
-            version=answer.value.version,
-            location=location,
-        )
+        return _respond_sheet(answer.value, answer, status=201, location=f"{PATH}/{answer.value.id}")
 
     @delete(
         PATH + "/{timesheet_id:str}",
@@ -237,11 +230,8 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         answer = await timesheets.add_entry(caller, _id(timesheet_id), read_if_match(request), _hours(data))
-        sheet = answer.value.sheet
-        location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
-        return make_response(
-            sheet_body(sheet, names=answer.names), answer.receipt, status=201, version=sheet.version, location=location
-        )
+        location = f"{PATH}/{answer.value.sheet.id}/entries/{answer.value.entry.id}"
+        return _respond_sheet(answer.value.sheet, answer, status=201, location=location)
 
     @post(
         PATH + "/{timesheet_id:str}/entries/batch",
@@ -273,8 +263,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
         answer = await timesheets.replace_entry(caller, _id(timesheet_id), read_if_match(request), entry, _hours(data))
-        sheet = answer.value.sheet
-        return make_response(sheet_body(sheet, names=answer.names), answer.receipt, version=sheet.version)
+        return _respond_sheet(answer.value.sheet, answer)
 
     @patch(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
@@ -292,8 +281,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         answer = await timesheets.amend_entry(
             caller, _id(timesheet_id), read_if_match(request), entry, _amendment(data)
         )
-        sheet = answer.value.sheet
-        return make_response(sheet_body(sheet, names=answer.names), answer.receipt, version=sheet.version)
+        return _respond_sheet(answer.value.sheet, answer)
 
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
@@ -410,6 +398,18 @@ def _amendment(data: EntryPatch) -> Amendment:
 
 
 def _respond(answer: Answer[Timesheet], *, status: int = 200) -> Response[SheetBody]:
+    return _respond_sheet(answer.value, answer, status=status)
+
+
+def _respond_sheet(
+    sheet: Timesheet, answer: Answer[Any], *, status: int = 200, location: str | None = None
+) -> Response[SheetBody]:
+    body = sheet_body(sheet, names=answer.names)
     return make_response(
-        sheet_body(answer.value, names=answer.names), answer.receipt, status=status, version=answer.value.version
+        body,
+        answer.receipt,
+        status=status,
+        version=sheet.version,
+        unversioned=unversioned_of(body),
+        location=location,
     )
