@@ -7,6 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
 
+import httpx2
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
@@ -21,7 +22,7 @@ from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import TheVisit, Visit, first_of, is_over
 from service.console.weeks import make_grid
-from service.standalone.client import Batch, Denied, Invalid, NotFound, Problem, Receipt, Timesheet
+from service.standalone.client import Batch, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
 
 MAX_SHOWN = 200
@@ -120,16 +121,17 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
     if reason:
         body["comment" if decision == "approve" else "reason"] = reason
     batch = await visit.api.call(Batch, "POST", f"/v1/timesheets/batch-{decision}", body=body)
+    if all(item.problem is None for item in batch.items):
+        count = "one" if len(batch.items) == 1 else "many"
+        return visit.redirect("/inbox", done=f"{decision}-{count}")
     known = {item.timesheet.id: item.timesheet for item in items}
     # A week that does not wait any more, such as one that was withdrawn meanwhile.
-    known |= {item.id: sheet for item in batch.items if item.id not in known and (sheet := await _find(visit, item.id))}
+    gone = [item.id for item in batch.items if item.problem and item.id not in known]
+    known |= {sheet_id: sheet for sheet_id in gone if (sheet := await _find(visit, sheet_id))}
     outcomes = [
         _Outcome(known.get(item.id), item.state, _describe(item.problem, item.decision_id) if item.problem else None)
         for item in batch.items
     ]
-    if all(outcome.failure is None for outcome in outcomes):
-        count = "one" if len(outcomes) == 1 else "many"
-        return visit.redirect("/inbox", done=f"{decision}-{count}")
     page, items = await _find_pending(visit, NO_FILTERS)
     return await _render(visit, "inbox.html", page, items, None, NO_FILTERS, outcomes=outcomes, decision=decision)
 
@@ -188,10 +190,10 @@ async def _find_pending(visit: Visit, filters: InboxFilters) -> tuple[_Approvals
 
 
 async def _find(visit: Visit, sheet_id: str) -> Timesheet | None:
-    """A sheet, if the person may see it."""
+    """A sheet, if it can be read now."""
     try:
         return await visit.api.timesheet(sheet_id, names=True)
-    except (Denied, NotFound, Invalid):
+    except (Problem, httpx2.HTTPError):
         return None
 
 

@@ -66,23 +66,17 @@ class SessionStore:
         """The session of a cookie, which lives on from now; None if there is none."""
         if not _ID.fullmatch(cookie):
             return None
-        stored = await self._redis.getex(_key(cookie), ex=IDLE_SECONDS)
-        if stored is None:
-            return None
-        try:
-            session = msgspec.msgpack.decode(self._cipher(cookie).decrypt(_bytes(stored)), type=ConsoleSession)
-        except (InvalidToken, msgspec.DecodeError):
-            return None
-        session.id = cookie
-        return session if time.time() < session.began_at + MAX_SECONDS else None
+        session = self._read(cookie, await self._redis.getex(_key(cookie), ex=IDLE_SECONDS))
+        return session if session and time.time() < session.began_at + MAX_SECONDS else None
 
     async def save(self, session: ConsoleSession) -> bool:
         """Store what changed in a session. False if it has ended, because an ended session is not started again."""
         return await self._store(session, only_existing=True)
 
-    async def end(self, session: ConsoleSession) -> None:
-        """Forget the session."""
-        await self._redis.delete(_key(session.id))
+    async def end(self, session: ConsoleSession) -> Grant:
+        """Forget the session. Returns its grant, which another request may have renewed meanwhile."""
+        stored = self._read(session.id, await self._redis.getdel(_key(session.id)))
+        return (stored or session).grant
 
     async def ping(self) -> None:
         """Return when Redis answers."""
@@ -98,6 +92,17 @@ class SessionStore:
         content = msgspec.msgpack.encode(msgspec.structs.replace(session, id=""))
         encrypted = self._cipher(session.id).encrypt(content)
         return bool(await self._redis.set(_key(session.id), encrypted, ex=IDLE_SECONDS, xx=only_existing))
+
+    def _read(self, cookie: str, stored: Any) -> ConsoleSession | None:
+        """A stored session; None if there is none, or one that these keys do not decrypt."""
+        if stored is None:
+            return None
+        try:
+            session = msgspec.msgpack.decode(self._cipher(cookie).decrypt(_bytes(stored)), type=ConsoleSession)
+        except (InvalidToken, msgspec.DecodeError):
+            return None
+        session.id = cookie
+        return session
 
     def _cipher(self, token: str) -> MultiFernet:
         return MultiFernet([derive_key(key, f"session {token}") for key in self._keys])

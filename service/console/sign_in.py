@@ -73,8 +73,7 @@ async def finish_sign_in(request: HttpRequest, console: TheConsole) -> Response[
 @post("/sign-out", status_code=303)
 async def sign_out(visit: TheVisit) -> Response[Any]:
     """End the session here, revoke its tokens, and end the session at the authorization server."""
-    console, grant = visit.console, visit.session.grant
-    await visit.end()
+    console, grant = visit.console, await visit.end()
     try:
         await console.server.revoke(grant)
         url = await console.server.end_session_url(grant, f"{console.url}/signed-out")

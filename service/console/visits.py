@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from service.console.rooms import NavigationLink, Room
     from service.console.sessions import AttemptCookies, ConsoleSession, SessionStore
-    from service.console.sign_in_server import SignInServer
+    from service.console.sign_in_server import Grant, SignInServer
     from service.standalone.client import Delegation, Membership, Role
 
 ME_SECONDS: Final = 30.0
@@ -84,10 +84,10 @@ class Console:
     def attempt_cookie(self) -> str:
         return f"{self.cookie}-attempt"
 
-    async def end(self, session: ConsoleSession) -> None:
-        """End a session, and forget what is remembered about it."""
+    async def end(self, session: ConsoleSession) -> Grant:
+        """End a session, and forget what is remembered about it. Returns its newest grant."""
         self.known.pop(session.id, None)
-        await self.sessions.end(session)
+        return await self.sessions.end(session)
 
 
 class Visit:
@@ -231,9 +231,9 @@ class Visit:
             self.session.grant = newest.grant
         return self.session.grant.access_token
 
-    async def end(self) -> None:
-        """End the session."""
-        await self.console.end(self.session)
+    async def end(self) -> Grant:
+        """End the session. Returns its newest grant."""
+        return await self.console.end(self.session)
 
 
 def is_part(request: HttpRequest) -> bool:

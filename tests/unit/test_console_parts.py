@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from litestar.datastructures import MultiDict
 from markupsafe import escape
 
+from service.console.approver import decide_many
 from service.console.failures import describe_problem, describe_refusal
 from service.console.form_values import number_of
 from service.console.protection import local_path
@@ -27,9 +31,10 @@ from service.console.weeks import (
     parse_hours,
     read_form,
 )
-from service.standalone.client import Denied, Entry, Invalid, Receipt, Stale, Unauthenticated
+from service.standalone.client import Denied, Entry, Invalid, Receipt, Stale, Timewarden, Unauthenticated
 
 MONDAY = date(2026, 3, 2)
+SHEET = "01a22dbb-bfe4-7380-8f12-31185ed87f61"
 HOSTILE_PATHS = [
     "//evil.example/",
     "/\\evil.example/",
@@ -264,3 +269,27 @@ def test_a_refusal_is_shown_in_its_page_unless_another_sign_in_helps() -> None:
     with pytest.raises(Unauthenticated) as raised:
         describe_refusal(step_up)
     assert raised.value is step_up
+
+
+async def test_weeks_that_were_approved_are_not_read_again() -> None:
+    """They need no name: the page goes on to the inbox."""
+    asked: list[str] = []
+    approved: dict[str, Any] = {"id": SHEET, "status": 200, "state": "approved", "decision_id": SHEET, "decision_leaf": "00"}
+    approved |= {"approvals_given": 1, "approvals_needed": 1, "version": 3, "problem": None}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        body = {"changed": 1, "items": [approved]} if request.method == "POST" else {"items": [], "next_cursor": None}
+        return httpx2.Response(200, json=body)
+
+    async def form() -> MultiDict[str]:
+        return MultiDict([("sheet", f"{SHEET}/2"), ("decision", "approve")])
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
+        visit: Any = SimpleNamespace(
+            api=Timewarden("http://127.0.0.1:9", "token", http=http),
+            request=SimpleNamespace(form=form),
+            redirect=lambda path, done: (path, done),
+        )
+        assert await decide_many.fn(visit) == ("/inbox", "approve-one")
+    assert asked == ["/v1/approvals", "/v1/timesheets/batch-approve"]

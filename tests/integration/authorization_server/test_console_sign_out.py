@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,8 +13,9 @@ import msgspec
 
 from events.stream import open_redis
 from service.console.application import connect, create
-from service.console.sign_in import CALLBACK
+from service.console.sign_in import CALLBACK, sign_out
 from service.console.sign_in_server import Demand
+from service.console.visits import Visit
 from service.development.authorization_server.page_walk import Account, walk
 from service.development.people import CLIENTS, PEOPLE
 from service.standalone.client import Me
@@ -22,6 +24,8 @@ from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from service.console.sessions import ConsoleSession
     from service.console.visits import Console
 
@@ -63,22 +67,31 @@ async def sign_in(console: Console) -> ConsoleSession:
     return await console.sessions.start(msgspec.structs.replace(grant, expires_at=0.0), Demand())
 
 
-async def test_a_sign_out_ends_a_session_whose_token_is_being_renewed(issuer: str, redis_url: str) -> None:
+@asynccontextmanager
+async def connected(issuer: str, redis_url: str) -> AsyncIterator[tuple[Console, SlowRenewals]]:
     redis, network = open_redis(redis_url), SlowRenewals()
     async with httpx2.AsyncClient(transport=network) as http:
-        console = connect(
-            url=URL,
-            api=f"http://127.0.0.1:{unused_port()}",
-            issuer=issuer,
-            audience=AUDIENCE,
-            audience_parameter="resource",
-            client=CLIENT.client_id,
-            secret=CLIENT.secret or "",
-            scopes=CLIENT.scopes,
-            keys=["k" * 32],
-            redis=redis,
-            http=http,
+        yield (
+            connect(
+                url=URL,
+                api=f"http://127.0.0.1:{unused_port()}",
+                issuer=issuer,
+                audience=AUDIENCE,
+                audience_parameter="resource",
+                client=CLIENT.client_id,
+                secret=CLIENT.secret or "",
+                scopes=CLIENT.scopes,
+                keys=["k" * 32],
+                redis=redis,
+                http=http,
+            ),
+            network,
         )
+    await redis.aclose()
+
+
+async def test_a_sign_out_ends_a_session_whose_token_is_being_renewed(issuer: str, redis_url: str) -> None:
+    async with connected(issuer, redis_url) as (console, network):
         session = await sign_in(console)
         async with httpx2.AsyncClient(
             transport=httpx2.ASGITransport(cast("Any", create(console))),
@@ -99,4 +112,19 @@ async def test_a_sign_out_ends_a_session_whose_token_is_being_renewed(issuer: st
         assert answer.headers["location"] == "/sign-in?next=%2Fweek&ended=1"
         assert await console.sessions.find(session.id) is None
         assert network.revoked == [session.grant.refresh_token, *network.renewed]
-    await redis.aclose()
+
+
+async def test_a_sign_out_revokes_the_token_that_another_tab_renewed_after_it_began(
+    issuer: str, redis_url: str
+) -> None:
+    async with connected(issuer, redis_url) as (console, network):
+        network.may_pass.set()
+        session = await sign_in(console)
+        begun = Visit(console, cast("Any", None), session)
+        other_tab = await console.sessions.find(session.id)
+        assert other_tab is not None
+        other_tab.grant = await console.server.refresh(other_tab.grant)
+        assert await console.sessions.save(other_tab)
+        await sign_out.fn(begun)
+        assert network.revoked == network.renewed == [other_tab.grant.refresh_token]
+        assert await console.sessions.find(session.id) is None
