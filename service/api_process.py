@@ -155,6 +155,9 @@ class Api:
                 await self._open(watching, databases)
             except TimewardenError as error:
                 self.progress.problem = error.public
+            except asyncpg.PostgresError as error:
+                # A restore has not made all tables yet, or not given all rights.
+                self.progress.problem = f"Postgres refuses a statement: {type(error).__name__}"
             else:
                 _log.warning("database_found")
                 return

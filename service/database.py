@@ -242,6 +242,8 @@ class ReadReplica(Database):
                 await self.measure_lag()
             except (TryLater, Misconfigured) as error:
                 self._note(error.cause or error.public)
+            except asyncpg.PostgresError as error:
+                self._note(type(error).__name__)
             else:
                 self._note(None)
             await asyncio.sleep(WATCH_SECONDS)
@@ -283,8 +285,11 @@ class ReadReplica(Database):
             self.lag = time.monotonic() - since
 
     async def _find_flushed(self) -> str:
-        async with self._primary.connection() as connection:
-            flushed: str = await connection.fetchval(FLUSHED)
+        try:
+            async with self._primary.connection() as connection:
+                flushed: str = await connection.fetchval(FLUSHED)
+        except asyncpg.ObjectNotInPrerequisiteStateError as error:
+            raise DatabaseUnavailable(cause="the primary is in recovery") from error
         return flushed
 
     def _note(self, problem: str | None) -> None:

@@ -244,6 +244,19 @@ async def test_a_server_that_is_no_standby_is_not_read(house: House, issuer: str
         assert await grown(before) == {"primary": 1}
 
 
+async def test_a_primary_that_became_a_standby_is_a_database_that_is_away(house: House, standby: LocalPostgres) -> None:
+    async with watched(on(house, standby), await house.log_database.open("app")):
+        demoted = Database(on(house, standby), size=1)
+        await demoted.open()
+        replica = ReadReplica(on(house, standby), demoted, size=2, timeout=2.0, lock_timeout=1.0)
+        await replica.open()
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await replica.measure_lag()
+        assert raised.value.cause == "the primary is in recovery"
+        for database in (replica, demoted):
+            await database.close()
+
+
 async def test_of_several_hosts_the_standby_is_read(house: House, standby: LocalPostgres) -> None:
     primary = await house.log_database.open("app")
     hosts = f"127.0.0.1:{house.log_database.postgres.port},127.0.0.1:{standby.port}"

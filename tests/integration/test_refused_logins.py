@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -14,6 +15,8 @@ from service.keeper import keep
 from service.log.keeper_status import read_status
 from service.log.key_files import make_key
 from service.log.log import Log
+from tests.database_away import DatabaseAway
+from tests.integration.api import api
 from tests.integration.log_database import change
 from tests.integration.log_trees import ORIGIN, keeper_settings
 from tests.until import until
@@ -26,9 +29,10 @@ if TYPE_CHECKING:
 
     from service.development.local_servers import LocalPostgres
     from service.settings import Settings
+    from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
 
-pytest_plugins = ["tests.integration.log_fixtures"]
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 # A login with the rights of a keeper. The roles of the project belong to all tests.
 LOGIN = "rotated"
@@ -125,6 +129,21 @@ async def test_a_keeper_goes_on_after_its_login_was_refused(
         await superuser.execute(f"ALTER ROLE {LOGIN} PASSWORD 'a'")
         await keeper.log.append([change()])
         await until(keeper.has_signed_everything)
+
+
+async def test_an_api_that_opens_its_database_during_a_restore_goes_on_after_it(house: House, issuer: str) -> None:
+    with DatabaseAway(house.log_database.url("app")) as away:
+        async with api(house, issuer, database_url=away.url) as running:
+            await house.owner.execute("ALTER TABLE policy_head RENAME TO not_made_yet")
+
+            async def status(wanted: int, detail: str) -> bool:
+                answer = await running.send("GET", "/health/ready")
+                return answer.status_code == wanted and detail in answer.text
+
+            async with away.back():
+                await until(partial(status, 503, "Postgres refuses a statement: UndefinedTableError"))
+                await house.owner.execute("ALTER TABLE not_made_yet RENAME TO policy_head")
+                await until(partial(status, 200, ""))
 
 
 def count_refused() -> float:
