@@ -22,6 +22,7 @@ from events.upkeep import Trimmer, read_state
 from service.administration.replay.worker import ReplayWorker
 from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.backoff import backoff_seconds
+from service.connectivity import TAKEN_AWAY
 from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
@@ -53,7 +54,8 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    """Run every part until `stop`. While Postgres is unavailable, retry with backoff. Raises Misconfigured, also
+    """Run every part until `stop`. While Postgres is unavailable, or lacks tables or rights as
+    during a restore, retry with backoff. Raises Misconfigured, also
     without a key: an unsigned log proves nothing."""
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
     signers = read_keys([Path(path) for path in settings.split("log_key_file")], settings.log_origin)
@@ -162,9 +164,10 @@ async def _retry_open(database: Database, replays: Database, feed: ChangeFeed) -
             async with database.connection() as connection:
                 await check_role(connection, "keep")
             return (await feed.head()).epoch
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, *TAKEN_AWAY) as error:
             pause = next(pauses)
-            _log.warning("database_away", cause=error.cause, next_attempt_seconds=round(pause, 1))
+            cause = error.cause if isinstance(error, DatabaseUnavailable) else type(error).__name__
+            _log.warning("database_away", cause=cause, next_attempt_seconds=round(pause, 1))
             for pool in (database, replays):
                 await pool.close()
             await asyncio.sleep(pause)

@@ -172,6 +172,26 @@ async def test_a_keeper_says_which_part_lacks_a_right_and_goes_on_once_it_is_giv
         await until(keeper.has_signed_everything)
 
 
+async def test_a_keeper_that_starts_without_a_right_waits_for_it(
+    log_database: LogDatabase, redis_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = keeper_settings(log_database.url("keeper"), redis_url, tmp_path)
+    owner = await log_database.connect("owner")
+    await owner.execute("REVOKE SELECT ON log_head FROM timewarden_keeper")
+    async with Keeper(settings, log_database, tmp_path) as keeper:
+        said = ""
+
+        async def waits() -> bool:
+            nonlocal said
+            keeper.check()
+            said += "".join(capfd.readouterr())
+            return "InsufficientPrivilegeError" in said
+
+        await until(waits)
+        await owner.execute("GRANT SELECT ON log_head TO timewarden_keeper")
+        await until(keeper.has_signed_everything)
+
+
 class Keeper:
     """A keeper that runs inside the block, and must not have ended before its end."""
 
