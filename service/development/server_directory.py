@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING
 
 from service.development.processes import LocalServerFailed, wait_until
 from service.errors import Misconfigured
-from service.listeners import listen
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +33,9 @@ def free_port(preferred: int) -> int:
 def held_port(preferred: int) -> socket.socket:
     """A socket that listens on the preferred port of 127.0.0.1, or on the next free one. 0 lets the system choose. The
     port stays taken until every process has closed the socket."""
+    # Here, since `make clean` stops servers with a Python that may have no packages.
+    from service.listeners import listen  # noqa: PLC0415
+
     for port in range(preferred, min(preferred + 500, 65536)):
         with contextlib.suppress(Misconfigured):
             return listen("127.0.0.1", port)

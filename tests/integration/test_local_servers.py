@@ -27,7 +27,6 @@ from service.development.local_servers import (
     run_psql_script,
     start_postgres,
     start_redis,
-    stop_everything,
 )
 from service.development.processes import processes_with_mark, wait_until
 from service.development.server_user import NAMESPACE, can_make_namespaces
@@ -199,9 +198,10 @@ def test_a_directory_in_use_is_refused_with_its_owner_named(tmp_path: Path) -> N
         assert server.running
 
 
-def test_cleaning_stops_the_owner_and_its_servers(tmp_path: Path) -> None:
+def test_cleaning_stops_the_owner_and_its_servers_without_any_package(tmp_path: Path) -> None:
     with owner_process(tmp_path) as (owner, pids):
-        assert stop_everything(tmp_path) == ["the owner of postgres"]
+        command = [sys.executable, "-S", "-m", "service.development.local_servers", "stop", str(tmp_path)]
+        assert subprocess.check_output(command, cwd=ROOT, text=True) == "stopped the owner of postgres\n"
         assert owner.wait(20) == 0
     assert not set(pids) & set(processes_with_mark("timewarden-"))
     assert not stop_leftover_postgres(tmp_path / "postgres")
