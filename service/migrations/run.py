@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MAX_WAIT_SECONDS = 600.0
 LOOK_EVERY_SECONDS = 0.2
-# How long a step waits for a lock: less than Postgres's deadlock_timeout, which is a second. Requests queue behind it
-# for no longer, and in a deadlock with them the migration gives way. Then all steps are rolled back and tried again.
+# How long an attempt waits for the tables that it locks before its first step, all together: less than Postgres's
+# deadlock_timeout, which is a second. Requests queue behind it for no longer, and in a deadlock with them the migration
+# gives way. Then all steps are rolled back and tried again.
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
 LONGEST_PAUSE = 5.0
 GIVES_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
@@ -53,7 +54,8 @@ async def migrate(
 ) -> bool:
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
     one being `upto`. While another migrates the same database, or a transaction holds a table, this one waits, up to
-    `max_wait` seconds, and says so. Raises TryLater when that takes longer. Returns whether the database was behind."""
+    `max_wait` seconds, and says for what. Raises TryLater when that takes longer. Returns whether the database was
+    behind."""
     hosts = Hosts(database_url)
     if await _is_newest(hosts):
         return False
@@ -79,12 +81,49 @@ async def migrate(
                         "A transaction holds a table for too long: look which, then run this again"
                     ) from error
                 say(f"A table is in use; trying again in {pause:.1f} s")
-                await asyncio.sleep(pause)
+                await _pause(hosts, pause, deadline, say)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 return True
     finally:
         await engine.dispose()
+
+
+async def _pause(hosts: Hosts, seconds: float, deadline: float, say: Callable[[str], None]) -> None:
+    """Sleep for `seconds`, and then until every transaction that held a table before has ended: an attempt meanwhile
+    would hold up requests and fail. A dump, for example, holds all tables as long as it runs. Such a transaction is
+    named, so that the operator can end it. Raises TryLater if `deadline` passes first."""
+    holders = importlib.import_module("service.migrations.sql").HOLDERS
+    # Without prepared statements, which a pooler may forget from one transaction to the next.
+    connection = await hosts.connect(timeout=MAX_CONNECT_SECONDS, statement_cache_size=0)
+    try:
+        # Short transactions are in the way all the time, but never the same ones.
+        earlier = {holder["transaction"] for holder in await connection.fetch(holders)}
+        await asyncio.sleep(seconds)
+        named: set[str] = set()
+        while True:
+            lasting = [holder for holder in await connection.fetch(holders) if holder["transaction"] in earlier]
+            for holder in lasting:
+                if holder["transaction"] not in named:
+                    say(_describe(holder) + ("; trying again when it ends" if holder["blocks"] else ""))
+                    named.add(holder["transaction"])
+            blocking = [holder for holder in lasting if holder["blocks"]]
+            if not blocking:
+                return
+            if time.monotonic() > deadline:
+                raise TryLater(f"{_describe(blocking[0])}: wait until it ends, or end it, then run this again")
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+    finally:
+        await connection.close()
+
+
+def _describe(holder: asyncpg.Record) -> str:
+    """A sentence about a row of HOLDERS, without its end."""
+    tables = f"{holder['tables']} tables" if holder["tables"] > 1 else f"the table {holder['example']}"
+    age = "" if holder["seconds"] is None else f" of {holder['seconds']} s"
+    return (
+        f"{holder['application']} (process {holder['pid']}, role {holder['role']}) holds {tables} in a transaction{age}"
+    )
 
 
 async def _take_turn(connection: Any, say: Callable[[str], None], max_wait: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,7 +12,7 @@ import pytest
 
 from service.errors import TryLater
 from service.log.key_files import make_key
-from service.migrations import migrate
+from service.migrations import migrate, run
 from service.migrations.run import TURN, newest
 from tests.held_sockets import HeldSockets
 from tests.integration.log_trees import ORIGIN
@@ -183,3 +184,84 @@ async def test_a_migration_holds_nothing_while_it_waits_for_a_transaction(
     assert await running
     await other.close()
     await watcher.close()
+
+
+async def test_requests_wait_half_a_second_for_all_tables_that_a_migration_locks(unmigrated: str) -> None:
+    await migrate(unmigrated, "0028")
+    watcher, caller = await asyncpg.connect(unmigrated), await asyncpg.connect(unmigrated)
+    tables = ("delegation", "entry", "membership", "person", "project", "reminder", "revocation", "team")
+    others = [await asyncpg.connect(unmigrated) for _ in tables]
+    for other, table in zip(others, tables, strict=True):
+        await other.execute("BEGIN")
+        await other.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+    running = asyncio.create_task(migrate(unmigrated))
+    await lock_is_waited_for(watcher)
+    # The migration holds sheets and waits for the first of the tables.
+    request = asyncio.create_task(caller.fetchval("SELECT count(*) FROM timesheet"))
+    ended = 0
+    for other in others:
+        # Shorter than the migration may wait: each of these transactions ends in time for its own table.
+        await asyncio.wait([request], timeout=0.4)
+        if request.done():
+            break
+        await other.execute("ROLLBACK")
+        ended += 1
+    assert await request == 0
+    assert ended < len(others) / 2
+    for other in others[ended:]:
+        await other.execute("ROLLBACK")
+    assert await running
+    for connection in (watcher, caller, *others):
+        await connection.close()
+
+
+async def hold_all_tables(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """A transaction as `pg_dump` has it: it reads every table, and holds them until it ends."""
+    dump = await asyncpg.connect(url, server_settings={"application_name": "nightly dump"})
+    await dump.execute("BEGIN")
+    for (table,) in await dump.fetch(
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+    ):
+        await dump.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+    return dump
+
+
+async def test_a_migration_names_a_dump_and_holds_up_requests_no_more_until_it_ends(unmigrated: str) -> None:
+    # A step that only replaces a function.
+    await migrate(unmigrated, "0042")
+    dump, caller = await hold_all_tables(unmigrated), await asyncpg.connect(unmigrated)
+    said: list[str] = []
+    running = asyncio.create_task(migrate(unmigrated, "0043", say=said.append))
+
+    async def has_named_it() -> bool:
+        return len(said) > 1
+
+    await until(has_named_it)
+    assert said[1].startswith(f"nightly dump (process {dump.get_server_pid()}, role timewarden_owner) holds ")
+    assert " tables in a transaction of " in said[1]
+    assert said[1].endswith(" s; trying again when it ends")
+    # It would fail at once if the migration held the table or waited for it.
+    for _ in range(40):
+        async with caller.transaction():
+            await caller.execute("LOCK TABLE kept_answer IN ROW EXCLUSIVE MODE NOWAIT")
+        await asyncio.sleep(0.05)
+    await dump.execute("ROLLBACK")
+    assert await running
+    assert sum("nightly dump" in sentence for sentence in said) == 1
+    assert await caller.fetchval("SELECT version_num FROM alembic_version") == "0043"
+    await dump.close()
+    await caller.close()
+
+
+async def test_a_migration_that_gives_up_names_the_dump(unmigrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await migrate(unmigrated, "0042")
+    dump = await hold_all_tables(unmigrated)
+    said: list[str] = []
+    # The time to give up comes with the first failed attempt.
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: 1000.0 * len(said)))
+    sentence = (
+        rf"^nightly dump \(process {dump.get_server_pid()}, role timewarden_owner\) holds .*, then run this again$"
+    )
+    with pytest.raises(TryLater, match=sentence):
+        await migrate(unmigrated, say=said.append)
+    await dump.close()
