@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import asyncpg
 
 from service.errors import Misconfigured
+from service.migrations.run import newest, read_step
 
 if TYPE_CHECKING:
     from service.database import Connection, Database
@@ -82,7 +83,8 @@ async def check_server(database: Database) -> None:
 
 
 async def check_role(connection: Connection, process: Literal["serve", "keep"]) -> None:
-    """Raise Misconfigured if this connection's role is not the one that is meant for the process."""
+    """Raise Misconfigured if this connection's role is not the one that is meant for the process, or if the database
+    lacks a migration."""
     role = await connection.fetchrow(ROLE)
     if role is None or not role["migrated"]:
         raise Misconfigured(
@@ -95,6 +97,17 @@ async def check_role(connection: Connection, process: Literal["serve", "keep"]) 
             f"The role {role['role']} of TIMEWARDEN_DATABASE_URL {_describe(role)}, so it cannot `{process}`:"
             f" connect as {wanted}"
         )
+    await check_schema(connection)
+
+
+async def check_schema(connection: Connection) -> None:
+    """Raise Misconfigured if the database lacks a migration of this release."""
+    try:
+        is_older = await read_step(connection) < newest()
+    except asyncpg.UndefinedTableError:
+        is_older = True
+    if is_older:
+        raise Misconfigured("The database is older than this version of the service: run `timewarden migrate`")
 
 
 async def check_owner(connection: Connection, command: str) -> None:

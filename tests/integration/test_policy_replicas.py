@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import uuid4
 
 import pytest
@@ -21,7 +20,8 @@ from service.authorization.active import replicas, watch
 from service.authorization.active.hint import PolicyHint
 from service.authorization.active.versions import PolicyVersions, hold_active_version
 from service.authorization.active.watch import PolicyWatch
-from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
+from service.errors import DatabaseUnavailable, Misconfigured, NotFound, Overloaded, PolicyRejected, PolicyUnavailable
+from service.log.record import read_body
 from service.policy.access_request import AccessRequest
 from service.policy.policy_file import PolicyText
 from tests.integration.api import InProcess, api
@@ -33,7 +33,9 @@ from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from service.administration.checks.examination import PolicyReport
     from service.authorization.engine.engine import Snapshot
+    from service.errors import TryLater
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -60,6 +62,12 @@ async def soon(versions: PolicyVersions, number: int, seconds: float = PATIENCE_
         if versions.current().number == number:
             return True
         await asyncio.sleep(0.02)
+    return False
+
+
+async def decides_by(versions: PolicyVersions, text: PolicyText) -> bool:
+    with suppress(PolicyUnavailable):
+        return versions.current().digest == text.digest()
     return False
 
 
@@ -244,21 +252,106 @@ async def test_a_version_whose_texts_were_changed_in_the_database_decides_nothin
         await house.versions.load(made.number)
 
 
-async def test_a_number_that_a_restore_gave_again_is_that_of_its_new_texts(house: House) -> None:
-    lost = await activate(house, with_rows())
-    assert (await house.versions.switch_to(lost)).number == lost
-    await house.versions.switch_to(1)
-    # The database was restored to the day before, and another version got the number.
-    text = replace(read_shipped(), cases={})
+async def give_number_again(house: House, number: int, text: PolicyText) -> None:
+    """As if the database was restored to the day before and a version with this text got the number."""
     async with rewriting_versions(house):
         await house.owner.execute(
-            "UPDATE policy_version SET rules = $2, vocabulary = $3, cases = '{}', digest = $4 WHERE number = $1",
-            lost,
+            "UPDATE policy_version SET model = $2, rules = $3, vocabulary = $4, cases = '{}', digest = $5"
+            " WHERE number = $1",
+            number,
+            text.model,
             text.rules,
             text.vocabulary,
             text.digest(),
         )
+
+
+async def test_a_number_that_a_restore_gave_again_is_that_of_its_new_texts(house: House) -> None:
+    lost = await activate(house, with_rows())
+    assert (await house.versions.switch_to(lost)).number == lost
+    await house.versions.switch_to(1)
+    text = with_rows("# another version")
+    await give_number_again(house, lost, text)
     assert (await house.versions.switch_to(lost)).digest == text.digest()
+
+
+async def test_a_version_is_loaded_with_the_texts_that_a_restore_gave_its_number(house: House) -> None:
+    """Simulations decide by them, and explanations compare their digest with that of the record."""
+    lost = await activate(house, with_rows())
+    await steps(house).activate(author(house), 1, expected=lost)
+    text = with_rows("# another version")
+    await give_number_again(house, lost, text)
+    loaded = await house.versions.load(lost)
+    assert loaded.digest == text.digest()
+    assert await house.versions.load(lost) is loaded
+
+
+async def test_a_version_that_a_restore_has_lost_is_unknown(house: House) -> None:
+    lost = await propose(house, with_rows())
+    await house.versions.load(lost)
+    async with rewriting_versions(house):
+        await house.owner.execute("DELETE FROM policy_version WHERE number = $1", lost)
+    with pytest.raises(PolicyUnavailable) as refused:
+        await house.versions.load(lost)
+    assert isinstance(refused.value.__cause__, NotFound)
+
+
+async def test_the_record_of_an_activation_names_the_texts_that_a_restore_gave_the_number(house: House) -> None:
+    lost = await activate(house, with_rows())
+    await steps(house).activate(author(house), 1, expected=lost)
+    text = with_rows("# another version")
+    await give_number_again(house, lost, text)
+    await steps(house).activate(author(house), lost, expected=1)
+    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'policy' ORDER BY id DESC LIMIT 1")
+    change: Any = read_body(body)["change"]
+    assert (change["type"], change["to"]["digest"]) == ("policy.activated", text.digest())
+
+
+async def test_a_version_whose_texts_a_restore_replaced_during_its_check_is_not_activated(house: House) -> None:
+    number = await propose(house, with_rows())
+
+    async def check(text: PolicyText, version: int, before: PolicyText | None) -> PolicyReport:
+        report = await check_in_process(text, version, before)
+        await give_number_again(house, number, with_rows("# nobody has checked this one"))
+        return report
+
+    with pytest.raises(PolicyUnavailable) as refused:
+        await PolicyAdministration(house.gate, house.versions, check).activate(author(house), number, expected=1)
+    assert refused.value.cause == f"version {number}: its texts were replaced during the check"
+    assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
+
+
+async def test_a_replica_learns_by_its_heartbeat_that_a_restore_gave_its_number_to_other_texts(house: House) -> None:
+    """The facts of a decision name only the number, which is the same."""
+    lost = await activate(house, with_rows())
+    text = with_rows("# another version")
+    watch = PolicyWatch(await house.log_database.open("app", size=1), house.versions, interval=QUICK)
+    async with watch.running():
+        await give_number_again(house, lost, text)
+        await until(lambda: decides_by(house.versions, text))
+        await steps(house).read(author(house), lost)
+    body = await house.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1")
+    assert read_body(body)["policy"] == {"version": lost, "digest": text.digest()}
+
+
+async def test_a_replica_whose_texts_a_restore_has_lost_refuses_requests_until_it_loads_the_new_ones(
+    house: House,
+) -> None:
+    lost = await activate(house, with_rows())
+    watch = PolicyWatch(await house.log_database.open("app", size=1), house.versions, interval=QUICK)
+    async with watch.running():
+        await give_number_again(house, lost, PolicyText("m", "r", "v"))
+        assert await trouble(house.versions) == f"version {lost} is active and cannot be loaded here"
+        with pytest.raises(PolicyUnavailable):
+            await steps(house).read(author(house), lost)
+        with pytest.raises(PolicyUnavailable):
+            check_policy(house.versions)
+
+        text = with_rows("# another version")
+        await give_number_again(house, lost, text)
+        await until(lambda: decides_by(house.versions, text))
+        await steps(house).read(author(house), lost)
+    assert check_policy(house.versions).ready
 
 
 async def test_readiness_reports_requests_that_the_policy_could_not_decide(house: House, issuer: str) -> None:
@@ -296,6 +389,30 @@ async def test_a_replica_that_cannot_load_the_version_in_time_refuses_requests(h
 
     await until(has_learned)
     assert versions.trouble is None
+
+
+@pytest.mark.parametrize("problem", [Overloaded, DatabaseUnavailable])
+async def test_an_activation_succeeds_although_no_connection_is_free_after_its_commit(
+    house: House, monkeypatch: pytest.MonkeyPatch, problem: type[TryLater]
+) -> None:
+    """An answer that says that nothing was changed makes clients repeat the activation."""
+    number = await propose(house, with_rows())
+
+    def refuse() -> NoReturn:
+        raise problem(cause="policy: every connection was busy")
+
+    with monkeypatch.context() as changed:
+
+        def make_busy(_number: int) -> None:
+            changed.setattr(house.versions, "connection", refuse)
+
+        administration = PolicyAdministration(house.gate, house.versions, check_in_process, publish=make_busy)
+        assert (await administration.activate(author(house), number, expected=1)).value.active
+        assert not check_policy(house.versions).ready
+        with pytest.raises(PolicyUnavailable, match="nothing was decided"):
+            await steps(house).read(author(house), number)
+    assert (await steps(house).read(author(house), number)).value.version.active
+    assert check_policy(house.versions).ready
 
 
 async def test_an_unexpected_error_of_a_version_refuses_requests_and_does_not_stop_the_heartbeat(house: House) -> None:

@@ -203,7 +203,8 @@ class PolicyAdministration:
         return change.answer(version)
 
     async def _check_stored(self, number: int) -> Snapshot:
-        """Check a stored version again, because laws of the code may be newer, and prepare its snapshot."""
+        """Check a stored version again, because laws of the code may be newer, and prepare its snapshot. Raises
+        PolicyRejected, and PolicyUnavailable if a restore replaced its texts during the check."""
         async with self._versions.connection() as connection:
             text = await load_texts(connection, number)
         async with self._activating.take():
@@ -211,7 +212,10 @@ class PolicyAdministration:
         if report.complaints:
             raise PolicyRejected(report.complaints)
         # Built before it decides, so that the first requests after the commit do not wait.
-        return await self._versions.prepare(number)
+        snapshot = await self._versions.prepare(number)
+        if snapshot.digest != text.digest():
+            raise PolicyUnavailable(cause=f"version {number}: its texts were replaced during the check")
+        return snapshot
 
     async def _load_left_behind(self, caller: Caller, number: int) -> dict[int, Snapshot]:
         """The versions whose four eyes still apply when the caller activates their own proposal; mostly none."""

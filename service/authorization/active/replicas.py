@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
 from service.authorization.active.versions import hold_active_version
-from service.errors import Misconfigured, PolicyRejected
-from service.migrations.run import newest, read_step
+from service.errors import PolicyRejected
+from service.log.roles import check_schema
 from service.places import Complaint
 from service.policy import known_words
 from service.policy.attributes import attributes_of_code
@@ -82,39 +80,32 @@ async def register(connection: Connection, replica: UUID) -> None:
     loaded. Raises Misconfigured if the database's schema is older than this code."""
     async with connection.transaction():
         await hold_active_version(connection)
-        try:
-            if await read_step(connection) < newest():
-                raise _older_database()
-            # Processes that stopped long ago.
-            await connection.execute(
-                "DELETE FROM api_replica WHERE seen_at < clock_timestamp() - make_interval(secs => $1)",
-                DELETED_AFTER_SECONDS,
-            )
-            # This process, with the words of its code.
-            await connection.execute(
-                "INSERT INTO api_replica (id, words) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
-                replica,
-                sorted(words_of_code()),
-            )
-        except asyncpg.UndefinedTableError as error:
-            raise _older_database() from error
+        await check_schema(connection)
+        # Processes that stopped long ago.
+        await connection.execute(
+            "DELETE FROM api_replica WHERE seen_at < clock_timestamp() - make_interval(secs => $1)",
+            DELETED_AFTER_SECONDS,
+        )
+        # This process, with the words of its code.
+        await connection.execute(
+            "INSERT INTO api_replica (id, words) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+            replica,
+            sorted(words_of_code()),
+        )
 
 
-def _older_database() -> Misconfigured:
-    return Misconfigured("The database is older than this version of the service: run `timewarden migrate`")
-
-
-async def beat(connection: Connection, replica: UUID, version: int) -> int | None:
-    """Record a heartbeat of a process that decides by `version`. Returns the active version, or None if the row was
-    deleted meanwhile."""
-    # The row of this process by its primary key.
-    active: int | None = await connection.fetchval(
+async def beat(connection: Connection, replica: UUID, version: int | None) -> tuple[int, str] | None:
+    """Record a heartbeat of a process that decides by `version`. Returns the active version's number and digest, or
+    None if the row was deleted meanwhile."""
+    # The row of this process and the active version, each by its primary key.
+    row = await connection.fetchrow(
         "UPDATE api_replica SET policy_version = $2, seen_at = clock_timestamp() WHERE id = $1"
-        " RETURNING (SELECT active FROM policy_head)",
+        " RETURNING (SELECT active FROM policy_head) AS active,"
+        " (SELECT digest FROM policy_version WHERE number = (SELECT active FROM policy_head)) AS digest",
         replica,
         version,
     )
-    return active
+    return None if row is None or row["active"] is None else (row["active"], row["digest"])
 
 
 async def leave(connection: Connection, replica: UUID) -> None:

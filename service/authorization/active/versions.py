@@ -69,18 +69,28 @@ class PolicyVersions:
         return self._current
 
     def current(self) -> Snapshot:
-        """The newest active version that this process knows. It may be behind; the gate finds out and switches."""
+        """The newest active version that this process knows. It may be behind; the gate finds out and switches. Raises
+        PolicyUnavailable if no version may decide now."""
         if self._current is None:
-            raise PolicyUnavailable(cause="no version was loaded yet")
+            raise PolicyUnavailable(cause=self.trouble or "no version is loaded")
         return self._current
+
+    @property
+    def loaded(self) -> Snapshot | None:
+        """As `current`, but None if no version may decide now."""
+        return self._current
+
+    def drop_current(self) -> None:
+        """Refuse requests until the active version is loaded: a restore has replaced the texts of the current one."""
+        self._current = None
 
     async def switch_to(self, number: int) -> Snapshot:
         """Make the active version the current one, and return its snapshot. Concurrent calls share one load. Raises
         PolicyUnavailable if the version cannot be loaded in time."""
         try:
-            await self._drop_replaced(number)
             snapshot = await self._load_in_time(number, active=True)
-        except PolicyUnavailable as error:
+        except TryLater as error:
+            # An activation may have just been committed, so no error may say that nothing was changed.
             self.trouble = f"version {number} is active and cannot be loaded here"
             raise PolicyUnavailable(cause=error.cause) from error
         self._current, self.trouble = snapshot, None
@@ -88,7 +98,7 @@ class PolicyVersions:
 
     async def _drop_replaced(self, number: int) -> None:
         """Drop the snapshot of a version that now has other texts: after a restore, the number of a lost version is
-        given again."""
+        given again. Raises TryLater."""
         if (built := self._built.get(number)) is not None:
             async with self.connection() as connection:
                 # By the primary key.
@@ -107,6 +117,10 @@ class PolicyVersions:
         return await self._load_in_time(number, active=True, seconds=LONGEST_PREPARATION)
 
     async def _load_in_time(self, number: int, *, active: bool, seconds: float | None = None) -> Snapshot:
+        try:
+            await self._drop_replaced(number)
+        except TryLater as error:
+            raise _unavailable(number, str(error)) from error
         if (known := self._built.get(number)) is not None:
             self._built.move_to_end(number)
             return known

@@ -1,7 +1,7 @@
 """Registers an API process among the replicas and keeps its policy up to date in the background.
 
-Owns the process's row in the registry and two tasks: a heartbeat, which also reads the active version, and a listener
-for hints, which makes the heartbeat come at once.
+Owns the process's row in the registry and two tasks: a heartbeat, which also reads the active version's number and
+digest, and a listener for hints, which makes the heartbeat come at once.
 """
 
 from __future__ import annotations
@@ -90,13 +90,22 @@ class PolicyWatch:
 
     async def look(self) -> None:
         """Send a heartbeat, read the active version and load it if it is another one. Raises TryLater."""
+        loaded = self._policies.loaded
         async with self._database.connection() as connection:
-            active = await replicas.beat(connection, self.id, self._policies.current().number)
+            active = await replicas.beat(connection, self.id, None if loaded is None else loaded.number)
             if active is None:
                 await replicas.register(connection, self.id)
                 return
-        if active != self._policies.current().number or self._policies.trouble is not None:
-            await self._policies.switch_to(active)
+        number, digest = active
+        loaded = self._policies.loaded
+        if loaded is not None and loaded.number == number and loaded.digest != digest:
+            # A restore has lost the loaded version, and its number was given to other texts. The facts of a decision
+            # name only the number, so requests are decided by the lost texts until this heartbeat, but no longer.
+            _log.warning("policy_texts_replaced", version=number)
+            self._policies.drop_current()
+            loaded = None
+        if loaded is None or loaded.number != number or self._policies.trouble is not None:
+            await self._policies.switch_to(number)
             self._look.set()
 
 
