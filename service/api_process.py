@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from service import metrics
-from service.authorization.enforcement.fact_statements import AMBIENT_STATEMENT, NOBODYS_PARAMETERS
+from service.authorization.enforcement.fact_statements import AMBIENT_STATEMENT, NEEDED_STATEMENT, NOBODYS_PARAMETERS
 from service.backoff import backoff_seconds
 from service.database import LIMIT_STATEMENTS
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
@@ -225,10 +225,12 @@ class Api:
             parts.append(HealthPart("policy", ready=False, needed=True, detail=error.public))
         try:
             async with self.health.connection() as connection:
-                # While one of its tables is locked, no request is answered.
+                # While one of their tables is locked, no request is answered.
                 await connection.fetchrow(AMBIENT_STATEMENT, *NOBODYS_PARAMETERS)
+                read_only = await connection.fetchval(NEEDED_STATEMENT)
                 keeper = await check_keeper(connection)
-            parts += [HealthPart("database", ready=True, needed=True, detail="answers"), *keeper]
+            detail = "takes no writes" if read_only else "answers"
+            parts += [HealthPart("database", ready=not read_only, needed=True, detail=detail), *keeper]
         except TryLater:
             # The public message is about changes, and a readiness check changes nothing.
             detail = self.progress.problem or NO_ANSWER

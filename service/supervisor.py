@@ -23,6 +23,7 @@ import structlog
 from service import metrics
 from service.api_process import WorkerReport
 from service.backoff import backoff_seconds
+from service.connectivity import TAKEN_AWAY
 from service.errors import DatabaseUnavailable
 from service.listeners import IGNORE_CONNECTIONS, STOP_WORKER, reserve_port, share_port
 from service.management import serve_management
@@ -149,13 +150,14 @@ class Supervisor:
         return HTTPStatus.OK, CONTENT_TYPE, format_text(metrics.FAMILIES, found)
 
     async def _check_database(self) -> None:
-        """Let workers start once the database passes the check, or is unavailable: then they answer 503, and health
-        says why."""
+        """Let workers start once the database passes the check, or is unavailable or being restored: then they answer
+        503, and health says why."""
         for pause in backoff_seconds():
             try:
                 await self._check()
-            except DatabaseUnavailable as error:
-                _log.warning("database_away", cause=error.cause, next_look_seconds=round(pause, 1))
+            except (DatabaseUnavailable, *TAKEN_AWAY) as error:
+                cause = error.cause if isinstance(error, DatabaseUnavailable) else type(error).__name__
+                _log.warning("database_away", cause=cause, next_look_seconds=round(pause, 1))
             else:
                 self._begin.set()
                 return
@@ -171,6 +173,7 @@ class Supervisor:
                 reason = await self._run_once(worker)
             except OSError as error:
                 reason = f"could not be started: {error.strerror}"
+            self._ended.add(worker.counted)
             if self._stopping.is_set():
                 # If it was still starting, the SIGTERM that stops this service may have ended it.
                 worker.set_ended(reason)
@@ -180,7 +183,6 @@ class Supervisor:
                 pauses = backoff_seconds()
             pause = next(pauses)
             worker.restarts += 1
-            self._ended.add(worker.counted)
             worker.set_ended(f"{reason}; starts again after {pause:.1f} s")
             _log.error("worker_ended", worker=worker.number, reason=reason, pause_seconds=round(pause, 1))
             await asyncio.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
@@ -12,13 +13,17 @@ from uuid import uuid4
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metric_families import CONTENT_TYPE
+from service import metrics
+from service.metric_families import CONTENT_TYPE, FamilySnapshot
+from service.supervisor import Supervisor
 from tests.integration.api import token_of
 from tests.integration.served import NO_TLS, fetch, serve
 from tests.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.integration.house import House
     from tests.integration.served import Served
@@ -50,6 +55,30 @@ async def test_requests_and_decisions_of_all_workers_add_up_also_after_one_was_k
         await asyncio.gather(*(ask(service, "GET", "/v1/me", token) for _ in range(10)))
         await until(partial(count_reaches, service, DECISIONS, 50, kind="me"), 20)
         assert total(await scrape(service), DECISIONS, kind="me") == 50
+
+
+async def test_counts_of_a_worker_that_ends_while_the_service_stops_stay_on_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def check() -> None:
+        pass
+
+    async def run_once(_worker: object) -> str:
+        supervisor._stopping.set()
+        return "was ended by SIGKILL"
+
+    with socket.socket() as reserved:
+        supervisor = Supervisor(reserved, inherited=False, workers=1, bounds=(), check=check, instance="")
+        (worker,) = supervisor._workers
+        worker.counted = [FamilySnapshot(metrics.PROBLEMS.name, [(("not-found", "404"), [7.0])])]
+        monkeypatch.setattr(supervisor, "_run_once", run_once)
+        supervisor._begin.set()
+        before = supervisor._respond_metrics()[2]
+        await supervisor._keep_running(worker)
+        after = supervisor._respond_metrics()[2]
+    sample = b'timewarden_problems_total{problem="not-found",status="404"} 7'
+    assert sample in before.splitlines()
+    assert sample in after.splitlines()
 
 
 async def test_no_caller_can_make_labels(house: House, issuer: str, tmp_path: Path) -> None:

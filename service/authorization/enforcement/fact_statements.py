@@ -225,6 +225,13 @@ AMBIENT_STATEMENT = f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} F
 # Its parameters for a person who does not exist, for a check that decisions can read their tables.
 NOBODYS_PARAMETERS: Final = (UUID(int=0), VIA, None, "", None, "", "", datetime.fromtimestamp(0, UTC), True)
 
+# The other tables that every request with a token reads; and whether Postgres takes no writes, as a standby.
+NEEDED_STATEMENT: Final = """
+    SELECT current_setting('transaction_read_only')::boolean AS read_only,
+           EXISTS (SELECT FROM erased_subject WHERE hash = '') AS erased,
+           (SELECT revision FROM revocation_revision) AS revision
+"""
+
 
 @lru_cache(MAX_STATEMENTS)
 def row_statement(facts: KindFacts) -> str:
