@@ -202,7 +202,8 @@ def _describe_difference(event: PublishedChange, change: PublishedChange | None)
 class Trimmer:
     """Drops events that are older than `keep`, that every group has acknowledged, and that the log still holds.
 
-    A group that no longer consumes keeps the stream from shrinking; `read_groups` shows it.
+    The last acknowledged event stays: a consumer looks for it when the next event is delivered again, and reports a gap
+    if it is missing. A group that no longer consumes keeps the stream from shrinking; `read_groups` shows it.
     """
 
     def __init__(self, redis: Redis, stream: str, keep: timedelta, *, read_change: ReadChange) -> None:
@@ -227,18 +228,13 @@ class Trimmer:
                 continue
 
     async def step(self) -> int:
-        """Trim up to BATCH events; returns how many."""
+        """Trim fewer than BATCH events; returns how many."""
         groups = await read_groups(self._redis, self._stream)
         before = datetime.now(UTC) - self._keep
         events = await read(self._redis, self._stream, count=BATCH)
-        old = [
-            event
-            for event in events
-            if event.time < before and all(event.position < group.needed_from for group in groups)
-        ]
-        # The last event of a stream stays: the relay compares it with the log.
-        if old and len(old) == len(events) < BATCH:
-            old.pop()
+        acknowledged = [event for event in events if all(event.position < group.needed_from for group in groups)]
+        # The last one stays. It may also be the last event of the stream, which the relay compares with the log.
+        old = [event for event in acknowledged[:-1] if event.time < before]
         if not old:
             return 0
         known = await self._read_change(old[-1].position)

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from events.stream import BEFORE_ALL, REDIS_ERRORS
 from service import metrics
 from service.administration.replay.jobs import count_open
@@ -32,6 +34,8 @@ COLLECT_SECONDS: Final = 5.0
 MAX_GROUPS: Final = 50
 # ValueError: the stream holds ids that no relay wrote.
 _STREAM_ERRORS: Final[tuple[type[Exception], ...]] = (*REDIS_ERRORS, ValueError)
+# PostgresError: a restore takes tables and rights away for a while.
+_LOG_ERRORS: Final[tuple[type[Exception], ...]] = (TimewardenError, asyncpg.PostgresError)
 _FROM_POSTGRES: Final = (
     metrics.LOG_SIZE,
     metrics.UNSEALED_SECONDS,
@@ -86,7 +90,7 @@ class KeeperMetrics:
             await self._collect_log()
             if position is not None:
                 metrics.RELAY_LAG.set(await self._find_lag(position))
-        except TimewardenError:
+        except _LOG_ERRORS:
             metrics.COLLECTED.set(0, ("postgres",))
         else:
             metrics.COLLECTED.set(1, ("postgres",))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.settings import Settings
+    from tests.integration.event_stream import EventStream
     from tests.integration.log_database import LogDatabase
 
 pytest_plugins = ["tests.integration.log_fixtures"]
@@ -107,6 +108,22 @@ async def test_numbers_that_cannot_be_read_are_left_out(log_database: LogDatabas
     assert metrics.COLLECTED.series == {("redis",): [0], ("postgres",): [1]}
     assert metrics.LOG_SIZE.series == {(): [0]}, "no keeper has sealed it yet"
     assert metrics.STREAM_LENGTH.series == metrics.RELAY_LAG.series == {}
+
+
+async def test_a_table_that_a_restore_has_taken_away_is_reported_until_it_is_back(event_stream: EventStream) -> None:
+    read_stream = partial(read_state, event_stream.redis, event_stream.stream)
+    measures = KeeperMetrics(event_stream.feed, event_stream.keeper, event_stream.keeper, read_stream)
+    owner = await event_stream.log_database.connect("owner")
+    await measures.collect()
+    assert metrics.COLLECTED.series == {("redis",): [1], ("postgres",): [1]}
+    await owner.execute("ALTER TABLE keeper_report RENAME TO taken_away")
+    await measures.collect()
+    assert metrics.COLLECTED.series == {("redis",): [1], ("postgres",): [0]}
+    assert metrics.LOG_SIZE.series == {}
+    await owner.execute("ALTER TABLE taken_away RENAME TO keeper_report")
+    await measures.collect()
+    assert metrics.COLLECTED.series == {("redis",): [1], ("postgres",): [1]}
+    assert metrics.LOG_SIZE.series == {(): [0]}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
 
+from events import upkeep
 from events.consumer import Consumer
 from events.stream import id_of
 from events.upkeep import Trimmer, compare_with_log, list_dead, read_groups, replay_dead
@@ -17,8 +19,6 @@ from tests.integration.event_stream import entries, publish_all
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-    import pytest
 
     from events.envelope import PublishedChange
     from tests.integration.event_stream import EventStream
@@ -76,7 +76,20 @@ async def test_old_events_that_every_group_acknowledged_are_trimmed_but_the_last
     assert member.holes == []
 
 
-async def test_an_event_that_a_group_has_not_acknowledged_stays_with_all_after_it(event_stream: EventStream) -> None:
+async def test_the_last_event_stays_in_a_stream_as_long_as_a_batch(
+    event_stream: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 3)
+    await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    while await trimmer(event_stream, NOW).step():
+        pass
+    assert await count(event_stream) == 1
+
+
+async def test_an_event_that_a_group_has_not_acknowledged_stays_with_the_one_before_and_all_after_it(
+    event_stream: EventStream,
+) -> None:
     made = await event_stream.change(5)
     await publish_all(event_stream.relay())
     member = Member(event_stream)
@@ -85,8 +98,46 @@ async def test_an_event_that_a_group_has_not_acknowledged_stays_with_all_after_i
     await member.consumer.step()
     [group] = await read_groups(event_stream.redis, event_stream.stream)
     assert (group.name, group.members, group.behind, group.pending) == ("billing", 1, 0, 1)
-    assert await trimmer(event_stream, NOW).step() == 2
-    assert await count(event_stream) == 3
+    assert await trimmer(event_stream, NOW).step() == 1
+    assert await count(event_stream) == 4
+
+
+@pytest.mark.parametrize("trimmed_after", ["its publication", "its first delivery"])
+async def test_trimming_makes_no_gap_before_an_event_that_is_delivered_again(
+    event_stream: EventStream, trimmed_after: str
+) -> None:
+    made = await event_stream.change(6)
+    await publish_all(event_stream.relay())
+    member = Member(event_stream)
+    await member.consume()
+    made += await event_stream.change(2)
+    await publish_all(event_stream.relay())
+    member.poison = {made[6]}
+    if trimmed_after == "its publication":
+        await trimmer(event_stream, NOW).step()
+    await member.consumer.step()
+    if trimmed_after == "its first delivery":
+        await trimmer(event_stream, NOW).step()
+    member.poison.clear()
+    await member.consume()
+    assert sorted(member.handled) == sorted(made)
+    assert member.holes == []
+    assert await event_stream.list_uids() == made[5:]
+
+
+async def test_the_slowest_group_says_how_far_is_trimmed_over_several_batches(
+    event_stream: EventStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 3)
+    made = await event_stream.change(9)
+    await publish_all(event_stream.relay())
+    member = Member(event_stream)
+    await member.consume()
+    sixth = (await event_stream.feed.read_changes(-1, 9))[5]
+    await event_stream.redis.xgroup_create(event_stream.stream, "slow", id=id_of(sixth.position))
+    while await trimmer(event_stream, NOW).step():
+        pass
+    assert await event_stream.list_uids() == made[5:]
 
 
 async def test_a_group_that_reads_nothing_keeps_every_event(event_stream: EventStream) -> None:
