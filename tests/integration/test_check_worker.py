@@ -23,7 +23,10 @@ from tests.until import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import httpx2
+
     from service.policy.policy_file import PolicyText
+    from tests.integration.api import InProcess
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -33,6 +36,11 @@ ENDLESS = "import os, pathlib, time; pathlib.Path({path!r}).write_text(str(os.ge
 def replace_worker(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Run another program in place of the worker."""
     monkeypatch.setattr(check_worker, "COMMAND", (sys.executable, "-I", "-c", program))
+
+
+async def activate(running: InProcess, number: int, *, expected: int) -> httpx2.Response:
+    path = f"/v1/policies/versions/{number}/activate"
+    return await running.send("POST", path, author(running), body={"expected_active": expected})
 
 
 async def wait_for_pid(path: Path) -> int:
@@ -113,18 +121,34 @@ async def test_while_a_proposal_is_checked_only_a_second_proposal_waits(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place, real = tmp_path / "process", check_worker.COMMAND
-    replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
     monkeypatch.setattr(administration, "LONGEST_WAIT", 0.2)
     async with unshared_api(house, issuer) as running:
+        assert (await propose(running, with_rows())).status_code == 201
+        replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
         first = asyncio.create_task(propose(running, with_rows(EXTRA)))
         process = await wait_for_pid(place)
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
         late = await propose(running, with_rows())
         assert (late.status_code, late.json()["detail"]) == (503, administration.BUSY)
         monkeypatch.setattr(check_worker, "COMMAND", real)
-        wanted = {"expected_active": 1}
-        again = await running.send("POST", "/v1/policies/versions/1/activate", author(running), body=wanted)
-        assert (again.status_code, again.json()["detail"]) == (409, "Version 1 is active already")
+        assert (await activate(running, 2, expected=1)).status_code == 200
         os.kill(process, 9)
         assert (await first).status_code == 503
-    assert await house.count("policy_version") == 1
+    assert await house.count("policy_version") == 2
+
+
+async def test_an_activation_that_cannot_succeed_is_not_checked(
+    house: House, issuer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "process"
+    async with unshared_api(house, issuer) as running:
+        assert (await propose(running, with_rows())).status_code == 201
+        replace_worker(monkeypatch, ENDLESS.format(path=str(place)))
+        for number, expected, detail in (
+            (2, 7, "Version 1 is active, not 7"),
+            (1, 1, "Version 1 is active already"),
+            (1, 2, "Version 1 is active, not 2"),
+        ):
+            answer = await activate(running, number, expected=expected)
+            assert (answer.status_code, answer.json()["detail"]) == (409, detail)
+    assert not place.exists()
