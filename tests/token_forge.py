@@ -19,8 +19,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from service.identity.credentials import RequestCredentials
 from service.identity.issuer import Issuer
-from service.identity.key_source import FetchedKeys, KeysNotFetched
+from service.identity.key_source import FetchedKeys
 from service.identity.keys import KeyTiming
+from service.identity.outbound import NoAnswer
 from service.identity.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class HeldKeys:
         if self.wait is not None:
             await self.wait()
         if body is None:
-            raise KeysNotFetched("unreachable")
+            raise NoAnswer("unreachable")
         return FetchedKeys(body, self.max_age)
 
     async def close(self) -> None:

@@ -26,14 +26,6 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?([0-9]{1,10})\"?\s*(?:,|$)",
 _NO_CACHING = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:,|$)", re.IGNORECASE)
 
 
-class KeysNotFetched(Exception):
-    """One attempt failed; `failure` is a slug for logs and readiness."""
-
-    def __init__(self, failure: str) -> None:
-        super().__init__(failure)
-        self.failure = failure
-
-
 @dataclass(frozen=True, slots=True)
 class FetchedKeys:
     """The bytes of a JWK Set, and for how many seconds its server allows caching."""
@@ -46,7 +38,7 @@ class KeySource(Protocol):
     """Where one issuer's keys come from."""
 
     async def fetch(self) -> FetchedKeys:
-        """Fetch once. Raises KeysNotFetched."""
+        """Fetch once. Raises NoAnswer, also for metadata that names no safe address."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -76,11 +68,11 @@ class HttpKeySource:
 
     async def _discover(self) -> str:
         """The `jwks_uri` of the first metadata document found (RFC 8414 section 3, OpenID Connect Discovery 4)."""
-        failure = KeysNotFetched("no-metadata")
+        failure = NoAnswer("no-metadata")
         for url in metadata_urls(self._issuer):
             try:
                 document = await self._get(url)
-            except KeysNotFetched as error:
+            except NoAnswer as error:
                 failure = error
                 continue
             return self._jwks_uri(document.body)
@@ -90,20 +82,17 @@ class HttpKeySource:
         try:
             metadata = read_object(body)
         except ValueError as error:
-            raise KeysNotFetched("metadata-not-json") from error
+            raise NoAnswer("metadata-not-json") from error
         # RFC 8414 section 3.3: it must be identical, or a server could impersonate another issuer.
         if metadata.get("issuer") != self._issuer.issuer:
-            raise KeysNotFetched("metadata-of-another-issuer")
+            raise NoAnswer("metadata-of-another-issuer")
         url = metadata.get("jwks_uri")
         if not isinstance(url, str) or not is_safe_url(url):
-            raise KeysNotFetched("metadata-without-safe-jwks-uri")
+            raise NoAnswer("metadata-without-safe-jwks-uri")
         return url
 
     async def _get(self, url: str) -> FetchedKeys:
-        try:
-            answer = await self._outbound.send("GET", url, {"Accept": "application/jwk-set+json, application/json"})
-        except NoAnswer as error:
-            raise KeysNotFetched(error.failure) from error
+        answer = await self._outbound.send("GET", url, {"Accept": "application/jwk-set+json, application/json"})
         return FetchedKeys(answer.body, _parse_max_age(answer.headers.get("cache-control", "")))
 
 

@@ -15,7 +15,8 @@ import structlog
 
 from service.errors import KeysUnavailable
 from service.identity.jwk_set import read_jwk_set
-from service.identity.key_source import HttpKeySource, KeysNotFetched
+from service.identity.key_source import HttpKeySource
+from service.identity.outbound import NoAnswer
 from service.identity.refresh_budget import RefreshBudget
 from service.identity.refusals import refusal
 from service.slots import slot_free
@@ -221,7 +222,7 @@ class KeySet:
             self._last_attempt = self._clock()
             fetched = await self._source.fetch()
             keys = read_jwk_set(fetched.body, self._issuer.algorithms)
-        except KeysNotFetched as error:
+        except NoAnswer as error:
             self._note_failure(error.failure)
         except ValueError:
             self._note_failure("not-a-jwk-set")

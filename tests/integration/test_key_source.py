@@ -12,8 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.errors import InvalidToken, KeysUnavailable
-from service.identity.key_source import HttpKeySource, KeysNotFetched
+from service.identity.key_source import HttpKeySource
 from service.identity.keys import KeyTiming
+from service.identity.outbound import NoAnswer
 from service.identity.tokens import Tokens
 from tests.integration.site import Site, ok, site
 from tests.token_forge import bearer, claims, good_jwks, good_token, header, issuer, jwk, jwks, rsa_key, sign
@@ -38,7 +39,7 @@ async def failure(here: Site, **options: Any) -> str:
     """The slug of a failed fetch of `/jwks`."""
     source = HttpKeySource(issuer(jwks_url=f"{here.origin}/jwks"), **options)
     try:
-        with pytest.raises(KeysNotFetched) as caught:
+        with pytest.raises(NoAnswer) as caught:
             await source.fetch()
     finally:
         await source.close()
