@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import httpx2
 
     from tests.integration.house import House
@@ -55,12 +51,6 @@ class ApiCaller:
 
 async def erase(by: ApiCaller, person: str) -> httpx2.Response:
     return await by.send("POST", f"/v1/people/{person}/erase", {})
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    async with api(house, issuer) as started:
-        yield started
 
 
 async def test_an_administrator_does_not_get_around_the_law_by_erasing_themselves(

@@ -12,23 +12,17 @@ import pytest
 from service.errors import TryLater
 from service.web.http import incoming_body
 from service.web.uploads.upload_turns import FULL, FULL_FOR_ONE, UploadTurns
-from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 from tests.integration.sender import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.integration.api import InProcess
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 NDJSON, CSV, JSON = "application/x-ndjson", "text/csv", "application/json"
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    async with api(house, issuer) as started:
-        yield started
 
 
 def sending(running: InProcess, path: str, kind: str, parts: AsyncIterator[bytes], **claims: str) -> Exchange:

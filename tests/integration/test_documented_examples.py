@@ -14,12 +14,12 @@ from service.web.http.operations import SCOPES
 from service.web.openapi.document import operations
 from service.web.openapi.documentation_page import curl
 from service.web.openapi.shapes import resolve
-from tests.integration.api import InProcess, api
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
+    from tests.integration.api import InProcess
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -31,12 +31,6 @@ JOB = {"scope": "batch:upload", "sub": "payroll-import", "client_id": "payroll-i
 NO_POLICY = "/v1/policies/versions"
 UNKNOWN = "0198c0de-0000-7000-8000-00000000dead"
 PLACES = {"{name}": "works-council", "{code}": "apollo", "{number}": "1"}
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    async with api(house, issuer) as started:
-        yield started
 
 
 def examples() -> list[tuple[str, str, str, Any]]:

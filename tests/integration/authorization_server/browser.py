@@ -9,7 +9,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
+
 from service.development.authorization_server.page_walk import read_page
+from service.development.authorization_server.sign_in import authorization_code_token
 from service.development.local_servers import held_port
 from service.development.people import PEOPLE
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     import socket
 
     import httpx2
+
+    from service.development.authorization_server.sign_in import TokenAnswer
 
 AUDIENCE = "https://api.example.test/timesheets"
 BACK = "http://127.0.0.1:4200/callback"
@@ -37,6 +42,17 @@ def held_issuer() -> tuple[str, socket.socket]:
     """A loopback issuer, and the socket that holds its port for it."""
     held = held_port(0)
     return f"http://127.0.0.1:{held.getsockname()[1]}", held
+
+
+def claims(token: str) -> dict[str, Any]:
+    """The claims of a token, unverified."""
+    read: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return read
+
+
+async def ana(issuer: str, **asked: Any) -> TokenAnswer:
+    """Ana signs in to an app."""
+    return await authorization_code_token(issuer, "ana", PEOPLE["ana"].password, "hours-app", **asked)
 
 
 def make_parameters(**changed: str | None) -> dict[str, str]:

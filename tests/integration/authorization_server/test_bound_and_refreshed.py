@@ -7,7 +7,6 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import jwt
 import pytest
 from joserfc import jwt as jose
 from joserfc.jwk import ECKey, OctKey
@@ -15,12 +14,10 @@ from joserfc.jwk import ECKey, OctKey
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.authorization_server.sign_in import (
     SignInRefused,
-    TokenAnswer,
-    authorization_code_token,
     client_credentials_token,
     refresh_token_grant,
 )
-from service.development.people import PEOPLE
+from tests.integration.authorization_server.browser import ana, claims
 
 if TYPE_CHECKING:
     import httpx2
@@ -28,26 +25,17 @@ if TYPE_CHECKING:
 MACHINE = ("payroll-import", "payroll-import-demo")
 
 
-def claims(answer: TokenAnswer) -> dict[str, Any]:
-    read: dict[str, Any] = jwt.decode(answer.access_token, options={"verify_signature": False})
-    return read
-
-
-async def ana(issuer: str, **asked: Any) -> TokenAnswer:
-    return await authorization_code_token(issuer, "ana", PEOPLE["ana"].password, "hours-app", **asked)
-
-
 async def test_a_token_is_bound_to_the_key_that_was_proven(issuer: str) -> None:
     key = ProofKey()
     for answer in (await ana(issuer, dpop=key), await client_credentials_token(issuer, *MACHINE, dpop=key)):
         assert answer.token_type == "DPoP"
-        assert claims(answer)["cnf"] == {"jkt": key.thumbprint}
+        assert claims(answer.access_token)["cnf"] == {"jkt": key.thumbprint}
 
 
 async def test_without_a_proof_the_token_is_a_bearer_token(issuer: str) -> None:
     answer = await client_credentials_token(issuer, *MACHINE)
     assert answer.token_type == "Bearer"
-    assert "cnf" not in claims(answer)
+    assert "cnf" not in claims(answer.access_token)
 
 
 async def test_a_code_bound_to_a_key_is_not_exchanged_with_another_key(issuer: str) -> None:
@@ -141,7 +129,7 @@ async def test_a_refreshed_token_is_the_same_grant_with_new_tokens(issuer: str) 
     assert first.refresh_token not in repr(first)
     second = await refresh_token_grant(issuer, "hours-app", first.refresh_token)
     assert second.refresh_token not in (None, first.refresh_token)
-    before, after = claims(first), claims(second)
+    before, after = claims(first.access_token), claims(second.access_token)
     assert before["jti"] != after["jti"]
     for name in ("sub", "client_id", "scope", "auth_time", "roles"):
         assert before[name] == after[name]
@@ -184,7 +172,7 @@ async def test_a_bound_refresh_token_needs_its_key(issuer: str) -> None:
             await refresh_token_grant(issuer, "hours-app", first.refresh_token or "", dpop=other)
         assert refused.value.error == "invalid_grant"
     second = await refresh_token_grant(issuer, "hours-app", first.refresh_token or "", dpop=key)
-    assert claims(second)["cnf"] == {"jkt": key.thumbprint}
+    assert claims(second.access_token)["cnf"] == {"jkt": key.thumbprint}
 
 
 async def test_a_machine_client_gets_no_refresh_token(issuer: str) -> None:

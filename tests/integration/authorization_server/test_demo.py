@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx2
 import jwt
 import pytest
 import pytest_asyncio
@@ -23,13 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import httpx2
+
 MACHINE = ("payroll-import", "payroll-import-demo")
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def http(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=issuer, trust_env=False) as client:
-        yield client
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

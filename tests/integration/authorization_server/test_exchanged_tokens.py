@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import jwt
 import pytest
 
 from service.development.authorization_server.proof_keys import ProofKey
@@ -18,17 +17,13 @@ from service.development.authorization_server.sign_in import (
     exchanged_token,
 )
 from service.development.people import PEOPLE
+from tests.integration.authorization_server.browser import claims
 
 if TYPE_CHECKING:
     import httpx2
 
 AGENT = ("assistant", "assistant-demo")
 SCOPES = ("read:timesheets", "approve:timesheets")
-
-
-def claims(token: str) -> dict[str, Any]:
-    read: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-    return read
 
 
 async def mia(issuer: str, scopes: tuple[str, ...] = SCOPES, **asked: Any) -> TokenAnswer:

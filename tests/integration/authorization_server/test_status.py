@@ -18,14 +18,11 @@ from service.development.authorization_server.application import running
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.authorization_server.sign_in import (
     SignInRefused,
-    TokenAnswer,
-    authorization_code_token,
     client_credentials_token,
     refresh_token_grant,
     revoke,
 )
-from service.development.people import PEOPLE
-from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, ana, held_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,16 +44,6 @@ async def issuer(keys: Path) -> AsyncIterator[str]:
     url, held = held_issuer()
     async with running(url, AUDIENCE, keys, listener=held):
         yield url
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def http(issuer: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=issuer, trust_env=False) as client:
-        yield client
-
-
-async def ana(issuer: str, **asked: Any) -> TokenAnswer:
-    return await authorization_code_token(issuer, "ana", PEOPLE["ana"].password, "hours-app", **asked)
 
 
 async def introspect(http: httpx2.AsyncClient, token: str) -> dict[str, Any]:

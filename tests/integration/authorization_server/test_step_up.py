@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import jwt
 import pytest
 
 from service.development.authorization_server.page_walk import read_page
@@ -15,6 +14,7 @@ from service.development.authorization_server.sessions import ACR_MFA
 from service.development.authorization_server.sign_in import authorization_code_token, refresh_token_grant
 from service.development.people import PEOPLE
 from tests.integration.authorization_server.browser import (
+    claims,
     decide,
     exchange,
     make_parameters,
@@ -24,11 +24,6 @@ from tests.integration.authorization_server.browser import (
 
 if TYPE_CHECKING:
     import httpx2
-
-
-def claims(token: str) -> dict[str, Any]:
-    read: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-    return read
 
 
 async def send(browser: httpx2.AsyncClient, page: httpx2.Response, **values: Any) -> httpx2.Response:
