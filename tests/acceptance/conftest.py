@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.caller import Callers
-from tests.acceptance.policy_author import activate, active
+from tests.acceptance.policy_author import version_restored
 from tests.acceptance.running_service import RunningService
 from tests.until import PATIENCE_SECONDS
 
@@ -49,14 +49,18 @@ async def callers(service: RunningService, http: httpx2.AsyncClient) -> Callers:
     return Callers(http, service.addresses)
 
 
+@pytest.fixture
+async def same_version(callers: Callers) -> AsyncIterator[None]:
+    """The version that is active before the test decides again after it."""
+    async with version_restored(await callers("paula")):
+        yield
+
+
 @pytest.fixture(scope="module")
 async def undone(callers: Callers) -> AsyncIterator[None]:
     """Undo what made-up requests changed for the tests of other files: the active policy and legal holds."""
-    paula = await callers("paula")
-    before = await active(paula)
-    yield
-    if (now := await active(paula)) != before:
-        assert (await activate(paula, before, now)).status_code == 200
+    async with version_restored(await callers("paula")):
+        yield
     await lift_holds(callers)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import httpx2
 
     from service.policy.policy_file import PolicyText
@@ -45,3 +48,12 @@ async def active(author: Caller) -> int:
 async def activate(author: Caller, number: int, expected: int) -> httpx2.Response:
     """Ask that a version decides from now on."""
     return await author.post(f"{VERSIONS}/{number}/activate", {"expected_active": expected})
+
+
+@asynccontextmanager
+async def version_restored(author: Caller) -> AsyncIterator[None]:
+    """After the block, the version that was active before it decides again."""
+    before = await active(author)
+    yield
+    if (now := await active(author)) != before:
+        assert (await activate(author, before, now)).status_code == 200

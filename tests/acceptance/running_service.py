@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,20 @@ UP, SERVE, KEEP = "-m service up", "-m service serve", "-m service keep"
 WORKER = "-m service.api_worker"
 POSTGRES, REDIS = "/postgres -D", "redis-server"
 START_SECONDS = PATIENCE_SECONDS
+
+
+def run_command(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `timewarden` with these words, and with no other of its variables than these."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    return subprocess.run(
+        [sys.executable, "-m", "service", *words],
+        cwd=ROOT,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
 
 
 @dataclass(frozen=True, slots=True)

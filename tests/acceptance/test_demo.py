@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -14,10 +12,10 @@ import pytest
 from service.development.demo.cast import DemoFailed
 from service.development.demo.story import play
 from service.development.demo.transcript import Transcript
-from tests.acceptance.running_service import ROOT, RunningService
-from tests.until import PATIENCE_SECONDS
+from tests.acceptance.running_service import RunningService, run_command
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -42,16 +40,7 @@ class Disturbed(Transcript):
 
 def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `timewarden demo` with the service of this state directory."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    return subprocess.run(
-        [sys.executable, "-m", "service", "demo", *arguments],
-        cwd=ROOT,
-        env={**environment, "TIMEWARDEN_STATE": str(state)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+    return run_command("demo", *arguments, TIMEWARDEN_STATE=str(state))
 
 
 def active_version(service: RunningService) -> int:

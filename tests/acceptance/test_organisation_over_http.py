@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,8 +13,7 @@ import pytest
 from service.development.authorization_server import sign_in
 from service.development.people import PEOPLE
 from tests.acceptance.caller import SHEETS, fields, problem, submit_week
-from tests.acceptance.running_service import ROOT
-from tests.until import PATIENCE_SECONDS
+from tests.acceptance.running_service import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,20 +205,8 @@ async def test_an_import_is_csv_of_a_bounded_size(callers: Callers) -> None:
 async def test_the_command_imports_a_file(callers: Callers, service: RunningService, tmp_path: Path) -> None:
     name, file = word(), tmp_path / "organisation.csv"
     file.write_text(f"record,team\nteam,{name}\n")
-    environment = {**os.environ, "TIMEWARDEN_STATE": str(service.state)}
-    command = [sys.executable, "-m", "service", "directory", "import", str(file), "--as", "adam", "--json"]
-
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *more],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-
+    words = ("directory", "import", str(file), "--as", "adam", "--json")
+    run = partial(run_command, *words, TIMEWARDEN_STATE=str(service.state))
     dry = await asyncio.to_thread(run, "--dry-run")
     assert json.loads(dry.stdout)["created"] == 1, dry.stderr
     assert json.loads((await asyncio.to_thread(run)).stdout)["created"] == 1

@@ -21,7 +21,6 @@ from tests.policy_forge import policy, read_shipped
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.acceptance.caller import Callers
@@ -31,18 +30,8 @@ PAGE = (ROOT / "docs" / "policy-author.md").read_text(encoding="utf-8")
 PIPELINE = yaml.safe_load((ROOT / "docs" / "examples" / "policy-ci.yml").read_text(encoding="utf-8"))
 STEPS = {step["name"]: step for step in PIPELINE["jobs"]["policy"]["steps"] if "run" in step}
 READERS = ("audrey", "max", "mia")
+pytestmark = pytest.mark.usefixtures("same_version")
 NOT_OURS = ("Install", "Get a token for this client")
-
-
-@pytest.fixture(autouse=True)
-async def _as_before(callers: Callers) -> AsyncIterator[None]:
-    """Activate the version of before when a test has activated another."""
-    paula = await callers("paula")
-    before = await active(paula)
-    yield
-    now = await active(paula)
-    if now != before:
-        assert (await activate(paula, before, now)).status_code == 200
 
 
 @pytest.fixture

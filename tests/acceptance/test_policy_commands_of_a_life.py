@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.acceptance.policy_author import activate, active, propose
-from tests.acceptance.running_service import ROOT
+from tests.acceptance.running_service import run_command
 from tests.policy_forge import read_shipped
-from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    import subprocess
+
     from tests.acceptance.caller import Caller, Callers
     from tests.acceptance.running_service import RunningService
 
 
 def policy(service: RunningService, caller: Caller, *words: str) -> subprocess.CompletedProcess[str]:
     """The output of `timewarden policy` with these arguments."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    given = {"TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": str(caller.token)}
-    return subprocess.run(
-        [sys.executable, "-m", "service", "policy", *words],
-        cwd=ROOT,
-        env={**environment, **given},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+    return run_command("policy", *words, TIMEWARDEN_API=service.addresses.api, TIMEWARDEN_TOKEN=str(caller.token))
 
 
 async def test_status_and_rollback_tell_what_decides(service: RunningService, callers: Callers) -> None:

@@ -14,13 +14,12 @@ from tests.acceptance.policy_author import VERSIONS, activate, active, add_note,
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import httpx2
 
     from service.policy.policy_file import PolicyText
     from tests.acceptance.caller import Caller, Callers
 
+pytestmark = pytest.mark.usefixtures("same_version")
 CASE = """- case: the scope alone does not open the log
   who: "role:policy-author"
   scopes: read:audit
@@ -30,17 +29,6 @@ CASE = """- case: the scope alone does not open the log
   reason: no-rule
 """
 AUTHOR_READS = "p, allow, role:policy-author, read, any, log, read:audit, always, author-reads-log"
-
-
-@pytest.fixture(autouse=True)
-async def _as_before(callers: Callers) -> AsyncIterator[None]:
-    """After a test, the version that was active before it decides agairds."""
-    paula = await callers("paula")
-    before = await active(paula)
-    yield
-    now = await active(paula)
-    if now != before:
-        assert (await activate(paula, before, now)).status_code == 200
 
 
 def with_row(row: str) -> PolicyText:

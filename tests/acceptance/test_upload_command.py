@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tests.acceptance.caller import SHEETS, fresh_week
-from tests.acceptance.running_service import ROOT
-from tests.until import PATIENCE_SECONDS
+from tests.acceptance.running_service import run_command
 
 if TYPE_CHECKING:
+    import subprocess
     from datetime import date
     from pathlib import Path
 
@@ -25,17 +22,7 @@ HEAD = "owner,day,project,minutes,external_ref"
 
 def upload(service: RunningService, caller: Caller, *words: str) -> subprocess.CompletedProcess[str]:
     """The output of `timewarden upload` with these arguments."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    given = {"TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": str(caller.token)}
-    return subprocess.run(
-        [sys.executable, "-m", "service", "upload", *words],
-        cwd=ROOT,
-        env={**environment, **given},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
+    return run_command("upload", *words, TIMEWARDEN_API=service.addresses.api, TIMEWARDEN_TOKEN=str(caller.token))
 
 
 def table(path: Path, owner: str, week: date, *minutes: object) -> str:
