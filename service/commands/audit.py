@@ -16,7 +16,7 @@ COMMANDS = {
     "replay": "audit_replay",
     "export": "audit_export",
     "proof": "audit_proof",
-    "consistency": "audit_consistency",
+    "consistency": "audit_proof",
     "verify": "audit_verify",
     "verifier": "audit_verify",
     "erase": "audit_erase",

@@ -1,7 +1,8 @@
-"""`timewarden audit proof`: one record's exact bytes and its proof, as two files for `timewarden-verify proof`.
+"""`timewarden audit proof` and `consistency`: proofs as files for `timewarden-verify`.
 
-Durable: the two files. The bytes come from the export, whose lines hold them as they are stored. Nothing parses them on
-the way: a record that is serialized again has another hash.
+`proof` writes one record's exact bytes and its proof that the log holds it, `consistency` the proof that the log only
+grew. Durable: the files. The bytes come from the export, whose lines hold them as they are stored. Nothing parses them
+on the way: a record that is serialized again has another hash.
 """
 
 from __future__ import annotations
@@ -74,6 +75,25 @@ def proof(*, record: UUID, directory: Path, wait: int, as_json: bool, person: st
     print(f"{bytes_file}: the exact bytes of the record at position {position}")
     print(f"{proof_file}: the proof that it is in the log")
     print(f"Check them, with the log's public line for VKEY:\n    {check}")
+
+
+@click.command()
+@click.option(
+    "--from", "old", type=click.IntRange(min=1), required=True, help="The size of the checkpoint that you know."
+)
+@click.option(
+    "--to", "size", type=click.IntRange(min=1), help="The size of a later signed checkpoint; default: the newest."
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file.")
+@as_person
+def consistency(*, old: int, size: int | None, output: Path, person: str | None) -> None:
+    """Write the proof that the log only grew between two checkpoints, with the later checkpoint, to a file."""
+    if output.exists():
+        raise click.UsageError(f"{output} exists; name another file")
+    query = {"from": str(old)} | ({"to": str(size)} if size else {})
+    proof = connect(person).call("GET", "/v1/audit/consistency", query=query)
+    output.write_text(json.dumps(proof) + "\n", encoding="utf-8")
+    print(f"{output}: from {proof['from']} to {proof['to']}; check it with timewarden-verify consistency")
 
 
 def _wait_for_proof(api: ApiClient, record: UUID, wait: int) -> str:
