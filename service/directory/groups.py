@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.directory import group_store
+from service.directory import holder_store
 from service.directory.entities import check_group
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage
 from service.directory.store import KIND
@@ -28,7 +28,7 @@ class Groups:
         check_group(name)
 
         async def work(permit: Permit, connection: Connection) -> tuple[str, list[DirectoryChange]]:
-            await group_store.add_group(permit, connection, name)
+            await holder_store.add_group(permit, connection, name)
             return name, [DirectoryChange(name, "group.created", {"group": name})]
 
         return await manage(self._gate, caller, name, work)
@@ -41,7 +41,7 @@ class Groups:
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: group_store.list_groups(seen, connection, person, after, limit),
+            lambda seen, connection: holder_store.list_groups(seen, connection, person, after, limit),
             limit,
             lambda name: name,
             returned=False,

@@ -123,10 +123,7 @@ async def add_people(permit: Permit, connection: Connection, people: Sequence[Pe
     await connection.execute(
         "INSERT INTO person (id, display_name, email, attributes)"
         " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[])",
-        *_columns(
-            [(person.id, person.display_name, person.email, write_attributes(person.attributes)) for person in people],
-            4,
-        ),
+        *_columns_of_people(people),
     )
 
 
@@ -154,10 +151,7 @@ async def describe_people(permit: Permit, connection: Connection, people: Sequen
         "UPDATE person SET display_name = new.name, email = new.email, attributes = new.attributes"
         " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) AS new (id, name, email, attributes)"
         " WHERE person.id = new.id",
-        *_columns(
-            [(person.id, person.display_name, person.email, write_attributes(person.attributes)) for person in people],
-            4,
-        ),
+        *_columns_of_people(people),
     )
 
 
@@ -308,6 +302,12 @@ def _project_columns(projects: Sequence[Project]) -> list[object]:
         for project in projects
     ]
     return [*_columns(rows, 6), SEPARATOR]
+
+
+def _columns_of_people(people: Sequence[Person]) -> list[list[object]]:
+    """Their ids, names, addresses and attributes."""
+    rows = [(person.id, person.display_name, person.email, write_attributes(person.attributes)) for person in people]
+    return _columns(rows, 4)
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -74,7 +74,6 @@ SQL_PLACES = (
     "service/timesheets/sheet_columns.py",
     "service/directory/access_request_store.py",
     "service/directory/store.py",
-    "service/directory/group_store.py",
     "service/directory/holder_store.py",
     "service/directory/grant_store.py",
     "service/directory/people_store.py",
