@@ -178,7 +178,7 @@ def test_an_answer_without_a_record_was_left_out_or_is_not_sealed_yet(
     log_server.records([*LOG, record(1, at=now - timedelta(hours=3))])
     code, report = run_verifier(capsys, *with_token)
     assert (code, "not sealed yet" in report["findings"][0]["what"]) == (2, True)
-    log_server.records([*LOG, record(1, at=now - timedelta(hours=1))])
+    log_server.records([*LOG, *(record(number, at=now - timedelta(hours=1)) for number in (1, 2))])
     code, report = run_verifier(capsys, *with_token)
     assert (code, "left out of the log, whose newest" in report["findings"][0]["what"]) == (1, True)
     log_server.token = "another"
@@ -193,10 +193,28 @@ def test_a_backdated_last_record_does_not_hide_that_an_answer_was_left_out(
 ) -> None:
     (tmp_path / "token").write_text("auditor\n")
     now = datetime.now(UTC)
-    log_server.records([*LOG, record(1, at=now - timedelta(hours=1)), record(2, at=now - timedelta(hours=3))])
+    log_server.records([*LOG, *(record(hours, at=now - timedelta(hours=hours)) for hours in (1, 1, 3))])
     answer = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--leaf", "00" * 32)
     code, report = run_verifier(capsys, *answer, "--live", log_server.url, "--token-file", str(tmp_path / "token"))
     assert (code, "left out of the log, whose newest" in report["findings"][0]["what"]) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("hours", "what"),
+    [
+        ((3, -24, 3), "the times are not in order"),
+        ((3, -24), "only one record was decided more than ten minutes after the answer"),
+    ],
+)
+def test_one_record_from_a_clock_that_is_ahead_does_not_show_that_an_answer_was_left_out(
+    log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], hours: tuple[int, ...], what: str
+) -> None:
+    (tmp_path / "token").write_text("auditor\n")
+    now = datetime.now(UTC)
+    log_server.records([*LOG, *(record(number, at=now - timedelta(hours=ago)) for number, ago in enumerate(hours))])
+    answer = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--leaf", "00" * 32)
+    code, report = run_verifier(capsys, *answer, "--live", log_server.url, "--token-file", str(tmp_path / "token"))
+    assert (code, what in report["findings"][0]["what"]) == (2, True)
 
 
 def test_an_auditors_token_shows_whether_the_record_is_that_of_the_answer(

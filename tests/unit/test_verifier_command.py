@@ -304,7 +304,8 @@ def test_an_intact_verdict_lists_what_it_shows_and_does_not_show(
 @pytest.mark.parametrize(
     ("minutes", "start", "verdict", "what"),
     [
-        (11, 0, TAMPERED, "was left out of the log"),
+        (10, 0, TAMPERED, "was left out of the log"),
+        (11, 0, INCOMPLETE, "only one record was decided more than ten minutes after the answer"),
         (-600, 0, TAMPERED, "was left out of the log"),
         (-600, 3, INCOMPLETE, "it belongs before or after it"),
         (21, 0, INCOMPLETE, "fetch a bundle that ends after the answer"),
@@ -320,7 +321,7 @@ def test_a_missing_answer_was_left_out_only_if_it_belongs_in_the_bundle(
     assert (code, what in capsys.readouterr().out) == (verdict, True)
 
 
-@pytest.mark.parametrize(("minutes", "verdict"), [(11, TAMPERED), (21, INCOMPLETE)])
+@pytest.mark.parametrize(("minutes", "verdict"), [(10, TAMPERED), (21, INCOMPLETE)])
 def test_a_backdated_last_record_does_not_hide_that_an_answer_was_left_out(
     tmp_path: Path, minutes: int, verdict: int
 ) -> None:
@@ -329,6 +330,41 @@ def test_a_backdated_last_record_does_not_hide_that_an_answer_was_left_out(
     (tmp_path / "bundle").write_bytes(bundle.content)
     uid = uid_at(start + timedelta(minutes=minutes))
     assert run("answer", "--decision-id", uid, "--leaf", "00" * 32, "--bundle", str(tmp_path / "bundle")) == verdict
+
+
+# The minutes before now at which records were decided, in the order of the log. The answer was given 15 minutes ago.
+@pytest.mark.parametrize(
+    ("minutes", "verdict", "what"),
+    [
+        # A replica whose clock was a day ahead wrote one record or two. The bundle was fetched before the answer.
+        ((40, -1440, 31, 30), INCOMPLETE, "the times are not in order"),
+        ((40, -1440, 31, -1440, 30), INCOMPLETE, "the times are not in order"),
+        ((40, -1440), INCOMPLETE, "only one record was decided more than ten minutes after the answer"),
+        # The answer was left out. One record has a false time: before the answer, or after it.
+        ((40, 4, 3, 30), TAMPERED, "was left out of the log"),
+        ((40, -1440, 4, 3), TAMPERED, "was left out of the log"),
+    ],
+)
+def test_one_record_with_a_false_time_neither_shows_nor_hides_that_an_answer_was_left_out(
+    tmp_path: Path, minutes: tuple[int, ...], verdict: int, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC)
+    records = [record(number, at=now - timedelta(minutes=ago)) for number, ago in enumerate(minutes)]
+    (tmp_path / "bundle").write_bytes(forge_bundle([*LOG, *records]).content)
+    answer = ("answer", "--decision-id", uid_at(now - timedelta(minutes=15)), "--leaf", "00" * 32)
+    code = run(*answer, "--bundle", str(tmp_path / "bundle"))
+    assert (code, what in capsys.readouterr().out) == (verdict, True)
+
+
+def test_one_record_with_a_false_time_does_not_show_that_a_bundle_begins_before_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    bundle = forge_bundle([*LOG[:5], record(1, at=start - timedelta(days=1)), *LOG[5:]], 5)
+    (tmp_path / "bundle").write_bytes(bundle.content)
+    answer = ("answer", "--decision-id", uid_at(start - timedelta(hours=3)), "--leaf", "00" * 32)
+    assert run(*answer, "--bundle", str(tmp_path / "bundle")) == INCOMPLETE
+    assert "it belongs before or after it" in capsys.readouterr().out
 
 
 def test_an_answer_with_the_leaf_of_another_record_is_tampered(

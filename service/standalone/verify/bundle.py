@@ -6,6 +6,7 @@ root shows which of the two was altered.
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,6 +37,10 @@ MAX_DIFFERING = 10_000
 # Longer than any request takes: an older record after a newer one is then worth a note.
 OVERTAKEN = timedelta(hours=1)
 NOTHING = bytes(HASH_SIZE)
+# A running keeper seals a record within this many seconds of its answer.
+SEALED_WITHIN = 600
+# A single record may have a false time, as from a replica whose clock was wrong.
+MIN_AGREEING_RECORDS = 2
 
 
 class SoughtAnswer:
@@ -44,11 +49,35 @@ class SoughtAnswer:
     def __init__(self, uid: UUID, leaf: bytes) -> None:
         self.uid = uid
         self.leaf = leaf
+        # When it was answered: the first 48 bits of a UUIDv7 are milliseconds since 1970 (RFC 9562 §5.7).
+        self.answered = (uid.int >> 80) / 1000
         self.position: int | None = None
+        # How many records were decided more than SEALED_WITHIN before the answer, and after it.
+        self.before, self.after = 0, 0
+        # How many records behind the first of those after it were decided before the answer. Where clocks are right,
+        # there are none.
+        self.out_of_order = 0
         # The record at that position has its uid. Not known while only the hash of the record was read.
         self.identified = False
         # A record has its uid, but another hash, or its hash, but another uid.
         self.contradicted = False
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the log went on for so long after the answer that its record should be sealed. Records of concurrent
+        transactions are not in the order of their times, and one record may have a false time. So at least two records
+        must be later, and more than contradict them."""
+        agreed = self.after >= MIN_AGREEING_RECORDS and self.after > self.out_of_order
+        return agreed and self.answered < time.time() - SEALED_WITHIN
+
+    def observe(self, decided: datetime) -> None:
+        """Take note of when the next record was decided."""
+        moment = decided.timestamp()
+        if moment > self.answered + SEALED_WITHIN:
+            self.after += 1
+        elif moment < self.answered:
+            self.before += moment < self.answered - SEALED_WITHIN
+            self.out_of_order += self.after > 0
 
     def identify(self, record: Object) -> None:
         """Check the uid of the record that has the hash of the answer. Raises Fault."""
@@ -148,7 +177,7 @@ class Bundle:
                 self._match_answer(line, position, sought)
             if line.body is not None:
                 record = read_object(line.body)
-                self._check_contents(line, position, record)
+                self._check_contents(line, position, record, sought)
                 if sought and line.found == line.sealed == sought.leaf:
                     sought.identify(record)
         except (Fault, *MALFORMED) as fault:
@@ -177,7 +206,7 @@ class Bundle:
             if len(self._differing) > MAX_DIFFERING:
                 self._report_differing()
 
-    def _check_contents(self, line: Line, position: int, record: Object) -> None:
+    def _check_contents(self, line: Line, position: int, record: Object, sought: SoughtAnswer | None) -> None:
         """Check the contents of the record, and take note of what it says about others."""
         for what in check_record(line, record, self._report):
             self._report.add(Fault(what), position=position, uid=line.members["uid"])
@@ -192,6 +221,8 @@ class Bundle:
                 self._report.note(f"position {position}: {silence}")
             if self._period:
                 self._period.observe(position, at)
+            if sought:
+                sought.observe(at)
             self.oldest, self.last, self.newest = self.oldest or at, at, max(self.newest or at, at)
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position

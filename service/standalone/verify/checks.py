@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .bundle import Bundle, SoughtAnswer
+from .bundle import MIN_AGREEING_RECORDS, SEALED_WITHIN, Bundle, SoughtAnswer
 from .continuity import check_extension
 from .findings import INCOMPLETE, INTACT, MALFORMED, UNTRUSTED, USAGE, Fault, Report, require
 from .inputs import open_bundle, read_consistency, read_note, read_proof, read_record, read_token
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .notes import Checkpoint, Keys
     from .state import State
 
-# A running keeper seals a record within this many seconds of its answer.
-SEALED_WITHIN = 600
 UUID7 = 7
 ALONE = (
     "whether this is the log that others see, and the log of earlier days: keep a --state file out of the operator's"
@@ -104,7 +102,7 @@ def check_live(given: argparse.Namespace, keys: Keys, state: State, report: Repo
     log = LiveLog(given.url, keys, report)
     log.check_extends(state.checkpoint)
     if given.token_file:
-        newest = _read_newest_time(log, read_token(given.token_file))
+        newest = max(_read_newest_times(log, read_token(given.token_file)))
         report.checked["newest"] = format_time(newest)
         if report.verdict == INTACT:
             state.add_mark(log.checkpoint.size, newest)
@@ -199,36 +197,48 @@ def _check_answer_in_bundle(bundle: Bundle, sought: SoughtAnswer, report: Report
     """Decide about an answer that is not in the bundle. Records are sealed in nearly the order of their answers."""
     if sought.position is not None or sought.contradicted:
         return
-    answered, oldest, newest = _answer_time(sought.uid), bundle.oldest, bundle.newest
-    begins_before = bundle.start == 0 or (oldest is not None and oldest.timestamp() + SEALED_WITHIN < answered)
-    if begins_before and newest is not None and answered < min(newest.timestamp(), time.time()) - SEALED_WITHIN:
-        report.add(Fault("the record of this answer was left out of the log", uid=str(sought.uid)))
+    oldest, newest = bundle.oldest, bundle.newest
+    begins_before = bundle.start == 0 or (
+        oldest is not None
+        and oldest.timestamp() + SEALED_WITHIN < sought.answered
+        and sought.before >= MIN_AGREEING_RECORDS
+    )
+    missing, uid = "the record of this answer is not in this bundle", str(sought.uid)
+    if begins_before and sought.is_overdue:
+        report.add(Fault("the record of this answer was left out of the log", uid=uid))
+    elif begins_before and sought.after:
+        what = f"{_describe_doubt(sought)}: fetch a bundle that ends later"
+        report.add(Fault(f"{missing}; {what}", INCOMPLETE, uid=uid))
     elif newest is not None and begins_before:
         what = f"its newest record was decided at {format_time(newest)}: fetch a bundle that ends after the answer"
-        report.add(Fault(f"the record of this answer is not in this bundle; {what}", INCOMPLETE, uid=str(sought.uid)))
+        report.add(Fault(f"{missing}; {what}", INCOMPLETE, uid=uid))
     else:
-        what = "the record of this answer is not in this bundle: it belongs before or after it"
-        report.add(Fault(what, INCOMPLETE, uid=str(sought.uid)))
+        report.add(Fault(f"{missing}: it belongs before or after it", INCOMPLETE, uid=uid))
 
 
 def _check_answer_in_log(log: LiveLog, sought: SoughtAnswer, token: str, report: Report) -> None:
-    """Decide about an answer by its record, or without a sealed record. Reading records needs a token. Only the time of
-    a later record shows that one was left out: a keeper that is stopped seals nothing, which is not a forgery."""
+    """Decide about an answer by its record, or without a sealed record. Reading records needs a token. Only later
+    records show that one was left out, by their times: a keeper that is stopped seals nothing, which is not a
+    forgery."""
     if report.verdict != INTACT:
         return
     if sought.position is not None:
         if token:
             sought.identify(read_object(log.read_record(sought.position, token)))
         return
-    answered, uid, size = _answer_time(sought.uid), str(sought.uid), log.checkpoint.size
-    newest = _read_newest_time(log, token) if token else None
-    if newest and answered < min(newest.timestamp(), time.time()) - SEALED_WITHIN:
+    answered, uid, size = sought.answered, str(sought.uid), log.checkpoint.size
+    times = _read_newest_times(log, token) if token else []
+    for decided in times:
+        sought.observe(decided)
+    if sought.is_overdue:
         what = "the record of this answer was left out of the log, whose newest record was decided at"
-        report.add(Fault(f"{what} {format_time(newest)}", uid=uid))
-    elif newest:
+        report.add(Fault(f"{what} {format_time(max(times))}", uid=uid))
+    elif times:
+        missing = "is not among the sealed records" if sought.after else "is not sealed yet"
+        doubt = f"; {_describe_doubt(sought)}" if sought.after else ""
         what = (
-            f"the record of this answer is not sealed yet: the newest record in the last tile of {size:,} records was"
-            f" decided at {format_time(newest)}; a bundle has the times of all"
+            f"the record of this answer {missing}: the newest record in the last tile of {size:,} records was decided"
+            f" at {format_time(max(times))}{doubt}; a bundle has the times of all"
         )
         report.add(Fault(what, INCOMPLETE, uid=uid))
     elif time.time() - answered > LONG.total_seconds():
@@ -281,18 +291,26 @@ def _claim_live(log: LiveLog, state: State, report: Report) -> None:
         report.unshown.append(ALONE)
 
 
-def _read_newest_time(log: LiveLog, token: str) -> datetime:
-    """When the newest record in the last tile was decided, by its bytes. The last record alone does not show it: it may
-    be backdated."""
+def _read_newest_times(log: LiveLog, token: str) -> list[datetime]:
+    """When the records in the last tile were decided, by their bytes. The last record alone does not show how far the
+    log goes: it may be backdated."""
     try:
-        return max(parse_time(str(read_object(record).get("decided_at"))) for record in log.read_newest(token))
+        return [parse_time(str(read_object(record).get("decided_at"))) for record in log.read_newest(token)]
     except ValueError:
         raise Fault("one of the newest records has no valid decided_at") from None
 
 
-def _answer_time(uid: UUID) -> float:
-    """The time in a UUIDv7, whose first 48 bits are milliseconds since 1970 (RFC 9562 §5.7)."""
-    return (uid.int >> 80) / 1000
+def _describe_doubt(sought: SoughtAnswer) -> str:
+    """Why later records do not show that the record of the answer was left out."""
+    after, behind = sought.after, sought.out_of_order
+    if behind:
+        return (
+            f"the times are not in order: records decided more than ten minutes after the answer: {after:,}; behind the"
+            f" first of them, records decided before the answer: {behind:,}; so a clock was wrong, or times are false"
+        )
+    if after < MIN_AGREEING_RECORDS:
+        return "only one record was decided more than ten minutes after the answer, and its time may be false"
+    return "the answer was given less than ten minutes ago, by your clock"
 
 
 def _require_sizes(sizes: tuple[int, int], wanted: tuple[int, int]) -> None:
