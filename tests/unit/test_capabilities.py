@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import chain, combinations, product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.authorization.enforcement import capabilities
 from service.authorization.enforcement.attribute_values import TEAMS
 from service.authorization.enforcement.capabilities import (
     Availability,
@@ -21,17 +22,22 @@ from service.authorization.enforcement.capabilities import (
 from service.authorization.enforcement.decision_point import sign_in_facts, who_words
 from service.authorization.enforcement.relationships import FactLookup
 from service.authorization.engine.engine import Snapshot
+from service.authorization.engine.rule_index import RuleIndex
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Verdict
 from service.policy.paths import NodeType
+from service.policy.request_space import RULES_PER_CASBIN_ROW, smallest_requests
 from service.values import replace
 from tests import policy_forge
 from tests.example_count import example_count
 from tests.policy_forge import read_shipped, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from service.policy.access_request import Rule
+    from service.policy.request_space import RequestSpace
 
 T = TypeVar("T")
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
@@ -296,6 +302,46 @@ def test_what_can_be_asked_for_is_bounded_for_a_policy_of_thousands_of_rows() ->
     assert len([request for request in requests if request.kind == "timesheet"]) <= 2
 
 
+def test_what_can_be_asked_for_takes_no_more_work_than_its_budget() -> None:
+    """Under thousands of rows with four facts each. Work is rules read, requests made and rows that casbin walks."""
+    facts = [" and ".join(names) for names in combinations((f"f{number}" for number in range(20)), 4)]
+    actions = sorted(SHIPPED.vocabulary.actions["timesheet"])
+    rows = [
+        f"p, {effect}, {who}, {actions[number % len(actions)]}, any, timesheet, any, {facts[number]}, {effect}-{number}"
+        for effect, who in (("allow", "temporary_approver"), ("deny", "anyone"))
+        for number in range(2_000)
+    ]
+    policy = with_facts("timesheet", 20, *rows)
+    able = principal(frozenset(SCOPES), frozenset(), frozenset({"pwd"}))
+    work = dict.fromkeys(("rules read", "requests made", "rows walked"), 0)
+    read, decide = RuleIndex.near, Snapshot.decide
+
+    def count_rules(index: RuleIndex, who: Iterable[str]) -> list[Rule]:
+        found = read(index, who)
+        work["rules read"] += len(found)
+        return found
+
+    def count_requests(*given: Any) -> RequestSpace:
+        space = smallest_requests(*given)
+        work["requests made"] += 1 + space.size
+        return space
+
+    def count_rows(policy: Snapshot, request: AccessRequest) -> Verdict:
+        work["rows walked"] += len(read(policy.index_of(request.kind, request.action), request.who))
+        with pytest.MonkeyPatch.context() as uncounted:
+            uncounted.setattr(RuleIndex, "near", read)
+            return decide(policy, request)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RuleIndex, "near", count_rules)
+        patched.setattr(capabilities, smallest_requests.__name__, count_requests)
+        patched.setattr(Snapshot, "decide", count_rows)
+        assert list_requestable(policy, able, IN_TEAM) != ()
+    in_rows = work["rules read"] / RULES_PER_CASBIN_ROW + work["requests made"] + work["rows walked"]
+    # The last rules that were read may go beyond the budget.
+    assert in_rows < 1.1 * capabilities.MAX_REQUESTABLE_ROWS, work
+
+
 def with_facts(kind: str, count: int, *lines: str) -> Snapshot:
     """A policy of these rows, with facts `f0`, `f1`, ... about resources of the kind."""
     text = policy_forge.rows(REQUEST, PROJECTS, *lines)
@@ -366,6 +412,28 @@ def test_a_capability_that_takes_too_many_attempts_counts_as_possible() -> None:
     read = found["timesheet", "read"]
     assert (read.availability, read.as_) == (Availability.DEPENDS, ("manager",))
     assert found["timesheet", "edit"].availability is Availability.NEVER
+
+
+def test_a_capability_that_takes_too_many_attempts_names_only_what_some_rule_could_give() -> None:
+    allows = [
+        "p, allow, manager, approve, submitted, timesheet, any, mfa, approve-team",
+        "p, allow, delegate, approve, rejected, timesheet, any, not mfa, approve-as-delegate",
+        "p, allow, owner, approve, draft, timesheet, any, always, approve-own",
+        "p, allow, fallback, approve, approved, timesheet, any, acted_for_owner, approve-after-acting",
+        "p, allow, manager, lock, approved, timesheet, any, mfa, lock-team",
+    ]
+    denies = [
+        "p, deny, owner, approve, any, timesheet, any, always, never-own-hours",
+        "p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for-owner",
+        *entangled("timesheet", "approve"),
+        *(deny.replace("entangled-", "lock-") for deny in entangled("timesheet", "lock")),
+    ]
+    policy = with_facts("timesheet", 42, *allows, *denies)
+    signed_in = replace(READER, methods=frozenset({"mfa"}))
+    found = {(able.kind, able.action): able for able in list_capabilities(policy, signed_in, SEEN)}
+    for action, state in (("approve", "submitted"), ("lock", "approved")):
+        able = found["timesheet", action]
+        assert (able.availability, able.as_, able.states) == (Availability.DEPENDS, ("manager",), (state,))
 
 
 def test_nothing_is_offered_where_asking_takes_too_many_attempts_to_try() -> None:
