@@ -46,13 +46,12 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Total:
     """The minutes of one key: a person's or team's id, a project's or activity's code, a day or a week's Monday; None
-    for people without a team and hours without an activity. `name` is a team's name. `then` is the second key of a
-    report by two. Some of the minutes are `billable`, some of `absence`. `sheets` is the number of sheets of the key,
-    also without minutes; these have `approvals_given` and need `approvals_needed` in all, None if that is unknown of a
-    sheet."""
+    for people without a team and hours without an activity. `then` is the second key of a report by two. Some of the
+    minutes are `billable`, some of `absence`. `sheets` is the number of sheets of the key, also without minutes; these
+    have `approvals_given` and need `approvals_needed` in all, None if that is unknown of a sheet. `name` and
+    `then_name` are the names of the keys, if the caller may see them."""
 
     key: str | None
-    name: str | None
     minutes: int
     sheets: int
     approvals_given: int
@@ -60,6 +59,7 @@ class Total:
     billable: int = 0
     absence: int = 0
     then: str | None = None
+    name: str | None = None
     then_name: str | None = None
 
 
@@ -68,10 +68,10 @@ _OWNERS: Final = "LEFT JOIN merged_person AS merged ON merged.person_id = r.owne
 # A person's teams on a day are those of which they were a member at noon, in the sheet's time zone. Before their first
 # membership, they count in the teams of that membership.
 _TEAMS: Final = """
-    LEFT JOIN (SELECT canonical.id AS person_id, m.team_id AS id, team.name, m.valid_to,
+    LEFT JOIN (SELECT canonical.id AS person_id, m.team_id AS id, m.valid_to,
                       CASE WHEN m.valid_from = min(m.valid_from) OVER (PARTITION BY canonical.id) THEN '-infinity'
                            ELSE m.valid_from END AS since
-               FROM membership AS m JOIN team ON team.id = m.team_id
+               FROM membership AS m
                LEFT JOIN merged_person AS into_other ON into_other.person_id = m.person_id
                CROSS JOIN LATERAL (SELECT coalesce(into_other.into_id, m.person_id) AS id) AS canonical
                WHERE m.part = 'member' AND m.valid_from < m.valid_to) AS t
@@ -79,14 +79,14 @@ _TEAMS: Final = """
         AND t.since <= (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone
         AND (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone < t.valid_to
 """
-# The expressions of key and name.
-_KEYS: Final[Mapping[GroupBy, tuple[str, str]]] = {
-    "person": ("coalesce(merged.into_id, r.owner_id)::text", "NULL::text"),
-    "project": ("e.project", "NULL::text"),
-    "week": ("r.period_start::text", "NULL::text"),
-    "team": ("t.id::text", "t.name"),
-    "day": ("e.day::text", "NULL::text"),
-    "activity": ("e.activity", "NULL::text"),
+# The expressions of keys.
+_KEYS: Final[Mapping[GroupBy, str]] = {
+    "person": "coalesce(merged.into_id, r.owner_id)::text",
+    "project": "e.project",
+    "week": "r.period_start::text",
+    "team": "t.id::text",
+    "day": "e.day::text",
+    "activity": "e.activity",
 }
 # The entries `e` of a report; parameters 2 to 4 are those of its span.
 _ENTRIES: Final = "e.day BETWEEN $2::date AND $3::date AND ($4::text[] IS NULL OR e.project = ANY ($4))"
@@ -171,31 +171,30 @@ async def sum_by_key(
 ) -> tuple[Total, ...]:
     """The minutes in the span of these sheets, by one key or by two."""
     groups = [by] if then is None else [by, then]
-    key, name = _KEYS[by]
-    second, second_name = _KEYS[then] if then is not None else ("NULL::text", "NULL::text")
+    key, second = _KEYS[by], "NULL::text" if then is None else _KEYS[then]
     # A sheet without entries counts by every key but those of entries. A person who is a member twice counts once.
     rows = await connection.fetch(
         f"""
-        SELECT key, name, sum(minutes)::bigint AS minutes, count(*) AS sheets, sum(approvals.given)::bigint AS given,
+        SELECT key, sum(minutes)::bigint AS minutes, count(*) AS sheets, sum(approvals.given)::bigint AS given,
                CASE WHEN count(approvals.needed) = count(*) THEN sum(approvals.needed)::bigint END AS needed,
-               sum(billable)::bigint AS billable, sum(absence)::bigint AS absence, second, second_name
+               sum(billable)::bigint AS billable, sum(absence)::bigint AS absence, second
         FROM (
-            SELECT key, name, second, second_name, sheet, coalesce(sum(minutes), 0) AS minutes,
+            SELECT key, second, sheet, coalesce(sum(minutes), 0) AS minutes,
                    coalesce(sum(minutes) FILTER (WHERE billable), 0) AS billable,
                    coalesce(sum(minutes) FILTER (WHERE absence), 0) AS absence
             FROM (
                 SELECT DISTINCT r.id AS sheet, e.id, e.minutes, e.billable, known.kind = 'absence' AS absence,
-                       {key} AS key, {name} AS name, {second} AS second, {second_name} AS second_name
+                       {key} AS key, {second} AS second
                 FROM timesheet AS r
                 LEFT JOIN entry AS e ON e.timesheet_id = r.id AND {_ENTRIES}
                 LEFT JOIN project AS known ON known.code = e.project
                 {_join(groups)}
                 WHERE r.id = ANY($1::uuid[]) AND ({"true" if _OF_ENTRIES.isdisjoint(groups) else "e.id IS NOT NULL"})
                 ) AS counted
-            GROUP BY 1, 2, 3, 4, 5) AS of_sheet
+            GROUP BY 1, 2, 3) AS of_sheet
         JOIN unnest($1::uuid[], $5::integer[], $6::integer[]) AS approvals (id, given, needed)
             ON approvals.id = of_sheet.sheet
-        GROUP BY key, name, second, second_name ORDER BY key NULLS LAST, second NULLS LAST
+        GROUP BY key, second ORDER BY key NULLS LAST, second NULLS LAST
         """,
         approvals.sheets,
         *_parameters(span),
@@ -207,10 +206,9 @@ async def sum_by_key(
 
 async def find_keys(connection: Connection, sheets: Collection[UUID], span: Span, by: GroupBy) -> list[str]:
     """The keys of these sheets, which are people or projects."""
-    key, _ = _KEYS[by]
     # Sheets by their primary keys, with their entries in the span.
     rows = await connection.fetch(
-        f"SELECT DISTINCT {key} AS key FROM timesheet AS r"
+        f"SELECT DISTINCT {_KEYS[by]} AS key FROM timesheet AS r"
         f" LEFT JOIN entry AS e ON e.timesheet_id = r.id AND {_ENTRIES}"
         f" {_join([by])} WHERE r.id = ANY($1::uuid[])",
         list(sheets),
@@ -232,7 +230,7 @@ async def sum_all(connection: Connection, approvals: SheetApprovals, span: Span)
     )
     known = [number for number in approvals.needed if number is not None]
     needed = sum(known) if len(known) == len(approvals.needed) else None
-    return Total(None, None, minutes, len(approvals.sheets), sum(approvals.given), needed, billable, absence)
+    return Total(None, minutes, len(approvals.sheets), sum(approvals.given), needed, billable, absence)
 
 
 def _parameters(span: Span) -> tuple[object, ...]:

@@ -257,7 +257,7 @@ async def test_a_path_that_names_nobody_names_the_field_after_the_decision(house
         answer = await administer(running, method, path, body)
         assert answer.json()["fields"] == [{"field": "path.person_id", "message": "names no person in the directory"}]
         assert answer.json()["decision_id"] == answer.headers["Decision-Id"]
-        # Who may not read the directory is refused alike for everybody.
+        # Callers who may not read the directory are refused alike, about any person.
         refused = [
             await ask(
                 running, "lea", method, path.replace("nobody@example.com", person), body, scope="manage:directory"
@@ -372,6 +372,54 @@ async def test_an_unknown_team_is_named_with_the_nearest_to_readers_of_the_direc
     ):
         answer = await administer(running, method, path, body)
         assert answer.json()["fields"] == [{**wrong[0], "field": field}], answer.text
+
+
+async def test_a_name_of_a_team_filters_only_for_callers_who_may_know_the_team(
+    house: House, running: InProcess
+) -> None:
+    """To everybody else, it is a name that no team has. An id goes on to filter the sheets that they may read."""
+    admin = house.administrator()
+    inner = (await house.directory.add_team(admin, "inner", house.teams["east"])).value.id
+    await house.directory.add_membership(admin, house.people["lea"], inner, Part.MEMBER)
+    for name, team in (("pia", None), ("dora", None), ("bob", inner), ("gus", house.teams["west"])):
+        signed_in = await People(house.requests, house.log).person_for(speaking(running.issuer, f"auth0|{name}"))
+        house.people[name] = signed_in
+        if team is not None:
+            await house.directory.add_membership(admin, signed_in, team, Part.MEMBER)
+    lead = (await house.directory.add_membership(admin, house.people["dora"], house.teams["division"], Part.LEAD)).value
+    teams = {**house.teams, "inner": inner}
+    for name in ("ana", "carl", "lea"):
+        sheet = await house.submit_week(name)
+        await house.owner.execute("UPDATE timesheet SET state = 'approved' WHERE id = $1", sheet.id)
+    by_id = {"division": 3, "east": 2, "west": 1, "inner": 1}
+    span = f"since={MONDAY}&until={MONDAY}"
+
+    async def find(who: str, team: object, **claims: Any) -> tuple[int, int, int]:
+        """The sheets of a list, of its totals, and of a report."""
+        listed = await ask(running, who, "GET", f"/v1/timesheets?totals=true&team={team}", **claims)
+        report = await ask(running, who, "GET", f"/v1/reports/hours?by=week&{span}&team={team}", **claims)
+        assert (listed.status_code, report.status_code) == (200, 200), listed.text
+        return len(listed.json()["items"]), listed.json()["totals"]["sheets"], report.json()["sheets"]
+
+    # All of them read every approved sheet, by the role of payroll.
+    for who, known in (
+        ("pia", set()),
+        ("ana", {"east", "division"}),
+        ("bob", {"inner", "east", "division"}),
+        ("gus", {"west", "division"}),
+        ("dora", {"division", "east", "west", "inner"}),
+    ):
+        for name, sheets in by_id.items():
+            # Again, once the caller is remembered.
+            for _ in range(2):
+                assert await find(who, teams[name], roles=["payroll"]) == (sheets,) * 3
+                expected = sheets if name in known else 0
+                assert await find(who, name, roles=["payroll"]) == (expected,) * 3, (who, name)
+        assert await find(who, "Nowhere", roles=["payroll"]) == (0, 0, 0)
+    # Readers of the directory may know every team.
+    assert await find("pia", "west", roles=["payroll", "manager"]) == (1, 1, 1)
+    await house.directory.end_membership(admin, lead.id)
+    assert await find("dora", "division", roles=["payroll"]) == (0, 0, 0)
 
 
 async def test_people_are_found_by_the_beginnings_of_the_words_of_their_names(house: House, running: InProcess) -> None:

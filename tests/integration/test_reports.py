@@ -229,9 +229,10 @@ async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, 
         moved - timedelta(days=1),
         moved,
     )
+    east, west = str(teams["east"]), str(teams["west"])
     told = (await report(running, f"by=team&{MARCH}")).json()
-    hours = {item["name"]: (item["minutes"], item["sheets"]) for item in told["items"]}
-    assert hours == {"west": (480, 1), "east": (3 * 480, 3)}
+    hours = {item["key"]: (item["minutes"], item["sheets"]) for item in told["items"]}
+    assert hours == {west: (480, 1), east: (3 * 480, 3)}
     assert told["minutes"] == 4 * 480
     await house.owner.execute(
         "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
@@ -242,8 +243,46 @@ async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, 
         moved,
     )
     told = (await report(running, f"by=team&{MARCH}")).json()
-    hours = {item["name"]: (item["minutes"], item["sheets"]) for item in told["items"]}
-    assert hours == {"west": (2 * 480, 2), "east": (480, 1), None: (480, 1)}
+    hours = {item["key"]: (item["minutes"], item["sheets"]) for item in told["items"]}
+    assert hours == {west: (2 * 480, 2), east: (480, 1), None: (480, 1)}
+
+
+async def test_a_report_names_only_the_teams_that_the_caller_may_know(house: House, running: InProcess) -> None:
+    """The ids of all of them stay, in both forms, and for either key."""
+    await house.owner.execute("UPDATE timesheet SET state = 'approved'")
+    east, west = str(house.teams["east"]), str(house.teams["west"])
+    for name in ("pia", "dora"):
+        subject = speaking(running.issuer, f"auth0|{name}")
+        house.people[name] = await People(house.requests, house.log).person_for(subject)
+    admin, division = house.administrator(), house.teams["division"]
+    await house.directory.add_membership(admin, house.people["dora"], division, Part.LEAD)
+    for name, roles, known in (
+        ("pia", ["payroll"], {}),
+        ("lea", ["payroll"], {east: "east"}),
+        ("dora", ["payroll"], {east: "east", west: "west"}),
+        ("pia", ["payroll", "manager"], {east: "east", west: "west"}),
+    ):
+        token = running.token(sub=f"auth0|{name}", scope="read:timesheets approve:timesheets", roles=roles)
+        for query, key, column in (
+            ("by=team", "key", "name"),
+            ("by=team&then=person", "key", "name"),
+            ("by=person&then=team", "then", "then_name"),
+        ):
+            for names in ("", "&names=true"):
+                path = f"/v1/reports/hours?{query}&{MARCH}{names}"
+                items = (await running.send("GET", path, token)).json()["items"]
+                expected = {east: known.get(east), west: known.get(west)}
+                assert {item[key]: item[column] for item in items} == expected, (name, path)
+                file = await running.send("GET", f"{path}&format=csv", token)
+                told = "name" if key == "key" else "team_name"
+                lines = csv.DictReader(io.StringIO(file.text))
+                assert {line["team"]: line[told] or None for line in lines} == expected, (name, path)
+
+
+async def test_an_activity_has_no_name_though_a_project_has_its_code(house: House, running: InProcess) -> None:
+    await house.owner.execute("UPDATE entry SET activity = project")
+    told = (await report(running, f"by=project&then=activity&names=true&{MARCH}")).json()["items"]
+    assert [(item["then"], item["name"], item["then_name"]) for item in told] == [("apollo", "Project apollo", None)]
 
 
 async def sheets_of(house: House, *names: str) -> list[str]:
