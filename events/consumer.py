@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from events.envelope import PublishedChange, parse
-from events.stream import BEFORE_ALL, FIELD, NO_ENTRY, id_of, position_of
+from events.stream import BEFORE_ALL, FIELD, NO_ENTRY, REDIS_ERRORS, id_of, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -71,7 +71,7 @@ class Consumer:
         while not stop.is_set():
             try:
                 await self.step()
-            except (RedisError, OSError):
+            except REDIS_ERRORS:
                 await asyncio.sleep(SECONDS_BETWEEN_TRIES)
 
     async def step(self) -> int:

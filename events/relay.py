@@ -11,11 +11,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from redis.exceptions import RedisError
-
 from events.envelope import PublishedChange, parse, serialize
 from events.redis_errors import name_error
-from events.stream import BEFORE_ALL, FIELD, id_of, position_of
+from events.stream import BEFORE_ALL, CLIENT_ERRORS, FIELD, id_of, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -113,7 +111,7 @@ class Relay:
             except DivergedError as error:
                 pause = LONGEST_PAUSE
                 await self._report(False, str(error))
-            except RedisError as error:
+            except CLIENT_ERRORS as error:
                 pause = _longer(pause, interval)
                 await self._report(False, f"Redis does not accept events: {name_error(error)}; they wait in the log")
             except self._log_errors as error:
@@ -131,7 +129,8 @@ class Relay:
     async def step(self) -> int:
         """Publish the next batch. Returns how many events were added; 0 also when another relay was faster.
 
-        Raises DivergedError, RedisError, or one of `log_errors`; the next step then compares Redis with the log again.
+        Raises DivergedError, one of CLIENT_ERRORS, or one of `log_errors`; the next step then compares Redis with the
+        log again.
         """
         try:
             if time.monotonic() - self._compared_at >= self._compare_every:

@@ -15,14 +15,16 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 FIELD = b"ce"
-# What a command raises when Redis does not answer, or refuses it.
-REDIS_ERRORS: tuple[type[Exception], ...] = (RedisError, OSError)
+# The errors of redis-py. Some errors of its client of a Redis Cluster do not derive from RedisError.
+CLIENT_ERRORS: tuple[type[Exception], ...] = (RedisError, RedisClusterException)
+# The errors of a command that Redis does not answer, or refuses.
+REDIS_ERRORS: tuple[type[Exception], ...] = (*CLIENT_ERRORS, OSError)
 
 # The last id of a stream without entries, and the position before the first.
 NO_ENTRY = "0-0"

@@ -13,11 +13,11 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, cast
 
 import structlog
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from events.consumer import read
 from events.envelope import parse
-from events.stream import BEFORE_ALL, FIELD, id_of, position_of
+from events.stream import BEFORE_ALL, FIELD, REDIS_ERRORS, id_of, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -214,7 +214,7 @@ class Trimmer:
 
     async def run(self, stop: asyncio.Event, log_errors: tuple[type[Exception], ...] = ()) -> None:
         """Trim once a minute until `stop` is set. An error is logged, and the next minute tries again."""
-        errors: tuple[type[Exception], ...] = (RedisError, OSError, ValueError, *log_errors)
+        errors: tuple[type[Exception], ...] = (*REDIS_ERRORS, ValueError, *log_errors)
         while not stop.is_set():
             try:
                 while trimmed := await self.step():

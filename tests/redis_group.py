@@ -38,22 +38,20 @@ class RedisGroup:
 
     def start(self, *lines: str, sentinel: bool = False, common: tuple[str, ...] = COMMON) -> int:
         """Start a server with these lines in its configuration. Returns its port."""
-        binary, port = find_redis_server(), unused_port()
-        assert binary is not None
+        port = unused_port()
         home = self.folder / str(port)
         home.mkdir()
         text = [f"port {port}", f"dir {home}", *common, *lines]
         (home / "redis.conf").write_text("".join(f"{line}\n" for line in text))
-        options = ["--sentinel"] if sentinel else []
-        self.servers[port] = spawn(
-            [str(binary), str(home / "redis.conf"), *options],
-            log=home / "log",
-            directory=home,
-            environment={"LC_ALL": "C"},
-        )
+        self._spawn(port, *(["--sentinel"] if sentinel else []))
         client = self.client(port, None if sentinel else PASSWORD)
         wait(client.ping)
         return port
+
+    def restart(self, port: int) -> None:
+        """Start a killed server again, with the configuration that it had."""
+        self._spawn(port)
+        wait(self.client(port).ping)
 
     def client(self, port: int, password: str | None = PASSWORD) -> Redis:
         return Redis(port=port, password=password, protocol=2)
@@ -71,6 +69,16 @@ class RedisGroup:
     def stop(self) -> None:
         for server in self.servers.values():
             end(server, ())
+
+    def _spawn(self, port: int, *options: str) -> None:
+        binary, home = find_redis_server(), self.folder / str(port)
+        assert binary is not None
+        self.servers[port] = spawn(
+            [str(binary), str(home / "redis.conf"), *options],
+            log=home / "log",
+            directory=home,
+            environment={"LC_ALL": "C"},
+        )
 
 
 def wait(what: Callable[[], object]) -> None:

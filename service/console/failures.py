@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 from litestar.exceptions import HTTPException
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from service.console.protection import ForgedRequest
 from service.console.sign_in_server import SignInFailed, SignInUnavailable
@@ -135,7 +135,7 @@ def find_failure(error: Exception) -> Failure:
             found = Failure(status, status.phrase, "The request was not as expected.")
         case httpx2.TransportError():
             found = NO_API
-        case RedisError() | OSError():
+        case RedisError() | RedisClusterException() | OSError():
             found = NO_SESSIONS
         case _:
             found = BROKEN

@@ -49,7 +49,7 @@ class ConsoleSession(msgspec.Struct):
 class SessionStore:
     """Sessions in Redis. `keys` are the console's secrets, newest first; all of them decrypt, the first encrypts.
 
-    Every method raises redis.RedisError or OSError when Redis does not answer.
+    Every method raises what redis-py raises when Redis does not answer.
     """
 
     def __init__(self, redis: Redis, keys: Sequence[str]) -> None:

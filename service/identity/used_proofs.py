@@ -9,8 +9,7 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Protocol
 
-from redis.exceptions import RedisError
-
+from events.stream import REDIS_ERRORS
 from service.errors import ReplayStoreUnavailable
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class UsedProofs:
         try:
             async with asyncio.timeout(self._timeout):
                 return bool(await self._redis.set(self._prefix + digest, b"", nx=True, ex=kept_for))
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             raise ReplayStoreUnavailable(cause=f"replay store: {type(error).__name__}") from error
 
     async def close(self) -> None:

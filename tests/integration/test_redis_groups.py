@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio.connection import SSLConnection
+from structlog.testing import capture_logs
 
 from events.consumer import Consumer, read
 from events.stream import REDIS_ERRORS, check_redis_url, open_redis
-from events.upkeep import list_dead, read_groups, replay_dead
+from events.upkeep import Trimmer, list_dead, read_groups, replay_dead
 from service.authorization.active.hint import PolicyHint
 from service.commands.doctor_checks import check_redis
 from service.identity.used_proofs import UsedProofs
 from service.settings import Settings
+from service.web.http import rate_limits
 from service.web.http.rate_limits import Counters
+from tests.dpop_forge import proof_key
+from tests.integration.api import InProcess, api
 from tests.integration.event_stream import publish_all
-from tests.redis_group import redis_cluster, watched_redis
-from tests.until import until
+from tests.redis_group import RedisGroup, redis_cluster, watched_redis
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +31,11 @@ if TYPE_CHECKING:
 
     from events.envelope import PublishedChange
     from tests.integration.event_stream import EventStream
+    from tests.integration.house import House
 
-pytest_plugins = ["tests.integration.log_fixtures"]
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+# The error of a client that asks for the nodes of its cluster, and reaches none.
+NO_NODE = "RedisClusterException"
 
 
 async def use_everything(url: str, event_stream: EventStream) -> None:
@@ -125,6 +133,141 @@ async def test_everything_works_with_sentinels_and_after_a_failover(event_stream
         await event_stream.assert_published()
         await event_stream.redis.aclose()
     event_stream.redis = before
+
+
+def kill_all(group: RedisGroup) -> None:
+    for port in group.servers:
+        group.kill(port)
+
+
+def restart_all(group: RedisGroup) -> None:
+    for port in group.servers:
+        group.restart(port)
+
+
+async def test_while_a_whole_cluster_is_away_each_process_counts_alone_and_bound_tokens_get_503(
+    house: House, issuer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every request tries Redis again. The first error is that of a lost connection, and only later errors are NO_NODE.
+    monkeypatch.setattr(rate_limits, "RETRY_PAUSE_SECONDS", 0.0)
+    key, rates = proof_key(), {"client_rate": 10, "address_rate": 10, "failed_authentication_weight": 5}
+
+    async def ask_bound(running: InProcess) -> int:
+        token = running.token(sub="auth0|bob", cnf={"jkt": key.thumbprint}, jti="bound")
+        proof = key.proof("GET", "https://timewarden.example/v1/me", token).decode()
+        headers = {"Authorization": f"DPoP {token}", "DPoP": proof}
+        return (await running.send("GET", "/v1/me", headers=headers)).status_code
+
+    async def ask(running: InProcess, times: int) -> list[int]:
+        token = running.token()
+        return [(await running.send("GET", "/v1/me", token)).status_code for _ in range(times)]
+
+    with redis_cluster(tmp_path) as group:
+        async with api(house, issuer, redis_url=group.url, **rates) as running:
+            assert await ask_bound(running) == 200
+            assert await ask(running, 1) == [200]
+            kill_all(group)
+            assert await ask(running, 12) == [200] * 10 + [429] * 2
+            assert [await ask_bound(running) for _ in range(3)] == [503] * 3
+            restart_all(group)
+
+            async def is_accepted() -> bool:
+                return await ask_bound(running) == 200
+
+            await until(is_accepted)
+        # A process that starts without the cluster.
+        kill_all(group)
+        async with api(house, issuer, redis_url=group.url, **rates) as running:
+            assert await ask(running, 12) == [200] * 10 + [429] * 2
+            assert [await ask_bound(running) for _ in range(3)] == [503] * 3
+
+
+async def test_relay_and_consumer_wait_for_a_cluster_that_is_away_and_go_on(
+    event_stream: EventStream, tmp_path: Path
+) -> None:
+    before = event_stream.redis
+    handled: list[UUID] = []
+    problems: list[str] = []
+
+    async def handle(change: PublishedChange) -> None:
+        handled.append(change.uid)
+
+    async def on_gap(after: int, before: int) -> None:
+        raise AssertionError(f"nothing is missing between {after} and {before}")
+
+    class WatchedConsumer(Consumer):
+        async def step(self) -> int:
+            try:
+                return await super().step()
+            except Exception as error:
+                problems.append(type(error).__name__)
+                raise
+
+    async def both_wait() -> bool:
+        assert not relaying.done()
+        assert not consuming.done()
+        told = any(not ready and NO_NODE in detail for ready, detail in event_stream.reports)
+        return told and problems.count(NO_NODE) > 1
+
+    with redis_cluster(tmp_path) as group:
+        redis = event_stream.redis = open_redis(group.url)
+        stop, of_consumer = asyncio.Event(), open_redis(group.url)
+        consumer = WatchedConsumer(of_consumer, event_stream.stream, "billing", "one", handle, on_gap=on_gap, block=0.1)
+        relaying = asyncio.create_task(event_stream.relay().run(stop, 0.02))
+        consuming = asyncio.create_task(consumer.run(stop))
+        uids = await event_stream.change(3)
+
+        async def all_handled() -> bool:
+            # A delivery that the failure interrupted is repeated.
+            assert not relaying.done()
+            assert not consuming.done()
+            return set(handled) == set(uids)
+
+        await until(all_handled)
+        kill_all(group)
+        uids += await event_stream.change(3)
+        await until(both_wait)
+        # Nothing of this cluster is on disk, so the relay fills the stream again.
+        restart_all(group)
+        await until(all_handled)
+        stop.set()
+        await asyncio.gather(relaying, consuming)
+        await event_stream.assert_published()
+        await redis.aclose()
+        await of_consumer.aclose()
+    event_stream.redis = before
+
+
+async def test_hints_trimming_and_the_doctor_outlast_a_cluster_that_is_away(
+    event_stream: EventStream, tmp_path: Path
+) -> None:
+    stop, heard = asyncio.Event(), asyncio.Event()
+    with redis_cluster(tmp_path) as group, capture_logs() as lines:
+        kill_all(group)
+        redis, hint = open_redis(group.url), PolicyHint(open_redis(group.url), "policy")
+        trimmer = Trimmer(redis, event_stream.stream, timedelta(days=1), read_change=event_stream.feed.read_change)
+        trimming = asyncio.create_task(trimmer.run(stop))
+        listening = asyncio.create_task(hint.listen(heard.set))
+        hint.publish(7)
+
+        async def all_failed() -> bool:
+            assert not trimming.done()
+            assert not listening.done()
+            failed = {line["event"] for line in lines if line.get("problem") == NO_NODE}
+            return failed == {"events_not_trimmed", "policy_hint_lost", "policy_hint_not_told"}
+
+        await until(all_failed)
+        [finding] = [found async for found in check_redis(Settings(redis_url=group.url))]
+        assert finding.found == f"does not answer: {NO_NODE}"
+        restart_all(group)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await heard.wait()
+        stop.set()
+        await trimming
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await hint.close()
+        await redis.aclose()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ ALLOWED = {
         "events/",
         "service/identity/used_proofs.py",
         "service/authorization/active/hint.py",
-        "service/web/http/rate_limits.py",
         "service/console/",
     ],
     "opentelemetry": ["service/tracing.py"],

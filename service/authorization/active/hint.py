@@ -10,7 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
-from redis.exceptions import RedisError
+
+from events.stream import REDIS_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ class PolicyHint:
                     while await self._received_hint(subscription):
                         pause = 0.0
                         heard()
-            except (RedisError, OSError, TimeoutError) as error:
+            except REDIS_ERRORS as error:
                 _log.warning("policy_hint_lost", problem=type(error).__name__)
 
     async def _received_hint(self, subscription: PubSub) -> bool:
@@ -79,5 +80,5 @@ class PolicyHint:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._redis.publish(self._channel, str(number))
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             _log.warning("policy_hint_not_told", version=number, problem=type(error).__name__)

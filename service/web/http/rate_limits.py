@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import structlog
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
-from redis.exceptions import RedisError
 
 from events.redis_errors import name_error
-from events.stream import open_redis
+from events.stream import REDIS_ERRORS, open_redis
 from service import metrics
 from service.batches import Batches
 from service.errors import MalformedCredentials, NonceRequired, TooManyRequests, Unauthenticated
@@ -118,7 +117,7 @@ class Counters:
             return self._local.spend(limit, key, cost)
         try:
             spent = await self._shared.spend(Spending(key, limit, cost))
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             if self._down_until is None:
                 log.warning(
                     "rate limits hold for each process alone: Redis does not answer or refuses", error=name_error(error)
@@ -151,7 +150,7 @@ class SharedCounters:
         self._batches: Batches[Spending, Allowance] = Batches(self._count, size=MAX_COUNTERS_PER_SCRIPT)
 
     async def spend(self, spending: Spending) -> Allowance:
-        """Count a request. Raises RedisError or OSError within two timeouts if Redis does not answer."""
+        """Count a request. Raises one of REDIS_ERRORS within two timeouts if Redis does not answer."""
         return await self._batches.ask(spending)
 
     async def close(self) -> None:
@@ -164,7 +163,7 @@ class SharedCounters:
             rows = await self._script(
                 keys=[PREFIX + spending.key for spending in batch], args=[WINDOW_SECONDS * 1000, *numbers]
             )
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             # All that wait count for themselves now, instead of one batch after the other.
             self._batches.fail_waiting(error)
             return [error] * len(batch)
