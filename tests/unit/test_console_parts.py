@@ -274,8 +274,8 @@ def test_a_refusal_is_shown_in_its_page_unless_another_sign_in_helps() -> None:
 async def test_weeks_that_were_approved_are_not_read_again() -> None:
     """They need no name: the page goes on to the inbox."""
     asked: list[str] = []
-    approved: dict[str, Any] = {"id": SHEET, "status": 200, "state": "approved", "decision_id": SHEET, "decision_leaf": "00"}
-    approved |= {"approvals_given": 1, "approvals_needed": 1, "version": 3, "problem": None}
+    approved: dict[str, Any] = {"id": SHEET, "status": 200, "state": "approved", "version": 3, "problem": None}
+    approved |= {"approvals_given": 1, "approvals_needed": 1, "decision_id": SHEET, "decision_leaf": "00"}
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         asked.append(request.url.path)
