@@ -12,7 +12,7 @@ from rich.console import Console
 from service.commands.api_client import active_number, connect
 from service.commands.groups import LazyGroup, as_json, as_person, directory
 from service.commands.tables import plain, table, when
-from service.commands.version_numbers import LATEST, VersionNumber, choose_latest_proposal
+from service.commands.version_numbers import LATEST, VersionNumber, check_version_found, choose_latest_proposal
 from service.places import Complaint
 from service.policy.policy_file import PolicyText
 
@@ -76,17 +76,23 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
     "--expected", type=click.IntRange(min=1), help="The version that must be active now; default: the one that is."
 )
 @click.option("--yes", is_flag=True, help="With latest: activate without asking, even another author's version.")
+@directory
 @as_json
 @as_person
-def activate(number: int | str, expected: int | None, *, yes: bool, as_json: bool, person: str | None) -> None:
-    """Activate version NUMBER, which may be an older one. `latest` is the newest proposal."""
+def activate(
+    number: int | str, expected: int | None, directory: Path, *, yes: bool, as_json: bool, person: str | None
+) -> None:
+    """Activate version NUMBER, which may be an older one. `latest` is the newest proposal; if it differs from the
+    policy files, the command asks first."""
     api = connect(person)
     if expected is None:
         expected = active_number(api)
     if number == LATEST:
-        number = choose_latest_proposal(api, expected, yes=yes)
+        number = choose_latest_proposal(api, expected, directory, yes=yes)
     path = f"/v1/policies/versions/{number}/activate"
-    version = api.call("POST", path, {"expected_active": expected}, long="the version is checked again")
+    answer = api.response("POST", path, body={"expected_active": expected}, long="the version is checked again")
+    check_version_found(answer, number)
+    version = api.decode(answer)
     if as_json:
         print(json.dumps(version, indent=2))
         return

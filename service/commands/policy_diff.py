@@ -67,7 +67,7 @@ def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     compared = f"version {found['number']}" if found["number"] else "the files"
     if found["same"]:
         console.print(f"Version {found['against']} and {compared} are the same.")

@@ -57,7 +57,8 @@ def document(found: Trial) -> dict[str, object]:
 
 
 def _show(found: Trial, directory: Path) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    # Without `emoji=False`, rich prints line 100 of a file, `:100:`, as an emoji.
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     if found.tallies:
         shown = table("line", "rule", "passed", "failed")
         for tally in found.tallies:
@@ -72,7 +73,8 @@ def _show(found: Trial, directory: Path) -> None:
         for complaint in complaints:
             console.print(escape_markup(f"{what}: {_path_of(complaint, directory)}"))
     if found.good:
-        console.print("The policy is valid: it can be read, keeps the laws and passes its cases.")
+        passes = "passes its cases" if found.passed else "has no cases"
+        console.print(f"The policy is valid: it can be read, keeps the laws and {passes}.")
     else:
         console.print("The policy would be rejected.")
 

@@ -45,7 +45,7 @@ def table(*heads: str, title: str | None = None, ids: Mapping[str, int] | None =
 def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], ids: Mapping[str, int]) -> None:
     """Print a table whose columns of ids have these widths. A terminal that is too narrow gets each cell on its own
     line, and an empty line between rows."""
-    console = Console()
+    console = Console(emoji=False)
     if console.is_terminal and console.width < WIDE:
         for row in rows:
             for head, cell in zip(heads, row, strict=True):

@@ -1,7 +1,7 @@
 """Numbers of policy versions on the command line, where `latest` stands for the newest. Owns no state.
 
-Another author may propose a version at any time. So `activate latest` names the author, and asks for confirmation if
-the newest version is not the caller's own.
+Another author may propose a version at any time, and a proposal of the caller may have been refused. So `activate
+latest` names the author, and asks for confirmation if the newest version is not the caller's own, or not the files.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+import httpx2
 import rich_click as click
 
+from service.commands.policy_files import files_differ
 from service.commands.tables import plain, when
+from service.errors import NotFound
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from service.commands.api_client import ApiClient
 
 LATEST: Final = "latest"
+NOT_FOUND: Final = f'"urn:timewarden:problem:{NotFound.slug}"'
 
 
 class VersionNumber(click.ParamType[int | str]):
@@ -46,12 +52,12 @@ def newest_version(api: ApiClient) -> dict[str, Any]:
     return versions[0]
 
 
-def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
+def choose_latest_proposal(api: ApiClient, active: int, directory: Path, *, yes: bool) -> int:
     """Choose the newest version for activation in place of `active`; print its author and message on standard error.
 
     It must be a proposal, so that no retired version is activated by accident. Without `yes`, a version of another
-    author, or one proposed under another active version, needs confirmation; without a terminal it is refused. Raises
-    ClickException.
+    author, a version that differs from the policy files, or one proposed under another active version, needs
+    confirmation; without a terminal it is refused. Without a `directory`, nothing is compared. Raises ClickException.
     """
     version = newest_version(api)
     number, message = version["number"], plain(version["message"])
@@ -67,6 +73,11 @@ def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
         f"Version {number}, proposed by {'you' if own else by} at {when(version['proposed_at'])}: {message}", err=True
     )
     doubts = [] if own else ["It is not your own proposal."]
+    if files_differ(directory, version["digest"]):
+        doubts.append(
+            f"It differs from the files in {directory}/, so it may be an older proposal: `timewarden policy diff"
+            f" --against {number}` shows the differences, `timewarden policy propose` proposes the files."
+        )
     if version["parent"] != active:
         doubts.append(
             f"It was proposed while version {version['parent']} decided, and version {active} decides now:"
@@ -83,6 +94,17 @@ def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
             click.echo("Nothing was activated.", err=True)
             raise SystemExit(1)
     return int(number)
+
+
+def check_version_found(answer: httpx2.Response, number: int | str) -> None:
+    """Raise ClickException, with the number, if the API has no such version for the caller.
+
+    A 404 of another server, at a wrong address, has another type.
+    """
+    if answer.status_code == httpx2.codes.NOT_FOUND and NOT_FOUND in answer.text:
+        raise click.ClickException(
+            f"There is no version {number} that you may read; `timewarden policy list` shows the versions"
+        )
 
 
 def _is_own(api: ApiClient, version: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from service.policy.case_values import ROOTS, read_values, values_of_caller
 from service.policy.known_words import AGENT
 from service.policy.laws import APPROVE
 from service.policy.matching import ACTOR
-from service.policy.nearest_word import nearest
+from service.policy.nearest_word import explain_unknown, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -218,7 +218,7 @@ class _Reader:
     def _check_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
         if word not in known and not any(form.fullmatch(word) for form in rule_rows.FORMS):
-            self._complain(node, f"'{word}' is not a known relation to the kind '{kind}'", nearest(word, known))
+            self._complain(node, explain_unknown(word, f"relation to the kind '{kind}'"), nearest(word, known))
 
     def _parse_condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:
         """`scope read:audit`, `who manager`, `state submitted`, `fact mfa` or `fact not mfa`."""
@@ -238,7 +238,7 @@ class _Reader:
         words = [part.strip() for part in word.split(" or ")] if dimension == "state" else [word.removeprefix("not ")]
         for part in words:
             if part not in known[dimension]:
-                self._complain(node, f"'{part}' is not a known {dimension}", nearest(part, known[dimension]))
+                self._complain(node, explain_unknown(part, dimension), nearest(part, known[dimension]))
         return dimension, " or ".join(sorted(words)) if dimension == "state" else word
 
     def _parse_values(self, fields: Mapping[str, yaml.Node], kind: str) -> dict[str, Value]:
@@ -289,7 +289,7 @@ class _Reader:
     def _parse_word(self, node: yaml.Node, known: Collection[str], what: str) -> str:
         word = self._parse_scalar(node)
         if word not in known:
-            self._complain(node, f"'{word}' is not a known {what}", nearest(word, known))
+            self._complain(node, explain_unknown(word, what), nearest(word, known))
         return word
 
     def _parse_scalar(self, node: yaml.Node) -> str:

@@ -49,10 +49,19 @@ def explain_conflict(rule: Rule, vocabulary: Vocabulary) -> str | None:
         for condition in rule.when
         if (expression := find_definition(vocabulary, rule.kind, condition.fact)) is not None
     ]
+    for condition, expression in defined[:MAX_FACTS_COMPARED]:
+        if not _can_be(expression, truth=not condition.negated):
+            value = "false" if condition.negated else "true"
+            return f"This row can never match: the fact {condition.fact} is never {value}, its parts exclude each other"
     for (first, first_fact), (second, second_fact) in combinations(defined[:MAX_FACTS_COMPARED], 2):
         if not _hold_together((first_fact, not first.negated), (second_fact, not second.negated)):
             return f"This row can never match: {fact_word(first)} and {fact_word(second)} exclude each other"
     return None
+
+
+@lru_cache(maxsize=1_024)
+def _can_be(expression: Expression, *, truth: bool) -> bool:
+    return can_hold_together([(expression, truth)])
 
 
 # The pairs of 50 facts about a kind and 50 about the sign-in are 20,000, for any number of rows.

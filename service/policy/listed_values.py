@@ -1,4 +1,5 @@
-"""Complains about values that an attribute of the service never has, such as the day `Monday`. Pure: owns no state.
+"""Complains about values that an attribute of the service never has, such as the day `Monday` or, among the caller's
+roles, `role:payroll`. Pure: owns no state.
 
 It is applied to proposals. With such a value, expressions and cases would agree with one another, but never with the
 service.
@@ -6,10 +7,10 @@ service.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.places import Complaint
-from service.policy.expressions.listed import explain_values
+from service.policy.expressions.listed import explain_names, explain_values, with_prefix
 from service.policy.toml_places import Complaints
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from service.policy.access_request import Vocabulary
     from service.policy.case_files import Case
 
+# The lists of names that rows write with a prefix, such as `role:payroll`. The lists hold them without it.
+NAMES: Final = frozenset({"principal.roles", "principal.groups", "resource.owner.groups"})
+
 
 def complain_of_values(text: str, vocabulary: Vocabulary, cases: Iterable[Case]) -> list[Complaint]:
     """A complaint for each such value in an expression or a case. `text` is that of the vocabulary."""
     complaints = Complaints(text)
     for (kind, name), expression in sorted(vocabulary.definitions.items(), key=lambda item: item[0]):
         at = ("kinds", kind, "facts", name, "is") if kind else ("request", "facts", name, "is")
-        for flaw in expression.find_unlisted(_listed(vocabulary, kind)):
+        for flaw in [*expression.find_unlisted(_listed(vocabulary, kind)), *expression.find_prefixed(NAMES)]:
             place = flaw.line, flaw.column
             complaints.complain_inside(at, expression.text, place, flaw.message, flaw.suggestion)
     found = complaints.found
@@ -34,6 +38,11 @@ def complain_of_values(text: str, vocabulary: Vocabulary, cases: Iterable[Case])
             Complaint(case.file, case.line, 1, f"'{name}' is never '{value}'", explain_values(listed[name]))
             for name, value in case.values.items()
             if name in listed and value not in listed[name]
+        ]
+        found += [
+            Complaint(case.file, case.line, 1, f"'{name}' never has '{wrong[0]}'", explain_names(wrong[:1]))
+            for name, value in case.values.items()
+            if name in NAMES and isinstance(value, tuple) and (wrong := with_prefix(map(str, value)))
         ]
     return found
 

@@ -1,7 +1,8 @@
-"""Suggests a known word for an unknown one. Pure."""
+"""Suggests a known word for an unknown one, and names letters that only look like those of known words. Pure."""
 
 from __future__ import annotations
 
+import unicodedata
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -21,3 +22,18 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= FEW else None
+
+
+def explain_unknown(word: str, what: str) -> str:
+    """The complaint about an unknown word."""
+    return f"'{word}' is not a known {what}{describe_foreign_letter(word)}"
+
+
+def describe_foreign_letter(word: str) -> str:
+    """The addition to a complaint that names the first character of a word that no known word has, such as a Cyrillic
+    letter that looks like a Latin one. Empty if there is none."""
+    foreign = next((character for character in word if not character.isascii()), None)
+    if foreign is None:
+        return ""
+    name = unicodedata.name(foreign, "")
+    return f", it has the character U+{ord(foreign):04X}" + (f" ({name})" if name else "")

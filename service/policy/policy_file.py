@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LARGEST_TEXT = 1024 * 1024
 MAX_CASE_FILES = 200
 CASE_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.yaml")
+WHERE_CASES_STAND = "case files are named *.yaml and stand directly in cases/"
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
@@ -54,13 +55,14 @@ class PolicyText:
     def read(directory: Path) -> PolicyText:
         """The texts in a directory such as policies/, without byte order marks.
 
-        Raises PolicyRejected when a file is missing, too large or not UTF-8.
+        Raises PolicyRejected when a file is missing, too large or not UTF-8, and when cases/ holds something else than
+        case files.
         """
         complaints: list[Complaint] = []
-        names = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
-        model, rules, vocabulary = (_read(directory, name, complaints) for name in names)
-        paths = sorted((directory / "cases").glob("*.yaml"))
-        cases = {path.name: _read(directory, f"cases/{path.name}", complaints) for path in paths}
+        fixed = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
+        model, rules, vocabulary = (_read(directory, name, complaints) for name in fixed)
+        names = _list_cases(directory, complaints)
+        cases = {name: _read(directory, f"cases/{name}", complaints) for name in names}
         if complaints:
             raise PolicyRejected(complaints)
         return PolicyText(model, rules, vocabulary, cases)
@@ -136,6 +138,28 @@ def _texts(text: PolicyText) -> list[Complaint]:
             column = bad.start() - body.rfind("\n", 0, bad.start())
             complaints.append(Complaint(name, line, column, f"The file contains the character U+{ord(bad[0]):04X}"))
     return complaints
+
+
+def _list_cases(directory: Path, complaints: list[Complaint]) -> list[str]:
+    """The names of the case files, sorted. A missing directory has none.
+
+    Anything else there is complained about: the cases of a file that is ignored in silence would seem to pass.
+    """
+    try:
+        names = sorted(path.name for path in (directory / "cases").iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        complaints.append(Complaint("cases", 0, 0, f"The case files cannot be listed: {error.strerror}"))
+        return []
+    # Editors leave such files beside the ones that they edit.
+    names = [name for name in names if not name.startswith(".") and not name.endswith("~")]
+    complaints += [
+        Complaint(f"cases/{name}", 0, 0, "This is not read as a case file", WHERE_CASES_STAND)
+        for name in names
+        if not name.endswith(".yaml")
+    ]
+    return [name for name in names if name.endswith(".yaml")]
 
 
 def _read(directory: Path, name: str, complaints: list[Complaint]) -> str:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect, Rule
-from service.policy.nearest_word import nearest
+from service.policy.nearest_word import describe_foreign_letter, explain_unknown, nearest
+from service.policy.row_advice import (
+    WITHOUT_QUOTES,
+    advise_action,
+    advise_condition,
+    advise_relation,
+    advise_states,
+    advise_who,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -100,7 +108,8 @@ def _split_fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
     for column, character in enumerate("" if PLAIN.fullmatch(line) else line, start=1):
         if character != "\t" and (character in "\"'#" or not _is_plain(character)):
             shown = character if character in "\"'#" else f"U+{ord(character):04X}"
-            rows.complain(Field(line, number, column), f"A row must not contain the character {shown}")
+            suggestion = WITHOUT_QUOTES if character in "\"'" else None
+            rows.complain(Field(line, number, column), f"A row must not contain the character {shown}", suggestion)
             return []
     fields, column = [], 1
     for part in line.split(","):
@@ -109,7 +118,9 @@ def _split_fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
     kind = fields[0]
     if kind.text not in {"p", "g"}:
         rows.complain(
-            kind, f"A row starts with p or g, not '{kind.text}'", "comments start with # and take a whole line"
+            kind,
+            f"A row starts with p or g, not '{kind.text}'{describe_foreign_letter(kind.text)}",
+            "comments start with # and take a whole line",
         )
         return []
     wanted = len(P_COLUMNS) + 1 if kind.text == "p" else 3
@@ -137,14 +148,20 @@ def _read_p_row(
     _check_known(rows, effect, {effect.value for effect in Effect}, "effect")
     if not _check_known(rows, kind, vocabulary.actions.keys(), "kind"):
         return
-    _check_known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
+    actions = vocabulary.actions[kind.text]
+    advice = None if action.text in actions else advise_action(action.text, actions)
+    _check_known(rows, action, actions, f"action of the kind '{kind.text}'", advice)
     states = _read_states(rows, state, vocabulary.states.get(kind.text, frozenset()), kind.text)
-    _check_who(rows, who, vocabulary.relations.get(kind.text, frozenset()), kind.text)
+    relations = vocabulary.relations.get(kind.text, frozenset())
+    _check_who(rows, who, relations, kind.text)
     if scope.text != ANY:
         _check_known(rows, scope, vocabulary.scopes | {ANY}, "scope")
-    conditions = _read_when(rows, when, vocabulary.facts.get(kind.text, frozenset()) | vocabulary.request_facts)
+    conditions = _read_when(
+        rows, when, vocabulary.facts.get(kind.text, frozenset()) | vocabulary.request_facts, relations
+    )
     if not NAME.fullmatch(name.text) or len(name.text) > LONGEST_NAME:
-        rows.complain(name, f"'{name.text}' is not a rule name", "lower-case words joined by -, such as read-own")
+        message = f"'{name.text}' is not a rule name{describe_foreign_letter(name.text)}"
+        rows.complain(name, message, "lower-case words joined by -, such as read-own")
     elif name.text in names:
         rows.complain(name, f"The rule name '{name.text}' is already used in line {names[name.text]}")
     names.setdefault(name.text, name.line)
@@ -162,23 +179,32 @@ def _read_p_row(
     rows.rules.append(rule)
 
 
-def _check_known(rows: PolicyRows, at: Field, known: Collection[str], what: str) -> bool:
+def _check_known(rows: PolicyRows, at: Field, known: Collection[str], what: str, suggestion: str | None = None) -> bool:
+    """Whether a word is known. Complains about another, with this suggestion in place of the nearest known word."""
     if at.text in known:
         return True
-    rows.complain(at, f"'{at.text}' is not a known {what}", nearest(at.text, known))
+    rows.complain(at, explain_unknown(at.text, what), suggestion or nearest(at.text, known))
     return False
+
+
+def _is_who(word: str, relations: Collection[str]) -> bool:
+    return word == ANYONE or word in relations or any(form.fullmatch(word) for form in FORMS)
 
 
 def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> None:
     word = at.text
-    if word == ANYONE or word in relations or any(form.fullmatch(word) for form in FORMS):
+    if _is_who(word, relations):
+        return
+    if advice := advise_who(word, lambda part: _is_who(part, relations)):
+        rows.complain(at, f"'{word}' is not a form of who", advice)
         return
     forms = "role:NAME, group:NAME, person:UUID (lower case), client:ID, via:ID, actor:ID"
     if ":" in word:
-        rows.complain(at, f"'{word}' is not a form of who", f"the forms are {forms}; {SPELLING_OF_NAMES}")
+        message = f"'{word}' is not a form of who{describe_foreign_letter(word)}"
+        rows.complain(at, message, f"the forms are {forms}; {SPELLING_OF_NAMES}")
         return
     suggestion = nearest(word, relations | {ANYONE}) or f"a relation, anyone, {forms}"
-    rows.complain(at, f"'{word}' is not a known relation to the kind '{kind}'", suggestion)
+    rows.complain(at, explain_unknown(word, f"relation to the kind '{kind}'"), suggestion)
 
 
 def _read_states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) -> frozenset[str]:
@@ -188,6 +214,10 @@ def _read_states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) 
         rows.complain(at, f"The kind '{kind}' has no states", "write any")
         return frozenset()
     words = at.text.split(" or ")
+    advice = None if all(word.strip() in known for word in words) else advise_states(at.text, known)
+    if advice:
+        rows.complain(at, f"'{at.text}' is not a known state of the kind '{kind}'", advice)
+        return frozenset()
     for word in words:
         _check_known(rows, Field(word.strip(), at.line, at.column), known, f"state of the kind '{kind}'")
     states = frozenset(word.strip() for word in words)
@@ -196,20 +226,26 @@ def _read_states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) 
     return states
 
 
-def _read_when(rows: PolicyRows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]:
+def _read_when(rows: PolicyRows, at: Field, known: frozenset[str], relations: frozenset[str]) -> tuple[Condition, ...]:
     if at.text == ALWAYS:
         return ()
     conditions = []
     for part in at.text.split(" and "):
         words = part.split()
         fact = words[-1] if words else ""
-        if not words or len(words) > 2 or (len(words) == 2 and words[0] != "not"):  # noqa: PLR2004 - `not` and a fact
-            rows.complain(at, f"'{part.strip()}' is not a condition", "always, or facts joined by and, negated by not")
+        negated = len(words) > 1
+        is_condition = len(words) == 1 or (len(words) == 2 and words[0] == "not")  # noqa: PLR2004 - `not` and a fact
+        advice = None if is_condition and fact in known else advise_condition(part.strip())
+        if advice or not is_condition:
+            usual = "always, or facts joined by and, negated by not"
+            rows.complain(at, f"'{part.strip()}' is not a condition", advice or usual)
             return ()
-        _check_known(rows, Field(fact, at.line, at.column), known | ({ALWAYS} if len(words) == 1 else set()), "fact")
+        if fact not in known and fact != ANYONE and _is_who(fact, relations):
+            advice = advise_relation(fact, negated=negated)
+        _check_known(rows, Field(fact, at.line, at.column), known | (set() if negated else {ALWAYS}), "fact", advice)
         if fact == ALWAYS:
             rows.complain(at, "'always' cannot be combined with facts")
-        conditions.append(Condition(fact, negated=len(words) > 1))
+        conditions.append(Condition(fact, negated=negated))
     if len({condition.fact for condition in conditions}) < len(conditions):
         rows.complain(at, "A fact is repeated")
     return tuple(conditions)
@@ -220,7 +256,9 @@ def _read_g_row(rows: PolicyRows, fields: list[Field], links: dict[tuple[str, st
     bad = [at for at in (role, included) if not ROLE.fullmatch(at.text)]
     for at in bad:
         rows.complain(
-            at, f"A g row links roles, and '{at.text}' is not a role", f"write role:NAME; {SPELLING_OF_NAMES}"
+            at,
+            f"A g row links roles, and '{at.text}' is not a role{describe_foreign_letter(at.text)}",
+            f"write role:NAME; {SPELLING_OF_NAMES}",
         )
     if bad:
         return

@@ -18,6 +18,7 @@ from service.policy.approval import read_approval
 from service.policy.attributes import RESOURCE, known_attributes
 from service.policy.directory_tables import LONGEST_NAME, NAME, SPELLING, WORD, read_directory
 from service.policy.expressions.expression import Flaw, compile_expression
+from service.policy.nearest_word import describe_foreign_letter
 from service.policy.relation_tables import read_paths
 from service.policy.sentences import check_sentence
 from service.policy.toml_places import FILE, Complaints
@@ -256,7 +257,7 @@ class _Reader:
             self.complaints.complain(at, f"'{word}' is reserved for the language of rows and cannot be declared")
         elif not spelling.fullmatch(word):
             bound = f", at most {LONGEST_NAME} of them" if spelling is NAME else ""
-            self.complaints.complain(at, f"'{word}' is not a word: {SPELLING}{bound}")
+            self.complaints.complain(at, f"'{word}' is not a word{describe_foreign_letter(word)}: {SPELLING}{bound}")
 
     def _check_known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
         if word not in known:
@@ -269,7 +270,9 @@ class _Reader:
         for key in table:
             if key not in allowed:
                 self.complaints.complain(
-                    (*at, key), f"The key '{key}' is not known here", self.complaints.suggest(key, allowed)
+                    (*at, key),
+                    f"The key '{key}' is not known here{describe_foreign_letter(key)}",
+                    self.complaints.suggest(key, allowed),
                 )
 
     def _read_table(self, parent: Mapping[str, object], at: tuple[str, ...]) -> dict[str, object]:

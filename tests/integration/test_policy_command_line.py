@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from click.testing import CliRunner
 
 from service.__main__ import timewarden
 from service.commands import api_client
+from service.commands.tables import print_rows
+from service.policy.policy_file import PolicyText
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -207,6 +210,24 @@ def test_a_diff_shows_cases_and_what_was_not_compared_to_the_end() -> None:
     assert "Not compared to the end, there is too much, so more may change: read of the kind log" in told
 
 
+def test_numbers_between_colons_are_no_emoji(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {**DIFF, "words": ["a:100:b"], "verdicts": [{"sentence": "who has a:100: may read"}]}
+    with serve({
+        "GET /v1/policies/versions/2/diff": found,
+        "POST /v1/policies/simulate": {**SIMULATED, "told": ["a:100:b"]},
+    }) as api:  # fmt: skip
+        told = run(api, "diff", "2").output
+        assert ("words: a:100:b" in told, "who has a:100: may read" in told) == (True, True), told
+        assert "sentence for the caller: a:100:b" in run(api, "simulate", "read").output
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for variable, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "80")):
+        monkeypatch.setenv(variable, value)
+    print_rows(("what",), [("a:100:b",)], {})
+    assert "a:100:b" in capsys.readouterr().out
+
+
 def test_a_client_without_a_person_activates_and_rolls_back() -> None:
     """`/v1/me` is for people. The active version comes from the list of versions."""
     with serve({
@@ -221,7 +242,8 @@ def test_a_client_without_a_person_activates_and_rolls_back() -> None:
 
 
 PAULA = "0198c0de-0000-7000-8000-0000000000aa"
-MINE = {**VERSION, "number": 7, "author": PAULA, "parent": 2}
+FILES = PolicyText.read(ROOT / "policies").digest()
+MINE = {**VERSION, "number": 7, "author": PAULA, "parent": 2, "digest": FILES}
 ME = {"person": PAULA, "client": "cli"}
 
 
@@ -263,6 +285,44 @@ def test_a_latest_version_of_another_author_is_not_activated_without_confirmatio
         assert not any(request.startswith("POST") for request in api.seen)
         assert run(api, "activate", "latest", "--yes").exit_code == 0
         assert "POST /v1/policies/versions/7/activate" in api.seen
+
+
+def test_a_latest_version_that_differs_from_the_files_is_not_activated_without_confirmation(tmp_path: Path) -> None:
+    """The proposal of the files was refused, so that the newest proposal is an older draft."""
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    rules = tmp_path / "policies" / "policy.csv"
+    rules.write_text(rules.read_text(encoding="utf-8") + "p, allow\n", encoding="utf-8")
+    files = ("--directory", str(rules.parent))
+    with serve(activating(MINE)) as api:
+        told = run(api, "activate", "latest", *files)
+        assert told.exit_code == 2
+        assert f"It differs from the files in {rules.parent}/, so it may be an older proposal" in told.output
+        assert "Nothing was activated; use --yes, or give the number: policy activate 7" in told.output
+        assert not any(request.startswith("POST") for request in api.seen)
+        rules.unlink()
+        assert "It differs from the files" in run(api, "activate", "latest", *files).output
+        for sure in (["latest", "--yes"], ["7"]):
+            assert run(api, "activate", *sure, *files).output.endswith("Version 7 decides now; before it was 2.\n")
+
+
+def test_where_the_files_are_not_at_hand_the_latest_version_is_not_compared_with_them() -> None:
+    with serve(activating({**MINE, "digest": "of other files"})) as api:
+        assert run(api, "activate", "latest", "--directory", "nowhere").exit_code == 0
+        assert run(api, "activate", "latest").exit_code == 2
+
+
+def test_a_number_without_a_version_is_named() -> None:
+    missing = {"type": "urn:timewarden:problem:not-found", "detail": "No such resource, or you may not see it"}
+    with serve({
+        "GET /v1/policies/active": VERSION,
+        "POST /v1/policies/versions/99/activate": (404, missing),
+        "POST /v1/policies/versions/98/activate": (404, {"detail": "Not Found"}),
+    }) as api:  # fmt: skip
+        told = run(api, "activate", "99")
+        assert told.exit_code == 2
+        expected = "timewarden: There is no version 99 that you may read; `timewarden policy list` shows the versions\n"
+        assert told.stderr == expected
+        assert run(api, "activate", "98", "--expected", "2").stderr == "timewarden: 404: Not Found\n"
 
 
 @pytest.mark.parametrize(

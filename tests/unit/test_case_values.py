@@ -96,7 +96,7 @@ def test_a_denied_case_is_told_the_values() -> None:
     denied = CASE.replace("2400", "2580").replace("allow\n  rule: read-country\n  listed: true", "deny")
     assert problems_of(denied + "  told: this week has 43 hours\n") == ()
     (problem, *_) = problems_of(denied + "  told: this week has 44 hours\n")
-    assert "got: this week has 43 hours" in problem
+    assert 'got: "this week has 43 hours", "this is not your own timesheet; needs' in problem
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,57 @@ def test_a_case_with_a_value_that_no_attribute_of_code_has_is_refused() -> None:
     of_kind = ON_A_DAY.replace("context: {weekday: DAY}", "principal: {kind: person}")
     (found,) = proposed("context.weekday == 'monday'", of_kind)
     assert "'principal.kind' is never 'person' (its values are user, client)" in found
+
+
+@pytest.mark.parametrize(
+    ("expression", "place", "message"),
+    [
+        ("'role:payroll' in principal.roles", "'role", "'role:payroll' fits no name in principal.roles"),
+        ("!('group:night' in principal.groups)", "'group", "'group:night' fits no name in principal.groups"),
+        ("'group:payroll' in principal.roles", "'group", "'group:payroll' fits no name in principal.roles"),
+        ("principal.roles.exists(r, r == 'role:payroll')", "'role", "'role:payroll' fits no name in principal.roles"),
+        ("principal.roles.all(r, 'role:payroll' != r)", "'role", "'role:payroll' fits no name in principal.roles"),
+        ("principal.groups.exists(g, g.startsWith('group:'))", "'group", "'group:' fits no name in principal.groups"),
+        ("principal.roles.exists(r, r in ['a', 'role:b', 'role:c'])", "[", "'role:b' and 'role:c' fit no name in"),
+        ("['role:a'].exists(r, r in principal.roles)", "[", "'role:a' fits no name in principal.roles"),
+    ],
+)
+def test_an_expression_with_a_name_that_has_the_prefix_of_rows_is_refused(
+    expression: str, place: str, message: str
+) -> None:
+    (found,) = proposed(expression)
+    assert message in found
+    assert f":{len('is = x') + expression.index(place) + 1}: " in found
+
+
+def test_a_name_with_a_prefix_is_shown_without_it() -> None:
+    (found,) = proposed("principal.roles.exists(r, r in ['a', 'role:b', 'role:c'])")
+    assert found.endswith("(names there have no prefix: write 'b' and 'c')")
+    (found,) = proposed("principal.roles.exists(r, r.startsWith('role:'))")
+    assert found.endswith("(names there have no prefix)")
+    of_case = ON_A_DAY.replace("context: {weekday: DAY}", "principal: {roles: [auditor, 'role:payroll']}")
+    (found,) = proposed("'payroll' in principal.roles", of_case)
+    assert found.startswith("cases/odd.yaml:1:1: 'principal.roles' never has 'role:payroll'")
+    assert found.endswith("(names there have no prefix: write 'payroll')")
+
+
+def test_the_groups_of_an_owner_have_no_prefix_either() -> None:
+    text = TEXT.vocabulary.replace("resource.minutes > 2400", "'group:night' in resource.owner.groups")
+    found = examination.examine(replace(TEXT, vocabulary=text, cases={}), examination.PROPOSAL).complaints
+    assert "'group:night' fits no name in resource.owner.groups" in " ".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'payroll' in principal.roles",
+        "principal.country == 'role:payroll'",
+        "principal.roles.exists(r, 'role:payroll'.endsWith(r))",
+        "['role:a'].exists(r, r == principal.country)",
+    ],
+)
+def test_an_expression_with_names_as_the_lists_hold_them_is_not_refused_for_them(expression: str) -> None:
+    assert proposed(expression) == []
 
 
 def test_the_values_of_attributes_are_those_that_requests_have() -> None:

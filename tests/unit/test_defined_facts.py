@@ -33,6 +33,16 @@ is = "size(resource.projects) < 0"
 yes = "never"
 no = "always"
 
+[kinds.timesheet.facts.long_and_short]
+is = "resource.minutes > 2400 && resource.minutes < 1200"
+yes = "never"
+no = "always"
+
+[kinds.timesheet.facts.long_or_short]
+is = "resource.minutes > 1200 || resource.minutes < 2400"
+yes = "always"
+no = "never"
+
 [kinds.policy.facts.early]
 is = "resource.number < 10"
 yes = "this is one of the first ten versions"
@@ -63,6 +73,10 @@ def complaints_about(row: str) -> list[str]:
         ("long and short", "long and short exclude each other"),
         ("german and austrian", "german and austrian exclude each other"),
         ("long and never", "the fact never is never true here"),
+        ("long_and_short", "the fact long_and_short is never true, its parts exclude each other"),
+        ("mfa and not long_or_short", "the fact long_or_short is never false, its parts exclude each other"),
+        ("not long_and_short", None),
+        ("long_or_short", None),
         ("not long and short", None),
         ("not german and not austrian", None),
         ("long and german and not never", None),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from service.places import Complaint
 
 GOOD = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
+OR = "write a row for each, or declare a fact with || in vocabulary.toml"
+EXPRESSION = "declare a fact in vocabulary.toml with this expression"
 
 
 def complaints(text: PolicyText) -> tuple[Complaint, ...]:
@@ -83,7 +85,8 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("p, allow, owner, read, any, timeshet, any, always, x", 29, "'timeshet' is not a known kind", "'timesheet'"),
         ("p, allow, owner, read, any, timesheet, reed:timesheets, always, x", 40, "known scope", "'read:timesheets'"),
         ("p, allow, owner, read, any, timesheet, any, mfaa, x", 45, "'mfaa' is not a known fact", "'mfa'"),
-        ("p, allow, owner, read, any, timesheet, any, mfa or mfa, x", 45, "is not a condition", "joined by and"),
+        ("p, allow, owner, read, any, timesheet, any, mfa or mfa, x", 45, "is not a condition", "a row for each"),
+        ("p, allow, owner, read, any, timesheet, any, mfa agent, x", 45, "is not a condition", "joined by and"),
         ("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x", 45, "is repeated", None),
         ("p, allow, owner, read, any, timesheet, any, mfa and always, x", 45, "cannot be combined", None),
         ("p, allow, owner, read, any, timesheet, any, always, Read Own", 53, "is not a rule name", "read-own"),
@@ -104,6 +107,79 @@ def test_a_wrong_row_is_named_by_line_and_column_with_a_suggestion(
     assert (found.file, found.line, found.column) == ("policy.csv", 4, column), str(found)
     assert message in found.message
     assert suggestion is None or suggestion in (found.suggestion or "")
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "message", "suggestion"),
+    [
+        ("when", "!mfa", "'!mfa' is not a condition", "write not mfa"),
+        ("when", "agent and ! mfa", "'! mfa' is not a condition", "write not mfa"),
+        ("when", "not !mfa", "'not !mfa' is not a condition", "write mfa"),
+        ("when", "mfa or agent", "'mfa or agent' is not a condition", OR),
+        ("when", "mfa || not agent", "'mfa || not agent' is not a condition", OR),
+        ("when", "mfa && agent", "'mfa && agent' is not a condition", "join facts by and"),
+        ("when", "resource.minutes > 2400", "'resource.minutes > 2400' is not a condition", EXPRESSION),
+        ("when", "mfa and principal.trusted", "'principal.trusted' is not a condition", EXPRESSION),
+        ("when", "manager", "'manager' is not a known fact", "'manager' is a relation: write it under who"),
+        (
+            "when",
+            "not manager",
+            "'manager' is not a known",
+            "'manager' is a relation: write it under who of a deny row",
+        ),
+        ("when", "role:hr", "'role:hr' is not a known fact", "'role:hr' is a form of who: write it under who"),
+        ("state", "draft|approved", "'draft|approved' is not a known state", "join states by or: draft or approved"),
+        ("state", "draft and approved", "is not a known state", "join states by or: draft or approved"),
+        ("state", "draft OR approved", "is not a known state", "join states by or: draft or approved"),
+        ("state", "not draft", "is not", "name the other states: approved or locked or rejected or submitted"),
+        ("who", "manager or owner", "'manager or owner' is not", "who is one word: write a row for each"),
+        ("who", "role:hr | role:payroll", "is not a form of who", "who is one word: write a row for each"),
+        ("who", "manager and owner", "is not a form of who", "who is one word"),
+        ("who", "not owner", "is not a form of who", "a row cannot exclude owner: write a deny row with owner"),
+        ("action", "any", "'any' is not a known action", "write a row for each action"),
+        ("action", "read or edit", "'read or edit' is not a known action", "write a row for each action"),
+    ],
+)
+def test_a_row_in_another_language_is_shown_how_rows_say_it(
+    column: str, words: str, message: str, suggestion: str
+) -> None:
+    fields = {"effect": "allow", "who": "owner", "action": "read", "state": "any", "kind": "timesheet"}
+    fields |= {"scope": "any", "when": "always", "name": "x"}
+    row = ", ".join(["p", *{**fields, column: words}.values()])
+    found = one_complaint(row)
+    assert (found.column, message in found.message) == (row.index(words) + 1, True), str(found)
+    assert found.suggestion == suggestion
+
+
+def test_an_expression_with_quotes_in_a_row_is_shown_where_it_belongs() -> None:
+    found = one_complaint(GOOD.replace("always", "principal.country == 'DE'"))
+    assert found.message == "A row must not contain the character '"
+    assert "an expression belongs into a fact of vocabulary.toml" in (found.suggestion or "")
+
+
+@pytest.mark.parametrize(
+    ("row", "message", "letter"),
+    [
+        (GOOD.replace("allow", "\u0430llow"), "is not a known effect", "U+0430 (CYRILLIC SMALL LETTER A)"),
+        (GOOD.replace("owner", "\u043ewner"), "is not a known relation", "U+043E (CYRILLIC SMALL LETTER O)"),
+        (GOOD.replace("owner", "role:\u0430udit"), "is not a form of who", "U+0430 (CYRILLIC SMALL LETTER A)"),
+        (GOOD.replace("always", "mf\u03b1"), "is not a known fact", "U+03B1 (GREEK SMALL LETTER ALPHA)"),
+        (GOOD.replace("read-own", "re\u0430d-own"), "is not a rule name", "U+0430 (CYRILLIC SMALL LETTER A)"),
+        (GOOD.replace("p,", "\u0440,"), "starts with p or g", "U+0440 (CYRILLIC SMALL LETTER ER)"),
+        ("g, role:a, role:\u0430", "is not a role", "U+0430 (CYRILLIC SMALL LETTER A)"),
+    ],
+)
+def test_a_letter_that_looks_like_another_is_named(row: str, message: str, letter: str) -> None:
+    found = one_complaint(row)
+    assert message in found.message
+    assert found.message.endswith(f", it has the character {letter}"), found.message
+
+
+def test_a_letter_that_looks_like_another_is_named_in_the_vocabulary() -> None:
+    text = policy_forge.read_shipped()
+    quoted = text.vocabulary.replace("draft = ", '"dr\u0430ft" = ', 1)
+    found = complaints(replace(text, vocabulary=quoted))
+    assert any("it has the character U+0430 (CYRILLIC SMALL LETTER A)" in complaint.message for complaint in found)
 
 
 def test_all_complaints_come_at_once() -> None:

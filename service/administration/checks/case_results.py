@@ -15,6 +15,7 @@ from service.policy.access_request import ANY, ANYONE, FACT_VALUES, Effect, Reas
 from service.policy.approval import APPROVALS, count_needed
 from service.policy.case_files import UNKNOWN
 from service.policy.matching import GROUP, ROLE
+from service.policy.policy_file import WHERE_CASES_STAND
 from service.policy.request_space import Budget
 from service.policy.sentences import show_value
 
@@ -80,7 +81,8 @@ def find_untried(policy: Policy, snapshot: Snapshot, tried: Sequence[CaseResult]
     """
     cases = [result.case for result in tried]
     idle = rules_without_a_case(policy, tried)
-    complaints = [
+    complaints = [] if tried else [Complaint("cases", 0, 0, "There are no cases", WHERE_CASES_STAND)]
+    complaints += [
         Complaint("policy.csv", rule.line, 1, f"No case is decided by the rule '{rule.name}'", "add one under cases/")
         for rule in policy.rules
         if rule.name in idle
@@ -158,7 +160,7 @@ def _differences_of_explanation(case: Case, snapshot: Snapshot) -> Iterator[str]
     explanation = explain(snapshot.rules_of(case.kind, case.action), request)
     told = sentences_for_caller(explanation, request, snapshot.vocabulary.with_values(case.values)) if case.told else ()
     if not set(case.told) <= set(told):
-        yield f"expected the sentences: {' | '.join(case.told)}, got: {' | '.join(told)}"
+        yield f"expected the sentences: {_quote(case.told)}, got: {_quote(told) or 'none'}"
     misses = explanation.near_misses
     nearest = [miss for miss in misses if len(miss.conditions) == len(misses[0].conditions)]
     got = "; ".join(f"{miss.rule} lacking {_join_conditions(miss.conditions)}" for miss in nearest) or "none"
@@ -167,6 +169,11 @@ def _differences_of_explanation(case: Case, snapshot: Snapshot) -> Iterator[str]
         yield f"expected {', '.join(case.near)} as the nearest, got {got}"
     elif case.missing and not any(case.missing == set(miss.conditions) for miss in nearest):
         yield f"expected {_join_conditions(sorted(case.missing))} as missing, got {got}"
+
+
+def _quote(sentences: Iterable[str]) -> str:
+    """The sentences in quotes. They may hold commas and semicolons, and apostrophes."""
+    return ", ".join(f'"{sentence}"' for sentence in sentences)
 
 
 def _difference_of_list(case: Case, snapshot: Snapshot) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from service.policy.attributes import AttributeType, fits
 from service.policy.expressions.bounds import check_overflow, possible_truths
 from service.policy.expressions.flaw import Flaw, FlawFoundError, flaw_at
-from service.policy.expressions.listed import find_unlisted
+from service.policy.expressions.listed import find_prefixed, find_unlisted
 from service.policy.expressions.messages import explain_complaint
 from service.policy.expressions.requirements import exclude_each_other
 from service.policy.expressions.runtime import NotCelError, Program
@@ -73,6 +73,10 @@ class Expression:
     def find_unlisted(self, listed: Mapping[str, Sequence[str]]) -> list[Flaw]:
         """A flaw for each comparison of an attribute of `listed` with constants that fit none of its values there."""
         return [flaw_at(self.text, found) for found in find_unlisted(self._term, listed)]
+
+    def find_prefixed(self, lists: Collection[str]) -> list[Flaw]:
+        """A flaw for each constant such as `role:payroll` that is looked up in `lists`, whose names have no prefix."""
+        return [flaw_at(self.text, found) for found in find_prefixed(self._term, lists)]
 
 
 def can_hold_together(wanted: Iterable[tuple[Expression, bool]]) -> bool:
