@@ -28,6 +28,7 @@ FURTHER = {
     "bootstrap": "policy_bootstrap",
     "test": "policy_trial",
     "diff": "policy_diff",
+    "pull": "policy_diff",
     "replay": "policy_replay",
     "replays": "policy_replay",
     "simulate": "policy_simulate",

@@ -1,4 +1,4 @@
-"""`timewarden policy diff`: rows and verdicts that differ, between two versions, or a version and the policy files."""
+"""`timewarden policy diff` and `pull`: what differs between versions or the policy files; a version as files."""
 
 from __future__ import annotations
 
@@ -57,13 +57,39 @@ def diff(
         raise SystemExit(1)
 
 
+@click.command()
+@click.argument("version", type=VersionNumber(), required=False)
+@directory
+@click.option("--force", is_flag=True, help="Replace files that differ.")
+@as_person
+def pull(version: int | str | None, directory: Path, *, force: bool, person: str | None) -> None:
+    """Write the active version, or VERSION, a number or `latest`, as policy files."""
+    api = connect(person)
+    number = resolve_version(api, version) or active_number(api)
+    text = _load(api, number)
+    if (replaced := text.differing_files(directory)) and not force:
+        raise click.ClickException(
+            f"{directory}/ has other files than version {number}: {', '.join(replaced)}. Save them, for example by a"
+            " commit, and use --force"
+        )
+    text.write(directory)
+    print(f"Version {number} is in {directory}/.")
+
+
 def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
     """Compare the policy files with a stored version, in this process. Raises PolicyRejected for unreadable files."""
     after = parse(PolicyText.read(directory))
-    stored = api.call("GET", f"{VERSIONS}/{against}")
-    texts = {name: stored[name] for name in ("model", "rules", "vocabulary", "cases")}
-    found = json.loads(json.dumps(asdict(compare_policies(parse(PolicyText(**texts)), after))))
+    found = json.loads(json.dumps(asdict(compare_policies(parse(_load(api, against)), after))))
     return {"number": None, "against": against, **found}
+
+
+def _load(api: ApiClient, number: int) -> PolicyText:
+    """The texts of a stored version."""
+    stored = api.call("GET", f"{VERSIONS}/{number}")
+    text = PolicyText(**{name: stored[name] for name in ("model", "rules", "vocabulary", "cases")})
+    if text.digest() != stored["digest"]:
+        raise click.ClickException(f"The texts of version {number} are not those of its digest: tell the operators")
+    return text
 
 
 def _show(found: dict[str, Any]) -> None:

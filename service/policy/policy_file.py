@@ -67,6 +67,27 @@ class PolicyText:
             raise PolicyRejected(complaints)
         return PolicyText(model, rules, vocabulary, cases)
 
+    def differing_files(self, directory: Path) -> list[str]:
+        """The names of the policy files in a directory that these texts would replace or remove."""
+        fixed = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
+        present = {f"cases/{path.name}" for path in (directory / "cases").glob("*.yaml")}
+        present |= {name for name in fixed if (directory / name).exists()}
+        wanted = {name: text.encode() for name, text in self.files()}
+        return sorted(name for name in present if (directory / name).read_bytes() != wanted.get(name))
+
+    def write(self, directory: Path) -> None:
+        """Make a directory hold these policy files and no other ones. What is not a policy file stays. Raises
+        PolicyRejected for a name that is none of a case file."""
+        if complaints := _texts(self):
+            raise PolicyRejected(complaints)
+        wanted = dict(self.files())
+        (directory / "cases").mkdir(parents=True, exist_ok=True)
+        for path in (directory / "cases").glob("*.yaml"):
+            if f"cases/{path.name}" not in wanted:
+                path.unlink()
+        for name, text in wanted.items():
+            (directory / name).write_bytes(text.encode())
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from service.__main__ import timewarden
 from service.commands import api_client
 from service.commands.tables import print_rows
+from service.errors import PolicyRejected
 from service.policy.policy_file import PolicyText
 from tests.until import PATIENCE_SECONDS
 
@@ -200,6 +201,46 @@ def test_files_that_cannot_be_read_are_an_error_and_not_a_difference(tmp_path: P
             timeout=PATIENCE_SECONDS,
         )
     assert (done.returncode, "The file cannot be read" in done.stderr) == (2, True), done.stderr
+
+
+def stored(text: PolicyText, digest: str = "") -> dict[str, Any]:
+    """The answer about a stored version with these texts."""
+    texts = {"model": text.model, "rules": text.rules, "vocabulary": text.vocabulary, "cases": dict(text.cases)}
+    return {**VERSION, **texts, "digest": digest or text.digest()}
+
+
+def test_a_version_is_pulled_into_the_policy_files_and_replaces_others_only_by_force(tmp_path: Path) -> None:
+    text = PolicyText.read(ROOT / "policies")
+    other = replace(text, rules=text.rules + "# more\r\n", cases={"other.yaml": "[]\n"})
+    place = ["--directory", str(tmp_path)]
+    (tmp_path / "README.md").write_text("ours", encoding="utf-8")
+    with serve({"GET /v1/policies/versions/1": stored(text), "GET /v1/policies/versions/2": stored(other)}) as api:
+        assert run(api, "pull", "1", *place).stdout == f"Version 1 is in {tmp_path}/.\n"
+        assert PolicyText.read(tmp_path) == text
+        refused = run(api, "pull", "2", *place)
+        assert (refused.exit_code, "cases/agents.yaml" in refused.stderr, "policy.csv" in refused.stderr) == (
+            2,
+            True,
+            True,
+        )
+        assert PolicyText.read(tmp_path) == text
+        assert run(api, "pull", "2", "--force", *place).exit_code == 0
+        assert PolicyText.read(tmp_path) == other
+        assert run(api, "pull", "2", *place).exit_code == 0
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "ours"
+
+
+@pytest.mark.parametrize("name", ["../outside.yaml", "/tmp/outside.yaml", "a/b.yaml"])
+def test_a_version_that_is_not_what_it_says_is_not_pulled(tmp_path: Path, name: str) -> None:
+    text = PolicyText.read(ROOT / "policies")
+    outside = replace(text, cases={name: "[]"})
+    place = ["--directory", str(tmp_path / "inside")]
+    with serve(
+        {"GET /v1/policies/versions/1": stored(outside), "GET /v1/policies/versions/2": stored(text, "d")}
+    ) as api:
+        assert isinstance(run(api, "pull", "1", *place).exception, PolicyRejected)
+        assert "not those of its digest" in run(api, "pull", "2", *place).output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_diff_shows_cases_and_what_was_not_compared_to_the_end() -> None:
