@@ -14,6 +14,7 @@ from service.authorization.enforcement.path_sql import EdgeTable
 from service.directory.entities import RequestedAccess, Validity
 from service.directory.recorded_change import DirectoryChange, times
 from service.directory.store import constraints
+from service.policy.paths import find_requestable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Permit
+    from service.authorization.enforcement.changes import NewValues, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.policy.access_request import Vocabulary
 
 KIND: Final = "access_request"
 OPEN, GRANTED, DECLINED, WITHDRAWN, ENDED = "open", "granted", "declined", "withdrawn", "ended"
@@ -41,10 +43,10 @@ TABLE = f"""
      FROM access_request AS held)
 """
 ROW = "r.id, r.person_id AS owner_id, r.state, NULL::integer AS version, r.requested_from, r.requested_until"
-# The request that $3 would make, for a decision before the row exists.
+# The request that $3 would make, for a decision before the row exists; `:new` is what `describe_new` returns.
 IMAGINED = (
-    "SELECT NULL::uuid AS id, $3::uuid AS person_id, 'open'::text AS state, NULL::text AS relation,"
-    " NULL::timestamptz AS requested_until"
+    "SELECT NULL::uuid AS id, $3::uuid AS person_id, 'open'::text AS state, (:new ->> 'relation') AS relation,"
+    " (:new ->> 'until')::timestamptz AS requested_until"
 )
 ACCESS_REQUEST_FACTS = KindFacts(
     kind=KIND,
@@ -91,6 +93,17 @@ class Refusal:
     person: UUID | None
     action: str
     sheet: UUID
+
+
+def describe_new(relation: str | None, until: datetime) -> NewValues:
+    """The values of a new request. One after a refusal names no relation. Records hold no words of callers, so neither
+    is a relation that cannot be asked for."""
+
+    def describe(vocabulary: Vocabulary) -> dict[str, object]:
+        known = relation in find_requestable(vocabulary.paths)
+        return {"relation": relation if known else None, "until": until}
+
+    return describe
 
 
 async def find_refusal(connection: Connection, decision: UUID) -> Refusal | None:

@@ -73,7 +73,9 @@ class AccessRequests:
         person = caller.principal.person
         check_wanted_access(wanted.since, wanted.until, wanted.reason, datetime.now(UTC))
         # Locked before the decision: an erasure meanwhile revokes the token, so nothing is stored of who was erased.
-        async with self._gate.change(caller, KIND, "request", Target(owner=person, lock=_lock_directory)) as change:
+        new = access_request_store.describe_new(wanted.relation, wanted.until)
+        target = Target(owner=person, lock=_lock_directory, new=new)
+        async with self._gate.change(caller, KIND, "request", target) as change:
             if person is None:
                 raise InvalidField(FieldError("body", NO_PERSON))
             relation, team, project = await self._find_subject(change, wanted, refusal)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Permit
+    from service.authorization.enforcement.changes import NewValues, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
@@ -25,14 +25,21 @@ KIND: Final = "delegation"
 COLUMNS: Final = "id, delegator_id, delegate_id, valid_from, nullif(valid_to, 'infinity') AS ends"
 
 ROW = "r.id, r.delegator_id AS owner_id, ''::text AS state, NULL::integer AS version"
-# The delegation that $3 would grant, for a decision before the row exists.
+# The delegation that $3 would grant, for a decision before the row exists; `:new` is what `describe_new` returns. It
+# begins as the row would, and a missing end is none.
 IMAGINED = (
     "SELECT NULL::uuid AS id, $3::uuid AS delegator_id, NULL::uuid AS delegate_id,"
-    " NULL::timestamptz AS valid_from, NULL::timestamptz AS valid_to"
+    " coalesce((:new ->> 'valid_from')::timestamptz, statement_timestamp()) AS valid_from,"
+    " (:new ->> 'valid_to')::timestamptz AS valid_to"
 )
 ATTRIBUTES = {"resource.valid_from": within_limits("r.valid_from"), "resource.valid_to": within_limits("r.valid_to")}
 DELEGATOR = is_caller("r.delegator_id")
 DELEGATE = is_caller("r.delegate_id")
+
+
+def describe_new(validity: Validity) -> NewValues:
+    """The values of a new delegation."""
+    return lambda _: {"valid_from": validity.valid_from, "valid_to": validity.valid_to}
 
 
 async def grant(permit: Permit, connection: Connection, delegation: Delegation) -> Delegation:

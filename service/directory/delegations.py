@@ -18,7 +18,7 @@ from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND as DIRECTORY
-from service.errors import InvalidField
+from service.errors import Conflict, InvalidField
 from service.ids import make_id
 from service.places import FieldError
 
@@ -41,6 +41,7 @@ DELEGATION_FACTS = KindFacts(
 )
 ALWAYS = Validity()
 HIDDEN = "names no person that you may see in the directory: ask an administrator to grant this delegation"
+MOVED = "delegator: another person has this address or link since a moment ago; nothing was changed, so try again"
 
 
 class Delegations:
@@ -53,7 +54,8 @@ class Delegations:
         self, caller: Caller, delegator: NamedPerson, delegate: NamedPerson, validity: Validity = ALWAYS
     ) -> Answer[Delegation]:
         """Let `delegate` approve in place of `delegator`. Raises Conflict if the same delegation holds at any time in
-        `validity`, and InvalidField, the same for every id, if the caller may not read the directory."""
+        `validity`, or if `delegator` has come to mean another person since the decision. Raises InvalidField, the same
+        for every id, if the caller may not read the directory."""
         owner = await self._find_owner(caller, delegator)
         if isinstance(delegate, UUID):
             check_delegation(owner, delegate)
@@ -63,13 +65,16 @@ class Delegations:
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
             if not permit.may_read(DIRECTORY):
                 raise InvalidField(FieldError("delegate", HIDDEN))
+            # The decision was about `owner`. From here on, no other change of the directory can move the address.
             giving = await find_person(connection, caller.principal, delegator, "delegator")
+            if giving != owner:
+                raise Conflict(MOVED)
             person = await find_person(connection, caller.principal, delegate, "delegate")
             check_delegation(giving, person)
             made = await delegation_store.grant(permit, connection, Delegation(uid, giving, person, validity))
             return made, [DirectoryChange(str(made.id), "delegation.granted", _facts(made))]
 
-        target = Target(owner=owner)
+        target = Target(owner=owner, new=delegation_store.describe_new(validity))
         return await manage(self._gate, caller, uid, work, asked=(KIND, "grant"), target=target)
 
     async def _find_owner(self, caller: Caller, delegator: NamedPerson) -> UUID:

@@ -33,7 +33,7 @@ from service.timesheets.entry import (
     invalid_field,
 )
 from service.timesheets.listing import Filters
-from service.timesheets.relations import KIND
+from service.timesheets.relations import KIND, describe_new
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Actor, State, Timesheet, actions_from, repeats_approval
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ class Timesheets:
         if copy_from is not None:
             copied_zone, hours = await self._copy_week(caller, owner, copy_from, period_start)
             zone = copied_zone if time_zone is None else zone
-        target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
+        target = Target()
+        if owner is not None:
+            target = Target(lock=store.lock_week(owner, period_start), owner=owner, new=describe_new(period_start))
         async with self._gate.change(caller, KIND, "create", target) as change:
             if change.row is not None:
                 raise Conflict(

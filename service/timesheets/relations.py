@@ -29,7 +29,9 @@ from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, EARLIER_APPR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import date
 
+    from service.authorization.enforcement.changes import NewValues
     from service.policy.access_request import Vocabulary
 
 KIND = "timesheet"
@@ -40,11 +42,12 @@ STARTS: Mapping[str, EdgeTable | str] = {
     "projects": EdgeTable("entry", "timesheet_id", "project", lasting=True),
 }
 
-# The draft that $3 would own, for a decision before the row exists.
+# The draft that $3 would own, for a decision before the row exists; `:new` is what `describe_new` returns.
 IMAGINED = """
     SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, '{}'::uuid[] AS editors,
            '{}'::text[] AS uploaders, NULL::uuid AS locked_by, NULL::text AS locked_by_client,
-           NULL::date AS period_start, NULL::timestamptz AS updated_at, NULL::timestamptz AS submitted_at,
+           (:new ->> 'period_start')::date AS period_start,
+           NULL::timestamptz AS updated_at, NULL::timestamptz AS submitted_at,
            '[]'::jsonb AS earlier_approvals, NULL::timestamptz AS decided_at, NULL::uuid AS decided_by,
            NULL::text AS decided_by_client
 """
@@ -90,6 +93,11 @@ _ROW_EDITORS = (
 )
 _PATHS, _SQL = default_paths(KIND), PathSql(KIND, STARTS)
 _FALLBACKS = f"SELECT named.person_id AS id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}"
+
+
+def describe_new(period_start: date) -> NewValues:
+    """The values of a new sheet."""
+    return lambda _: {"period_start": period_start}
 
 
 def find_people(vocabulary: Vocabulary) -> dict[str, str]:

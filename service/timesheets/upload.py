@@ -31,7 +31,7 @@ from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import find_last_week, invalid_field
-from service.timesheets.relations import KIND
+from service.timesheets.relations import KIND, describe_new
 from service.timesheets.timesheet import Actor, Timesheet
 from service.timesheets.upload_merge import MergedWeek, merge
 from service.timesheets.upload_results import Results
@@ -143,7 +143,7 @@ class Uploads:
         def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
 
-        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
+        targets = _targets(order, locks)
         async with self._gate.change_all(caller, KIND, "upload", targets, combine=combine) as changes:
             projects: dict[str, ProjectTerms] = {}
             found: list[tuple[Change, MergedWeek]] = []
@@ -188,7 +188,7 @@ class Uploads:
         locks = WeekLocks(batch, actor.client)
         found: dict[Week, MergedWeek] = {}
         projects: dict[str, ProjectTerms] = {}
-        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
+        targets = _targets(batch, locks)
         week_of = dict(zip(targets, batch, strict=True))
         try:
             async with self._gate.change_each(caller, KIND, "upload", targets) as each:
@@ -209,6 +209,13 @@ class Uploads:
             return
         for week, outcome in zip(batch, each.outcomes(), strict=True):
             _store_outcome(uploaded, rows, week, outcome, found.get(week))
+
+
+def _targets(weeks: Sequence[Week], locks: WeekLocks) -> list[Target]:
+    return [
+        Target(lock=locks.of(place), owner=owner, new=describe_new(period_start))
+        for place, (owner, period_start) in enumerate(weeks)
+    ]
 
 
 def _refuse_if_all_invalid(rows: Rows, merged: MergedWeek) -> None:

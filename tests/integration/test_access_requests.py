@@ -340,6 +340,44 @@ async def test_every_wrong_field_is_named_and_changes_nothing(house: House, offi
     assert (await office("mia", "GET", path)).json()["state"] == "open"
 
 
+BRIEF = """
+[kinds.access_request.facts.late]
+is = 'resource.until - context.now > duration("240h")'
+yes = "it is for more than ten days"
+no = "it is for at most ten days"
+[kinds.access_request.facts.temporary]
+is = 'resource.relation == "temporary_approver"'
+yes = "it is for a temporary approver"
+no = "it is for {resource.relation}"
+"""
+
+
+async def test_a_rule_decides_on_what_a_new_request_asks_for_and_until_when(house: House, office: Office) -> None:
+    shipped = read_shipped()
+    rows = "p, deny, anyone, request, any, access_request, any, temporary and late, at-most-ten-days\n"
+    text = replace(shipped, rules=f"{shipped.rules}\n{rows}", vocabulary=shipped.vocabulary + BRIEF)
+    await activate_text(house, text)
+    until = soon(days=11)
+    late = await office.ask("carl", relation="temporary_approver", team="east", until=until, reads_directory=True)
+    assert (late.status_code, late.json()["reasons"]) == (
+        403,
+        ["it is for a temporary approver; it is for more than ten days"],
+    )
+    recorded = (await last_decision(house))["attributes"]
+    assert datetime.fromisoformat(recorded["resource.until"]) == datetime.fromisoformat(until)
+    assert recorded["resource.relation"] == "temporary_approver"
+    await office.open_request("carl")
+    request = recorded_request.parse_request(json.dumps(record := await last_decision(house)).encode())
+    assert record["attributes"]["resource.relation"] == "temporary_approver"
+    assert reevaluate(house.versions.current(), request) == request.verdict
+    # A word that is no relation of the policy stands in no record.
+    for word in ("mia_is_ill", "owner"):
+        given = {"relation": word, "until": soon(days=2), "reason": "r", "team": "east"}
+        assert (await office("carl", "POST", "/v1/access-requests", given)).status_code == 422
+        assert "resource.relation" not in (await last_decision(house))["attributes"]
+    assert await house.count_records_with("mia_is_ill") == 0
+
+
 async def test_lists_show_what_reads_show_by_state_and_by_caller(house: House, office: Office) -> None:
     east, west = await office.open_request("carl", "east"), await office.open_request("ben", "west")
     declined = await office.open_request("ana", "east")

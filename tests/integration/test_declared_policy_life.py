@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from service.administration.replay.recorded_request import parse_request
+from service.administration.replay.reevaluation import Undecidable, reevaluate
 from service.authorization.enforcement.capabilities import Availability, list_capabilities
 from service.errors import Forbidden, NotFound
+from service.log.packing import unpack
 from service.log.record import commitment, read_body
+from service.policy.access_request import Verdict
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
+from tests.integration.api import api
 from tests.integration.house import MONDAY, PROJECTS, at
 from tests.integration.test_policy_steps import administration, author
+from tests.integration.test_simulation import author as policy_author
+from tests.integration.test_simulation import simulate
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from typing import Any
-    from uuid import UUID
 
+    import httpx2
+
+    from service.administration.replay.recorded_request import RecordedRequest
     from service.policy.policy_file import PolicyText
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
@@ -87,6 +97,11 @@ async def submit_hours(house: House, name: str, minutes: int) -> Timesheet:
 
 async def last_record(house: House) -> dict[str, Any]:
     return read_body(await house.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1"))
+
+
+async def last_decision(house: House) -> dict[str, Any]:
+    query = "SELECT body FROM audit_record WHERE kind = 'decision' ORDER BY id DESC LIMIT 1"
+    return read_body(unpack(await house.owner.fetchval(query)))
 
 
 async def listed(house: House, name: str, roles: frozenset[str] = frozenset()) -> set[UUID]:
@@ -221,3 +236,79 @@ async def test_versions_that_declare_the_same_share_a_reader_and_few_readers_are
             await house.timesheets.read(house.caller("mia"), sheet.id)
         assert len(readers) <= 2
     assert shared not in readers
+
+
+FROZEN = """
+[kinds.timesheet.facts.frozen]
+is = 'resource.period_start < timestamp("2023-01-02T00:00:00Z")'
+yes = "the week of {resource.period_start:date} is closed"
+no = "the week is open"
+"""
+NO_OLD_WEEKS = "p, deny, anyone, create, any, timesheet, any, frozen, no-old-weeks"
+OLD_WEEK = date(2022, 12, 26)
+
+
+def freeze_old_weeks() -> PolicyText:
+    text = read_shipped()
+    rules, words = f"{text.rules.rstrip()}\n{NO_OLD_WEEKS}\n", f"{text.vocabulary}\n{FROZEN}"
+    return replace(text, rules=rules, vocabulary=words, cases={})
+
+
+async def recorded_request(house: House, answer: httpx2.Response) -> RecordedRequest:
+    uid = UUID(answer.headers["Decision-Id"])
+    body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid))
+    recorded = parse_request(body)
+    assert recorded.attributes["resource.period_start"] in {f"{OLD_WEEK}T00:00:00Z", f"{MONDAY}T00:00:00Z"}
+    return recorded
+
+
+async def test_a_rule_over_the_week_decides_on_the_week_of_a_new_sheet_and_so_does_its_replay(
+    house: House, issuer: str
+) -> None:
+    await house.link_people(issuer)
+    async with api(house, issuer) as running:
+
+        async def create(who: str, week: date) -> httpx2.Response:
+            return await running.send(
+                "POST", "/v1/timesheets", running.token(sub=who), body={"period_start": f"{week}", "time_zone": "UTC"}
+            )
+
+        earlier = [await create("ana", week) for week in (OLD_WEEK, MONDAY)]
+        assert [answer.status_code for answer in earlier] == [201, 201]
+        before = house.versions.current()
+        await activate(house, freeze_old_weeks())
+        later = [await create("ben", week) for week in (OLD_WEEK, MONDAY)]
+        assert [answer.status_code for answer in later] == [403, 201], later[0].text
+        assert later[0].json()["reasons"] == [f"the week of {OLD_WEEK} is closed"]
+        for week, verdict in ((OLD_WEEK, "deny"), (MONDAY, "allow")):
+            attributes = {"period_start": f"{week}T00:00:00Z"}
+            given = {"kind": "timesheet", "state": "draft", "relations": ["owner"], "attributes": attributes}
+            subject = {"client": "hours-app", "scopes": ["create:timesheets"]}
+            simulated = await simulate(
+                running, policy_author(running), subject=subject, action="create", resource=given
+            )
+            assert simulated.json()["verdict"] == verdict, simulated.text
+    under = house.versions.current()
+    assert under.number != before.number
+    for refused, created in (earlier, later):
+        found = [
+            reevaluate(under, await recorded_request(house, answer), before if answer in earlier else None)
+            for answer in (refused, created)
+        ]
+        verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
+        assert [(verdict.allowed, verdict.rules) for verdict in verdicts] == [
+            (False, ("no-old-weeks",)),
+            (True, ("create-own",)),
+        ]
+
+
+async def test_a_replay_does_not_guess_the_week_of_a_new_sheet_that_an_earlier_release_did_not_record(
+    house: House,
+) -> None:
+    await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
+    record = await last_decision(house)
+    before = house.versions.current()
+    await activate(house, freeze_old_weeks())
+    assert record["attributes"].pop("resource.period_start") == f"{MONDAY}T00:00:00Z"
+    found = reevaluate(house.versions.current(), parse_request(json.dumps(record).encode()), before)
+    assert found == Undecidable("attribute resource.period_start was not recorded")

@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from service.administration.replay import recorded_request
+from service.administration.replay.recorded_values import RecordedValues
+from service.administration.replay.reevaluation import reevaluate
+from service.administration.versions import version_store
 from service.audit import search
 from service.authorization.enforcement.relationships import Relationships
 from service.directory.entities import Part, Validity
 from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
 from service.log import record_query
+from service.log.packing import unpack
+from service.policy.attributes import AttributeType
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from service.values import replace
-from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
+from tests.integration.house import EIGHT_HOURS, MONDAY, activate_unread, anything, at
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -196,6 +203,66 @@ async def test_a_wrong_grant_names_its_field(house: House) -> None:
         assert [error.field for error in refused.value.fields] == [field]
     with pytest.raises(NotFound):
         await house.delegations.end(house.caller("mia"), uuid4())
+
+
+TIMES = [(name, AttributeType.TIMESTAMP) for name in ("resource.valid_from", "resource.valid_to")]
+LASTING = """
+[kinds.delegation.facts.long]
+is = 'resource.valid_to - resource.valid_from > duration("720h")'
+yes = "it lasts more than 30 days"
+no = "it lasts at most 30 days"
+[kinds.delegation.facts.late]
+is = 'resource.valid_to - context.now > duration("720h")'
+yes = "it ends in more than 30 days"
+no = "it ends within 30 days"
+[kinds.delegation.facts.open_ended]
+is = "!has(resource.valid_to)"
+yes = "it has no end"
+no = "it has an end"
+"""
+
+
+@pytest.mark.parametrize("fact", ["long", "late"])
+async def test_a_rule_decides_on_how_long_a_new_delegation_lasts(house: House, fact: str) -> None:
+    shipped = read_shipped()
+    rows = [
+        f"p, deny, anyone, grant, any, delegation, any, {fact} and not open_ended, at-most-30-days",
+        "p, deny, anyone, grant, any, delegation, any, open_ended, no-open-end",
+        "",
+    ]
+    rules = "\n".join([shipped.rules, *rows])
+    text = replace(shipped, rules=rules, vocabulary=shipped.vocabulary + LASTING, cases={})
+    other = await version_store.insert(
+        house.owner, replace(text, rules=f"{rules}# again\n"), message="m", author_person=None, author_client="c"
+    )
+    await activate_unread(house, text)
+    mia, now = house.people["mia"], datetime.now(UTC)
+    for validity, rule in (
+        (Validity(), "no-open-end"),
+        (Validity(now + DAY), "no-open-end"),
+        (Validity(None, now + 40 * DAY), "at-most-30-days"),
+        (Validity(now + DAY, now + 41 * DAY), "at-most-30-days"),
+        (Validity(None, now + 20 * DAY), None),
+        (Validity(now + 21 * DAY, now + 22 * DAY), None),
+    ):
+        grant = house.delegations.grant(house.manager("mia"), mia, house.people["carl"], validity)
+        if rule is None:
+            decision = (await grant).receipt.uid
+        else:
+            with pytest.raises(Forbidden) as refused:
+                await grant
+            assert refused.value.decision is not None
+            decision = UUID(refused.value.decision[0])
+        body = unpack(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", decision))
+        recorded = recorded_request.parse_request(body)
+        attributes = RecordedValues(recorded, frozenset({"resource.valid_from", "resource.valid_to"}))
+        # Without a beginning it begins with the decision.
+        begin = validity.valid_from or recorded.request.lookup.at
+        assert attributes.list_values(TIMES) == (begin, validity.valid_to)
+        assert recorded.verdict.rules == ((rule,) if rule else ("delegation-grant-own",))
+        current = house.versions.current()
+        assert reevaluate(current, recorded) == recorded.verdict
+        assert reevaluate(await house.versions.load(other.number), recorded, current) == recorded.verdict
 
 
 async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_naming_a_delegate(house: House) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.authorization.enforcement.person_references import PersonReference
 from service.directory import store
 from service.directory.entities import Part
 from service.directory.merging import Merging
-from service.errors import Denied
+from service.errors import Conflict, Denied
 from service.timesheets.approvals import Approvals, Item
 from service.timesheets.timesheet import State
 from tests.integration.house import anything, at
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
+    from service.authorization.enforcement.changes import Answer
+    from service.directory.entities import Delegation
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -42,6 +45,36 @@ async def test_who_ends_a_standing_in_holds_nothing_that_another_change_of_the_d
         await lock_is_waited_for(house.owner)
         await other.execute("SELECT FROM delegation WHERE id = $1 FOR UPDATE NOWAIT", grant.id)
     assert (await ending).value.validity.valid_to is not None
+
+
+@pytest.mark.parametrize("caller", ["mia", "adam"])
+async def test_a_delegation_is_granted_for_the_person_about_whom_it_was_decided_or_not_at_all(
+    house: House, caller: str
+) -> None:
+    """While the grant waits for the directory, the address of the delegator moves from mia to max, or stays."""
+    people = house.people
+    who = house.administrator() if caller == "adam" else house.manager(caller)
+    address = PersonReference(email="swap@example.com")
+    await house.owner.execute("UPDATE person SET email = $2 WHERE id = $1", people["mia"], address.email)
+    other = await house.log_database.connect("owner")
+
+    async def grant_while(*, moves: bool) -> asyncio.Task[Answer[Delegation]]:
+        async with other.transaction():
+            await store.advance(other)
+            granting = asyncio.create_task(house.delegations.grant(who, address, people["carl"]))
+            await lock_is_waited_for(house.owner)
+            if moves:
+                await other.execute("UPDATE person SET email = NULL WHERE id = $1", people["mia"])
+                await other.execute("UPDATE person SET email = $2 WHERE id = $1", people["max"], address.email)
+        return granting
+
+    granted = (await (await grant_while(moves=False))).value
+    assert granted.delegator == people["mia"]
+    await house.delegations.end(who, granted.id)
+    with pytest.raises(Conflict, match="delegator: another person"):
+        await (await grant_while(moves=True))
+    assert await house.count("delegation") == 1
+    assert await house.read_last_record() == ("grant", "allow", False, "conflict")
 
 
 async def the_lead_ends(house: House) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.fact_statements import bind_listed
+from service.authorization.enforcement.fact_statements import bind_listed, imagine
 from service.authorization.enforcement.visibility import NAMED
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import MONDAY
@@ -160,7 +160,7 @@ async def test_every_word_is_true_or_false_whatever_is_null(house: House, sheet:
 async def test_every_word_is_true_or_false_of_a_sheet_that_does_not_exist_yet(house: House, word: str) -> None:
     for name, client in (("ana", None), ("mia", None), (None, "payroll-import"), (None, None)):
         found = await house.owner.fetchval(
-            f"SELECT {bind_listed(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r WHERE {NAMED}",
+            f"SELECT {bind_listed(WORDS[word])} FROM ({imagine(TIMESHEET_FACTS)}) AS r WHERE {NAMED}",
             *asking(house, name, client),
             house.people["ana"],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,9 +13,11 @@ import httpx2
 import pytest
 
 from service.directory.entities import Project
-from service.log.packing import stored_leaf
+from service.log.packing import stored_leaf, unpack
+from service.log.record import read_body
 from tests.integration.api import InProcess, api
-from tests.integration.house import MONDAY
+from tests.integration.house import MONDAY, activate_unread
+from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -426,3 +428,32 @@ async def test_a_dry_run_of_all_rows_together_tells_of_every_wrong_row(job: Job,
     assert [row["row"] for row in real.json()["rows"]] == [2]
     uid = dry.json()["decision_id"]
     assert await job.house.count(f"audit_record WHERE uid = '{uid}' AND outcome = 'deny'") == 1
+
+
+FROZEN = """
+[kinds.timesheet.facts.frozen]
+is = 'resource.period_start < timestamp("2023-01-02T00:00:00Z")'
+yes = "the week is closed"
+no = "the week is open"
+"""
+
+
+async def test_a_rule_over_the_week_decides_on_the_week_of_each_new_sheet_of_an_upload(job: Job) -> None:
+    shipped, house = read_shipped(), job.house
+    rules = f"{shipped.rules}\np, deny, anyone, upload, any, timesheet, any, frozen, no-old-weeks\n"
+    await activate_unread(house, replace(shipped, rules=rules, vocabulary=shipped.vocabulary + FROZEN, cases={}))
+    old, new = job.row(day="2022-12-28"), job.row(day=f"{MONDAY}")
+    assert outcomes(await job.send(lines(new))) == ["created"]
+    assert errors_of(await job.send(lines(old, job.row(7))), 403, "forbidden") == [(0, 1, None)]
+    found = await job.send(lines(old, job.row(7)), query="?mode=per-row")
+    assert outcomes(found) == ["refused", "created"]
+    recorded: list[dict[str, Any]] = [
+        read_body(unpack(row["body"]))
+        for row in await house.owner.fetch(
+            "SELECT body FROM audit_record WHERE uid = ANY ($1) ORDER BY id", list(map(UUID, found.json()["decisions"]))
+        )
+    ]
+    assert {(record["attributes"]["resource.period_start"], record["outcome"]) for record in recorded} == {
+        ("2022-12-26T00:00:00Z", "deny"),
+        (f"{MONDAY + timedelta(days=7)}T00:00:00Z", "allow"),
+    }

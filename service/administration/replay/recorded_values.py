@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from service.authorization.enforcement.attribute_values import read_recorded
 from service.authorization.enforcement.caller_values import OF_THE_MOMENT, caller_values
 from service.authorization.enforcement.declared_facts import mentioned_attributes
+from service.authorization.enforcement.relationships import About
 from service.policy.attributes import CONTEXT, PRINCIPAL, RESOURCE, AttributeType, is_never_missing
 
 if TYPE_CHECKING:
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
     from service.policy.expressions.expression import Expression
 
 OWNER_ID: Final = "resource.owner.id"
+# What a request says of a new resource, the first of which it always says. Earlier releases did not record it.
+OF_NEW: Final[Mapping[str, tuple[str, ...]]] = {
+    "timesheet": ("resource.period_start",),
+    "delegation": ("resource.valid_from", "resource.valid_to"),
+    "access_request": ("resource.until", "resource.relation"),
+}
 # Of each expression of a version.
 MAX_ANSWERS_KEPT: Final = 10_000
 _ABSENT: Final = object()
+READ: Final = "read"
 _OF_CALLER: Final = frozenset({*PRINCIPAL, *CONTEXT})
 _LISTS: Final = frozenset({AttributeType.STRINGS, AttributeType.INTS, AttributeType.BOOLS})
 
@@ -125,11 +133,20 @@ class RecordedValues:
             return False
         if name in recorded.attributes or name == OWNER_ID:
             return True
+        if name in (of_new := self._said_of_new) and of_new[0] not in recorded.attributes:
+            return False
         if not recorded.attributes_recorded:
             # The token is in every record, the directory is not.
             return name in _OF_CALLER and name in self._caller_values()
         looked = recorded.request.lookup.looked or name in _OF_CALLER
         return looked and name in self._names
+
+    @property
+    def _said_of_new(self) -> tuple[str, ...]:
+        """What the request said of a new resource. The replay of a stored response says `read`, and nothing of it."""
+        recorded = self._recorded
+        is_new = recorded.request.lookup.about is About.NEW and recorded.action != READ
+        return OF_NEW.get(recorded.request.resource.kind, ()) if is_new else ()
 
     def _value(self, name: str, wanted: AttributeType) -> Value:
         if name in _OF_CALLER:

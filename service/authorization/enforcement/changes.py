@@ -35,10 +35,14 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
     from service.log.log import Receipt
     from service.log.record import Record
+    from service.policy.access_request import Vocabulary
 
 T = TypeVar("T")
 # Checks the version of a row against the one that the caller has read (If-Match). Raises NotApplied.
 Expect: TypeAlias = Callable[[int | None], None]
+# What a request says of a new row under a vocabulary, by the names that the SQL `imagined` of its kind reads. They are
+# recorded, so no word may come from the caller alone.
+NewValues: TypeAlias = "Callable[[Vocabulary], Mapping[str, object]]"
 _KEY: Final = object()
 
 
@@ -69,8 +73,8 @@ class Target(Struct, frozen=True):
 
     `row_id` names one row; `lock` locks it first and returns its id, or None if it is missing. With both, a change that
     would be refused is refused before the lock. A target that `must_exist` is about an existing row. With an `owner`, a
-    missing row is decided as a new one of that owner. `expect` checks the version that the caller has read. `state`
-    decides as of another state than the row's, for replays of stored responses.
+    missing row is decided as a new one of that owner, with the values `new`. `expect` checks the version that the
+    caller has read. `state` decides as of another state than the row's, for replays of stored responses.
     """
 
     id: str | None = None
@@ -80,6 +84,7 @@ class Target(Struct, frozen=True):
     expect: Expect | None = None
     row_id: UUID | int | None = None
     state: str | None = None
+    new: NewValues | None = None
 
 
 class Permit:

@@ -83,7 +83,8 @@ class KindFacts:
 
     - `row`: the SELECT columns of a row `r`, among them id, owner_id, state and version.
     - `table`: the table of the rows, or a SELECT in parentheses. Its `id` is a UUID or a policy version's number.
-    - `imagined`: a SELECT of the row as its owner, $3, would start it, in `imagined_state`.
+    - `imagined`: a SELECT of the row as its owner, $3, would start it, in `imagined_state`; `:new` is a JSON object of
+      the values that the request gives.
     - `relations` and `facts`: an SQL expression each, about `r`, `:person` (NULL if a client acts for itself), `:ids`
       and `:former`, arrays of all ids of the person and of those from before an erasure, `:client` (NULL for a person)
       and `:app`, the client that acts for itself or for the person. True, false, or NULL if it holds through an id from
@@ -248,12 +249,18 @@ def row_statement(facts: KindFacts) -> str:
 @lru_cache(MAX_STATEMENTS)
 def imagined_statement(facts: KindFacts) -> str:
     """The caller's relations to a new row, its facts and attributes and the ambient facts, in one snapshot. Parameters
-    as for `row_statement`."""
+    as for `row_statement`, and last the values of the row."""
     columns = ", ".join([*_word_columns(facts), *_attribute_columns(facts, facts.attributes), "true AS no_words"])
+    new = "$11::jsonb" if facts.asked else "$10::jsonb"
     return (
         f"SELECT {AMBIENT}, {columns} FROM {AMBIENT_FROM}{_join_asker(facts)}"
-        f" CROSS JOIN ({facts.imagined}) AS r{facts.join_sources(columns)} WHERE $2::text IS NULL OR true"
+        f" CROSS JOIN ({imagine(facts, new)}) AS r{facts.join_sources(columns)} WHERE $2::text IS NULL OR true"
     )
+
+
+def imagine(facts: KindFacts, new: str = "NULL::jsonb") -> str:
+    """A SELECT of a new row with the values in `new`, SQL of JSON."""
+    return facts.imagined.replace(":new", new)
 
 
 def _join_asker(facts: KindFacts) -> str:

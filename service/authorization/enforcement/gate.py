@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.active.versions import PolicyVersions
-    from service.authorization.enforcement.changes import Answer, Caller, Listed
+    from service.authorization.enforcement.changes import Answer, Caller, Listed, NewValues
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import RecordedQuery
     from service.authorization.enforcement.fact_statements import KindFacts
@@ -550,7 +550,7 @@ class Gate:
             row_id = await target.lock(connection)
         about = About.ROW if target.must_exist else About.KIND if target.owner is None else About.NEW
         lookup = await self._look_up(
-            connection, snapshot, caller, kind, action, about, row_id=row_id, owner=target.owner
+            connection, snapshot, caller, kind, action, about, row_id=row_id, owner=target.owner, new=target.new
         )
         resource = resource_of(kind, lookup, target.id)
         if lookup.row is None and target.owner is not None:
@@ -573,8 +573,9 @@ class Gate:
         *,
         row_id: UUID | int | None = None,
         owner: UUID | None = None,
+        new: NewValues | None = None,
     ) -> FactLookup:
-        """The facts of a row; if it is missing, of a new row of `owner`; or of none.
+        """The facts of a row; if it is missing, of a new row of `owner` with the values `new`; or of none.
 
         Without a fitting scope no row is read, so the refusal is the same for known and unknown ids. Raises
         InvalidToken for a revoked token: there is no caller, so there is nothing to decide. Raises _Behind if another
@@ -587,7 +588,8 @@ class Gate:
         if may_look and row_id is not None and facts.table:
             lookup = await self._relationships.of_row(connection, principal, facts, row_id)
         if may_look and owner is not None and (lookup is None or lookup.row is None):
-            lookup = await self._relationships.of_imagined(connection, principal, facts, owner)
+            values = {} if new is None else new(snapshot.vocabulary)
+            lookup = await self._relationships.of_imagined(connection, principal, facts, owner, values)
         if lookup is None:
             lookup = await self._relationships.ambient(connection, principal, facts)
         end_stage(metrics.FACTS, started)

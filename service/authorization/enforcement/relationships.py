@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 
 NO_CLAIMS: Final[Mapping[str, Value]] = MappingProxyType({})
+NO_VALUES: Final[Mapping[str, object]] = {}
 MAX_OWNERS_PER_RELATION: Final = 2_000
 MAX_READERS_PER_KIND: Final = 2
 # Looked up without a row, under a version that declares nothing.
@@ -215,12 +216,18 @@ class Relationships:
         return lookup
 
     async def of_imagined(
-        self, connection: Connection | None, principal: Principal, facts: KindFacts, owner: UUID
+        self,
+        connection: Connection | None,
+        principal: Principal,
+        facts: KindFacts,
+        owner: UUID,
+        new: Mapping[str, object] = NO_VALUES,
     ) -> FactLookup:
-        """The facts of a new row that `owner` would start; `row` is None."""
+        """The facts of a new row that `owner` would start with the values `new`; `row` is None."""
         claimed = self._claims.read(principal, facts.caller)
+        parameters = (*_parameters(principal, owner, facts, claimed), msgspec.json.encode(new).decode())
         async with self._connected(connection) as connected:
-            row = await connected.fetchrow(imagined_statement(facts), *_parameters(principal, owner, facts, claimed))
+            row = await connected.fetchrow(imagined_statement(facts), *parameters)
         lookup = _parse_row(principal, row, facts, claimed)
         return lookup if row is None else replace(_look_at_row(lookup, row, facts, owner), row=None)
 
