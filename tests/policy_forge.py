@@ -55,6 +55,12 @@ def vocabulary_without_paths() -> tuple[str, str]:
     return shipped, "\n".join(line for line in shipped.splitlines() if not line.startswith("is = "))
 
 
+def with_more(rules: str = "", words: str = "") -> PolicyText:
+    """The shipped texts with further lines of rules and of vocabulary, and without cases."""
+    text = read_shipped()
+    return replace(text, rules=text.rules + rules, vocabulary=text.vocabulary + words, cases={})
+
+
 def without_rule(name: str) -> PolicyText:
     """The shipped texts without this row, and without cases."""
     text = read_shipped()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.administration.versions import version_store
-from tests.policy_forge import read_shipped
+from tests.integration.house import activate_unread
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -30,7 +29,4 @@ budget = "int"
 
 async def declare(house: House, declared: str = DECLARED, rules: str = "") -> None:
     """Make a version with this part of the vocabulary, and these rules besides the shipped ones, the active one."""
-    shipped = read_shipped()
-    text = replace(shipped, vocabulary=shipped.vocabulary + declared, rules=shipped.rules + rules, cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=number - 1)
+    await activate_unread(house, with_more(rules, declared))

@@ -253,9 +253,10 @@ async def alter_rules(house: House, number: int, added: str) -> None:
 
 
 async def activate_unread(house: House, text: PolicyText) -> int:
-    """Make a version active that nobody has read, which only the database's owner can do."""
+    """Make a version active that nobody has proposed or checked, which only the database's owner can do."""
     made = await version_store.insert(house.owner, text, message="unread", author_person=None, author_client="owner")
-    await house.owner.execute("UPDATE policy_head SET active = $1", made.number)
+    active = await house.owner.fetchval("SELECT active FROM policy_head")
+    assert await version_store.move_head(house.owner, made.number, expected=active)
     return made.number
 
 

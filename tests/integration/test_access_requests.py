@@ -11,7 +11,6 @@ import pytest
 
 from service.administration.replay import recorded_request
 from service.administration.replay.reevaluation import reevaluate
-from service.administration.versions import version_store
 from service.directory import access_request_store
 from service.directory.access_requests import NO_REFUSAL, AccessRequests
 from service.directory.entities import Part, WantedAccess
@@ -22,7 +21,7 @@ from service.log.record import read_body
 from service.timesheets.actions import Timesheets
 from service.values import replace
 from tests.integration.api import InProcess, api
-from tests.integration.house import at, wire_house
+from tests.integration.house import activate_unread, at, wire_house
 from tests.integration.test_after_erasure import activate, come_back, erase
 from tests.policy_forge import read_shipped
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from service.directory.entities import RequestedAccess
-    from service.policy.policy_file import PolicyText
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
 
@@ -99,13 +97,6 @@ async def ask(house: House, who: str, team: str = "east", *, lasting: timedelta 
 
 def wanted() -> dict[str, object]:
     return {"relation": "temporary_approver", "until": soon(days=1), "reason": "r"}
-
-
-async def activate_text(house: House, text: PolicyText) -> None:
-    made = await version_store.insert(
-        house.owner, replace(text, cases={}), message="m", author_person=None, author_client="c"
-    )
-    assert await version_store.move_head(house.owner, made.number, expected=1)
 
 
 async def last_decision(house: House) -> dict[str, Any]:
@@ -597,7 +588,8 @@ async def test_access_to_a_project_is_for_weeks_with_hours_on_it(house: House, o
     assert is_team in shipped.vocabulary
     vocabulary = shipped.vocabulary.replace(is_team, 'is = "resource.projects.granted - resource.owner"')
     before = await office.open_request("carl")
-    await activate_text(house, replace(shipped, vocabulary=vocabulary, rules=f"{shipped.rules}{REVIEWERS}\n"))
+    rules = f"{shipped.rules}{REVIEWERS}\n"
+    await activate_unread(house, replace(shipped, vocabulary=vocabulary, rules=rules, cases={}))
     sheet = await house.submit_week("ana")
     reviewer: dict[str, Any] = {"roles": ["reviewer"]}
     await house.project_leads.add(house.administrator(), "apollo", house.people["max"])
@@ -713,7 +705,8 @@ async def test_a_version_whose_relations_cannot_be_asked_for_offers_none_and_end
     rules = [line for line in shipped.rules.splitlines() if " temporary_approver," not in line]
     tables = shipped.vocabulary.split("\n[")
     vocabulary = "\n[".join(table for table in tables if not table.startswith("kinds.timesheet.relations.temporary"))
-    await activate_text(house, replace(shipped, vocabulary=vocabulary, rules="\n".join(rules) + "\n"))
+    text = replace(shipped, vocabulary=vocabulary, rules="\n".join(rules) + "\n", cases={})
+    await activate_unread(house, text)
     refused = await office("carl", "GET", f"/v1/timesheets/{sheet.id}")
     assert (refused.status_code, "request_access" in refused.json()) == (404, False)
     me = (await office("carl", "GET", "/v1/me")).json()
@@ -744,7 +737,8 @@ no = "you do not review this"
     rules = (
         f"{shipped.rules}{REVIEWERS}\np, allow, reviewer, reopen, approved, timesheet, any, always, reopen-reviewer\n"
     )
-    await activate_text(house, replace(shipped, vocabulary=shipped.vocabulary + reviewer, rules=rules))
+    vocabulary = shipped.vocabulary + reviewer
+    await activate_unread(house, replace(shipped, vocabulary=vocabulary, rules=rules, cases={}))
     sheet = await house.submit_week("ana")
     approved = (await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))).value
     headers, path = {"If-Match": f'"{approved.version}"'}, f"/v1/timesheets/{sheet.id}/reopen"

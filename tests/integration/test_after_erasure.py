@@ -37,7 +37,7 @@ from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from service.values import replace
-from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
+from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, activate_unread, anything, at, speaking
 from tests.integration.test_erasure import auditor, sign_in_again
 from tests.policy_forge import read_shipped
 
@@ -84,9 +84,7 @@ async def activate(house: House, *rows: str, without: str = "no such row") -> No
     """Let the shipped policy decide with these rows more, and without one of its own."""
     kept = [line for line in read_shipped().rules.splitlines() if not line.endswith(f" {without}")]
     text = replace(read_shipped(), rules="\n".join([*kept, *rows, ""]), cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    active = await house.owner.fetchval("SELECT active FROM policy_head")
-    assert await version_store.move_head(house.owner, number, expected=active)
+    await activate_unread(house, text)
 
 
 async def record_of(house: House, refused: pytest.ExceptionInfo[Denied]) -> bytes:

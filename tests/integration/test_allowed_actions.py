@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from service.administration.versions import version_store
 from service.log.record import read_body
 from tests.integration.api import REQUESTS
-from tests.integration.house import MONDAY, House
-from tests.policy_forge import read_shipped
+from tests.integration.house import MONDAY, House, activate_unread
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from tests.integration.api import InProcess
@@ -94,11 +92,8 @@ async def test_no_action_is_shown_that_ends_in_409_in_the_state_of_the_sheet(
     house: House, running: InProcess, sheets: list[UUID]
 ) -> None:
     """Even under a policy that allows an action in states from which it cannot start."""
-    text = read_shipped()
-    more = text.rules + "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
-    new = replace(text, rules=more, cases={})
-    number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    more = "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
+    await activate_unread(house, with_more(more))
     token, approved = running.token(sub="ana", scope=ALL), sheets[2]
 
     shown = (await running.send("GET", f"/v1/timesheets/{approved}?include=actions", token)).json()

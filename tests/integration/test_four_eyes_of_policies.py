@@ -20,7 +20,7 @@ from service.identity.principal import PrincipalKind
 from service.log.packing import unpack
 from service.values import replace
 from tests.integration.house import check_in_process, principal
-from tests.policy_forge import read_shipped
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -37,7 +37,7 @@ OF_PROPOSALS = ROW.replace("any, policy", "proposed, policy")
 
 def text(row: str = "") -> PolicyText:
     """The shipped policy, perhaps with four eyes, and without cases."""
-    return replace(read_shipped(), rules=read_shipped().rules + row, cases={})
+    return with_more(row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ as the importing client, as administrator. Rows are added that would allow more,
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
-from service.administration.versions import version_store
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
-from tests.policy_forge import read_shipped
+from tests.integration.house import activate_unread
+from tests.policy_forge import without_rule
 
 pytest_plugins = [
     "tests.integration.log_fixtures",
@@ -211,18 +210,14 @@ async def test_a_person_who_judges_a_sheet_names_exactly_one_version(site: Site)
 
 
 async def test_whoever_locked_does_not_unlock_though_no_row_forbids_it(site: Site) -> None:
-    kept = [line for line in read_shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
-    text = replace(read_shipped(), rules="\n".join(kept) + "\n", cases={})
-    owner = site.house.owner
-    number = (await version_store.insert(owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(owner, number, expected=number - 1)
+    await activate_unread(site.house, without_rule("never-unlock-own-lock"))
     path, why = await site.make_draft("carl"), {"reason": "why"}
     version = await site.handed_in("carl", path)
     assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
     assert (await site.send("ana", "POST", f"{path}/lock", why, version + 1, **PAYROLL)).status_code == 200
     refused = await site.send("ana", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)
     assert refused.status_code == 403
-    record = await owner.fetchrow("SELECT outcome, applied FROM audit_record ORDER BY id DESC LIMIT 1")
+    record = await site.house.owner.fetchrow("SELECT outcome, applied FROM audit_record ORDER BY id DESC LIMIT 1")
     assert record is not None
     assert (record["outcome"], record["applied"]) == ("deny", False)
     assert (await site.send("ben", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)).status_code == 200

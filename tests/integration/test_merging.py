@@ -27,10 +27,10 @@ from service.log.record_query import RecordFilters
 from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
 from service.web.audit.log_query import LogQuery
-from tests.integration.house import MONDAY, at, speaking
+from tests.integration.house import MONDAY, activate_unread, at, speaking
 from tests.integration.test_erasure import auditor, sign_in_again
 from tests.integration.test_organisation import changes
-from tests.policy_forge import read_shipped
+from tests.policy_forge import read_shipped, with_more
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -238,9 +238,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     night = await signed_in(house, "mia-at-night")
     await merge(house, "mia-at-night", "mia")
     rule = f"p, deny, person:{night}, approve, any, timesheet, any, always, never-mia"
-    text = replace(read_shipped(), rules=read_shipped().rules + rule + "\n", cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(rule + "\n"))
     sheet = await house.submit_week("ana")
     with pytest.raises(Denied) as refused:
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
@@ -258,9 +256,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     night = await signed_in(house, "carl-at-night")
     await merge(house, "carl-at-night", "carl")
     rule = f"p, allow, person:{night}, read, any, timesheet, read:timesheets, always, read-as-carl"
-    text = replace(read_shipped(), rules=read_shipped().rules + rule + "\n", cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(rule + "\n"))
     sheet = await house.submit_week("ana")
     found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.grantees
     assert night not in {candidate.person for candidate in found}

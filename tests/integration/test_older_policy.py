@@ -12,7 +12,7 @@ from service.administration.versions import version_store
 from service.errors import NotFound
 from service.policy import policy_file
 from service.timesheets.listing import Filters
-from tests.integration.house import House, at
+from tests.integration.house import House, activate_unread, at
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def older() -> PolicyText:
 
 async def step_back(house: House) -> House:
     """The older version decides from now on."""
-    text = older()
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, older())
     return house
 
 

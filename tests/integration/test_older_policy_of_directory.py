@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.versions import version_store
 from service.directory.entities import Project
 from service.errors import Denied, Forbidden
 from service.policy import policy_file
-from tests.integration.house import House, at
+from tests.integration.house import House, activate_unread, at
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ def older() -> PolicyText:
 
 @pytest.fixture
 async def behind(house: House) -> House:
-    text = older()
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, older())
     return house
 
 

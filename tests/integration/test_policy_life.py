@@ -18,7 +18,7 @@ from service.migrations import migrate
 from service.values import replace
 from tests.integration.house import MONDAY, check_in_process, principal
 from tests.integration.log_database import PASSWORDS
-from tests.policy_forge import read_shipped
+from tests.policy_forge import read_shipped, with_more
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def author(house: House, name: str = "adam") -> Caller:
 
 def with_rows(*rows: str) -> PolicyText:
     """The shipped policy with more rows, and without cases."""
-    text = read_shipped()
-    return replace(text, rules=text.rules + "\n".join(("", *rows)), cases={})
+    return with_more("\n".join(("", *rows)))
 
 
 def before_states() -> PolicyText:

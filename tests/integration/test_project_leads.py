@@ -24,9 +24,9 @@ from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
-from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
+from tests.integration.house import EIGHT_HOURS, MONDAY, activate_unread, anything, at
 from tests.integration.test_after_erasure import come_back, erase
-from tests.policy_forge import read_shipped
+from tests.policy_forge import read_shipped, with_more
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -56,12 +56,7 @@ ROWS = [
 
 async def activate(house: House, vocabulary: str = VOCABULARY, rows: tuple[str, ...] = tuple(ROWS)) -> None:
     """Let the shipped policy decide, with these relations and rows."""
-    text = read_shipped()
-    rules = "\n".join([text.rules, *rows, ""])
-    text = replace(text, rules=rules, vocabulary=text.vocabulary + vocabulary, cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    active = await house.owner.fetchval("SELECT active FROM policy_head")
-    assert await version_store.move_head(house.owner, number, expected=active)
+    await activate_unread(house, with_more("\n".join(["", *rows, ""]), vocabulary))
 
 
 @pytest.fixture
@@ -238,16 +233,7 @@ async def test_a_version_may_change_what_manager_means_and_the_next_one_changes_
         "resource.owner.teams.above.leads - resource.owner", "resource.owner.teams.leads - resource.owner"
     )
     assert narrow != text.vocabulary
-    number = (
-        await version_store.insert(
-            house.owner,
-            replace(text, vocabulary=narrow, cases={}),
-            message="m",
-            author_person=None,
-            author_client="c",
-        )
-    ).number
-    assert await version_store.move_head(house.owner, number, expected=2)
+    number = await activate_unread(house, replace(text, vocabulary=narrow, cases={}))
     assert await listed(house, "dora") == set()
     assert await listed(house, "mia") == {sheet.id}
     with pytest.raises(NotFound):

@@ -14,10 +14,10 @@ from service.directory.entities import Validity
 from service.errors import Denied, NotFound
 from service.log.recorded_decisions import DecisionSelection
 from service.timesheets.entry import Hours
-from tests.integration.house import EIGHT_HOURS, MONDAY, at
+from tests.integration.house import EIGHT_HOURS, MONDAY, activate_unread, at
 from tests.integration.log_traffic import author
 from tests.integration.test_replays import run_job
-from tests.policy_forge import read_shipped
+from tests.policy_forge import read_shipped, with_more
 
 if TYPE_CHECKING:
     from service.administration.replay.jobs import Job
@@ -57,9 +57,7 @@ async def insert(house: House, text: PolicyText) -> int:
 
 async def activate(house: House, declared: str) -> None:
     """A version with these words, which no row asks for yet."""
-    shipped = read_shipped()
-    number = await insert(house, replace(shipped, vocabulary=shipped.vocabulary + declared, cases={}))
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(words=declared))
 
 
 async def set_attributes(house: House, name: str, values: str) -> None:
@@ -97,8 +95,7 @@ async def test_the_three_examples_flip_what_they_should(house: House) -> None:
             await house.timesheets.approve(house.caller(name), sheet.id, at(sheet.version))
     await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
 
-    shipped = read_shipped()
-    text = replace(shipped, rules=shipped.rules + ROWS, vocabulary=shipped.vocabulary + WORDS + TWO, cases={})
+    text = with_more(ROWS, WORDS + TWO)
     job = await replay(house, text)
 
     flips = {

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.administration.versions import version_store
 from service.directory.entities import Part
 from service.directory.merging import Merging
 from service.errors import Conflict, Forbidden, NoApprover, NotApplied, PreconditionFailed, WrongState
@@ -23,9 +21,9 @@ from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
-from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at, speaking
+from tests.integration.house import EIGHT_HOURS, MONDAY, activate_unread, anything, at, speaking
 from tests.integration.test_erasure import sign_in_again
-from tests.policy_forge import read_shipped
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,14 +67,9 @@ no = "this timesheet has {resource.approvals}"
 
 async def activate(house: House, complete: str | None, rows: Sequence[str] = ROWS, more: str = "") -> None:
     """Let the shipped policy decide, with these rows, what is DECLARED, and this expression for approvals."""
-    text = read_shipped()
     table = DECLARED + more
     table += "" if complete is None else f"\n[kinds.timesheet.approval]\ncomplete = '''{complete}'''\n"
-    rules = "\n".join([text.rules, *rows, ""])
-    text = replace(text, rules=rules, vocabulary=text.vocabulary + table, cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    active = await house.owner.fetchval("SELECT active FROM policy_head")
-    assert await version_store.move_head(house.owner, number, expected=active)
+    await activate_unread(house, with_more("\n".join(["", *rows, ""]), table))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,14 +13,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from service.administration.versions import version_store
 from service.errors import Denied, NoApprover, NotFound, PreconditionFailed, TimewardenError, WrongState
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import TRANSITIONS, State
 from service.timesheets.upload_rows import Row, Rows
 from tests.example_count import example_count
-from tests.integration.house import ALL_SCOPES, MONDAY, House, at
-from tests.policy_forge import read_shipped
+from tests.integration.house import ALL_SCOPES, MONDAY, House, activate_unread, at
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -239,9 +237,7 @@ class Life(RuleBasedStateMachine):
 
 
 async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(house: House) -> None:
-    text = replace(read_shipped(), rules=read_shipped().rules + ON_BEHALF_OF_ANYONE, cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(ON_BEHALF_OF_ANYONE))
     Life.house, Life.loop = house, asyncio.get_running_loop()
     # A sequence that fails is told as it was found: to look for a shorter one would take minutes.
     few = settings(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +11,9 @@ from click.testing import CliRunner
 from service.administration.versions import version_store
 from service.commands import policy_simulate
 from tests.integration.test_simulation import SUBMITTED, auditor, author, record, simulate
-from tests.policy_forge import read_shipped
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
-    from service.policy.policy_file import PolicyText
     from tests.integration.api import InProcess
     from tests.integration.house import House
 
@@ -59,8 +57,7 @@ VERSION = 2
 @pytest.fixture
 async def declared(running: InProcess, house: House) -> InProcess:
     """A second version with these words, which is not active."""
-    shipped = read_shipped()
-    text: PolicyText = replace(shipped, rules=shipped.rules + ROWS, vocabulary=shipped.vocabulary + DECLARED, cases={})
+    text = with_more(ROWS, DECLARED)
     made = await version_store.insert(house.owner, text, message="draft", author_person=None, author_client="c")
     assert made.number == VERSION
     return running

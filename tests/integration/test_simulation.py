@@ -13,6 +13,7 @@ from service.administration.replay import recorded_request
 from service.administration.versions import version_store
 from service.log.packing import unpack
 from service.policy.policy_file import PolicyText
+from tests.integration.house import activate_unread
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
@@ -275,11 +276,10 @@ async def test_an_active_version_without_the_simulate_action_refuses_simulations
     rules = "\n".join(line for line in text.rules.splitlines() if "simulate" not in line)
     vocabulary = "\n".join(line for line in text.vocabulary.splitlines() if not line.startswith("simulate ="))
     old = replace(text, rules=rules + "\n", vocabulary=vocabulary + "\n", cases={})
-    made = await version_store.insert(house.owner, old, message="old", author_person=None, author_client="c")
-    assert await version_store.move_head(house.owner, made.number, expected=1)
+    number = await activate_unread(house, old)
     answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
     assert answer.status_code == 403
-    assert (await record(house, answer))["policy"]["version"] == made.number
+    assert (await record(house, answer))["policy"]["version"] == number
     await house.submit_week("ana")
     shown = await running.send("GET", "/v1/timesheets?include=actions", running.token(sub="ana"))
     assert shown.json()["items"][0]["actions"] == ["read", "withdraw"]

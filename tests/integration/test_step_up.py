@@ -10,11 +10,10 @@ from uuid import UUID
 import pytest
 
 from service.administration.checks import examination
-from service.administration.versions import version_store
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api
-from tests.integration.house import at, speaking
+from tests.integration.house import activate_unread, at, speaking
 from tests.policy_forge import read_shipped
 
 if TYPE_CHECKING:
@@ -51,11 +50,7 @@ async def under(house: House, *edits: tuple[str, str]) -> None:
         rules = "\n".join([*kept, row.format(when)]) + "\n"
     changed = replace(text, rules=rules, cases={})
     examination.load(changed, 2)
-    async with house.owner.transaction():
-        version = await version_store.insert(
-            house.owner, changed, message="step up", author_person=None, author_client="test"
-        )
-        assert await version_store.move_head(house.owner, version.number, expected=1)
+    await activate_unread(house, changed)
 
 
 async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx2.Response:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from service.administration.versions import version_store
 from service.authorization.enforcement.access import MAX_OPEN_FACTS, Way, find_ways
 from service.policy.request_space import Budget
 from service.timesheets import access as timesheets_access
 from tests.integration.api import REQUESTS, InProcess, unshared_api
-from tests.policy_forge import read_shipped, snapshot
+from tests.integration.house import activate_unread
+from tests.policy_forge import snapshot, with_more
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -109,9 +108,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
     house: House, running: InProcess
 ) -> None:
     more = "p, allow, role:clerk, read, any, timesheet, read:timesheets, mfa, clerks\ng, role:chief, role:clerk\n"
-    text = replace(read_shipped(), rules=read_shipped().rules + more, cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(more))
     holds = "INSERT INTO person_role VALUES ($1, $2, now() - interval '2 days', $3)"
     yesterday, ever = datetime.now(UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)
     for name, role, until in (("ben", "chief", ever), ("max", "clerk", yesterday), ("adam", "janitor", ever)):
@@ -126,9 +123,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
 
 async def test_members_of_a_group_that_a_rule_names_are_told_by_person(house: House, running: InProcess) -> None:
     more = "p, allow, group:night-shift, read, any, timesheet, read:timesheets, always, night\n"
-    text = replace(read_shipped(), rules=read_shipped().rules + more, cases={})
-    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(more))
     await house.owner.execute("INSERT INTO person_group VALUES ('night-shift'), ('day-shift')")
     joins = "INSERT INTO group_member VALUES (gen_random_uuid(), $1, $2, now() - interval '2 days', $3)"
     yesterday, ever = datetime.now(UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)
@@ -171,12 +166,9 @@ def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> No
 async def test_it_says_that_it_was_cut_short_if_denies_ask_for_more_facts_than_are_tried(
     house: House, running: InProcess, facts: int, *, cut_short: bool
 ) -> None:
-    text = read_shipped()
     words = "".join(f'[request.facts.a{n}]\nmax_age = {60 + n}\nyes = "y"\nno = "n"\n\n' for n in range(facts))
     denies = "".join(f"p, deny, anyone, approve, any, timesheet, any, not a{n}, old-{n}\n" for n in range(facts))
-    new = replace(text, rules=text.rules + denies, vocabulary=f"{text.vocabulary}\n{words}", cases={})
-    number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    await activate_unread(house, with_more(denies, f"\n{words}"))
     body = await access(running, (await house.submit_week("ana")).id)
     (mia,) = (item["may"] for item in body["items"] if item["person"] == str(house.people["mia"]))
     assert body["cut_short"] is cut_short
@@ -187,11 +179,8 @@ async def test_it_says_that_it_was_cut_short_if_denies_ask_for_more_facts_than_a
 async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it_was_cut_short(
     house: House, running: InProcess
 ) -> None:
-    text = read_shipped()
     more = "".join(f"p, allow, role:r{n}, read, any, timesheet, any, always, r-{n}\n" for n in range(1_500))
-    new = replace(text, rules=text.rules + more, cases={})
-    number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
-    assert await version_store.move_head(house.owner, number, expected=1)
+    number = await activate_unread(house, with_more(more))
     sheet = (await house.submit_week("ana")).id
     breaths, done = 0, False
 
