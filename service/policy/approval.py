@@ -34,7 +34,7 @@ def read_approval(
     found = compile_expression(text, attributes)
     flaw = found if isinstance(found, Flaw) else _find_flaw(found)
     if flaw is not None:
-        complaints.complain_inside(at, text, (flaw.line, flaw.column), flaw.message, flaw.suggestion)
+        complaints.complain_inside(at, text, flaw)
     return found if isinstance(found, Expression) and flaw is None else None
 
 

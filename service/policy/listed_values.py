@@ -29,8 +29,7 @@ def complain_of_values(text: str, vocabulary: Vocabulary, cases: Iterable[Case])
     for (kind, name), expression in sorted(vocabulary.definitions.items(), key=lambda item: item[0]):
         at = ("kinds", kind, "facts", name, "is") if kind else ("request", "facts", name, "is")
         for flaw in [*expression.find_unlisted(_listed(vocabulary, kind)), *expression.find_prefixed(NAMES)]:
-            place = flaw.line, flaw.column
-            complaints.complain_inside(at, expression.text, place, flaw.message, flaw.suggestion)
+            complaints.complain_inside(at, expression.text, flaw)
     found = complaints.found
     for case in cases:
         listed = _listed(vocabulary, case.kind)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
+from service.policy.expressions.flaw import Flaw
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -144,15 +145,6 @@ class Path:
         return all(_is_by_owner(chain) for chain in self.chains)
 
 
-@dataclass(frozen=True, slots=True)
-class PathFlaw:
-    """Why a path is refused, at a column of its text from 1."""
-
-    message: str
-    column: int
-    suggestion: str | None = None
-
-
 def default_paths(kind: str) -> dict[str, Path]:
     """The paths of relations that need not be declared."""
     texts = DEFAULT_PATHS.get(kind, {})
@@ -162,7 +154,7 @@ def default_paths(kind: str) -> dict[str, Path]:
 
 def parse_paths(
     kind: str, texts: Mapping[str, str], others: Mapping[str, Path] | None = None
-) -> dict[str, Path | PathFlaw]:
+) -> dict[str, Path | Flaw]:
     """The path of each relation of a kind, or why it is refused. Paths may name one another, and the relations with
     the paths `others`."""
     resolver = _Resolver(kind, texts, dict(others or {}), [])
@@ -235,7 +227,7 @@ def meeting_place(kind: str, chain: Chain) -> int | None:
 class _Refused(Exception):
     """The path has a flaw."""
 
-    def __init__(self, flaw: PathFlaw) -> None:
+    def __init__(self, flaw: Flaw) -> None:
         super().__init__(flaw.message)
         self.flaw = flaw
 
@@ -246,10 +238,10 @@ class _Resolver:
 
     kind: str
     texts: Mapping[str, str]
-    found: dict[str, Path | PathFlaw]
+    found: dict[str, Path | Flaw]
     open: list[str]
 
-    def resolve(self, relation: str) -> Path | PathFlaw:
+    def resolve(self, relation: str) -> Path | Flaw:
         if relation not in self.found:
             self.open.append(relation)
             try:
@@ -373,7 +365,7 @@ class _Parser:
         if len(resolver.open) >= MAX_DEPTH:
             self._refuse(f"Relations name one another at most {MAX_DEPTH} deep", column)
         path = resolver.resolve(name)
-        if isinstance(path, PathFlaw):
+        if isinstance(path, Flaw):
             self._refuse(f"The path of the relation '{name}' is refused", column, "correct that one first")
         return _Reached(path.to, path.chains, reached.column)
 
@@ -416,7 +408,7 @@ class _Parser:
         return token
 
     def _refuse(self, message: str, column: int, suggestion: str | None = None) -> NoReturn:
-        raise _Refused(PathFlaw(message, column, suggestion))
+        raise _Refused(Flaw(message, 1, column, suggestion))
 
 
 def _edge_words(kind: str, chains: Iterable[Chain]) -> Iterator[str]:

@@ -44,8 +44,7 @@ def read_paths(kind: str, table: Mapping[str, object], complaints: Complaints) -
         if isinstance(path, Path):
             found[kind, relation] = path
         else:
-            place = (1, path.column)
-            complaints.complain_inside((*at, relation, "is"), texts[relation], place, path.message, path.suggestion)
+            complaints.complain_inside((*at, relation, "is"), texts[relation], path)
     if sum(map(count_branches, found.values())) > MAX_BRANCHES:
         remedy = "leave out relations that no row names"
         complaints.complain(at, f"The relations of the {kind} have more than {MAX_BRANCHES} branches together", remedy)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from service.policy.attributes import AttributeType
+from service.policy.expressions.flaw import Flaw
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -27,29 +27,20 @@ FORMATS: Final = {"hours": AttributeType.INT, "date": AttributeType.TIMESTAMP}
 _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 
 
-@dataclass(frozen=True, slots=True)
-class SentenceFlaw:
-    """The flaw of a sentence. `column` is the character in it, from 1."""
-
-    message: str
-    column: int
-    suggestion: str | None = None
-
-
 def check_sentence(
     sentence: str, known: Mapping[str, Attribute], suggest: Callable[[str, Collection[str]], str | None] = nearest
-) -> SentenceFlaw | None:
+) -> Flaw | None:
     """The first flaw of the placeholders in a sentence, or None. `known`: the attributes that they may name."""
     rest = _PLACEHOLDER.sub(lambda found: " " * len(found[0]), sentence)
     if brace := re.search(r"[{}]", rest):
-        return SentenceFlaw("A brace is not closed", brace.start() + 1, "write {resource.minutes:hours}")
+        return Flaw("A brace is not closed", 1, brace.start() + 1, "write {resource.minutes:hours}")
     for found in _PLACEHOLDER.finditer(sentence):
         if found[1] not in known:
             unknown = f"There is no attribute '{found[1]}' here"
-            return SentenceFlaw(unknown, found.start() + 1, suggest(found[1], known))
+            return Flaw(unknown, 1, found.start() + 1, suggest(found[1], known))
         flaw = _check_placeholder(found[1], found[2], known[found[1]])
         if flaw is not None:
-            return SentenceFlaw(flaw[0], found.start() + 1, flaw[1])
+            return Flaw(flaw[0], 1, found.start() + 1, flaw[1])
     return None
 
 

@@ -13,6 +13,8 @@ from service.policy.nearest_word import nearest
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from service.policy.expressions.flaw import Flaw
+
 FILE = "vocabulary.toml"
 # The time to find the nearest word adds up.
 MAX_GUESSES = 100
@@ -37,18 +39,16 @@ class Complaints:
         line, column = self._find(at)
         self.found.append(Complaint(FILE, line, column, message, suggestion))
 
-    def complain_inside(
-        self, at: tuple[str, ...], value: str, place: tuple[int, int], message: str, suggestion: str | None
-    ) -> None:
-        """Complain at a line and column within the string `value` of a key, or at the key if the file writes the string
-        in another way."""
+    def complain_inside(self, at: tuple[str, ...], value: str, flaw: Flaw) -> None:
+        """Complain of a flaw within the string `value` of a key, or at the key if the file writes the string in another
+        way."""
         line, column = self._find(at)
         start = self.text.find(value, self._line_starts[line - 1] + column - 1) if line else -1
         if start >= 0:
             first = bisect_right(self._line_starts, start)
-            line = first + place[0] - 1
-            column = place[1] + (start - self._line_starts[first - 1] if place[0] == 1 else 0)
-        self.found.append(Complaint(FILE, line, column, message, suggestion))
+            line = first + flaw.line - 1
+            column = flaw.column + (start - self._line_starts[first - 1] if flaw.line == 1 else 0)
+        self.found.append(Complaint(FILE, line, column, flaw.message, flaw.suggestion))
 
     def suggest(self, word: str, known: Collection[str]) -> str | None:
         """The nearest known word, unless there are too many complaints to look for it."""

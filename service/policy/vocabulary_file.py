@@ -214,8 +214,7 @@ class _Reader:
             self.compiled[kind] += 1
             found = compile_expression(text, attributes)
             if isinstance(found, Flaw):
-                place = (found.line, found.column)
-                self.complaints.complain_inside((*at, "is"), text, place, found.message, found.suggestion)
+                self.complaints.complain_inside((*at, "is"), text, found)
             else:
                 self.definitions[(kind, name)] = found
 
@@ -249,7 +248,7 @@ class _Reader:
             return
         flaw = check_sentence(str(sentence), attributes, self.complaints.suggest) if attributes is not None else None
         if flaw is not None:
-            self.complaints.complain_inside(at, str(sentence), (1, flaw.column), flaw.message, flaw.suggestion)
+            self.complaints.complain_inside(at, str(sentence), flaw)
         self.descriptions[key] = str(sentence)
 
     def _check_spelling(self, word: str, spelling: re.Pattern[str], at: tuple[str, ...]) -> None:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.policy.expressions.flaw import Flaw
 from service.policy.paths import (
     DEFAULT_PATHS,
     MAX_CHAINS,
     MAX_STEPS,
     NodeType,
     Path,
-    PathFlaw,
     all_edge_words,
     default_paths,
     edge_words,
@@ -27,9 +27,9 @@ def parse(text: str, **others: str) -> Path:
     return found
 
 
-def refuse(text: str, **others: str) -> PathFlaw:
+def refuse(text: str, **others: str) -> Flaw:
     found = parse_paths("timesheet", {"relation": text, **others})["relation"]
-    assert isinstance(found, PathFlaw), found
+    assert isinstance(found, Flaw), found
     return found
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_edge_is_told_with_the_nearest_that_is_known() -> None:
 
 def test_relations_that_define_one_another_are_refused_with_the_cycle() -> None:
     found = parse_paths("timesheet", {"a": "resource.b.delegates", "b": "resource.c", "c": "resource.a"})
-    flaws = [flaw for flaw in found.values() if isinstance(flaw, PathFlaw)]
+    flaws = [flaw for flaw in found.values() if isinstance(flaw, Flaw)]
     assert len(flaws) == 3
     assert any("a -> b -> c -> a" in flaw.message for flaw in flaws)
     assert "relation -> relation" in refuse("resource.relation").message
@@ -147,10 +147,10 @@ def test_relations_that_name_one_another_do_not_grow_without_bound() -> None:
     doubled = {f"r{n}": f"resource.r{n + 1} | resource.r{n + 1}.delegates" for n in range(5)}
     last = "resource.projects.leads | (resource.projects.leads - resource.owner) | resource.owner.groups.members"
     flaw = parse_paths("timesheet", {**doubled, "r5": last})["r0"]
-    assert isinstance(flaw, PathFlaw)
+    assert isinstance(flaw, Flaw)
     long = {f"r{n}": f"resource.r{n + 1}" for n in range(3_000)}
     flaw = parse_paths("timesheet", {**long, "r3000": "resource.owner"})["r0"]
-    assert isinstance(flaw, PathFlaw)
+    assert isinstance(flaw, Flaw)
 
 
 EDGE_NAMES = ["owner", "projects", "teams", "above", "leads", "members", "groups", "grants", "delegates", "lead"]
@@ -160,7 +160,7 @@ WORDS = st.sampled_from(["resource", "|", "-", "(", ")", ".", "é", *(f".{name}"
 @given(st.lists(WORDS, max_size=14).map("".join))
 def test_any_text_is_a_path_within_the_bounds_or_a_flaw_within_the_text(text: str) -> None:
     found = parse_paths("timesheet", {"relation": text, "lead": "resource.projects.leads"})["relation"]
-    if isinstance(found, PathFlaw):
+    if isinstance(found, Flaw):
         assert 1 <= found.column <= len(text) + 1
         assert found.message
         return

@@ -1,4 +1,4 @@
-"""The flaw of an expression, with its place."""
+"""The flaw of a text in a policy, such as an expression, with its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why a text is no expression that a policy can use. `line` and `column` from 1 in the text."""
+    """Why a policy cannot use a text: an expression, a path or a sentence. `line` and `column` from 1 in the text."""
 
     message: str
     line: int
