@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from service.administration.replay.replays import Replays
 from service.administration.replay.tally import ReplayOutcome, Tally
 from service.administration.replay.worker import ReplayWorker
 from service.administration.versions import version_store
-from service.errors import Conflict, Denied, NotFound
+from service.errors import Conflict, DatabaseUnavailable, Denied, NotFound
 from service.log import recorded_decisions
 from service.log.packing import unpack
 from service.log.record_query import DECISIONS
@@ -402,6 +403,52 @@ async def test_a_replay_without_progress_fails(house: House) -> None:
         found = await jobs.load(connection, jobs.LOG, job.id)
     assert found is not None
     assert (found.state, found.problem is None) == ("failed", False)
+
+
+async def test_a_replay_waits_for_a_locked_table_and_fails_only_when_a_keeper_died(house: House) -> None:
+    await traffic(house)
+    job = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value
+    # Four keepers have died with this job.
+    await house.owner.execute("UPDATE policy_replay SET attempts = 4")
+    keeper = await house.log_database.open("keeper", size=2, lock_timeout=0.1)
+    first = ReplayWorker(keeper, processes=1, batch=7)
+
+    async with house.owner.transaction():
+        await house.owner.execute("LOCK TABLE audit_record IN ACCESS EXCLUSIVE MODE")
+        for _ in range(jobs.MAX_ATTEMPTS + 2):
+            with pytest.raises(DatabaseUnavailable):
+                await first.once(asyncio.Event())
+    assert tuple(await house.owner.fetchrow("SELECT state, attempts FROM policy_replay") or ()) == ("running", 5)
+
+    assert await first.once(asyncio.Event())
+    async with keeper.connection() as connection:
+        found = await jobs.load(connection, jobs.LOG, job.id)
+    assert found is not None
+    assert (found.state, found.problem) == ("done", None)
+
+    # The claim of another keeper is an attempt, even if this keeper was interrupted at the same job before.
+    await house.owner.execute(
+        "UPDATE policy_replay SET state = 'running', attempts = 5, claimed_by = $1, claimed_at = '-infinity'", uuid7()
+    )
+    async with keeper.connection() as connection:
+        assert await jobs.claim(connection, uuid7(), job.id) is None
+    assert await house.owner.fetchval("SELECT state FROM policy_replay") == "failed"
+
+
+async def test_a_full_temporary_folder_fails_a_replay(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay waits without end only for the database."""
+
+    def refuse(_self: batches.Versions, _number: int, _text: PolicyText) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await Replays(house.gate, house.requests).start(author(house), DecisionSelection(), 1)
+    monkeypatch.setattr(batches.Versions, "put", refuse)
+    keeper = await house.log_database.open("keeper", size=2)
+    first = ReplayWorker(keeper, processes=1)
+    for attempt in range(1, 3):
+        with pytest.raises(OSError, match="No space left on device"):
+            await first.once(asyncio.Event())
+        assert await house.owner.fetchval("SELECT attempts FROM policy_replay") == attempt
 
 
 def slowly(under: int | None, bodies: Sequence[bytes], texts: Mapping[int, Mapping[str, str]]) -> Tally:

@@ -36,8 +36,10 @@ KEPT_DAYS: Final = 30
 MAX_JOBS_REMOVED_AT_ONCE: Final = 100
 # Seconds after which a keeper that has not renewed its claim loses it.
 LEASE = 15.0
-# Claims without progress after which a job fails.
+# Claims without progress after which a job fails. A claim after which the database was busy or away does not count.
 MAX_ATTEMPTS: Final = 5
+# Whether a claim counts as an attempt, as 1 or 0.
+COUNTED: Final = "CASE WHEN id = $4::uuid AND claimed_by = $1 THEN 0 ELSE 1 END"
 QUEUE_LOCK: Final = 0x74770010
 SELECTION: Final = ("since", "until", "action", "resource_kind")
 COLUMNS: Final = (
@@ -200,15 +202,17 @@ async def count_open(connection: Connection) -> dict[str, int]:
     return {"queued": 0, "running": 0, **{row["state"]: row["jobs"] for row in found}}
 
 
-async def claim(connection: Connection, keeper: UUID) -> Job | None:
+async def claim(connection: Connection, keeper: UUID, interrupted: UUID | None = None) -> Job | None:
     """Claim the oldest job that is queued or whose keeper lost its claim; None when there is none. A job that was
-    claimed MAX_ATTEMPTS times without progress fails."""
+    claimed MAX_ATTEMPTS times without progress fails. If this keeper still holds the claim of the job `interrupted`,
+    to claim that job again is no attempt."""
     # A job that no other keeper is claiming at this moment.
     row = await connection.fetchrow(
-        "UPDATE policy_replay SET state = CASE WHEN attempts < $3 THEN 'running' ELSE 'failed' END,"
-        " ended_at = CASE WHEN attempts < $3 THEN NULL ELSE clock_timestamp() END,"
-        " problem = CASE WHEN attempts < $3 THEN NULL ELSE 'It was started several times and made no progress' END,"
-        " attempts = attempts + 1, claimed_by = $1, claimed_at = clock_timestamp(),"
+        f"UPDATE policy_replay SET state = CASE WHEN attempts + {COUNTED} <= $3 THEN 'running' ELSE 'failed' END,"
+        f" ended_at = CASE WHEN attempts + {COUNTED} <= $3 THEN NULL ELSE clock_timestamp() END,"
+        f" problem = CASE WHEN attempts + {COUNTED} <= $3 THEN NULL"
+        "                ELSE 'It was started several times and made no progress' END,"
+        f" attempts = attempts + {COUNTED}, claimed_by = $1, claimed_at = clock_timestamp(),"
         " started_at = coalesce(started_at, clock_timestamp())"
         " WHERE id = (SELECT id FROM policy_replay WHERE state = 'queued' OR (state = 'running'"
         "             AND (claimed_by = $1 OR claimed_at < clock_timestamp() - make_interval(secs => $2)))"
@@ -217,6 +221,7 @@ async def claim(connection: Connection, keeper: UUID) -> Job | None:
         keeper,
         LEASE,
         MAX_ATTEMPTS,
+        interrupted,
     )
     job = _parse_row(row) if row else None
     return job if job and job.state == "running" else None

@@ -23,13 +23,14 @@ from service import metrics
 from service.administration.replay import jobs
 from service.administration.replay.batches import Versions, begin, tally_here
 from service.authorization.active.versions import load_texts
-from service.errors import NotFound, PolicyUnavailable, TryLater
+from service.errors import DatabaseUnavailable, NotFound, Overloaded, PolicyUnavailable, TryLater
 from service.ids import make_id
 from service.log import recorded_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
+    from uuid import UUID
 
     from service.administration.replay.jobs import Job
     from service.administration.replay.tally import Tally
@@ -55,6 +56,8 @@ class ReplayWorker:
         self._processes = processes
         self._batch = batch
         self._me = make_id()
+        # The claimed job that could not go on because the database was busy or away.
+        self._interrupted: UUID | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop`. If the database is away, waits for it."""
@@ -76,9 +79,19 @@ class ReplayWorker:
     async def once(self, stop: asyncio.Event) -> bool:
         """Run the next job until its end or `stop`. False if no job is waiting."""
         async with self._database.connection() as connection:
-            job = await jobs.claim(connection, self._me)
+            job = await jobs.claim(connection, self._me, self._interrupted)
         if job is None:
             return False
+        self._interrupted = None
+        try:
+            return await self._run_claimed(job, stop)
+        except (DatabaseUnavailable, Overloaded):
+            # A locked table, a time limit or a lost connection. No process died, so this claim is no attempt.
+            self._interrupted = job.id
+            raise
+
+    async def _run_claimed(self, job: Job, stop: asyncio.Event) -> bool:
+        """Run a job until its end or `stop`. False if one of its processes died."""
         log.info("replay begins", job=str(job.id), version=job.version, cursor=job.cursor)
         problem = None
         try:
@@ -203,7 +216,9 @@ class _Texts:
     async def write(self, number: int) -> None:
         """Raises NotFound, and PolicyUnavailable for altered texts."""
         async with self._database.connection() as connection:
-            self._versions.put(number, await load_texts(connection, number))
+            texts = await load_texts(connection, number)
+        # Not inside the block, which would take a full disk for a database that is away.
+        self._versions.put(number, texts)
         self._written.add(number)
 
     async def write_all(self, numbers: Sequence[int]) -> None:
