@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from service.connectivity import MAX_CONNECT_SECONDS, Hosts
-from service.errors import TryLater
+from service.errors import DatabaseUnavailable, TryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from asyncpg.pool import PoolConnectionProxy
     from sqlalchemy import Connection
@@ -33,6 +34,10 @@ LOOK_EVERY_SECONDS = 0.2
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
 LONGEST_PAUSE = 5.0
 GIVES_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+READ_ONLY = (
+    "The database takes no writes: connect to the primary, or turn default_transaction_read_only off,"
+    " then run this again"
+)
 # Every role may see which step ran last.
 GRANT_STEP = "GRANT SELECT ON alembic_version TO timewarden_app, timewarden_keeper, timewarden_auditor"
 # Before the first step.
@@ -54,8 +59,8 @@ async def migrate(
 ) -> bool:
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
     one being `upto`. While another migrates the same database, or a transaction holds a table, this one waits, up to
-    `max_wait` seconds, and says for what. Raises TryLater when that takes longer. Returns whether the database was
-    behind."""
+    `max_wait` seconds, and says for what. Raises TryLater when that takes longer, DatabaseUnavailable for a database
+    that takes no writes, and otherwise what asyncpg raises. Returns whether the database was behind."""
     hosts = Hosts(database_url)
     if await _is_newest(hosts):
         return False
@@ -70,11 +75,8 @@ async def migrate(
     try:
         while True:
             try:
-                async with engine.begin() as connection:
-                    await _take_turn(connection, say, max_wait)
-                    await connection.exec_driver_sql(LOCK_TIMEOUT)
-                    await connection.run_sync(_upgrade, upto)
-                    await connection.exec_driver_sql(GRANT_STEP)
+                with _unwrapped_errors():
+                    await _run_steps(engine, upto, say, max_wait)
             except GIVES_WAY as error:
                 if time.monotonic() > deadline:
                     raise TryLater(
@@ -83,10 +85,34 @@ async def migrate(
                 say(f"A table is in use; trying again in {pause:.1f} s")
                 await _pause(hosts, pause, deadline, say)
                 pause = min(2 * pause, LONGEST_PAUSE)
+            except asyncpg.ReadOnlySQLTransactionError as error:
+                raise DatabaseUnavailable(READ_ONLY, cause=type(error).__name__) from error
             else:
                 return True
     finally:
         await engine.dispose()
+
+
+async def _run_steps(engine: Any, upto: str, say: Callable[[str], None], max_wait: float) -> None:
+    """Run the steps in one transaction. `engine` is SQLAlchemy's."""
+    async with engine.begin() as connection:
+        await _take_turn(connection, say, max_wait)
+        await connection.exec_driver_sql(LOCK_TIMEOUT)
+        await connection.run_sync(_upgrade, upto)
+        await connection.exec_driver_sql(GRANT_STEP)
+
+
+@contextmanager
+def _unwrapped_errors() -> Iterator[None]:
+    """Raise asyncpg's error in place of SQLAlchemy's: callers know a lost connection and a held lock by it."""
+    wrapper = importlib.import_module("sqlalchemy.exc").DBAPIError
+    try:
+        yield
+    except wrapper as error:
+        # SQLAlchemy's own copy of the error is in between.
+        if error.orig is None or error.orig.__cause__ is None:
+            raise
+        raise error.orig.__cause__ from error
 
 
 async def _pause(hosts: Hosts, seconds: float, deadline: float, say: Callable[[str], None]) -> None:

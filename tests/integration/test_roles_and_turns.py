@@ -127,6 +127,51 @@ async def test_two_migrations_at_once_take_turns_and_the_second_says_that_it_wai
     await first.close()
 
 
+# Sessions of the owner in this database, without the one that asks.
+OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user AND pid <> $1"
+
+
+@pytest.mark.parametrize("waits_for", ["its turn", "a table"])
+async def test_a_migration_whose_connection_is_lost_ends_with_one_sentence(
+    unmigrated: str, tmp_path: Path, waits_for: str
+) -> None:
+    await migrate(unmigrated, "0028")
+    other, watcher = await asyncpg.connect(unmigrated), await asyncpg.connect(unmigrated)
+    async with other.transaction():
+        # SQLAlchemy sends the statement that takes the turn, and asyncpg alone the one that locks tables.
+        await other.execute(TURN if waits_for == "its turn" else "LOCK TABLE team IN ACCESS SHARE MODE")
+        process = await start(tmp_path, unmigrated, "migrate")
+        if waits_for == "its turn":
+            assert process.stderr is not None
+            async with asyncio.timeout(60):
+                assert b"waiting for it" in await process.stderr.readline()
+        else:
+            await lock_is_waited_for(watcher)
+        assert await watcher.fetch(
+            f"SELECT pg_terminate_backend(pid) {OTHERS} AND pid <> $2",
+            watcher.get_server_pid(),
+            other.get_server_pid(),
+        )
+        code, told = await wait_for_exit(process)
+    # Before that, it may have said that the table is in use.
+    assert (code, "Traceback" in told) == (2, False), told
+    assert told.splitlines()[-1].startswith("timewarden: Postgres does not answer at ")
+    assert await other.fetchval("SELECT version_num FROM alembic_version") == "0028"
+    await other.close()
+    await watcher.close()
+
+
+@pytest.mark.parametrize("step", [None, "0028"])
+async def test_a_migration_of_a_database_that_takes_no_writes_says_so(
+    unmigrated: str, tmp_path: Path, step: str | None
+) -> None:
+    if step is not None:
+        await migrate(unmigrated, step)
+    code, told = await wait_for_exit(await start(tmp_path, f"{unmigrated}?default_transaction_read_only=on", "migrate"))
+    assert (code, told.count("\n")) == (2, 1), told
+    assert told.startswith("timewarden: The database takes no writes: connect to the primary, or turn")
+
+
 async def test_a_migration_does_not_wait_for_ever(unmigrated: str) -> None:
     other = await asyncpg.connect(unmigrated)
     async with other.transaction():
