@@ -115,7 +115,7 @@ def _problems_here(reports: Sequence[KeeperReport]) -> list[str]:
     problems = [f"{newest[0].process} has never reported its {part}" for part in PARTS if part not in told]
     for part, report in told.items():
         if report.silent:
-            problems.append(f"{report.process} has not reported its {part} for {report.age:.0f} s")
+            problems.append(f"{report.process} {report.silence}: its {part}")
         elif not report.ready:
             problems.append(f"{report.process}: its {part} is not ready: {report.detail}")
     return problems

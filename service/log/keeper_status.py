@@ -32,6 +32,8 @@ PARTS: Final[tuple[Part, ...]] = ("sealer", "signer", "relay")
 REPORT_INTERVAL_SECONDS = 3.0
 # A process that has not reported a part for so long counts as frozen or ended.
 SILENT_AFTER_SECONDS = 15.0
+# A report that is dated further ahead was written before the database's clock was set back. Its age is unknown.
+MAX_AHEAD_SECONDS = 5.0
 # How far the sealer and the signer may be behind the log, in addition to the time between their steps.
 MAX_LAG_SECONDS = 30.0
 
@@ -41,13 +43,16 @@ SAVE_REPORT = """
     ON CONFLICT (process, part) DO UPDATE SET within = $5, ready = $6, detail = $7, at = clock_timestamp()
 """
 
-# Delete reports older than a day.
-DELETE_OLD = "DELETE FROM keeper_report WHERE at < clock_timestamp() - interval '1 day'"
+# Delete reports that are dated more than a day ago or ahead.
+DELETE_OLD = """
+    DELETE FROM keeper_report
+    WHERE at NOT BETWEEN clock_timestamp() - interval '1 day' AND clock_timestamp() + interval '1 day'
+"""
 
-# The last report of each process about each part, with its age in seconds, newest first.
-REPORTS = """
+# The last report of each process about each part, with its age in seconds, newest first, those from the future last.
+REPORTS = f"""
     SELECT process, part, host, pid, within, ready, detail, extract(epoch FROM clock_timestamp() - at)::float8 AS age
-    FROM keeper_report ORDER BY at DESC LIMIT 300
+    FROM keeper_report ORDER BY at > clock_timestamp() + interval '{MAX_AHEAD_SECONDS} seconds', at DESC LIMIT 300
 """
 
 # How long, in seconds, the oldest unsealed record has waited for its position, and how long ago the oldest record was
@@ -103,7 +108,8 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class KeeperReport:
-    """The last report of a process about one of its parts; `age` in seconds by the database's clock."""
+    """The last report of a process about one of its parts; `age` in seconds by the database's clock, negative for a
+    report from the future."""
 
     process: Process
     part: str
@@ -114,7 +120,15 @@ class KeeperReport:
 
     @property
     def silent(self) -> bool:
-        return self.age > SILENT_AFTER_SECONDS
+        """Whether the process counts as frozen or ended."""
+        return not -MAX_AHEAD_SECONDS <= self.age <= SILENT_AFTER_SECONDS
+
+    @property
+    def silence(self) -> str:
+        """How long the process has been silent, for a sentence about it."""
+        if self.age < 0:
+            return f"last reported {-self.age:.0f} s ahead of the database's clock"
+        return f"has not reported for {self.age:.0f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +172,7 @@ def this_process() -> Process:
 
 
 async def read_reports(connection: Connection) -> list[KeeperReport]:
-    """The last reports of all processes of the last day, newest first."""
+    """The last reports of all processes of the last day, newest first, those from the future last."""
     return [
         KeeperReport(
             Process(row["process"], row["host"], row["pid"]), *(row[name] for name in KeeperReport.__slots__[1:])
@@ -194,7 +208,9 @@ async def read_status(connection: Connection, progress: LogProgress | None = Non
 def _assess(part: str, reports: Sequence[KeeperReport], lag: tuple[float, str] | None) -> PartStatus:
     current = [report for report in reports if not report.silent]
     if not current:
-        return PartStatus(part, ready=False, detail=f"silent for {reports[0].age:.0f} s")
+        newest = reports[0]
+        detail = f"silent for {newest.age:.0f} s" if newest.age > 0 else f"{newest.process} {newest.silence}"
+        return PartStatus(part, ready=False, detail=detail)
     within = max(report.within or MAX_LAG_SECONDS for report in current)
     behind = lag[1].format(lag[0]) if lag and lag[0] > within else None
     ready = [report for report in current if report.ready]
@@ -206,6 +222,6 @@ def _assess(part: str, reports: Sequence[KeeperReport], lag: tuple[float, str] |
         details = [
             behind,
             *details,
-            *(f"{report.process} has not reported for {report.age:.0f} s" for report in silent),
+            *(f"{report.process} {report.silence}" for report in silent),
         ]
     return PartStatus(part, ready=bool(ready) and behind is None, detail="; ".join(details))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from service.log.keeper_status import KeeperStatus, PartStatus, read_status
+from service.log.keeper_status import KeeperStatus, PartStatus, read_reports, read_status
 from service.log.key_files import make_key
 from service.log.log import Log
 from service.log.sealing import Sealer
@@ -216,12 +216,36 @@ async def test_one_working_process_is_enough_and_the_other_is_listed(log_databas
     assert "process 7 on other: Redis is away" in status.detail
 
 
-async def test_a_process_that_ended_a_day_ago_is_forgotten(log_database: LogDatabase) -> None:
+async def test_a_report_from_before_the_clock_was_set_back_does_not_count(log_database: LogDatabase) -> None:
+    for seconds, host in ((3600, "old"), (3, "near")):
+        await as_superuser(
+            log_database,
+            "INSERT INTO keeper_report (process, part, host, pid, ready, detail, at) VALUES"
+            f" (gen_random_uuid(), 'relay', '{host}', 7, {str(host == 'old').lower()}, 'at work',"
+            f" clock_timestamp() + interval '{seconds} seconds')",
+        )
+    # The small difference between the clocks of a primary and the standby that took its place is none.
+    assert await status_of(log_database, "relay") == PartStatus("relay", ready=False, detail="at work")
+    auditor = await log_database.connect("auditor")
+    assert [report.process.host for report in await read_reports(auditor)] == ["near", "old"]
+    await as_superuser(log_database, "DELETE FROM keeper_report WHERE host = 'near'")
+    status = await status_of(log_database, "relay")
+    assert status is not None
+    assert not status.ready
+    assert status.detail.startswith("process 7 on old last reported 3")
+    assert status.detail.endswith(" s ahead of the database's clock")
+    # A live keeper reports again, by the clock as it is now.
+    await KeeperStatus(await log_database.open("keeper"), "relay").report(ready=True, detail="published nothing")
+    assert await status_of(log_database, "relay") == PartStatus("relay", ready=True, detail="published nothing")
+
+
+@pytest.mark.parametrize("ended", ["now() - interval '25 hours'", "now() + interval '25 hours'"])
+async def test_a_process_that_ended_a_day_ago_is_forgotten(log_database: LogDatabase, ended: str) -> None:
     keeper = await log_database.open("keeper")
     await as_superuser(
         log_database,
         "INSERT INTO keeper_report (process, part, host, pid, ready, detail, at)"
-        " VALUES (gen_random_uuid(), 'sealer', 'old', 7, true, 'sealing', now() - interval '25 hours')",
+        f" VALUES (gen_random_uuid(), 'sealer', 'old', 7, true, 'sealing', {ended})",
     )
     await KeeperStatus(keeper, "relay").report(ready=True, detail="published nothing")
     assert await status_of(log_database, "sealer") is None
