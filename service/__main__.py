@@ -60,7 +60,8 @@ def _settings() -> frozenset[str]:
 
 
 def main() -> None:
-    """Run the command line. Our own errors, and a file that cannot be used, become one line on standard error."""
+    """Run the command line. Our own errors, and a file or standard output that cannot be used, become one line on
+    standard error."""
     try:
         timewarden()
     except PolicyRejected as error:
@@ -69,13 +70,44 @@ def main() -> None:
         detail = f" ({error.cause})" if error.cause else ""
         _end(f"timewarden: {error.public}{detail}")
     except OSError as error:
-        # A file that was named. Without one, the error may be a defect of ours, whose traceback is needed.
-        if error.filename is None:
-            raise
-        _end(f"timewarden: {error.filename}: {error.strerror}")
+        if error.filename is not None:
+            _end(f"timewarden: {error.filename}: {error.strerror}")
+        # Standard output, or a defect of ours, whose traceback is needed. Without a buffer, only another attempt tells.
+        _end_if_unwritable(attempt="\n")
+        raise
+    except SystemExit:
+        _end_if_unwritable()
+        raise
+
+
+def _end_if_unwritable(attempt: str = "") -> None:
+    """Write the rest of standard output, then `attempt`, and end with a sentence if that fails."""
+    failure = _flush_output(attempt)
+    # A reader that ended wanted no more.
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        _end(f"timewarden: standard output cannot be written: {failure.strerror}")
+
+
+def _flush_output(attempt: str = "") -> OSError | None:
+    """Write the rest of standard output, then `attempt`. Returns why that fails."""
+    # It is None if its descriptor was closed when the process began.
+    if sys.stdout is None or sys.stdout.closed:
+        return None
+    try:
+        if attempt:
+            sys.stdout.write(attempt)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would flush again at exit, print its own lines and change the exit code.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
 
 
 def _end(sentence: str) -> NoReturn:
+    # So that it does not fail at exit, with lines of its own.
+    _flush_output()
     # If standard error cannot be written, the exit code still tells.
     with suppress(OSError):
         click.echo(sentence, err=True)

@@ -101,7 +101,8 @@ def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, ki
     """Append the answer to the file and return its positions. A file that is not empty gets no second heading."""
     headers = {"Authorization": f"Bearer {api.token}"}
     timeout = httpx2.Timeout(30, read=READ_TIMEOUT_SECONDS)
-    with _remove_useless_file(output, kind), output.open("ab") as file:
+    # Without a buffer, whose rest could not be written either when the file is closed.
+    with _remove_useless_file(output, kind), output.open("ab", buffering=0) as file:
         heading = file.tell() > 0 and kind in {"bundle", "csv"}
         try:
             with httpx2.stream(
@@ -113,10 +114,13 @@ def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, ki
                 _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
                 told: str = got.headers["Audit-Positions"]
         except httpx2.HTTPError as error:
-            then = "start again" if kind == "parquet" or not file.tell() else "continue it with --resume"
-            message = f"The download failed ({type(error).__name__}); {then}"
+            message = f"The download failed ({type(error).__name__}); {_next_step(file, kind)}"
             raise click.ClickException(message) from error
     return told
+
+
+def _next_step(file: IO[bytes], kind: str) -> str:
+    return "start again" if kind == "parquet" or not file.tell() else "continue it with --resume"
 
 
 def _span(told: str) -> str:
@@ -140,7 +144,9 @@ def _remove_useless_file(output: Path, kind: str) -> Iterator[None]:
 def _write(pieces: Iterator[bytes], file: IO[bytes], told: str, kind: str, *, without_heading: bool) -> None:
     first, _, last = told.partition("-")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Elsewhere it would only print an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"positions {told}", total=max(1, int(last) - int(first)))
         held = b""
         for piece in pieces:
@@ -151,12 +157,30 @@ def _write(pieces: Iterator[bytes], file: IO[bytes], told: str, kind: str, *, wi
                 if not line_end:
                     continue
                 without_heading = False
-            file.write(data)
+            _write_whole(data, file, kind)
             if kind != "parquet":
                 # Every line is a position; those that a period leaves out are made good at the end.
                 progress.advance(bar, data.count(b"\n"))
-        file.flush()
-        os.fsync(file.fileno())
+        with _name_file(file, kind):
+            os.fsync(file.fileno())
+
+
+def _write_whole(data: bytes, file: IO[bytes], kind: str) -> None:
+    """Write all of `data`: a file without a buffer takes as much as fits."""
+    with _name_file(file, kind):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def _name_file(file: IO[bytes], kind: str) -> Iterator[None]:
+    """Turn an error of writing, such as a full disk, into a ClickException that names the file and the next step."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{file.name} cannot be written: {error.strerror}; {_next_step(file, kind)}"
+        raise click.ClickException(message) from error
 
 
 def _last_position(output: Path, kind: str) -> tuple[int | None, dict[str, Any]]:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import subprocess
+import sys
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,11 +21,11 @@ from service.commands.audit_retention import retain
 from service.commands.audit_search import _cells, _show, _step, search
 from service.commands.audit_show import _lines_of_record, show
 from service.commands.tables import print_rows, when
+from service.log.key_files import make_key
 from tests.command_line import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -57,6 +63,12 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        if "to=3000" in self.path:
+            self.send_response(200)
+            self.send_header("Audit-Positions", "0-3000")
+            self.end_headers()
+            self.wfile.write(LINE * 3000)
+            return
         if "from=9" in self.path:
             self.send_response(422)
             self.end_headers()
@@ -131,6 +143,70 @@ def test_an_interrupted_export_can_be_resumed_if_the_format_allows(address: str,
     assert (tmp_path / "out").read_bytes() == LINE
     assert "start again" in run_export(address, tmp_path / "table", "--format", "parquet").output
     assert not (tmp_path / "table").exists()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("limit", [0, 50_000])
+def test_an_export_that_fills_the_disk_names_the_file_and_the_next_step(
+    address: str, tmp_path: Path, form: str, limit: int
+) -> None:
+    output = tmp_path / "out"
+    words = ("audit", "export", "--to", "3000", "--format", form, "--output", str(output))
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", *words],
+        env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "t"},
+        # As on a full disk, a write takes what fits, and the next one fails.
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    can_go_on = form == "jsonl" and limit > 0
+    then = "continue it with --resume" if can_go_on else "start again"
+    sentence = f"timewarden: {output} cannot be written: File too large; {then}\n"
+    assert (ended.returncode, ended.stderr) == (2, sentence)
+    assert output.exists() is can_go_on
+    if can_go_on:
+        assert output.stat().st_size == limit
+        assert run_export(address, output, "--to", "3000", "--resume").exit_code == 0
+        content = output.read_bytes()
+        assert content[: limit // len(LINE) * len(LINE)] == LINE * (limit // len(LINE))
+        assert set(content.splitlines(keepends=True)) == {LINE}
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", ["--version", "--help", "token --help", "audit key show key"])
+def test_standard_output_on_a_full_disk_is_one_line_and_no_traceback(
+    tmp_path: Path, words: str, *, buffered: bool
+) -> None:
+    make_key(tmp_path / "key", "a.example/log")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    command = [sys.executable, "-m", "service", *words.split()]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    sentence = "timewarden: standard output cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (2, sentence)
+
+
+def test_an_error_keeps_its_own_sentence_if_standard_output_cannot_be_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "audit", "key", "show", str(tmp_path / "none")]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == f"timewarden: The key file {tmp_path / 'none'} cannot be read: No such file or directory\n"
+
+
+def test_a_reader_that_ended_changes_no_exit_code(tmp_path: Path) -> None:
+    make_key(tmp_path / "key", "a.example/log")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "service", "audit", "key", "show", str(tmp_path / "key")]
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    ended = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_an_interrupted_bundle_of_a_period_resumes_by_position(address: str, tmp_path: Path) -> None:
