@@ -17,9 +17,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -27,6 +25,7 @@ from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from tests.benchmarks import uploads
 from tests.held_sockets import HeldSockets
+from tests.local_http import http_server
 from tests.token_forge import header, sign
 
 if TYPE_CHECKING:
@@ -69,12 +68,13 @@ class Waits:
 def main() -> None:
     words = sys.argv[1:]
     bodies = [body for body in BODIES if not words or any(word in body.name for word in words)]
-    keys = ThreadingHTTPServer(("127.0.0.1", 0), uploads.Keys)
-    Thread(target=keys.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:
+    with (
+        http_server(uploads.Keys) as issuer,
+        tempfile.TemporaryDirectory() as folder,
+        start_postgres(Path(folder), preferred_port=0) as server,
+    ):
         owner_url, app_url, _, _ = prepare(Path(folder), server.superuser_url)
         people = asyncio.run(uploads.organisation(owner_url))
-        issuer = f"http://127.0.0.1:{keys.server_port}"
         tokens = {client: _token(issuer, client) for client in ("importer", "stranger", ADMIN)}
         held = HeldSockets()
         with uploads.serving(Path(folder), app_url, issuer, held):
@@ -83,7 +83,6 @@ def main() -> None:
             )
             print(f"{'':<58}{'median':>8}{'99 %':>8}{'longest':>9}{'took':>7}{'status':>8}{'answer':>10}")
             asyncio.run(_measure(held.port, bodies, people, tokens))
-    keys.shutdown()
 
 
 async def _measure(port: int, bodies: Sequence[Body], people: Sequence[str], tokens: dict[str, str]) -> None:

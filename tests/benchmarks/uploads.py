@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from service.migrations.run import migrate
 from tests import policy_forge
 from tests.benchmarks.plain_rows import copy_rows
 from tests.held_sockets import HeldSockets
+from tests.local_http import Answering, http_server
 from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
@@ -50,26 +50,20 @@ HEAD = ("owner", "day", "project", "minutes", "external_ref", "note")
 KINDS = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
-class Keys(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = good_jwks()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-        """Nothing."""
+class Keys(Answering):
+    def respond(self) -> None:
+        self.answer(good_jwks())
 
 
 def main() -> None:
     sizes = [int(value) for value in sys.argv[1:]] or list(SIZES)
-    keys = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
-    Thread(target=keys.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:
+    with (
+        http_server(Keys) as issuer,
+        tempfile.TemporaryDirectory() as folder,
+        start_postgres(Path(folder), preferred_port=0) as server,
+    ):
         owner_url, app_url, _, _ = prepare(Path(folder), server.superuser_url)
         people = asyncio.run(organisation(owner_url))
-        issuer = f"http://127.0.0.1:{keys.server_port}"
         print(f"{multiprocessing.cpu_count()} processors; rows a second, ms, MiB of the file, MiB above before, ms")
         head = f"{'first':>8} {'again':>8} {'COPY':>8} {'times':>6} {'worker':>6} {'file':>7} {'peak':>7} {'others':>7}"
         print(f"{'':<32} {head}")
@@ -79,7 +73,6 @@ def main() -> None:
                 port = held.port
                 with serving(Path(folder), app_url, issuer, held) as pid:
                     print(_row(size, kind, people, issuer, port, pid, owner_url), flush=True)
-    keys.shutdown()
 
 
 def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pid: int, url: str) -> str:

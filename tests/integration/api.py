@@ -9,8 +9,6 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from service.app import admit, build, route, wire
 from service.settings import Settings
 from tests.documented_answers import check_answer
 from tests.integration.house import build_once, check_in_process
+from tests.local_http import Answering, http_server
 from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
@@ -34,17 +33,9 @@ if TYPE_CHECKING:
 AUDIENCE = "https://timewarden.example/timesheets"
 
 
-class _Keys(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = good_jwks()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-        """Nothing."""
+class _Keys(Answering):
+    def respond(self) -> None:
+        self.answer(good_jwks(), Content_Type="application/json")
 
 
 # How each action is asked of a sheet: method, the path behind the sheet's, body.
@@ -61,13 +52,8 @@ def key_server() -> Iterator[str]:
     """The address of an issuer that serves the good keys at /jwks."""
     # Two workers that ask at once would otherwise each let the keys be made.
     good_jwks()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Keys)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(_Keys) as address:
+        yield address
 
 
 def token_of(issuer: str, **changes: Any) -> str:

@@ -14,8 +14,6 @@ import sys
 import time
 from collections import Counter
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -29,6 +27,7 @@ from tests.integration.served import ROOT, fetch, serve
 from tests.integration.test_keeper_status import health
 from tests.integration.test_serve_start import environment_of
 from tests.integration.test_serve_supervision import keeper
+from tests.local_http import Answering, http_server
 from tests.ports import unused_port
 from tests.token_forge import header, jwk, jwks, rsa_key, sign
 from tests.until import until
@@ -75,19 +74,12 @@ class ChangingIssuer:
         self.away = False
         issuer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(503 if issuer.away else 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(issuer.keys)))
-                self.end_headers()
-                self.wfile.write(issuer.keys)
+        class Handler(Answering):
+            def respond(self) -> None:
+                self.answer(issuer.keys, 503 if issuer.away else 200, Content_Type="application/json")
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-                """Nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.handler = Handler
+        self.url = ""
 
     def replace_key(self) -> None:
         self.keys = jwks(jwk(rsa_key("second"), "rsa-2", use="sig"))
@@ -96,12 +88,8 @@ class ChangingIssuer:
 @pytest.fixture
 def changing_issuer() -> Iterator[ChangingIssuer]:
     made = ChangingIssuer()
-    thread = Thread(target=made.server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with http_server(made.handler) as made.url:
+        yield made
 
 
 async def ask(service: Served, token: str) -> httpx2.Response:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from service.commands import api_client
 from service.commands.tables import print_rows
 from service.errors import PolicyRejected
 from service.policy.policy_file import PolicyText
+from tests.local_http import Answering, http_server
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -73,32 +73,14 @@ def serve(answers: dict[str, Any], slow: Event | None = None) -> Iterator[Api]:
     """An API with these answers."""
     api = Api(answers, slow=slow)
 
-    class Routes(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Routes(Answering):
+        def respond(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, told = api.answer(f"{self.command} {self.path}")
-            body = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(json.dumps(told).encode(), status)
 
-        def do_POST(self) -> None:
-            self.do_GET()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Routes)
-    api.address = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server(Routes) as api.address:
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def run(api: Api, *words: str) -> Result:
@@ -171,20 +153,12 @@ def test_a_malformed_address_or_token_is_explained(api: str, token: str, says: s
 
 
 def test_an_answer_of_another_server_is_explained() -> None:
-    class Html(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "6")
-            self.end_headers()
-            self.wfile.write(b"<html>")
+    class Html(Answering):
+        def respond(self) -> None:
+            self.answer(b"<html>")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Html) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        told = run(Api({}, address=f"http://127.0.0.1:{server.server_port}"), "list")
-        server.shutdown()
+    with http_server(Html) as address:
+        told = run(Api({}, address=address), "list")
     assert (told.exit_code, "answers, but not like this API" in told.stderr) == (2, True), told.output
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -18,6 +16,7 @@ from service.log.feed import ChangeFeed
 from tests.integration.api import token_of
 from tests.integration.served import NO_TLS, serve
 from tests.integration.test_serve_supervision import keeper
+from tests.local_http import Answering, http_server
 from tests.until import until
 
 if TYPE_CHECKING:
@@ -40,18 +39,14 @@ class Collector:
         self.bodies: list[bytes] = []
         collected = self.bodies
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+        class Handler(Answering):
+            def respond(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 collected.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(b"")
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-                """Nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.handler = Handler
+        self.url = ""
 
     def spans(self) -> list[Span]:
         requests = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
@@ -67,18 +62,14 @@ class Collector:
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     made = Collector()
-    thread = Thread(target=made.server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with http_server(made.handler) as made.url:
+        yield made
 
 
 async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal(
     house: House, issuer: str, redis_url: str, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server.server_port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     subject, note = "auth0|a-very-private-subject", "she-was-ill-again"
     async with serve(house.log_database.url("app"), issuer, tmp_path, TRACES="true") as service:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,6 +12,7 @@ import pytest
 from service.log import merkle, tiles
 from service.standalone.verify.command import main
 from tests.bundle_forge import STRANGER, VKEY, sign_checkpoint, uid_at
+from tests.local_http import Answering, http_server
 from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
@@ -62,35 +61,23 @@ class LogServer:
 def log_server() -> Iterator[LogServer]:
     found = LogServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(Answering):
+        def respond(self) -> None:
             found.asked += 1
-            body, status, pause = found.paths.get(self.path), 200, None
+            more: dict[str, str] = {}
+            body, status = found.paths.get(self.path), 200
             if found.refusals:
                 status, pause = found.refusals.pop()
-                body = b'{"title":"Too many requests"}'
+                body, more = b'{"title":"Too many requests"}', {"Retry_After": pause} if pause else {}
             elif body is None:
                 status = 404
             elif "entries" in self.path and self.headers.get("Authorization") != f"Bearer {found.token}":
                 body, status = b'{"title":"Unauthenticated"}', 401
-            self.send_response(status)
-            if pause is not None:
-                self.send_header("Retry-After", pause)
-            self.send_header("Content-Length", str(len(body or b"")))
-            self.end_headers()
-            self.wfile.write(body or b"")
+            self.answer(body or b"", status, **more)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}/"
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(Handler) as address:
+        found.url = f"{address}/"
+        yield found
 
 
 def run_verifier(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -8,9 +8,7 @@ import resource
 import subprocess
 import sys
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -23,6 +21,7 @@ from service.commands.audit_show import _lines_of_record, show
 from service.commands.tables import print_rows, when
 from service.log.key_files import make_key
 from tests.command_line import run_command
+from tests.local_http import Answering, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +52,7 @@ def answer_with(*records: bytes) -> bytes:
     return b'{"items":[%b],"next_cursor":null}' % b",".join(b'%b,"record":%b}' % (found, record) for record in records)
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(Answering):
     """Refuses exports from position 9 on; closes the connection in the middle of others. Answers a search and the
     record UID with `PAGE` and its first record, and a request for a consistency proof."""
 
@@ -61,7 +60,7 @@ class Server(BaseHTTPRequestHandler):
 
     asked: ClassVar[list[str]] = []
 
-    def do_GET(self) -> None:
+    def respond(self) -> None:
         self.asked.append(self.path)
         if "to=3000" in self.path:
             self.send_response(200)
@@ -96,17 +95,11 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(LINE)
 
-    def log_message(self, *_: object) -> None:
-        """Nobody reads along."""
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with http_server(Server) as url:
+        yield url
 
 
 def run_export(address: str, output: Path, *more: str) -> Result:
