@@ -23,7 +23,7 @@ from service.values import replace
 from tests.integration.api import InProcess, api
 from tests.integration.house import activate_unread, at, wire_house
 from tests.integration.test_after_erasure import activate, come_back, erase
-from tests.policy_forge import read_shipped
+from tests.policy_forge import read_shipped, with_more
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -344,10 +344,8 @@ no = "it is for {resource.relation}"
 
 
 async def test_a_rule_decides_on_what_a_new_request_asks_for_and_until_when(house: House, office: Office) -> None:
-    shipped = read_shipped()
     rows = "p, deny, anyone, request, any, access_request, any, temporary and late, at-most-ten-days\n"
-    text = replace(shipped, rules=f"{shipped.rules}\n{rows}", vocabulary=shipped.vocabulary + BRIEF)
-    await activate_text(house, text)
+    await activate_unread(house, with_more(rows, BRIEF))
     until = soon(days=11)
     late = await office.ask("carl", relation="temporary_approver", team="east", until=until, reads_directory=True)
     assert (late.status_code, late.json()["reasons"]) == (
