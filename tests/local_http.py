@@ -21,7 +21,7 @@ class Answering(BaseHTTPRequestHandler):
         self.respond()
 
     def respond(self) -> None:
-        """What a test's server does with a request."""
+        """Answer a request."""
         raise NotImplementedError
 
     def answer(self, body: bytes, status: int = 200, **headers: str) -> None:

@@ -76,7 +76,7 @@ class PolicyText:
         return sorted(name for name in present if (directory / name).read_bytes() != wanted.get(name))
 
     def write(self, directory: Path) -> None:
-        """Make a directory hold these policy files and no other ones. What is not a policy file stays. Raises
+        """Make a directory hold these policy files and no other ones. Other files stay. Raises
         PolicyRejected for a name that is none of a case file."""
         if complaints := _texts(self):
             raise PolicyRejected(complaints)

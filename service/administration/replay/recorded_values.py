@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.policy.expressions.expression import Expression
 
 OWNER_ID: Final = "resource.owner.id"
-# What a request says of a new resource, the first of which it always says. Earlier releases did not record it.
+# The attributes of a new resource that a request gives; it always gives the first. Earlier releases did not record it.
 OF_NEW: Final[Mapping[str, tuple[str, ...]]] = {
     "timesheet": ("resource.period_start",),
     "delegation": ("resource.valid_from", "resource.valid_to"),
@@ -143,7 +143,8 @@ class RecordedValues:
 
     @property
     def _said_of_new(self) -> tuple[str, ...]:
-        """What the request said of a new resource. The replay of a stored response says `read`, and nothing of it."""
+        """The attributes of a new resource that the request gave. A replay of a stored response says `read`, and gives
+        none."""
         recorded = self._recorded
         is_new = recorded.request.lookup.about is About.NEW and recorded.action != READ
         return OF_NEW.get(recorded.request.resource.kind, ()) if is_new else ()

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Checks the version of a row against the one that the caller has read (If-Match). Raises NotApplied.
 Expect: TypeAlias = Callable[[int | None], None]
-# What a request says of a new row under a vocabulary, by the names that the SQL `imagined` of its kind reads. They are
-# recorded, so no word may come from the caller alone.
+# The values that a request gives a new row under a vocabulary, by the names that the SQL `imagined` of its kind reads.
+# They are recorded, so no word may come from the caller alone.
 NewValues: TypeAlias = "Callable[[Vocabulary], Mapping[str, object]]"
 _KEY: Final = object()
 

@@ -203,8 +203,8 @@ def stored_sheet_body(row: asyncpg.Record, approvals: Sequence[GivenApproval], n
 
 
 def unversioned_of(body: SheetBody) -> tuple[int, ...]:
-    """What the ETag covers beside the version; nothing for a sheet that needs one approval. The active policy says how
-    many are needed. A merge of two people can take one away, and changes who gave it."""
+    """The numbers that the ETag covers beside the version; none for a sheet that needs one approval. The active policy
+    says how many are needed. A merge of two people can take one away, and changes who gave it."""
     given, needed = body.approvals_given, body.approvals_needed
     if given <= 1:
         return () if needed == 1 else (given, needed or 0)
