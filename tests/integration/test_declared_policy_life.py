@@ -25,7 +25,7 @@ from tests.integration.house import MONDAY, PROJECTS, at
 from tests.integration.test_policy_steps import administration, author
 from tests.integration.test_simulation import author as policy_author
 from tests.integration.test_simulation import simulate
-from tests.policy_forge import read_shipped
+from tests.policy_forge import read_shipped, with_more
 
 if TYPE_CHECKING:
     from typing import Any
@@ -244,14 +244,8 @@ is = 'resource.period_start < timestamp("2023-01-02T00:00:00Z")'
 yes = "the week of {resource.period_start:date} is closed"
 no = "the week is open"
 """
-NO_OLD_WEEKS = "p, deny, anyone, create, any, timesheet, any, frozen, no-old-weeks"
+NO_OLD_WEEKS = "p, deny, anyone, create, any, timesheet, any, frozen, no-old-weeks\n"
 OLD_WEEK = date(2022, 12, 26)
-
-
-def freeze_old_weeks() -> PolicyText:
-    text = read_shipped()
-    rules, words = f"{text.rules.rstrip()}\n{NO_OLD_WEEKS}\n", f"{text.vocabulary}\n{FROZEN}"
-    return replace(text, rules=rules, vocabulary=words, cases={})
 
 
 async def recorded_request(house: House, answer: httpx2.Response) -> RecordedRequest:
@@ -276,7 +270,7 @@ async def test_a_rule_over_the_week_decides_on_the_week_of_a_new_sheet_and_so_do
         earlier = [await create("ana", week) for week in (OLD_WEEK, MONDAY)]
         assert [answer.status_code for answer in earlier] == [201, 201]
         before = house.versions.current()
-        await activate(house, freeze_old_weeks())
+        await activate(house, with_more(NO_OLD_WEEKS, FROZEN))
         later = [await create("ben", week) for week in (OLD_WEEK, MONDAY)]
         assert [answer.status_code for answer in later] == [403, 201], later[0].text
         assert later[0].json()["reasons"] == [f"the week of {OLD_WEEK} is closed"]
@@ -308,7 +302,7 @@ async def test_a_replay_does_not_guess_the_week_of_a_new_sheet_that_an_earlier_r
     await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
     record = await last_decision(house)
     before = house.versions.current()
-    await activate(house, freeze_old_weeks())
+    await activate(house, with_more(NO_OLD_WEEKS, FROZEN))
     assert record["attributes"].pop("resource.period_start") == f"{MONDAY}T00:00:00Z"
     found = reevaluate(house.versions.current(), parse_request(json.dumps(record).encode()), before)
     assert found == Undecidable("attribute resource.period_start was not recorded")

@@ -26,7 +26,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
 from service.values import replace
 from tests.integration.house import EIGHT_HOURS, MONDAY, activate_unread, anything, at
-from tests.policy_forge import read_shipped
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -224,17 +224,13 @@ no = "it has an end"
 
 @pytest.mark.parametrize("fact", ["long", "late"])
 async def test_a_rule_decides_on_how_long_a_new_delegation_lasts(house: House, fact: str) -> None:
-    shipped = read_shipped()
-    rows = [
-        f"p, deny, anyone, grant, any, delegation, any, {fact} and not open_ended, at-most-30-days",
-        "p, deny, anyone, grant, any, delegation, any, open_ended, no-open-end",
-        "",
-    ]
-    rules = "\n".join([shipped.rules, *rows])
-    text = replace(shipped, rules=rules, vocabulary=shipped.vocabulary + LASTING, cases={})
-    other = await version_store.insert(
-        house.owner, replace(text, rules=f"{rules}# again\n"), message="m", author_person=None, author_client="c"
+    text = with_more(
+        f"p, deny, anyone, grant, any, delegation, any, {fact} and not open_ended, at-most-30-days\n"
+        "p, deny, anyone, grant, any, delegation, any, open_ended, no-open-end\n",
+        LASTING,
     )
+    again = replace(text, rules=f"{text.rules}# again\n")
+    other = await version_store.insert(house.owner, again, message="m", author_person=None, author_client="c")
     await activate_unread(house, text)
     mia, now = house.people["mia"], datetime.now(UTC)
     for validity, rule in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from service.log.packing import stored_leaf, unpack
 from service.log.record import read_body
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, activate_unread
-from tests.policy_forge import read_shipped
+from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -439,9 +439,9 @@ no = "the week is open"
 
 
 async def test_a_rule_over_the_week_decides_on_the_week_of_each_new_sheet_of_an_upload(job: Job) -> None:
-    shipped, house = read_shipped(), job.house
-    rules = f"{shipped.rules}\np, deny, anyone, upload, any, timesheet, any, frozen, no-old-weeks\n"
-    await activate_unread(house, replace(shipped, rules=rules, vocabulary=shipped.vocabulary + FROZEN, cases={}))
+    house = job.house
+    row = "p, deny, anyone, upload, any, timesheet, any, frozen, no-old-weeks\n"
+    await activate_unread(house, with_more(row, FROZEN))
     old, new = job.row(day="2022-12-28"), job.row(day=f"{MONDAY}")
     assert outcomes(await job.send(lines(new))) == ["created"]
     assert errors_of(await job.send(lines(old, job.row(7))), 403, "forbidden") == [(0, 1, None)]
