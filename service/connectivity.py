@@ -197,6 +197,11 @@ class ConnectionOptions:
         return {name: str(int(limit * 1000)) for name, limit in zip(LIMITS, seconds, strict=True)}
 
 
+def name_absence(error: Exception) -> str | None:
+    """What a log line says of a DatabaseUnavailable or an error of Postgres."""
+    return error.cause if isinstance(error, DatabaseUnavailable) else type(error).__name__
+
+
 @contextmanager
 def translate_connection_errors(url: str, variable: str = "TIMEWARDEN_DATABASE_URL") -> Iterator[None]:
     """Turn errors of a block that connects to `url`, the value of this variable, into DatabaseUnavailable and

@@ -22,7 +22,7 @@ from events.upkeep import Trimmer, read_state
 from service.administration.replay.worker import ReplayWorker
 from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.backoff import backoff_seconds
-from service.connectivity import TAKEN_AWAY
+from service.connectivity import TAKEN_AWAY, name_absence
 from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
@@ -166,8 +166,7 @@ async def _retry_open(database: Database, replays: Database, feed: ChangeFeed) -
             return (await feed.head()).epoch
         except (DatabaseUnavailable, *TAKEN_AWAY) as error:
             pause = next(pauses)
-            cause = error.cause if isinstance(error, DatabaseUnavailable) else type(error).__name__
-            _log.warning("database_away", cause=cause, next_attempt_seconds=round(pause, 1))
+            _log.warning("database_away", cause=name_absence(error), next_attempt_seconds=round(pause, 1))
             for pool in (database, replays):
                 await pool.close()
             await asyncio.sleep(pause)

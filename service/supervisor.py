@@ -23,7 +23,7 @@ import structlog
 from service import metrics
 from service.api_process import WorkerReport
 from service.backoff import backoff_seconds
-from service.connectivity import TAKEN_AWAY
+from service.connectivity import TAKEN_AWAY, name_absence
 from service.errors import DatabaseUnavailable
 from service.listeners import IGNORE_CONNECTIONS, STOP_WORKER, reserve_port, share_port
 from service.management import serve_management
@@ -156,8 +156,7 @@ class Supervisor:
             try:
                 await self._check()
             except (DatabaseUnavailable, *TAKEN_AWAY) as error:
-                cause = error.cause if isinstance(error, DatabaseUnavailable) else type(error).__name__
-                _log.warning("database_away", cause=cause, next_look_seconds=round(pause, 1))
+                _log.warning("database_away", cause=name_absence(error), next_look_seconds=round(pause, 1))
             else:
                 self._begin.set()
                 return

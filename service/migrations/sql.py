@@ -18,10 +18,10 @@ OWN = """pg_has_role(relowner, 'USAGE')
 # Those that are locked before the first step. Records are left to the steps: an export reads them for minutes, and what
 # writes them needs no table afterwards that it does not hold.
 LOCKED = "relkind = 'r' AND NOT starts_with(relname, 'audit_')"
-# Lock them. Transactions of the service lock a timesheet, the directory's revision or the
-# head of the log first, and other tables later; with an idempotency key they look for a stored response before that. In
-# the same order, this waits for them while it holds nothing that they need. Steps that lock one table after another
-# deadlock with them, again and again where many requests change sheets.
+# Lock them. Transactions of the service lock a timesheet, the directory's revision or the head of the log first, and
+# other tables later; with an idempotency key they look for a stored response before that. In the same order, this waits
+# for them while it holds nothing that they need. Steps that lock one table after another deadlock with them, again and
+# again where many requests change sheets.
 # Postgres counts lock_timeout anew for each table, while requests already wait for the tables before it. So each table
 # gets only what is left of one lock_timeout, and a step that locks a table of records waits no longer than that.
 LOCK_TABLES = f"""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LARGEST_TEXT = 1024 * 1024
 MAX_CASE_FILES = 200
 CASE_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.yaml")
+# The names of the files beside the cases.
+FIXED_FILES = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
 WHERE_CASES_STAND = "case files are named *.yaml and stand directly in cases/"
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
@@ -48,8 +50,7 @@ class PolicyText:
     def files(self) -> list[tuple[str, str]]:
         """(name, text) of each file as under policies/, in a fixed order."""
         cases = [(f"cases/{name}", self.cases[name]) for name in sorted(self.cases)]
-        fixed = [(casbin_model.FILE, self.model), (rule_rows.FILE, self.rules)]
-        return [*fixed, (toml_places.FILE, self.vocabulary), *cases]
+        return [*zip(FIXED_FILES, (self.model, self.rules, self.vocabulary), strict=True), *cases]
 
     @staticmethod
     def read(directory: Path) -> PolicyText:
@@ -59,8 +60,7 @@ class PolicyText:
         case files.
         """
         complaints: list[Complaint] = []
-        fixed = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
-        model, rules, vocabulary = (_read(directory, name, complaints) for name in fixed)
+        model, rules, vocabulary = (_read(directory, name, complaints) for name in FIXED_FILES)
         names = _list_cases(directory, complaints)
         cases = {name: _read(directory, f"cases/{name}", complaints) for name in names}
         if complaints:
@@ -69,15 +69,14 @@ class PolicyText:
 
     def differing_files(self, directory: Path) -> list[str]:
         """The names of the policy files in a directory that these texts would replace or remove."""
-        fixed = (casbin_model.FILE, rule_rows.FILE, toml_places.FILE)
         present = {f"cases/{path.name}" for path in (directory / "cases").glob("*.yaml")}
-        present |= {name for name in fixed if (directory / name).exists()}
+        present |= {name for name in FIXED_FILES if (directory / name).exists()}
         wanted = {name: text.encode() for name, text in self.files()}
         return sorted(name for name in present if (directory / name).read_bytes() != wanted.get(name))
 
     def write(self, directory: Path) -> None:
-        """Make a directory hold these policy files and no other ones. Other files stay. Raises
-        PolicyRejected for a name that is none of a case file."""
+        """Make a directory hold these policy files and no others; what is none stays. Raises PolicyRejected for a name
+        that no case file has, and the like."""
         if complaints := _texts(self):
             raise PolicyRejected(complaints)
         wanted = dict(self.files())

@@ -32,7 +32,6 @@ OF_NEW: Final[Mapping[str, tuple[str, ...]]] = {
 # Of each expression of a version.
 MAX_ANSWERS_KEPT: Final = 10_000
 _ABSENT: Final = object()
-READ: Final = "read"
 _OF_CALLER: Final = frozenset({*PRINCIPAL, *CONTEXT})
 _LISTS: Final = frozenset({AttributeType.STRINGS, AttributeType.INTS, AttributeType.BOOLS})
 
@@ -146,7 +145,7 @@ class RecordedValues:
         """The attributes of a new resource that the request gave. A replay of a stored response says `read`, and gives
         none."""
         recorded = self._recorded
-        is_new = recorded.request.lookup.about is About.NEW and recorded.action != READ
+        is_new = recorded.request.lookup.about is About.NEW and recorded.action != "read"
         return OF_NEW.get(recorded.request.resource.kind, ()) if is_new else ()
 
     def _value(self, name: str, wanted: AttributeType) -> Value:

@@ -89,8 +89,7 @@ class PolicyVersions:
         PolicyUnavailable if the version cannot be loaded in time."""
         try:
             snapshot = await self._load_in_time(number, active=True)
-        except TryLater as error:
-            # An activation may have just been committed, so no error may say that nothing was changed.
+        except PolicyUnavailable as error:
             self.trouble = f"version {number} is active and cannot be loaded here"
             raise PolicyUnavailable(cause=error.cause) from error
         self._current, self.trouble = snapshot, None
@@ -120,6 +119,7 @@ class PolicyVersions:
         try:
             await self._drop_replaced(number)
         except TryLater as error:
+            # An activation may have just been committed, so no error may say that nothing was changed.
             raise _unavailable(number, str(error)) from error
         if (known := self._built.get(number)) is not None:
             self._built.move_to_end(number)
