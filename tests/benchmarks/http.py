@@ -2,7 +2,8 @@
 
 The database is as `make run` leaves it: migrated, with policies/ and the demo people, and with no statistics but those
 that the service makes. `ours, sealed` counts the work of a keeper, too. All servers stand beside one Postgres that
-really flushes, and take turns in short rounds, so the ratios are of one run. With `--records`, everything is measured
+really flushes, and take turns in short rounds. A ratio is the median of those of the rounds, in which both sides are
+measured within seconds, because the speed of a machine with neighbours drifts. With `--records`, everything is measured
 again with so many records in the log. Figures only; floors are printed beside the ratios. See rivals.py and cerbos.py.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import statistics
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,10 +57,11 @@ if TYPE_CHECKING:
 # Workers, and the numbers of connections that are measured with so many.
 LOADS = {1: (1, 32), 2: (64,)}
 COUNTS = tuple(count for counts in LOADS.values() for count in counts)
-RIVALS = ("kept", "stock", "naive")
+# In the order in which they take turns: the rivals with a floor stand beside the service.
+RIVALS = ("naive", "stock", "kept")
 # Only with one worker, because Postgres takes a hundred connections.
 RIVALS_OF_ONE = ("bare", "kept on asyncio", "stock on asyncio")
-OURS = ("ours", "ours, limited")
+LIMITED = "ours, limited"
 CERBOS = "Cerbos"
 # Pairs and the least ratio that is wanted of them, by the number of connections.
 RATIOS: tuple[tuple[str, str, Mapping[int, float]], ...] = (
@@ -66,7 +69,7 @@ RATIOS: tuple[tuple[str, str, Mapping[int, float]], ...] = (
     ("ours", "stock", {1: 0.55, 32: 0.85, 64: 1.0}),
     ("ours", CERBOS, {32: 1.0}),
     ("ours", "naive", {}),
-    ("ours, limited", "ours", {}),
+    (LIMITED, "ours", {}),
     ("ours, sealed", "ours", {}),
     ("kept", "bare", {}),
 )
@@ -97,7 +100,7 @@ class Demo:
         return self.path, self.token
 
 
-async def main(rounds: int = 3, records: int = 0) -> None:
+async def main(rounds: int = 5, records: int = 0) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         await bootstrap_policy(stores.owner_url, ROOT / "policies")
         demo = await stack.enter_async_context(signed_in(stores))
@@ -134,7 +137,7 @@ async def signed_in(stores: Ground) -> AsyncIterator[Demo]:
 
 async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> dict[str, Any]:
     """Measure and print everything over the log as it is; the figures."""
-    found: dict[tuple[str, int], Measured] = {}
+    found: dict[tuple[str, int], list[Measured]] = {}
     statements: dict[str, list[float]] = {}
     for workers, counts in LOADS.items():
         async with started_servers(stores, demo, workers) as running:
@@ -146,9 +149,22 @@ async def compare(stores: Ground, demo: Demo, log: str, rounds: int) -> dict[str
                     statements[name] = await count(stores, running[name], demo)
                 if log == LOG_NOW:
                     found |= await measure_with_keeper(stores, running["ours"], demo, rounds)
-    _print(found, statements, log, rounds)
-    measured = {f"{name} at {connections}": asdict(value) for (name, connections), value in found.items()}
-    return {"measured": measured, "statements": statements}
+    medians = {key: median_of(values) for key, values in found.items()}
+    ratios = {f"{name} / {rival}": compare_rounds(found, name, rival) for name, rival, _ in RATIOS}
+    _print(medians, ratios, statements, log, rounds)
+    measured = {f"{name} at {connections}": asdict(value) for (name, connections), value in medians.items()}
+    return {"measured": measured, "ratios": ratios, "statements": statements}
+
+
+def compare_rounds(found: Mapping[tuple[str, int], list[Measured]], name: str, rival: str) -> dict[int, float]:
+    """The median ratio of two rates of the same round, by the number of connections."""
+    return {
+        count: statistics.median(
+            mine.rate / other.rate for mine, other in zip(found[name, count], found[rival, count], strict=True)
+        )
+        for count in COUNTS
+        if {(name, count), (rival, count)} <= found.keys()
+    }
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +172,7 @@ async def started_servers(stores: Ground, demo: Demo, workers: int) -> AsyncIter
     """All servers, ready, in the order in which they take turns."""
     program = cerbos.find_program()
     with contextlib.ExitStack() as stack:
-        names = [*(RIVALS_OF_ONE if workers == 1 else ()), *RIVALS, *OURS]
+        names = [*(RIVALS_OF_ONE if workers == 1 else ()), *RIVALS, "ours", LIMITED]
         running = stack.enter_context(servers(stores, demo.issuer, workers, names, demo.pem()))
         for server in running.values():
             await wait_ready(server.port, demo.path, token=demo.token)
@@ -165,30 +181,36 @@ async def started_servers(stores: Ground, demo: Demo, workers: int) -> AsyncIter
             server = cerbos.start_cerbos(program, stores.folder / f"cerbos-{port}", port, free_port(0), demo.key_set)
             stack.callback(stop, server.pid)
             await wait_ready(port, cerbos.PATH, body=cerbos.question(demo.token, demo.path))
-            running = {**running, CERBOS: server}
+            # Beside the service, too.
+            running = {**running, CERBOS: server, LIMITED: running.pop(LIMITED)}
         yield running
 
 
 async def measure(
     stores: Ground, running: Mapping[str, Server], demo: Demo, counts: tuple[int, ...], rounds: int
-) -> dict[tuple[str, int], Measured]:
-    """The medians of each server at each number of connections; all take turns."""
+) -> dict[tuple[str, int], list[Measured]]:
+    """The rounds of each server at each number of connections; all take turns."""
     found: dict[tuple[str, int], list[Measured]] = {}
     for turn in range(rounds):
         for count in counts:
             for name in running if turn % 2 == 0 else reversed([*running]):
                 told = await measure_load(stores, running[name], count, *demo.request_to(name))
                 found.setdefault((name, count), []).append(told)
-    return {key: median_of(values) for key, values in found.items()}
+    return found
 
 
-async def measure_with_keeper(stores: Ground, ours: Server, demo: Demo, rounds: int) -> dict[tuple[str, int], Measured]:
+async def measure_with_keeper(
+    stores: Ground, ours: Server, demo: Demo, rounds: int
+) -> dict[tuple[str, int], list[Measured]]:
     """The service beside a keeper that seals what it records; the processor time of both."""
     with keeper(stores) as pid:
         await wait_sealed(stores.owner_url)
         both = replace(ours, others=(pid,))
-        measured = [await measure_load(stores, both, 32, *demo.request_to("ours")) for _ in range(rounds)]
-    return {("ours, sealed", 32): median_of(measured)}
+        return {
+            ("ours, sealed", 32): [
+                await measure_load(stores, both, 32, *demo.request_to("ours")) for _ in range(rounds)
+            ]
+        }
 
 
 async def count(stores: Ground, server: Server, demo: Demo) -> list[float]:
@@ -202,7 +224,11 @@ async def count(stores: Ground, server: Server, demo: Demo) -> list[float]:
 
 
 def _print(
-    found: Mapping[tuple[str, int], Measured], statements: Mapping[str, list[float]], log: str, rounds: int
+    found: Mapping[tuple[str, int], Measured],
+    ratios: Mapping[str, Mapping[int, float]],
+    statements: Mapping[str, list[float]],
+    log: str,
+    rounds: int,
 ) -> None:
     names = list(dict.fromkeys(name for name, _ in found))
     print(f"\n{log}: medians of {rounds} round(s); 64 connections have 2 workers, fewer have 1")
@@ -217,14 +243,12 @@ def _print(
     print(f"{'ratios':<20}{heads}   CPU   floors")
     for name, rival, floors in RATIOS:
         if {name, rival} <= set(names):
-            pairs = [(found.get((name, count)), found.get((rival, count))) for count in COUNTS]
-            ratios = "".join(
-                f"{mine.rate / other.rate:>9.2f}" if mine and other else f"{'-':>9}" for mine, other in pairs
-            )
+            compared = ratios[f"{name} / {rival}"]
+            told = "".join(f"{compared[count]:>9.2f}" if count in compared else f"{'-':>9}" for count in COUNTS)
             wanted = ", ".join(f"{floor:.2f} at {count}" for count, floor in floors.items())
             # Of processor time, which drifts less, the other way round.
             cost = found[rival, 32].total / found[name, 32].total
-            print(f"{f'{name} / {rival}':<20}{ratios}{cost:>6.2f}   {wanted}", flush=True)
+            print(f"{f'{name} / {rival}':<20}{told}{cost:>6.2f}   {wanted}", flush=True)
 
 
 if __name__ == "__main__":

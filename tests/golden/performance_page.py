@@ -145,12 +145,11 @@ def overload_table(figures: Mapping[str, Any]) -> str:
 
 def three_figures(figures: Mapping[str, Any]) -> str:
     """The sentences of the README."""
-    found = figures["http"][AS_INSTALLED]["measured"]
-    ours, kept, cerbos = (found.get(f"{name} at 32", {}) for name in ("ours", "kept", "Cerbos"))
+    kept, cerbos = (figures["http"][AS_INSTALLED]["ratios"][f"ours / {rival}"] for rival in ("kept", "Cerbos"))
     grown = [value["server"] + value["postgres"] for points in figures["growth"].values() for value in points.values()]
-    compared = f", and {ours['rate'] / cerbos['rate']:.2f} times that of Cerbos" if cerbos else ""
+    compared = f", and {cerbos['32']:.2f} times that of Cerbos" if cerbos else ""
     return (
-        f"A read that is authorized and recorded has {ours['rate'] / kept['rate']:.2f} times the rate of the same read"
+        f"A read that is authorized and recorded has {kept['32']:.2f} times the rate of the same read"
         f" unprotected{compared}.\nIt costs {min(grown):.0f} to {max(grown):.0f} µs of processor time, however much"
         " policy, directory and log grow ([figures](docs/performance.md)).\n"
     )
