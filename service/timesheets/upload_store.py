@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.upload_rows import Week
 
-# The sheets of the given weeks, locked in that order. People who were merged may have several: first those that the
-# client $3 uploaded to before, then that of the canonical id.
+# The sheets of the given weeks, locked in the order of `store.lock_many`: that of the ids which they are stored under.
+# People who were merged may have several: first those that the client $3 uploaded to before, then that of the
+# canonical id.
 LOCK_SHEETS = f"""
-    SELECT week.owner_id, week.period_start, sheet.id
-    FROM (SELECT * FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS week (owner_id, period_start, place)
-          ORDER BY place OFFSET 0) AS week
-    CROSS JOIN LATERAL (
-        SELECT r.id FROM timesheet AS r
-        WHERE r.owner_id = ANY ({all_ids("week.owner_id")}) AND r.period_start = week.period_start
-        ORDER BY coalesce($3::text = ANY (r.uploaders), false) DESC, r.owner_id = week.owner_id DESC, r.id FOR UPDATE
-    ) AS sheet
+    WITH locked AS (
+        SELECT week.owner_id, week.period_start, r.id, r.owner_id = week.owner_id AS canonical,
+               coalesce($3::text = ANY (r.uploaders), false) AS known
+        FROM unnest($1::uuid[], $2::date[]) AS week (owner_id, period_start)
+        JOIN timesheet AS r ON r.owner_id = ANY ({all_ids("week.owner_id")}) AND r.period_start = week.period_start
+        ORDER BY r.owner_id, r.period_start FOR UPDATE OF r)
+    SELECT owner_id, period_start, id FROM locked ORDER BY known DESC, canonical DESC, id
 """
 MERGED_MEANWHILE = "Two of these people were just merged; send the rows again"
 
 
 class WeekLocks:
     """Locks for Targets. The lock of the first of the sorted `weeks` locks all of them, each as `lock_week` does. Every
-    upload locks in this order, so two of them cannot deadlock. Owners are given by their canonical ids. `client`
-    uploads."""
+    upload locks weeks in this order, and then sheets in that of all requests, so that none can deadlock. Owners are
+    given by their canonical ids. `client` uploads."""
 
     def __init__(self, weeks: Sequence[Week], client: str | None) -> None:
         self._weeks = weeks

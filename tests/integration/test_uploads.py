@@ -16,6 +16,7 @@ from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Row, Rows
 from service.timesheets.upload_store import LOCK_SHEETS
 from tests.integration.house import MONDAY, House, anything, at
+from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -288,6 +289,21 @@ async def test_a_job_goes_on_with_the_timesheet_that_it_uploaded_to_before_a_mer
     await merge(house, "carl", "max")
     assert await upload_row(house, row(max_)) == made
     assert await house.count("entry") == 1
+
+
+async def test_an_upload_locks_the_sheets_of_merged_people_in_the_order_of_all_other_requests(house: House) -> None:
+    """A batch of approvals and an erasure lock sheets by the ids of their owners. Carl's is before max's, and the id
+    that he got is after it."""
+    carl, max_, dora = (house.people[name] for name in ("carl", "max", "dora"))
+    sheet_of = {owner: (await upload_row(house, row(owner)))[0] for owner in (carl, max_)}
+    await merge(house, "carl", "dora")
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet_of[carl])
+        uploading = asyncio.create_task(upload(house, row(dora, "job-2"), row(max_, "job-2")))
+        await lock_is_waited_for(house.owner)
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE NOWAIT", sheet_of[max_])
+    assert [found.outcome for found in await uploading] == ["created", "created"]
 
 
 async def test_uploads_that_fall_in_with_others_of_the_same_owners_neither_block_nor_lose(house: House) -> None:
