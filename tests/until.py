@@ -26,10 +26,10 @@ async def until(what: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECO
     return found
 
 
-async def lock_is_waited_for(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Wait until a transaction of this server waits for a lock."""
+async def lock_is_waited_for(connection: asyncpg.Connection[asyncpg.Record], by: int = 1) -> None:
+    """Wait until as many transactions of this server wait for a lock."""
 
     async def waits() -> bool:
-        return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+        return bool(await connection.fetchval("SELECT count(*) >= $1 FROM pg_locks WHERE NOT granted", by))
 
     await until(waits)

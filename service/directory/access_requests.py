@@ -74,7 +74,7 @@ class AccessRequests:
         check_wanted_access(wanted.since, wanted.until, wanted.reason, datetime.now(UTC))
         # Locked before the decision: an erasure meanwhile revokes the token, so nothing is stored of who was erased.
         new = access_request_store.describe_new(wanted.relation, wanted.until)
-        target = Target(owner=person, lock=_lock_directory, new=new)
+        target = Target(owner=person, hold=store.lock, new=new)
         async with self._gate.change(caller, KIND, "request", target) as change:
             if person is None:
                 raise InvalidField(FieldError("body", NO_PERSON))
@@ -283,16 +283,11 @@ async def _check_open(
         raise Conflict(f"You have {MAX_OPEN_ACCESS_REQUESTS} open access requests: withdraw one of them first")
 
 
-async def _lock_directory(connection: Connection) -> None:
-    """Lock out other changes of the directory; there is no row yet."""
-    await store.lock(connection)
-
-
 def _target(request: UUID) -> Target:
     async def lock(connection: Connection) -> UUID | None:
         return await store.lock_row(connection, "access_request", request)
 
-    return Target(str(request), lock, row_id=request, must_exist=True)
+    return Target(str(request), lock, row_id=request, must_exist=True, hold=store.lock)
 
 
 def _check_reason(reason: str | None) -> None:

@@ -100,7 +100,7 @@ class Delegations:
         async def lock(connection: Connection) -> UUID | None:
             return await store.lock_row(connection, "delegation", delegation)
 
-        target = Target(str(delegation), lock, must_exist=True)
+        target = Target(str(delegation), lock, row_id=delegation, must_exist=True)
         return await manage(self._gate, caller, delegation, work, asked=(KIND, "end"), target=target)
 
     async def list(

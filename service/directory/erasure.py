@@ -149,7 +149,7 @@ class Erasure:
         """Erase a person for good, with their drafts and rejected sheets, which only they could submit. Raises
         Conflict, whose extra names the legal `hold` or the submitted `timesheets` that forbid it; without an extra, the
         erasure key is missing."""
-        async with self._gate.change(caller, KIND, ERASE, Target(str(person))) as change:
+        async with self._gate.change(caller, KIND, ERASE, Target(str(person), hold=store.lock)) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
             await change.connection.execute(SHEETS, person)

@@ -1,7 +1,8 @@
 """How every use case of the directory changes, lists and reads it: decided by the gate and recorded. Owns no state.
 
-Every change increments the directory's revision, whose row lock serialises changes until they commit. Decisions see the
-change from then on. Names, addresses and values of attributes are texts beside a record, never part of its bytes.
+Every change locks the row of the directory's revision before it is decided, and then increments it. So changes are
+serialised, and each is decided by the directory that it changes. Other decisions see it once it has committed. Names,
+addresses and values of attributes are texts beside a record, never part of its bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
 from service.log.record import Kind
 from service.pacing import pace
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -85,7 +87,8 @@ async def manage(
     """Decide `asked` (kind, action), run `work` in the transaction, and record the changes that it returns. None: the
     subject is named in another way than by id; `work` finds it and names its id to the permit. Raises what `work`
     raises, Denied and TryLater."""
-    async with gate.change(caller, *asked, target or Target(None if subject is None else str(subject))) as change:
+    target = target or Target(None if subject is None else str(subject))
+    async with gate.change(caller, *asked, replace(target, hold=store.lock)) as change:
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
         await record_changes(change, changes)

@@ -1,8 +1,8 @@
 """SQL that the use cases of the directory share. Postgres owns it; memberships, roles and grants are ended, never
 deleted.
 
-Every change first increments `directory_revision`, whose row lock serialises changes of the directory. So the closure
-of the team tree stays consistent, and a check for a link or an overlap stays true until the commit.
+Every change first locks the row of `directory_revision`, which it increments. That serialises changes of the directory,
+so the closure of the team tree stays consistent, and a check for a link or an overlap stays true until the commit.
 """
 
 from __future__ import annotations
@@ -86,16 +86,15 @@ async def advance(connection: Connection) -> datetime:
 
 
 async def lock(connection: Connection) -> None:
-    """Lock out other changes of the directory until the commit, for a change that needs no new revision: it changes no
-    relation."""
+    """Lock out other changes of the directory until the commit: before a decision that must still be right when its
+    change commits."""
     # The row that `advance` increments.
     await connection.execute("SELECT FROM directory_revision FOR UPDATE")
 
 
 async def lock_row(connection: Connection, table: str, row_id: UUID) -> UUID | None:
-    """Lock a row of the directory by its id; None if there is no such row. The row that every change of the directory
-    locks comes first: a merge holds it and changes such rows too, so any other order could deadlock."""
-    await lock(connection)
+    """Lock a row of the directory by its id; None if there is no such row. The caller holds `lock`: a merge holds it
+    and changes such rows too, so any other order could deadlock."""
     # One row by its primary key.
     found: UUID | None = await connection.fetchval(f"SELECT id FROM {table} WHERE id = $1 FOR UPDATE", row_id)
     return found

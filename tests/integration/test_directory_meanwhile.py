@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.enforcement.person_references import PersonReference
+from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from service.directory import store
 from service.directory.entities import Part
 from service.directory.merging import Merging
-from service.errors import Conflict, Denied
+from service.errors import Conflict, Denied, InvalidToken
 from service.timesheets.approvals import Approvals, Item
 from service.timesheets.timesheet import State
 from tests.integration.house import anything, at
@@ -75,6 +76,38 @@ async def test_a_delegation_is_granted_for_the_person_about_whom_it_was_decided_
         await (await grant_while(moves=True))
     assert await house.count("delegation") == 1
     assert await house.read_last_record() == ("grant", "allow", False, "conflict")
+
+
+async def test_what_somebody_may_change_in_the_directory_is_decided_once_they_have_it(house: House) -> None:
+    """Two administrators take each other's role at the same moment: one of them is no longer an administrator then."""
+    people = house.people
+    for name in ("dora", "max"):
+        await house.directory.give_role(house.administrator(), people[name], "administrator")
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await store.advance(other)
+        taking = [
+            asyncio.create_task(house.directory.take_role(house.caller(name), people[from_whom], "administrator"))
+            for name, from_whom in (("dora", "max"), ("max", "dora"))
+        ]
+        await lock_is_waited_for(house.owner, by=2)
+    outcomes = await asyncio.gather(*taking, return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Answer", "Forbidden"]
+    assert await house.count("person_role WHERE role = 'administrator' AND valid_to = 'infinity'") == 1
+
+
+async def test_a_token_that_was_revoked_while_its_change_waited_changes_nothing(house: House) -> None:
+    administrator, other = house.administrator(), await house.log_database.connect("owner")
+    async with other.transaction():
+        await store.advance(other)
+        adding = asyncio.create_task(house.directory.add_team(administrator, "north"))
+        await lock_is_waited_for(house.owner)
+        revoker = house.caller("dora", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
+        wanted = RevocationRequest(RevocationKind.PERSON, str(house.people["adam"]))
+        await Revocations(house.gate, 86_400, 30).revoke(revoker, wanted)
+    with pytest.raises(InvalidToken):
+        await adding
+    assert await house.count("team WHERE name = 'north'") == 0
 
 
 async def the_lead_ends(house: House) -> None:

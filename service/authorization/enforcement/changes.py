@@ -71,10 +71,11 @@ class Caller(Struct, frozen=True):
 class Target(Struct, frozen=True):
     """The subject of a request. By default it is the kind as a whole; `id` is then only how the caller named it.
 
-    `row_id` names one row; `lock` locks it first and returns its id, or None if it is missing. With both, a change that
-    would be refused is refused before the lock. A target that `must_exist` is about an existing row. With an `owner`, a
-    missing row is decided as a new one of that owner, with the values `new`. `expect` checks the version that the
-    caller has read. `state` decides as of another state than the row's, for replays of stored responses.
+    `hold` keeps what the decision rests on from changing until the commit. `row_id` names one row; `lock` locks it, and
+    returns its id, or None if it is missing. A change with `hold` or `row_id` that would be refused is refused before
+    it waits. A target that `must_exist` is about an existing row. With an `owner`, a missing row is decided as a new
+    one of that owner, with the values `new`. `expect` checks the version that the caller has read. `state` decides as
+    of another state than the row's, for replays of stored responses.
     """
 
     id: str | None = None
@@ -85,6 +86,7 @@ class Target(Struct, frozen=True):
     row_id: UUID | int | None = None
     state: str | None = None
     new: NewValues | None = None
+    hold: Callable[[Connection], Awaitable[None]] | None = None
 
 
 class Permit:

@@ -292,7 +292,8 @@ class Gate:
         NotApplied, PolicyRejected and StaleExpectation, and Denied or BadInput for what only the row can tell; the
         decision is then recorded as not applied. Raises these, and Denied and TryLater.
         """
-        if target.row_id is not None and caller.idempotent is None:
+        waits = target.row_id is not None or target.hold is not None
+        if waits and caller.idempotent is None:
             await self._refuse_early(caller, kind, action, target)
         async with self.change_all(caller, kind, action, [target], exclusively=exclusively) as changes:
             yield changes[0]
@@ -493,7 +494,7 @@ class Gate:
 
     async def _refuse_early(self, caller: Caller, kind: str, action: str, target: Target) -> None:
         """Refuse a change that would be refused now, without transaction and lock: a refusal costs no more than a read.
-        An allowed one is decided again once the row is locked."""
+        An allowed one is decided again once it has its locks."""
         decision, refused = await self._under_active_version(
             lambda snapshot: self._decide_change(None, snapshot, caller, kind, action, target)
         )
@@ -539,15 +540,14 @@ class Gate:
     async def _decide(
         self, connection: Connection | None, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
     ) -> Decision:
-        """Lock the target if it has a lock, then look up its facts in a later statement and decide: the facts may have
-        changed while the lock was waited for."""
+        """Take the locks of the target, then look up its facts in a later statement and decide: the facts may have
+        changed while a lock was waited for."""
         row_id = target.row_id
-        if (
-            target.lock is not None
-            and connection is not None
-            and snapshot.could_allow(kind, action, caller.principal.scopes)
-        ):
-            row_id = await target.lock(connection)
+        if connection is not None and snapshot.could_allow(kind, action, caller.principal.scopes):
+            if target.hold is not None:
+                await target.hold(connection)
+            if target.lock is not None:
+                row_id = await target.lock(connection)
         about = About.ROW if target.must_exist else About.KIND if target.owner is None else About.NEW
         lookup = await self._look_up(
             connection, snapshot, caller, kind, action, about, row_id=row_id, owner=target.owner, new=target.new
