@@ -22,6 +22,7 @@ from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound
 from service.ids import make_id
 from service.log.record import Kind
+from service.log.retention import HOLDS_LOCK
 from service.values import replace
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Caller, Change, Permit
     from service.authorization.enforcement.gate import Gate
+    from service.database import Connection
     from service.identity.subject_hashes import SubjectHashes
 
 ERASE = "erase"
@@ -149,7 +151,7 @@ class Erasure:
         """Erase a person for good, with their drafts and rejected sheets, which only they could submit. Raises
         Conflict, whose extra names the legal `hold` or the submitted `timesheets` that forbid it; without an extra, the
         erasure key is missing."""
-        async with self._gate.change(caller, KIND, ERASE, Target(str(person), hold=store.lock)) as change:
+        async with self._gate.change(caller, KIND, ERASE, Target(str(person), hold=_lock_holds)) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
             await change.connection.execute(SHEETS, person)
@@ -205,6 +207,13 @@ class Erasure:
         by = principal.person, principal.client
         await connection.execute(REVOKE, [make_id() for _ in ids], values, row["issued_before"], lifetime, *by)
         return row
+
+
+async def _lock_holds(connection: Connection) -> None:
+    """Keep legal holds and the directory as they are until the commit. Retention takes the lock of holds and then that
+    of the log, which an erasure reads, so any other order could deadlock."""
+    await connection.execute(HOLDS_LOCK)
+    await store.lock(connection)
 
 
 def _kept_attributes(permit: Permit) -> list[str]:

@@ -21,6 +21,7 @@ from service.log import merkle
 from service.log.log import Log
 from service.log.record import commitment, read_body
 from service.log.record_query import RecordFilters
+from service.log.retention import HOLDS_LOCK
 from service.timesheets.entry import Hours
 from service.values import replace
 from tests.integration.house import ALL_SCOPES, MONDAY, add_organisation, at, speaking, wire_house
@@ -151,6 +152,25 @@ async def test_a_legal_hold_keeps_everything_until_it_is_lifted(house: House, wh
         await holds.lift(auditor(house), hold.id)
     ((listed, _),) = (await holds.list(auditor(house))).value
     assert (listed.id, listed.reason, listed.until is None) == (hold.id, "Case 12/26", False)
+
+
+async def test_an_erasure_waits_for_a_hold_that_is_being_set_and_keeps_the_log_free_meanwhile(house: House) -> None:
+    """Retention has the lock of holds before it takes partitions of the log away."""
+    ana = house.people["ana"]
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute(HOLDS_LOCK)
+        erasing = asyncio.create_task(house.erasure.erase(house.administrator(), ana))
+        await lock_is_waited_for(house.owner)
+        await other.execute("LOCK TABLE audit_record IN ACCESS EXCLUSIVE MODE NOWAIT")
+        await other.execute(
+            "INSERT INTO legal_hold (id, what, about, reason, by_client) VALUES ($1, 'person', $2, 'a case', 'cli')",
+            uuid4(),
+            ana,
+        )
+    with pytest.raises(Conflict, match="legal hold"):
+        await erasing
+    assert await house.read_last_record() == ("erase", "allow", False, "conflict")
 
 
 async def test_a_hold_on_a_sheet_keeps_its_texts_when_its_records_were_pruned(house: House) -> None:
