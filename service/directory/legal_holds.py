@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import PersonReference, find_person
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.names import Names
     from service.authorization.enforcement.person_references import NamedPerson
+    from service.database import Connection
 
 KIND, HOLD = "log", "hold"
 WHAT = ("all", "person", "resource")
@@ -84,7 +86,7 @@ class LegalHolds:
 
     async def lift(self, caller: Caller, hold: UUID) -> Answer[LegalHold]:
         """Lift a hold. Raises NotFound if no such hold is in force, Forbidden for the person or client who set it."""
-        async with self._gate.change(caller, KIND, HOLD, Target(str(hold))) as change:
+        async with self._gate.change(caller, KIND, HOLD, Target(str(hold), hold=_keep_people_apart)) as change:
             change.permit.covers(KIND, HOLD)
             # Whether the caller set it, under any id, also one from before an erasure.
             own = await change.connection.fetchval(
@@ -123,6 +125,10 @@ class LegalHolds:
             ids = {row["id"]: [str(row["about"])] for row in rows if row["about"] is not None}
             named = await load_names_of_rows(listing.visibility, listing.connection, ids) if with_names else {}
         return listing.answer([(_hold(row), named.get(row["id"], {}) if with_names else None) for row in rows])
+
+
+async def _keep_people_apart(connection: Connection) -> None:
+    await connection.execute(f"SELECT {KEEP_PEOPLE_APART}")
 
 
 def _check(what: str, about: NamedPerson | None, reason: str) -> None:

@@ -42,4 +42,4 @@ class Merging:
             first = DirectoryChange(str(person_id), "person.merged", facts, merged.texts)
             return merged.person, [first, *merged.changes]
 
-        return await manage(self._gate, caller, given_id(person), work)
+        return await manage(self._gate, caller, given_id(person), work, hold=merging_store.lock)

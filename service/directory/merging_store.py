@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from service.directory import access_request_store, delegation_store, erased_store
+from service.authorization.enforcement.merged_people import WAIT_FOR_DECIDED
+from service.directory import access_request_store, delegation_store, erased_store, store
 from service.directory.access_request_store import describe_closed
 from service.directory.entities import Person, Validity
 from service.directory.people_store import load_unmerged_person
@@ -59,6 +60,13 @@ class Merged:
     links: int
     texts: Mapping[str, str]
     changes: Sequence[DirectoryChange]
+
+
+async def lock(connection: Connection) -> None:
+    """Lock out other changes of the directory, and wait for changes that were decided about two people: they are
+    committed before the two are one."""
+    await store.lock(connection)
+    await connection.execute(f"SELECT {WAIT_FOR_DECIDED}")
 
 
 async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID) -> Merged:

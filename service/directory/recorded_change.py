@@ -83,12 +83,13 @@ async def manage(
     *,
     asked: tuple[str, str] = (KIND, MANAGE),
     target: Target | None = None,
+    hold: Callable[[Connection], Awaitable[None]] = store.lock,
 ) -> Answer[T]:
-    """Decide `asked` (kind, action), run `work` in the transaction, and record the changes that it returns. None: the
-    subject is named in another way than by id; `work` finds it and names its id to the permit. Raises what `work`
-    raises, Denied and TryLater."""
+    """Decide `asked` (kind, action) once `hold` has the directory, run `work` in the transaction, and record the
+    changes that it returns. None: the subject is named in another way than by id; `work` finds it and names its id to
+    the permit. Raises what `work` raises, Denied and TryLater."""
     target = target or Target(None if subject is None else str(subject))
-    async with gate.change(caller, *asked, replace(target, hold=store.lock)) as change:
+    async with gate.change(caller, *asked, replace(target, hold=hold)) as change:
         await store.advance(change.connection)
         value, changes = await work(change.permit, change.connection)
         await record_changes(change, changes)

@@ -17,7 +17,7 @@ import msgspec
 
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_statements import person_or_client
-from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids
 from service.errors import Conflict
 from service.identity import revocation
 from service.policy.approval import count_needed
@@ -90,8 +90,11 @@ def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
     """A lock for a Target: locks one sheet until the transaction ends."""
 
     async def take(connection: Connection) -> UUID | None:
-        # By its primary key; waits for a transaction that is changing the sheet.
-        found: UUID | None = await connection.fetchval("SELECT id FROM timesheet WHERE id = $1 FOR UPDATE", sheet_id)
+        # By its primary key; waits for a transaction that is changing the sheet, and after that for a merge.
+        found: UUID | None = await connection.fetchval(
+            f"SELECT id, {KEEP_PEOPLE_APART} FROM (SELECT id FROM timesheet WHERE id = $1 FOR UPDATE) AS locked",
+            sheet_id,
+        )
         return found
 
     return take
@@ -106,6 +109,8 @@ def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], 
         found = await connection.fetch(
             "SELECT id FROM timesheet WHERE id = ANY($1::uuid[]) ORDER BY owner_id, period_start FOR UPDATE", sheet_ids
         )
+        # Who waits for a sheet keeps no merge waiting.
+        await connection.execute(f"SELECT {KEEP_PEOPLE_APART}")
         return first if any(row["id"] == first for row in found) else None
 
     return take

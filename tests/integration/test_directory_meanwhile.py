@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.person_references import PersonReference
 from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from service.directory import store
 from service.directory.entities import Part
 from service.directory.merging import Merging
 from service.errors import Conflict, Denied, InvalidToken
+from service.timesheets import store as sheet_store
+from service.timesheets.actions import approve, save
 from service.timesheets.approvals import Approvals, Item
+from service.timesheets.change_record import record_change
 from service.timesheets.timesheet import State
 from tests.integration.house import anything, at
 from tests.until import lock_is_waited_for
@@ -108,6 +112,24 @@ async def test_a_token_that_was_revoked_while_its_change_waited_changes_nothing(
     with pytest.raises(InvalidToken):
         await adding
     assert await house.count("team WHERE name = 'north'") == 0
+
+
+async def test_two_people_become_one_after_the_changes_that_were_decided_about_two(house: House) -> None:
+    """Else the log would hold an approval by a person who had been merged with the owner before."""
+    people, sheet = house.people, await house.submit_week("ana")
+    target = Target(str(sheet.id), sheet_store.lock(sheet.id), row_id=sheet.id, must_exist=True)
+    async with house.gate.change(house.caller("mia"), "timesheet", "approve", target) as change:
+        merging = asyncio.create_task(Merging(house.gate).merge(house.administrator(), people["ana"], people["mia"]))
+        waiting = asyncio.create_task(lock_is_waited_for(house.owner))
+        await asyncio.wait({merging, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        before = sheet_store.sheet_of_row(change.permit, change.found)
+        record_change(change, "timesheet.approved", before, await save(change, before, approve(before, change)))
+    await merging
+    records = await house.owner.fetch(
+        "SELECT action FROM audit_record WHERE kind = 'decision' ORDER BY id DESC LIMIT 2"
+    )
+    assert [record["action"] for record in records] == ["manage", "approve"]
 
 
 async def the_lead_ends(house: House) -> None:

@@ -8,6 +8,15 @@ tiny, and empty in most installations.
 
 from __future__ import annotations
 
+from typing import Final
+
+# Changes whose laws compare people hold this lock from before their facts until the commit, and a merge exclusively: no
+# such change commits about two people who are one by then. It comes after the locks of directory and sheets, and who
+# holds it waits for none of them. The functions are called in a SELECT.
+_PEOPLE_LOCK: Final = 0x74770020
+KEEP_PEOPLE_APART: Final = f"pg_advisory_xact_lock_shared({_PEOPLE_LOCK})"
+WAIT_FOR_DECIDED: Final = f"pg_advisory_xact_lock({_PEOPLE_LOCK})"
+
 
 def canonical_id(person: str) -> str:
     """The canonical id of `person`: their own, unless they were merged into another person. NULL for NULL."""
