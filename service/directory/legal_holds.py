@@ -60,10 +60,8 @@ class LegalHolds:
     async def set(self, caller: Caller, what: str, about: NamedPerson | None, reason: str) -> Answer[LegalHold]:
         """Set a hold. Raises InvalidField."""
         _check(what, about, reason)
-        async with self._gate.change(caller, KIND, HOLD, Target()) as change:
+        async with self._gate.change(caller, KIND, HOLD, Target(hold=_lock_holds)) as change:
             change.permit.covers(KIND, HOLD)
-            # Erasure and retention take the same lock, so they see this hold, or it waits for them.
-            await change.connection.execute(HOLDS_LOCK)
             if about is not None:
                 about = await find_person(change.connection, caller.principal, about, "about")
             # A new hold.
@@ -125,6 +123,11 @@ class LegalHolds:
             ids = {row["id"]: [str(row["about"])] for row in rows if row["about"] is not None}
             named = await load_names_of_rows(listing.visibility, listing.connection, ids) if with_names else {}
         return listing.answer([(_hold(row), named.get(row["id"], {}) if with_names else None) for row in rows])
+
+
+async def _lock_holds(connection: Connection) -> None:
+    """Erasure and retention take the same lock, so they see a new hold, or it waits for them."""
+    await connection.execute(HOLDS_LOCK)
 
 
 async def _keep_people_apart(connection: Connection) -> None:

@@ -7,23 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.administration.versions.administration import PolicyAdministration
+from service.authorization.active.versions import PROPOSAL_LOCK
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.person_references import PersonReference
 from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from service.directory import store
 from service.directory.entities import Part
+from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.errors import Conflict, Denied, InvalidToken
+from service.log.retention import HOLDS_LOCK
 from service.timesheets import store as sheet_store
 from service.timesheets.actions import approve, save
 from service.timesheets.approvals import Approvals, Item
 from service.timesheets.change_record import record_change
 from service.timesheets.timesheet import State
-from tests.integration.house import anything, at
+from tests.integration.house import anything, at, check_in_process
+from tests.policy_forge import read_shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
@@ -100,17 +106,43 @@ async def test_what_somebody_may_change_in_the_directory_is_decided_once_they_ha
     assert await house.count("person_role WHERE role = 'administrator' AND valid_to = 'infinity'") == 1
 
 
-async def test_a_token_that_was_revoked_while_its_change_waited_changes_nothing(house: House) -> None:
-    administrator, other = house.administrator(), await house.log_database.connect("owner")
+async def add_north(house: House) -> None:
+    await house.directory.add_team(house.administrator(), "north")
+
+
+async def hold_everything(house: House) -> None:
+    auditor = house.caller("adam", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
+    await LegalHolds(house.gate).set(auditor, "all", None, "a case")
+
+
+async def propose_a_version(house: House) -> None:
+    author = house.caller("adam", scopes=frozenset({"write:policies"}), roles=frozenset({"role:policy-author"}))
+    administration = PolicyAdministration(house.gate, house.versions, check_in_process)
+    await administration.propose(author, read_shipped(), "once more")
+
+
+@pytest.mark.parametrize(
+    ("lock", "change"),
+    [
+        ("SELECT FROM directory_revision FOR UPDATE", add_north),
+        (HOLDS_LOCK, hold_everything),
+        (f"SELECT pg_advisory_xact_lock({PROPOSAL_LOCK})", propose_a_version),
+    ],
+)
+async def test_a_token_that_was_revoked_while_its_change_waited_changes_nothing(
+    house: House, lock: str, change: Callable[[House], Coroutine[Any, Any, None]]
+) -> None:
+    other = await house.log_database.connect("owner")
     async with other.transaction():
-        await store.advance(other)
-        adding = asyncio.create_task(house.directory.add_team(administrator, "north"))
+        await other.execute(lock)
+        changing = asyncio.create_task(change(house))
         await lock_is_waited_for(house.owner)
         revoker = house.caller("dora", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
         wanted = RevocationRequest(RevocationKind.PERSON, str(house.people["adam"]))
         await Revocations(house.gate, 86_400, 30).revoke(revoker, wanted)
     with pytest.raises(InvalidToken):
-        await adding
+        await changing
+    assert await house.count("audit_record WHERE kind <> 'decision' AND action IN ('hold', 'propose')") == 0
     assert await house.count("team WHERE name = 'north'") == 0
 
 

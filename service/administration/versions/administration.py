@@ -132,7 +132,7 @@ class PolicyAdministration:
         Raises PolicyRejected, TryLater.
         """
         report = await self._examine(caller, text)
-        async with self._gate.change(caller, KIND, "propose", Target()) as change:
+        async with self._gate.change(caller, KIND, "propose", Target(hold=version_store.lock_proposals)) as change:
             if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             # The complaints are for callers who may propose, and the record says that they were allowed to.

@@ -112,11 +112,14 @@ async def find_number(connection: Connection, number: int) -> int | None:
     return found
 
 
+async def lock_proposals(connection: Connection) -> None:
+    """Let other proposals wait until the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
+
+
 async def find_waiting(connection: Connection, text: PolicyText) -> PolicyVersion | None:
     """The newest version, if it has these texts and no version was activated since it was proposed. After an activation
-    the same texts are a new proposal, because four eyes apply to it. From here to the end of the transaction, other
-    proposals wait."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
+    the same texts are a new proposal, because four eyes apply to it. The transaction holds `lock_proposals`."""
     # The newest version by the primary key, read after the lock.
     row = await connection.fetchrow(
         f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
@@ -131,8 +134,8 @@ async def find_waiting(connection: Connection, text: PolicyText) -> PolicyVersio
 async def insert(
     connection: Connection, text: PolicyText, *, message: str, author_person: UUID | None, author_client: str
 ) -> PolicyVersion:
-    """Store a proposal under the next number, with the active version as parent. The transaction holds the lock of
-    `find_waiting`, so numbers have no gaps."""
+    """Store a proposal under the next number, with the active version as parent. The transaction holds
+    `lock_proposals`, so numbers have no gaps."""
     # The next number; the active version is the parent.
     row = await connection.fetchrow(
         "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"
