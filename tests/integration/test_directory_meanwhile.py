@@ -11,18 +11,20 @@ from service.administration.versions.administration import PolicyAdministration
 from service.authorization.active.versions import PROPOSAL_LOCK
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.person_references import PersonReference
+from service.authorization.enforcement.stored_responses import IdempotentChange
 from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
 from service.directory import store
 from service.directory.entities import Part
 from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
-from service.errors import Conflict, Denied, InvalidToken
+from service.errors import Conflict, Denied, Forbidden, InvalidToken
 from service.log.retention import HOLDS_LOCK
 from service.timesheets import store as sheet_store
 from service.timesheets.actions import approve, save
 from service.timesheets.approvals import Approvals, Item
 from service.timesheets.change_record import record_change
 from service.timesheets.timesheet import State
+from service.values import replace
 from tests.integration.house import anything, at, check_in_process
 from tests.policy_forge import read_shipped
 from tests.until import lock_is_waited_for
@@ -104,6 +106,17 @@ async def test_what_somebody_may_change_in_the_directory_is_decided_once_they_ha
     outcomes = await asyncio.gather(*taking, return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Answer", "Forbidden"]
     assert await house.count("person_role WHERE role = 'administrator' AND valid_to = 'infinity'") == 1
+
+
+@pytest.mark.parametrize("change", [None, IdempotentChange(b"name", b"request")], ids=["no key", "key"])
+async def test_who_may_not_change_the_directory_is_refused_without_waiting_for_it(
+    house: House, change: IdempotentChange | None
+) -> None:
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await store.advance(other)
+        with pytest.raises(Forbidden):
+            await house.directory.add_team(replace(house.caller("mia"), idempotent=change), "north")
 
 
 async def add_north(house: House) -> None:

@@ -292,8 +292,8 @@ class Gate:
         NotApplied, PolicyRejected and StaleExpectation, and Denied or BadInput for what only the row can tell; the
         decision is then recorded as not applied. Raises these, and Denied and TryLater.
         """
-        waits = target.row_id is not None or target.hold is not None
-        if waits and caller.idempotent is None:
+        # A request for a row that is sent again with its key must not be refused for the state that it led to.
+        if target.hold is not None if target.row_id is None else caller.idempotent is None:
             await self._refuse_early(caller, kind, action, target)
         async with self.change_all(caller, kind, action, [target], exclusively=exclusively) as changes:
             yield changes[0]
