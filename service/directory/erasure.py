@@ -51,13 +51,14 @@ KNOWN = "SELECT ids_of_person(id) AS ids, hold_on_person(id) AS hold FROM person
 # Their links.
 LINKS = "SELECT issuer, subject FROM person_link WHERE person_id = ANY ($1::uuid[])"
 
-# Their sheets that are not final: nobody could submit or decide them any more.
+# Their sheets that are not final: nobody could submit or decide them any more. One that was opened after SHEETS is
+# locked here, so that it is not submitted before it is deleted; from now on none is opened.
 OPEN = """
     SELECT r.id, r.owner_id, r.state, r.version, r.period_start,
            (SELECT coalesce(sum(e.minutes), 0) FROM entry AS e WHERE e.timesheet_id = r.id) AS minutes,
            (SELECT count(e.note) FROM entry AS e WHERE e.timesheet_id = r.id) AS notes
     FROM timesheet AS r WHERE r.owner_id = ANY ($1::uuid[]) AND r.state IN ('draft', 'rejected', 'submitted')
-    ORDER BY r.owner_id, r.period_start
+    ORDER BY r.owner_id, r.period_start FOR UPDATE OF r
 """
 
 ERASE_PERSON = """

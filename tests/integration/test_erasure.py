@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -26,7 +27,7 @@ from service.timesheets.entry import Hours
 from service.values import replace
 from tests.integration.house import ALL_SCOPES, MONDAY, add_organisation, at, speaking, wire_house
 from tests.policy_forge import read_shipped
-from tests.until import lock_is_waited_for
+from tests.until import lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 DAY = timedelta(days=1)
+WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)"
 NOTED = Hours(MONDAY, "apollo", 480, "at the dentist's in the morning")
 
 
@@ -103,6 +105,33 @@ async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: Ho
         await lock_is_waited_for(house.owner)
     assert (await erasing).value.notes == 1
     assert await house.count("entry WHERE note IS NOT NULL") == 0
+
+
+async def test_a_sheet_that_is_opened_and_submitted_during_an_erasure_forbids_it(house: House) -> None:
+    """It is opened after the sheets of the person were locked, and submitted before the open ones are deleted."""
+    ana, connect = house.people["ana"], house.log_database.connect
+    opening, pausing, submitting = await connect("owner"), await connect("owner"), await connect("owner")
+    async with pausing.transaction():
+        await pausing.execute("LOCK TABLE kept_answer")
+        async with opening.transaction():
+            await opening.execute(
+                "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
+                " VALUES ($1, $2, $3::date, $3::date + 6, 'UTC', 'draft', 1)",
+                uuid4(),
+                ana,
+                MONDAY,
+            )
+            erasing = asyncio.create_task(house.erasure.erase(house.administrator(), ana))
+            await lock_is_waited_for(house.owner)
+        await until(partial(house.owner.fetchval, WAITED_FOR, "kept_answer"))
+        submission = submitting.transaction()
+        await submission.start()
+        await submitting.execute("UPDATE timesheet SET state = 'submitted', version = 2 WHERE owner_id = $1", ana)
+    await lock_is_waited_for(house.owner)
+    await submission.commit()
+    with pytest.raises(Conflict, match="submitted timesheets"):
+        await erasing
+    assert await house.count("timesheet WHERE state = 'submitted'") == 1
 
 
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:
