@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.person_references import find_merged
 from service.errors import TryLater
 from service.timesheets.relations import KIND
 
@@ -27,7 +28,7 @@ LOCK_SHEETS = f"""
         ORDER BY r.owner_id, r.period_start FOR UPDATE OF r)
     SELECT owner_id, period_start, id FROM locked ORDER BY known DESC, canonical DESC, id
 """
-MERGED_MEANWHILE = "Two of these people were just merged; send the rows again"
+MERGED_MEANWHILE = "One of these people was just merged into another; send the rows again"
 
 
 class WeekLocks:
@@ -72,6 +73,7 @@ class WeekLocks:
         found: dict[Week, list[UUID]] = {}
         for row in rows:
             found.setdefault((row["owner_id"], row["period_start"]), []).append(row["id"])
-        if len({row["id"] for row in rows}) < len(rows):
-            raise TryLater(MERGED_MEANWHILE, cause="two weeks of an upload have the same timesheet")
+        # The week of the other id is another lock, under which the same week could be opened at this moment.
+        if await find_merged(connection, {owner for owner, _ in self._weeks}):
+            raise TryLater(MERGED_MEANWHILE, cause="an owner in an upload was merged meanwhile")
         return found

@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest
 
 from service.directory.merging import Merging
-from service.errors import Conflict, Forbidden, InsufficientScope, InvalidField, TimewardenError
+from service.errors import Conflict, Forbidden, InsufficientScope, InvalidField, TimewardenError, TryLater
+from service.timesheets import store
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Row, Rows
 from service.timesheets.upload_store import LOCK_SHEETS
@@ -289,6 +290,22 @@ async def test_a_job_goes_on_with_the_timesheet_that_it_uploaded_to_before_a_mer
     await merge(house, "carl", "max")
     assert await upload_row(house, row(max_)) == made
     assert await house.count("entry") == 1
+
+
+async def test_an_upload_opens_no_week_for_a_person_who_was_merged_while_it_waited(house: House) -> None:
+    """Under the other id the week could be opened at the same moment."""
+    carl = house.people["carl"]
+    other = await house.log_database.connect("app")
+    async with other.transaction():
+        await store.lock_week(carl, MONDAY)(other)
+        uploading = asyncio.create_task(upload(house, row(carl)))
+        await lock_is_waited_for(house.owner)
+        await merge(house, "carl", "dora")
+    with pytest.raises(TryLater, match="merged"):
+        await uploading
+    (found,) = await upload(house, row(carl))
+    assert await house.owner.fetchval("SELECT owner_id FROM timesheet") == house.people["dora"]
+    assert found.outcome == "created"
 
 
 async def test_an_upload_locks_the_sheets_of_merged_people_in_the_order_of_all_other_requests(house: House) -> None:
