@@ -206,12 +206,14 @@ async def test_a_head_of_a_route_without_get_lists_its_methods(running: InProces
         ("POST", "/v1/timesheets", "application/json", b"{}", 422, "invalid-field"),
         ("POST", "/v1/timesheets", "application/json", b"{", 400, "malformed-request"),
         ("POST", "/v1/timesheets", "text/plain", b"{}", 415, "unsupported-media-type"),
+        ("POST", "/v1/uploads", "text/plain", b"", 415, "unsupported-media-type"),
+        ("POST", "/v1/directory/import", "text/plain", b"", 415, "unsupported-media-type"),
     ],
 )
 async def test_the_form_of_a_request_is_refused_without_a_decision_and_a_record(
     house: House, running: InProcess, method: str, path: str, kind: str, content: bytes, status: int, slug: str
 ) -> None:
-    token = running.token(scope="read:timesheets create:timesheets")
+    token = running.token(scope="read:timesheets create:timesheets batch:upload")
     assert "Decision-Id" in (await running.send("GET", "/v1/me", token)).headers
     before = await house.count("audit_record")
     headers = {"Content-Type": kind} if kind else {}

@@ -35,7 +35,7 @@ from service.web.http.paging import NEXT_CURSOR, next_link
 from service.web.http.request_headers import header_values, headers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from litestar import Litestar, Request
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -224,17 +224,24 @@ class RequestBounds(ASGIMiddleware):
         length = int(declared) if declared.isdigit() else 0
         if length and length > (max_bytes := max_body_bytes(scope)):
             raise BodyTooLarge(f"The request body must not exceed {max_bytes} bytes")
-        if scope.get("method") in BODY_METHODS and (b"transfer-encoding" in headers or length):
-            kind = headers.get(b"content-type", (b"",))[0]
-            if any(value.lower() != b"identity" for value in headers.get(b"content-encoding", ())):
-                raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
-            accepted = accepted_media_types(scope)
-            given = kind.split(b";")[0].strip().lower().decode("latin-1")
-            if given not in accepted and not (given == "" and accepted == JSON):
-                raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}")
-            if any(charset not in UTF_8 for charset in _CHARSET.findall(kind.lower())):
-                raise UnsupportedMediaType("Send the body as UTF-8")
+        accepted = accepted_media_types(scope)
+        has_body = b"transfer-encoding" in headers or length
+        # Many clients name a media type also where they send nothing. It matters to routes that choose by it.
+        if scope.get("method") in BODY_METHODS and (has_body or accepted != JSON):
+            _check_media_type(headers, accepted, is_optional=not has_body or accepted == JSON)
         await next_app(scope, receive, send)
+
+
+def _check_media_type(headers: Mapping[bytes, Sequence[bytes]], accepted: Sequence[str], *, is_optional: bool) -> None:
+    """Raises UnsupportedMediaType for a body that is none of the `accepted`, or is compressed."""
+    if any(value.lower() != b"identity" for value in headers.get(b"content-encoding", ())):
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
+    kind = headers.get(b"content-type", (b"",))[0]
+    given = kind.split(b";")[0].strip().lower().decode("latin-1")
+    if given not in accepted and not (given == "" and is_optional):
+        raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}")
+    if any(charset not in UTF_8 for charset in _CHARSET.findall(kind.lower())):
+        raise UnsupportedMediaType("Send the body as UTF-8")
 
 
 def max_body_bytes(scope: Scope) -> int:
