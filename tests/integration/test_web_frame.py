@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -241,3 +242,18 @@ async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_re
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
     async with api(house, "", issuers_file=str(file), jwks_url="") as running:
         assert (await running.send("GET", "/health/ready")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/timesheets", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/timesheets?limit=1", "GET, HEAD, POST, OPTIONS"),
+        (f"/v1/timesheets/{UUID(int=0)}", "GET, HEAD, PATCH, DELETE, OPTIONS"),
+        ("/v1/uploads", "POST, OPTIONS"),
+        ("/health/live", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_options_lists_every_method_of_a_path(running: InProcess, path: str, methods: str) -> None:
+    answer = await running.send("OPTIONS", path)
+    assert (answer.status_code, answer.headers["Allow"], answer.content) == (204, methods, b"")

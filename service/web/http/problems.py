@@ -45,7 +45,9 @@ _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{
 log = structlog.get_logger("problems")
 
 
-class _NoSuchRoute(errors.NotFound):
+class NoSuchRoute(errors.NotFound):
+    """Nothing answers at this path."""
+
     slug = "no-such-route"
     summary = "No such route; /openapi.json lists the routes"
 
@@ -182,9 +184,9 @@ def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> err
     if isinstance(error, ValidationException):
         return _from_validation(request, error)
     if isinstance(error, NotFoundException):
-        return _NoSuchRoute()
+        return NoSuchRoute()
     if isinstance(error, MethodNotAllowedException):
-        return _MethodNotAllowed(", ".join(_find_methods(request)))
+        return _MethodNotAllowed(", ".join(find_methods(request)))
     if error.status_code == 413:  # noqa: PLR2004
         return errors.BodyTooLarge()
     if isinstance(error, ClientException):
@@ -192,7 +194,7 @@ def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> err
     return errors.TimewardenError(cause=type(error).__name__)
 
 
-def _find_methods(request: Request[Any, Any, Any]) -> list[str]:
+def find_methods(request: Request[Any, Any, Any]) -> list[str]:
     """The methods of the path (RFC 9110 section 10.2.1). The router has no list of them, so each one is tried."""
     found = []
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from litestar import Response
 from litestar.enums import ScopeType
 from litestar.exceptions import LitestarException
 from litestar.handlers import HTTPRouteHandler
@@ -32,6 +33,7 @@ from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody, announces_body
 from service.web.http.not_modified import NotModifiedFilter, is_conditional
 from service.web.http.paging import NEXT_CURSOR, next_link
+from service.web.http.problems import find_methods
 from service.web.http.request_headers import header_values, headers_of
 
 if TYPE_CHECKING:
@@ -256,9 +258,12 @@ def accepted_media_types(scope: Scope) -> tuple[str, ...]:
     return accepted
 
 
-async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that occur twice
-    and are no list, or that are required and missing."""
+async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> Response[None] | None:
+    """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that occur
+    twice and are no list, or that are required and missing. Answers OPTIONS, because Litestar's own
+    answer names only the methods of a path's first handler."""
+    if request.scope["method"] == "OPTIONS":
+        return Response(None, status_code=204, headers={"Allow": ", ".join([*find_methods(request), "OPTIONS"])})
     accepted = _query_parameters(request.route_handler, frozenset(request.path_params))
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
@@ -278,6 +283,7 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     needed = [name for name, parameter in accepted.items() if parameter.is_required and name not in seen]
     if needed:
         raise InvalidField(*(FieldError(f"query.{name}", "is missing") for name in needed))
+    return None
 
 
 @dataclass(frozen=True, slots=True)
