@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import pytest
@@ -244,6 +246,22 @@ async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_re
         assert (await running.send("GET", "/health/ready")).status_code == 503
 
 
+@pytest.mark.parametrize("path", ["/v1/timesheets", "/v1/people", "/v1/decisions"])
+@pytest.mark.parametrize("query", [b"%s=%%ff", b"%s=a%%C3", b"%s=%%ED%%A0%%80"])
+async def test_a_parameter_that_is_not_utf_8_is_refused_by_name(running: InProcess, path: str, query: bytes) -> None:
+    name = {"/v1/timesheets": b"project", "/v1/people": b"name", "/v1/decisions": b"client"}[path]
+    status, _, body = await ask(running, path, query % name)
+    assert (status, json.loads(body)["fields"]) == (
+        422,
+        [{"field": f"query.{name.decode()}", "message": "must be UTF-8"}],
+    )
+
+
+async def test_the_replacement_character_itself_is_utf_8(running: InProcess) -> None:
+    status, _, body = await ask(running, "/v1/timesheets", b"project=%EF%BF%BD")
+    assert (status, json.loads(body)["items"]) == (200, [])
+
+
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
@@ -257,3 +275,35 @@ async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_re
 async def test_options_lists_every_method_of_a_path(running: InProcess, path: str, methods: str) -> None:
     answer = await running.send("OPTIONS", path)
     assert (answer.status_code, answer.headers["Allow"], answer.content) == (204, methods, b"")
+
+
+async def ask(
+    running: InProcess, path: str, query: bytes = b"", **parts: object
+) -> tuple[int, dict[bytes, bytes], bytes]:
+    """The answer to a GET whose path, query and headers are sent as they are."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {running.token()}".encode())],
+        "scheme": "http",
+        "path": unquote(path, errors="replace"),
+        "raw_path": path.encode(),
+        "query_string": query,
+        "server": ("testserver", 80),
+        "client": ("192.0.2.1", 40000),
+        "root_path": "",
+        "state": {},
+        **parts,
+    }
+    await running.frame(scope, receive, send)
+    return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message["body"] for message in sent[1:])

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar import Response
@@ -259,8 +260,8 @@ def accepted_media_types(scope: Scope) -> tuple[str, ...]:
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> Response[None] | None:
-    """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that occur
-    twice and are no list, or that are required and missing. Answers OPTIONS, because Litestar's own
+    """A `before_request` hook. Raises InvalidField for query parameters that the route does not have, that are not
+    UTF-8, that occur twice and are no list, or that are required and missing. Answers OPTIONS, because Litestar's own
     answer names only the methods of a path's first handler."""
     if request.scope["method"] == "OPTIONS":
         return Response(None, status_code=204, headers={"Allow": ", ".join([*find_methods(request), "OPTIONS"])})
@@ -279,11 +280,22 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> Response
             raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to get all"))
         if parameter.is_integer and not _WHOLE_NUMBER.fullmatch(value):
             raise InvalidField(FieldError(f"query.{name}", "must be a whole number"))
+        if "\ufffd" in value and not _is_utf_8(request.scope["query_string"]):
+            raise InvalidField(FieldError(f"query.{name}", "must be UTF-8"))
         seen.add(name)
     needed = [name for name, parameter in accepted.items() if parameter.is_required and name not in seen]
     if needed:
         raise InvalidField(*(FieldError(f"query.{name}", "is missing") for name in needed))
     return None
+
+
+def _is_utf_8(query: bytes) -> bool:
+    """Whether all of a query is UTF-8. The framework has put U+FFFD in place of what is not."""
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
