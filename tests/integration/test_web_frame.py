@@ -246,6 +246,14 @@ async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_re
         assert (await running.send("GET", "/health/ready")).status_code == 503
 
 
+@pytest.mark.parametrize("more", [[], [(b"origin", b"https://elsewhere.example")]])
+@pytest.mark.parametrize("path", ["//v1/me", "/v1//me", "/v1%2fme", "/v1%2Fme", "/v1/me/", "//health/live", "//"])
+async def test_a_resource_has_one_path(running: InProcess, path: str, more: list[tuple[bytes, bytes]]) -> None:
+    token = [(b"host", b"testserver"), (b"authorization", f"Bearer {running.token()}".encode())]
+    status, _, body = await ask(running, path, headers=[*token, *more])
+    assert (status, b"no-such-route" in body) == (404, True)
+
+
 @pytest.mark.parametrize("path", ["/v1/timesheets", "/v1/people", "/v1/decisions"])
 @pytest.mark.parametrize("query", [b"%s=%%ff", b"%s=a%%C3", b"%s=%%ED%%A0%%80"])
 async def test_a_parameter_that_is_not_utf_8_is_refused_by_name(running: InProcess, path: str, query: bytes) -> None:

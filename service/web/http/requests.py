@@ -34,7 +34,7 @@ from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody, announces_body
 from service.web.http.not_modified import NotModifiedFilter, is_conditional
 from service.web.http.paging import NEXT_CURSOR, next_link
-from service.web.http.problems import find_methods
+from service.web.http.problems import NoSuchRoute, find_methods
 from service.web.http.request_headers import header_values, headers_of
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ JSON: Final = ("application/json",)
 UTF_8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)')
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
+# An empty segment, or a slash inside one.
+_AMBIGUOUS_PATH: Final = re.compile(rb"//|%2[Ff]|^/v1/.*/$")
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 # The second of the four fields of a traceparent.
 _TRACE_ID: Final = slice(3, 35)
@@ -222,6 +224,9 @@ class RequestBounds(ASGIMiddleware):
             raise HeadersTooLarge
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             raise HeadersTooLarge("The URL is too long")
+        if _AMBIGUOUS_PATH.search(scope["raw_path"]):
+            # The framework and some proxies read it as another path. Relative to it, a link to `//v1` names a host.
+            raise NoSuchRoute
         headers = headers_of(scope)
         declared = headers.get(b"content-length", _ZERO)[0]
         length = int(declared) if declared.isdigit() else 0
