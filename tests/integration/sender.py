@@ -25,6 +25,7 @@ class Exchange:
     parts: AsyncIterator[bytes]
     headers: Mapping[str, str]
     leaves: bool = False
+    method: str = "POST"
     ended: bool = False
     taken: int = 0
     taken_before: int = -1
@@ -35,12 +36,13 @@ class Exchange:
     async def run(self) -> Exchange:
         """Until the API has done with it."""
         path, _, query = self.path.partition("?")
+        headers = {"Host": "testserver", **self.headers}
         scope: Any = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "POST",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in self.headers.items()],
+            "method": self.method,
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

@@ -246,6 +246,28 @@ async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_re
         assert (await running.send("GET", "/health/ready")).status_code == 503
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/v1/me"])
+@pytest.mark.parametrize("more", [[], [(b"origin", b"https://elsewhere.example")]])
+@pytest.mark.parametrize(
+    ("version", "hosts", "served"),
+    [
+        ("1.1", [b"a.example"], True),
+        ("1.1", [], False),
+        ("1.1", [b""], False),
+        ("1.1", [b"a.example", b"a.example"], False),
+        ("1.0", [], True),
+        ("2", [b""], True),
+    ],
+)
+async def test_a_request_of_http_1_1_names_exactly_one_host(
+    running: InProcess, path: str, more: list[tuple[bytes, bytes]], version: str, hosts: list[bytes], *, served: bool
+) -> None:
+    given = [(b"host", host) for host in hosts]
+    token = [(b"authorization", f"Bearer {running.token()}".encode())]
+    status, _, body = await ask(running, path, headers=[*given, *token, *more], http_version=version)
+    assert (status, b"exactly one Host" in body) == ((200, False) if served else (400, True))
+
+
 @pytest.mark.parametrize("more", [[], [(b"origin", b"https://elsewhere.example")]])
 @pytest.mark.parametrize("path", ["//v1/me", "/v1//me", "/v1%2fme", "/v1%2Fme", "/v1/me/", "//health/live", "//"])
 async def test_a_resource_has_one_path(running: InProcess, path: str, more: list[tuple[bytes, bytes]]) -> None:

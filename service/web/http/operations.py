@@ -98,7 +98,7 @@ def public_operation(
         "description": f"{summary}. Public: needs no token.",
         "tags": [tag],
         "responses": {},
-        "operation_class": _make_operation_class((422, 431, *problems), (), files, NO_FILES, []),
+        "operation_class": _make_operation_class((400, 422, 431, *problems), (), files, NO_FILES, []),
     }
 
 

@@ -23,7 +23,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
 
 from service import metrics
-from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
+from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, MalformedRequest, UnsupportedMediaType
 from service.ids import make_id
 from service.log_lines import REQUEST_ID, RequestLine, write_request_line
 from service.metric_families import OTHER
@@ -228,6 +228,10 @@ class RequestBounds(ASGIMiddleware):
             # The framework and some proxies read it as another path. Relative to it, a link to `//v1` names a host.
             raise NoSuchRoute
         headers = headers_of(scope)
+        hosts = headers.get(b"host", ())
+        if scope["http_version"] == "1.1" and (len(hosts) != 1 or not hosts[0]):
+            # RFC 9112 section 3.2: of several, a proxy may take another one. The server adds an empty one.
+            raise MalformedRequest("Send exactly one Host header")
         declared = headers.get(b"content-length", _ZERO)[0]
         length = int(declared) if declared.isdigit() else 0
         if length and length > (max_bytes := max_body_bytes(scope)):
