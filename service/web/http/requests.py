@@ -159,7 +159,8 @@ class RequestFrame:
             route = scope.get("path_template", "")
             _measure(known_method, route, status, started)
             _end_span(span, route, status, decision)
-        if body is not None and status >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
+        if body is not None:
+            # Also after a success of a route that takes no body.
             await body.discard_rest()
 
     def _frame(self, scope: Scope, headers: Iterable[Header], request_id: str, trace: str | None) -> list[Header]:

@@ -12,6 +12,7 @@ from service.web.http.idempotency import CHANGE_METHODS, MAX_KEY_CHARS, PREFIXES
 from service.web.http.operations import DECISION as DECIDED
 from service.web.http.problem_documents import ALWAYS, MEMBERS, UNDECIDED, Problem, kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
+from service.web.http.requests import BODY_METHODS
 from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_DIGEST, EXAMPLE_ID
 from service.web.openapi.shapes import PREFIX, Shapes, describe_shapes, make_example, resolve
 
@@ -133,6 +134,10 @@ def _complete_operation(schemas: Mapping[str, Any], path: str, method: str, oper
             {**IDEMPOTENCY_KEY, "description": f"{IDEMPOTENCY_KEY['description']}{KEY_RESTRICTIONS.get(path, '')}"}
         )
         answers.setdefault("409", {"$ref": "#/components/responses/Problem409"})
+    if method in BODY_METHODS:
+        # Also of a body that the route does not take.
+        for status in (413, 415):
+            answers.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
     if added:
         operation["parameters"] = [*operation.get("parameters", []), *added]
     for status, answer in answers.items():
