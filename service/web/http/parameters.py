@@ -147,7 +147,7 @@ def pick_fields(items: list[S], fields: frozenset[str] | None) -> list[Any]:
 SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 # Of a policy version.
 Number = Annotated[
-    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
+    str, PathParameter(description="The version's number", schema_extra={"pattern": f"^{_NUMBER.pattern}$"})
 ]
 
 
