@@ -28,10 +28,12 @@ MAX_POSITIONS_PER_WINDOW = 20_000
 
 # The members of the state before and after a change that an event repeats: ids, words and numbers, no free text.
 STATE = (
+    "what",
     "state",
     "version",
     "approvals",
     "approvals_needed",
+    "approvers",
     "number",
     "digest",
     "parent",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SOURCE = "https://timesheets.example.com"
 SHEET = "019c0000-0000-7000-8000-000000000001"
 ANA = "019c0000-0000-7000-8000-00000000000a"
+TEAM, PARENT = "019c0000-0000-7000-8000-0000000000a1", "019c0000-0000-7000-8000-0000000000a2"
 DRAFT, SUBMITTED, APPROVED, REJECTED = (("draft", 2), ("submitted", 3), ("approved", 4), ("rejected", 4))
 LOCKED = ("locked", 5)
 
@@ -38,12 +39,13 @@ SHEETS: Mapping[str, tuple[tuple[str, int] | None, tuple[str, int] | None]] = {
 MORE: Mapping[str, Mapping[str, object]] = {
     "timesheet.approval-given": {"approvals": [ANA], "approvals_needed": 2},
     "timesheet.approved": {"approvals": [ANA]},
+    "timesheet.reminded": {"approvers": [ANA]},
 }
 OTHERS: Mapping[str, tuple[str, str, Mapping[str, object], Mapping[str, object]]] = {
     "policy.proposed": ("policy", "2", {}, {"number": 2, "digest": "c0" * 32, "parent": 1}),
     "policy.activated": ("policy", "2", {"active": 1}, {"active": 2, "digest": "c0" * 32}),
-    "directory.changed": ("membership", ANA, {"revision": 6}, {"revision": 7}),
-    "token.revoked": ("token", "019c0000-0000-7000-8000-00000000000b", {}, {}),
+    "directory.changed": ("directory", TEAM, {"parent": None}, {"what": "team.changed", "parent": PARENT}),
+    "token.revoked": ("token", "019c0000-0000-7000-8000-00000000000b", {}, {"what": "person"}),
 }
 
 

@@ -14,11 +14,11 @@ from service.directory.merging import Merging
 from service.directory.people import People
 from service.log.feed import ChangeFeed
 from service.standalone.client import shapes
+from tests.event_schemas import validator
 from tests.integration.api import api
 from tests.integration.house import at, speaking
 from tests.integration.log_trees import seal_all
 from tests.integration.test_several_approvals import FOUR_EYES, activate, submit_hours
-from tests.unit.test_events import validator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

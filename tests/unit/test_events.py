@@ -6,27 +6,16 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import jsonschema_rs
 import pytest
 import yaml
 
-import events
 from events.envelope import CONTENT_TYPE, PREFIX, TYPES, PublishedChange, parse, serialize
 from events.stream import BEFORE_ALL, id_of, position_of
+from tests.event_schemas import HERE, SCHEMAS, validator
 from tests.golden.event_files import SOURCE, examples, files
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "events"
-HERE = Path(events.__file__).parent
-SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted((HERE / "schemas").glob("*.json"))}
 BY_TYPE = {change.type: change for change in examples()}
-
-
-def validator(name: str) -> Any:
-    base = "https://schemas.example/"
-    named = [(base + name, {**schema, "$id": base + name}) for name, schema in SCHEMAS.items()]
-    return jsonschema_rs.validator_for(
-        dict(named)[base + name], registry=jsonschema_rs.Registry(named), validate_formats=True
-    )
 
 
 def test_events_match_their_golden_files() -> None:
