@@ -287,6 +287,13 @@ async def test_an_empty_file_is_called_one(job: Job) -> None:
         assert (await job.send("", kind)).json()["fields"] == [{"field": "body", "message": "is an empty file"}]
 
 
+@pytest.mark.parametrize(("kind", "status"), [("", 422), ("; charset=utf-8", 422), ("text/plain", 415)])
+async def test_an_empty_upload_without_a_usable_media_type_is_refused(common_job: Job, kind: str, status: int) -> None:
+    answer = await common_job.send("", kind)
+    assert answer.status_code == status, answer.text
+    assert status == 415 or answer.json()["fields"] == [{"field": "body", "message": "is missing"}]
+
+
 async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
     file = lines(job.row(0, minutes=1440), job.row(1), job.row(0, minutes=1, external_ref="more"))
     assert errors_of(await job.send(file)) == [(0, 1, "minutes"), (2, 3, "minutes")]

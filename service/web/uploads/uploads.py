@@ -65,7 +65,7 @@ class UploadRequest(DeferredBodyRequest):
     @property
     def kind(self) -> str:
         """The media type of the body."""
-        return self.headers.get("Content-Type", JSON).partition(";")[0].strip().lower()
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower() or JSON
 
 
 def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: int) -> list[Any]:
