@@ -26,7 +26,7 @@ from service.log.keeper_status import read_progress, read_status
 from service.log.roles import check_role
 from service.metric_families import FamilySnapshot, take_snapshot
 from service.standard_error import standard_error
-from service.web.http.health import HealthPart, Ready
+from service.web.http.health import KEYS, HealthPart, Ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -112,8 +112,7 @@ class Api:
             try:
                 await self._open(watching, databases)
             except DatabaseUnavailable as error:
-                self.progress.problem = error.public
-                tasks.append(asyncio.create_task(self._open_later(watching, databases), name="database"))
+                tasks.append(asyncio.create_task(self._open_later(watching, databases, error.public), name="database"))
             if self.replica is not None:
                 databases.push_async_callback(self.replica.close)
                 tasks.append(asyncio.create_task(self.replica.watch(), name="replica"))
@@ -147,17 +146,21 @@ class Api:
             databases.push_async_exit(attempt.pop_all())
         self.progress.problem = None
 
-    async def _open_later(self, watching: AsyncExitStack, databases: AsyncExitStack) -> None:
+    async def _open_later(self, watching: AsyncExitStack, databases: AsyncExitStack, problem: str) -> None:
+        """Try again until the database is open. The log lines name its address, which strangers must not read in
+        readiness."""
+        self.progress.problem = NO_ANSWER
         for pause in backoff_seconds():
-            _log.warning("database_away", problem=self.progress.problem, next_attempt_seconds=round(pause, 1))
+            _log.warning("database_away", problem=problem, next_attempt_seconds=round(pause, 1))
             await asyncio.sleep(pause)
             try:
                 await self._open(watching, databases)
             except TimewardenError as error:
-                self.progress.problem = error.public
+                problem = error.public
+                self.progress.problem = NO_ANSWER if isinstance(error, DatabaseUnavailable) else problem
             except asyncpg.PostgresError as error:
                 # A restore has not made all tables yet, or not given all rights.
-                self.progress.problem = f"Postgres refuses a statement: {type(error).__name__}"
+                self.progress.problem = problem = f"Postgres refuses a statement: {type(error).__name__}"
             else:
                 _log.warning("database_found")
                 return
@@ -295,7 +298,7 @@ def check_issuers(states: Sequence[KeyState]) -> list[HealthPart]:
             detail += f"; the last fetch failed: {state.last_failure}"
         if state.refused:
             detail += f"; refused: {', '.join(state.refused)}"
-        parts.append(HealthPart(f"keys of {state.issuer}", ready=state.ready, needed=needed, detail=detail))
+        parts.append(HealthPart(f"{KEYS}{state.issuer}", ready=state.ready, needed=needed, detail=detail))
     return parts
 
 

@@ -1,12 +1,13 @@
 """Health: `live` says that the process answers, `ready` that it can decide and record. Public, without a decision.
 
 On the management address, which no client traffic reaches, the supervisor answers for all API processes. On the port of
-the API the process that gets the request answers for itself. Owns no state.
+the API, which strangers reach, the process that gets the request answers for itself. There it leaves out what a keeper
+reports, since that names hosts, processes and files. Owns no state.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from litestar import Response, get
@@ -17,6 +18,10 @@ from service.web.http.operations import public_operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+# Parts whose details name nothing of the inside; besides them, KEYS and the name of an issuer.
+TOLD_TO_STRANGERS: Final = frozenset({"policy", "database", "log", "checkpoint", "replica", "log lines"})
+KEYS: Final = "keys of "
 
 
 class Live(msgspec.Struct):
@@ -81,6 +86,15 @@ def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:
     @get("/health/ready", **readiness)
     async def ready() -> Response[Ready]:
         found = await look()
-        return Response(found, status_code=200 if found.status == "ready" else 503)
+        told = Ready(found.status, found.policy_version, [_for_strangers(part) for part in found.parts])
+        return Response(told, status_code=200 if found.status == "ready" else 503)
 
     return [live, ready]
+
+
+def _for_strangers(part: HealthPart) -> HealthPart:
+    """The part as anybody may know it."""
+    if part.name in TOLD_TO_STRANGERS or part.name.startswith(KEYS):
+        return part
+    detail = "works" if part.ready else "does not work: the management address says why"
+    return HealthPart(part.name, part.ready, part.needed, detail)
