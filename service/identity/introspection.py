@@ -18,6 +18,7 @@ from jwt.exceptions import PyJWTError
 
 from service import metrics
 from service.errors import IntrospectionUnavailable, InvalidToken, KeysUnavailable, Misconfigured
+from service.identity.claims import parse_numeric_date
 from service.identity.jws import JWS, check_extensions, check_signature, read_algorithm, read_key_id, read_token
 from service.identity.outbound import NoAnswer, Outbound
 from service.identity.strict_json import read_object
@@ -147,16 +148,12 @@ class HttpIntrospector:
         check_signature(body, await self._keys.find(read_key_id(header), alg), alg)
         claims = answer.unverified_claims  # verified from here on
         audience = claims.get("aud")
-        issued_at = claims.get("iat")
+        issued_at = parse_numeric_date(claims.get("iat"))
         if claims.get("iss") != self._issuer.issuer:
             raise NoAnswer("answer-of-another-issuer")
         if self._ours.client_id not in (audience if isinstance(audience, list) else [audience]):
             raise NoAnswer("answer-for-another-client")
-        if (
-            isinstance(issued_at, bool)
-            or not isinstance(issued_at, (int, float))
-            or abs(self._clock() - issued_at) > _MAX_ANSWER_AGE_SECONDS
-        ):
+        if issued_at is None or abs(self._clock() - issued_at) > _MAX_ANSWER_AGE_SECONDS:
             raise NoAnswer("answer-of-another-time")
         introspection = claims.get("token_introspection")
         if not isinstance(introspection, dict):

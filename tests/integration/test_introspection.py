@@ -163,6 +163,7 @@ UNSOUND: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "for nobody": (lambda: answer_jwt(aud=ABSENT), TYPE, "answer-for-another-client"),
     "of another issuer": (lambda: answer_jwt(iss="https://other.example/"), TYPE, "answer-of-another-issuer"),
     "old": (lambda: answer_jwt(iat=NOW - 3600), TYPE, "answer-of-another-time"),
+    "beyond any time": (lambda: answer_jwt(iat=10**400), TYPE, "answer-of-another-time"),
     "of no time": (lambda: answer_jwt(iat=ABSENT), TYPE, "answer-of-another-time"),
     "without content": (lambda: answer_jwt(token_introspection=ABSENT), TYPE, "answer-without-content"),
     "no JWT": (lambda: b"x", TYPE, "answer-format"),
