@@ -75,10 +75,10 @@ class HttpKeySource:
             except NoAnswer as error:
                 failure = error
                 continue
-            return self._jwks_uri(document.body)
+            return self._jwks_uri(document.body, url)
         raise failure
 
-    def _jwks_uri(self, body: bytes) -> str:
+    def _jwks_uri(self, body: bytes, source: str) -> str:
         try:
             metadata = read_object(body)
         except ValueError as error:
@@ -88,6 +88,9 @@ class HttpKeySource:
             raise NoAnswer("metadata-of-another-issuer")
         url = metadata.get("jwks_uri")
         if not isinstance(url, str) or not is_safe_url(url):
+            raise NoAnswer("metadata-without-safe-jwks-uri")
+        # Metadata read over https must not make us ask, over plain http, what listens on this machine.
+        if urlsplit(source).scheme == "https" and urlsplit(url).scheme != "https":
             raise NoAnswer("metadata-without-safe-jwks-uri")
         return url
 

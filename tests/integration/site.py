@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 
@@ -56,11 +57,11 @@ def ok(body: bytes, *headers: str) -> bytes:
 
 
 @asynccontextmanager
-async def site(port: int = 0) -> AsyncIterator[Site]:
+async def site(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
     """A site on loopback, closed at the end."""
     made = Site()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", port)
-    made.origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(made.serve, "127.0.0.1", port, ssl=tls)
+    made.origin = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:

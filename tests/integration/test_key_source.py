@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from structlog.testing import capture_logs
 
@@ -16,11 +18,13 @@ from service.identity.key_source import HttpKeySource
 from service.identity.keys import KeyTiming
 from service.identity.outbound import NoAnswer
 from service.identity.tokens import Tokens
+from tests.certificate import write_certificate
 from tests.integration.site import Site, ok, site
 from tests.token_forge import bearer, claims, good_jwks, good_token, header, issuer, jwk, jwks, rsa_key, sign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 
 @asynccontextmanager
@@ -102,6 +106,29 @@ async def test_metadata_of_another_issuer_or_with_an_unsafe_address_is_not_belie
                     await tokens.verify(bearer(good_token(iss=here.origin)))
                 assert tokens.states()[0].last_failure == slug
         assert "/jwks" not in here.asked
+
+
+async def test_metadata_read_over_https_lead_to_no_server_of_plain_http(tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path)
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(certificate, tmp_path / "key.pem")
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with site() as inside, site(tls=serving) as outside:
+        inside.answers["/jwks"] = outside.answers["/jwks"] = ok(good_jwks())
+        for keys in (f"{inside.origin}/jwks", f"{outside.origin}/jwks"):
+            metadata = {"issuer": outside.origin, "jwks_uri": keys}
+            outside.answers["/.well-known/oauth-authorization-server"] = ok(json.dumps(metadata).encode())
+            source = HttpKeySource(
+                issuer(issuer=outside.origin, jwks_url=None),
+                connect=lambda: httpx2.AsyncClient(verify=trusting, trust_env=False),
+            )
+            if keys.startswith(inside.origin):
+                with pytest.raises(NoAnswer, match="metadata-without-safe-jwks-uri"):
+                    await source.fetch()
+            else:
+                assert (await source.fetch()).body == good_jwks()
+            await source.close()
+        assert inside.asked == []
 
 
 async def test_a_redirect_is_not_followed() -> None:
