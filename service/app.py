@@ -324,7 +324,11 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             *project_routes(Projects(gate), cursors),
             *project_lead_routes(Holders(gate, LEADS), cursors),
             *group_routes(Groups(gate), Holders(gate, MEMBERS), cursors),
-            *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),
+            *revocation_routes(
+                Revocations(gate, longest_lifetime, leeway),
+                cursors,
+                {issuer.issuer: issuer.prefix for issuer in issuers},
+            ),
             *log_tile_routes(parts.published, gate),
             *log_proof_routes(gate),
             *health_routes(parts.api.check),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.enforcement.token_revocation import RevocationKind, RevocationRequest, Revocations
-from tests.integration.api import InProcess, api
+from tests.integration.api import AUDIENCE, InProcess, api, token_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import httpx2
 
     from tests.integration.house import House
 
@@ -75,3 +78,47 @@ async def test_a_revoked_token_of_a_client_is_refused_with_the_decision(house: H
     assert (await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})).status_code == 422
     assert (await running.send("GET", "/v1/timesheets", token)).status_code == 401
     assert await traces(house) == before
+
+
+ISSUERS = """
+[[issuer]]
+name = "bare"
+issuer = "{0}/bare"
+audience = "{1}"
+jwks_url = "{0}/jwks"
+
+[[issuer]]
+name = "keycloak"
+prefix = "keycloak"
+issuer = "{0}/realms/acme"
+audience = "{1}"
+jwks_url = "{0}/jwks"
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"token_id": "stolen", "issuer": "{}/bare/"}, "issuer"),
+        ({"subject": "auth0|ana", "issuer": "https://elsewhere.example"}, "issuer"),
+        ({"client": "payroll", "issuer": "{}/realms/acme"}, "client"),
+        ({"client": "keycloak:payroll", "issuer": "{}/bare"}, "client"),
+    ],
+)
+async def test_a_revocation_that_no_token_can_meet_is_refused(
+    house: House, issuer: str, tmp_path: Path, body: dict[str, str], field: str
+) -> None:
+    file = tmp_path / "issuers.toml"
+    file.write_text(ISSUERS.format(issuer, AUDIENCE))
+    async with api(house, "", issuers_file=str(file), jwks_url="") as running:
+        adam = token_of(f"{issuer}/bare", sub="auth0|adam", scope="manage:tokens", roles=["administrator"])
+
+        async def ask(body: dict[str, str]) -> httpx2.Response:
+            named = {name: value.format(issuer) for name, value in body.items()}
+            return await running.send("POST", "/v1/revocations", adam, body=named)
+
+        refused = await ask(body)
+        assert refused.status_code == 422, refused.text
+        assert [found["field"] for found in refused.json()["fields"]] == [field]
+        assert (await ask({"client": "keycloak:payroll", "issuer": "{}/realms/acme"})).status_code == 201
+        assert (await ask({"client": "payroll"})).status_code == 201
