@@ -24,7 +24,7 @@ from service.console.sign_in import (
 )
 from service.console.sign_in_server import SignInServer, origin_of
 from service.console.static_files import read_static_file
-from service.console.visits import Console, Visit, open_visit
+from service.console.visits import Console, Visit, open_visit, resume_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,9 @@ def create(console: Console) -> Litestar:
         request.state.visit = visit
         return visit
 
+    async def find_session(request: HttpRequest) -> Visit:
+        return await resume_session(console, request)
+
     async def before(request: HttpRequest) -> None:
         refuse_other_origins(request, origin_of(console.url))
 
@@ -101,6 +104,7 @@ def create(console: Console) -> Litestar:
         dependencies={
             "console": Provide(lambda: console, sync_to_thread=False),
             "visit": Provide(find_visit),
+            "resumed": Provide(find_session),
         },
         before_request=before,
         before_send=[add_headers],

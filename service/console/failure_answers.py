@@ -51,8 +51,18 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Resp
     fragment = is_part(request)
     zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
     template = "failure_fragment.html" if fragment else "failure.html"
-    csrf = visit.session.csrf if visit else ""
-    text = render_template(template, zone, csrf=csrf, visit=visit, nonce=nonce_of(request), notice="", failure=failure)
+    # Without the API there is a session, but no visit with the navigation.
+    resumed: Visit | None = request.state.get("resumed")
+    text = render_template(
+        template,
+        zone,
+        csrf=resumed.session.csrf if resumed else "",
+        visit=visit,
+        nonce=nonce_of(request),
+        notice="",
+        failure=failure,
+        has_session=resumed is not None,
+    )
     # htmx puts a fragment into the page's place for problems, instead of the part that it was to replace.
     headers = (
         {"HX-Retarget": "#problems", "HX-Reswap": "innerHTML show:window:top", "HX-Push-Url": "false"}

@@ -13,7 +13,7 @@ from service.console.protection import HttpRequest, local_path, nonce_of
 from service.console.rendering import render_template
 from service.console.sessions import ATTEMPT_SECONDS
 from service.console.sign_in_server import Demand, SignInFailed, SignInUnavailable
-from service.console.visits import Console, SignInNeeded, TheVisit, open_visit
+from service.console.visits import Console, SignInNeeded, TheResumedVisit, open_visit
 
 TheConsole = NamedDependency[SkipValidation[Console]]
 CALLBACK = "/sign-in/callback"
@@ -71,9 +71,10 @@ async def finish_sign_in(request: HttpRequest, console: TheConsole) -> Response[
 
 
 @post("/sign-out", status_code=303)
-async def sign_out(visit: TheVisit) -> Response[Any]:
-    """End the session here, revoke its tokens, and end the session at the authorization server."""
-    console, grant = visit.console, await visit.end()
+async def sign_out(resumed: TheResumedVisit) -> Response[Any]:
+    """End the session here, revoke its tokens, and end the session at the authorization server. Also while the API does
+    not answer, or refuses the person's token: nobody must stay signed in for that."""
+    console, grant = resumed.console, await resumed.end()
     try:
         await console.server.revoke(grant)
         url = await console.server.end_session_url(grant, f"{console.url}/signed-out")

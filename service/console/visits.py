@@ -257,15 +257,24 @@ async def first_of(items: AsyncIterator[T], most: int) -> list[T]:
 
 
 TheVisit: TypeAlias = NamedDependency[SkipValidation[Visit]]
+# For a handler that must work while the API does not; its parameter is `resumed`.
+TheResumedVisit: TypeAlias = NamedDependency[SkipValidation[Visit]]
 
 
 async def open_visit(console: Console, request: HttpRequest) -> Visit:
-    """The visit of a request. Raises SignInNeeded without a session, ForgedRequest for a change without its token."""
+    """The visit of a request, with the person as the API sees them. Raises what `resume_session` and the API raise."""
+    visit = await resume_session(console, request)
+    await visit.read_me()
+    return visit
+
+
+async def resume_session(console: Console, request: HttpRequest) -> Visit:
+    """The visit of a request, without asking the API who the person is. A page about a failure lets them sign out.
+    Raises SignInNeeded without a session, ForgedRequest for a change without its token."""
     cookie = request.cookies.get(console.cookie, "")
     session = await console.sessions.find(cookie) if cookie else None
     if session is None:
         raise SignInNeeded(ended=bool(cookie))
     await check_form_token(request, session)
-    visit = Visit(console, request, session)
-    await visit.read_me()
+    request.state.resumed = visit = Visit(console, request, session)
     return visit

@@ -67,6 +67,20 @@ async def test_without_the_api_a_page_says_that_the_api_does_not_answer(console:
     assert "The API does not answer" in page.text
 
 
+async def test_without_the_api_and_the_authorization_server_people_can_sign_out(console: Console) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600, "refresh"), Demand())
+    async with browser(console, session.id) as person:
+        forged = await person.post("/sign-out")
+        assert forged.status_code == 403
+        assert await console.sessions.find(session.id) is not None
+        for path in ("/", "/week"):
+            page = await person.get(path)
+            assert page.text.count('action="/sign-out"') == page.text.count(f'value="{session.csrf}"') == 1
+        signed_out = await person.post("/sign-out", data={"csrf_token": session.csrf})
+    assert (signed_out.status_code, signed_out.headers["location"]) == (303, "/signed-out")
+    assert await console.sessions.find(session.id) is None
+
+
 async def test_without_redis_people_are_signed_out_and_told_so() -> None:
     nowhere = f"redis://127.0.0.1:{unused_port()}/0"
     async with open_console(nowhere) as console, browser(console, "c" * 43) as person:
