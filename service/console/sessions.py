@@ -67,7 +67,11 @@ class SessionStore:
         if not _ID.fullmatch(cookie):
             return None
         session = self._read(cookie, await self._redis.getex(_key(cookie), ex=IDLE_SECONDS))
-        return session if session and time.time() < session.began_at + MAX_SECONDS else None
+        if session is not None and time.time() >= session.began_at + MAX_SECONDS:
+            # An open page asks again and again, which would keep the tokens in Redis.
+            await self._redis.delete(_key(cookie))
+            return None
+        return session
 
     async def save(self, session: ConsoleSession) -> bool:
         """Store what changed in a session. False if it has ended, because an ended session is not started again."""

@@ -139,11 +139,14 @@ async def test_a_cookie_that_is_no_session_is_nobody(console: Console, cookie: s
 
 
 async def test_a_session_ends_by_its_age_however_often_it_is_used(
-    console: Console, monkeypatch: pytest.MonkeyPatch
+    console: Console, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await console.sessions.start(Grant("t", 0.0), Demand())
     monkeypatch.setattr("service.console.sessions.MAX_SECONDS", 0)
     assert await console.sessions.find(session.id) is None
+    redis = open_redis(redis_url)
+    assert [key async for key in redis.scan_iter("timewarden:console:*")] == [], "its tokens are kept"
+    await redis.aclose()
 
 
 async def test_another_host_name_is_refused(console: Console) -> None:
