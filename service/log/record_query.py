@@ -55,8 +55,8 @@ class RecordFilters:
     """Filters that a record must match; None does not filter. `persons`: ids of the caller. `resource` also finds lists
     that returned the resource; `history` finds the decision that created it instead. `rule`: one of the rules that
     decided. `actor`: one of the actors that acted for the caller, ANY_ACTOR for any. `owners`: ids of the resource's
-    owner. `sheets`: one of these resources. `on_behalf_of`: ids of the delegator. `since` and `until` bound decided_at,
-    half-open. `after_approval`: changes of a sheet that had been approved before.
+    owner. `sheets`: as `resource` and `history` together, for one of these. `on_behalf_of`: ids of the delegator.
+    `since` and `until` bound decided_at, half-open. `after_approval`: changes of a sheet that had been approved before.
 
     `concerned`: ids of one person; decisions about what they asked for, and about what others asked for of theirs or of
     them in the directory. `by_others`: only those, or only the former. `without_reads`: no allowed reads."""
@@ -194,30 +194,38 @@ class RecordQuery:
         ]
 
     def _by_sheets(self, sheets: tuple[UUID, ...] | None) -> list[list[str]]:
-        """Records of any of these resources, and lists that returned one, each once."""
+        """Records of any of these resources, lists that returned one, and the decisions of their changes, each once."""
         if sheets is None:
             return [[]]
         places = self.add_parameter([str(sheet) for sheet in sheets])
+        elsewhere = f"coalesce(r.resource_id <> ALL({places}), true)"
         found: list[list[str]] = []
         for number, sheet in enumerate(sheets):
             listed, earlier = self.add_parameter([sheet]), self.add_parameter(list(sheets[:number]))
             found.append([f"r.resource_id = {self.add_parameter(str(sheet))}"])
-            others = [f"coalesce(r.resource_id <> ALL({places}), true)", f"NOT r.returned && {earlier}"]
-            found.append([f"r.returned @> {listed}", LISTED, *others, GATHERED])
-        return found or [["false"]]
+            found.append([f"r.returned @> {listed}", LISTED, elsewhere, f"NOT r.returned && {earlier}", GATHERED])
+        if not found:
+            return [["false"]]
+        all_sheets = self.add_parameter(list(sheets))
+        unlisted = f"NOT coalesce(r.returned && {all_sheets}, false)"
+        return [*found, [self._decided_change(f"= ANY({places})"), elsewhere, unlisted]]
 
     def _by_history(self, resource: str | None) -> list[list[str]]:
         """Records of a resource, and the decisions of its changes that could not name it, such as its creation."""
         if resource is None:
             return [[]]
         place = self.add_parameter(resource)
-        # A decision and its change are written in one transaction, so they are in one partition.
-        near = [f"c.resource_id = {place}", "c.kind = 'change'", *self._window.conditions("c")]
-        decisions = f"SELECT c.decision_uid FROM audit_record c WHERE {' AND '.join(near)}"
         return [
             [f"r.resource_id = {place}"],
-            [f"r.uid = ANY(ARRAY({decisions}))", f"r.resource_id IS DISTINCT FROM {place}"],
+            [self._decided_change(f"= {place}"), f"r.resource_id IS DISTINCT FROM {place}"],
         ]
+
+    def _decided_change(self, of_resource: str) -> str:
+        """The condition that a record decided a change of a resource, whose id fulfils `of_resource`."""
+        # A decision and its change are written in one transaction, so they are in one partition.
+        near = [f"c.resource_id {of_resource}", "c.kind = 'change'", *self._window.conditions("c")]
+        decisions = f"SELECT c.decision_uid FROM audit_record c WHERE {' AND '.join(near)}"
+        return f"r.uid = ANY(ARRAY({decisions}))"
 
     def _by_rule(self, rule: str | None) -> list[list[str]]:
         """Records that name the rule first, as most do, and those that name it later."""

@@ -312,6 +312,19 @@ async def test_a_query_that_takes_too_long_says_how_to_narrow_it(house: House, i
     assert answer.headers["Decision-Id"]
 
 
+async def test_a_search_by_week_finds_the_request_that_created_the_timesheet_as_its_history_does(
+    house: House, running: InProcess
+) -> None:
+    caller, ana = house.caller("ana"), house.people["ana"]
+    sheet = (await house.timesheets.create(caller, MONDAY, "UTC")).value
+    await house.timesheets.create(caller, MONDAY + timedelta(days=7), "UTC")
+    history = await get_ids(running, f"/v1/timesheets/{sheet.id}/history?kind=decision")
+    found = await get_ids(running, f"/v1/decisions?owner={ana}&week={MONDAY}&action=create")
+    assert len(found) == 1
+    assert set(found) <= set(history)
+    assert (await get_json(running, f"/v1/decisions/summary?owner={ana}&week={MONDAY}&action=create"))["total"] == 1
+
+
 async def test_a_record_about_two_timesheets_of_a_week_is_found_once(house: House, running: InProcess) -> None:
     caller, ana = house.caller("ana"), house.people["ana"]
     gone = (await house.timesheets.create(caller, MONDAY, "UTC")).value
