@@ -50,6 +50,7 @@ from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
 from service.directory.projects import Projects
+from service.errors import Misconfigured
 from service.heap import settle_heap
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
@@ -378,15 +379,21 @@ def issuers_of(settings: Settings) -> list[Issuer]:
     filed = read_issuers_file(Path(settings.issuers_file), https=https) if settings.issuers_file else []
     if not settings.names_of_issuer():
         return filed
-    single = Issuer(
-        name="main",
-        issuer=settings.issuer,
-        audience=settings.audience,
-        jwks_url=settings.jwks_url or None,
-        algorithms=frozenset(settings.split("token_algorithms")),
-        accepted_types=frozenset(settings.split("token_types")),
-        roles_claim=settings.roles_claim,
-    )
+    try:
+        single = Issuer(
+            name="main",
+            issuer=settings.issuer,
+            audience=settings.audience,
+            jwks_url=settings.jwks_url or None,
+            algorithms=frozenset(settings.split("token_algorithms")),
+            accepted_types=frozenset(settings.split("token_types")),
+            roles_claim=settings.roles_claim,
+        )
+    except Misconfigured as error:
+        named = ", ".join(
+            map(configuration.variable, ("issuer", "audience", "jwks_url", "token_algorithms", "token_types"))
+        )
+        raise Misconfigured(f"{error.public}; issuer main is that of {named}") from error
     return [single, *filed]
 
 

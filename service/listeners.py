@@ -28,6 +28,7 @@ from granian.server.embed import Server
 from granian.server.mp import MPServer
 
 from service.errors import Misconfigured
+from service.places import printable
 from service.shared_core import SharedCore, never_interrupt
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ MAX_UNREAD_SECONDS: Final = 60.0
 def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = MAX_UNREAD_SECONDS) -> socket.socket:
     """Open a socket that listens on this address; port 0 lets the system choose. Raises Misconfigured, which names the
     `setting` of the address."""
+    named = f"; choose another address in {setting}" if setting else ""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family) as choosing:
@@ -66,10 +68,11 @@ def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = M
                 address = choosing.getsockname()
             # On an IPv6 address nothing but IPv6, so that the address is exactly the one that was asked for.
             opened = socket.create_server(address, family=family, backlog=BACKLOG)
+    except UnicodeError as error:
+        raise Misconfigured(f"Cannot listen on {printable(host, 100)}: no host has this name{named}") from error
     except OSError as error:
         # Python adds the address to the system's message. For a name that is not found there is no such message.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        named = f"; choose another address in {setting}" if setting else ""
         raise Misconfigured(f"Cannot listen on {host}, port {port}: {reason}{named}") from error
     return _limit_unread(opened, unread_seconds)
 

@@ -34,11 +34,13 @@ SECRETS: Final = (
     "console_client_secret",
     "console_keys",
 )
-MAX_SECRET_BYTES: Final = 16_384
+MAX_SECRET_CHARACTERS: Final = 16_384
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # As browsers serialize origins (RFC 6454 section 6.2), also with the schemes of apps in a web view.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
+# What stands in a quoted parameter of a challenge as it is.
+_QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
 _CONTACT = re.compile(r"https://[!-~]+|mailto:[!-?A-~]+@[!-?A-~]+")
 
 
@@ -122,8 +124,9 @@ class Settings(BaseSettings):
     log_inbox: Annotated[
         int, Field(ge=64, le=100_000, description="Records that may wait for the log's next commit, per API process")
     ] = 4096
-    database_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds that a statement may take")] = 5.0
-    lock_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds to wait for a lock")] = 3.0
+    # Postgres counts both in milliseconds, and for 0 it waits without end.
+    database_timeout: Annotated[float, Field(ge=0.001, le=60, description="Seconds that a statement may take")] = 5.0
+    lock_timeout: Annotated[float, Field(ge=0.001, le=60, description="Seconds to wait for a lock")] = 3.0
     admission_timeout: Annotated[
         float,
         Field(
@@ -313,6 +316,20 @@ class Settings(BaseSettings):
             )
         return given
 
+    @field_validator("host", "policies_directory", "roles_claim", "event_stream", mode="before")
+    @classmethod
+    def _not_blank(cls, given: object) -> object:
+        if isinstance(given, str) and not given.strip():
+            raise ValueError("must not be empty: leave it out for its default")
+        return given
+
+    @field_validator("step_up_acr")
+    @classmethod
+    def _quotable(cls, given: str) -> str:
+        if not _QUOTABLE.fullmatch(given):
+            raise ValueError("must have only ASCII characters that can be printed, without quotes and backslashes")
+        return given
+
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, given: str) -> str:
@@ -334,7 +351,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an https URL, or mailto: and an e-mail address")
         return given
 
-    @field_validator("audience", "public_url")
+    @field_validator("audience", "public_url", "archive_url")
     @classmethod
     def _readable(cls, given: str) -> str:
         try:
@@ -342,6 +359,17 @@ class Settings(BaseSettings):
             _ = parts.port
         except ValueError as error:
             # The message of the error may quote a part of a password.
+            raise ValueError("is not a URL") from error
+        return given
+
+    @field_validator("database_url", "replica_url")
+    @classmethod
+    def _server(cls, given: str) -> str:
+        try:
+            # Not its port: the URL may name several hosts.
+            urlsplit(given)
+        except ValueError as error:
+            # As above.
             raise ValueError("is not a URL") from error
         return given
 
@@ -379,9 +407,11 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _addresses(cls, given: str) -> str:
-        for part in given.split(","):
-            if part.strip():
-                ip_network(part.strip())
+        for part in filter(None, (part.strip() for part in given.split(","))):
+            try:
+                ip_network(part)
+            except ValueError as error:
+                raise ValueError(f"{printable(part, 100)} is not an address or a network") from error
         return given
 
     def management(self) -> tuple[str, int]:
@@ -438,10 +468,15 @@ def _read_secrets(environment: Mapping[str, str]) -> dict[str, Any]:
             raise Misconfigured(f"Set {variable(name)} or {_file_variable(name)}, not both")
         try:
             with Path(path).open(encoding="utf-8") as file:
-                found[name] = file.read(MAX_SECRET_BYTES).rstrip("\r\n")
+                content = file.read(MAX_SECRET_CHARACTERS + 1)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise Misconfigured(f"The file of {_file_variable(name)} cannot be read: {reason}") from error
+        if len(content) > MAX_SECRET_CHARACTERS:
+            raise Misconfigured(
+                f"The file of {_file_variable(name)} has more than {MAX_SECRET_CHARACTERS:,} characters"
+            )
+        found[name] = content.rstrip("\r\n")
     return found
 
 

@@ -42,7 +42,11 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     # Nothing connects yet. A wrong setting is reported once, here, instead of by every worker.
     app.wire(settings)
-    listener = inherit(fd) if fd is not None else listen(settings.host, settings.port, setting="TIMEWARDEN_PORT")
+    listener = (
+        inherit(fd)
+        if fd is not None
+        else listen(settings.host, settings.port, setting="TIMEWARDEN_HOST or TIMEWARDEN_PORT")
+    )
     management = (
         inherit(management_fd)
         if management_fd is not None

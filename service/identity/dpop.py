@@ -54,7 +54,9 @@ class Proofs:
         self._nonces = nonces
         self._algorithms = frozenset(algorithms)
         if not self._algorithms or not self._algorithms <= KEY_TYPES.keys():
-            raise Misconfigured(f"DPoP proofs may use only these algorithms: {', '.join(KEY_TYPES)}")
+            raise Misconfigured(
+                f"DPoP proofs may use only these algorithms: {', '.join(KEY_TYPES)}; correct TIMEWARDEN_DPOP_ALGORITHMS"
+            )
         self._nonce_required = nonce_required
         self._clock = clock
 

@@ -118,7 +118,9 @@ class HttpWitness:
                 raise BadNote("its URL is not an https URL")
             return cls(Cosigner.parse(vkey), url.strip())
         except ValueError as error:
-            raise Misconfigured(f"A witness is a vkey, a space and an https URL: {error}") from error
+            raise Misconfigured(
+                f"TIMEWARDEN_LOG_WITNESSES: a witness is a vkey, a space and an https URL: {error}"
+            ) from error
 
     async def add_checkpoint(self, old: int, proof: Sequence[bytes], note: str) -> Sequence[str]:
         """Call add-checkpoint. Raises SizeConflict, OtherHistory, OSError and TimeoutError."""

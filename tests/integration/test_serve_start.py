@@ -84,6 +84,7 @@ BAD = [
         for name, changes, sentence in (
             ("proofs", {"DPOP_ALGORITHMS": "ES256,none"}, "DPoP proofs may use only these algorithms"),
             ("keys", {"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
+            ("types", {"TOKEN_TYPES": ""}, "Issuer main must accept at least one token type; issuer main is that of"),
             ("issuer", {"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
             ("health", {"MANAGEMENT_ADDRESS": "8081"}, "Settings are invalid: TIMEWARDEN_MANAGEMENT_ADDRESS"),
         )

@@ -96,6 +96,7 @@ ELSEWHERE = {
     "service.identity.principal_claims:MAX_ACTORS": "what an issuer may write",
     "service.identity.claims:MAX_LIST_ITEMS": "what an issuer may write",
     "service.identity.issuer:MAX_LEEWAY_SECONDS": "of a setting, which the refusal names",
+    "service.settings:MAX_SECRET_CHARACTERS": "of a setting, which the refusal names",
     "service.identity.jwk_set:MAX_KEYS": "what an issuer may publish",
     "service.administration.checks.case_changes:MAX_NAMED": "ends a list of names",
     "service.administration.checks.redundancy:MAX_FOUND": "ends a list of hints",

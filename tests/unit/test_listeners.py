@@ -78,3 +78,10 @@ def test_a_reserved_port_is_refused_to_a_second_service() -> None:
         reserve_port(reserved)
         with share_port(reserved) as shared, socket.create_connection(shared.getsockname()):
             shared.accept()[0].close()
+
+
+@pytest.mark.parametrize("host", ["", "a..example", "x" * 10_000])
+def test_an_address_that_cannot_be_is_named_with_its_setting(host: str) -> None:
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_HOST") as caught:
+        listen(host, 8080, setting="TIMEWARDEN_HOST")
+    assert len(caught.value.public) < 300

@@ -82,14 +82,29 @@ def test_a_short_cursor_key_is_refused() -> None:
         ("CONTACT_URL", "help@acme.com"),
         ("CONTACT_URL", "javascript:alert(1)"),
         ("CONTACT_URL", "https://acme.com/a b"),
+        ("DATABASE_URL", "postgresql://ana:unquoted@[db/timewarden"),
+        ("REPLICA_URL", "postgresql://ana:unquoted@[db/timewarden"),
+        ("ARCHIVE_URL", "s3://[bucket"),
+        ("DATABASE_TIMEOUT", "0.0001"),
+        ("LOCK_TIMEOUT", "0.0009"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, " + "x" * 10_000),
+        ("STEP_UP_ACR", "mfa\nSet-Cookie: a=b"),
+        ("STEP_UP_ACR", 'urn:"mfa"'),
+        ("HOST", ""),
+        ("POLICIES_DIRECTORY", " "),
+        ("ROLES_CLAIM", ""),
+        ("EVENT_STREAM", ""),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"TIMEWARDEN_{name}", value)
-    with pytest.raises(Misconfigured, match=f"TIMEWARDEN_{name}"):
+    with pytest.raises(Misconfigured, match=f"TIMEWARDEN_{name}") as caught:
         configuration.load()
+    assert len(caught.value.public) < 400
+    assert "\n" not in caught.value.public
+    assert "unquoted" not in caught.value.public
 
 
 @pytest.mark.parametrize(
@@ -144,6 +159,13 @@ def test_secrets_may_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert configuration.load().database_url == "postgresql://timewarden_app:secret@db/timewarden"
     monkeypatch.setenv("TIMEWARDEN_DATABASE_URL", "postgresql://db/timewarden")
     with pytest.raises(Misconfigured, match="not both"):
+        configuration.load()
+
+
+def test_a_secret_that_is_too_long_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("k" * 16_385)
+    monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_CURSOR_KEY_FILE has more than 16,384 characters"):
         configuration.load()
 
 
