@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from events.upkeep import StreamState
     from service.database import Database
     from service.log.feed import ChangeFeed
+    from service.metric_families import Gauge
 
 COLLECT_SECONDS: Final = 5.0
 # Groups of consumers beyond these, in the order of their names, are left out.
@@ -76,13 +77,13 @@ class KeeperMetrics:
                     await stop.wait()
 
     async def collect(self) -> None:
-        """Read every number once."""
-        for family in (*_FROM_POSTGRES, *_FROM_REDIS, metrics.RELAY_LAG):
-            family.series.clear()
+        """Read every number once. The numbers before stay until they are replaced or cannot be read, because alerts
+        begin to wait anew when a scrape does not find their metric."""
         position: int | None = None
         try:
             position = await self._collect_stream()
         except _STREAM_ERRORS:
+            _leave_out(*_FROM_REDIS, metrics.RELAY_LAG)
             metrics.COLLECTED.set(0, ("redis",))
         else:
             metrics.COLLECTED.set(1, ("redis",))
@@ -91,6 +92,7 @@ class KeeperMetrics:
             if position is not None:
                 metrics.RELAY_LAG.set(await self._find_lag(position))
         except _LOG_ERRORS:
+            _leave_out(*_FROM_POSTGRES, metrics.RELAY_LAG)
             metrics.COLLECTED.set(0, ("postgres",))
         else:
             metrics.COLLECTED.set(1, ("postgres",))
@@ -98,6 +100,7 @@ class KeeperMetrics:
     async def _collect_stream(self) -> int:
         """Returns the position of the newest event."""
         state = await self._read_stream()
+        _leave_out(*_FROM_REDIS)
         metrics.STREAM_LENGTH.set(state.length)
         metrics.STREAM_DEAD.set(state.dead)
         if state.position != BEFORE_ALL:
@@ -112,6 +115,7 @@ class KeeperMetrics:
             progress = await read_progress(connection)
             statuses = await read_status(connection, progress)
             replays = await count_open(connection)
+        _leave_out(*_FROM_POSTGRES)
         metrics.LOG_SIZE.set(progress.size)
         metrics.UNSEALED_SECONDS.set(progress.unsealed)
         metrics.UNSIGNED_SECONDS.set(progress.unsigned)
@@ -129,6 +133,12 @@ class KeeperMetrics:
         """How many seconds ago the first change after this position was made."""
         waiting = await self._feed.read_changes(position, 1)
         return max(0.0, (datetime.now(UTC) - waiting[0].time).total_seconds()) if waiting else 0.0
+
+
+def _leave_out(*families: Gauge) -> None:
+    """Forget the numbers of these gauges."""
+    for family in families:
+        family.series.clear()
 
 
 def respond_metrics() -> tuple[HTTPStatus, str, bytes]:

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from events.stream import open_redis
-from events.upkeep import read_state
+from events.upkeep import StreamState, read_state
 from service import metrics
 from service.errors import Misconfigured
 from service.keeper import keep
-from service.keeper_metrics import KeeperMetrics
+from service.keeper_metrics import KeeperMetrics, respond_metrics
 from service.log import checkpoint as notes
 from service.log.checkpoint import Checkpoint
 from service.log.feed import ChangeFeed
@@ -108,6 +108,28 @@ async def test_numbers_that_cannot_be_read_are_left_out(log_database: LogDatabas
     assert metrics.COLLECTED.series == {("redis",): [0], ("postgres",): [1]}
     assert metrics.LOG_SIZE.series == {(): [0]}, "no keeper has sealed it yet"
     assert metrics.STREAM_LENGTH.series == metrics.RELAY_LAG.series == {}
+
+
+async def test_numbers_stay_on_the_page_while_they_are_read_again(event_stream: EventStream) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def read_slowly() -> StreamState:
+        begun.set()
+        await goes_on.wait()
+        return await read_state(event_stream.redis, event_stream.stream)
+
+    measures = KeeperMetrics(event_stream.feed, event_stream.keeper, event_stream.keeper, read_slowly)
+    goes_on.set()
+    await measures.collect()
+    begun.clear()
+    goes_on.clear()
+    again = asyncio.create_task(measures.collect())
+    await begun.wait()
+    page = respond_metrics()[2].decode()
+    goes_on.set()
+    await again
+    for name in ("log_unsealed_seconds", "log_sealed_records", "relay_lag_seconds", "event_stream_length"):
+        assert f"\ntimewarden_{name} " in page
 
 
 async def test_a_table_that_a_restore_has_taken_away_is_reported_until_it_is_back(event_stream: EventStream) -> None:
