@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from events.stream import open_redis
+from service import metrics
 from service.development.local_servers import start_redis
 from service.errors import Misconfigured
 from service.identity.verified_tokens import TokenCache
@@ -21,6 +22,7 @@ from service.web.http.rate_limits import (
     MAX_COUNTERS_PER_SCRIPT,
     MAX_LOCAL_COUNTERS,
     PREFIX,
+    RETRY_PAUSE_SECONDS,
     Addresses,
     Allowance,
     Counters,
@@ -175,6 +177,28 @@ async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
         assert (await replica.spend(limit, "fresh")).remaining == 3
         for each in (shared, counters, replica):
             await each.close()
+
+
+async def test_a_replica_without_requests_says_whether_its_limits_are_shared(tmp_path: Path) -> None:
+    now = [100.0]
+
+    async def is_shared(counters: Counters) -> float:
+        now[0] += RETRY_PAUSE_SECONDS
+        counters.measure()
+        assert counters._question is not None
+        await counters._question
+        counters.measure()
+        return metrics.LIMITS_SHARED.series[()][0]
+
+    with start_redis(tmp_path, preferred_port=0) as server:
+        url = server.database_url(0)
+        counters = Counters(url, clock=lambda: now[0])
+        assert await is_shared(counters) == 1
+    assert await is_shared(counters) == 0
+    with start_redis(tmp_path, preferred_port=urlsplit(url).port or 0) as server:
+        assert server.database_url(0) == url
+        assert await is_shared(counters) == 1
+        await counters.close()
 
 
 async def test_a_full_redis_is_not_said_to_be_away(tmp_path: Path) -> None:

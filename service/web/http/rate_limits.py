@@ -6,6 +6,7 @@ each process counts for itself, in a bounded number of counters. A counter matte
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -109,12 +110,16 @@ class Counters:
         self._shared = SharedCounters(redis_url) if redis_url else None
         self._clock = clock
         self._down_until: float | None = None
+        # When Redis was asked last, and the question that no request asked.
+        self._asked_at = -math.inf
+        self._question: asyncio.Task[Allowance] | None = None
 
     async def spend(self, limit: int, key: str, cost: int = 1) -> Allowance:
         """Count a request of weight `cost`; a negative cost is a refund. Never fails: without Redis the counters of the
         process are used."""
         if self._shared is None or (self._down_until is not None and self._clock() < self._down_until):
             return self._local.spend(limit, key, cost)
+        self._asked_at = self._clock()
         try:
             spent = await self._shared.spend(Spending(key, limit, cost))
         except REDIS_ERRORS as error:
@@ -130,12 +135,19 @@ class Counters:
         return spent
 
     def measure(self) -> None:
-        """Say whether processes share the counters; nothing if they are not meant to."""
-        if self._shared is not None:
-            metrics.LIMITS_SHARED.set(self._down_until is None)
+        """Say whether processes share the counters; nothing if they are not meant to. If no request has asked Redis
+        lately, ask for nothing, so that the next measure says how it is."""
+        if self._shared is None:
+            return
+        metrics.LIMITS_SHARED.set(self._down_until is None)
+        if self._clock() - self._asked_at >= RETRY_PAUSE_SECONDS and (self._question is None or self._question.done()):
+            self._question = asyncio.create_task(self.spend(1, "nobody", cost=0), name="rate limits")
 
     async def close(self) -> None:
         """Close the connections to Redis."""
+        if self._question is not None:
+            self._question.cancel()
+            await asyncio.gather(self._question, return_exceptions=True)
         if self._shared is not None:
             await self._shared.close()
 
