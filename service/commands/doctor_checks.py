@@ -42,7 +42,7 @@ MIN_POSTGRES, TESTED_POSTGRES = 150_000, 180_000
 # Tokens and validities are compared with the clock; issuers are granted 30 seconds.
 MAX_CLOCK_DIFFERENCE: Final = 2.0
 # Connections of a worker beside its pool, and those left for keepers, commands and people.
-BESIDE_POOL, LEFT_OVER = 3, 20
+BESIDE_POOL, LEFT_OVER = 5, 20
 # Settings without which an acknowledged record can be lost.
 DURABLE: Final = {"fsync": "on", "full_page_writes": "on"}
 

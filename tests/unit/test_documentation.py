@@ -19,6 +19,7 @@ from service import errors
 from service.__main__ import timewarden
 from service.audit.export_formats import FORMATS
 from service.commands.audit_export import export
+from service.commands.doctor_checks import BESIDE_POOL
 from service.development.people import CLIENTS
 from service.identity import issuers_file
 from service.identity.issuer import Introspection, Issuer
@@ -181,6 +182,12 @@ def test_every_client_of_the_development_server_is_on_its_page_with_its_secret()
     assert documented.keys() == CLIENTS.keys()
     secrets = {name: re.findall(r"secret `([^`]+)`", kind) for name, kind in documented.items()}
     assert secrets == {name: [client.secret] if client.secret else [] for name, client in CLIENTS.items()}
+
+
+@pytest.mark.parametrize("name", ["production.md", "sizing.md"])
+def test_the_pages_count_the_connections_of_a_worker_as_the_doctor_does(name: str) -> None:
+    found = re.findall(r"`TIMEWARDEN_DATABASE_POOL` \+ ([0-9]+)", PAGES[name])
+    assert found == [str(BESIDE_POOL)]
 
 
 def test_every_make_target_is_in_the_readme() -> None:
