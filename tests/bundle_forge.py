@@ -135,8 +135,8 @@ def verify_bundle(
             io.BytesIO(content), keys, report, state=state, retention=parse_age(retention) if retention else None
         )
         bundle.check(sought)
-        if bundle.newest and not report.verdict:
-            state.add_mark(bundle.end, bundle.newest)
+        if bundle.passed and not report.verdict:
+            state.add_mark(bundle.end, bundle.passed)
     except Fault as fault:
         report.add(fault)
     return report

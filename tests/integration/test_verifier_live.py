@@ -298,7 +298,7 @@ def test_waiting_is_bounded(log_server: LogServer, capsys: pytest.CaptureFixture
     assert log_server.asked == 1
 
 
-def test_live_stores_the_time_of_the_newest_record(
+def test_live_stores_a_time_that_two_records_have_reached(
     log_server: LogServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "token").write_text("auditor\n")
@@ -308,7 +308,7 @@ def test_live_stores_the_time_of_the_newest_record(
         capsys, "live", log_server.url, "--state", str(state), "--token-file", str(tmp_path / "token")
     )
     assert (code, report["checked"]["newest"]) == (0, "2026-03-02T09:22:00.000000Z")
-    assert json.loads(state.read_text())["beyond"] == [[23, "2026-03-02T08:22:00.000000Z"]]
+    assert json.loads(state.read_text())["beyond"] == [[23, "2026-03-02T08:21:00.000000Z"]]
 
 
 @pytest.mark.parametrize("arguments", [[], ["bundle"], ["live", "x"], ["answer", "--key", VKEY], ["prove"]])

@@ -156,6 +156,18 @@ def test_marks_in_the_state_reveal_pruned_young_records() -> None:
     assert (report.verdict, "by your state file" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
+def test_a_record_of_a_wrong_clock_does_not_make_later_records_seem_young() -> None:
+    before = [*DAYS[:60], record(92, at=START + 79 * DAY)]
+    state = State(None, read_keys([VKEY]))
+    assert verify_bundle(forge_bundle(before).content, state=state).verdict == INTACT
+    # Records of three days after the wrong one were pruned, too.
+    gone = len(before) + 3
+    pruning = pruning_record(pruned_to=gone, records=gone, older_than=START + 63 * DAY, retention="29d")
+    bundle = prune_bundle(pruning, [*before, *DAYS[60:]], to=gone)
+    assert verify_bundle(bundle.content, retention="29d").findings == []
+    assert verify_bundle(bundle.content, retention="29d", state=state).findings == []
+
+
 def test_a_removed_body_is_tampered_unless_it_was_pruned() -> None:
     bundle = prune_bundle(pruning_record())
     bundle.header["pruned"] = None

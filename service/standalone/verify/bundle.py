@@ -129,6 +129,7 @@ class Bundle:
         self.oldest: datetime | None = None
         self.last: datetime | None = None
         self.newest: datetime | None = None
+        self._two_newest: list[datetime] = []
         # How many records were decided long before an earlier record, and the first such position.
         self._late, self._first_late = 0, 0
 
@@ -206,6 +207,11 @@ class Bundle:
             if len(self._differing) > MAX_DIFFERING:
                 self._report_differing()
 
+    @property
+    def passed(self) -> datetime | None:
+        """The time that two records have reached, if there are two: a single one may have a false time."""
+        return self._two_newest[0] if self._two_newest else None
+
     def _check_contents(self, line: Line, position: int, record: Object, sought: SoughtAnswer | None) -> None:
         """Check the contents of the record, and take note of what it says about others."""
         for what in check_record(line, record, self._report):
@@ -224,6 +230,7 @@ class Bundle:
             if sought:
                 sought.observe(at)
             self.oldest, self.last, self.newest = self.oldest or at, at, max(self.newest or at, at)
+            self._two_newest = sorted([*self._two_newest, at])[-2:]
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.observe(position, record)

@@ -102,10 +102,12 @@ def check_live(given: argparse.Namespace, keys: Keys, state: State, report: Repo
     log = LiveLog(given.url, keys, report)
     log.check_extends(state.checkpoint)
     if given.token_file:
-        newest = max(_read_newest_times(log, read_token(given.token_file)))
+        times = sorted(_read_newest_times(log, read_token(given.token_file)))
+        newest = times[-1]
         report.checked["newest"] = format_time(newest)
         if report.verdict == INTACT:
-            state.add_mark(log.checkpoint.size, newest)
+            # As in a bundle, two records must have reached it.
+            state.add_mark(log.checkpoint.size, times[-2:][0])
         if (age := time.time() - newest.timestamp()) > LONG.total_seconds():
             report.note(f"the newest record was decided {age / 86_400:,.1f} days ago: nothing has been sealed since")
     elif report.verdict == INTACT:
@@ -277,8 +279,8 @@ def _claim_bundle(bundle: Bundle, state: State, report: Report) -> None:
         report.unshown.append(f"the records outside these positions: the log has {size:,}")
     report.unshown.append("whether every answer has its record: `answer` checks a single one")
     report.unshown.append(FORGED_CONTENT)
-    if report.verdict == INTACT and bundle.newest is not None:
-        state.add_mark(end, bundle.newest)
+    if report.verdict == INTACT and bundle.passed is not None:
+        state.add_mark(end, bundle.passed)
 
 
 def _claim_live(log: LiveLog, state: State, report: Report) -> None:

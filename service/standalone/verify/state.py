@@ -46,10 +46,10 @@ class State:
         if path is not None and path.exists():
             self._read(path, keys)
 
-    def add_mark(self, position: int, newest: datetime) -> None:
-        """Add a mark, at most one a day: the newest record before `position` was decided at `newest` (or now, if that
-        is in the future)."""
-        fresh = Mark(position, subtract(min(newest, datetime.now(UTC)), OVERTAKEN))
+    def add_mark(self, position: int, passed: datetime) -> None:
+        """Add a mark, at most one a day: before `position`, records were decided up to the time `passed` (or now, if
+        that is in the future)."""
+        fresh = Mark(position, subtract(min(passed, datetime.now(UTC)), OVERTAKEN))
         if not any(mark.position <= position and mark.moment + APART > fresh.moment for mark in self.marks):
             kept = [mark for mark in self.marks if mark.position < position or mark.moment > fresh.moment]
             self.marks = sorted([*kept, fresh])[-MAX_MARKS:]
