@@ -29,6 +29,8 @@ directory = click.option(
 
 # The exit code of errors, such as wrong usage. Exit code 1 is a result: a difference, a failed case or a refusal.
 ERROR = 2
+# As of a program that the signal of Ctrl-C, or of a reader that ended, has ended.
+INTERRUPTED, UNREAD = 130, 141
 
 
 class LazyGroup(click.RichGroup):
@@ -41,9 +43,15 @@ class LazyGroup(click.RichGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """As any group, but every error has the same exit code, and only usage errors have a frame: other errors may
-        name places in files, which people and tools copy as whole lines."""
+        name places in files, which people and tools copy as whole lines. Ctrl-C and a reader that ended have exit codes
+        of their own: there is no result."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as interrupted:
+            click.echo("Aborted.", err=True)
+            raise SystemExit(INTERRUPTED) from interrupted
+        except BrokenPipeError as unread:
+            raise SystemExit(UNREAD) from unread
         except click.UsageError:
             raise
         except click.ClickException as error:

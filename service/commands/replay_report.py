@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from service.commands.groups import INTERRUPTED
 from service.commands.tables import table
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ REPLAYS = "/v1/replays"
 # Pauses between two requests for the state of a replay. Each request is decided and recorded, so the pauses grow.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.3, 3.0
 DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "other_approvals", "undecidable")
-INTERRUPTED = 130
 COUNTS = {
     "same": "as they were",
     "allow_to_deny": "allowed, would be denied",

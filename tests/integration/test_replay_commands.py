@@ -1,4 +1,4 @@
-"""Ctrl-C in a command that waits for a replay cancels the replay and says so."""
+"""Ctrl-C in a command that waits for a replay cancels the replay and says so. An unfinished command has no result."""
 
 from __future__ import annotations
 
@@ -60,3 +60,46 @@ async def test_ctrl_c_cancels_the_replay(words: tuple[str, ...]) -> None:
     assert process.returncode == 130
     assert Api.seen[-1] == f"POST /v1/replays/{JOB}/cancel"
     assert "Cancelled after 1,234 decisions" in complaints.decode()
+
+
+class Endless(Answering):
+    """An API with a further page of policy versions after each. A test takes a class of its own."""
+
+    waited_for: ClassVar[Event]
+
+    def respond(self) -> None:
+        version = {"number": 1, "author": "x", "proposed_at": "2026-03-02T00:00:00Z", "message": "x" * 500}
+        record = {"kind": "policy", "at": "2026-03-02T00:00:00Z", "id": JOB, "record": version, "names": {}}
+        self.waited_for.set()
+        self.answer(json.dumps({"items": [record] * 20, "next_cursor": "more"}).encode())
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(True, 130), (False, 141)])
+async def test_a_command_that_is_ended_before_its_result_has_no_exit_code_of_a_result(
+    *, interrupted: bool, code: int
+) -> None:
+    class Api(Endless):
+        waited_for: ClassVar[Event] = Event()
+
+    with http_server(Api) as address:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "service", "audit", "search", "--all", "--json"),
+            env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "x"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
+        assert await asyncio.to_thread(Api.waited_for.wait, 60)
+        assert process.stdout is not None
+        await process.stdout.readline()
+        if interrupted:
+            process.send_signal(signal.SIGINT)
+            _, complaints = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+        else:
+            process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # asyncio has no other way
+            assert process.stderr is not None
+            complaints = await asyncio.wait_for(process.stderr.read(), PATIENCE_SECONDS)
+            await process.wait()
+    assert process.returncode == code
+    assert complaints.decode() == ("Aborted.\n" if interrupted else "")
