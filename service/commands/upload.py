@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from service.commands.api_client import connect
-from service.commands.groups import as_person
+from service.commands.api_client import connect, to_click_error
+from service.commands.groups import ERROR, as_person
+from service.commands.tables import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,8 @@ PIECE = 65_536
 # The API reads, decides and writes a large file before it answers.
 TIMEOUT_SECONDS = 600.0
 MAX_ROWS_SHOWN = 20
+# Besides errors of the server: the file was not read.
+UNTRIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 @click.command()
@@ -33,8 +37,8 @@ MAX_ROWS_SHOWN = 20
 def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: str | None) -> None:
     """Upload the hours in FILE: CSV (.csv), or a JSON object a line (.ndjson, .jsonl).
 
-    TIMEWARDEN_TOKEN must hold a token of a client that acts for itself, with the scope batch:upload. Exit code 1: a
-    row was refused.
+    TIMEWARDEN_TOKEN must hold a token of a client that acts for itself, with the scope batch:upload. Exit code 1: the
+    file or a row was refused. Exit code 2: an error, such as a token that is not valid or a service that cannot answer.
     """
     kind = KINDS.get(file.suffix.lower())
     if kind is None:
@@ -43,12 +47,17 @@ def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: s
         raise click.ClickException(f"{file.name} is empty")
     answer = _send(file, kind, person, dry_run=dry_run, per_row=per_row, quiet=as_json)
     body = _body(answer)
+    is_tried = answer.status_code not in UNTRIED and answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
     if as_json:
         print(json.dumps(body, indent=2))
     elif answer.is_success:
         _show(body)
-    else:
+    elif is_tried:
         _show_problem(answer, body)
+    else:
+        raise to_click_error(answer)
+    if not is_tried:
+        raise SystemExit(ERROR)
     if not answer.is_success or body["counts"]["refused"]:
         raise SystemExit(1)
 
@@ -81,6 +90,8 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
                 timeout=TIMEOUT_SECONDS,
                 trust_env=False,
             )
+        except httpx2.InvalidURL as error:
+            raise click.ClickException(f"{client.api} is not an API address: {error}") from error
         except httpx2.HTTPError as error:
             message = f"{client.api} does not answer ({type(error).__name__}); the same file can be sent again"
             raise click.ClickException(message) from error
@@ -88,9 +99,12 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
 
 def _body(answer: httpx2.Response) -> Any:
     try:
-        return answer.json()
-    except ValueError as error:
-        raise click.ClickException(f"{answer.status_code}: {answer.text[:300]}") from error
+        body = answer.json()
+        # What an answer of this API has.
+        _ = body["counts"] if answer.is_success else body["detail"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise click.ClickException(f"{answer.status_code}: {plain(answer.text[:300])}") from error
+    return body
 
 
 def _show(body: dict[str, Any]) -> None:
