@@ -452,7 +452,10 @@ def load() -> Settings:
     try:
         return Settings(**secrets)
     except ValidationError as error:
-        wrong = "; ".join(f"{variable(str(problem['loc'][0]))}: {problem['msg']}" for problem in error.errors())
+        wrong = "; ".join(
+            f"{variable(str(problem['loc'][0]))}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        )
         raise Misconfigured(f"Settings are invalid: {wrong}") from error
 
 
