@@ -448,7 +448,8 @@ def variable(name: str) -> str:
 def load() -> Settings:
     """Read the environment. Raises Misconfigured that names each invalid or misspelt variable and its error."""
     refuse_unknown_variables(os.environ, variables)
-    secrets = _read_secrets(os.environ)
+    # As pydantic reads the others, in any case.
+    secrets = _read_secrets({name.upper(): value for name, value in os.environ.items()})
     try:
         return Settings(**secrets)
     except ValidationError as error:

@@ -164,6 +164,15 @@ def test_secrets_may_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
         configuration.load()
 
 
+def test_the_variable_of_a_file_is_read_in_any_case_as_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").write_text("k" * 32)
+    monkeypatch.setenv("timewarden_erasure_keys_file", str(tmp_path / "keys"))
+    monkeypatch.setenv("timewarden_port", "8081")
+    assert (configuration.load().erasure_keys, configuration.load().port) == ("k" * 32, 8081)
+
+
 def test_a_secret_that_is_too_long_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("k" * 16_385)
     monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY_FILE", str(tmp_path / "key"))
