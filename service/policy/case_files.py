@@ -1,5 +1,6 @@
 """Reads policies/cases/*.yaml: the verdicts that a policy must give, a case for each list item. Pure.
 
+The first item may be `defaults` instead: facts and values that the cases of the file share, unless they give their own.
 Strict like the other readers: an unknown key, word or value is a complaint with its line. Aliases are refused and tags
 make no objects, so a file means what it shows.
 """
@@ -16,6 +17,7 @@ from service.places import Complaint
 from service.policy import rule_rows
 from service.policy.access_request import ANYONE, FACT_VALUES, NO_STATE, Reason
 from service.policy.approval import MAX_APPROVALS
+from service.policy.attributes import Attribute
 from service.policy.case_values import ROOTS, read_values, values_of_caller
 from service.policy.known_words import AGENT
 from service.policy.laws import APPROVE
@@ -37,6 +39,8 @@ KEYS = (
     "told", "listed", "resource", "principal", "context", "approvals_needed",
 )  # fmt: skip
 REQUIRED = ("case", "who", "action", "kind", "verdict")
+DEFAULTS = "defaults"
+KEYS_OF_DEFAULTS = ("facts", *ROOTS)
 UNKNOWN = FACT_VALUES[None]
 _ANSWERS = {word: value for value, word in FACT_VALUES.items()}
 _DIMENSIONS = ("who", "state", "scope", "fact")
@@ -54,6 +58,8 @@ class Case:
     `values`: those of attributes, by dotted name. `facts` holds what the case says, and of the facts that it does not
     mention those that follow from the values. `approvals_needed`: how many approvals the timesheet needs in all, a
     number or `unknown`; empty if the case expects nothing of it.
+
+    `defaults`: the facts and attributes that it takes from the defaults of its file, each with its line there.
     """
 
     name: str
@@ -74,12 +80,22 @@ class Case:
     told: tuple[str, ...] = ()
     values: Mapping[str, Value] = field(default_factory=dict)
     approvals_needed: str = ""
+    defaults: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def asked_facts(self) -> Mapping[str, bool | None]:
         """The facts of the case. Unless it names an actor or the fact itself, no agent acts."""
         has_actor = any(word.startswith(ACTOR) for word in self.who)
         return self.facts if has_actor else {AGENT: False, **self.facts}
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDefaults:
+    """The facts and the values of attributes that the cases of a file share, and the line of each."""
+
+    facts: Mapping[str, bool | None] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -128,6 +144,7 @@ class _Reader:
     file: str
     vocabulary: Vocabulary
     found: Cases
+    defaults: CaseDefaults = field(default_factory=CaseDefaults)
 
     def read_text(self, text: str) -> None:
         try:
@@ -150,16 +167,63 @@ class _Reader:
                 Complaint(self.file, 1, 1, "The file must be a list of cases, each starting with -")
             )
             return
-        for item in root.value:
+        kinds, complaints = set[str](), len(self.found.complaints)
+        for position, item in enumerate(root.value):
             if len(self.found.cases) > MAX_CASES or len(self.found.complaints) >= MAX_COMPLAINTS:
                 return
             try:
-                self.found.cases.append(self._parse_case(item))
+                if position == 0 and _has_defaults(item):
+                    self.defaults = self._parse_defaults(item)
+                    continue
+                case = self._parse_case(item)
             except _Unreadable:
                 continue
+            self.found.cases.append(case)
+            kinds.add(case.kind)
+        if len(self.found.complaints) == complaints:
+            self._complain_of_unused_defaults(kinds)
+
+    def _parse_defaults(self, item: yaml.Node) -> CaseDefaults:
+        """The defaults of the file. They may hold the words of every kind: a case takes those that its kind has."""
+        fields = self._parse_mapping(self._parse_mapping(item, (DEFAULTS,))[DEFAULTS], KEYS_OF_DEFAULTS)
+        attributes, facts = dict[str, Attribute](), set(self.vocabulary.request_facts)
+        for kind in self.vocabulary.actions:
+            attributes |= self.vocabulary.known_attributes(kind)
+            facts |= self.vocabulary.facts.get(kind, frozenset())
+        values: dict[str, Value] = {}
+        lines: dict[str, int] = {}
+        for root in ROOTS:
+            if root in fields:
+                read = read_values(fields[root], root, attributes, self._complain)
+                values |= read
+                lines |= dict.fromkeys(read, fields[root].start_mark.line + 1)
+        for name in sorted(values.keys() & values_of_caller(()).keys()):
+            at = fields[name.partition(".")[0]]
+            self._complain(at, f"The attribute '{name}' has no default: it follows from `who`", "give it in a case")
+        nodes = self._parse_mapping(fields["facts"], facts) if "facts" in fields else {}
+        given = self._parse_answers(nodes)
+        for (_, name), fact in self.vocabulary.definitions.items():
+            if name in given and fact.evaluate(values) is not None:
+                message = f"The fact '{name}' follows from the values of these defaults"
+                self._complain(nodes[name], message, "leave it out, or leave a value out")
+        lines |= {name: node.start_mark.line + 1 for name, node in nodes.items()}
+        return CaseDefaults(given, values, lines)
+
+    def _complain_of_unused_defaults(self, kinds: Collection[str]) -> None:
+        """A complaint for each default that no case of these kinds takes."""
+        known = set(self.vocabulary.request_facts)
+        for kind in kinds:
+            known |= self.vocabulary.known_attributes(kind).keys() | self.vocabulary.facts.get(kind, frozenset())
+        self.found.complaints += [
+            Complaint(self.file, line, 1, f"No case of this file is of a kind that has the default '{name}'")
+            for name, line in self.defaults.lines.items()
+            if name not in known
+        ]
 
     def _parse_case(self, item: yaml.Node) -> Case:
-        fields = self._parse_mapping(item, KEYS)
+        fields = self._parse_mapping(item, (*KEYS, DEFAULTS))
+        if DEFAULTS in fields:
+            self._complain(item, f"'{DEFAULTS}' must be the first item of the file")
         for key in REQUIRED:
             if key not in fields:
                 self._complain(item, f"The case lacks '{key}'", f"a case has: {', '.join(KEYS)}")
@@ -167,8 +231,7 @@ class _Reader:
         allowed = self._parse_word(fields["verdict"], ("allow", "deny"), "verdict") == "allow"
         states = self.vocabulary.states.get(kind, frozenset())
         who = tuple(self._parse_who(word, kind) for word in self._parse_list(fields["who"]))
-        given = self._parse_values(fields, kind)
-        values = {**values_of_caller(who), **given}
+        values, facts, defaults = self._parse_facts_and_values(fields, kind, who)
         reason = fields.get("reason")
         listed = fields.get("listed")
         case = Case(
@@ -182,7 +245,7 @@ class _Reader:
             else NO_STATE,
             who=who,
             scopes=self._parse_words(fields.get("scopes"), self.vocabulary.scopes, "scope"),
-            facts=self._evaluate_facts(values, kind) | self._parse_facts(fields.get("facts"), kind, given),
+            facts=facts,
             allowed=allowed,
             rules=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("rule"))),
             reason=Reason(self._parse_word(reason, _REASONS, "reason")) if reason else None,
@@ -196,6 +259,7 @@ class _Reader:
             approvals_needed=self._parse_word(fields["approvals_needed"], _NUMBERS_OF_APPROVALS, "number of approvals")
             if "approvals_needed" in fields
             else "",
+            defaults=defaults,
         )
         for key in ("near", "missing", "told"):
             if key in fields and allowed:
@@ -230,7 +294,7 @@ class _Reader:
         known: Mapping[str, Collection[str]] = {
             "scope": self.vocabulary.scopes,
             "state": self.vocabulary.states.get(kind, frozenset()),
-            "fact": self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts,
+            "fact": self._known_facts(kind),
         }
         if dimension == "who":
             self._check_who(node, word, kind)
@@ -241,14 +305,23 @@ class _Reader:
                 self._complain(node, explain_unknown(part, dimension), nearest(part, known[dimension]))
         return dimension, " or ".join(sorted(words)) if dimension == "state" else word
 
-    def _parse_values(self, fields: Mapping[str, yaml.Node], kind: str) -> dict[str, Value]:
-        """The values of attributes that the case gives."""
+    def _parse_facts_and_values(
+        self, fields: Mapping[str, yaml.Node], kind: str, who: tuple[str, ...]
+    ) -> tuple[dict[str, Value], dict[str, bool | None], dict[str, int]]:
+        """The values of attributes, the facts, and which of both are defaults.
+
+        A fact that the case gives comes before what follows from values, and that before a default fact."""
         known = self.vocabulary.known_attributes(kind)
-        found: dict[str, Value] = {}
+        given: dict[str, Value] = {}
         for root in ROOTS:
             if root in fields:
-                found |= read_values(fields[root], root, known, self._complain)
-        return found
+                given |= read_values(fields[root], root, known, self._complain)
+        own = {**values_of_caller(who), **given}
+        values = {**{name: value for name, value in self.defaults.values.items() if name in known}, **own}
+        facts = self._evaluate_facts(values, kind) | self._parse_facts(fields.get("facts"), kind, given)
+        of_kind = self._known_facts(kind)
+        shared = {name: fact for name, fact in self.defaults.facts.items() if name in of_kind and name not in facts}
+        return values, shared | facts, {name: self.defaults.lines[name] for name in (*shared, *(values.keys() - own))}
 
     def _evaluate_facts(self, values: Mapping[str, Value], kind: str) -> dict[str, bool | None]:
         """The defined facts that are true or false with these values."""
@@ -257,14 +330,19 @@ class _Reader:
         return {name: value for name, value in found.items() if value is not None}
 
     def _parse_facts(self, node: yaml.Node | None, kind: str, values: Mapping[str, Value]) -> dict[str, bool | None]:
-        known = self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts
-        fields = self._parse_mapping(node, known) if node is not None else {}
-        facts = {name: _ANSWERS[self._parse_word(value, tuple(_ANSWERS), "answer")] for name, value in fields.items()}
+        fields = self._parse_mapping(node, self._known_facts(kind)) if node is not None else {}
+        facts = self._parse_answers(fields)
         for name, value in self._evaluate_facts(values, kind).items():
             if name in facts and facts[name] is not value:
                 message = f"The fact '{name}' is {FACT_VALUES[value]} with the values of this case"
                 self._complain(fields[name], message, "leave it out, or change a value")
         return facts
+
+    def _parse_answers(self, fields: Mapping[str, yaml.Node]) -> dict[str, bool | None]:
+        return {name: _ANSWERS[self._parse_word(value, tuple(_ANSWERS), "answer")] for name, value in fields.items()}
+
+    def _known_facts(self, kind: str) -> frozenset[str]:
+        return self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts
 
     def _parse_words(self, node: yaml.Node | None, known: Collection[str], what: str) -> tuple[str, ...]:
         return tuple(self._parse_word(word, known, what) for word in self._parse_list(node))
@@ -304,3 +382,7 @@ class _Reader:
         mark = node.start_mark
         self.found.complaints.append(Complaint(self.file, mark.line + 1, mark.column + 1, message, suggestion))
         raise _Unreadable
+
+
+def _has_defaults(item: yaml.Node) -> bool:
+    return isinstance(item, yaml.MappingNode) and any(key.value == DEFAULTS for key, _ in item.value)

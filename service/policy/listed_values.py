@@ -34,16 +34,29 @@ def complain_of_values(text: str, vocabulary: Vocabulary, cases: Iterable[Case])
     for case in cases:
         listed = _listed(vocabulary, case.kind)
         found += [
-            Complaint(case.file, case.line, 1, f"'{name}' is never '{value}'", explain_values(listed[name]))
+            Complaint(
+                case.file,
+                case.defaults.get(name, case.line),
+                1,
+                f"'{name}' is never '{value}'",
+                explain_values(listed[name]),
+            )
             for name, value in case.values.items()
             if name in listed and value not in listed[name]
         ]
         found += [
-            Complaint(case.file, case.line, 1, f"'{name}' never has '{wrong[0]}'", explain_names(wrong[:1]))
+            Complaint(
+                case.file,
+                case.defaults.get(name, case.line),
+                1,
+                f"'{name}' never has '{wrong[0]}'",
+                explain_names(wrong[:1]),
+            )
             for name, value in case.values.items()
             if name in NAMES and isinstance(value, tuple) and (wrong := with_prefix(map(str, value)))
         ]
-    return found
+    # The cases of a file share a wrong default.
+    return list(dict.fromkeys(found))
 
 
 def _listed(vocabulary: Vocabulary, kind: str) -> Mapping[str, Sequence[str]]:

@@ -129,8 +129,11 @@ def _cases() -> Schema:
         for kind, actions in known_words.ACTIONS.items()
     ]
     case = {**_object(keys, case_files.REQUIRED), "allOf": by_kind}
+    shared = _object({key: keys[key] for key in case_files.KEYS_OF_DEFAULTS})
+    defaults = {"required": [case_files.DEFAULTS]}
+    item = {"if": defaults, "then": _object({case_files.DEFAULTS: shared}), "else": case}
     title = "A case file of Timewarden: the verdicts that a policy must give"
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": title, "type": "array", "items": case}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": title, "type": "array", "items": item}
 
 
 def _values(known: Mapping[str, Attribute]) -> Schema:

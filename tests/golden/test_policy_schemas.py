@@ -101,3 +101,12 @@ def test_an_editor_marks_a_wrong_case(change: dict[str, object]) -> None:
     assert CASES.is_valid([case])
     assert not CASES.is_valid([{**case, **change}])
     assert not CASES.is_valid([{key: value for key, value in case.items() if key != "verdict"}])
+
+
+def test_an_editor_knows_the_defaults_of_a_case_file() -> None:
+    case = {"case": "x", "who": "owner", "action": "read", "kind": "timesheet", "verdict": "allow"}
+    defaults = {"facts": {"mfa": True}, "resource": {"minutes": 60}, "principal": {"country": "PT"}, "context": {}}
+    assert CASES.is_valid([{"defaults": defaults}, case])
+    assert not CASES.is_valid([{"defaults": {**defaults, "scopes": "read:timesheets"}}, case])
+    assert not CASES.is_valid([{"defaults": {"facts": {"mfa": "yes"}}}, case])
+    assert not CASES.is_valid([{**case, "defaults": defaults}])

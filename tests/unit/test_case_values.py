@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.administration.checks import case_results, examination
+from service.administration.checks.case_changes import compare_cases
 from service.authorization.enforcement.caller_values import caller_values
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import case_files, policy_file
@@ -131,6 +132,100 @@ def test_a_kind_without_a_row_knows_the_caller_alone() -> None:
     assert found.message == "There is no attribute 'resource.minutes' here"
 
 
+DEFAULTS = """\
+- defaults:
+    facts: {mfa: true, overtime: false}
+    principal: {country: NO}
+    resource: {owner.country: NO}
+
+"""
+# A case that leaves its values to the defaults.
+BARE = CASE.replace("  resource: {minutes: 2400, owner.country: NO, submitted_at: 2026-03-02, projects: [A, B]}\n", "")
+BARE = BARE.replace("  principal: {country: NO}\n", "")
+ABOUT_THE_LOG = "- {case: an auditor reads the log, who: 'role:auditor', action: read, kind: log, verdict: deny}\n"
+
+
+def test_the_cases_of_a_file_share_its_defaults() -> None:
+    case = read(DEFAULTS + BARE)
+    assert case.facts == {"mfa": True, "overtime": False, "same_country": True, "auditing": True}
+    assert case.values["resource.owner.country"] == "NO"
+    assert problems_of(DEFAULTS + BARE) == ()
+    assert problems_of(BARE) != ()
+    # A kind takes the defaults that it has.
+    found = case_files.read({"odd.yaml": DEFAULTS + BARE + ABOUT_THE_LOG}, VOCABULARY)
+    assert found.complaints == []
+    assert found.cases[1].values["principal.country"] == "NO"
+    assert "resource.owner.country" not in found.cases[1].values
+    assert found.cases[1].facts == {"mfa": True, "auditing": True}
+
+
+def test_the_defaults_of_a_file_say_nothing_about_another() -> None:
+    other = BARE.replace("an auditor", "another auditor")
+    found = case_files.read({"a.yaml": DEFAULTS + BARE, "b.yaml": other}, VOCABULARY)
+    assert found.complaints == []
+    assert found.cases[1].facts == {"auditing": True}
+
+
+def test_a_case_overrides_a_default() -> None:
+    other_country = BARE + "  resource: {owner.country: SE}\n"
+    assert read(DEFAULTS + other_country).facts["same_country"] is False
+    # What follows from a value of the case comes before a default fact, and what the case says before both.
+    assert read(DEFAULTS + BARE + "  resource: {minutes: 2580}\n").facts["overtime"] is True
+    said = BARE + "  facts: {same_country: unknown, mfa: false}\n"
+    assert read(DEFAULTS + said).facts == {"same_country": None, "mfa": False, "overtime": False, "auditing": True}
+    with_id, person = (
+        DEFAULTS.replace("{country: NO}", "{country: NO, id: x}", 1),
+        "0190b2c4-0000-7000-8000-000000000001",
+    )
+    assert read(with_id + BARE).values["principal.id"] == "x"
+    assert read(with_id + BARE.replace("role:auditor", f"person:{person}")).values["principal.id"] == person
+
+
+def test_a_failed_case_shows_which_values_are_defaults() -> None:
+    seen = ("principal.country = NO by default (line 3)", "resource.owner.country = NO by default (line 4)")
+    assert problems_of(DEFAULTS + BARE.replace("verdict: allow", "verdict: deny").replace("  listed: true\n", ""))[
+        1:
+    ] == (
+        "auditing is true (context.delegated = false, principal.roles = auditor)",
+        "overtime is false by default (line 2)",
+        f"same_country is true ({', '.join(seen)})",
+    )
+
+
+def test_a_value_moved_into_the_defaults_changes_no_case() -> None:
+    before = policy_file.parse(replace(TEXT, cases={"odd.yaml": CASE}))
+    moved = "- defaults: {principal: {country: NO}}\n" + CASE.replace("  principal: {country: NO}\n", "")
+    assert list(compare_cases(before, policy_file.parse(replace(TEXT, cases={"odd.yaml": moved})))) == []
+    other = moved.replace("NO}}", "SE}}")
+    (change,) = compare_cases(before, policy_file.parse(replace(TEXT, cases={"odd.yaml": other})))
+    assert (change.change, change.line) == ("changed", 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "message"),
+    [
+        ("facts:", "fact:", "2:5", "'fact' is not a known key (did you mean 'facts'?)"),
+        ("- defaults:", "- default:", "1:3", "'default' is not a known key (did you mean 'defaults'?)"),
+        ("mfa", "mfe", "2:13", "'mfe' is not a known key (did you mean 'mfa'?)"),
+        ("mfa: true", "mfa: yes", "2:18", "'yes' is not a known answer"),
+        ("owner.country", "owner.land", "4:16", "There is no attribute 'resource.owner.land' here"),
+        ("principal: {", "principal: {roles: a, ", "3:16", "'principal.roles' has no default: it follows from `who`"),
+        ("overtime: false", "same_country: true", "2:38", "'same_country' follows from the values of these defaults"),
+        ("overtime: false", "locked_by_asker: false, overtime: unknown, agent: maybe", "2:74", "not a known answer"),
+        ("resource: {", "resource: {number: 3, ", "4:1", "No case of this file is of a kind that has the default"),
+        ("principal:", "scopes: [read:timesheets]\n    principal:", "3:5", "'scopes' is not a known key"),
+        ("- defaults:\n", "- defaults: {}\n- defaults:\n", "2:3", "'defaults' must be the first item of the file"),
+        ("- defaults:", "- case: x\n  defaults:", "1:3", "'case' is not a known key"),
+    ],
+)
+def test_a_wrong_default_is_named_with_its_place(old: str, new: str, place: str, message: str) -> None:
+    assert old in DEFAULTS
+    found = case_files.read({"odd.yaml": DEFAULTS.replace(old, new, 1) + BARE}, VOCABULARY).complaints
+    assert len(found) == 1
+    assert f"cases/odd.yaml:{place}: " in str(found[0])
+    assert message in str(found[0])
+
+
 OFFICE = """
 [request.facts.office_day]
 is = "{}"
@@ -192,6 +287,13 @@ def test_an_expression_with_values_of_its_attributes_is_not_refused_for_them(exp
 def test_all_wrong_values_of_a_list_are_named_at_once() -> None:
     (found,) = proposed("context.weekday in ['Monday', 'monday', 'Tuesday']")
     assert "'Monday' and 'Tuesday' fit no value of context.weekday (its values are monday" in found
+
+
+def test_a_default_that_no_attribute_of_code_has_is_refused_once() -> None:
+    case = ON_A_DAY.replace("  context: {weekday: DAY}\n", "")
+    defaults = "- defaults:\n    context: {weekday: Monday}\n"
+    (found,) = proposed("context.weekday == 'monday'", defaults + case + case.replace("nobody", "no auditor"))
+    assert found.startswith("cases/odd.yaml:2:1: 'context.weekday' is never 'Monday'")
 
 
 def test_a_case_with_a_value_that_no_attribute_of_code_has_is_refused() -> None:

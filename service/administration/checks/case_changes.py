@@ -73,5 +73,5 @@ def warn_of_lost_cases(was: Sequence[CaseResult], after: Policy, now: Sequence[C
 
 
 def _without_place(case: Case) -> Case:
-    """The case without its place."""
-    return replace(case, file="", line=0)
+    """The case without its place. A value is the same whether the case or the defaults of its file give it."""
+    return replace(case, file="", line=0, defaults={})

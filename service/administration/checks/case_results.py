@@ -201,18 +201,26 @@ def _describe_values(expression: Expression | None, case: Case) -> str:
     if expression is None:
         return ""
     seen = [name for name, _ in expression.types if name != APPROVALS or name in case.values]
-    values = ", ".join(f"{name} = {show_value(case.values.get(name))}" for name in seen)
+    values = ", ".join(f"{name} = {show_value(case.values.get(name))}{_by_default(name, case)}" for name in seen)
     return f" ({values})" if values else ""
 
 
 def _describe_facts(case: Case, snapshot: Snapshot) -> Iterator[str]:
-    """The facts of the rules of the action, with the values that their expressions saw."""
+    """The facts of the rules of the action that are expressions, with the values that these saw, or defaults."""
     asked = {condition.fact for rule in snapshot.rules_of(case.kind, case.action) for condition in rule.when}
     definitions = snapshot.vocabulary.definitions
     for name in sorted(asked)[:MAX_FACTS_DESCRIBED]:
         fact = definitions.get((case.kind, name)) or definitions.get(("", name))
         if fact is not None:
-            yield f"{name} is {FACT_VALUES[case.facts.get(name)]}{_describe_values(fact, case)}"
+            why = _by_default(name, case) or _describe_values(fact, case)
+            yield f"{name} is {FACT_VALUES[case.facts.get(name)]}{why}"
+        elif name in case.defaults:
+            yield f"{name} is {FACT_VALUES[case.facts[name]]}{_by_default(name, case)}"
+
+
+def _by_default(name: str, case: Case) -> str:
+    """Where the defaults of its file give the case this fact or attribute."""
+    return f" by default (line {case.defaults[name]})" if name in case.defaults else ""
 
 
 def _join_conditions(conditions: Iterable[tuple[str, str]]) -> str:
