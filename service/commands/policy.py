@@ -92,7 +92,7 @@ def activate(
         number = choose_latest_proposal(api, expected, directory, yes=yes)
     path = f"/v1/policies/versions/{number}/activate"
     answer = api.response("POST", path, body={"expected_active": expected}, long="the version is checked again")
-    check_version_found(answer, number)
+    check_version_found(api, answer, number)
     version = api.decode(answer)
     if as_json:
         print(json.dumps(version, indent=2))

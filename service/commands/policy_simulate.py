@@ -11,7 +11,7 @@ from rich.console import Console
 from service.commands.api_client import connect
 from service.commands.groups import as_json, as_person
 from service.commands.tables import escape_markup
-from service.commands.version_numbers import VersionNumber, resolve_version
+from service.commands.version_numbers import VersionNumber, check_version_found, resolve_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,9 +103,11 @@ def simulate(
             "facts": dict(_fact(fact) for fact in facts),
             "attributes": given["resource"],
         },
-        "version": resolve_version(api, version),
+        "version": (number := resolve_version(api, version)),
     }
-    found = api.call("POST", "/v1/policies/simulate", question, long="the version is loaded")
+    answer = api.response("POST", "/v1/policies/simulate", body=question, long="the version is loaded")
+    check_version_found(api, answer, number)
+    found = api.decode(answer)
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from service.commands.groups import INTERRUPTED
 from service.commands.tables import table
+from service.commands.version_numbers import check_version_found
 
 if TYPE_CHECKING:
     from service.commands.api_client import ApiClient
@@ -65,9 +66,10 @@ def _moment(text: str) -> datetime | None:
 
 def start_and_follow(api: ApiClient, request: dict[str, str | int | None], *, quiet: bool) -> dict[str, Any]:
     """Start a replay and wait for its end; a bar shows its progress. Ctrl-C cancels it."""
-    job: dict[str, Any] = api.call(
-        "POST", REPLAYS, {name: value for name, value in request.items() if value is not None}
-    )
+    body = {name: value for name, value in request.items() if value is not None}
+    answer = api.response("POST", REPLAYS, body=body)
+    check_version_found(api, answer, request.get("version"))
+    job: dict[str, Any] = api.decode(answer)
     where = f"{REPLAYS}/{job['id']}"
     try:
         return _follow(api, where, job, quiet=quiet)

@@ -96,15 +96,42 @@ def choose_latest_proposal(api: ApiClient, active: int, directory: Path, *, yes:
     return int(number)
 
 
-def check_version_found(answer: httpx2.Response, number: int | str) -> None:
-    """Raise ClickException, with the number, if the API has no such version for the caller.
+def check_version_found(api: ApiClient, answer: httpx2.Response, *numbers: int | str | None) -> None:
+    """Raise ClickException, with the number, if the API has no such version for the caller. `numbers`: the versions
+    that the request named, of which at least one is missing then.
 
-    A 404 of another server, at a wrong address, has another type.
+    A 404 of another server, at a wrong address, has another type. A simulation answers 422, because the version is a
+    field of its request.
     """
-    if answer.status_code == httpx2.codes.NOT_FOUND and NOT_FOUND in answer.text:
-        raise click.ClickException(
-            f"There is no version {number} that you may read; `timewarden policy list` shows the versions"
-        )
+    named = [int(number) for number in numbers if number is not None]
+    absent = answer.status_code == httpx2.codes.NOT_FOUND and NOT_FOUND in answer.text
+    if not named or not (absent or _is_about_version(answer)):
+        return
+    newest = _newest_number(api)
+    missing = [number for number in named if newest is not None and number > newest] or named
+    known = "" if newest is None else f"the newest is {newest}, and "
+    raise click.ClickException(
+        f"There is no version {' or '.join(map(str, missing))} that you may read; {known}`timewarden policy list` shows"
+        " the versions"
+    )
+
+
+def _is_about_version(answer: httpx2.Response) -> bool:
+    """Whether a request was refused for the field `version` alone."""
+    if answer.status_code != httpx2.codes.UNPROCESSABLE_CONTENT:
+        return False
+    try:
+        return [field["field"] for field in answer.json()["fields"]] == ["version"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _newest_number(api: ApiClient) -> int | None:
+    """The number of the newest version; None if the caller may not list them."""
+    try:
+        return int(newest_version(api)["number"])
+    except click.ClickException:
+        return None
 
 
 def _is_own(api: ApiClient, version: dict[str, Any]) -> bool:

@@ -341,6 +341,45 @@ def test_a_number_without_a_version_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "asked", "missing"),
+    [
+        ("activate 99", "POST /v1/policies/versions/99/activate", "99"),
+        ("pull 99", "GET /v1/policies/versions/99", "99"),
+        ("diff --against 99", "GET /v1/policies/versions/99", "99"),
+        ("diff 99", "GET /v1/policies/versions/99/diff", "99"),
+        ("diff 2 --against 99", "GET /v1/policies/versions/2/diff", "99"),
+        ("diff 98 --against 99", "GET /v1/policies/versions/98/diff", "98 or 99"),
+        ("diff 3 --against 4", "GET /v1/policies/versions/3/diff", "3 or 4"),
+        ("replay 99", "POST /v1/replays", "99"),
+        ("simulate read --version 99", "POST /v1/policies/simulate", "99"),
+    ],
+)
+def test_every_command_names_the_version_that_is_missing_and_the_newest(command: str, asked: str, missing: str) -> None:
+    refused: tuple[int, Any] = (404, {"type": "urn:timewarden:problem:not-found", "detail": "No such resource"})
+    if command.startswith("simulate"):
+        field_ = {"field": "version", "message": "there is no such policy version"}
+        refused = (422, {"detail": "version: there is no such policy version", "fields": [field_]})
+    active = {"GET /v1/policies/active": VERSION, asked: refused}
+    sentence = f"timewarden: There is no version {missing} that you may read; "
+    with serve({**active, "GET /v1/policies/versions": {"items": [MINE], "next_cursor": None}}) as api:
+        told = run(api, *command.split())
+        assert told.exit_code == 2
+        assert told.stderr == f"{sentence}the newest is 7, and `timewarden policy list` shows the versions\n"
+    with serve({**active, "GET /v1/policies/versions": (403, {"detail": "no"})}) as api:
+        told = run(api, *command.split())
+        assert told.stderr.startswith("timewarden: There is no version ")
+        assert told.stderr.endswith(" that you may read; `timewarden policy list` shows the versions\n")
+
+
+def test_a_refusal_for_another_field_is_shown_as_it_is() -> None:
+    field_ = {"field": "action", "message": "is unknown to this version"}
+    refused = (422, {"detail": "action: is unknown to this version", "fields": [field_]})
+    with serve({"POST /v1/policies/simulate": refused}) as api:
+        told = run(api, "simulate", "reed", "--version", "99")
+    assert told.stderr == "timewarden: 422: action: is unknown to this version\n"
+
+
+@pytest.mark.parametrize(
     ("newest", "says"),
     [
         ({**MINE, "state": "retired"}, "The newest version, 7, decided before and was left (why)"),

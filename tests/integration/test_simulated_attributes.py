@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from click.testing import CliRunner
 
@@ -181,10 +182,13 @@ async def test_the_command_line_sends_attributes_and_actors(
     sent: list[dict[str, Any]] = []
 
     class Recorder:
-        def call(self, method: str, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
+        def response(self, method: str, path: str, body: dict[str, Any], **_: object) -> httpx2.Response:
             assert (method, path) == ("POST", "/v1/policies/simulate")
             sent.append(body)
-            return {}
+            return httpx2.Response(200, json={})
+
+        def decode(self, answer: httpx2.Response) -> Any:
+            return answer.json()
 
     monkeypatch.setattr(policy_simulate, "connect", lambda _: Recorder())
     words = [
