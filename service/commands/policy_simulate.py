@@ -40,7 +40,10 @@ NEEDED = {"who": "relation {}", "state": "state {}", "scope": "scope {}", "fact"
 )
 @click.option("--auth-age", type=click.IntRange(min=0), help="Seconds since the sign-in.")
 @click.option(
-    "--id", "sheet", help="An existing timesheet; without it, the options below describe an imagined resource."
+    "--id",
+    "sheet",
+    help="An existing timesheet, if you may read it or the log; without it, the options below describe an imagined"
+    " resource.",
 )
 @click.option("--state", help="Its state.")
 @click.option("--relation", "relations", multiple=True, help="A relation of the subject to it; may be repeated.")

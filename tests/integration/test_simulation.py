@@ -154,6 +154,7 @@ async def test_a_real_sheet_needs_permission_to_read_it_or_the_log(house: House,
     assert (hidden.status_code, unknown.status_code) == (422, 422)
     assert hidden.json()["fields"] == unknown.json()["fields"]
     assert hidden.json()["fields"][0]["field"] == "resource.id"
+    assert "describe the timesheet by its state, relations, facts and attributes" in hidden.json()["detail"]
     lead = author(running, sub="mia", scope="read:policies read:timesheets")
     assert (await simulate(running, lead, **asks, resource={"kind": "timesheet", "id": str(sheet)})).status_code == 200
 

@@ -51,7 +51,12 @@ if TYPE_CHECKING:
 
 KIND, ACTION = "policy", "simulate"
 PERSON: Final = "subject.person"
-HIDDEN = FieldError("resource.id", "no such timesheet, or you may not see it")
+# The same for an unknown timesheet and for one that the caller may not read.
+HIDDEN = FieldError(
+    "resource.id",
+    "no such timesheet, or you may not see it; leave the id out and describe the timesheet by its state, relations,"
+    " facts and attributes, or ask somebody who may read it or the log, such as an auditor",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,9 @@ class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
     """The resource: a real timesheet by its `id`, or an imagined resource."""
 
     kind: Annotated[ResourceKind, Meta(description="The kind of resource", min_length=1, max_length=128)]
-    id: Annotated[Id | None, Meta(description="The id of a real timesheet")] = None
+    id: Annotated[
+        Id | None, Meta(description="The id of a real timesheet that you may read, or of any if you may read the log")
+    ] = None
     state: Annotated[
         Annotated[ResourceState, Meta(min_length=1, max_length=128)] | None,
         Meta(description="The state of an imagined resource", examples=["submitted"]),
