@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.administration.checks import case_changes, case_results, redundancy
 from service.administration.checks.diff import compare_policies
 from service.administration.checks.earlier_values import find_earlier_values
+from service.administration.checks.missing_values import find_missing_values
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
@@ -99,7 +100,12 @@ def examine(text: PolicyText, number: int) -> Examination:
         complaints.append(
             Complaint("policy.csv", 0, 0, f"{snapshot.errors} access requests could not be decided; see the log")
         )
-    warnings = (*findings.warnings, *redundancy.find_shown(policy), *find_earlier_values(policy))
+    warnings = (
+        *findings.warnings,
+        *redundancy.find_shown(policy),
+        *find_earlier_values(policy),
+        *find_missing_values(policy),
+    )
     return Examination(tuple(complaints), snapshot, tuple(tried), warnings)
 
 

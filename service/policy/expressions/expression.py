@@ -42,6 +42,11 @@ class Expression:
     _program: Program = field(repr=False, compare=False)
     _present: frozenset[str] = field(repr=False, compare=False)
 
+    @property
+    def asked_for_presence(self) -> frozenset[str]:
+        """The attributes of which it asks with `has()` whether there is a value."""
+        return self._present
+
     def evaluate(self, values: Mapping[str, Value], absent: Collection[str] = ()) -> bool | None:
         """True, false, or None for unknown. A value that is not there, None or of another type is missing.
 
