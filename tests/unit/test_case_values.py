@@ -93,6 +93,39 @@ def test_a_failed_case_shows_what_its_expressions_saw() -> None:
     )
 
 
+def failures(rows: str, words: str = "") -> list[str]:
+    """The complaints about the shipped cases with these rows and words."""
+    text = policy_forge.read_shipped()
+    text = replace(text, rules=text.rules + rows, vocabulary=text.vocabulary + words)
+    return [str(complaint) for complaint in examination.examine(text, examination.PROPOSAL).complaints]
+
+
+def test_a_case_that_fails_for_an_unknown_fact_says_where_to_give_it_once_for_each_file() -> None:
+    found = failures("p, deny, anyone, lock, approved, timesheet, any, not mfa, lock-mfa\n")
+    assert len(found) == 3
+    assert found[1].endswith(
+        "expected allow, got deny (deny-rule by lock-mfa); mfa is unknown"
+        " (say what is unknown in the case, or in the defaults of its file)"
+    )
+    assert found[2].endswith("expected the reason no-rule, got deny-rule; mfa is unknown")
+    # A fact that the case gives needs no words, nor does an unknown one of a rule that decided nothing.
+    assert all("agent is" not in complaint for complaint in found)
+    (wrong, *_) = failures("p, deny, manager, approve, any, timesheet, any, always, none-approved\n")
+    assert "mfa" not in wrong
+    assert "say what is unknown" not in wrong
+
+
+def test_a_failed_case_shows_that_a_fact_lacks_the_approvals() -> None:
+    second = """
+[kinds.timesheet.facts.second]
+is = "size(resource.approvals) > 0"
+yes = "it was approved once"
+no = "nobody approved it"
+"""
+    found = failures("p, deny, manager, approve, any, timesheet, any, second, only-first\n", second)
+    assert "second is unknown (resource.approvals = unknown)" in found[0]
+
+
 def test_a_denied_case_is_told_the_values() -> None:
     denied = CASE.replace("2400", "2580").replace("allow\n  rule: read-country\n  listed: true", "deny")
     assert problems_of(denied + "  told: this week has 43 hours\n") == ()

@@ -68,6 +68,14 @@ def test_every_rule_and_word_has_an_allowed_and_a_denied_case() -> None:
     assert find_untried(policy_forge.read_shipped()) == []
 
 
+def test_a_rule_whose_cases_fail_is_not_called_untried() -> None:
+    text = policy_forge.read_shipped()
+    row = "p, deny, manager, approve, any, timesheet, any, mfa, not-with-mfa\n"
+    tested = trial(replace(text, rules=text.rules + row))
+    assert any("'a manager approves a submitted sheet'" in complaint.message for complaint in tested.complaints)
+    assert tested.untried == ()
+
+
 @pytest.mark.parametrize("word", ["role:controler", "group:night-shft"])
 def test_a_role_or_group_that_no_case_has_may_be_misspelt(word: str) -> None:
     text = policy_forge.read_shipped()

@@ -14,13 +14,14 @@ from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, FACT_VALUES, Effect, Reason
 from service.policy.approval import APPROVALS, count_needed
 from service.policy.case_files import UNKNOWN
+from service.policy.defined_facts import find_definition
 from service.policy.matching import GROUP, ROLE
 from service.policy.policy_file import WHERE_CASES_STAND
 from service.policy.request_space import Budget
 from service.policy.sentences import show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import AccessRequest, Rule, Verdict, Vocabulary
@@ -32,15 +33,18 @@ if TYPE_CHECKING:
 # rows would take many minutes.
 MAX_ROW_VISITS = 3_000_000
 MAX_FACTS_DESCRIBED = 10
+GIVE_VALUES = "say what is unknown in the case, or in the defaults of its file"
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """A case, the rules that decided it, and in `problems` the differences from what it expects."""
+    """A case, the rules that decided it, and in `problems` the differences from what it expects. `suggestion`: how to
+    mend a failed case."""
 
     case: Case
     rules: tuple[str, ...]
     problems: tuple[str, ...]
+    suggestion: str | None = None
 
 
 def run_cases(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[CaseResult]:
@@ -48,6 +52,7 @@ def run_cases(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list
     names = {rule.name for rule in policy.rules}
     found: list[CaseResult] = []
     asked: set[AccessRequest] = set()
+    told: set[str] = set()
     budget = Budget(MAX_ROW_VISITS)
     for case in cases:
         request, rows = request_of(case, snapshot), len(snapshot.rules_of(case.kind, case.action))
@@ -58,15 +63,22 @@ def run_cases(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list
         verdict = snapshot.decide(request)
         unknown = [f"there is no rule '{name}'" for name in (*case.rules, *case.near) if name not in names]
         problems = (*unknown, *_differences(case, snapshot, verdict))
-        seen = _describe_facts(case, snapshot) if problems else ()
-        found.append(CaseResult(case, verdict.rules, (*problems, *seen)))
+        if not problems:
+            found.append(CaseResult(case, verdict.rules, ()))
+            continue
+        lacking = _find_unknown_facts(case, snapshot, verdict)
+        seen = _describe_facts(case, snapshot, lacking)
+        # Once for each file: often all its cases lack the same value.
+        suggestion = GIVE_VALUES if lacking and case.file not in told else None
+        told |= {case.file} if suggestion else set()
+        found.append(CaseResult(case, verdict.rules, (*problems, *seen), suggestion))
     return found
 
 
 def complain_of(failed: CaseResult) -> Complaint:
     """The complaint about a failed case, at its place."""
     case = failed.case
-    return Complaint(case.file, case.line, 1, f"Case '{case.name}': {'; '.join(failed.problems)}")
+    return Complaint(case.file, case.line, 1, f"Case '{case.name}': {'; '.join(failed.problems)}", failed.suggestion)
 
 
 def request_of(case: Case, snapshot: Snapshot) -> AccessRequest:
@@ -80,7 +92,9 @@ def find_untried(policy: Policy, snapshot: Snapshot, tried: Sequence[CaseResult]
     They do not refuse a version. They are hints to its author, and the policy that ships with the service has none.
     """
     cases = [result.case for result in tried]
-    idle = rules_without_a_case(policy, tried)
+    # A rule whose case fails is tried, and the failure is told.
+    failed = {name for result in tried if result.problems for name in result.case.rules}
+    idle = rules_without_a_case(policy, tried) - failed
     complaints = [] if tried else [Complaint("cases", 0, 0, "There are no cases", WHERE_CASES_STAND)]
     complaints += [
         Complaint("policy.csv", rule.line, 1, f"No case is decided by the rule '{rule.name}'", "add one under cases/")
@@ -194,28 +208,35 @@ def _difference_of_approvals(case: Case, snapshot: Snapshot) -> Iterator[str]:
     needed = count_needed(expression, case.values, [str(name) for name in given] if isinstance(given, tuple) else [])
     got = UNKNOWN if needed is None else str(needed)
     if got != case.approvals_needed:
-        yield f"expected approvals_needed: {case.approvals_needed}, got {got}{_describe_values(expression, case)}"
+        seen = _describe_values(expression, case, APPROVALS)
+        yield f"expected approvals_needed: {case.approvals_needed}, got {got}{seen}"
 
 
-def _describe_values(expression: Expression | None, case: Case) -> str:
+def _describe_values(expression: Expression | None, case: Case, counted: str = "") -> str:
+    """The values that an expression saw. `counted`: an attribute that need not be given."""
     if expression is None:
         return ""
-    seen = [name for name, _ in expression.types if name != APPROVALS or name in case.values]
+    seen = [name for name, _ in expression.types if name != counted or name in case.values]
     values = ", ".join(f"{name} = {show_value(case.values.get(name))}{_by_default(name, case)}" for name in seen)
     return f" ({values})" if values else ""
 
 
-def _describe_facts(case: Case, snapshot: Snapshot) -> Iterator[str]:
-    """The facts of the rules of the action that are expressions, with the values that these saw, or defaults."""
+def _find_unknown_facts(case: Case, snapshot: Snapshot, verdict: Verdict) -> frozenset[str]:
+    """The unknown facts of the rules that decided the case or that it names."""
+    names, facts = {*verdict.rules, *case.rules}, case.asked_facts
+    rules = (rule for rule in snapshot.rules_of(case.kind, case.action) if rule.name in names)
+    return frozenset(condition.fact for rule in rules for condition in rule.when if facts.get(condition.fact) is None)
+
+
+def _describe_facts(case: Case, snapshot: Snapshot, unknown: Collection[str]) -> Iterator[str]:
+    """The facts of the rules of the action with the values that their expressions saw. Of the facts without one, those
+    that are unknown or defaults: the case says the others itself."""
     asked = {condition.fact for rule in snapshot.rules_of(case.kind, case.action) for condition in rule.when}
-    definitions = snapshot.vocabulary.definitions
     for name in sorted(asked)[:MAX_FACTS_DESCRIBED]:
-        fact = definitions.get((case.kind, name)) or definitions.get(("", name))
-        if fact is not None:
+        fact = find_definition(snapshot.vocabulary, case.kind, name)
+        if fact is not None or name in unknown or name in case.defaults:
             why = _by_default(name, case) or _describe_values(fact, case)
-            yield f"{name} is {FACT_VALUES[case.facts.get(name)]}{why}"
-        elif name in case.defaults:
-            yield f"{name} is {FACT_VALUES[case.facts[name]]}{_by_default(name, case)}"
+            yield f"{name} is {FACT_VALUES[case.asked_facts.get(name)]}{why}"
 
 
 def _by_default(name: str, case: Case) -> str:
