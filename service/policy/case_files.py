@@ -282,7 +282,9 @@ class _Reader:
     def _check_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
         if word not in known and not any(form.fullmatch(word) for form in rule_rows.FORMS):
-            self._complain(node, explain_unknown(word, f"relation to the kind '{kind}'"), nearest(word, known))
+            self._complain(
+                node, explain_unknown(word, f"relation to the kind '{kind}'"), rule_rows.suggest_who(word, known)
+            )
 
     def _parse_condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:
         """`scope read:audit`, `who manager`, `state submitted`, `fact mfa` or `fact not mfa`."""

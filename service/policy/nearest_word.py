@@ -15,12 +15,20 @@ LONGEST_GUESSED, MAX_KNOWN = 100, 1_000
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
-    """A suggestion for an unknown word: the nearest known word, or all known words if there are few."""
+    """A suggestion for an unknown word: the nearest known word, or all known words if there are few. Dotted words are
+    compared behind what they share, so that `resource.reason` is not near `resource.days`."""
     if len(word) > LONGEST_GUESSED or len(known) > MAX_KNOWN:
         return None
-    close = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
+    shared = word
+    while shared := shared.rpartition(".")[0]:
+        inside = [name for name in known if name.startswith(f"{shared}.")]
+        if inside:
+            known, shared = inside, f"{shared}."
+            break
+    names = {name.removeprefix(shared): name for name in sorted(known)}
+    close = get_close_matches(word.removeprefix(shared).lower(), list(names), n=1, cutoff=0.6)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{names[close[0]]}'?"
     return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= FEW else None
 
 

@@ -191,6 +191,14 @@ def _is_who(word: str, relations: Collection[str]) -> bool:
     return word == ANYONE or word in relations or any(form.fullmatch(word) for form in FORMS)
 
 
+def suggest_who(word: str, relations: Collection[str]) -> str | None:
+    """The suggestion for an unknown word under who: a relation, or a role or group without its prefix."""
+    suggestion = nearest(word, relations)
+    if suggestion is None or suggestion.startswith("did you mean") or not ROLE.fullmatch(f"role:{word}"):
+        return suggestion
+    return f"{suggestion}; a role is written role:{word}, a group group:{word}"
+
+
 def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> None:
     word = at.text
     if _is_who(word, relations):
@@ -203,7 +211,7 @@ def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str
         message = f"'{word}' is not a form of who{describe_foreign_letter(word)}"
         rows.complain(at, message, f"the forms are {forms}; {SPELLING_OF_NAMES}")
         return
-    suggestion = nearest(word, relations | {ANYONE}) or f"a relation, anyone, {forms}"
+    suggestion = suggest_who(word, relations | {ANYONE}) or f"a relation, anyone, {forms}"
     rows.complain(at, explain_unknown(word, f"relation to the kind '{kind}'"), suggestion)
 
 

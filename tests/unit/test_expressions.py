@@ -104,6 +104,9 @@ def test_a_value_of_another_type_is_missing(value: Value) -> None:
     ("text", "place", "message", "suggestion"),
     [
         ("resource.minute > 3", (1, 1), "no attribute 'resource.minute'", "did you mean 'resource.minutes'?"),
+        ("resource.reason == ''", (1, 1), "no attribute 'resource.reason'", "policies/README.md"),
+        ("resource.owner.contry == ''", (1, 1), "no attribute 'resource.owner.contry'", "'resource.owner.country'"),
+        ("resourc.minutes > 3", (1, 1), "no attribute 'resourc.minutes'", "did you mean 'resource.minutes'?"),
         ("true &&\n  principal.contry == 'DE'", (2, 3), "no attribute 'principal.contry'", "'principal.country'"),
         ("country == 'DE'", (1, 1), "no attribute 'country'", "quotes"),
         ("true || resource.owner.teams.region == 'x'", (1, 9), "no attribute 'resource.owner.teams.region'", None),

@@ -70,6 +70,8 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("p, Allow, owner, read, any, timesheet, any, always, x", 4, "'Allow' is not a known effect", "'allow'"),
         ("p, dney, owner, read, any, timesheet, any, always, x", 4, "'dney' is not a known effect", "'deny'"),
         ("p, allow, ownr, read, any, timesheet, any, always, x", 11, "'ownr' is not a known relation", "'owner'"),
+        ("p, allow, hr, read, any, log, any, always, x", 11, "relation to the kind 'log'", "known: anyone; a role is"),
+        ("p, allow, hr, read, any, log, any, always, x", 11, "relation to the kind 'log'", "role:hr, a group group:hr"),
         ("p, allow, owner, read, any, log, any, always, x", 11, "relation to the kind 'log'", "anyone"),
         ("p, allow, role:Auditor, read, any, log, any, always, x", 11, "not a form of who", "role:NAME"),
         ("p, allow, role:A_b, read, any, log, any, always, x", 11, "not a form of who", "lower-case letters, digits"),
