@@ -159,7 +159,7 @@ def _show(found: dict[str, Any]) -> None:
     if found["more_near_misses"]:
         lines.append(f"  and {found['more_near_misses']} more rules with more missing conditions")
     lines += [f"  assumed: {escape_markup(sentence)}" for sentence in found["assumed"]]
-    console = Console(highlight=False, emoji=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     for line in lines:
         console.print(line)
 

@@ -488,6 +488,12 @@ def test_a_simulation_shows_no_near_miss_when_a_rule_denies() -> None:
         assert needs in run(api, "simulate", "approve").output
 
 
+def test_a_long_sentence_of_a_simulation_stays_on_its_line() -> None:
+    sentence = "the resource is as described; relations that are not named do not hold " + "and so on " * 30 + "and on"
+    with serve({"POST /v1/policies/simulate": {**SIMULATED, "assumed": [sentence]}}) as api:
+        assert f"  assumed: {sentence}\n" in run(api, "simulate", "approve").output
+
+
 COUNTS = ("same", "allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "other_approvals", "undecidable")
 JOB = {
     "id": "0198c0de-0000-7000-8000-0000000000aa", "version": 2, "state": "done", "progress": 1.0, "problem": None,
