@@ -245,6 +245,34 @@ async def test_a_wrong_word_is_refused_with_its_field(running: InProcess) -> Non
         assert answer.json()["fields"][0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"action": "aprove"}, "action: 'aprove' is unknown to this version; did you mean 'approve'?"),
+        ({"action": "xyz"}, "'xyz' is unknown to this version; known: approve, create, delete, edit"),
+        ({"resource": {"kind": "timeshets"}}, "resource.kind: 'timeshets' is unknown to this version; did you mean"),
+        (
+            {"resource": {"kind": "log", "state": "lost"}},
+            "resource.state: 'lost' is unknown to this version; known: none",
+        ),
+        (
+            {"resource": {**SUBMITTED, "relations": ["owner", "boss"]}},
+            "'boss' is unknown to this version; known: delegate",
+        ),
+        (
+            {"resource": {**SUBMITTED, "facts": {"mfa": True}}},
+            "'mfa' is a fact about the sign-in, not about the resource",
+        ),
+        ({"subject": {"client": "x", "scopes": ["read:timesheet"]}}, "did you mean 'read:timesheets'?"),
+    ],
+)
+async def test_a_wrong_word_is_told_with_the_nearest_known_one(
+    running: InProcess, changes: dict[str, Any], says: str
+) -> None:
+    asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED, **changes}
+    assert says in (await simulate(running, author(running), **asks)).json()["detail"]
+
+
 async def test_a_version_that_cannot_be_loaded_is_named_and_the_active_version_stays_ready(
     house: House, running: InProcess
 ) -> None:

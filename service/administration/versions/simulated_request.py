@@ -15,7 +15,7 @@ from service.policy.attributes import AttributeType
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.engine.engine import Snapshot
@@ -29,6 +29,10 @@ LONGEST_VALUE: Final = 255
 PRINCIPAL, RESOURCE = "principal.", "resource."
 # Attributes that follow from the other members of the subject.
 OF_SUBJECT: Final = frozenset({"principal.id", "principal.client", "principal.kind", "principal.roles"})
+OF_SIGN_IN: Final = (
+    "is a fact about the sign-in, not about the resource: it follows from methods, auth_age, agent and attributes of"
+    " the subject"
+)
 LISTS: Final = frozenset({AttributeType.STRINGS, AttributeType.INTS, AttributeType.BOOLS})
 # Roles, sign-in methods and clients come from elsewhere. They stand in the record, so they must be plain words.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
@@ -88,14 +92,15 @@ def wrong_words(asked: SimulatedRequest, vocabulary: Vocabulary) -> list[FieldEr
     """An error for each field with words that the version does not know, or that contradict other fields."""
     kind, thing, subject = asked.resource.kind, asked.resource, asked.subject
     if kind not in vocabulary.actions:
-        return [_unknown("resource.kind", vocabulary.actions)]
-    found = []
-    if asked.action not in vocabulary.actions[kind]:
-        found.append(_unknown("action", vocabulary.actions[kind]))
-    if thing.state != NO_STATE and thing.state not in vocabulary.states.get(kind, ()):
-        found.append(_unknown("resource.state", vocabulary.states.get(kind, ())))
-    found += _unknown_words("resource.relations", thing.relations, vocabulary.relations.get(kind, ()))
-    found += _unknown_words("resource.facts", thing.facts, vocabulary.facts.get(kind, ()))
+        return _unknown_words("resource.kind", [kind], vocabulary.actions)
+    found = _unknown_words("action", [asked.action], vocabulary.actions[kind])
+    if thing.state != NO_STATE:
+        found += _unknown_words("resource.state", [thing.state], vocabulary.states.get(kind, frozenset()))
+    found += _unknown_words("resource.relations", thing.relations, vocabulary.relations.get(kind, frozenset()))
+    of_request = sorted(thing.facts.keys() & vocabulary.request_facts)
+    found += [FieldError("resource.facts", f"'{fact}' {OF_SIGN_IN}") for fact in of_request[:1]]
+    of_kind = vocabulary.facts.get(kind, frozenset())
+    found += _unknown_words("resource.facts", thing.facts.keys() - vocabulary.request_facts, of_kind)
     found += _unknown_words("subject.scopes", subject.scopes, vocabulary.scopes)
     _, wrong = read_attributes(asked, vocabulary)
     found += wrong
@@ -213,9 +218,10 @@ def _roles(under: Snapshot) -> frozenset[str]:
     return frozenset(word.removeprefix(ROLE) for word in (*under.words.who, *linked) if word.startswith(ROLE))
 
 
-def _unknown_words(name: str, words: Iterable[str], known: Iterable[str]) -> list[FieldError]:
-    return [] if set(words) <= set(known) else [_unknown(name, known)]
-
-
-def _unknown(name: str, known: Iterable[str]) -> FieldError:
-    return FieldError(name, f"is unknown to this version, which knows {', '.join(sorted(known)) or 'none'}")
+def _unknown_words(name: str, words: Iterable[str], known: Collection[str]) -> list[FieldError]:
+    """An error for the first word that is unknown, with the nearest known one, or all of them."""
+    word = min(set(words).difference(known), default=None)
+    if word is None:
+        return []
+    close = nearest(word, known) or f"known: {', '.join(sorted(known)) or 'none'}"
+    return [FieldError(name, f"'{word}' is unknown to this version; {close}")]
