@@ -60,8 +60,10 @@ class Complaints:
 
 
 def _find_places(text: str) -> dict[tuple[str, ...], tuple[int, int]]:
-    """The line and column at which each header and key first appears."""
+    """The line and column at which each header and key first appears, and each table that one of them only implies, as
+    `[a.b]` does `a`."""
     found: dict[tuple[str, ...], tuple[int, int]] = {}
+    implied: dict[tuple[str, ...], tuple[int, int]] = {}
     section: tuple[str, ...] = ()
     for number, line in _lines_outside_strings(text):
         bare = line.strip()
@@ -71,8 +73,11 @@ def _find_places(text: str) -> dict[tuple[str, ...], tuple[int, int]]:
             here = (*section, *(part.strip().strip("\"'") for part in _split_key(bare.split("=")[0].strip())))
         else:
             continue
-        found.setdefault(here, (number, len(line) - len(line.lstrip()) + 1))
-    return found
+        place = (number, len(line) - len(line.lstrip()) + 1)
+        found.setdefault(here, place)
+        for length in range(1, len(here)):
+            implied.setdefault(here[:length], place)
+    return implied | found
 
 
 def _split_key(key: str) -> list[str]:

@@ -35,6 +35,8 @@ SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
 # Keys of one kind alone.
 _MORE = {"timesheet": ("approval",)}
 ANSWERS = frozenset({"yes", "no", "unknown"})
+# What declares a word that the service does not have.
+MADE_OF = {"fact": "expression", "relation": "path"}
 LONGEST_SENTENCE = 300
 OLDEST_SIGN_IN = 31 * 24 * 3600
 # Every record of a decision holds every fact.
@@ -262,7 +264,11 @@ class _Reader:
         if word not in known:
             renamed = known_words.RENAMED.get((what, word))
             suggestion = f"it was renamed to '{renamed}'" if renamed else self.complaints.suggest(word, known)
-            lacking = " without a path" if what == "relation" and not renamed else ""
+            lacking = ""
+            if what in MADE_OF and not renamed:
+                lacking = f" without {'an' if what == 'fact' else 'a'} {MADE_OF[what]}"
+                if suggestion:
+                    suggestion = f'is = "{MADE_OF[what].upper()}" declares one of your own; {suggestion}'
             self.complaints.complain(at, f"The service has no {what} '{word}'{lacking}", suggestion)
 
     def _check_keys(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:

@@ -116,6 +116,36 @@ def test_a_misspelt_kind_is_not_said_to_have_no_attributes() -> None:
     assert "The kind 'log' has no attributes that a fact could read" in of_kind.message
 
 
+def test_a_misspelt_table_is_named_where_it_stands() -> None:
+    found = complaint('[kinds.timesheet.fact.overtime]\nis = "true"\nyes = "y"\nno = "n"\n')
+    assert (found.message, found.suggestion) == ("The key 'fact' is not known here", "did you mean 'facts'?")
+    assert found.line > SHIPPED.count("\n")
+    found = complaint('[requests.facts.weekend]\nis = "true"\nyes = "y"\nno = "n"\n')
+    assert "'requests' is not known here" in found.message
+    assert found.line > SHIPPED.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "suggestion"),
+    [
+        (
+            "kinds.timesheet.facts",
+            "no fact 'mine' without an expression",
+            'is = "EXPRESSION" declares one of your own; known',
+        ),
+        (
+            "kinds.timesheet.relations",
+            "no relation 'mine' without a path",
+            'is = "PATH" declares one of your own; known',
+        ),
+    ],
+)
+def test_a_word_without_its_expression_is_told_what_declares_it(table: str, message: str, suggestion: str) -> None:
+    found = complaint(f'[{table}.mine]\nyes = "y"\nno = "n"\n')
+    assert message in found.message
+    assert suggestion in (found.suggestion or "")
+
+
 def test_a_complaint_points_into_the_expression() -> None:
     found = complaint(COUNTRIES, SAME_COUNTRY.replace("teams.region", "teams.reigon"))
     text = (SHIPPED + COUNTRIES + SAME_COUNTRY).splitlines()[found.line - 1]
