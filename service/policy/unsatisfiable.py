@@ -43,7 +43,7 @@ def why_unsatisfiable(rule: Rule, vocabulary: Vocabulary) -> tuple[str, str | No
             _check_law(rule),
             _check_conflict(rule, vocabulary),
             _check_client(rule, vocabulary),
-            _check_start(rule),
+            check_start(rule),
         ]
     return next((reason for reason in reasons if reason is not None), None)
 
@@ -111,7 +111,8 @@ def _check_client(rule: Rule, vocabulary: Vocabulary) -> Reason:
     return None
 
 
-def _check_start(rule: Rule) -> Reason:
+def check_start(rule: Rule) -> Reason:
+    """Why the action never starts from the states of the row, with a suggestion; None if it does."""
     asked = (rule.kind, rule.action)
     starts = STARTS.get(asked)
     if starts is None or asked in ALLOWED_IN_ANY_STATE or not rule.states or not rule.states.isdisjoint(starts):

@@ -152,6 +152,37 @@ def test_a_shadowed_rule_gets_a_warning_and_is_not_refused(narrow: str, broad: s
 
 
 @pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("deny, owner, withdraw, draft, timesheet, any, always", "'withdraw' starts only from submitted"),
+        (
+            "deny, owner, submit, submitted or locked, timesheet, any, mfa",
+            "'submit' starts only from draft or rejected",
+        ),
+        ("deny, lead, end, open, access_request, any, always", "'end' starts only from granted"),
+        ("deny, owner, withdraw, draft or submitted, timesheet, any, always", None),
+        ("deny, importer, upload, approved, timesheet, any, always", None),
+        ("deny, owner, read, draft, timesheet, any, always", None),
+        ("deny, owner, withdraw, any, timesheet, any, always", None),
+    ],
+)
+def test_a_deny_in_states_from_which_its_action_never_starts_gets_a_warning(row: str, says: str | None) -> None:
+    found = [str(warning) for warning in redundancy.find_idle_denies(policy_forge.policy(f"p, {row}, odd"))]
+    assert [f"policy.csv:1:1: This row has no effect: {says} (rule 'odd')" in warning for warning in found] == (
+        [True] if says else []
+    )
+    assert find_refusals(f"p, {row}, odd") == []
+
+
+def test_a_proposal_tells_of_a_deny_without_effect() -> None:
+    text = policy_forge.with_more("p, deny, owner, withdraw, draft, timesheet, any, always, odd\n")
+    told = [str(warning) for warning in examination.examine(text, examination.PROPOSAL).warnings]
+    assert any("'withdraw' starts only from submitted (rule 'odd') (write submitted)" in warning for warning in told)
+    shipped = policy_file.parse(policy_forge.read_shipped())
+    assert redundancy.find_idle_denies(shipped) == []
+
+
+@pytest.mark.parametrize(
     ("denied", "approving", "warns"),
     [
         ("manager, read, any, timesheet, any, not mfa", "manager, approve, any, timesheet, any, agent", True),

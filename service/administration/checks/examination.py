@@ -103,6 +103,7 @@ def examine(text: PolicyText, number: int) -> Examination:
     warnings = (
         *findings.warnings,
         *redundancy.find_shown(policy),
+        *redundancy.find_idle_denies(policy),
         *find_earlier_values(policy),
         *find_missing_values(policy),
     )

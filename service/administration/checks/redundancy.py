@@ -17,7 +17,7 @@ from service.policy.matching import ACTOR, CLIENT, VIA
 from service.policy.request_space import Budget, RoleClosure
 from service.policy.rule_rows import FILE
 from service.policy.toml_places import FILE as VOCABULARY_FILE
-from service.policy.unsatisfiable import why_unsatisfiable
+from service.policy.unsatisfiable import check_start, why_unsatisfiable
 from service.values import replace
 
 if TYPE_CHECKING:
@@ -112,6 +112,13 @@ def find_shown(policy: Policy) -> list[Complaint]:
             message = "This row hides nothing from people who may approve: approving shows the timesheet"
             found.append(_complain(rule, message, "deny 'approve' in the same way"))
     return found
+
+
+def find_idle_denies(policy: Policy) -> list[Complaint]:
+    """A warning for each deny in states from which its action never starts: it forbids nothing that could happen."""
+    denies = (rule for rule in policy.rules if rule.effect is Effect.DENY)
+    found = [_complain(rule, *idle) for rule in denies if (idle := check_start(rule))]
+    return found[:MAX_FOUND]
 
 
 def _report_denied(rule: Rule, deny: Rule, found: Findings) -> None:
