@@ -114,6 +114,7 @@ async def _show(
         monday=monday,
         sheet=sheet,
         grid=grid,
+        typed=typed is not None and editable,
         editable=editable,
         names={project.code: project.name for project in projects},
         other_projects=[project for project in projects if project.code not in grid.rows],

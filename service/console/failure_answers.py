@@ -62,6 +62,10 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Resp
         notice="",
         failure=failure,
         has_session=resumed is not None,
+        sent=_find_sent(request) if failure.again else [],
+        path=request.url.path + _query_of(request),
+        # What a form was sent to need not be a page.
+        page="" if request.method in SAFE_METHODS else _page_of(request),
     )
     # htmx puts a fragment into the page's place for problems, instead of the part that it was to replace.
     headers = (
@@ -70,6 +74,18 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Resp
         else {}
     )
     return Response(text, status_code=failure.status, media_type=MediaType.HTML, headers=headers)
+
+
+def _find_sent(request: HttpRequest) -> list[tuple[str, str]]:
+    """The fields of the form that was sent, to send them again; none if a file is among them."""
+    fields = list(request.state.sent.multi_items()) if "sent" in request.state else []
+    if any(not isinstance(value, str) and value.filename for _, value in fields):
+        return []
+    return [(name, value) for name, value in fields if isinstance(value, str)]
+
+
+def _query_of(request: HttpRequest) -> str:
+    return f"?{request.url.query}" if request.url.query else ""
 
 
 def _navigate(request: HttpRequest, path: str) -> Response[Any]:
@@ -81,8 +97,7 @@ def _navigate(request: HttpRequest, path: str) -> Response[Any]:
 
 def _page_of(request: HttpRequest) -> str:
     """The page that a browser shows: this request's, or for a form and for a part of a page, the page around it."""
-    query = f"?{request.url.query}" if request.url.query else ""
     if request.method in SAFE_METHODS and not is_part(request):
-        return local_path(request.url.path + query)
+        return local_path(request.url.path + _query_of(request))
     around = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
     return local_path(around.path + (f"?{around.query}" if around.query else ""))

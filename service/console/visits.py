@@ -19,7 +19,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
 
-from service.console.protection import HttpRequest, check_form_token, nonce_of
+from service.console.protection import SAFE_METHODS, HttpRequest, check_form_token, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import SignInUnavailable
 from service.standalone.client import Me, Timesheet, Timewarden, TokenRefused
@@ -272,6 +272,9 @@ async def resume_session(console: Console, request: HttpRequest) -> Visit:
     """The visit of a request, without asking the API who the person is. A page about a failure lets them sign out.
     Raises SignInNeeded without a session, ForgedRequest for a change without its token."""
     cookie = request.cookies.get(console.cookie, "")
+    if cookie and request.method not in SAFE_METHODS and not is_part(request):
+        # Read before anything can fail, so that the page about a failure can offer to send it again.
+        request.state.sent = await request.form()
     session = await console.sessions.find(cookie) if cookie else None
     if session is None:
         raise SignInNeeded(ended=bool(cookie))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -79,6 +81,48 @@ async def test_without_the_api_and_the_authorization_server_people_can_sign_out(
         signed_out = await person.post("/sign-out", data={"csrf_token": session.csrf})
     assert (signed_out.status_code, signed_out.headers["location"]) == (303, "/signed-out")
     assert await console.sessions.find(session.id) is None
+
+
+HOURS = {"csrf_token": "t", "ATLAS/2026-03-02": '7:30"><b>', "note:1": "two\nlines", "then": "submit"}
+
+
+def hidden_fields(page: httpx2.Response) -> dict[str, str]:
+    """The form of a page about a failure, as a browser would send it again."""
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
+    return {html.unescape(name): html.unescape(value) for name, value in found}
+
+
+async def test_without_the_api_what_was_typed_is_kept_to_be_sent_again(console: Console) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    sent = HOURS | {"csrf_token": session.csrf}
+    async with browser(console, session.id) as person:
+        page = await person.post("/week/2026-03-02?x=1", data=sent)
+    assert page.status_code == 503
+    assert 'action="/week/2026-03-02?x=1"' in page.text
+    assert hidden_fields(page) == sent
+
+
+async def test_without_redis_what_was_typed_is_kept_to_be_sent_again() -> None:
+    nowhere = f"redis://127.0.0.1:{unused_port()}/0"
+    async with open_console(nowhere) as console, browser(console, "c" * 43) as person:
+        page = await person.post("/week/2026-03-02", data=HOURS)
+    assert page.status_code == 503
+    assert hidden_fields(page) == HOURS
+
+
+async def test_a_failed_upload_leads_back_to_its_page_and_not_to_where_it_was_sent(console: Console) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    around = {"Referer": f"{URL}/directory/people/{session.id}?x=1"}
+    async with browser(console, session.id) as person:
+        page = await person.post(
+            "/directory/memberships",
+            data={"csrf_token": session.csrf},
+            files={"file": ("a.csv", b"a,b", "text/csv")},
+            headers=around,
+        )
+    assert page.status_code == 503
+    assert hidden_fields(page) == {}
+    assert f'href="/directory/people/{session.id}?x=1">Try again' in page.text
 
 
 async def test_without_redis_people_are_signed_out_and_told_so() -> None:

@@ -84,9 +84,12 @@ function addRow(form, option) {
 // What was typed is not lost by a wrong click.
 let unsaved = false;
 for (const form of document.querySelectorAll("form[data-unsaved]")) {
+  // What was sent before, and refused, is not saved either.
+  if (form.dataset.unsaved) unsaved = true;
   addEventListener("input", (event) => { if (event.target.form === form) unsaved = true; });
   form.addEventListener("submit", () => { unsaved = false; });
 }
+addEventListener("click", (event) => { if (event.target.closest?.("[data-discard]")) unsaved = false; });
 addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
 
 // Arrows move through the grid, as in a sheet.
