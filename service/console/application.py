@@ -40,6 +40,22 @@ ROOMS = (employee.ROOM, administrator.ROOM, approver.ROOM, auditor.ROOM, author.
 MAX_BODY_BYTES = 4_000_000
 
 
+class ConsoleApplication(Litestar):
+    """Answers HEAD like GET, without the body (RFC 9110 section 9.3.2)."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            as_get: Any = {**scope, "method": "GET"}
+            await super().__call__(as_get, receive, send_head)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def connect(
     *,
     url: str,
@@ -90,7 +106,7 @@ def create(console: Console) -> Litestar:
         return answer_failure(request, error)
 
     parts = urlsplit(console.url)
-    return Litestar(
+    return ConsoleApplication(
         route_handlers=[
             show_start,
             begin_sign_in,

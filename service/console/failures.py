@@ -128,7 +128,7 @@ def find_failure(error: Exception) -> Failure:
             found = Failure(403, "You are not signed in", f"{error}.")
         case SignInUnavailable():
             found = Failure(503, "You cannot sign in at the moment", f"{error}.", again=True)
-        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED):
             found = NOT_FOUND
         case HTTPException():
             status = HTTPStatus(error.status_code)

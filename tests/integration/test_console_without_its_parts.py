@@ -15,6 +15,7 @@ from events.stream import open_redis
 from service.console.application import connect, create
 from service.console.sessions import SessionStore
 from service.console.sign_in_server import Demand, Grant
+from service.console.static_files import path_of
 from tests.ports import unused_port
 
 if TYPE_CHECKING:
@@ -191,6 +192,20 @@ async def test_a_session_ends_by_its_age_however_often_it_is_used(
     redis = open_redis(redis_url)
     assert [key async for key in redis.scan_iter("timewarden:console:*")] == [], "its tokens are kept"
     await redis.aclose()
+
+
+async def test_a_head_is_answered_like_a_get_without_the_body(console: Console) -> None:
+    async with browser(console) as person:
+        for path in ("/", "/signed-out", "/week", "/health", "/nothing", path_of("console.css")):
+            page, head = await person.get(path), await person.head(path)
+            assert (head.status_code, head.content) == (page.status_code, b""), path
+            assert head.headers["content-type"] == page.headers["content-type"], path
+
+
+async def test_an_address_that_only_takes_forms_is_no_page(console: Console) -> None:
+    async with browser(console) as person:
+        page = await person.get("/sign-out")
+    assert (page.status_code, "No such page" in page.text) == (404, True)
 
 
 async def test_another_host_name_is_refused(console: Console) -> None:
