@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -14,8 +15,12 @@ from tests.browser.conftest import ZONE
 from tests.browser.story_of_weeks import fill_week
 
 if TYPE_CHECKING:
+    import httpx2
+    from playwright.async_api import Request, Route
+
     from service.standalone.client import Timesheet
     from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
     from tests.browser.conftest import Desk
     from tests.browser.story_of_weeks import Weeks
 
@@ -139,6 +144,34 @@ async def test_a_delegation_includes_its_last_day_and_an_open_one_says_who_ends_
         await page.get_by_label("Delegate", exact=True).fill("Max Weber")
         await page.get_by_role("button", name="Name delegate").click()
         await expect(page.get_by_role("row", name="Max Weber").first).to_contain_text("until you end it")
+        await page.get_by_role("button", name="End the delegation to Max Weber").click()
+        await expect(page.get_by_role("status")).to_have_text("The delegation has ended.")
+
+
+async def test_a_second_click_while_the_first_is_answered_sends_nothing(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    sent: list[Request] = []
+    answering = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        sent.append(route.request)
+        await answering.wait()
+        await route.continue_()
+
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/delegations")
+        await page.route(lambda address: address.endswith("/delegations"), answer_late)
+        await page.get_by_label("Delegate", exact=True).fill("Max Weber")
+        box = await page.get_by_role("button", name="Name delegate").bounding_box()
+        assert box is not None
+        # As the mouse does it: a click by name would wait for the answer to the one before.
+        for _ in range(3):
+            await page.mouse.click(box["x"] + 5, box["y"] + 5)
+            await asyncio.sleep(0.1)
+        answering.set()
+        await expect(page.get_by_role("status")).to_have_text("The delegation holds.")
+        assert [request.method for request in sent] == ["POST"]
         await page.get_by_role("button", name="End the delegation to Max Weber").click()
         await expect(page.get_by_role("status")).to_have_text("The delegation has ended.")
 

@@ -27,7 +27,13 @@ const tidy = () => {
 wide.addEventListener("change", arrange);
 addEventListener("htmx:historyRestore", arrange);
 // htmx has replaced the whole page, after a form with hx-boost.
-addEventListener("htmx:afterSettle", (event) => { if (event.detail.target === document.body) { arrange(); tidy(); } });
+addEventListener("htmx:afterSettle", (event) => {
+  if (event.detail.target !== document.body) return;
+  arrange();
+  tidy();
+  // The button that had the focus is gone. Reading goes on in the new page, not before its navigation.
+  if (document.activeElement === document.body) document.querySelector("#content").focus({ preventScroll: true });
+});
 arrange();
 tidy();
 
@@ -91,6 +97,19 @@ for (const form of document.querySelectorAll("form[data-unsaved]")) {
 }
 addEventListener("click", (event) => { if (event.target.closest?.("[data-discard]")) unsaved = false; });
 addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+
+// A second click while the first is answered would do the same again, or be told that it is done already.
+const PAUSE = 5000;
+const sentAt = new WeakMap();
+addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (performance.now() - (sentAt.get(form) ?? -PAUSE) < PAUSE) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  } else sentAt.set(form, performance.now());
+}, true);
+addEventListener("htmx:afterRequest", (event) => sentAt.delete(event.target));
 
 // Arrows move through the grid, as in a sheet.
 addEventListener("keydown", (event) => {
