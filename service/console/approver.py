@@ -1,6 +1,7 @@
 """The pages for people who approve: the inbox with a sheet beside the list, many at once, and delegations."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any, Self
@@ -14,7 +15,7 @@ from litestar.params import FromPath, FromQuery
 
 from service.console import access
 from service.console.failure_answers import step_up_path
-from service.console.failures import NOT_FOUND, Failure, describe_problem, describe_refusal
+from service.console.failures import NOT_FOUND, Failure, describe_problem, describe_refusal, find_failure
 from service.console.form_values import number_of, start_of
 from service.console.people import resolve_person, teams_of
 from service.console.rendering import STATES
@@ -22,8 +23,9 @@ from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import TheVisit, Visit, first_of, is_over
 from service.console.weeks import make_grid
-from service.standalone.client import Batch, Problem, Receipt, Timesheet
+from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
+from service.standalone.client.shapes import ItemResult
 
 MAX_SHOWN = 200
 # Pending approvals that a search looks through, the longest waiting first.
@@ -67,9 +69,6 @@ class InboxFilters:
         )
 
 
-NO_FILTERS = InboxFilters()
-
-
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """The result for one sheet of a batch."""
@@ -96,44 +95,47 @@ async def show_pending_sheet(visit: TheVisit, sheet_id: FromPath[UUID]) -> Respo
     sheet = await visit.api.timesheet(str(sheet_id), names=True)
     if sheet.state != "submitted" or sheet.submitted_at is None:
         return visit.render("failure_fragment.html", HTTPStatus.NOT_FOUND, failure=_not_pending(sheet))
-    chosen = Pending(timesheet=sheet, waiting_since=sheet.submitted_at, as_=[])
-    return await _render(visit, "inbox_sheet.html", _ApprovalsPage([chosen]), [chosen], chosen, NO_FILTERS)
+    chosen, filters = Pending(timesheet=sheet, waiting_since=sheet.submitted_at, as_=[]), InboxFilters.of(visit)
+    return await _render(visit, "inbox_sheet.html", _ApprovalsPage([chosen]), [chosen], chosen, filters)
 
 
 @post("/inbox", status_code=200)
 async def decide_many(visit: TheVisit) -> Response[Any]:
     """Approve or reject the chosen sheets, each on its own, in the versions that the person has seen."""
-    form = await visit.request.form()
-    chosen = [str(value).partition("/") for value in form.getall("sheet", [])][:MAX_AT_ONCE]
+    form, filters = await visit.request.form(), InboxFilters.of(visit)
+    chosen = [str(value).partition("/") for value in form.getall("sheet", [])][:MAX_SHOWN]
     reason, decision = str(form.get("reason", "")).strip(), form.get("decision")
-    page, items = await _find_pending(visit, NO_FILTERS)
+    page, items = await _find_pending(visit, filters)
     if not chosen or decision not in ("approve", "reject") or (decision == "reject" and not reason):
         missing = "Choose at least one week" if not chosen else "Say why you reject, so that the owner can correct it"
         failure = Failure(422, "Nothing was changed", f"{missing}.")
-        here = next((item for item in items if item.timesheet.id == (chosen[0][0] if chosen else "")), None)
+        checked = {sheet for sheet, _, _ in chosen}
+        here = next((item for item in items if item.timesheet.id in checked), None)
         return await _render(
-            visit, "inbox.html", page, items, here, NO_FILTERS, status=422, failure=failure, reason=reason
+            visit, "inbox.html", page, items, here, filters, 422, failure=failure, reason=reason, checked=checked
         )
-    body: dict[str, Any] = {
-        "items": [{"id": sheet, "version": number_of(version) or 0} for sheet, _, version in chosen],
-        "mode": "per-item",
-    }
-    if reason:
-        body["comment" if decision == "approve" else "reason"] = reason
-    batch = await visit.api.call(Batch, "POST", f"/v1/timesheets/batch-{decision}", body=body)
-    if all(item.problem is None for item in batch.items):
-        count = "one" if len(batch.items) == 1 else "many"
-        return visit.redirect("/inbox", done=f"{decision}-{count}")
+    results, broken = await _decide_each(visit, decision, [(sheet, version) for sheet, _, version in chosen], reason)
+    if broken is None and all(result.problem is None for result in results):
+        count = "one" if len(results) == 1 else "many"
+        # Under a policy that asks for several approvals, a week can need more than this one.
+        done = "approve-part" if any(result.state == "submitted" for result in results) else f"{decision}-{count}"
+        return visit.redirect(f"/inbox?{urlencode(filters.given)}".rstrip("?"), done=done)
     known = {item.timesheet.id: item.timesheet for item in items}
     # A week that does not wait any more, such as one that was withdrawn meanwhile.
-    gone = [item.id for item in batch.items if item.problem and item.id not in known]
+    gone = [result.id for result in results if result.problem and result.id not in known]
     known |= {sheet_id: sheet for sheet_id in gone if (sheet := await _find(visit, sheet_id))}
     outcomes = [
         _Outcome(known.get(item.id), item.state, _describe(item.problem, item.decision_id) if item.problem else None)
-        for item in batch.items
+        for item in results
     ]
-    page, items = await _find_pending(visit, NO_FILTERS)
-    return await _render(visit, "inbox.html", page, items, None, NO_FILTERS, outcomes=outcomes, decision=decision)
+    outcomes += [_Outcome(known.get(sheet), None, broken) for sheet, _, _ in chosen[len(results) :]]
+    more: dict[str, Any] = {"outcomes": outcomes, "decision": decision}
+    try:
+        page, items = await _find_pending(visit, filters)
+    except (Problem, httpx2.HTTPError) as error:
+        # What was decided is shown without the list.
+        page, items, more["failure"] = _ApprovalsPage([]), [], find_failure(error)
+    return await _render(visit, "inbox.html", page, items, None, filters, **more)
 
 
 @get("/delegations")
@@ -189,6 +191,27 @@ async def _find_pending(visit: Visit, filters: InboxFilters) -> tuple[_Approvals
             return page, found[:MAX_SHOWN]
 
 
+async def _decide_each(
+    visit: Visit, decision: str, chosen: Sequence[tuple[str, str]], reason: str
+) -> tuple[list[ItemResult], Failure | None]:
+    """The results for sheets in their versions, with a request for each MAX_AT_ONCE. A failure after the first request
+    is returned; then the sheets from that request on have no result."""
+    word = "comment" if decision == "approve" else "reason"
+    results: list[ItemResult] = []
+    for start in range(0, len(chosen), MAX_AT_ONCE):
+        part = chosen[start : start + MAX_AT_ONCE]
+        items = [{"id": sheet, "version": number_of(version) or 0} for sheet, version in part]
+        body = {"items": items, "mode": "per-item", **({word: reason} if reason else {})}
+        try:
+            batch = await visit.api.call(Batch, "POST", f"/v1/timesheets/batch-{decision}", body=body)
+        except (Problem, httpx2.HTTPError) as error:
+            if not results:
+                raise
+            return results, find_failure(error)
+        results += batch.items
+    return results, None
+
+
 async def _find(visit: Visit, sheet_id: str) -> Timesheet | None:
     """A sheet, if it can be read now."""
     try:
@@ -240,7 +263,7 @@ async def _render(
         kept=urlencode(filters.given),
         projects=sorted({entry.project for item in page.items for entry in item.timesheet.entries}),
         MAX_SEARCHED=MAX_SEARCHED,
-        **{"failure": None, "asking": [], "outcomes": [], "decision": "", "reason": "", **more},
+        **{"failure": None, "asking": [], "outcomes": [], "decision": "", "reason": "", "checked": set(), **more},
     )
 
 
@@ -293,6 +316,7 @@ ROOM = Room(
     done={
         "approve-one": "The week is approved.",
         "approve-many": "All chosen weeks are approved.",
+        "approve-part": "Your approval is given. What needs more than one approval waits for another person.",
         "reject-one": "The week is rejected, and its owner reads why.",
         "reject-many": "All chosen weeks are rejected, and their owners read why.",
         "granted": "The delegation holds.",

@@ -8,17 +8,21 @@ breaks the content policy, or that loads anything from elsewhere fails its test.
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
+from events.stream import open_redis
+from service.console.application import connect, create
+from service.console.sign_in_server import Demand, Grant
 from service.development.people import PEOPLE
 from tests.acceptance.caller import Callers
 from tests.acceptance.running_service import ROOT, RunningService
@@ -26,7 +30,9 @@ from tests.browser.story_of_weeks import Weeks, fill_weeks
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from tests.acceptance.caller import Caller
 
 FLAGS = (
     "--no-sandbox",
@@ -168,6 +174,40 @@ def desk(shared_desk: Desk) -> Iterator[Desk]:
     shared_desk.complaints.clear()
     yield shared_desk
     assert shared_desk.complaints == []
+
+
+@asynccontextmanager
+async def open_console_that_loses(
+    service: RunningService, caller: Caller, is_lost: Callable[[httpx2.Request], bool]
+) -> AsyncIterator[tuple[httpx2.AsyncClient, str]]:
+    """Another console on the same service, whose network loses some requests to the API: a client with the session of
+    this caller, and what its forms must contain."""
+
+    async def lose(asked: httpx2.Request) -> None:
+        if is_lost(asked):
+            raise httpx2.ConnectError("the network is gone")
+
+    redis = open_redis(service.addresses.redis_url)
+    async with httpx2.AsyncClient(trust_env=False, event_hooks={"request": [lose]}) as http:
+        console = connect(
+            url="http://console.example",
+            api=service.addresses.api,
+            issuer=service.addresses.issuer,
+            audience="",
+            audience_parameter="",
+            client="console",
+            secret="",
+            scopes=(),
+            keys=["k" * 32],
+            redis=redis,
+            http=http,
+        )
+        session = await console.sessions.start(Grant(str(caller.token), time.time() + 600), Demand())
+        transport = httpx2.ASGITransport(cast("Any", create(console)))
+        async with httpx2.AsyncClient(transport=transport, base_url=console.url, trust_env=False) as person:
+            person.cookies.set(console.cookie, session.id)
+            yield person, session.csrf
+    await redis.aclose()
 
 
 async def look_at(page: Page, name: str, ignored: Sequence[str] = ()) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import ZONE
+from tests.browser.conftest import SIZES, ZONE, open_console_that_loses
 from tests.browser.story_of_weeks import fill_week
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.browser.story_of_weeks import Weeks
 
 WEEKS = [date(2025, 5, day) for day in (5, 12, 19)]
+MORE_WEEKS = [date(2025, 4, day) for day in (7, 14)]
 
 
 async def submit(callers: Callers, who: str, monday: date) -> Timesheet:
@@ -120,6 +121,84 @@ async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, cal
         await expect(page.get_by_role("heading", name="Refused")).to_be_visible()
     found = [await carl.timesheet(sheet.id) for sheet in (first, second)]
     assert [(sheet.state, sheet.reason) for sheet in found] == [("rejected", "Wrong project"), ("draft", None)]
+
+
+async def test_more_weeks_than_a_request_may_hold_are_approved_at_once_and_the_list_stays_narrowed(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    carl, first = (await callers("carl")).api, date(2011, 1, 3)
+    for number in range(101):
+        monday = first + timedelta(weeks=number)
+        await carl.submit(await carl.open_week(monday, ZONE, [{"day": monday, "project": "SITE", "minutes": 5}]))
+    async with desk.window("mia") as page:
+        await page.goto(f"{desk.console}/inbox?who=carl")
+        await page.get_by_label("Choose all").check()
+        await page.get_by_role("button", name="Reject chosen").click()
+        # The list and what was chosen stay, so that only the reason is missing.
+        await expect(page.get_by_label("Choose Carl Dupont, 3 January 2011")).to_be_checked()
+        await expect(page).to_have_url(f"{desk.console}/inbox?who=carl")
+        await page.get_by_role("button", name="Approve chosen").click()
+        await expect(page.get_by_role("status")).to_have_text("All chosen weeks are approved.")
+        await expect(page).to_have_url(f"{desk.console}/inbox?who=carl")
+    last = first + timedelta(weeks=100)
+    assert [sheet.state async for sheet in carl.timesheets(since=first, until=last)] == ["approved"] * 101
+
+
+async def test_a_long_project_does_not_widen_the_inbox(desk: Desk, callers: Callers, weeks: Weeks) -> None:
+    carl, monday, code = (await callers("carl")).api, date(2025, 4, 21), "LONG-" + "W" * 35
+    added = await (await callers("adam")).post("/v1/projects", {"code": code, "name": "W" * 200})
+    assert added.status_code == 201, added.text
+    hours = [{"day": monday, "project": code, "minutes": 60}]
+    sheet = await carl.submit(await carl.open_week(monday, ZONE, hours))
+    async with desk.window("mia", viewport=SIZES["narrow"]) as page:
+        await page.goto(f"{desk.console}/inbox?sheet={sheet.id}")
+        await expect(page.get_by_label("Project", exact=True)).to_contain_text(code)
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    await carl.withdraw(sheet)
+
+
+async def test_what_was_decided_is_shown_though_the_list_cannot_be_read_any_more(
+    desk: Desk, callers: Callers, weeks: Weeks, service: RunningService
+) -> None:
+    mia, sheets = await callers("mia"), [await submit(callers, "carl", monday) for monday in MORE_WEEKS]
+    await mia.api.approve(await mia.api.timesheet(sheets[1].id))
+    decided: list[httpx2.Request] = []
+
+    def is_lost(asked: httpx2.Request) -> bool:
+        """The list, once something was decided."""
+        decided.extend([asked] if asked.url.path.endswith("/batch-reject") else [])
+        return bool(decided) and asked.url.path == "/v1/approvals"
+
+    async with open_console_that_loses(service, mia, is_lost) as (person, token):
+        form = {"csrf_token": token, "decision": "reject", "reason": "Wrong project"}
+        chosen = [f"{sheet.id}/{sheet.version}" for sheet in sheets]
+        page = await person.post("/inbox", data={**form, "sheet": chosen})
+    assert page.status_code == 200
+    assert "Rejected: 1 of 2" in page.text
+    assert "The API does not answer" in page.text
+    assert "Nothing waits for you" not in page.text
+
+
+async def test_a_first_approval_of_two_is_not_called_the_approval_of_the_week(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    paula = (await callers("paula")).api
+    shipped = await paula.policy_version()
+    vocabulary = shipped.vocabulary + '\n[kinds.timesheet.approval]\ncomplete = "size(resource.approvals) >= 2"\n'
+    cases = {name: text for name, text in shipped.cases.items() if "approv" not in text}
+    stricter = await paula.propose_policy(
+        "two", model=shipped.model, rules=shipped.rules, vocabulary=vocabulary, cases=cases
+    )
+    await paula.activate_policy(stricter.number, instead_of=shipped.number)
+    try:
+        await submit(callers, "ben", date(2025, 5, 5))
+        async with desk.window("max") as page:
+            await page.goto(f"{desk.console}/inbox")
+            await page.get_by_role("link", name="Ben Okafor 5 May 2025").click()
+            await page.locator("#sheet").get_by_role("button", name="Approve").click()
+            await expect(page.get_by_role("status")).to_contain_text("waits for another person")
+    finally:
+        await paula.activate_policy(shipped.number, instead_of=stricter.number)
 
 
 async def test_a_delegation_includes_its_last_day_and_an_open_one_says_who_ends_it(

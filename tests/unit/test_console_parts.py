@@ -288,7 +288,7 @@ async def test_weeks_that_were_approved_are_not_read_again() -> None:
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
         visit: Any = SimpleNamespace(
             api=Timewarden("http://127.0.0.1:9", "token", http=http),
-            request=SimpleNamespace(form=form),
+            request=SimpleNamespace(form=form, query_params={}),
             redirect=lambda path, done: (path, done),
         )
         assert await decide_many.fn(visit) == ("/inbox", "approve-one")
