@@ -42,11 +42,12 @@ async def save_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
     form = {name: value for name, value in (await visit.request.form()).items() if isinstance(value, str)}
     sheet = await _find(visit, day)
     grid = make_grid(day, sheet.entries if sheet else (), _projects_of(form))
+    stale = sheet is not None and form.get("version", "") != str(sheet.version)
     try:
         entries = read_form(grid, form)
     except WrongHours:
-        return await _show(visit, day, grid=grid, status=422)
-    if sheet is not None and form.get("version", "") != str(sheet.version):
+        return await _show(visit, day, grid=grid, status=422, stale=stale)
+    if stale:
         return await _show(visit, day, grid=grid, status=412, stale=True)
     try:
         done = await _save(visit, day, sheet, entries, submits=form.get("then") == "submit")

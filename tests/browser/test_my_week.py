@@ -9,8 +9,11 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import SIZES
 from tests.browser.story_of_weeks import HOSTILE, find_week
+from tests.until import until
 
 if TYPE_CHECKING:
+    from playwright.async_api import Dialog
+
     from tests.acceptance.caller import Callers
     from tests.browser.conftest import Desk
     from tests.browser.story_of_weeks import Weeks
@@ -90,6 +93,44 @@ async def test_a_week_that_changed_meanwhile_is_not_overwritten(desk: Desk, week
         await expect(page.get_by_text("saved: 1:00")).to_be_visible()
         await page.get_by_role("button", name="Save", exact=True).click()
         await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
+
+
+async def test_a_wrong_cell_does_not_hide_that_the_week_changed_meanwhile(desk: Desk, callers: Callers) -> None:
+    carl, monday = (await callers("carl")).api, date(2025, 2, 17)
+    sheet = await carl.open_week(monday, "Europe/Berlin", [hour_on(monday)])
+    async with desk.window("carl") as page:
+        await page.goto(f"{desk.console}/week/{monday}")
+        await carl.amend_entry(sheet, sheet.entries[0].id, minutes=300)
+        tuesday = page.get_by_label("SITE, Tuesday 18 February 2025")
+        await tuesday.fill("a lot")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_text("Write a time like 7:30 or 7.5")).to_be_visible()
+        await expect(page.get_by_text("This week has changed since you opened it")).to_be_visible()
+        await expect(page.get_by_text("saved: 5:00")).to_be_visible()
+
+
+async def test_refused_hours_are_not_left_without_a_question(desk: Desk, callers: Callers) -> None:
+    async with desk.window("carl") as page:
+        questions: list[str] = []
+
+        async def stay(dialog: Dialog) -> None:
+            questions.append(dialog.type)
+            await dialog.dismiss()
+
+        page.on("dialog", stay)
+        await page.goto(f"{desk.console}/week/2025-11-17")
+        await page.get_by_label("Add a project").select_option("ATLAS")
+        await page.get_by_label("ATLAS, Monday 17 November 2025").fill("99")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_text("A day has 24 hours")).to_be_visible()
+        await page.get_by_role("link", name="Week after").click(no_wait_after=True)
+
+        async def is_asked() -> bool:
+            return bool(questions)
+
+        await until(is_asked)
+        assert questions == ["beforeunload"]
+        await expect(page.get_by_label("ATLAS, Monday 17 November 2025")).to_have_value("99")
 
 
 async def test_a_copy_of_the_week_before_that_is_refused_is_told_beside_the_week(desk: Desk, callers: Callers) -> None:
