@@ -49,6 +49,8 @@ async def save_week(visit: TheVisit, day: FromPath[date]) -> Response[Any]:
         return await _show(visit, day, grid=grid, status=422, stale=stale)
     if stale:
         return await _show(visit, day, grid=grid, status=412, stale=True)
+    if form.get("then") == "add" and form.get("add"):
+        return await _show(visit, day, grid=grid)
     try:
         done = await _save(visit, day, sheet, entries, submits=form.get("then") == "submit")
     except Stale:
@@ -184,8 +186,9 @@ async def _projects(visit: Visit) -> list[Project]:
 
 
 def _projects_of(form: dict[str, str]) -> list[str]:
-    """The projects that a form has rows for."""
-    return sorted({name.rpartition("/")[0] for name in islice(form, MAX_ROWS * 8 + 10) if "/" in name})
+    """The projects that a form has rows for, and the one to add."""
+    rows = {name.rpartition("/")[0] for name in islice(form, MAX_ROWS * 8 + 10) if "/" in name}
+    return sorted(rows | ({form["add"]} if form.get("add") else set()))
 
 
 ROOM = Room(

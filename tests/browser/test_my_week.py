@@ -109,6 +109,22 @@ async def test_a_wrong_cell_does_not_hide_that_the_week_changed_meanwhile(desk: 
         await expect(page.get_by_text("saved: 5:00")).to_be_visible()
 
 
+async def test_without_scripts_a_first_project_is_added_and_hours_are_written(desk: Desk, callers: Callers) -> None:
+    async with desk.window("carl", java_script_enabled=False) as page:
+        await page.goto(f"{desk.console}/week/2025-11-03")
+        await page.get_by_label("Add a project").select_option("SITE")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await page.get_by_label("SITE, Monday 3 November 2025").fill("7:30")
+        await page.get_by_label("Add a project").select_option("ATLAS")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.get_by_label("SITE, Monday 3 November 2025")).to_have_value("7:30")
+        await page.get_by_label("ATLAS, Tuesday 4 November 2025").fill("1:00")
+        # Enter saves here too, though the button to add a project comes first.
+        await page.get_by_label("ATLAS, Tuesday 4 November 2025").press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
+    assert (await find_week((await callers("carl")).api, date(2025, 11, 3))).minutes == 510
+
+
 async def test_refused_hours_are_not_left_without_a_question(desk: Desk, callers: Callers) -> None:
     async with desk.window("carl") as page:
         questions: list[str] = []
