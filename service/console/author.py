@@ -5,7 +5,6 @@ A draft is in the browser until it is proposed. Checking it is decided by the AP
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,7 +14,7 @@ from litestar import Response, get, post
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, Parameter
 
-from service.console.failures import describe_problem
+from service.console.failures import Failure, describe_problem
 from service.console.form_values import number_of, start_of
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit, first_of, is_part
@@ -172,7 +171,7 @@ async def activate_version(visit: TheVisit, number: Number) -> Response[Any]:
     try:
         await visit.api.activate_policy(number, instead_of=seen or 0)
     except (Conflict, Denied, Invalid) as found:
-        return await _show_version(visit, number, problem=found)
+        return await _show_version(visit, number, describe_problem(found))
     return visit.redirect(f"/policies/{number}", done="activated")
 
 
@@ -228,11 +227,14 @@ async def propose_draft(visit: TheVisit) -> Response[Any]:
 async def start_replay(visit: TheVisit, number: Number) -> Response[Any]:
     """Have recorded requests decided again by a version."""
     form = await visit.read_form()
-    times: dict[str, datetime] = {}
-    for field in ("since", "until"):
-        with suppress(ValueError):
-            times[field] = start_of(form.get(field), visit.zone)
-    replay = await visit.api.start_replay(number, **times)
+    try:
+        times = {field: start_of(form[field], visit.zone) for field in ("since", "until") if form.get(field)}
+        replay = await visit.api.start_replay(number, **times)
+    except ValueError:
+        wrong = Failure(422, "Nothing was started", "Write days as year, month and day, for example 2026-03-02.")
+        return await _show_version(visit, number, wrong, form)
+    except (Conflict, Denied, Invalid) as found:
+        return await _show_version(visit, number, describe_problem(found), form)
     return visit.redirect(f"/replays/{replay.id}")
 
 
@@ -276,7 +278,9 @@ async def try_request(visit: TheVisit) -> Response[str]:
     return visit.render("try.html", given=form, tried=tried, problem=None)
 
 
-async def _show_version(visit: Visit, number: int, *, problem: Any = None) -> Response[str]:
+async def _show_version(
+    visit: Visit, number: int, failure: Failure | None = None, form: dict[str, str] | None = None
+) -> Response[str]:
     version, active = await asyncio.gather(
         visit.api.call(AuthoredTexts, "GET", f"{VERSIONS}/{number}", query={"names": True}),
         visit.api.policy_version(),
@@ -289,13 +293,14 @@ async def _show_version(visit: Visit, number: int, *, problem: Any = None) -> Re
         )
     return visit.render(
         "policy.html",
-        problem.receipt.status if problem else 200,
+        failure.status if failure else 200,
         version=version,
         files=_files(version),
         rule_at=_rule_at(version.rules),
         active=active.number,
         difference=difference,
-        problem=problem,
+        failure=failure,
+        form=form or {},
     )
 
 
@@ -372,7 +377,7 @@ ROOM = Room(
         NavigationLink("Versions", "/policies", "policy", ("read",)),
         NavigationLink("Editor", "/draft", "policy", ("propose",)),
         NavigationLink("Replays", "/replays", "policy", ("read",)),
-        NavigationLink("Try", "/try", "policy", ("read",)),
+        NavigationLink("Try", "/try", "policy", ("simulate",)),
     ),
     (
         list_versions,

@@ -166,6 +166,27 @@ async def test_a_replay_shows_what_flips_by_rule_action_and_person_and_leads_to_
         await expect(page.locator("#rule-approve-team")).to_contain_text("manager,")
 
 
+async def test_who_may_only_read_versions_is_offered_no_replay(desk: Desk, paula: Caller) -> None:
+    for login, offered in (("audrey", 0), ("paula", 1)):
+        async with desk.window(login) as page:
+            await page.goto(f"{desk.console}/policies/1")
+            await expect(page.get_by_role("heading", name="Version 1")).to_be_visible()
+            await expect(page.get_by_role("button", name="Replay")).to_have_count(offered)
+
+
+async def test_a_replay_over_days_that_cannot_be_is_not_started(desk: Desk, paula: Caller) -> None:
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/policies/1")
+        await page.locator("[name=since]").evaluate("(field) => { field.type = 'text'; field.value = '3/2/2026'; }")
+        await page.get_by_role("button", name="Replay").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Nothing was started")
+        await page.get_by_label("From", exact=True).fill("2026-03-02")
+        await page.get_by_label("Before", exact=True).fill("2026-03-01")
+        await page.get_by_role("button", name="Replay").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Something is not right yet")
+        await expect(page.get_by_label("From", exact=True)).to_have_value("2026-03-02")
+
+
 async def test_a_version_that_cannot_be_is_not_found_and_not_replaced_by_another(desk: Desk) -> None:
     async with desk.window("paula") as page:
         for number in ("9" * 5000, "0", "abc"):
