@@ -22,6 +22,8 @@ from service.standalone.client import ApiResult, Group, GroupMember, Membership,
 
 MAX_SHOWN = 200
 MAX_TEAMS = 2_000
+# Of a team or a group.
+MAX_MEMBERS = 2_000
 MAX_IMPORTED_ROWS = 200
 PARTS = {"member": "Member", "lead": "Lead"}
 
@@ -139,7 +141,7 @@ async def show_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[str]:
     team, teams, members = await asyncio.gather(
         api.team(str(team_id)),
         first_of(api.teams(), MAX_TEAMS),
-        first_of(api.pages(Membership, "/v1/memberships", **held), MAX_SHOWN),
+        first_of(api.pages(Membership, "/v1/memberships", limit=MAX_SHOWN, **held), MAX_MEMBERS),
     )
     return visit.render(
         "directory_team.html",
@@ -206,7 +208,7 @@ async def show_groups(visit: TheVisit, group: FromQuery[str] = "") -> Response[s
     held = {"as_of": datetime.now(UTC).isoformat(), "names": "true"}
     known = group in {each.name for each in groups}
     path = f"/v1/groups/{group}/members"
-    members = await first_of(visit.api.pages(GroupMember, path, **held), MAX_SHOWN) if known else []
+    members = await first_of(visit.api.pages(GroupMember, path, limit=MAX_SHOWN, **held), MAX_MEMBERS) if known else []
     return visit.render("directory_groups.html", groups=groups, group=group if known else "", members=members)
 
 

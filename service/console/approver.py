@@ -30,6 +30,7 @@ from service.standalone.client.shapes import ItemResult
 MAX_SHOWN = 200
 # Pending approvals that a search looks through, the longest waiting first.
 MAX_SEARCHED = 1_000
+MAX_DELEGATIONS = 2_000
 # As many as one request of the API takes.
 MAX_AT_ONCE = 100
 
@@ -270,13 +271,17 @@ async def _render(
 async def _render_delegations(
     visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None
 ) -> Response[str]:
-    found = await first_of(visit.api.delegations(names=True), MAX_SHOWN)
-    teams = await teams_of(visit, (person for each in found for person in (each.delegate, each.delegator)))
+    # The oldest come first, so that the ones that hold may come after many that have ended.
+    every = await first_of(visit.api.pages(Delegation, "/v1/delegations", limit=MAX_SHOWN, names=True), MAX_DELEGATIONS)
+    current = [delegation for delegation in every if not is_over(delegation)]
+    ended = [delegation for delegation in every if is_over(delegation)][-MAX_SHOWN:]
+    shown = (*current, *ended)
+    teams = await teams_of(visit, (person for each in shown for person in (each.delegate, each.delegator)))
     return visit.render(
         "delegations.html",
         failure.status if failure else 200,
-        current=[delegation for delegation in found if not is_over(delegation)],
-        ended=[delegation for delegation in found if is_over(delegation)],
+        current=current,
+        ended=ended,
         teams=teams,
         failure=failure,
         form=form or {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
@@ -59,6 +60,36 @@ async def test_an_administrator_adds_a_team_and_a_person_and_ends_what_they_bega
     adam = (await callers("adam")).api
     roles = await adam.roles(person.rpartition("/")[2].partition("?")[0])
     assert [role.role for role in roles if role.valid_to is None] == []
+
+
+async def test_after_a_change_the_focus_is_in_the_page_and_not_before_its_navigation(desk: Desk) -> None:
+    async with desk.window("adam") as page:
+        await page.goto(f"{desk.console}/directory/groups")
+        await page.get_by_label("Name", exact=True).fill("night-shift")
+        await page.get_by_role("button", name="Add", exact=True).press("Enter")
+        await expect(page.get_by_role("status")).to_have_text("It is changed.")
+        await expect(page.locator("#content")).to_be_focused()
+
+
+async def test_a_team_and_delegations_of_more_than_two_hundred_are_shown_whole(desk: Desk, callers: Callers) -> None:
+    adam, first = await callers("adam"), datetime(2051, 1, 1, tzinfo=UTC)
+    people = [f"crowd{number}@example.com" for number in range(201)]
+    rows = ["record,email,name,team,parent", "team,,,Crowd,"]
+    rows += [f"person,{email},Zoe {email[5:8]},," for email in people] + [f"member,{email},,Crowd," for email in people]
+    imported = await adam.send(
+        "POST", "/v1/directory/import", content="\n".join(rows).encode(), headers={"Content-Type": "text/csv"}
+    )
+    assert imported.status_code == 200, imported.text
+    dora, max_ = [await (await callers(login)).me() for login in ("dora", "max")]
+    for number in range(201):
+        start = first + timedelta(days=2 * number)
+        await adam.api.grant_delegation(max_, delegator=dora, valid_from=start, valid_to=start + timedelta(days=1))
+    async with desk.window("adam") as page:
+        await page.goto(f"{desk.console}/directory/teams")
+        await page.get_by_role("link", name="Crowd").click()
+        await expect(page.get_by_role("button", name="End the membership of Zoe")).to_have_count(201)
+        await page.goto(f"{desk.console}/delegations")
+        await expect(page.get_by_role("button", name="End the delegation to Max Weber")).to_have_count(201)
 
 
 async def test_a_refusal_is_shown_beside_the_form_and_nothing_that_was_typed_is_lost(desk: Desk) -> None:
