@@ -11,9 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
+import httpx2
 from litestar import MediaType, Response
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
@@ -22,13 +24,11 @@ from litestar.response import Redirect
 from service.console.protection import SAFE_METHODS, HttpRequest, check_form_token, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import SignInUnavailable
-from service.standalone.client import Me, Timesheet, Timewarden, TokenRefused
+from service.standalone.client import Me, Problem, Timesheet, Timewarden, TokenRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import tzinfo
-
-    import httpx2
 
     from service.console.rooms import NavigationLink, Room
     from service.console.sessions import AttemptCookies, ConsoleSession, SessionStore
@@ -195,12 +195,17 @@ class Visit:
         return self.name_of(sheet.owner, sheet.names)
 
     async def read_me(self) -> None:
-        """Learn who the person is, at most once in ME_SECONDS."""
+        """Learn who the person is, at most once in ME_SECONDS. While the API cannot say, what it said last holds: it
+        only chooses what pages offer, and the API decides on each request."""
         known = self.console.known
         at, me = known.get(self.session.id, (0.0, None))
         if me is None or time.monotonic() > at + ME_SECONDS:
-            me = await self.api.me()
-            known[self.session.id] = (time.monotonic(), me)
+            try:
+                me = await self.api.me()
+                known[self.session.id] = (time.monotonic(), me)
+            except (Problem, httpx2.TransportError) as error:
+                if me is None or not is_outage(error):
+                    raise
             while len(known) > MAX_REMEMBERED:
                 known.popitem(last=False)
         self._me = me
@@ -239,6 +244,11 @@ class Visit:
 def is_part(request: HttpRequest) -> bool:
     """Whether htmx asks for a part of a page."""
     return request.headers.get("hx-request") == "true"
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the API, or a part of it, does not answer."""
+    return not isinstance(error, Problem) or error.receipt.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def is_over(given: Role | Membership | Delegation) -> bool:
