@@ -13,8 +13,8 @@ import structlog
 from litestar import MediaType, Response
 from litestar.response import Redirect
 
-from service.console.failures import Failure, find_failure
-from service.console.protection import SAFE_METHODS, HttpRequest, local_path, nonce_of
+from service.console.failures import OLD_FORM, SESSION_ENDED, Failure, find_failure
+from service.console.protection import SAFE_METHODS, TOKEN_FIELD, ForgedRequest, HttpRequest, local_path, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import Demand
 from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, is_part
@@ -27,16 +27,22 @@ STEP_UP = "step-up-needed"
 def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
     """The answer to a request that ended with this exception."""
     visit: Visit | None = request.state.get("visit")
+    sent = _find_sent(request)
     if isinstance(error, SignInNeeded):
+        if error.ended and any(name != TOKEN_FIELD for name, _ in sent):
+            return _render(request, None, SESSION_ENDED, sent)
         return _navigate(request, f"/sign-in?{urlencode({'next': _page_of(request), 'ended': int(error.ended)})}")
     if isinstance(error, Unauthenticated) and error.slug == STEP_UP and visit is not None:
         demand = Demand(" ".join(error.acr_values) or None, error.max_age)
         if demand != visit.session.demand or demand == Demand() or request.method not in SAFE_METHODS:
             return _navigate(request, step_up_path(_page_of(request), demand, again=request.method not in SAFE_METHODS))
     failure = find_failure(error)
+    # Other sites cannot send this header, so the form is one of ours, and a person decides whether to send it again.
+    if isinstance(error, ForgedRequest) and request.headers.get("sec-fetch-site") == "same-origin" and sent:
+        failure = OLD_FORM
     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request_failed", path=request.url.path, status=failure.status, exc_info=error)
-    return _render(request, visit, failure)
+    return _render(request, visit, failure, sent if failure.again else [])
 
 
 def step_up_path(page: str, demand: Demand, *, again: bool) -> str:
@@ -47,7 +53,7 @@ def step_up_path(page: str, demand: Demand, *, again: bool) -> str:
     return f"/sign-in?{urlencode({name: value for name, value in asked.items() if value is not None})}"
 
 
-def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Response[str]:
+def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: list[tuple[str, str]]) -> Response[str]:
     fragment = is_part(request)
     zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
     template = "failure_fragment.html" if fragment else "failure.html"
@@ -62,8 +68,8 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure) -> Resp
         notice="",
         failure=failure,
         has_session=resumed is not None,
-        sent=_find_sent(request) if failure.again else [],
-        path=request.url.path + _query_of(request),
+        sent=sent,
+        path=local_path(request.url.path + _query_of(request)),
         # What a form was sent to need not be a page.
         page="" if request.method in SAFE_METHODS else _page_of(request),
     )
@@ -81,7 +87,10 @@ def _find_sent(request: HttpRequest) -> list[tuple[str, str]]:
     fields = list(request.state.sent.multi_items()) if "sent" in request.state else []
     if any(not isinstance(value, str) and value.filename for _, value in fields):
         return []
-    return [(name, value) for name, value in fields if isinstance(value, str)]
+    token = request.state.get("csrf")
+    return [
+        (name, token if name == TOKEN_FIELD and token else value) for name, value in fields if isinstance(value, str)
+    ]
 
 
 def _query_of(request: HttpRequest) -> str:

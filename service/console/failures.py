@@ -67,6 +67,18 @@ NOT_FOUND = Failure(404, "No such page", "Check the address, or go to a page of 
 FORGED = Failure(
     403, "This form is too old", "It was not sent from a page of your session. Open the page again, and repeat it."
 )
+OLD_FORM = Failure(
+    403,
+    "This form is too old",
+    "It was opened before you signed in. If it is yours and still what you want, send it again.",
+    again=True,
+)
+SESSION_ENDED = Failure(
+    401,
+    "Your session has ended",
+    "Sign in again in a new window, then come back to this page.",
+    again=True,
+)
 NO_SESSIONS = Failure(
     503,
     "You are signed out for the moment",

@@ -288,6 +288,7 @@ async def resume_session(console: Console, request: HttpRequest) -> Visit:
     session = await console.sessions.find(cookie) if cookie else None
     if session is None:
         raise SignInNeeded(ended=bool(cookie))
+    request.state.csrf = session.csrf
     await check_form_token(request, session)
     request.state.resumed = visit = Visit(console, request, session)
     return visit

@@ -10,12 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import msgspec
+from playwright.async_api import expect
 
 from events.stream import open_redis
 from service.console.application import ROOMS
 from service.console.protection import SAFE_METHODS
 from service.console.sessions import ConsoleSession, SessionStore
 from service.development.server_directory import secret
+from tests.browser.conftest import find_violations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -166,6 +168,44 @@ async def expire(store: SessionStore, cookies: dict[str, str], **changed: Any) -
     session.grant = msgspec.structs.replace(session.grant, expires_at=0.0, **changed)
     await store.save(session)
     return session
+
+
+async def test_what_was_typed_in_a_session_that_ended_is_sent_in_the_next_one(
+    desk: Desk, service: RunningService
+) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "ben")
+        await page.goto(f"{desk.console}/week/2025-09-01")
+        await page.get_by_label("Add a project").select_option("SITE")
+        await page.get_by_label("SITE, Monday 1 September 2025").fill("7:30")
+        async with open_store(service) as store:
+            session = await store.find(session_of(await cookies_of(desk, page)))
+            assert session is not None
+            await store.end(session)
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+        assert await find_violations(page) == []
+        async with page.context.expect_page() as opened:
+            await page.get_by_role("link", name="Sign in again").click()
+        other = await opened.value
+        await desk.prove(other, "ben")
+        await expect(other).to_have_url(f"{desk.console}/week/2025-09-01")
+        # The new session has another token, so a person confirms that the form is theirs.
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("heading", name="This form is too old")).to_be_visible()
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
+        await expect(page.get_by_label("SITE, Monday 1 September 2025")).to_have_value("7:30")
+
+
+async def test_a_form_of_unknown_origin_without_the_token_is_not_offered_again(desk: Desk) -> None:
+    cookies = await sign_in(desk)
+    async with browse(desk, cookies) as http:
+        for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "none"}):
+            answer = await http.post("/week/2025-09-08", data={"SITE/2025-09-08": "7:30"}, headers=headers)
+            assert answer.status_code == 403
+            assert "Send again" not in answer.text
+            assert token_of(await http.get("/week")) not in answer.text
 
 
 async def test_many_pages_at_once_renew_an_expired_token_once(desk: Desk, service: RunningService) -> None:
