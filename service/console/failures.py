@@ -56,6 +56,10 @@ LABELS = {
     "delegator": "In the place of",
     "display_name": "Name",
     "email": "E-mail address",
+    "query.owner": "Owner of the timesheet",
+    "query.since": "From",
+    "query.until": "To",
+    "query.week": "Its week",
     "valid_from": "From",
     "valid_to": "Until",
 }
@@ -103,7 +107,7 @@ def describe_problem(problem: Problem) -> Failure:
     status = problem.receipt.status
     detail = problem.detail if problem.slug else f"The API answered with the status {status}"
     detail = SENTENCES.get(problem.slug, detail)
-    complaints = [(LABELS.get(name, name), MESSAGES.get(message, message)) for name, message in problem.fields]
+    complaints = [(_label_of(name), MESSAGES.get(message, message)) for name, message in problem.fields]
     for (name, message), (label, text) in zip(problem.fields, complaints, strict=True):
         detail = detail.replace(f"{name}: {message}", f"{label}: {text}", 1)
     reasons = [reason for reason in problem.reasons if reason != detail]
@@ -152,6 +156,12 @@ def find_failure(error: Exception) -> Failure:
         case _:
             found = BROKEN
     return found
+
+
+def _label_of(name: str) -> str:
+    """The label that a form has for a field of the API. Filters have their names as labels, or nearly so."""
+    words = name.removeprefix("query.")
+    return LABELS.get(name) or (name if words == name else words.replace("_", " ").capitalize())
 
 
 def _text(value: object) -> str | None:

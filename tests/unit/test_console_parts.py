@@ -258,6 +258,10 @@ def test_a_failure_names_the_labels_of_a_form_and_no_headers() -> None:
     assert [f"{label}: {message}" for label, message in found.complaints] == said
     # Pages look these up by the names of the API.
     assert [name for name, _ in found.fields] == ["valid_to", "delegate"]
+    filters = [{"field": "query.since", "message": "must be a day"}, {"field": "query.person", "message": "is nobody"}]
+    detail = "query.since: must be a day; query.person: is nobody"
+    searched = {"type": "urn:timewarden:problem:invalid-field", "detail": detail, "fields": filters}
+    assert describe_problem(Invalid(Receipt(422), searched)).detail == "From: must be a day; Person: is nobody"
     stale = {"type": "urn:timewarden:problem:precondition-failed", "detail": "The version in If-Match; read it again"}
     assert "If-Match" not in describe_problem(Stale(Receipt(412), stale)).detail
 
