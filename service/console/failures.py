@@ -68,6 +68,9 @@ MESSAGES = {
     "must not be the delegator": "must not be the person in whose place they approve",
 }
 NOT_FOUND = Failure(404, "No such page", "Check the address, or go to a page of the navigation.")
+TOO_LARGE = Failure(
+    413, "That is too large", "The console takes 4 MB at once. Import a larger file in parts, or through the API."
+)
 FORGED = Failure(
     403, "This form is too old", "It was not sent from a page of your session. Open the page again, and repeat it."
 )
@@ -146,6 +149,8 @@ def find_failure(error: Exception) -> Failure:
             found = Failure(503, "You cannot sign in at the moment", f"{error}.", again=True)
         case HTTPException(status_code=HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED):
             found = NOT_FOUND
+        case HTTPException(status_code=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+            found = TOO_LARGE
         case HTTPException():
             status = HTTPStatus(error.status_code)
             found = Failure(status, status.phrase, "The request was not as expected.")

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from events.stream import open_redis
-from service.console.application import connect, create
+from service.console.application import MAX_BODY_BYTES, connect, create
 from service.console.sessions import SessionStore
 from service.console.sign_in_server import Demand, Grant
 from service.console.static_files import path_of
@@ -200,6 +200,12 @@ async def test_a_head_is_answered_like_a_get_without_the_body(console: Console) 
             page, head = await person.get(path), await person.head(path)
             assert (head.status_code, head.content) == (page.status_code, b""), path
             assert head.headers["content-type"] == page.headers["content-type"], path
+
+
+async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> None:
+    async with browser(console, "c" * 43) as person:
+        page = await person.post("/directory/import", data={"text": "x" * MAX_BODY_BYTES})
+    assert (page.status_code, "takes 4 MB at once" in page.text) == (413, True)
 
 
 async def test_an_address_that_only_takes_forms_is_no_page(console: Console) -> None:
