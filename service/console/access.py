@@ -73,7 +73,7 @@ async def decide_access(visit: TheVisit, request_id: FromPath[UUID], step: FromP
         else:
             raise NotFoundException
     except Problem as found:
-        return await _show(visit, describe_refusal(found))
+        return await _show(visit, describe_refusal(found), reasons={uid: reason})
     done = {"grant": "granted", "decline": "declined", "withdraw": "withdrawn", "end": "ended"}[step]
     return visit.redirect(PATH, done=f"access-{done}")
 
@@ -85,7 +85,13 @@ async def find_waiting(visit: Visit) -> list[RequestedAccess]:
     return await first_of(visit.api.access_requests(state="open", to_decide=True, names=True), MAX_SHOWN)
 
 
-async def _show(visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None) -> Response[str]:
+async def _show(
+    visit: Visit,
+    failure: Failure | None = None,
+    form: dict[str, str] | None = None,
+    reasons: dict[str, str] | None = None,
+) -> Response[str]:
+    """`form`: what was typed to ask; `reasons`: what was typed to decide, by request."""
     waiting = await find_waiting(visit)
     # Relations that would allow nothing are no choice.
     choices = [relation for relation in visit.me.requestable if relation["may"]]
@@ -106,6 +112,7 @@ async def _show(visit: Visit, failure: Failure | None = None, form: dict[str, st
         teams=await _list_teams(visit),
         projects=await _list_projects(visit) if "project" in places else [],
         failure=failure,
+        reasons=reasons or {},
         form={"until": str(visit.today + timedelta(days=DEFAULT_DAYS)), **(form or {})},
     )
 
