@@ -134,7 +134,7 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
     try:
         page, items = await _find_pending(visit, filters)
     except (Problem, httpx2.HTTPError) as error:
-        # What was decided is shown without the list.
+        # The page shows the results without the list.
         page, items, more["failure"] = _ApprovalsPage([]), [], find_failure(error)
     return await _render(visit, "inbox.html", page, items, None, filters, **more)
 
@@ -321,7 +321,7 @@ ROOM = Room(
     done={
         "approve-one": "The week is approved.",
         "approve-many": "All chosen weeks are approved.",
-        "approve-part": "Your approval is given. What needs more than one approval waits for another person.",
+        "approve-part": "Your approval is given. A week that needs more than one waits for another person.",
         "reject-one": "The week is rejected, and its owner reads why.",
         "reject-many": "All chosen weeks are rejected, and their owners read why.",
         "granted": "The delegation holds.",

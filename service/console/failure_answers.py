@@ -70,7 +70,7 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: l
         has_session=resumed is not None,
         sent=sent,
         path=local_path(request.url.path + _query_of(request)),
-        # What a form was sent to need not be a page.
+        # The address of a form need not be a page.
         page="" if request.method in SAFE_METHODS else _page_of(request),
     )
     # htmx puts a fragment into the page's place for problems, instead of the part that it was to replace.

@@ -85,7 +85,7 @@ async def test_a_request_is_declined_with_a_reason_and_a_wrong_one_is_explained(
         await mias.goto(f"{desk.console}/access")
         await mias.get_by_role("button", name="Decline").click()
         await expect(mias.get_by_role("alert")).to_be_visible()
-        # What was refused stays in its field.
+        # The refused reason stays in its field.
         await mias.get_by_label("Reason or comment").evaluate("(field) => field.removeAttribute('maxlength')")
         await mias.get_by_label("Reason or comment").fill("x" * 1_001)
         await mias.get_by_role("button", name="Decline").click()
