@@ -160,6 +160,27 @@ async def test_a_copy_of_the_week_before_that_is_refused_is_told_beside_the_week
         await expect(page.get_by_label("SITE, Monday 10 February 2025")).to_have_value("1:00")
 
 
+async def test_what_was_typed_is_not_replaced_by_a_copy_without_a_question(desk: Desk, callers: Callers) -> None:
+    carl, monday = (await callers("carl")).api, date(2025, 11, 24)
+    await carl.open_week(monday, "Europe/Berlin", [hour_on(monday)])
+    questions: list[str] = []
+
+    async def answer(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        await (dialog.accept() if len(questions) > 1 else dialog.dismiss())
+
+    async with desk.window("carl") as page:
+        page.on("dialog", answer)
+        await page.goto(f"{desk.console}/week/{monday + timedelta(days=7)}")
+        await page.get_by_label("SITE, Tuesday 2 December 2025").fill("3:00")
+        copy = page.get_by_role("button", name="Copy the week before")
+        await copy.click()
+        await expect(page.get_by_label("SITE, Tuesday 2 December 2025")).to_have_value("3:00")
+        await copy.click()
+        await expect(page.get_by_label("SITE, Monday 1 December 2025")).to_have_value("1:00")
+    assert questions == ["Copy, and discard what you typed?"] * 2
+
+
 async def test_what_was_typed_in_a_week_that_was_submitted_meanwhile_is_listed_and_not_called_saved(
     desk: Desk, callers: Callers
 ) -> None:

@@ -104,7 +104,9 @@ const sentAt = new WeakMap();
 addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post") return;
-  if (performance.now() - (sentAt.get(form) ?? -PAUSE) < PAUSE) {
+  const again = performance.now() - (sentAt.get(form) ?? -PAUSE) < PAUSE;
+  const question = event.submitter?.dataset.discards;
+  if (again || (question && unsaved && !confirm(question))) {
     event.preventDefault();
     event.stopImmediatePropagation();
   } else sentAt.set(form, performance.now());
