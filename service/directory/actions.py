@@ -25,6 +25,7 @@ from service.directory.entities import (
     check_words,
 )
 from service.directory.grant_store import MembershipFilter
+from service.directory.grants import IMPORTER_GRANTS, MEMBERSHIPS, ROLES
 from service.directory.people_store import PeopleFilter
 from service.directory.recorded_change import (
     SUBJECT,
@@ -178,8 +179,8 @@ class Directory:
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
             member = await find_person(connection, caller.principal, person, "person")
             asked = Membership(uid, member, await find_team(connection, team, "team"), part, validity)
-            made = await grant_store.add_membership(permit, connection, asked)
-            return made, DirectoryChange(str(made.id), "membership.created", describe_membership(made))
+            made = await grant_store.add(permit, connection, MEMBERSHIPS, asked)
+            return made, MEMBERSHIPS.begin_change(made)
 
         return await self._manage(caller, uid, work)
 
@@ -189,8 +190,8 @@ class Directory:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
-            before, ended = await grant_store.end_membership(permit, connection, membership, at)
-            return ended, _ended_membership(before, ended)
+            before, ended = await grant_store.end(permit, connection, MEMBERSHIPS, membership, at)
+            return ended, MEMBERSHIPS.end_change(before, ended)
 
         return await self._manage(caller, membership, work)
 
@@ -203,13 +204,13 @@ class Directory:
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[DirectoryChange]]:
             into = await find_team(connection, team, "team")
-            before, ended = await grant_store.end_membership(permit, connection, membership, at)
+            before, ended = await grant_store.end(permit, connection, MEMBERSHIPS, membership, at)
             validity = Validity(ended.validity.valid_to, before.validity.valid_to)
             asked = Membership(make_id(), before.person, into, part or before.part, validity)
-            made = await grant_store.add_membership(permit, connection, asked)
+            made = await grant_store.add(permit, connection, MEMBERSHIPS, asked)
             return made, [
-                _ended_membership(before, ended),
-                DirectoryChange(str(made.id), "membership.created", describe_membership(made)),
+                MEMBERSHIPS.end_change(before, ended),
+                MEMBERSHIPS.begin_change(made),
             ]
 
         return await manage(self._gate, caller, membership, work)
@@ -224,8 +225,8 @@ class Directory:
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
             asked = ImporterGrant(uid, client, await find_team(connection, team, "team"), validity)
-            made = await grant_store.grant_importer(permit, connection, asked)
-            return made, DirectoryChange(str(uid), "importer.granted", _grant(made))
+            made = await grant_store.add(permit, connection, IMPORTER_GRANTS, asked)
+            return made, IMPORTER_GRANTS.begin_change(made)
 
         return await self._manage(caller, uid, work)
 
@@ -236,8 +237,8 @@ class Directory:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
-            before, ended = await grant_store.end_importer_grant(permit, connection, grant, at)
-            return ended, DirectoryChange(str(ended.id), "importer.ended", _grant(ended), before=_grant(before))
+            before, ended = await grant_store.end(permit, connection, IMPORTER_GRANTS, grant, at)
+            return ended, IMPORTER_GRANTS.end_change(before, ended)
 
         return await self._manage(caller, grant, work)
 
@@ -252,7 +253,7 @@ class Directory:
             person_id = await find_subject(permit, connection, caller, person)
             await people_store.load_unmerged_person(connection, person_id)
             given = await grant_store.give_role(permit, connection, GivenRole(person_id, role, validity))
-            return given, DirectoryChange(str(person_id), "role.given", {"role": role, **times(given.validity)})
+            return given, DirectoryChange(str(person_id), ROLES.began, {"role": role, **times(given.validity)})
 
         return await self._manage(caller, given_id(person), work)
 
@@ -273,7 +274,7 @@ class Directory:
             return ended[0][1], [
                 DirectoryChange(
                     str(person_id),
-                    "role.taken",
+                    ROLES.ended,
                     {"role": role, **times(after.validity)},
                     before=dict(times(before.validity)),
                 )
@@ -337,7 +338,11 @@ class Directory:
         self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50, with_names: bool = False
     ) -> Answer[DirectoryPage[ImporterGrant]]:
         """Importer grants, oldest first, ended ones too."""
-        return await self._list(caller, grant_store.list_importer_grants, after, limit, with_names=with_names)
+
+        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[ImporterGrant]:
+            return await grant_store.list_grants(seen, at, IMPORTER_GRANTS, after, limit)
+
+        return await self._list(caller, load, after, limit, with_names=with_names)
 
     async def _manage(
         self,
@@ -378,23 +383,3 @@ async def _find_parent(connection: Connection, parent: NamedTeam | None) -> UUID
 def _texts(person: Person) -> dict[str, str]:
     texts = {"display_name": person.display_name, "email": person.email}
     return {name: text for name, text in texts.items() if text is not None}
-
-
-def _grant(importer_grant: ImporterGrant) -> dict[str, object]:
-    return {"client": importer_grant.client, "team": importer_grant.team, **times(importer_grant.validity)}
-
-
-def _ended_membership(before: Membership, ended: Membership) -> DirectoryChange:
-    return DirectoryChange(
-        str(ended.id), "membership.ended", describe_membership(ended), before=describe_membership(before)
-    )
-
-
-def describe_membership(membership: Membership) -> dict[str, object]:
-    """A membership for a record."""
-    return {
-        "person": membership.person,
-        "team": membership.team,
-        "part": str(membership.part),
-        **times(membership.validity),
-    }

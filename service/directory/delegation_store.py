@@ -6,24 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.attribute_sql import within_limits
 from service.authorization.enforcement.merged_people import is_caller
-from service.directory import store
-from service.directory.entities import Delegation, Validity
-from service.directory.store import begin
-from service.errors import Conflict
+from service.directory.grants import DELEGATIONS
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from uuid import UUID
 
-    import asyncpg
-
-    from service.authorization.enforcement.changes import NewValues, Permit
+    from service.authorization.enforcement.changes import NewValues
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.entities import Delegation, Validity
 
-KIND: Final = "delegation"
-COLUMNS: Final = "id, delegator_id, delegate_id, valid_from, nullif(valid_to, 'infinity') AS ends"
-
+KIND: Final = DELEGATIONS.kind
 ROW = "r.id, r.delegator_id AS owner_id, ''::text AS state, NULL::integer AS version"
 # The delegation that $3 would grant, for a decision before the row exists; `:new` is what `describe_new` returns. It
 # begins as the row would, and a missing end is none.
@@ -42,25 +35,6 @@ def describe_new(validity: Validity) -> NewValues:
     return lambda _: {"valid_from": validity.valid_from, "valid_to": validity.valid_to}
 
 
-async def grant(permit: Permit, connection: Connection, delegation: Delegation) -> Delegation:
-    """Insert a delegation. Raises InvalidField for unknown people, Conflict for an overlap."""
-    permit.covers(KIND, "grant")
-    what = {"delegator_id": delegation.delegator, "delegate_id": delegation.delegate}
-    row = await begin(connection, "delegation", {"id": delegation.id}, what, delegation.validity, COLUMNS)
-    if row is None:
-        raise Conflict("The same delegation holds already at some of that time")
-    return _delegation(row)
-
-
-async def end(
-    permit: Permit, connection: Connection, delegation_id: UUID, at: datetime | None
-) -> tuple[Delegation, Delegation]:
-    """End a delegation; returns it before and after. Raises as `store.end`."""
-    permit.covers(KIND, "end")
-    before, after = await store.end(connection, "delegation", delegation_id, at, COLUMNS)
-    return _delegation(before), _delegation(after)
-
-
 async def list_delegations(
     visibility: Visibility, connection: Connection, *, now: bool, after: UUID | None, limit: int
 ) -> list[Delegation]:
@@ -69,7 +43,8 @@ async def list_delegations(
         raise PermissionError("the visibility is of something else")
     # Visible delegations in keyset order.
     rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM delegation AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
+        f"SELECT {DELEGATIONS.all_columns} FROM delegation AS r WHERE {visibility.condition}"
+        " AND ($3::uuid IS NULL OR r.id > $3)"
         " AND (NOT $4::boolean OR (r.valid_from <= statement_timestamp() AND statement_timestamp() < r.valid_to))"
         " ORDER BY r.id LIMIT $5",
         *visibility.parameters,
@@ -77,8 +52,4 @@ async def list_delegations(
         now,
         limit + 1,
     )
-    return [_delegation(row) for row in rows]
-
-
-def _delegation(row: asyncpg.Record) -> Delegation:
-    return Delegation(row["id"], row["delegator_id"], row["delegate_id"], Validity(row["valid_from"], row["ends"]))
+    return [DELEGATIONS.read(row) for row in rows]

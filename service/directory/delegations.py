@@ -13,10 +13,11 @@ from uuid import UUID
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.fact_statements import KindFacts
 from service.authorization.enforcement.person_references import ME, NO_PERSON, NOBODY, find_person
-from service.directory import delegation_store, store
+from service.directory import delegation_store, grant_store, store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
+from service.directory.grants import DELEGATIONS
+from service.directory.recorded_change import listing, manage
 from service.directory.store import KIND as DIRECTORY
 from service.errors import Conflict, InvalidField
 from service.ids import make_id
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.person_references import NamedPerson
     from service.database import Connection
+    from service.directory.recorded_change import DirectoryChange, DirectoryPage
 
 DELEGATION_FACTS = KindFacts(
     kind=KIND,
@@ -71,8 +73,8 @@ class Delegations:
                 raise Conflict(MOVED)
             person = await find_person(connection, caller.principal, delegate, "delegate")
             check_delegation(giving, person)
-            made = await delegation_store.grant(permit, connection, Delegation(uid, giving, person, validity))
-            return made, [DirectoryChange(str(made.id), "delegation.granted", _facts(made))]
+            made = await grant_store.add(permit, connection, DELEGATIONS, Delegation(uid, giving, person, validity))
+            return made, [DELEGATIONS.begin_change(made)]
 
         target = Target(owner=owner, new=delegation_store.describe_new(validity))
         return await manage(self._gate, caller, uid, work, asked=(KIND, "grant"), target=target)
@@ -94,8 +96,8 @@ class Delegations:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
-            before, after = await delegation_store.end(permit, connection, delegation, at)
-            return after, [DirectoryChange(str(after.id), "delegation.ended", _facts(after), before=_facts(before))]
+            before, after = await grant_store.end(permit, connection, DELEGATIONS, delegation, at)
+            return after, [DELEGATIONS.end_change(before, after)]
 
         async def lock(connection: Connection) -> UUID | None:
             return await store.lock_row(connection, "delegation", delegation)
@@ -124,11 +126,3 @@ class Delegations:
             lambda delegation: str(delegation.id),
             with_names=with_names,
         )
-
-
-def _facts(delegation: Delegation) -> dict[str, object]:
-    return {
-        "delegator": delegation.delegator,
-        "delegate": delegation.delegate,
-        **times(delegation.validity),
-    }

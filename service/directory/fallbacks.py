@@ -8,7 +8,8 @@ from service.authorization.enforcement.person_references import find_person
 from service.authorization.enforcement.team_references import find_team
 from service.directory import grant_store
 from service.directory.entities import Fallback, Validity, check_grant
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
+from service.directory.grants import FALLBACKS
+from service.directory.recorded_change import listing, manage
 from service.directory.store import KIND
 from service.ids import make_id
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.team_references import NamedTeam
     from service.database import Connection
+    from service.directory.recorded_change import DirectoryChange, DirectoryPage
 
 ALWAYS = Validity()
 
@@ -42,8 +44,8 @@ class Fallbacks:
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
             approver = await find_person(connection, caller.principal, person, "person")
             below = None if team is None else await find_team(connection, team, "team")
-            made = await grant_store.add_fallback(permit, connection, Fallback(uid, approver, below, validity))
-            return made, [DirectoryChange(str(made.id), "fallback.named", _facts(made))]
+            made = await grant_store.add(permit, connection, FALLBACKS, Fallback(uid, approver, below, validity))
+            return made, [FALLBACKS.begin_change(made)]
 
         return await manage(self._gate, caller, uid, work)
 
@@ -52,8 +54,8 @@ class Fallbacks:
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
-            before, after = await grant_store.end_fallback(permit, connection, fallback, at)
-            return after, [DirectoryChange(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
+            before, after = await grant_store.end(permit, connection, FALLBACKS, fallback, at)
+            return after, [FALLBACKS.end_change(before, after)]
 
         return await manage(self._gate, caller, fallback, work)
 
@@ -65,12 +67,8 @@ class Fallbacks:
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: grant_store.list_fallbacks(seen, connection, after, limit),
+            lambda seen, connection: grant_store.list_grants(seen, connection, FALLBACKS, after, limit),
             limit,
             lambda fallback: str(fallback.id),
             with_names=with_names,
         )
-
-
-def _facts(fallback: Fallback) -> dict[str, object]:
-    return {"person": fallback.person, "team": fallback.team, **times(fallback.validity)}

@@ -7,74 +7,49 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from service.authorization.enforcement.person_references import find_listed_person
-from service.directory.entities import GroupMember, ProjectLead, Validity
-from service.directory.store import KIND, MANAGE, begin, end
+from service.directory import grant_store
+from service.directory.entities import GroupMember, ProjectLead
+from service.directory.grants import GROUP_MEMBERS, PROJECT_LEADS
+from service.directory.store import KIND, MANAGE
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
-
-    import asyncpg
 
     from service.authorization.enforcement.changes import Permit
     from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
+    from service.directory.grants import Grants
 
 H = TypeVar("H", GroupMember, ProjectLead)
 
 
 @dataclass(frozen=True, slots=True)
 class Holding(Generic[H]):
-    """What people hold: rows of `table`, whose column `of` names the thing. `make` builds a holder of id, thing, person
-    and validity; its member `word` is the thing. Records say how it `began` and `ended`. `known` selects whether there
-    is such a thing; `unknown` and `overlap` are sentences for callers."""
+    """What people hold: `grants`, whose column `of` names the thing. `known` selects whether there is such a thing;
+    `unknown` is a sentence for callers."""
 
-    table: str
+    grants: Grants[H]
     of: str
-    word: str
-    make: Callable[[UUID, str, UUID, Validity], H]
-    began: str
-    ended: str
     known: str
     unknown: str
-    overlap: str
-
-    @property
-    def columns(self) -> str:
-        """The columns that `read` takes."""
-        return f"id, {self.of}, person_id, valid_from, nullif(valid_to, 'infinity') AS ends"
-
-    def read(self, row: asyncpg.Record) -> H:
-        """The holder in a row."""
-        return self.make(row["id"], row[self.of], row["person_id"], Validity(row["valid_from"], row["ends"]))
 
 
 MEMBERS: Final = Holding(
-    "group_member",
+    GROUP_MEMBERS,
     "group_name",
-    "group",
-    GroupMember,
-    began="group.joined",
-    ended="group.left",
     # One group by its primary key.
     known="SELECT EXISTS (SELECT FROM person_group WHERE name = $1)",
     unknown="There is no such group",
-    overlap="This person is already in that group at some of that time",
 )
 LEADS: Final = Holding(
-    "project_lead",
+    PROJECT_LEADS,
     "project",
-    "project",
-    ProjectLead,
-    began="project-lead.named",
-    ended="project-lead.ended",
     # One project by its primary key.
     known="SELECT EXISTS (SELECT FROM project WHERE code = $1)",
     unknown="There is no such project",
-    overlap="This person already leads that project at some of that time",
 )
 
 
@@ -117,22 +92,17 @@ async def add_holder(permit: Permit, connection: Connection, holding: Holding[H]
     permit.covers(KIND, MANAGE)
     if not await connection.fetchval(holding.known, thing):
         raise NotFound(holding.unknown)
-    what = {holding.of: thing, "person_id": holder.person}
-    row = await begin(connection, holding.table, {"id": holder.id}, what, holder.validity, holding.columns)
-    if row is None:
-        raise Conflict(holding.overlap)
-    return holding.read(row)
+    return await grant_store.add(permit, connection, holding.grants, holder)
 
 
 async def end_holder(
     permit: Permit, connection: Connection, holding: Holding[H], thing: str, holder: UUID, at: datetime | None
 ) -> tuple[H, H]:
     """End a holder of this thing; returns the row before and after. Raises as `store.end`."""
-    permit.covers(KIND, MANAGE)
-    before, after = await end(connection, holding.table, holder, at, holding.columns)
-    if before[holding.of] != thing:
+    before, after = await grant_store.end(permit, connection, holding.grants, holder, at)
+    if holding.grants.values(before)[holding.of] != thing:
         raise NotFound("There is nothing with that id")
-    return holding.read(before), holding.read(after)
+    return before, after
 
 
 async def list_holders(
@@ -150,9 +120,10 @@ async def list_holders(
         raise PermissionError("the visibility is of something else")
     if not await connection.fetchval(holding.known, thing):
         return None
+    grants = holding.grants
     # Visible holders in keyset order, by the index on the things.
     rows = await connection.fetch(
-        f"SELECT {holding.columns} FROM {holding.table} AS r WHERE {visibility.condition} AND r.{holding.of} = $3"
+        f"SELECT {grants.all_columns} FROM {grants.table} AS r WHERE {visibility.condition} AND r.{holding.of} = $3"
         " AND ($4::uuid IS NULL OR r.id > $4)"
         " AND ($5::timestamptz IS NULL OR (r.valid_from <= $5 AND $5 < r.valid_to)) ORDER BY r.id LIMIT $6",
         *visibility.parameters,
@@ -161,4 +132,4 @@ async def list_holders(
         as_of,
         limit + 1,
     )
-    return [holding.read(row) for row in rows]
+    return [grants.read(row) for row in rows]

@@ -9,7 +9,7 @@ from service.authorization.enforcement.person_references import find_person
 from service.directory import holder_store
 from service.directory.entities import Validity, check_grant
 from service.directory.holder_store import H
-from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
+from service.directory.recorded_change import listing, manage
 from service.directory.store import KIND
 from service.ids import make_id
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.person_references import NamedPerson
     from service.database import Connection
     from service.directory.holder_store import Holding
+    from service.directory.recorded_change import DirectoryChange, DirectoryPage
 
 ALWAYS = Validity()
 
@@ -42,10 +43,9 @@ class Holders(Generic[H]):
 
         async def work(permit: Permit, connection: Connection) -> tuple[H, list[DirectoryChange]]:
             found = await find_person(connection, caller.principal, person, "person")
-            made = await holder_store.add_holder(
-                permit, connection, holding, thing, holding.make(uid, thing, found, validity)
-            )
-            return made, [DirectoryChange(str(uid), holding.began, describe_holder(holding, made))]
+            asked = holding.grants.make(uid, thing, found, validity)
+            made = await holder_store.add_holder(permit, connection, holding, thing, asked)
+            return made, [holding.grants.begin_change(made)]
 
         return await manage(self._gate, caller, uid, work)
 
@@ -56,8 +56,7 @@ class Holders(Generic[H]):
 
         async def work(permit: Permit, connection: Connection) -> tuple[H, list[DirectoryChange]]:
             before, after = await holder_store.end_holder(permit, connection, holding, thing, holder, at)
-            facts = describe_holder(holding, after), describe_holder(holding, before)
-            return after, [DirectoryChange(str(holder), holding.ended, facts[0], before=facts[1])]
+            return after, [holding.grants.end_change(before, after)]
 
         return await manage(self._gate, caller, holder, work)
 
@@ -82,8 +81,3 @@ class Holders(Generic[H]):
             lambda holder: str(holder.id),
             with_names=with_names,
         )
-
-
-def describe_holder(holding: Holding[H], holder: H) -> dict[str, object]:
-    """A member or lead for a record."""
-    return {holding.word: getattr(holder, holding.word), "person": holder.person, **times(holder.validity)}

@@ -6,39 +6,30 @@ after `store.advance`, so no other change interferes; only a first sign-in may h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.directory import erased_store, project_store
 from service.directory.declared_attributes import SEPARATOR
-from service.directory.entities import (
-    GroupMember,
-    Link,
-    Membership,
-    Part,
-    Person,
-    Project,
-    ProjectLead,
-    Team,
-    Validity,
-)
-from service.directory.grant_store import MEMBERSHIP
-from service.directory.holder_store import LEADS, MEMBERS
+from service.directory.entities import Link, Person, Team
+from service.directory.grants import GROUP_MEMBERS, MEMBERSHIPS, PROJECT_LEADS, G
 from service.directory.import_plan import Known
-from service.directory.store import KIND, MANAGE, constraints, read_attributes, write_attributes
+from service.directory.store import KIND, MANAGE, PEOPLE, constraints, read_attributes, write_attributes
 from service.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
-    import asyncpg
-
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
+    from service.directory.entities import GroupMember, Membership, Part, Project, ProjectLead
+    from service.directory.grants import Grants
     from service.directory.import_file import ImportRow
     from service.identity.subject_hashes import SubjectHashes
+
+# Columns of grants that hold ids; the others hold texts.
+IDS: Final = frozenset({*PEOPLE, "team_id"})
 
 
 async def load_known(permit: Permit, connection: Connection, rows: Sequence[ImportRow]) -> Known:
@@ -75,17 +66,13 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
     )
     ids = [person["id"] for person in people]
     memberships: dict[tuple[UUID, UUID, Part], list[Membership]] = {}
-    for row in await _load_held(connection, "membership", MEMBERSHIP, ids):
-        part, validity = Part(row["part"]), Validity(row["valid_from"], row["ends"])
-        held = Membership(row["id"], row["person_id"], row["team_id"], part, validity)
+    for held in await _load_held(connection, MEMBERSHIPS, ids):
         memberships.setdefault((held.person, held.team, held.part), []).append(held)
     group_members: dict[tuple[str, UUID], list[GroupMember]] = {}
-    for row in await _load_held(connection, MEMBERS.table, MEMBERS.columns, ids):
-        member = MEMBERS.read(row)
+    for member in await _load_held(connection, GROUP_MEMBERS, ids):
         group_members.setdefault((member.group, member.person), []).append(member)
     project_leads: dict[tuple[str, UUID], list[ProjectLead]] = {}
-    for row in await _load_held(connection, LEADS.table, LEADS.columns, ids):
-        lead = LEADS.read(row)
+    for lead in await _load_held(connection, PROJECT_LEADS, ids):
         project_leads.setdefault((lead.project, lead.person), []).append(lead)
     # The time at which a row without `valid_from` begins.
     now = await connection.fetchval("SELECT statement_timestamp()")
@@ -106,14 +93,15 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
     )
 
 
-async def _load_held(connection: Connection, table: str, columns: str, people: Sequence[UUID]) -> list[asyncpg.Record]:
+async def _load_held(connection: Connection, grants: Grants[G], people: Sequence[UUID]) -> list[G]:
     """What these people hold for a time, ended or not, but nothing with an empty validity."""
     # By the index on people.
-    return await connection.fetch(
-        f"SELECT {columns} FROM {table} WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
-        " ORDER BY valid_from",
+    rows = await connection.fetch(
+        f"SELECT {grants.all_columns} FROM {grants.table} AS held WHERE person_id = ANY($1::uuid[])"
+        " AND held.valid_from < held.valid_to ORDER BY held.valid_from",
         people,
     )
+    return [grants.read(row) for row in rows]
 
 
 async def add_people(permit: Permit, connection: Connection, people: Sequence[Person]) -> None:
@@ -208,70 +196,42 @@ async def add_groups(permit: Permit, connection: Connection, names: Sequence[str
         await connection.execute("INSERT INTO person_group (name) SELECT unnest($1::text[])", names)
 
 
-@dataclass(frozen=True, slots=True)
-class HeldRow:
-    """A row of a table of what people hold for a time: `key` are the values of the table's own columns."""
-
-    id: UUID
-    key: tuple[object, ...]
-    validity: Validity
-
-
-@dataclass(frozen=True, slots=True)
-class HeldTable:
-    """A table of what people hold for a time: its own columns with their types, and the words of a refusal."""
-
-    name: str
-    columns: Mapping[str, str]
-    overlap: str
-
-    async def insert(self, permit: Permit, connection: Connection, rows: Sequence[HeldRow]) -> None:
-        """Insert rows. Raises Conflict for an overlap."""
-        permit.covers(KIND, MANAGE)
-        names, types = ", ".join(self.columns), [*self.columns.values(), "timestamptz", "timestamptz"]
-        arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(["uuid", *types], start=1))
-        same = " AND ".join(f"other.{name} = new.{name}" for name in self.columns)
-        values = [(row.id, *row.key, row.validity.valid_from, row.validity.valid_to) for row in rows]
-        with constraints():
-            # Rows that overlap no other, by the index on people.
-            made = await connection.execute(
-                f"INSERT INTO {self.name} (id, {names}, valid_from, valid_to)"
-                f" SELECT id, {names}, since, coalesce(upto, 'infinity') FROM unnest({arrays})"
-                f" AS new (id, {names}, since, upto) WHERE NOT EXISTS (SELECT FROM {self.name} AS other WHERE {same}"
-                " AND other.valid_from < other.valid_to AND other.valid_from < coalesce(upto, 'infinity')"
-                " AND since < other.valid_to)",
-                *_columns(values, 1 + len(types)),
-            )
-        _check_count(made, len(rows), self.overlap)
-
-    async def end(self, permit: Permit, connection: Connection, ends: Sequence[tuple[UUID, datetime]]) -> None:
-        """End rows at a future time. Raises Conflict for one that is not valid then."""
-        permit.covers(KIND, MANAGE)
-        # An end can only become earlier, and is never past; by the primary key.
-        ended = await connection.execute(
-            f"UPDATE {self.name} AS held SET valid_to = moment FROM unnest($1::uuid[], $2::timestamptz[])"
-            " AS ending (id, moment) WHERE held.id = ending.id AND valid_from < moment AND moment <= valid_to"
-            " AND moment >= statement_timestamp()",
-            *_columns(ends, 2),
+async def begin_grants(permit: Permit, connection: Connection, grants: Grants[G], begun: Sequence[G]) -> None:
+    """Insert grants. Raises Conflict for an overlap."""
+    permit.covers(KIND, MANAGE)
+    names = ", ".join(grants.columns)
+    types = ["uuid", *("uuid" if name in IDS else "text" for name in grants.columns), "timestamptz", "timestamptz"]
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(types, start=1))
+    same = " AND ".join(f"other.{name} = new.{name}" for name in grants.columns)
+    rows = [
+        (held.id, *grants.values(held).values(), held.validity.valid_from, held.validity.valid_to) for held in begun
+    ]
+    with constraints():
+        # Rows that overlap no other, by the index on people.
+        made = await connection.execute(
+            f"INSERT INTO {grants.table} (id, {names}, valid_from, valid_to)"
+            f" SELECT id, {names}, since, coalesce(upto, 'infinity') FROM unnest({arrays})"
+            f" AS new (id, {names}, since, upto) WHERE NOT EXISTS (SELECT FROM {grants.table} AS other WHERE {same}"
+            " AND other.valid_from < other.valid_to AND other.valid_from < coalesce(upto, 'infinity')"
+            " AND since < other.valid_to)",
+            *_columns(rows, len(types)),
         )
-        _check_count(ended, len(ends), "An end must be after the beginning, not past, and not later than now planned")
+    _check_count(made, len(rows), grants.overlap)
 
 
-MEMBERSHIPS: Final = HeldTable(
-    "membership",
-    {"person_id": "uuid", "team_id": "uuid", "part": "text"},
-    "A person already has that part in that team at some of that time",
-)
-GROUP_MEMBERS: Final = HeldTable(
-    "group_member",
-    {"group_name": "text", "person_id": "uuid"},
-    "A person is already in that group at some of that time",
-)
-PROJECT_LEADS: Final = HeldTable(
-    "project_lead",
-    {"project": "text", "person_id": "uuid"},
-    "A person already leads that project at some of that time",
-)
+async def end_grants(
+    permit: Permit, connection: Connection, grants: Grants[G], ends: Sequence[tuple[UUID, datetime]]
+) -> None:
+    """End grants at a future time. Raises Conflict for one that is not valid then."""
+    permit.covers(KIND, MANAGE)
+    # An end can only become earlier, and is never past; by the primary key.
+    ended = await connection.execute(
+        f"UPDATE {grants.table} AS held SET valid_to = moment FROM unnest($1::uuid[], $2::timestamptz[])"
+        " AS ending (id, moment) WHERE held.id = ending.id AND valid_from < moment AND moment <= valid_to"
+        " AND moment >= statement_timestamp()",
+        *_columns(ends, 2),
+    )
+    _check_count(ended, len(ends), "An end must be after the beginning, not past, and not later than now planned")
 
 
 async def update_statistics(permit: Permit, connection: Connection) -> None:

@@ -6,19 +6,14 @@ Importing a file again changes nothing. Every change is recorded as if an admini
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Final, Generic
+from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
 from service.directory import import_store, team_store
-from service.directory.actions import describe_membership
-from service.directory.holder_store import LEADS, MEMBERS
-from service.directory.holders import describe_holder
+from service.directory.grants import GROUP_MEMBERS, MEMBERSHIPS, PROJECT_LEADS
 from service.directory.import_file import read_rows
-from service.directory.import_grants import G
 from service.directory.import_plan import plan
-from service.directory.import_store import HeldRow, HeldTable
 from service.directory.projects import describe_project
 from service.directory.recorded_change import DirectoryChange, described_attributes, manage
 from service.directory.store import KIND, MANAGE
@@ -27,14 +22,14 @@ from service.pacing import pace
 from service.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
-    from service.directory.entities import GroupMember, Membership, ProjectLead
+    from service.directory.grants import Grants
     from service.directory.import_file import ImportRow
-    from service.directory.import_grants import PlannedGrants
+    from service.directory.import_grants import G, PlannedGrants
     from service.directory.import_plan import Outcome, Plan
     from service.identity.subject_hashes import SubjectHashes
 
@@ -96,9 +91,9 @@ async def _carry_out(
         *await _write_teams(permit, connection, planned),
         *await _write_projects(permit, connection, planned),
         *await _write_groups(permit, connection, planned),
-        *await _write_held(permit, connection, planned.memberships, _MEMBERSHIPS),
-        *await _write_held(permit, connection, planned.group_members, _GROUP_MEMBERS),
-        *await _write_held(permit, connection, planned.project_leads, _PROJECT_LEADS),
+        *await _write_held(permit, connection, planned.memberships, MEMBERSHIPS),
+        *await _write_held(permit, connection, planned.group_members, GROUP_MEMBERS),
+        *await _write_held(permit, connection, planned.project_leads, PROJECT_LEADS),
     ]
     if changes:
         await import_store.update_statistics(permit, connection)
@@ -163,50 +158,12 @@ async def _write_groups(permit: Permit, connection: Connection, planned: Plan) -
     return [DirectoryChange(name, "group.created", {"group": name}) for name in planned.new_groups]
 
 
-@dataclass(frozen=True, slots=True)
-class _HeldKind(Generic[G]):
-    """How to write what people hold for a time: its table, its columns' values, its facts for a record, and the words
-    for its beginning and its end."""
-
-    table: HeldTable
-    key: Callable[[G], tuple[object, ...]]
-    describe: Callable[[G], dict[str, object]]
-    begun: str
-    ended: str
-
-
-_MEMBERSHIPS: Final[_HeldKind[Membership]] = _HeldKind(
-    import_store.MEMBERSHIPS,
-    lambda held: (held.person, held.team, str(held.part)),
-    describe_membership,
-    "membership.created",
-    "membership.ended",
-)
-_GROUP_MEMBERS: Final[_HeldKind[GroupMember]] = _HeldKind(
-    import_store.GROUP_MEMBERS,
-    lambda held: (held.group, held.person),
-    partial(describe_holder, MEMBERS),
-    MEMBERS.began,
-    MEMBERS.ended,
-)
-_PROJECT_LEADS: Final[_HeldKind[ProjectLead]] = _HeldKind(
-    import_store.PROJECT_LEADS,
-    lambda held: (held.project, held.person),
-    partial(describe_holder, LEADS),
-    LEADS.began,
-    LEADS.ended,
-)
-
-
 async def _write_held(
-    permit: Permit, connection: Connection, planned: PlannedGrants[G], kind: _HeldKind[G]
+    permit: Permit, connection: Connection, planned: PlannedGrants[G], grants: Grants[G]
 ) -> list[DirectoryChange]:
-    begun = [HeldRow(held.id, kind.key(held), held.validity) for held in planned.begun]
-    await kind.table.insert(permit, connection, begun)
-    await kind.table.end(permit, connection, [(held.id, at) for held, at in planned.ended])
-    changes = [DirectoryChange(str(held.id), kind.begun, kind.describe(held)) for held in planned.begun]
+    await import_store.begin_grants(permit, connection, grants, planned.begun)
+    await import_store.end_grants(permit, connection, grants, [(held.id, at) for held, at in planned.ended])
+    changes = [grants.begin_change(held) for held in planned.begun]
     for held, at in planned.ended:
-        ended = replace(held, validity=replace(held.validity, valid_to=at))
-        facts, was = kind.describe(ended), kind.describe(held)
-        changes.append(DirectoryChange(str(held.id), kind.ended, facts, before=was))
+        changes.append(grants.end_change(held, replace(held, validity=replace(held.validity, valid_to=at))))
     return changes

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.merged_people import WAIT_FOR_DECIDED
-from service.directory import access_request_store, delegation_store, erased_store, store
+from service.directory import access_request_store, erased_store, store
 from service.directory.access_request_store import describe_closed
 from service.directory.entities import Person, Validity
+from service.directory.grants import DELEGATIONS, FALLBACKS, GROUP_MEMBERS, MEMBERSHIPS, PROJECT_LEADS, ROLES
 from service.directory.people_store import load_unmerged_person
-from service.directory.recorded_change import DirectoryChange, described_attributes, times
-from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end, write_attributes
+from service.directory.recorded_change import DirectoryChange, described_attributes
+from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end, validity_of, write_attributes
 from service.errors import Conflict, InvalidField, NotFound
 from service.ids import make_id
 from service.places import FieldError
@@ -25,31 +26,10 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
+    from service.directory.grants import GrantTable
 
 
-@dataclass(frozen=True, slots=True)
-class _GrantTable:
-    """A table of grants that name people: the columns that identify a grant, and the events of its beginning and
-    end."""
-
-    table: str
-    columns: tuple[str, ...]
-    begun: str
-    ended: str
-    kind: str = KIND
-
-
-GRANT_TABLES: Final = (
-    _GrantTable("membership", ("person_id", "team_id", "part"), "membership.created", "membership.ended"),
-    _GrantTable("person_role", ("person_id", "role"), "role.given", "role.taken"),
-    _GrantTable("group_member", ("person_id", "group_name"), "group.joined", "group.left"),
-    _GrantTable("project_lead", ("person_id", "project"), "project-lead.named", "project-lead.ended"),
-    _GrantTable("fallback_approver", ("person_id", "team_id"), "fallback.named", "fallback.ended"),
-    _GrantTable(
-        "delegation", ("delegator_id", "delegate_id"), "delegation.granted", "delegation.ended", delegation_store.KIND
-    ),
-)
-NAMES: Final = {**PEOPLE, "team_id": "team", "group_name": "group"}
+GRANT_TABLES: Final[Sequence[GrantTable]] = (MEMBERSHIPS, ROLES, GROUP_MEMBERS, PROJECT_LEADS, FALLBACKS, DELEGATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +92,7 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
     return Merged(replace(remaining, version=version), len(links), known, changes)
 
 
-async def _move(connection: Connection, grants: _GrantTable, person: UUID, into: UUID) -> list[DirectoryChange]:
+async def _move(connection: Connection, grants: GrantTable, person: UUID, into: UUID) -> list[DirectoryChange]:
     """End present and future grants of `person`, and begin the same for `into`, unless `into` has them for that
     time."""
     changes: list[DirectoryChange] = []
@@ -131,11 +111,11 @@ async def _move(connection: Connection, grants: _GrantTable, person: UUID, into:
         if len({what[name] for name in people}) < len(people):
             # Nobody delegates to themselves.
             continue
-        key = {} if grants.table == "person_role" else {"id": make_id()}
+        key = {} if grants is ROLES else {"id": make_id()}
         validity = Validity(now["valid_to"], was["valid_to"])
         made = await begin(connection, grants.table, key, what, validity, f"id, {VALID}")
         if made is not None:
-            changes.append(_change(grants, grants.begun, what, made["id"], made))
+            changes.append(_change(grants, grants.began, what, made["id"], made))
         elif not await _is_covered(connection, grants.table, what, validity):
             raise Conflict(
                 "Both people have this grant for times that overlap in part: end one of the two first",
@@ -159,7 +139,7 @@ async def _is_covered(connection: Connection, table: str, what: Mapping[str, obj
 
 
 def _change(
-    grants: _GrantTable,
+    grants: GrantTable,
     event: str,
     what: Mapping[str, object] | asyncpg.Record,
     row_id: UUID,
@@ -167,10 +147,6 @@ def _change(
     *,
     before: asyncpg.Record | None = None,
 ) -> DirectoryChange:
-    def facts(row: asyncpg.Record) -> dict[str, object]:
-        named = {NAMES.get(name, name): what[name] for name in grants.columns}
-        return named | times(Validity(row["valid_from"], row["valid_to"]))
-
-    subject = what["person_id"] if grants.table == "person_role" else row_id
-    was = facts(before) if before is not None else {}
-    return DirectoryChange(str(subject), event, facts(now), before=was, kind=grants.kind)
+    subject = what["person_id"] if grants is ROLES else row_id
+    was = grants.describe(what, validity_of(before)) if before is not None else {}
+    return DirectoryChange(str(subject), event, grants.describe(what, validity_of(now)), before=was, kind=grants.kind)
