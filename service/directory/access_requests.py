@@ -130,7 +130,9 @@ class AccessRequests:
 
     async def load(self, caller: Caller, request: UUID, *, with_names: bool = False) -> Answer[RequestedAccess]:
         """An access request. Raises NotFound."""
-        return await single(self._gate, caller, KIND, access_request_store.load_visible, request, with_names=with_names)
+        return await single(
+            self._gate, caller, access_request_store.load_visible, request, kind=KIND, with_names=with_names
+        )
 
     async def list(
         self,
@@ -149,7 +151,6 @@ class AccessRequests:
         return await listing(
             self._gate,
             caller,
-            KIND,
             lambda seen, connection: access_request_store.list_requests(
                 seen,
                 connection,
@@ -161,7 +162,7 @@ class AccessRequests:
                 limit=limit,
             ),
             limit,
-            lambda request: str(request.id),
+            kind=KIND,
             with_names=with_names,
         )
 

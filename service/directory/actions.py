@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.person_references import find_person
 from service.authorization.enforcement.team_references import find_team
@@ -39,12 +39,12 @@ from service.directory.recorded_change import (
     single,
     times,
 )
-from service.directory.store import KIND, any_version
+from service.directory.store import any_version
 from service.identity.subject_hashes import NO_KEYS
 from service.ids import make_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -52,14 +52,11 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.team_references import NamedTeam
-    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import GivenAttributes
     from service.directory.entities import Link
     from service.identity.subject_hashes import SubjectHashes
 
-T = TypeVar("T")
-Row = TypeVar("Row", Person, Team, Membership, ImporterGrant)
 ALWAYS = Validity()
 ALL = MembershipFilter()
 TEAM = "path.team_id"
@@ -84,25 +81,25 @@ class Directory:
         check_person(display_name, email, tuple(links))
         person = Person(make_id(), display_name, email)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, list[DirectoryChange]]:
             made = await people_store.add_person(permit, connection, person, links, self._hashes, attributes)
             names, values = described_attributes({}, made.attributes)
             facts = {"links": len(links), **names}
-            return made, DirectoryChange(str(made.id), "person.created", facts, {**_texts(made), **values})
+            return made, [DirectoryChange(str(made.id), "person.created", facts, {**_texts(made), **values})]
 
-        return await self._manage(caller, person.id, work)
+        return await manage(self._gate, caller, person.id, work)
 
     async def link_person(self, caller: Caller, person: NamedPerson, links: Sequence[Link]) -> Answer[Person]:
         """Link more tokens to a person: a second account, or another issuer. Raises NotFound, and Conflict as
         `add_person`: two people who have both signed in have to be merged."""
         check_person(None, None, tuple(links))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, list[DirectoryChange]]:
             person_id = await find_subject(permit, connection, caller, person)
             linked = await people_store.link_person(permit, connection, person_id, links, self._hashes)
-            return linked, DirectoryChange(str(person_id), "person.linked", {"links": len(links)})
+            return linked, [DirectoryChange(str(person_id), "person.linked", {"links": len(links)})]
 
-        return await self._manage(caller, given_id(person), work)
+        return await manage(self._gate, caller, given_id(person), work)
 
     async def amend_person(
         self,
@@ -134,15 +131,14 @@ class Directory:
         check_team(name)
         uid = make_id()
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Team, list[DirectoryChange]]:
             team = Team(uid, name, await _find_parent(connection, parent))
             made = await team_store.add_team(permit, connection, team, attributes)
             facts, values = described_attributes({}, made.attributes)
-            return made, DirectoryChange(
-                str(uid), "team.created", {"parent": made.parent, **facts}, {"name": name, **values}
-            )
+            facts, texts = {"parent": made.parent, **facts}, {"name": name, **values}
+            return made, [DirectoryChange(str(uid), "team.created", facts, texts)]
 
-        return await self._manage(caller, uid, work)
+        return await manage(self._gate, caller, uid, work)
 
     async def replace_team(
         self,
@@ -157,16 +153,16 @@ class Directory:
         NotFound, and NotApplied if `expect` refuses the stored version."""
         check_team(name)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Team, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Team, list[DirectoryChange]]:
             team_id = permit.name_resource(await find_team(connection, team, TEAM))
             asked = Team(team_id, name, await _find_parent(connection, parent))
             before, after = await team_store.replace_team(permit, connection, asked, expect, attributes)
             facts, values = described_attributes(before.attributes, after.attributes)
             texts = {"name": name, **values} | ({"name_before": before.name} if before.name != name else {})
             parents = {"parent": after.parent, **facts}, {"parent": before.parent}
-            return after, DirectoryChange(str(team_id), "team.changed", parents[0], texts, parents[1])
+            return after, [DirectoryChange(str(team_id), "team.changed", parents[0], texts, parents[1])]
 
-        return await self._manage(caller, given_id(team), work)
+        return await manage(self._gate, caller, given_id(team), work)
 
     async def add_membership(
         self, caller: Caller, person: NamedPerson, team: NamedTeam, part: Part, validity: Validity = ALWAYS
@@ -176,24 +172,24 @@ class Directory:
         check_grant(validity)
         uid = make_id()
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[DirectoryChange]]:
             member = await find_person(connection, caller.principal, person, "person")
             asked = Membership(uid, member, await find_team(connection, team, "team"), part, validity)
             made = await grant_store.add(permit, connection, MEMBERSHIPS, asked)
-            return made, MEMBERSHIPS.begin_change(made)
+            return made, [MEMBERSHIPS.begin_change(made)]
 
-        return await self._manage(caller, uid, work)
+        return await manage(self._gate, caller, uid, work)
 
     async def end_membership(self, caller: Caller, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
         """End a membership now, or at a later time; one that has not begun never takes effect. Raises NotFound, and
         Conflict if it has already ended."""
         check_grant(Validity(None, at))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Membership, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[DirectoryChange]]:
             before, ended = await grant_store.end(permit, connection, MEMBERSHIPS, membership, at)
-            return ended, MEMBERSHIPS.end_change(before, ended)
+            return ended, [MEMBERSHIPS.end_change(before, ended)]
 
-        return await self._manage(caller, membership, work)
+        return await manage(self._gate, caller, membership, work)
 
     async def move_membership(
         self, caller: Caller, membership: UUID, team: NamedTeam, part: Part | None = None, at: datetime | None = None
@@ -223,12 +219,12 @@ class Directory:
         check_grant(validity, client=client)
         uid = make_id()
 
-        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, list[DirectoryChange]]:
             asked = ImporterGrant(uid, client, await find_team(connection, team, "team"), validity)
             made = await grant_store.add(permit, connection, IMPORTER_GRANTS, asked)
-            return made, IMPORTER_GRANTS.begin_change(made)
+            return made, [IMPORTER_GRANTS.begin_change(made)]
 
-        return await self._manage(caller, uid, work)
+        return await manage(self._gate, caller, uid, work)
 
     async def end_importer_grant(
         self, caller: Caller, grant: UUID, at: datetime | None = None
@@ -236,11 +232,11 @@ class Directory:
         """End a grant, now or at a later time. Raises as `end_membership`."""
         check_grant(Validity(None, at))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, list[DirectoryChange]]:
             before, ended = await grant_store.end(permit, connection, IMPORTER_GRANTS, grant, at)
-            return ended, IMPORTER_GRANTS.end_change(before, ended)
+            return ended, [IMPORTER_GRANTS.end_change(before, ended)]
 
-        return await self._manage(caller, grant, work)
+        return await manage(self._gate, caller, grant, work)
 
     async def give_role(
         self, caller: Caller, person: NamedPerson, role: str, validity: Validity = ALWAYS
@@ -249,20 +245,20 @@ class Directory:
         Conflict for a merged person."""
         check_grant(validity, role=role)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, DirectoryChange]:
+        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, list[DirectoryChange]]:
             person_id = await find_subject(permit, connection, caller, person)
             await people_store.load_unmerged_person(connection, person_id)
             given = await grant_store.give_role(permit, connection, GivenRole(person_id, role, validity))
-            return given, DirectoryChange(str(person_id), ROLES.began, {"role": role, **times(given.validity)})
+            return given, [DirectoryChange(str(person_id), ROLES.began, {"role": role, **times(given.validity)})]
 
-        return await self._manage(caller, given_id(person), work)
+        return await manage(self._gate, caller, given_id(person), work)
 
     async def roles(
         self, caller: Caller, person: NamedPerson, *, with_names: bool = False
     ) -> Answer[Sequence[GivenRole]]:
         """Past, present and future roles of a person from the directory, by their beginning. Raises NotFound."""
         find = partial(find_person, principal=caller.principal, person=person, field=SUBJECT)
-        return await single(self._gate, caller, KIND, grant_store.list_roles, find, with_names=with_names)
+        return await single(self._gate, caller, grant_store.list_roles, find, with_names=with_names)
 
     async def take_role(self, caller: Caller, person: NamedPerson, role: str) -> Answer[GivenRole]:
         """End a role now, and cancel its future periods. Returns the period that ended first. Raises NotFound."""
@@ -296,27 +292,35 @@ class Directory:
         """People, oldest first: all, those with this `email`, in any case, or those whose names have words that begin
         with the words of `name`. Raises InvalidField for a name of no word, or of more than MAX_WORDS_PER_SEARCH."""
         of = PeopleFilter(email, None if name is None else check_words(name))
-
-        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Person]:
-            return await people_store.list_people(seen, at, of, after, limit)
-
-        return await self._list(caller, load, after, limit, with_names=with_names)
+        return await listing(
+            self._gate,
+            caller,
+            lambda seen, at: people_store.list_people(seen, at, of, after, limit),
+            limit,
+            with_names=with_names,
+        )
 
     async def person(self, caller: Caller, person: NamedPerson, *, with_names: bool = False) -> Answer[Person]:
         """A person. Raises NotFound."""
         find = partial(find_person, principal=caller.principal, person=person, field=SUBJECT)
-        return await single(self._gate, caller, KIND, people_store.load_person, find, with_names=with_names)
+        return await single(self._gate, caller, people_store.load_person, find, with_names=with_names)
 
     async def teams(
         self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50, with_names: bool = False
     ) -> Answer[DirectoryPage[Team]]:
         """Teams, oldest first."""
-        return await self._list(caller, team_store.list_teams, after, limit, with_names=with_names)
+        return await listing(
+            self._gate,
+            caller,
+            lambda seen, at: team_store.list_teams(seen, at, after, limit),
+            limit,
+            with_names=with_names,
+        )
 
     async def team(self, caller: Caller, team: NamedTeam, *, with_names: bool = False) -> Answer[Team]:
         """A team. Raises NotFound."""
         find = partial(find_team, team=team, field=TEAM)
-        return await single(self._gate, caller, KIND, team_store.load_team, find, with_names=with_names)
+        return await single(self._gate, caller, team_store.load_team, find, with_names=with_names)
 
     async def memberships(
         self,
@@ -328,50 +332,23 @@ class Directory:
         with_names: bool = False,
     ) -> Answer[DirectoryPage[Membership]]:
         """Memberships, oldest first. Ended ones are listed too, unless the filter names a time."""
-
-        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Membership]:
-            return await grant_store.list_memberships(seen, at, of, after, limit)
-
-        return await self._list(caller, load, after, limit, with_names=with_names)
+        return await listing(
+            self._gate,
+            caller,
+            lambda seen, at: grant_store.list_memberships(seen, at, of, after, limit),
+            limit,
+            with_names=with_names,
+        )
 
     async def importer_grants(
         self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50, with_names: bool = False
     ) -> Answer[DirectoryPage[ImporterGrant]]:
         """Importer grants, oldest first, ended ones too."""
-
-        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[ImporterGrant]:
-            return await grant_store.list_grants(seen, at, IMPORTER_GRANTS, after, limit)
-
-        return await self._list(caller, load, after, limit, with_names=with_names)
-
-    async def _manage(
-        self,
-        caller: Caller,
-        subject: UUID | None,
-        work: Callable[[Permit, Connection], Awaitable[tuple[T, DirectoryChange]]],
-    ) -> Answer[T]:
-        async def work_with_one_change(permit: Permit, connection: Connection) -> tuple[T, list[DirectoryChange]]:
-            value, change = await work(permit, connection)
-            return value, [change]
-
-        return await manage(self._gate, caller, subject, work_with_one_change)
-
-    async def _list(
-        self,
-        caller: Caller,
-        load: Callable[[Visibility, Connection, UUID | str | None, int], Awaitable[list[Row]]],
-        after: UUID | str | None,
-        limit: int,
-        *,
-        with_names: bool = False,
-    ) -> Answer[DirectoryPage[Row]]:
         return await listing(
             self._gate,
             caller,
-            KIND,
-            lambda seen, at: load(seen, at, after, limit),
+            lambda seen, at: grant_store.list_grants(seen, at, IMPORTER_GRANTS, after, limit),
             limit,
-            lambda row: str(row.id),
             with_names=with_names,
         )
 

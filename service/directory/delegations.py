@@ -118,11 +118,10 @@ class Delegations:
         return await listing(
             self._gate,
             caller,
-            KIND,
             lambda lookup, connection: delegation_store.list_delegations(
                 lookup, connection, now=now, after=after, limit=limit
             ),
             limit,
-            lambda delegation: str(delegation.id),
+            kind=KIND,
             with_names=with_names,
         )

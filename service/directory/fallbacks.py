@@ -10,7 +10,6 @@ from service.directory import grant_store
 from service.directory.entities import Fallback, Validity, check_grant
 from service.directory.grants import FALLBACKS
 from service.directory.recorded_change import listing, manage
-from service.directory.store import KIND
 from service.ids import make_id
 
 if TYPE_CHECKING:
@@ -66,9 +65,7 @@ class Fallbacks:
         return await listing(
             self._gate,
             caller,
-            KIND,
             lambda seen, connection: grant_store.list_grants(seen, connection, FALLBACKS, after, limit),
             limit,
-            lambda fallback: str(fallback.id),
             with_names=with_names,
         )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from service.directory import holder_store
 from service.directory.entities import check_group
 from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage
-from service.directory.store import KIND
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller, Permit
@@ -40,9 +39,8 @@ class Groups:
         return await listing(
             self._gate,
             caller,
-            KIND,
             lambda seen, connection: holder_store.list_groups(seen, connection, person, after, limit),
             limit,
-            lambda name: name,
+            key=lambda name: name,
             returned=False,
         )

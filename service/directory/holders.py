@@ -10,7 +10,6 @@ from service.directory import holder_store
 from service.directory.entities import Validity, check_grant
 from service.directory.holder_store import H
 from service.directory.recorded_change import listing, manage
-from service.directory.store import KIND
 from service.ids import make_id
 
 if TYPE_CHECKING:
@@ -75,9 +74,7 @@ class Holders(Generic[H]):
         return await listing(
             self._gate,
             caller,
-            KIND,
             lambda seen, connection: holder_store.list_holders(seen, connection, holding, thing, as_of, after, limit),
             limit,
-            lambda holder: str(holder.id),
             with_names=with_names,
         )

@@ -67,7 +67,7 @@ class Projects:
 
     async def read(self, caller: Caller, code: str) -> Answer[Project]:
         """A project by its code. Raises NotFound."""
-        return await single(self._gate, caller, KIND, project_store.load_project, code)
+        return await single(self._gate, caller, project_store.load_project, code, kind=KIND)
 
     async def list(
         self, caller: Caller, *, active: bool | None = None, after: str | None = None, limit: int = 50
@@ -76,12 +76,12 @@ class Projects:
         return await listing(
             self._gate,
             caller,
-            KIND,
             lambda visibility, connection: project_store.list_projects(
                 visibility, connection, active=active, after=after, limit=limit
             ),
             limit,
-            lambda project: project.code,
+            kind=KIND,
+            key=lambda project: project.code,
             returned=False,
         )
 

@@ -121,20 +121,24 @@ async def record_changes(change: Change, changes: Sequence[DirectoryChange]) -> 
         )
 
 
+def _id_of(item: Any) -> str:
+    return str(item.id)
+
+
 async def listing(
     gate: Gate,
     caller: Caller,
-    kind: str,
     load: Callable[[Visibility, Connection], Awaitable[list[T] | None]],
     limit: int,
-    key: Callable[[T], str],
     *,
+    kind: str = KIND,
+    key: Callable[[T], str] = _id_of,
     returned: bool = True,
     with_names: bool = False,
 ) -> Answer[DirectoryPage[T]]:
-    """A page of what `load` returns, which is one item more than `limit` if there are more. If `returned`, the record
-    names the keys. `with_names`: the page has the names in each item. Raises NotFound if `load` returns None, because
-    the things belong to one that does not exist."""
+    """A page of what `load` returns, which is one item more than `limit` if there are more, with their `key` in order.
+    If `returned`, the record names the keys. `with_names`: the page has the names in each item. Raises NotFound if
+    `load` returns None, because the things belong to one that does not exist."""
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         items = (found or [])[:limit]
@@ -160,10 +164,10 @@ def ids_in(item: object) -> list[str]:
 async def single(
     gate: Gate,
     caller: Caller,
-    kind: str,
     load: Callable[[Visibility, Connection, K], Awaitable[T | None]],
     key: K | Callable[[Connection], Awaitable[K]],
     *,
+    kind: str = KIND,
     with_names: bool = False,
 ) -> Answer[T]:
     """Return the result of `load`, if the caller may see it; the record names its id. `key`: the id, or how it is
