@@ -13,9 +13,9 @@ from service.authorization.enforcement.attribute_sql import complete_asker
 from service.authorization.enforcement.caller_values import CLIENT
 from service.authorization.enforcement.caller_values import KIND as KIND_OF_CALLER
 from service.authorization.enforcement.declared_facts import facts_under
+from service.authorization.enforcement.fact_lookup import relation_words
 from service.authorization.enforcement.merged_people import all_ids, canonical_id, former_ids
 from service.authorization.enforcement.path_sql import now
-from service.authorization.enforcement.relationships import relation_words
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, find_clients, find_people
 
 if TYPE_CHECKING:

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import AllowedOnFacts, Caller, Change, Expect
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.names import Names
-    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.identity.principal import Principal

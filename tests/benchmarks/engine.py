@@ -20,8 +20,8 @@ from service.administration.checks import examination
 from service.authorization.enforcement.capabilities import list_capabilities
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import CasbinResource, Snapshot
 from service.authorization.engine.explanation import explain

@@ -28,7 +28,7 @@ from service.administration.versions.bootstrap import bootstrap
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.decision_record import of_decision
-from service.authorization.enforcement.relationships import About, FactLookup
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare

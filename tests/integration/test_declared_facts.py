@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.authorization.enforcement.decision_point import evaluation_request, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory
-from service.authorization.enforcement.relationships import FactLookup, Relationships
+from service.authorization.enforcement.relationships import Relationships
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.example_count import example_count
@@ -23,6 +23,7 @@ from tests.integration.random_organisation import CLIENTS, settle
 from tests.integration.test_list_law import WHO, Row, World, askers, bounds, expect_lists, filters, lines, policy
 
 if TYPE_CHECKING:
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.timesheets.listing import Filters
     from tests.integration.house import House
 

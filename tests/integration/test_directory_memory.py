@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory, DirectoryState
-from service.authorization.enforcement.relationships import About, FactLookup, Relationships
+from service.authorization.enforcement.fact_lookup import About, FactLookup
+from service.authorization.enforcement.relationships import Relationships
 from service.development.local_postgres import clean_environment, postgres_binaries
 from service.directory.people import People
 from service.errors import InvalidToken

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement import relationships
 from service.authorization.enforcement.decision_point import Resource, evaluate
-from service.authorization.enforcement.relationships import FactLookup, Relationships
+from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
@@ -36,6 +36,7 @@ from tests.policy_forge import rows
 if TYPE_CHECKING:
     import asyncpg
 
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.fact_statements import KindFacts
     from service.database import Connection
     from service.timesheets.timesheet import Timesheet

@@ -14,9 +14,10 @@ from service.authorization.enforcement import relationships
 from service.authorization.enforcement.decision_point import Resource, decide, evaluate
 from service.authorization.enforcement.declared_relations import relations_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory
+from service.authorization.enforcement.fact_lookup import look_at_listed_row
 from service.authorization.enforcement.fact_statements import bind_listed, fact_columns
 from service.authorization.enforcement.path_sql import PathSql
-from service.authorization.enforcement.relationships import Relationships, look_at_listed_row
+from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import NAMED, visible
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind

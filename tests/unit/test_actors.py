@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.authorization.enforcement.decision_point import Resource, decide
-from service.authorization.enforcement.relationships import FactLookup
+from service.authorization.enforcement.fact_lookup import FactLookup
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.errors import InvalidToken
 from service.identity.issuer import Introspection, Issuer

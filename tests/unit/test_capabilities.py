@@ -20,7 +20,7 @@ from service.authorization.enforcement.capabilities import (
     list_requestable,
 )
 from service.authorization.enforcement.decision_point import sign_in_facts, who_words
-from service.authorization.enforcement.relationships import FactLookup
+from service.authorization.enforcement.fact_lookup import FactLookup
 from service.authorization.engine.engine import Snapshot
 from service.authorization.engine.rule_index import RuleIndex
 from service.identity.principal import Principal, PrincipalKind

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Decision, EvaluationRequest, Resource
 from service.authorization.enforcement.decision_record import RecordedQuery, of_decision
-from service.authorization.enforcement.relationships import About, FactLookup
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.errors import LogUnavailable
 from service.identity.principal import Principal, PrincipalKind
 from service.log.columns import search_columns

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.declared_facts import facts_under
-from service.authorization.enforcement.relationships import FactLookup
+from service.authorization.enforcement.fact_lookup import FactLookup
 from service.authorization.enforcement.visibility import GIVEN_FACTS, Visibility, visible
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind

@@ -11,8 +11,8 @@ from service.administration.replay.recorded_request import parse_request
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.decision_record import of_decision
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import Reason, Verdict

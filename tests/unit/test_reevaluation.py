@@ -30,7 +30,7 @@ from service.audit.sealed_rows import SealedRow
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import BY_LAW, NO_ROW, Decision, Resource, decide
 from service.authorization.enforcement.decision_record import of_decision
-from service.authorization.enforcement.relationships import About, FactLookup
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind

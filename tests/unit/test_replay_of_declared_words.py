@@ -24,7 +24,7 @@ from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Decision, Resource, decide
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.declared_facts import facts_under, mentioned_attributes
-from service.authorization.enforcement.relationships import About, FactLookup
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import policy_file

@@ -15,8 +15,8 @@ from service.authorization.enforcement.access import find_named, find_ways
 from service.authorization.enforcement.capabilities import list_capabilities
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine import engine
 from service.authorization.engine.explanation import (

@@ -16,7 +16,7 @@ from service.administration.replay.recorded_values import (
     RepeatedExpression,
     attributes_recorded_under,
 )
-from service.authorization.enforcement.relationships import About
+from service.authorization.enforcement.fact_lookup import About
 from service.identity.principal import PrincipalKind
 from service.policy.known_words import OWNER
 from service.policy.matching import former_word

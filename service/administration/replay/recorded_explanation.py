@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from service.administration.replay.recorded_values import RecordedValues, attributes_recorded_under
 from service.administration.replay.reevaluation import access_request_of_record
+from service.authorization.enforcement.fact_lookup import About
 from service.authorization.enforcement.refusal import find_requestable_miss, is_of_another
-from service.authorization.enforcement.relationships import About
 from service.authorization.engine.explanation import ConditionInWords, NearRuleInWords, explain, nearest
 from service.policy.access_request import FACT_VALUES, Reason
 from service.policy.sentences import show_value

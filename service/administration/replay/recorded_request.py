@@ -17,7 +17,7 @@ import msgspec
 from service.authorization.enforcement.attribute_values import GROUPS, ID, PROJECTS_LED, TEAMS, read_recorded
 from service.authorization.enforcement.decision_point import EvaluationRequest, Resource
 from service.authorization.enforcement.decision_record import PERSONAL
-from service.authorization.enforcement.relationships import About, FactLookup
+from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.errors import BadInput
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import NO_STATE, Reason, Verdict

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from service.authorization.enforcement.attribute_values import read_recorded
 from service.authorization.enforcement.caller_values import OF_THE_MOMENT, caller_values
 from service.authorization.enforcement.declared_facts import mentioned_attributes
-from service.authorization.enforcement.relationships import About
+from service.authorization.enforcement.fact_lookup import About
 from service.policy.attributes import CONTEXT, PRINCIPAL, RESOURCE, AttributeType, is_never_missing
 
 if TYPE_CHECKING:

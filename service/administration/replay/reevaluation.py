@@ -21,7 +21,7 @@ from service.authorization.enforcement.decision_point import (
     apply_rules_and_laws,
     sign_in_facts,
 )
-from service.authorization.enforcement.relationships import About
+from service.authorization.enforcement.fact_lookup import About
 from service.authorization.engine.row_conditions import fold_rules
 from service.identity.principal import PrincipalKind
 from service.policy import known_words

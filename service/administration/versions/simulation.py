@@ -26,8 +26,8 @@ from service.authorization.enforcement.caller_values import caller_values
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of, values_of
 from service.authorization.enforcement.declared_facts import facts_under
+from service.authorization.enforcement.fact_lookup import without_former_ids
 from service.authorization.enforcement.person_references import ME, NOBODY, find_person
-from service.authorization.enforcement.relationships import without_former_ids
 from service.authorization.engine.explanation import explain, put_in_words, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
 from service.places import FieldError
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.authorization.active.versions import PolicyVersions
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.fact_statements import KindFacts
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.relationships import FactLookup, Relationships
+    from service.authorization.enforcement.relationships import Relationships
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.explanation import NearRuleInWords
     from service.database import Connection

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.changes import AbortChange
 from service.authorization.enforcement.decision_point import decide, evaluate, resource_of
+from service.authorization.enforcement.fact_lookup import look_at_listed_row
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import look_at_listed_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.authorization.enforcement.changes import Permit
-    from service.authorization.enforcement.relationships import FactLookup
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal

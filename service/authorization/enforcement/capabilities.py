@@ -30,7 +30,7 @@ from service.values import replace
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from service.authorization.enforcement.relationships import FactLookup
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.rule_index import RuleIndex
     from service.identity.principal import Principal

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import Positions
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.names import Names
-    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.stored_responses import IdempotentChange
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot

@@ -13,7 +13,7 @@ import msgspec
 
 from service.authorization.enforcement.attribute_values import GROUPS, OWNER_ID
 from service.authorization.enforcement.caller_values import caller_values, evaluate_facts
-from service.authorization.enforcement.relationships import About
+from service.authorization.enforcement.fact_lookup import About
 from service.identity.principal import Principal, PrincipalKind
 from service.ids import make_id
 from service.policy import laws
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from service.authorization.enforcement.relationships import FactLookup
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.engine.engine import Snapshot
     from service.policy.attributes import Value
     from service.policy.expressions.expression import Expression

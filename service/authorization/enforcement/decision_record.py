@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision, Resource
-    from service.authorization.enforcement.relationships import FactLookup
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.log.columns import Column
 
 # A record must hold the ids that a list returned, too.

@@ -40,9 +40,9 @@ from service.authorization.enforcement.decision_point import (
 )
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.declared_facts import facts_under
+from service.authorization.enforcement.fact_lookup import About
 from service.authorization.enforcement.person_references import find_merged, find_people
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About
 from service.authorization.enforcement.visibility import visible
 from service.errors import (
     BadInput,
@@ -73,9 +73,10 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller, Listed, NewValues
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import RecordedQuery
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.fact_statements import KindFacts
     from service.authorization.enforcement.person_references import PersonReference
-    from service.authorization.enforcement.relationships import FactLookup, Relationships
+    from service.authorization.enforcement.relationships import Relationships
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection, Database, Turns

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Expect
     from service.authorization.enforcement.decision_point import Decision, Resource
-    from service.authorization.enforcement.relationships import FactLookup
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest, Explanation

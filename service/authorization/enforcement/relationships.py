@@ -1,36 +1,30 @@
 """Fact lookups, the policy information point (PIP): one statement reads all facts and the active policy version.
 
 Every decision looks its facts up anew, after any lock was taken. Facts of the directory alone may come from
-`DirectoryMemory`, if the statement finds the directory unchanged. `fact_statements` has the SQL. Owns no state.
+`DirectoryMemory`, if the statement finds the directory unchanged. `fact_statements` has the SQL, and `fact_lookup` what
+is read from its rows. Owns no state.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from service.authorization.enforcement.attribute_values import OWNER_ID, CallerAttributes, read_columns
-from service.authorization.enforcement.caller_values import (
-    asker_values,
-    caller_values,
-    evaluate_facts,
-    write_asker,
-)
+from service.authorization.enforcement.assumption import Assumption
+from service.authorization.enforcement.caller_values import asker_values, write_asker
 from service.authorization.enforcement.claimed_attributes import ClaimReader, put_over
 from service.authorization.enforcement.directory_memory import (
-    NEVER,
     CallerInDirectory,
     DirectoryState,
     OwnersOfCaller,
     RelationsToOwner,
 )
+from service.authorization.enforcement.fact_lookup import caller_attributes_of, look_at_row, parse_lookup
 from service.authorization.enforcement.fact_reader import FactReader, Question
 from service.authorization.enforcement.fact_statements import (
     AMBIENT_FROM,
@@ -40,23 +34,22 @@ from service.authorization.enforcement.fact_statements import (
     imagined_statement,
     owners_statement,
     remembering_statements,
-    revoked_condition,
     row_statement,
 )
-from service.errors import DatabaseUnavailable, PolicyUnavailable
+from service.errors import DatabaseUnavailable
 from service.identity import revocation
-from service.policy.known_words import FACTS_ABOUT_PEOPLE
-from service.policy.matching import FORMER, former_word
-from service.values import Struct, replace
+from service.policy.matching import former_word
+from service.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
     import asyncpg
 
     from service.authorization.enforcement.directory_memory import DirectoryMemory
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection, Database
     from service.identity.principal import Principal
@@ -69,77 +62,6 @@ MAX_OWNERS_PER_RELATION: Final = 2_000
 MAX_READERS_PER_KIND: Final = 2
 # Looked up without a row, under a version that declares nothing.
 NOTHING: Final = KindFacts("")
-
-
-class About(StrEnum):
-    """What a request is about: the KIND as a whole, an existing ROW, a NEW row of an owner (which may exist already),
-    or a LIST of rows."""
-
-    KIND = "kind"
-    ROW = "row"
-    NEW = "new"
-    LIST = "list"
-
-
-class FactLookup(Struct, frozen=True):
-    """The result of one lookup.
-
-    - `version`, `directory_revision`, `at`: the active policy version, the directory's revision, and the time.
-    - `roles`, `ids`, `former_ids`: the caller's roles in the directory, all their ids, those from before an erasure.
-    - `row`, `relations`, `facts`: the row, if any, the relations that hold, and the facts of the row. A relation that
-      holds through a former id stands there as its `former_word`.
-    - `evaluated`: the relations that were looked up. `looked`: whether a row was looked up; none is without a fitting
-      scope. `about`: what the request is about.
-    - `revoked`: whether the token is revoked. `on_behalf_of`: the delegator for whom the caller would act.
-    - `directory_state`: which directory it is, by an id that no restore brings back.
-    - `unchanged_until`: the next moment at which a validity in the directory begins or ends.
-    - `attributes`, `caller`: the attributes of the resource, and those of the caller that the directory holds or that a
-      claim supplies, by their dotted names. A missing value is not there.
-    - `personal`: those of them that are personal data.
-    """
-
-    version: int
-    directory_revision: int
-    at: datetime
-    roles: frozenset[str]
-    row: asyncpg.Record | None = None
-    relations: frozenset[str] = frozenset()
-    facts: Mapping[str, bool | None] = msgspec.field(default_factory=dict)
-    evaluated: frozenset[str] = frozenset()
-    revoked: bool = False
-    about: About = About.KIND
-    looked: bool = True
-    on_behalf_of: UUID | None = None
-    ids: frozenset[UUID] = frozenset()
-    former_ids: frozenset[UUID] = frozenset()
-    directory_state: UUID | None = None
-    unchanged_until: datetime | None = None
-    attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
-    caller: Mapping[str, Value] = msgspec.field(default_factory=dict)
-    personal: frozenset[str] = frozenset()
-
-    def complete(self, facts: KindFacts, about: About, *, looked: bool) -> FactLookup:
-        """The lookup with what a record needs for its request to be evaluated again. If a row was looked up and is
-        missing, no relation holds and every fact is unknown."""
-        lookup = self
-        if looked and not self.evaluated:
-            unknown = dict.fromkeys(facts.facts)
-            lookup = replace(self, evaluated=frozenset(facts.relations), facts={**unknown, **self.facts})
-        if facts.personal:
-            lookup = replace(lookup, personal=facts.personal)
-        return (
-            lookup if (lookup.about, lookup.looked) == (about, looked) else replace(lookup, about=about, looked=looked)
-        )
-
-    def list_of_caller(self, name: str) -> list[str]:
-        """A list that the directory holds of the caller, such as `principal.groups`."""
-        value = self.caller.get(name, ())
-        return [str(item) for item in value] if isinstance(value, tuple) else []
-
-    @property
-    def same_human(self) -> frozenset[UUID]:
-        """Every id of the caller, former ones included: laws and denials hold for all of them."""
-        return self.ids | self.former_ids
 
 
 class Relationships:
@@ -192,7 +114,7 @@ class Relationships:
                 if (lookup := self.confirm(assumed, row)) is not None:
                     return lookup
             row = await connected.fetchrow(AMBIENT_STATEMENT, *_parameters(principal, None))
-        lookup = _parse_row(principal, row, facts, self._claims.read(principal, facts.caller))
+        lookup = parse_lookup(principal, row, facts, self._claims.read(principal, facts.caller))
         if self._memory is not None:
             _remember(self._memory, principal, lookup, row)
         return lookup
@@ -208,9 +130,9 @@ class Relationships:
         claimed = self._claims.read(principal, facts.caller)
         async with self._connected(connection) as connected:
             row = await connected.fetchrow(row_statement(facts), *_parameters(principal, row_id, facts, claimed))
-        lookup = _parse_row(principal, row, facts, claimed)
+        lookup = parse_lookup(principal, row, facts, claimed)
         if row is not None and row["lookup_row"]:
-            lookup = _look_at_row(lookup, row, facts, row["owner_id"])
+            lookup = look_at_row(lookup, row, facts, row["owner_id"])
         if self._memory is not None and facts.by_owner:
             _remember(self._memory, principal, lookup, row, facts)
         return lookup
@@ -228,8 +150,8 @@ class Relationships:
         parameters = (*_parameters(principal, owner, facts, claimed), msgspec.json.encode(new).decode())
         async with self._connected(connection) as connected:
             row = await connected.fetchrow(imagined_statement(facts), *parameters)
-        lookup = _parse_row(principal, row, facts, claimed)
-        return lookup if row is None else replace(_look_at_row(lookup, row, facts, owner), row=None)
+        lookup = parse_lookup(principal, row, facts, claimed)
+        return lookup if row is None else replace(look_at_row(lookup, row, facts, owner), row=None)
 
     async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
         """Whether there is any owner or point whose rows the rules could show to the caller."""
@@ -381,95 +303,6 @@ class Relationships:
         return self._database.connection()
 
 
-class Assumption(Struct, frozen=True):
-    """A caller as remembered in a state of the directory; `caller` as in FactLookup."""
-
-    known: CallerInDirectory
-    state: DirectoryState
-    caller: Mapping[str, Value]
-
-    def lookup(self, version: int) -> FactLookup:
-        """The lookup without a row, as it will be under a policy version if the assumption holds."""
-        known = self.known
-        return FactLookup(
-            version,
-            self.state.revision,
-            datetime.now(UTC),
-            known.roles,
-            ids=known.ids,
-            former_ids=known.former_ids,
-            caller=self.caller,
-        )
-
-    def columns(self, principal: Principal, first: int) -> tuple[str, list[object]]:
-        """SQL columns of a statement FROM AMBIENT_FROM that tell what holds, and their parameters from number `first`
-        on."""
-        ids, *token, remembered = (f"${first + place}" for place in range(7))
-        revoked = revoked_condition(f"{ids}::text::uuid[]", token, f"{remembered}::boolean")
-        columns = f"""
-            head.active AS lookup_version, directory.state AS lookup_state,
-            statement_timestamp() AS lookup_at, {revoked} AS lookup_revoked
-        """
-        return columns, [self.known.id_array, *revocation.parameters(principal), principal.is_remembered]
-
-    def question(self, principal: Principal, row_id: UUID | int | None) -> tuple[object, ...]:
-        """The parameters of one request for the whole `remembering_statements`."""
-        _, word = fact_parameters(principal)
-        ids = self.known.id_array, self.known.former_array
-        return (row_id, word, *ids, *revocation.parameters(principal), principal.is_remembered)
-
-    def read(self, row: asyncpg.Record, *, revoked: bool) -> FactLookup:
-        """The lookup without a row, from a row with what confirms the assumption."""
-        return FactLookup(
-            row["lookup_version"],
-            self.state.revision,
-            row["lookup_at"],
-            self.known.roles,
-            revoked=revoked,
-            ids=self.known.ids,
-            former_ids=self.known.former_ids,
-            directory_state=self.state.id,
-            unchanged_until=self.state.until,
-            caller=self.caller,
-        )
-
-    def read_row(
-        self, principal: Principal, row: asyncpg.Record, facts: KindFacts, related: RelationsToOwner, *, revoked: bool
-    ) -> FactLookup:
-        """The lookup of a row with what confirms the assumption and with its `facts`. `related` is remembered of the
-        caller and the row's owner."""
-        relations, on_behalf_of = related.relations, related.on_behalf_of
-        if facts.by_row:
-            relations |= relation_words(facts.by_row, row, "relation")
-            on_behalf_of = row["on_behalf_of"] if facts.acts_by_row else on_behalf_of
-        at: datetime = row["lookup_at"]
-        attributes = {**read_columns(row, facts.row_attributes), **related.attributes}
-        values: dict[str, bool | None] = {name: row[f"fact_{name}"] for name in facts.native}
-        if facts.defined:
-            known = caller_values(principal, self.known.roles, self.caller, at)
-            known[OWNER_ID] = str(row["owner_id"])
-            values |= evaluate_facts(facts.defined, {**known, **attributes})
-        return FactLookup(
-            row["lookup_version"],
-            self.state.revision,
-            at,
-            self.known.roles,
-            row,
-            relations,
-            values,
-            frozenset(facts.relations),
-            revoked=revoked,
-            about=About.ROW,
-            on_behalf_of=on_behalf_of,
-            ids=self.known.ids,
-            former_ids=self.known.former_ids,
-            directory_state=self.state.id,
-            unchanged_until=self.state.until,
-            attributes=attributes,
-            caller=self.caller,
-        )
-
-
 async def _read_alone(connection: Connection, facts: KindFacts, question: Question) -> asyncpg.Record:
     """The answer to a question, by the caller's connection."""
     statements = remembering_statements(facts, short=question.is_short)
@@ -496,27 +329,13 @@ def _remember(
     if row is None or not _enter(memory, lookup):
         return
     person, word = fact_parameters(principal)
-    attributes = _caller_attributes(principal, row)
+    attributes = caller_attributes_of(principal, row)
     memory.remember_caller(person, word, CallerInDirectory(lookup.roles, lookup.ids, lookup.former_ids, attributes))
     if facts is not None and lookup.row is not None:
         owned = {name: lookup.attributes[name] for name in facts.owner_attributes if name in lookup.attributes}
         by_row = facts.by_row.union(map(former_word, facts.by_row))
         related = RelationsToOwner(lookup.relations - by_row, lookup.on_behalf_of, owned)
         memory.remember_relations(person, word, facts, lookup.row["owner_id"], related)
-
-
-def _caller_attributes(principal: Principal, row: asyncpg.Record) -> CallerAttributes:
-    # The first of all ids is the canonical one.
-    canonical = row["lookup_ids"][0]
-    return CallerAttributes.parse(row["lookup_caller"], None if canonical == principal.person else canonical)
-
-
-def _look_at_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts, owner: UUID | None) -> FactLookup:
-    """The lookup of a row, with its attributes; the owner's canonical id is one of them only if it is another id."""
-    attributes = read_columns(row, facts.attributes)
-    if attributes.get(OWNER_ID) == str(owner):
-        del attributes[OWNER_ID]
-    return replace(look_at_listed_row(ambient, row, facts), attributes=attributes)
 
 
 def _parameters(
@@ -530,59 +349,3 @@ def _parameters(
     if not facts.asked:
         return parameters
     return (*parameters, write_asker(asker_values(principal, (), {}, facts.asked), claimed))
-
-
-def look_at_listed_row(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:
-    """The lookup of a row that a list read with `fact_columns`, in the database snapshot of `ambient`."""
-    relations = relation_words(facts.relations, row, "relation")
-    values = {name: row[f"fact_{name}"] for name in facts.facts}
-    on_behalf_of = row["on_behalf_of"] if facts.on_behalf_of else None
-    return replace(
-        ambient,
-        row=row,
-        relations=relations,
-        facts=values,
-        evaluated=frozenset(facts.relations),
-        on_behalf_of=on_behalf_of,
-    )
-
-
-def relation_words(relations: Iterable[str], row: asyncpg.Record, prefix: str) -> frozenset[str]:
-    """The relations that hold, from columns named `prefix_RELATION`; NULL gives the former word."""
-    values = {name: row[f"{prefix}_{name}"] for name in relations}
-    return frozenset(name if value else former_word(name) for name, value in values.items() if value is not False)
-
-
-def without_former_ids(lookup: FactLookup) -> FactLookup:
-    """The lookup as if nobody had been erased: a simulation must not tell who a person was before."""
-    return replace(
-        lookup,
-        relations=frozenset(word for word in lookup.relations if not word.startswith(FORMER)),
-        facts={
-            name: bool(value) if name in FACTS_ABOUT_PEOPLE and lookup.row is not None else value
-            for name, value in lookup.facts.items()
-        },
-        former_ids=frozenset(),
-    )
-
-
-def _parse_row(
-    principal: Principal, row: asyncpg.Record | None, facts: KindFacts, claimed: Mapping[str, Value]
-) -> FactLookup:
-    """The lookup without a row."""
-    if row is None:
-        raise PolicyUnavailable(
-            "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
-        )
-    return FactLookup(
-        row["lookup_version"],
-        row["lookup_revision"],
-        row["lookup_at"],
-        frozenset(row["lookup_roles"]),
-        revoked=row["lookup_revoked"] is not False,
-        ids=frozenset(person for person in row["lookup_ids"] if person is not None),
-        former_ids=frozenset(row["lookup_former_ids"]),
-        directory_state=row["lookup_state"],
-        unchanged_until=row["lookup_until"] or NEVER,
-        caller=put_over(_caller_attributes(principal, row).values(facts.caller), claimed),
-    )

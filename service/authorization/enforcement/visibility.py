@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from uuid import UUID
 
+    from service.authorization.enforcement.assumption import Assumption
     from service.authorization.enforcement.directory_memory import Owners
+    from service.authorization.enforcement.fact_lookup import FactLookup
     from service.authorization.enforcement.fact_statements import KindFacts
-    from service.authorization.enforcement.relationships import Assumption, FactLookup
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import ListRules, RowCondition
     from service.errors import StepUpNeeded

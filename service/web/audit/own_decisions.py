@@ -20,9 +20,9 @@ from service.administration.replay.recorded_explanation import BECAUSE, explain_
 from service.administration.replay.recorded_request import NotARequest, parse_request
 from service.audit import people, search
 from service.authorization.enforcement.decision_record import RecordedQuery
+from service.authorization.enforcement.fact_lookup import About
 from service.authorization.enforcement.names import select_names
 from service.authorization.enforcement.person_references import NO_PERSON
-from service.authorization.enforcement.relationships import About
 from service.errors import InvalidField, NotFound
 from service.log.record_query import DECISIONS, RecordFilters
 from service.places import FieldError
