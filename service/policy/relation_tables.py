@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.policy.paths import NATIVE_RELATIONS, STARTS, Path, count_branches, default_paths, parse_paths
+from service.policy.path_parser import default_paths, parse_paths
+from service.policy.paths import NATIVE_RELATIONS, STARTS, Path, count_branches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ def read_paths(kind: str, table: Mapping[str, object], complaints: Complaints) -
             found[kind, relation] = path
         else:
             complaints.complain_inside((*at, relation, "is"), texts[relation], path)
-    if sum(map(count_branches, found.values())) > MAX_BRANCHES:
+    if sum(count_branches(path.chains) for path in found.values()) > MAX_BRANCHES:
         remedy = "leave out relations that no row names"
         complaints.complain(at, f"The relations of the {kind} have more than {MAX_BRANCHES} branches together", remedy)
     return found

@@ -24,7 +24,8 @@ from service.authorization.enforcement.merged_people import (
     unknown_if,
 )
 from service.authorization.enforcement.path_sql import EdgeTable, PathSql, now
-from service.policy.paths import NodeType, default_paths
+from service.policy.path_parser import default_paths
+from service.policy.paths import NodeType
 from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, EARLIER_APPROVERS, ENTRIES
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from service.authorization.enforcement.visibility import NAMED, visible
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import policy_file
-from service.policy.paths import EDGES, STARTS, Path, parse_paths
+from service.policy.path_parser import parse_paths
+from service.policy.paths import EDGES, STARTS, Path
 from service.timesheets import approvals_store, listing, reports_store
 from service.timesheets.listing import Filters
 from service.timesheets.relations import STARTS as TABLES

@@ -7,18 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.policy.expressions.flaw import Flaw
-from service.policy.paths import (
-    DEFAULT_PATHS,
-    MAX_CHAINS,
-    MAX_STEPS,
-    NodeType,
-    Path,
-    all_edge_words,
-    default_paths,
-    edge_words,
-    meeting_place,
-    parse_paths,
-)
+from service.policy.path_parser import MAX_CHAINS, MAX_STEPS, default_paths, parse_paths
+from service.policy.paths import DEFAULT_PATHS, NodeType, Path, all_edge_words, edge_words, meeting_place
 
 
 def parse(text: str, **others: str) -> Path:

@@ -27,7 +27,8 @@ from service.policy.known_words import (
     WITHOUT_A_ROW,
 )
 from service.policy.laws import law_forbids
-from service.policy.paths import default_paths, is_of_people
+from service.policy.path_parser import default_paths
+from service.policy.paths import is_of_people
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
 from tests import policy_forge

@@ -16,11 +16,13 @@ from service.administration.replay.recorded_values import (
     RepeatedExpression,
     attributes_recorded_under,
 )
+from service.authorization.enforcement.declared_relations import paths_under
 from service.authorization.enforcement.fact_lookup import About
 from service.identity.principal import PrincipalKind
 from service.policy.known_words import OWNER
 from service.policy.matching import former_word
-from service.policy.paths import NodeType, default_paths
+from service.policy.path_parser import default_paths
+from service.policy.paths import NodeType
 from service.values import replace
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def interpret(snapshot: Snapshot, recorded: RecordedRequest, then: Snapshot | No
 
 def put_in_common_words(rules: ListRules, kind: str, vocabulary: Vocabulary) -> ListRules:
     """The rules of a list with each fact and relation called by what it means, so that two versions can be compared."""
-    paths = {**default_paths(kind), **{name: path for (of, name), path in vocabulary.paths.items() if of == kind}}
+    paths = paths_under(kind, vocabulary)
 
     def rename(condition: RowCondition) -> RowCondition:
         relation = condition.relation
@@ -96,7 +98,7 @@ def _compare(snapshot: Snapshot, then: Snapshot | None, kind: str, action: str) 
         for (of, name), expression in now.definitions.items()
         if of in {"", kind} and name in words.facts and definitions.get((of, name)) != expression
     )
-    was, has = (_paths_of(vocabulary, kind) for vocabulary in (then.vocabulary if then else None, now))
+    was, has = paths_under(kind, then.vocabulary) if then else default_paths(kind), paths_under(kind, now)
     relations = tuple(
         (name, has.get(name))
         for name in sorted(words.who & now.relations.get(kind, frozenset()))
@@ -104,11 +106,6 @@ def _compare(snapshot: Snapshot, then: Snapshot | None, kind: str, action: str) 
     )
     names = attributes_recorded_under(then.vocabulary if then else None, kind)
     return _Differences(facts, relations, names, tuple(was.items()))
-
-
-def _paths_of(vocabulary: Vocabulary | None, kind: str) -> dict[str, Path]:
-    declared = vocabulary.paths if vocabulary else {}
-    return {**default_paths(kind), **{name: path for (of, name), path in declared.items() if of == kind}}
 
 
 def _reevaluate_facts(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.path_sql import PathSql
 from service.policy.known_words import DELEGATE
-from service.policy.paths import default_paths
+from service.policy.path_parser import default_paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
