@@ -117,11 +117,10 @@ def check_packages() -> None:
         raise Misconfigured("TIMEWARDEN_TRACES needs the extra `tracing`: pip install 'timewarden[tracing]'")
 
 
-def start_tracing(provider: TracerProvider | None = None) -> None:
-    """Make spans from now on. At the end of the process, OpenTelemetry sends those that wait. `provider`: another than
-    OpenTelemetry's variables describe."""
+def start_tracing() -> None:
+    """Make spans from now on. At the end of the process, OpenTelemetry sends those that wait."""
     global _tracing  # noqa: PLW0603 — one tracer for the process, as OpenTelemetry has it
-    _tracing = Tracing((provider or _make_provider()).get_tracer(SERVICE))
+    _tracing = Tracing(_make_provider().get_tracer(SERVICE))
 
 
 def _make_provider() -> TracerProvider:

@@ -56,17 +56,17 @@ async def check_form_token(request: HttpRequest, session: ConsoleSession) -> Non
         raise ForgedRequest
 
 
-def local_path(given: str | None, default: str = "/") -> str:
-    """The path of this console that was given, to go to afterwards; the default for everything else."""
+def local_path(given: str | None) -> str:
+    """The path of this console that was given, to go to afterwards; `/` for everything else."""
     if not given or len(given) > MAX_PATH or not given.startswith("/") or given.startswith(("//", "/\\")):
-        return default
+        return "/"
     if any(character <= " " or character in "\\\x7f" for character in given) or not given.isascii():
-        return default
+        return "/"
     try:
         parts = urlsplit(given)
     except ValueError:
-        return default
-    return given if not parts.scheme and not parts.netloc and not parts.fragment else default
+        return "/"
+    return given if not parts.scheme and not parts.netloc and not parts.fragment else "/"
 
 
 def nonce_of(request: HttpRequest) -> str:

@@ -25,7 +25,7 @@ from service.identity.strict_json import read_object
 from service.ids import make_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from service.identity.issuer import Introspection, Issuer
     from service.identity.keys import KeySet
@@ -83,7 +83,7 @@ class Introspector(Protocol):
 
 
 class HttpIntrospector:
-    """Introspection over HTTP. `keys` are the issuer's, for signed answers; `clock` returns Unix seconds."""
+    """Introspection over HTTP. `keys` are the issuer's, for signed answers."""
 
     def __init__(
         self,
@@ -91,14 +91,12 @@ class HttpIntrospector:
         keys: KeySet,
         *,
         outbound: Outbound | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         if issuer.introspection is None:
             raise Misconfigured(f"Issuer {issuer.name} has no introspection")
         self._issuer = issuer
         self._ours = issuer.introspection
         self._keys = keys
-        self._clock = clock
         self._outbound = outbound or Outbound(max_bytes=_MAX_ANSWER_BYTES)
         authenticate(self._ours, issuer.issuer)  # fail at the start if the key cannot sign
 
@@ -153,7 +151,7 @@ class HttpIntrospector:
             raise NoAnswer("answer-of-another-issuer")
         if self._ours.client_id not in (audience if isinstance(audience, list) else [audience]):
             raise NoAnswer("answer-for-another-client")
-        if issued_at is None or abs(self._clock() - issued_at) > _MAX_ANSWER_AGE_SECONDS:
+        if issued_at is None or abs(time.time() - issued_at) > _MAX_ANSWER_AGE_SECONDS:
             raise NoAnswer("answer-of-another-time")
         introspection = claims.get("token_introspection")
         if not isinstance(introspection, dict):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 MAX_STORED_SECONDS = 900
+ANSWER_SECONDS = 1.0
+PREFIX = "timewarden:proof:"
 
 
 class AddProof(Protocol):
@@ -26,15 +28,10 @@ class AddProof(Protocol):
 
 
 class UsedProofs:
-    """`redis`: a client without automatic retries, because a repeated command would look like a replayed proof.
+    """`redis`: a client without automatic retries, because a repeated command would look like a replayed proof."""
 
-    `timeout`: seconds for an answer. `prefix`: that of the keys in Redis.
-    """
-
-    def __init__(self, redis: Redis, *, timeout: float = 1.0, prefix: str = "timewarden:proof:") -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._timeout = timeout
-        self._prefix = prefix
 
     async def add(self, key: str, proof_id: str, seconds: float) -> bool:
         """Store the proof with this id and key (a thumbprint) for `seconds`. Returns whether it is new. Raises
@@ -43,8 +40,8 @@ class UsedProofs:
         digest = hashlib.sha256(f"{key}\0{proof_id}".encode()).hexdigest()
         kept_for = min(max(int(seconds) + 1, 1), MAX_STORED_SECONDS)
         try:
-            async with asyncio.timeout(self._timeout):
-                return bool(await self._redis.set(self._prefix + digest, b"", nx=True, ex=kept_for))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return bool(await self._redis.set(PREFIX + digest, b"", nx=True, ex=kept_for))
         except REDIS_ERRORS as error:
             raise ReplayStoreUnavailable(cause=f"replay store: {type(error).__name__}") from error
 

@@ -141,12 +141,12 @@ class PartStatus:
 
 
 class KeeperStatus:
-    """Reports one part of this process. `within` is by how many seconds the part may be behind the log."""
+    """Reports one part of this process. `within`, once set, is by how many seconds the part may be behind the log."""
 
-    def __init__(self, database: Database, part: Part, within: float | None = None) -> None:
+    def __init__(self, database: Database, part: Part) -> None:
         self._database = database
         self._part = part
-        self.within = within
+        self.within: float | None = None
         self._reported: bool | None = None
         self._reported_at = 0.0
 

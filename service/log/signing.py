@@ -65,8 +65,7 @@ SAVE_NOTE = """
 
 
 class CheckpointSigner:
-    """Signs checkpoints with all `signers`, whose name is the log's origin. `database` is the keeper's. `patience`, in
-    seconds, bounds each use of the anchor's volume."""
+    """Signs checkpoints with all `signers`, whose name is the log's origin. `database` is the keeper's."""
 
     def __init__(
         self,
@@ -75,7 +74,6 @@ class CheckpointSigner:
         anchor: Anchor,
         *,
         witnesses: Sequence[Witness] = (),
-        patience: float = ANCHOR_SECONDS,
     ) -> None:
         if not signers or len({signer.name for signer in signers}) > 1:
             raise Misconfigured("The keys of a log all have one name, its origin")
@@ -83,7 +81,7 @@ class CheckpointSigner:
         self._signers = tuple(signers)
         self._anchor = anchor
         self._witnesses = Witnesses(witnesses)
-        self._anchor_thread = AnchorThread(patience)
+        self._anchor_thread = AnchorThread(ANCHOR_SECONDS)
         self._status = KeeperStatus(database, "signer")
         # The keeper that holds the signing lock, when it is not this one.
         self._holder: str | None = None

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 MAX_HINTS_IN_FLIGHT: Final = 16
 SILENCE_SECONDS: Final = 15.0
 LONGEST_PAUSE: Final = 30.0
+PUBLISH_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
 class PolicyHint:
-    """`channel` is the same for all processes of an installation. `timeout`, in seconds, limits publishing."""
+    """`channel` is the same for all processes of an installation."""
 
-    def __init__(self, redis: Redis, channel: str, *, timeout: float = 1.0) -> None:
+    def __init__(self, redis: Redis, channel: str) -> None:
         self._redis = redis
         self._channel = channel
-        self._timeout = timeout
         self._publishing: set[asyncio.Task[None]] = set()
 
     def publish(self, number: int) -> None:
@@ -78,7 +78,7 @@ class PolicyHint:
 
     async def _publish_in_time(self, number: int) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._redis.publish(self._channel, str(number))
         except REDIS_ERRORS as error:
             _log.warning("policy_hint_not_told", version=number, problem=type(error).__name__)

@@ -80,9 +80,6 @@ class RelationsToOwner:
     attributes: Mapping[str, Value] = field(default_factory=dict)
 
 
-NO_RELATIONS: Final = RelationsToOwner(frozenset(), None)
-
-
 @dataclass(frozen=True, slots=True)
 class OwnersOfCaller:
     """For which owners each of a caller's relations to their rows holds, and the points through which others can hold.

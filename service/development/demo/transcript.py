@@ -48,9 +48,9 @@ class Step:
 class Transcript:
     """Prints each step as it happens, or with `as_json` everything at the end."""
 
-    def __init__(self, console: Console | None = None, *, as_json: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False) -> None:
         self.steps: list[Step] = []
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True)
         self._as_json = as_json
         self._speaker = ""
 

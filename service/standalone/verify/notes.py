@@ -83,13 +83,13 @@ def claimed_checkpoint(note: str, what: str = "checkpoint") -> Checkpoint:
     return _parse_checkpoint(text, note, what)
 
 
-def read_cosignatures(note: str, witnesses: Keys, what: str = "checkpoint") -> dict[str, datetime]:
+def read_cosignatures(note: str, witnesses: Keys) -> dict[str, datetime]:
     """When each of these witnesses cosigned a checkpoint, by its name. Raises Fault (tampered) for a wrong signature of
     a known key and for malformed input."""
-    text, lines = _split_note(note, what)
+    text, lines = _split_note(note, "checkpoint")
     found: dict[str, datetime] = {}
     for line in lines:
-        name, key_id, value = _parse_line(line, what)
+        name, key_id, value = _parse_line(line, "checkpoint")
         public = witnesses.get((name, key_id))
         if public is None:
             continue
@@ -99,7 +99,7 @@ def read_cosignatures(note: str, witnesses: Keys, what: str = "checkpoint") -> d
             Ed25519PublicKey.from_public_bytes(public).verify(value[TIMESTAMP.size :], signed)
             found[name] = datetime.fromtimestamp(seconds, UTC)
         except (InvalidSignature, struct.error, *MALFORMED):
-            raise Fault(f"{what}: the cosignature of {name} is wrong: the note or it was altered") from None
+            raise Fault(f"checkpoint: the cosignature of {name} is wrong: the note or it was altered") from None
     return found
 
 
