@@ -69,7 +69,7 @@ class Database:
     ) -> None:
         self._url, self._variable = url, variable
         self._size = size
-        self._timeout = timeout
+        self.timeout = timeout
         self._name = name
         self._hosts = Hosts(url, attributes)
         self._options = ConnectionOptions(self._hosts, name, timeout, lock_timeout, enforced, fresh_plans)
@@ -87,7 +87,7 @@ class Database:
         with translate_connection_errors(self._url, self._variable):
             try:
                 self._pool = await self._make_pool()
-                async with self._pool.acquire(timeout=self._timeout) as connection:
+                async with self._pool.acquire(timeout=self.timeout) as connection:
                     if await self._options.is_direct(connection):
                         return
             except asyncpg.ProtocolViolationError:
@@ -132,7 +132,7 @@ class Database:
         for connection in (*self._reserved,):
             self.give_back(connection)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -146,7 +146,7 @@ class Database:
             raise DatabaseUnavailable(cause="the pool is not open")
         acquired, answered, started = False, self._answered, time.perf_counter()
         try:
-            async with self._pool.acquire(timeout=self._timeout) as connection, _terminate_on_timeout(connection):
+            async with self._pool.acquire(timeout=self.timeout) as connection, _terminate_on_timeout(connection):
                 acquired = True
                 metrics.CONNECTION_WAIT.observe((self._name,), time.perf_counter() - started)
                 yield connection

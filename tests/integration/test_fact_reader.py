@@ -13,6 +13,7 @@ from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.fact_reader import FactReader, Question
 from service.authorization.enforcement.fact_statements import FactStatements, remembering_statements, row_statement
 from service.authorization.enforcement.relationships import Relationships
+from service.database import Database
 from service.errors import DatabaseUnavailable, Overloaded
 from service.timesheets.relations import TIMESHEET_FACTS
 
@@ -98,6 +99,20 @@ async def test_a_lost_connection_is_reported_and_replaced(house: House) -> None:
     assert reader.losses == 1
     await house.owner.execute("SELECT pg_advisory_unlock(7)")
     assert (await second)["twice"] == 4
+
+
+async def test_lookups_wait_for_another_as_long_as_a_statement_may_take(house: House) -> None:
+    """Longer than the default: an operator with a slow database sets TIMEWARDEN_DATABASE_TIMEOUT."""
+    patient = Database(house.log_database.url("app"), size=2, timeout=30.0, lock_timeout=30.0, name="test-patient")
+    await patient.open()
+    house.log_database.stack.push_async_callback(patient.close)
+    relationships, mia = Relationships([TIMESHEET_FACTS], DirectoryMemory(), patient), house.caller("mia").principal
+    await relationships.ambient(None, mia)
+    async with house.owner.transaction():
+        await house.owner.execute("LOCK TABLE policy_head IN ACCESS EXCLUSIVE MODE")
+        asked = [asyncio.create_task(relationships.ambient(None, mia)) for _ in range(2)]
+        await asyncio.sleep(5.5)
+    assert [lookup.version for lookup in await asyncio.gather(*asked)] == [1, 1]
 
 
 async def test_a_request_that_waits_too_long_is_refused_and_later_ones_are_answered(house: House) -> None:

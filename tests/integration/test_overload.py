@@ -211,7 +211,7 @@ async def test_a_caller_without_connection_gets_overload_while_others_have_one(
 
     await work()
     # Opening had the usual time. Postgres answers somebody well before the crowd gives up, but cannot serve all of it.
-    database._timeout = 2.0
+    database.timeout = 2.0
     outcomes = await asyncio.gather(*(work() for _ in range(30)), return_exceptions=True)
     await database.close()
     failures = [outcome for outcome in outcomes if outcome is not None]
@@ -225,7 +225,7 @@ async def test_a_caller_without_connection_gets_database_unavailable_if_no_other
     database = Database(house.log_database.url("app"), size=1)
     await database.open()
     # Opening had the usual time; only the second connection is waited for briefly.
-    database._timeout = 0.2
+    database.timeout = 0.2
     async with database.connection():
         with pytest.raises(DatabaseUnavailable):
             async with database.connection():

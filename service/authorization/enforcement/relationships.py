@@ -66,20 +66,17 @@ NOTHING: Final = KindFacts("")
 
 class Relationships:
     """Looks up facts of the given kinds. With a `memory`, what the directory determines is remembered. `database`
-    serves lookups without a connection of their own, which wait up to `timeout` seconds."""
+    serves lookups without a connection of their own."""
 
     def __init__(
         self,
         kinds: Sequence[KindFacts],
         memory: DirectoryMemory | None = None,
         database: Database | None = None,
-        *,
-        timeout: float = 5.0,
     ) -> None:
         self._kinds = {facts.kind: facts for facts in kinds}
         self._memory = memory
         self._database = database
-        self._timeout = timeout
         # One for each kind whose facts follow from the owner, and during an activation one for each of two versions.
         self._readers: OrderedDict[KindFacts, FactReader] = OrderedDict()
         self._claims = ClaimReader()
@@ -287,7 +284,7 @@ class Relationships:
         reader = self._readers.get(facts)
         if reader is None:
             whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
-            reader = FactReader(database, whole, short, timeout=self._timeout, lost=memory.forget)
+            reader = FactReader(database, whole, short, timeout=database.timeout, lost=memory.forget)
             self._readers[facts] = reader
         self._readers.move_to_end(facts)
         of_kind = [known for known in self._readers if known.kind == facts.kind]
