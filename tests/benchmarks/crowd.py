@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.decision_point import Resource, evaluate
-from service.authorization.enforcement.declared_relations import relations_under
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
@@ -156,7 +156,7 @@ async def sight(
     snapshot = Snapshot.build(policy_file.parse(replace(text, vocabulary=text.vocabulary + declared)), 1)
     lookup = await RELATIONSHIPS.ambient(connection, asker)
     access_request = evaluate(snapshot, asker, action, Resource("timesheet"), lookup).access_request
-    facts = relations_under(TIMESHEET_FACTS, snapshot.vocabulary)
+    facts = facts_under(TIMESHEET_FACTS, snapshot)
     shown = visible(snapshot, access_request, asker, lookup, facts)
     await RELATIONSHIPS.find_owners(connection, shown)
     return shown

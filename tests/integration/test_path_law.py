@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement import relationships
 from service.authorization.enforcement.decision_point import Resource, decide, evaluate
-from service.authorization.enforcement.declared_relations import relations_under
+from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.fact_lookup import look_at_listed_row
 from service.authorization.enforcement.fact_statements import bind_listed, fact_columns
@@ -278,7 +278,7 @@ async def test_a_list_with_declared_relations_is_the_sum_of_its_reads(
     state: str | None,
 ) -> None:
     rules = snapshot(text, drawn)
-    facts = relations_under(TIMESHEET_FACTS, rules.vocabulary)
+    facts = facts_under(TIMESHEET_FACTS, rules)
     whole, remembering = Relationships([facts]), Relationships([facts], DirectoryMemory())
     wanted = Filters(states=(State(state),)) if state else Filters()
     for number in who:

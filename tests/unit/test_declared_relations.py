@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.active import replicas
-from service.authorization.enforcement.declared_relations import relations_under
+from service.authorization.enforcement.declared_relations import paths_under, with_paths
 from service.policy import policy_file
 from service.policy.unsatisfiable import why_unsatisfiable
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -71,5 +71,6 @@ def test_a_version_of_a_release_without_paths_asks_no_replica_for_edges() -> Non
 
 def test_the_shipped_paths_are_those_of_the_code() -> None:
     """So all versions that change none share prepared statements and remembered relations."""
-    assert relations_under(TIMESHEET_FACTS, vocabulary("")) is TIMESHEET_FACTS
-    assert relations_under(TIMESHEET_FACTS, vocabulary()) is not TIMESHEET_FACTS
+    shipped, declared = paths_under("timesheet", vocabulary("")), paths_under("timesheet", vocabulary())
+    assert with_paths(TIMESHEET_FACTS, shipped) is TIMESHEET_FACTS
+    assert with_paths(TIMESHEET_FACTS, declared) is not TIMESHEET_FACTS

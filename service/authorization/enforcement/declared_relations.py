@@ -24,11 +24,6 @@ def paths_under(kind: str, vocabulary: Vocabulary) -> dict[str, Path]:
     return {**default_paths(kind), **declared}
 
 
-def relations_under(facts: KindFacts, vocabulary: Vocabulary) -> KindFacts:
-    """The facts of a kind with the relations of this version; `facts` itself if they are those of the code."""
-    return with_paths(facts, paths_under(facts.kind, vocabulary))
-
-
 def with_paths(facts: KindFacts, paths: Mapping[str, Path]) -> KindFacts:
     """The facts with a relation for each of these paths; `facts` itself if they are those of the code."""
     defaults = default_paths(facts.kind)
