@@ -285,7 +285,7 @@ def _attribute_columns(facts: KindFacts, names: Iterable[str]) -> list[str]:
 
 @lru_cache(MAX_STATEMENTS)
 def fact_columns(facts: KindFacts) -> str:
-    """The relations and facts of a listed row `r` as columns, which `look_at_listed_row` of `relationships` reads."""
+    """The relations and facts of a listed row `r` as columns, which `look_at_listed_row` of `fact_lookup` reads."""
     named = [f"{facts.about_row(f'({bind_listed(sql)})')} AS {name}" for name, sql in _named_words(facts)]
     return ", ".join(named) or "true AS no_words"
 
