@@ -294,7 +294,9 @@ class Gate:
         decision is then recorded as not applied. Raises these, and Denied and TryLater.
         """
         # A request for a row that is sent again with its key must not be refused for the state that it led to.
-        if target.hold is not None if target.row_id is None else caller.idempotent is None:
+        may_repeat = target.row_id is not None and caller.idempotent is not None
+        waits = target.row_id is not None or target.hold is not None
+        if waits and not may_repeat:
             await self._refuse_early(caller, kind, action, target)
         async with self.change_all(caller, kind, action, [target], exclusively=exclusively) as changes:
             yield changes[0]
