@@ -109,7 +109,7 @@ def find_shown(policy: Policy) -> list[Complaint]:
             continue
         pending = replace(words.normalize(rule), states=frozenset({PENDING}))
         if approving.broader(pending, Effect.DENY, roles, budget) is None and not budget.exhausted:
-            message = "This row hides nothing from people who may approve: approving shows the timesheet"
+            message = "This row hides no submitted timesheet from people who may approve: approving shows it"
             found.append(_complain(rule, message, "deny 'approve' in the same way"))
     return found
 
