@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from service.errors import DatabaseUnavailable
-from service.standalone.client import Busy, Timewarden
+from service.standalone.client import Busy, Invalid, Timewarden
 from service.web.http.problems import TYPE_PREFIX
 from tests.acceptance.policy_author import VERSIONS, proposal
 from tests.integration.api import InProcess, api
@@ -126,6 +126,9 @@ async def test_the_client_sends_an_activation_once_if_its_outcome_is_unknown(run
         with pytest.raises(Busy, match="read the resource before you repeat a change"):
             await client.activate_policy(number, instead_of=1)
         assert ((await client.policy_version()).number, lost.changes) == (number, 1)
+        # No version has this number; it does not stand for the active one.
+        with pytest.raises(Invalid):
+            await client.policy_version(0)
 
 
 async def test_replicas_are_listed_for_those_who_read_the_policy(running: InProcess) -> None:

@@ -287,7 +287,7 @@ class Timewarden(DirectoryApi):
 
     async def policy_version(self, number: int | None = None) -> PolicyTexts:
         """A version with its files; without a number, the active one."""
-        return await self.call(PolicyTexts, "GET", f"{VERSIONS}/{number}" if number else "/v1/policies/active")
+        return await self.call(PolicyTexts, "GET", "/v1/policies/active" if number is None else f"{VERSIONS}/{number}")
 
     async def propose_policy(
         self, message: str, *, model: str, rules: str, vocabulary: str, cases: Mapping[str, str]
