@@ -265,6 +265,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
     )
     longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
     leeway = max(issuer.leeway for issuer in issuers)
+    prefixes = {issuer.issuer: issuer.prefix for issuer in issuers}
     hashes = SubjectHashes(settings.split("erasure_keys"))
     memory = Memory(hashes, settings.erasure_memory_days, longest_lifetime, leeway)
     problems = Problems(
@@ -325,11 +326,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             *project_routes(Projects(gate), cursors),
             *project_lead_routes(Holders(gate, LEADS), cursors),
             *group_routes(Groups(gate), Holders(gate, MEMBERS), cursors),
-            *revocation_routes(
-                Revocations(gate, longest_lifetime, leeway),
-                cursors,
-                {issuer.issuer: issuer.prefix for issuer in issuers},
-            ),
+            *revocation_routes(Revocations(gate, longest_lifetime, leeway, prefixes), cursors),
             *log_tile_routes(parts.published, gate),
             *log_proof_routes(gate),
             *health_routes(parts.api.check),

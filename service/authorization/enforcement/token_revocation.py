@@ -19,9 +19,10 @@ from service.authorization.enforcement.person_references import DIRECTORY, ME, P
 from service.errors import DatabaseUnavailable, InvalidField
 from service.ids import make_id
 from service.places import FieldError
+from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import asyncpg
 
@@ -88,16 +89,20 @@ class RevocationPage:
 
 class Revocations:
     """`lifetime`: seconds after which no token of any issuer is valid. `ahead`: seconds by which the time of issue of a
-    valid token may be in the future."""
+    valid token may be in the future. `issuers`: those whose tokens are accepted, each with the prefix of its clients,
+    empty for none; without them, a revocation may name any."""
 
-    def __init__(self, gate: Gate, lifetime: int, ahead: int) -> None:
-        self._gate = gate
+    def __init__(self, gate: Gate, lifetime: int, ahead: int, issuers: Mapping[str, str] | None = None) -> None:
+        self._gate, self._issuers = gate, issuers
         self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
 
     async def revoke(self, caller: Caller, wanted: RevocationRequest) -> Answer[Revocation]:
         """Refuse these tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check_request(wanted)
         async with self._gate.change(caller, KIND, "revoke", Target()) as change:
+            # Only who may revoke is told which issuers there are.
+            if self._issuers is not None:
+                _check_issuer(wanted, self._issuers)
             if isinstance(wanted.value, PersonReference):
                 wanted = replace(wanted, value=str(await _find_person(change, wanted.value)))
             made = await _insert(change.permit, change.connection, caller, wanted, self._lifetime, self._ahead)
@@ -211,6 +216,23 @@ def _check_request(wanted: RevocationRequest) -> None:
         raise InvalidField(FieldError("issued_before", "must be later than 1970"))
     if wanted.issued_before > datetime.now(UTC) + CLOCK_SKEW:
         raise InvalidField(FieldError("issued_before", "must not be in the future"))
+
+
+def _check_issuer(wanted: RevocationRequest, issuers: Mapping[str, str]) -> None:
+    """Raise InvalidField for an issuer or a client that no token which is accepted here can have: the revocation would
+    change nothing."""
+    if wanted.issuer is not None and wanted.issuer not in issuers:
+        known = nearest(wanted.issuer, issuers) or "/.well-known/oauth-protected-resource lists them"
+        raise InvalidField(FieldError("issuer", f"is no issuer whose tokens are accepted here; {known}"))
+    if wanted.what is not RevocationKind.CLIENT:
+        return
+    # A client has the prefix of an issuer before a colon, as in rules.
+    first, colon, _ = str(wanted.value).partition(":")
+    given = first if colon and first in issuers.values() else ""
+    prefixes = set(issuers.values()) if wanted.issuer is None else {issuers[wanted.issuer]}
+    if given not in prefixes:
+        named = " or ".join(f"`{prefix}:`" if prefix else "no issuer's prefix" for prefix in sorted(prefixes))
+        raise InvalidField(FieldError("client", f"must begin with {named}, as in rules"))
 
 
 _FIELD = {

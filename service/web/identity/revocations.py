@@ -15,7 +15,6 @@ from service.authorization.enforcement.person_references import PersonReference
 from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, RevocationKind, RevocationRequest
 from service.errors import InvalidField
 from service.places import FieldError
-from service.policy.nearest_word import nearest
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import (
@@ -30,8 +29,6 @@ from service.web.http.parameters import (
 from service.web.http.responses import Id, Names, NextCursor, PersonId, Time, make_response, names_body
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from service.authorization.enforcement.token_revocation import Revocation, Revocations
     from service.web.http.paging import Cursors
 
@@ -101,13 +98,12 @@ class RevocationPageBody(msgspec.Struct):
     next_cursor: NextCursor
 
 
-def revocation_routes(revocations: Revocations, cursors: Cursors, issuers: Mapping[str, str]) -> list[Any]:
-    """The handlers, bound to their use cases. `issuers`: those whose tokens are accepted, each with the prefix of its
-    clients, empty for none."""
+def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
 
     @post("/v1/revocations", **operation("Revoke tokens", scope=SCOPE, problems=(*COMMON, *BODY), tag=TAG, names=True))
     async def revoke_tokens(caller: CurrentCaller, data: JSONBody[NewRevocation]) -> Response[RevocationBody]:
-        answer = await revocations.revoke(caller, _parse_request(data, issuers))
+        answer = await revocations.revoke(caller, _parse_request(data))
         return make_response(_body(answer.value), answer.receipt, status=201)
 
     @get("/v1/revocations", **operation("List revocations", scope=SCOPE, problems=COMMON, tag=TAG))
@@ -128,9 +124,8 @@ def revocation_routes(revocations: Revocations, cursors: Cursors, issuers: Mappi
     return [revoke_tokens, list_revocations]
 
 
-def _parse_request(data: NewRevocation, issuers: Mapping[str, str]) -> RevocationRequest:
-    """Parse the body. Raises InvalidField unless it names exactly one thing to revoke, and for an issuer or a client
-    that no token which is accepted here can have: the revocation would change nothing."""
+def _parse_request(data: NewRevocation) -> RevocationRequest:
+    """Parse the body. Raises InvalidField unless it names exactly one thing to revoke."""
     fields = {
         RevocationKind.TOKEN: data.token_id,
         RevocationKind.PERSON: data.person,
@@ -148,22 +143,9 @@ def _parse_request(data: NewRevocation, issuers: Mapping[str, str]) -> Revocatio
             raise InvalidField(FieldError("issuer", "must not be given with a person, who may have several issuers"))
     else:
         parse_text(value, "token_id" if what is RevocationKind.TOKEN else str(what))
-    if data.issuer is not None and parse_text(data.issuer, "issuer") not in issuers:
-        known = nearest(data.issuer, issuers) or "/.well-known/oauth-protected-resource lists them"
-        raise InvalidField(FieldError("issuer", f"is no issuer whose tokens are accepted here; {known}"))
-    if what is RevocationKind.CLIENT:
-        prefixes = set(issuers.values()) if data.issuer is None else {issuers[data.issuer]}
-        _check_prefix(value, prefixes, frozenset(issuers.values()))
+    if data.issuer is not None:
+        parse_text(data.issuer, "issuer")
     return RevocationRequest(what, value, data.issuer, data.issued_before)
-
-
-def _check_prefix(client: str, prefixes: Collection[str], foreign: Collection[str]) -> None:
-    """Raise InvalidField unless an issuer with one of these prefixes can have this client."""
-    first, colon, _ = client.partition(":")
-    given = first if colon and first in foreign else ""
-    if given not in prefixes:
-        named = " or ".join(f"`{prefix}:`" if prefix else "no issuer's prefix" for prefix in sorted(prefixes))
-        raise InvalidField(FieldError("client", f"must begin with {named}, as in rules"))
 
 
 def _body(revocation: Revocation) -> RevocationBody:
