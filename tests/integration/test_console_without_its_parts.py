@@ -88,8 +88,9 @@ HOURS = {"csrf_token": "t", "ATLAS/2026-03-02": '7:30"><b>', "note:1": "two\nlin
 
 
 def hidden_fields(page: httpx2.Response) -> dict[str, str]:
-    """The form of a page about a failure, as a browser would send it again."""
-    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
+    """The form of a page about a failure, as a browser would send it again. The form to sign out comes after it."""
+    kept = page.text.partition('action="/sign-out"')[0]
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', kept)
     return {html.unescape(name): html.unescape(value) for name, value in found}
 
 
