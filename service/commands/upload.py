@@ -100,7 +100,7 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
 def _body(answer: httpx2.Response) -> Any:
     try:
         body = answer.json()
-        # What an answer of this API has.
+        # Every answer of this API has one of these.
         _ = body["counts"] if answer.is_success else body["detail"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise click.ClickException(f"{answer.status_code}: {plain(answer.text[:300])}") from error

@@ -35,7 +35,7 @@ SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
 # Keys of one kind alone.
 _MORE = {"timesheet": ("approval",)}
 ANSWERS = frozenset({"yes", "no", "unknown"})
-# What declares a word that the service does not have.
+# The member that declares a word which the service does not have.
 MADE_OF = {"fact": "expression", "relation": "path"}
 LONGEST_SENTENCE = 300
 OLDEST_SIGN_IN = 31 * 24 * 3600

@@ -109,7 +109,7 @@ def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], 
         found = await connection.fetch(
             "SELECT id FROM timesheet WHERE id = ANY($1::uuid[]) ORDER BY owner_id, period_start FOR UPDATE", sheet_ids
         )
-        # Who waits for a sheet keeps no merge waiting.
+        # Taken last: a request that waits for a sheet keeps no merge waiting.
         await connection.execute(f"SELECT {KEEP_PEOPLE_APART}")
         return first if any(row["id"] == first for row in found) else None
 

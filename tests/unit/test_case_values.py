@@ -202,7 +202,7 @@ def test_the_defaults_of_a_file_say_nothing_about_another() -> None:
 def test_a_case_overrides_a_default() -> None:
     other_country = BARE + "  resource: {owner.country: SE}\n"
     assert read(DEFAULTS + other_country).facts["same_country"] is False
-    # What follows from a value of the case comes before a default fact, and what the case says before both.
+    # A value of the case comes before a default fact, and a fact of the case before both.
     assert read(DEFAULTS + BARE + "  resource: {minutes: 2580}\n").facts["overtime"] is True
     said = BARE + "  facts: {same_country: unknown, mfa: false}\n"
     assert read(DEFAULTS + said).facts == {"same_country": None, "mfa": False, "overtime": False, "auditing": True}
@@ -276,7 +276,7 @@ ON_A_DAY = """\
 
 
 def proposed(expression: str, case: str = ON_A_DAY.replace("DAY", "sunday")) -> list[str]:
-    """What is said about values that no attribute has, when this is proposed."""
+    """The complaints about values that no attribute has, when this is proposed."""
     text = replace(TEXT, vocabulary=TEXT.vocabulary + OFFICE.format(expression), cases={"odd.yaml": case})
     found = examination.examine(text, examination.PROPOSAL).complaints
     stored = examination.examine(text, 7).complaints

@@ -1,4 +1,4 @@
-"""What one fact lookup found, and how it is read from a row of a statement. Pure.
+"""The result of one fact lookup, and how it is read from a row of a statement. Pure.
 
 `relationships` sends the statements, and `fact_statements` has their SQL.
 """
