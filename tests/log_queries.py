@@ -66,6 +66,12 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             (*RESOURCE, "uid_idx"),
         ),
         ExampleQuery(
+            "a person's week",
+            RecordFilters(sheets=(UUID(sheet), id_of(f"sheet{number * 50 + 8}"))),
+            DECISIONS,
+            (*RESOURCE, "uid_idx"),
+        ),
+        ExampleQuery(
             "all denials of a person",
             RecordFilters(persons=(person,), outcome="deny"),
             DECISIONS,
