@@ -37,6 +37,19 @@ class Unhurried(Answering):
         self.answer(json.dumps({**job, "problem": None}).encode())
 
 
+async def start_command(address: str, *words: str) -> asyncio.subprocess.Process:
+    """A command of this API, as a terminal starts it."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "service", *words),
+        env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "x"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        # Even if these tests run in the background, where SIGINT is ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.mark.parametrize("words", [("policy", "replay", "7"), ("audit", "replay")])
 async def test_ctrl_c_cancels_the_replay(words: tuple[str, ...]) -> None:
     class Api(Unhurried):
@@ -44,15 +57,7 @@ async def test_ctrl_c_cancels_the_replay(words: tuple[str, ...]) -> None:
         waited_for: ClassVar[Event] = Event()
 
     with http_server(Api) as address:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "service", *words),
-            env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "x"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            # As in a terminal, even if these tests run in the background, where SIGINT is ignored.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )
+        process = await start_command(address, *words)
         assert await asyncio.to_thread(Api.waited_for.wait, 60)
         process.send_signal(signal.SIGINT)
         _, complaints = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
@@ -82,14 +87,7 @@ async def test_a_command_that_is_ended_before_its_result_has_no_exit_code_of_a_r
         waited_for: ClassVar[Event] = Event()
 
     with http_server(Api) as address:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "service", "audit", "search", "--all", "--json"),
-            env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "x"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )
+        process = await start_command(address, "audit", "search", "--all", "--json")
         assert await asyncio.to_thread(Api.waited_for.wait, 60)
         assert process.stdout is not None
         await process.stdout.readline()
