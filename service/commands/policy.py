@@ -12,7 +12,7 @@ from rich.console import Console
 from service.commands.api_client import active_number, connect
 from service.commands.groups import LazyGroup, as_json, as_person, directory
 from service.commands.tables import plain, table, when
-from service.commands.version_numbers import LATEST, VersionNumber, check_version_found, choose_latest_proposal
+from service.commands.version_numbers import LATEST, VersionNumber, call_about_versions, choose_latest_proposal
 from service.places import Complaint
 from service.policy.policy_file import PolicyText
 
@@ -91,9 +91,8 @@ def activate(
     if number == LATEST:
         number = choose_latest_proposal(api, expected, directory, yes=yes)
     path = f"/v1/policies/versions/{number}/activate"
-    answer = api.response("POST", path, body={"expected_active": expected}, long="the version is checked again")
-    check_version_found(api, answer, number)
-    version = api.decode(answer)
+    body = {"expected_active": expected}
+    version = call_about_versions(api, "POST", path, number, body=body, long="the version is checked again")
     if as_json:
         print(json.dumps(version, indent=2))
         return

@@ -13,7 +13,7 @@ from service.administration.checks.diff import compare_policies
 from service.commands.api_client import active_number, connect
 from service.commands.groups import as_json, as_person, directory
 from service.commands.tables import escape_markup
-from service.commands.version_numbers import VersionNumber, check_version_found, resolve_version
+from service.commands.version_numbers import VersionNumber, call_about_versions, resolve_version
 from service.policy.policy_file import PolicyText, parse
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ def diff(
         found = _of_files(api, directory, against or active_number(api))
     else:
         query = {} if against is None else {"against": str(against)}
-        answer = api.response("GET", f"{VERSIONS}/{version}/diff", query, long="the versions are compared")
-        check_version_found(api, answer, version, against)
-        found = api.decode(answer)
+        path = f"{VERSIONS}/{version}/diff"
+        found = call_about_versions(api, "GET", path, version, against, query=query, long="the versions are compared")
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -87,9 +86,7 @@ def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
 
 def _load(api: ApiClient, number: int) -> PolicyText:
     """The texts of a stored version."""
-    answer = api.response("GET", f"{VERSIONS}/{number}")
-    check_version_found(api, answer, number)
-    stored = api.decode(answer)
+    stored = call_about_versions(api, "GET", f"{VERSIONS}/{number}", number)
     text = PolicyText(**{name: stored[name] for name in ("model", "rules", "vocabulary", "cases")})
     if text.digest() != stored["digest"]:
         raise click.ClickException(f"The texts of version {number} are not those of its digest: tell the operators")

@@ -11,7 +11,7 @@ from rich.console import Console
 from service.commands.api_client import connect
 from service.commands.groups import as_json, as_person
 from service.commands.tables import escape_markup
-from service.commands.version_numbers import VersionNumber, check_version_found, resolve_version
+from service.commands.version_numbers import VersionNumber, call_about_versions, resolve_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,9 +108,8 @@ def simulate(
         },
         "version": (number := resolve_version(api, version)),
     }
-    answer = api.response("POST", "/v1/policies/simulate", body=question, long="the version is loaded")
-    check_version_found(api, answer, number)
-    found = api.decode(answer)
+    path = "/v1/policies/simulate"
+    found = call_about_versions(api, "POST", path, number, body=question, long="the version is loaded")
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from service.commands.groups import INTERRUPTED
 from service.commands.tables import table
-from service.commands.version_numbers import check_version_found
+from service.commands.version_numbers import call_about_versions
 
 if TYPE_CHECKING:
     from service.commands.api_client import ApiClient
@@ -67,9 +67,7 @@ def _moment(text: str) -> datetime | None:
 def start_and_follow(api: ApiClient, request: dict[str, str | int | None], *, quiet: bool) -> dict[str, Any]:
     """Start a replay and wait for its end; a bar shows its progress. Ctrl-C cancels it."""
     body = {name: value for name, value in request.items() if value is not None}
-    answer = api.response("POST", REPLAYS, body=body)
-    check_version_found(api, answer, request.get("version"))
-    job: dict[str, Any] = api.decode(answer)
+    job: dict[str, Any] = call_about_versions(api, "POST", REPLAYS, request.get("version"), body=body)
     where = f"{REPLAYS}/{job['id']}"
     try:
         return _follow(api, where, job, quiet=quiet)

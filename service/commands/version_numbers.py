@@ -96,7 +96,22 @@ def choose_latest_proposal(api: ApiClient, active: int, directory: Path, *, yes:
     return int(number)
 
 
-def check_version_found(api: ApiClient, answer: httpx2.Response, *numbers: int | str | None) -> None:
+def call_about_versions(
+    api: ApiClient,
+    method: str,
+    path: str,
+    *numbers: int | str | None,
+    query: dict[str, str] | None = None,
+    body: object = None,
+    long: str = "",
+) -> Any:
+    """As `ApiClient.call`, for a request that names these versions. Raises ClickException also if one is missing."""
+    answer = api.response(method, path, query, body, long=long)
+    _check_version_found(api, answer, *numbers)
+    return api.decode(answer)
+
+
+def _check_version_found(api: ApiClient, answer: httpx2.Response, *numbers: int | str | None) -> None:
     """Raise ClickException, with the number, if the API has no such version for the caller. `numbers`: the versions
     that the request named, of which at least one is missing then.
 
