@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.places import Complaint
+from service.administration.checks.redundancy import MAX_FOUND, complain_of_row
 from service.policy.paths import PROJECTS, TIMESHEET, edge_words
-from service.policy.rule_rows import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from service.places import Complaint
     from service.policy.access_request import Rule, Vocabulary
     from service.policy.policy_file import Policy
 
-MAX_FOUND: Final = 100
 CHANGES_OF_HOURS: Final = frozenset({"create", "edit", "upload"})
 OF_PROJECTS: Final = "resource.projects"
 OF_HOURS: Final = frozenset({"resource.minutes", "resource.entry_count", "resource.days", OF_PROJECTS})
@@ -32,10 +31,8 @@ def find_earlier_values(policy: Policy) -> list[Complaint]:
         if read := sorted(_find_hours(rule, policy.vocabulary)):
             message = (
                 f"This row reads {' and '.join(read)} as before the change, without the hours that the change sets"
-                f" (rule '{rule.name}')"
             )
-            suggestion = "to restrict what a week may contain, restrict 'submit'"
-            found.append(Complaint(FILE, rule.line, 1, message, suggestion))
+            found.append(complain_of_row(rule, message, "to restrict what a week may contain, restrict 'submit'"))
     return found
 
 

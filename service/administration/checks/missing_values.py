@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.places import Complaint
+from service.administration.checks.redundancy import MAX_FOUND, complain_of_row
 from service.policy.access_request import Effect
 from service.policy.known_words import STARTS
 from service.policy.matching import fact_word
 from service.policy.paths import TIMESHEET
-from service.policy.rule_rows import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from service.places import Complaint
     from service.policy.access_request import Condition, Rule
     from service.policy.expressions.expression import Expression
     from service.policy.policy_file import Policy
 
-MAX_FOUND: Final = 100
 DRAFT: Final = "draft"
 SUBMITTED_AT: Final = "resource.submitted_at"
 # The attributes that are missing when an action is decided, and of which resource.
@@ -67,5 +66,5 @@ def _decides(name: str, fact: Expression, condition: Condition, rule: Rule) -> b
 def _warn(rule: Rule, condition: Condition, name: str, resource: str) -> Complaint:
     allows = rule.effect is Effect.ALLOW
     then = "this row never allows it" if allows else f"this row denies it as if '{fact_word(condition)}' held"
-    message = f"The attribute '{name}' is missing for {resource}, so {then} (rule '{rule.name}')"
-    return Complaint(FILE, rule.line, 1, message, f"say has({name}) in the expression where you mean it")
+    message = f"The attribute '{name}' is missing for {resource}, so {then}"
+    return complain_of_row(rule, message, f"say has({name}) in the expression where you mean it")

@@ -69,7 +69,7 @@ def find_redundancy(policy: Policy) -> Findings:
             )
             break
         if never := why_unsatisfiable(rule, policy.vocabulary):
-            found.complaints.append(_complain(rule, *never))
+            found.complaints.append(complain_of_row(rule, *never))
             continue
         own = actions[rule.kind, rule.action]
         if rule.effect is Effect.ALLOW and (deny := own.broader(meant, Effect.DENY, roles, budget)):
@@ -77,7 +77,7 @@ def find_redundancy(policy: Policy) -> Findings:
         elif other := own.broader(meant, rule.effect, roles, budget):
             verb = "allows" if rule.effect is Effect.ALLOW else "denies"
             found.warnings.append(
-                _complain(rule, f"This row is shadowed: {_name(other)} already {verb} everything that it {verb}")
+                complain_of_row(rule, f"This row is shadowed: {_name(other)} already {verb} everything that it {verb}")
             )
     found.warnings += [Complaint(VOCABULARY_FILE, 0, 0, sentence) for sentence in words.sentences[:MAX_FOUND]]
     named = {rule.who for rule in policy.rules}
@@ -110,14 +110,14 @@ def find_shown(policy: Policy) -> list[Complaint]:
         pending = replace(words.normalize(rule), states=frozenset({PENDING}))
         if approving.broader(pending, Effect.DENY, roles, budget) is None and not budget.exhausted:
             message = "This row hides no submitted timesheet from people who may approve: approving shows it"
-            found.append(_complain(rule, message, "deny 'approve' in the same way"))
+            found.append(complain_of_row(rule, message, "deny 'approve' in the same way"))
     return found
 
 
 def find_idle_denies(policy: Policy) -> list[Complaint]:
     """A warning for each deny in states from which its action never starts: it forbids nothing that could happen."""
     denies = (rule for rule in policy.rules if rule.effect is Effect.DENY)
-    found = [_complain(rule, *idle) for rule in denies if (idle := check_start(rule))]
+    found = [complain_of_row(rule, *idle) for rule in denies if (idle := check_start(rule))]
     return found[:MAX_FOUND]
 
 
@@ -126,10 +126,10 @@ def _report_denied(rule: Rule, deny: Rule, found: Findings) -> None:
     if _conditions(rule) == _conditions(deny):
         late, early = max((rule, deny), key=_line), min((rule, deny), key=_line)
         message = f"This row conflicts with {_name(early)}: one allows exactly what the other denies"
-        found.complaints.append(_complain(late, message, "the deny always wins: remove one of them"))
+        found.complaints.append(complain_of_row(late, message, "the deny always wins: remove one of them"))
     else:
         found.warnings.append(
-            _complain(rule, f"This row allows nothing at present: {_name(deny)} denies everything that it allows")
+            complain_of_row(rule, f"This row allows nothing at present: {_name(deny)} denies everything that it allows")
         )
 
 
@@ -145,7 +145,8 @@ def _name(rule: Rule) -> str:
     return f"'{rule.name}' in line {rule.line}"
 
 
-def _complain(rule: Rule, message: str, suggestion: str | None = None) -> Complaint:
+def complain_of_row(rule: Rule, message: str, suggestion: str | None = None) -> Complaint:
+    """A complaint about a row of the rules, with its name."""
     return Complaint(FILE, rule.line, 1, f"{message} (rule '{rule.name}')", suggestion)
 
 
