@@ -237,21 +237,22 @@ class RequestBounds(ASGIMiddleware):
         length = int(declared) if declared.isdigit() else 0
         if length and length > (max_bytes := max_body_bytes(scope)):
             raise BodyTooLarge(f"The request body must not exceed {max_bytes} bytes")
-        accepted = accepted_media_types(scope)
-        has_body = b"transfer-encoding" in headers or length
-        # Many clients name a media type also where they send nothing. It matters to routes that choose by it.
-        if scope.get("method") in BODY_METHODS and (has_body or accepted != JSON):
-            _check_media_type(headers, accepted, is_optional=not has_body or accepted == JSON)
+        if scope.get("method") in BODY_METHODS:
+            has_body = b"transfer-encoding" in headers or length > 0
+            _check_media_type(headers, accepted_media_types(scope), has_body=has_body)
         await next_app(scope, receive, send)
 
 
-def _check_media_type(headers: Mapping[bytes, Sequence[bytes]], accepted: Sequence[str], *, is_optional: bool) -> None:
+def _check_media_type(headers: Mapping[bytes, Sequence[bytes]], accepted: Sequence[str], *, has_body: bool) -> None:
     """Raises UnsupportedMediaType for a body that is none of the `accepted`, or is compressed."""
+    # Many clients name a media type also where they send nothing. It matters to routes that choose by it.
+    if not has_body and accepted == JSON:
+        return
     if any(value.lower() != b"identity" for value in headers.get(b"content-encoding", ())):
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
     kind = headers.get(b"content-type", (b"",))[0]
     given = kind.split(b";")[0].strip().lower().decode("latin-1")
-    if given not in accepted and not (given == "" and is_optional):
+    if given not in accepted and not (given == "" and (accepted == JSON or not has_body)):
         raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}")
     if any(charset not in UTF_8 for charset in _CHARSET.findall(kind.lower())):
         raise UnsupportedMediaType("Send the body as UTF-8")
