@@ -106,7 +106,7 @@ def call_about_versions(
     long: str = "",
 ) -> Any:
     """As `ApiClient.call`, for a request that names these versions. Raises ClickException also if one is missing."""
-    answer = api.response(method, path, query, body, long=long)
+    answer = api.response(method, path, query=query, body=body, long=long)
     _check_version_found(api, answer, *numbers)
     return api.decode(answer)
 
