@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from service.connectivity import MAX_CONNECT_SECONDS, Hosts
-from service.errors import DatabaseUnavailable, TryLater
+from service.errors import DatabaseUnavailable, Misconfigured, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,8 @@ async def migrate(
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
     one being `upto`. While another migrates the same database, or a transaction holds a table, this one waits, up to
     `max_wait` seconds, and says for what. Raises TryLater when that takes longer, DatabaseUnavailable for a database
-    that takes no writes, and otherwise what asyncpg raises. Returns whether the database was behind."""
+    that takes no writes, Misconfigured for one that a newer release migrated, and otherwise what asyncpg raises.
+    Returns whether the database was behind."""
     hosts = Hosts(database_url)
     if await _is_newest(hosts):
         return False
@@ -195,6 +196,10 @@ async def _is_newest(hosts: Hosts) -> bool:
 
 
 def _upgrade(connection: Connection, upto: str) -> None:
+    # None before the first step.
+    seen = importlib.import_module("alembic.migration").MigrationContext.configure(connection).get_current_revision()
+    if seen is not None and seen > newest():
+        raise Misconfigured(f"The database is at step {seen}, newer than this release: start the newer one")
     config = importlib.import_module("alembic.config").Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -172,6 +172,17 @@ async def test_a_migration_of_a_database_that_takes_no_writes_says_so(
     assert told.startswith("timewarden: The database takes no writes: connect to the primary, or turn")
 
 
+async def test_a_database_that_a_newer_release_migrated_is_left_as_it_is(unmigrated: str, tmp_path: Path) -> None:
+    await migrate(unmigrated, "0001")
+    owner = await asyncpg.connect(unmigrated)
+    await owner.execute("UPDATE alembic_version SET version_num = '9999'")
+    code, told = await wait_for_exit(await start(tmp_path, unmigrated, "migrate"))
+    assert (code, told.count("\n")) == (2, 1), told
+    assert "The database is at step 9999, newer than this release: start the newer one" in told
+    assert await owner.fetchval("SELECT version_num FROM alembic_version") == "9999"
+    await owner.close()
+
+
 async def test_a_migration_does_not_wait_for_ever(unmigrated: str) -> None:
     other = await asyncpg.connect(unmigrated)
     async with other.transaction():
