@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 MAX_KEYS = 100
+# A signature is checked with each key of the name that the token gives, as long as there are no more.
+MAX_KEYS_PER_KID = 8
 MAX_KID_CHARS_SHOWN = 64
 _MEMBERS = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y"), "OKP": ("kty", "crv", "x")}
 # PyJWT's name for what RFC 9864 calls Ed25519; KEY_TYPES limits both to that curve.
@@ -65,8 +67,9 @@ class JwkSet:
     refused: tuple[RefusedKey, ...] = ()
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
-        """The keys that may have made a signature: those with this `kid`, or all if the token has none."""
-        return tuple(key for key in self.keys if (kid is None or key.kid == kid) and algorithm in key.by_algorithm)
+        """The keys that may have made a signature, each once: those with this `kid`, or all if the token has none."""
+        fitting = (key for key in self.keys if (kid is None or key.kid == kid) and algorithm in key.by_algorithm)
+        return tuple({key.digest: key for key in fitting}.values())
 
     def refused_for(self, kid: str | None) -> RefusedKey | None:
         """The refused key that a token names; the first one if the token has no `kid`."""

@@ -21,7 +21,7 @@ from service.identity.refusals import refusal
 from service.identity.strict_json import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from service.identity.issuer import Issuer
     from service.identity.jwk_set import VerificationKey
@@ -125,12 +125,17 @@ def read_key_id(header: Mapping[str, Any]) -> str | None:
     return given
 
 
-def check_signature(token: bytes, key: VerificationKey, algorithm: str) -> None:
-    """Raises InvalidToken unless `key` signed the token's bytes with `algorithm`."""
-    try:
-        JWS.decode_complete(token, key.by_algorithm[algorithm].key, algorithms=[algorithm])
-    except PyJWTError as error:
-        raise refusal("signature") from error
+def check_signature(token: bytes, keys: Iterable[VerificationKey], algorithm: str) -> VerificationKey:
+    """The first of `keys` that signed the token's bytes with `algorithm`. Raises InvalidToken if none of them did."""
+    failure: PyJWTError | None = None
+    for key in keys:
+        try:
+            JWS.decode_complete(token, key.by_algorithm[algorithm].key, algorithms=[algorithm])
+        except PyJWTError as error:
+            failure = error
+        else:
+            return key
+    raise refusal("signature") from failure
 
 
 # PyJWT knows `EdDSA` but not `Ed25519`, its name in RFC 9864. Both mean the curve Ed25519, because `jwk_set` builds no

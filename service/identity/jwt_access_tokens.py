@@ -54,9 +54,9 @@ async def verify_jwt(
     step("algorithm")
     alg = read_algorithm(header, issuer)
     step("key")
-    key = await keys.find(kid, alg, claimed_client(unverified.unverified_claims, issuer))
+    candidates = await keys.find(kid, alg, claimed_client(unverified.unverified_claims, issuer))
     step("signature")
-    check_signature(token, key, alg)
+    key = check_signature(token, candidates, alg)
     claims = unverified.unverified_claims  # verified from here on
     step("time")
     validity = check_time(claims, issuer, now)

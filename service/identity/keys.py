@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import KeysUnavailable
-from service.identity.jwk_set import read_jwk_set
+from service.identity.jwk_set import MAX_KEYS_PER_KID, read_jwk_set
 from service.identity.key_source import HttpKeySource
 from service.identity.outbound import NoAnswer
 from service.identity.refresh_budget import RefreshBudget
@@ -116,12 +116,13 @@ class KeySet:
         self._keeper = self._flight = None
         await self._source.close()
 
-    async def find(self, kid: str | None, algorithm: str, client: str = "") -> VerificationKey:
-        """The one key that may have made a signature of this algorithm. `client`: the one that the token claims.
+    async def find(self, kid: str | None, algorithm: str, client: str = "") -> tuple[VerificationKey, ...]:
+        """The keys that may have made a signature of this algorithm: those with this `kid`, which an issuer may give
+        to several keys (RFC 7517 section 4.5), or its only key. `client`: the one that the token claims.
 
-        Raises InvalidToken if the issuer publishes no such key, a weak one, or several and there is no `kid`. Raises
-        KeysUnavailable if the cached keys are too old, or if the key is unknown and the issuer's keys cannot be
-        fetched.
+        Raises InvalidToken if the issuer publishes no such key, a weak one, several and there is no `kid`, or more than
+        MAX_KEYS_PER_KID with it. Raises KeysUnavailable if the cached keys are too old, or if the key is unknown and
+        the issuer's keys cannot be fetched.
         """
         found = (await self._current()).candidates(kid, algorithm)
         if not found:
@@ -140,9 +141,9 @@ class KeySet:
                     self._budget.remember_absent((kid, algorithm))
         if not found:
             raise self._not_found(kid, algorithm)
-        if len(found) > 1:
+        if len(found) > (1 if kid is None else MAX_KEYS_PER_KID):
             raise refusal("ambiguous-key")
-        return found[0]
+        return found
 
     def has_key(self, digest: bytes) -> bool:
         """Whether the key with this digest is still published; tokens that it signed are valid only while it is."""

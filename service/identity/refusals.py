@@ -28,7 +28,7 @@ SENTENCES = {
     "key-small-order": "The access token is signed with an Ed25519 key of small order, with which anybody can sign",
     "key-unreadable": "The access token is signed with a key that its issuer published in an invalid form",
     "key-private": "The access token is signed with a key that its issuer published with its private part",
-    "ambiguous-key": "The access token does not name the key that signed it, and its issuer has several",
+    "ambiguous-key": "The access token does not name one key, and its issuer has several that fit",
     "signature": "The signature of the access token is not valid",
     "expiry": "The expiry time of the access token is missing or not valid",
     "expired": "The access token has expired",

@@ -87,7 +87,7 @@ def test_the_signed_examples_verify_and_fail_with_one_byte_changed(
     head: bytes, alg: str, key: dict[str, str], signature: bytes
 ) -> None:
     token = head + b"." + RFC7515_PAYLOAD + b"." + signature
-    held = read_jwk_set(jwks(key), [alg]).keys[0]
+    held = read_jwk_set(jwks(key), [alg]).keys
     assert read_token(token).unverified_claims["iss"] == "joe"
     check_signature(token, held, alg)
     with pytest.raises(InvalidToken):

@@ -98,6 +98,7 @@ ELSEWHERE = {
     "service.identity.issuer:MAX_LEEWAY_SECONDS": "of a setting, which the refusal names",
     "service.settings:MAX_SECRET_CHARACTERS": "of a setting, which the refusal names",
     "service.identity.jwk_set:MAX_KEYS": "what an issuer may publish",
+    "service.identity.jwk_set:MAX_KEYS_PER_KID": "what an issuer may publish",
     "service.administration.checks.case_changes:MAX_NAMED": "ends a list of names",
     "service.administration.checks.redundancy:MAX_FOUND": "ends a list of hints",
     "service.directory.entities:MAX_CLIENT_LENGTH": "a field of a request",

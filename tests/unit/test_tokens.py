@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.errors import InvalidToken, Misconfigured
+from service.identity.jwk_set import MAX_KEYS_PER_KID
 from service.identity.principal import UNLISTED, PrincipalKind
 from service.identity.refusals import SENTENCES
 from service.identity.tokens import Tokens
@@ -93,6 +94,33 @@ async def test_a_token_without_kid_is_accepted_only_if_one_key_could_have_signed
     await verifier().verify(bearer(token))
     two = jwks(jwk(rsa_key(), "rsa-1"), jwk(rsa_key("second"), "rsa-2"))
     assert await refusal_cause(token, verifier(body=two)) == "ambiguous-key"
+
+
+@pytest.mark.parametrize("signed_by", ["first", "second"])
+async def test_a_token_is_checked_with_each_key_of_the_name_that_it_gives(signed_by: str) -> None:
+    shared = jwks(jwk(rsa_key("first"), "rsa-1"), jwk(ec_key(), "rsa-1"), jwk(rsa_key("second"), "rsa-1", use="sig"))
+    tokens = verifier(body=shared)
+    await tokens.verify(bearer(sign(header(), claims(), rsa_key(signed_by))))
+    assert await refusal_cause(sign(header(), claims(), rsa_key("attacker")), tokens) == "signature"
+
+
+async def test_a_token_is_not_checked_with_a_key_of_its_name_for_another_use_or_algorithm() -> None:
+    others = (jwk(rsa_key("second"), "rsa-1", use="enc"), jwk(rsa_key("third"), "rsa-1", alg="RS512"))
+    tokens = verifier(body=jwks(jwk(rsa_key(), "rsa-1"), *others))
+    for name in ("second", "third"):
+        assert await refusal_cause(sign(header(), claims(), rsa_key(name)), tokens) == "signature"
+
+
+async def test_more_keys_of_one_name_than_are_tried_are_refused_as_ambiguous() -> None:
+    keys = [jwk(ec_key(str(number)), "shared") for number in range(MAX_KEYS_PER_KID + 1)]
+    token = sign(header(alg="ES256", kid="shared"), claims(), ec_key(str(MAX_KEYS_PER_KID - 1)))
+    await verifier(body=jwks(*keys[:-1])).verify(bearer(token))
+    assert await refusal_cause(token, verifier(body=jwks(*keys))) == "ambiguous-key"
+
+
+async def test_a_key_that_is_listed_twice_is_one_key() -> None:
+    twice = jwks(jwk(rsa_key(), None), jwk(rsa_key(), None, use="sig"))
+    await verifier(body=twice).verify(bearer(sign(header(kid=ABSENT), claims())))
 
 
 async def test_each_issuer_has_its_own_keys_audience_and_rules() -> None:
