@@ -115,6 +115,9 @@ class Hosts:
                 )
             except NEXT_HOST as error:
                 last = error
+            except (IndexError, OverflowError) as error:
+                # As asyncpg says that a host is empty, and that a port is too large.
+                raise ValueError("not the URL of a database") from error
             else:
                 self._urls.remove(url)
                 self._urls.insert(0, url)
@@ -223,8 +226,9 @@ def translate_connection_errors(url: str, variable: str = "TIMEWARDEN_DATABASE_U
 def host_and_port(url: str, variable: str = "TIMEWARDEN_DATABASE_URL") -> str:
     """Host and port of a database URL, and nothing else of it."""
     authority = urlsplit(url).netloc
-    # A slash or question mark in a password ends the authority early, which may then hold a part of the password.
-    if "@" in url and "@" not in authority:
+    # A slash, question mark or number sign in a password ends the authority early, which may then hold a part of the
+    # password, even behind an @ that the password has too.
+    if "@" in url.partition("://")[2][len(authority) :]:
         return f"the host of {variable}"
     where = authority.rpartition("@")[2]
     if "," in where:
