@@ -41,6 +41,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-
 
 # What stands in a quoted parameter of a challenge as it is.
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
+# What ends a user's password, or begins the parameters of a URL.
+_MAY_HOLD_A_PASSWORD = re.compile(r"[@?]")
 _CONTACT = re.compile(r"https://[!-~]+|mailto:[!-?A-~]+@[!-?A-~]+")
 
 
@@ -351,7 +353,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an https URL, or mailto: and an e-mail address")
         return given
 
-    @field_validator("audience", "public_url", "archive_url")
+    @field_validator("issuer", "jwks_url", "audience", "public_url", "contact_url", "archive_url")
     @classmethod
     def _readable(cls, given: str) -> str:
         try:
@@ -360,6 +362,9 @@ class Settings(BaseSettings):
         except ValueError as error:
             # The message of the error may quote a part of a password.
             raise ValueError("is not a URL") from error
+        if parts.scheme in {"https", "http"} and "@" in parts.netloc:
+            # Most of these are published.
+            raise ValueError("must be a URL without a user and a password")
         return given
 
     @field_validator("database_url", "replica_url")
@@ -387,12 +392,12 @@ class Settings(BaseSettings):
         for origin in filter(None, (part.strip() for part in given.split(","))):
             if "*" in origin or origin == "null":
                 raise ValueError(
-                    f"{origin} would let every web page send requests with a person's token; write the origin of each"
-                    " app, for example https://hours.acme.com"
+                    f"{_quote(origin, given)} would let every web page send requests with a person's token; write the"
+                    " origin of each app, for example https://hours.acme.com"
                 )
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{printable(origin, 100)} is not an origin as browsers send it: write scheme, host in lower case"
+                    f"{_quote(origin, given)} is not an origin as browsers send it: write scheme, host in lower case"
                     " and, unless it is the default, port, without a slash at the end, for example https://hours.acme.com"
                 )
         return given
@@ -411,7 +416,7 @@ class Settings(BaseSettings):
             try:
                 ip_network(part)
             except ValueError as error:
-                raise ValueError(f"{printable(part, 100)} is not an address or a network") from error
+                raise ValueError(f"{_quote(part, given)} is not an address or a network") from error
         return given
 
     def management(self) -> tuple[str, int]:
@@ -425,6 +430,11 @@ class Settings(BaseSettings):
     def split(self, name: str) -> tuple[str, ...]:
         """The parts of a comma-separated setting."""
         return tuple(part.strip() for part in str(getattr(self, name)).split(",") if part.strip())
+
+
+def _quote(part: str, setting: str) -> str:
+    """A part of a comma-separated setting for a message. Not quoted if the setting may hold a URL with a password."""
+    return "One of them" if _MAY_HOLD_A_PASSWORD.search(setting) else printable(part, 100)
 
 
 def variables() -> frozenset[str]:

@@ -39,6 +39,8 @@ KEY_TYPES = {
 ClaimPath = str | tuple[str, ...]
 """A claim's name, or the names of the objects that lead to it."""
 
+# In words: `is_safe_url`.
+_SAFE_URL = "an https URL, or http on loopback, without user, password and fragment"
 # No hyphen and no colon: one of them ends the prefix, so no two prefixes overlap.
 _PREFIX = re.compile(r"[a-z][a-z0-9]{0,19}")
 _OUR_ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -72,7 +74,7 @@ class Introspection:
 
     def __post_init__(self) -> None:
         if not is_safe_url(self.url):
-            raise Misconfigured("The introspection url must be an https URL, or http on loopback")
+            raise Misconfigured(f"The introspection url must be {_SAFE_URL}")
         if not self.client_id or (self.client_secret is None) == (self.private_key is None):
             raise Misconfigured("Introspection needs a client_id, and either a client secret or a private key")
         if self.private_key_algorithm not in KEY_TYPES:
@@ -137,7 +139,7 @@ class Issuer:
                 raise Misconfigured(f"The issuer's {label} must not be empty or have spaces around it")
         for label, url in (("issuer", self.issuer), ("jwks_url", self.jwks_url), ("discovery_url", self.discovery_url)):
             if url is not None and not is_safe_url(url):
-                raise Misconfigured(f"{label} of issuer {self.name} must be an https URL, or http on loopback")
+                raise Misconfigured(f"{label} of issuer {self.name} must be {_SAFE_URL}")
         if not self.algorithms or not self.algorithms <= KEY_TYPES.keys():
             raise Misconfigured(f"Issuer {self.name} may use only these algorithms: {', '.join(KEY_TYPES)}")
         if not self.accepted_types:

@@ -249,6 +249,18 @@ COMPLAINTS: dict[str, tuple[str, str]] = {
     "a number as a list": (table("okta", "algorithms = 5"), "issuers.toml:8:1: algorithms must be a list of strings"),
     "a shared secret": (table("okta", 'algorithms = ["HS256"]'), "may use only these algorithms"),
     "plain http": (table("okta").replace("https://acme", "http://acme"), "issuer must be an https URL"),
+    "a password in the issuer": (
+        table("okta").replace("https://acme", "https://ana:unquoted@acme"), "without user, password and fragment",
+    ),
+    "a password in the address of the keys": (
+        table("okta", 'jwks_url = "https://ana:unquoted@a.example"'), "without user, password and fragment",
+    ),
+    "a password in the address of introspection": (
+        table(
+            "okta", '[issuer.introspection]\nurl = "https://ana:unquoted@a.example"\nclient_id = "x"',
+        ),
+        "without user, password and fragment",
+    ),
     "http on loopback, in production": (
         table("okta").replace("https://acme.okta.com", "http://127.0.0.1"), "issuer must be an https URL",
     ),
@@ -283,6 +295,7 @@ def test_a_complaint_about_an_issuers_file_names_the_line(tmp_path: Path, text: 
     with pytest.raises(Misconfigured) as caught:
         read(tmp_path, text)
     assert complaint in caught.value.public
+    assert "unquoted" not in caught.value.public
 
 
 def test_all_complaints_are_reported_at_once_without_secrets(tmp_path: Path) -> None:
