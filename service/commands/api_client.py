@@ -136,6 +136,9 @@ def active_number(api: ApiClient) -> int:
 
 def _api() -> str:
     if api := os.environ.get(API_VARIABLE):
+        # Errors and logs name the address.
+        if "@" in api:
+            raise click.ClickException(f"{API_VARIABLE} must be a URL without a user and a password")
         return api.rstrip("/")
     try:
         return running().api

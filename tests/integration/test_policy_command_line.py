@@ -141,6 +141,8 @@ def test_exit_code_1_means_a_difference_and_2_an_error() -> None:
     [
         ("http://a:port", "x", "is not an API address"),
         ("a.example", "x", "is not an API address"),
+        ("http://ana:unquoted@127.0.0.1:1", "x", "TIMEWARDEN_API must be a URL without a user and a password"),
+        ("http://ana:un@quoted/@127.0.0.1:1", "x", "TIMEWARDEN_API must be a URL without a user and a password"),
         ("http://127.0.0.1:1", "x", "does not answer"),
         ("http://127.0.0.1:1", "\u00fc", "TIMEWARDEN_TOKEN holds characters that no access token has"),
         ("http://127.0.0.1:1", "a\nb", "TIMEWARDEN_TOKEN holds characters that no access token has"),
@@ -150,6 +152,7 @@ def test_a_malformed_address_or_token_is_explained(api: str, token: str, says: s
     environment = {"TIMEWARDEN_API": api, "TIMEWARDEN_TOKEN": token}
     told = CliRunner(env=environment).invoke(timewarden, ["policy", "list"])
     assert (told.exit_code, says in told.stderr) == (2, True), told.output
+    assert "quoted" not in told.output
 
 
 def test_an_answer_of_another_server_is_explained() -> None:

@@ -561,3 +561,10 @@ def test_a_pipe_in_an_archive_is_refused_and_not_waited_for(tmp_path: Path, path
     command = [sys.executable, "-m", "service.standalone.verify", "archive", place, "--key", VKEY]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (ended.returncode, f"{path} is not a regular file" in ended.stdout) == (USAGE, True)
+
+
+def test_a_url_with_a_password_is_refused_and_not_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("live", "https://ana:secret@log.example/audit") == USAGE
+    told = capsys.readouterr()
+    assert "must have no user and no password" in told.out + told.err
+    assert "secret" not in told.out + told.err

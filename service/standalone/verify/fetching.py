@@ -41,6 +41,8 @@ class Fetcher:
             self._host, self._port = parts.hostname or "", parts.port
         except ValueError:
             parts, self._host = urlsplit(""), ""
+        # Reports name the URL.
+        require("@" not in url, "the URL must have no user and no password", USAGE)
         require(parts.scheme in {"http", "https"} and self._host, f"not an http or https URL: {url}", USAGE)
         self.url = url.rstrip("/")
         self._scheme, self._path = parts.scheme, parts.path.rstrip("/")
