@@ -66,7 +66,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.upload import Uploads
-from service.tracing import check_packages, start_tracing
+from service.tracing import check_tracing, start_tracing
 from service.web.audit.decisions import decision_routes
 from service.web.audit.explanations import decision_explanation_route
 from service.web.audit.exports import audit_export_routes
@@ -164,7 +164,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
     """Create the stateful parts, and those that read settings which can be wrong; none is opened before the process
     starts. Raises Misconfigured."""
     if settings.traces:
-        check_packages()
+        check_tracing()
 
     def database(name: str, size: int) -> Database:
         return Database(

@@ -40,7 +40,7 @@ from service.log.signing import CheckpointSigner
 from service.log.witness import HttpWitness
 from service.management import serve_management
 from service.settings import split_address
-from service.tracing import check_packages, start_tracing, trace_events
+from service.tracing import check_tracing, start_tracing, trace_events
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,7 +61,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     signers = read_keys([Path(path) for path in settings.split("log_key_file")], settings.log_origin)
     witnesses = [HttpWitness.parse(text) for text in settings.split("log_witnesses")]
     if settings.traces:
-        check_packages()
+        check_tracing()
         start_tracing()
     store = open_store(settings.archive_url, settings.log_origin) if settings.archive_url else None
     timeout = settings.database_timeout

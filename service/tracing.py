@@ -13,6 +13,7 @@ import time
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from service import metrics
 from service.errors import Misconfigured
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from events.envelope import PublishedChange
 
 SERVICE = "timewarden"
+# Where OpenTelemetry sends spans.
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 class Tracing:
@@ -111,10 +114,27 @@ _CURRENT: ContextVar[RequestSpan | None] = ContextVar("request span", default=No
 _tracing: Tracing | None = None
 
 
-def check_packages() -> None:
-    """Raise Misconfigured without the packages of the extra."""
+def check_tracing() -> None:
+    """Raise Misconfigured without the packages of the extra, and for an address that OpenTelemetry would quote in log
+    lines although it may hold a password."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
         raise Misconfigured("TIMEWARDEN_TRACES needs the extra `tracing`: pip install 'timewarden[tracing]'")
+    for variable in ENDPOINTS:
+        if (url := os.environ.get(variable)) and not _is_plain_url(url):
+            raise Misconfigured(
+                f"{variable} must be an http or https URL without a user and a password;"
+                " OTEL_EXPORTER_OTLP_HEADERS is for credentials"
+            )
+
+
+def _is_plain_url(url: str) -> bool:
+    """Whether this is an http or https URL with a host and nothing that could be a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in url
 
 
 def start_tracing() -> None:

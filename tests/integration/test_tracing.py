@@ -128,4 +128,30 @@ async def test_spans_arrive_in_the_trace_of_the_caller_and_hold_nothing_personal
 def test_traces_without_their_packages_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "find_spec", lambda _name: None)
     with pytest.raises(Misconfigured, match=r"timewarden\[tracing\]"):
-        tracing.check_packages()
+        tracing.check_tracing()
+
+
+@pytest.mark.parametrize("variable", tracing.ENDPOINTS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ana:secret@collector.example:4318",
+        "http://ana:secret/word@collector.example:4318",
+        "htp://ana:secret@collector.example",
+        "ana:secret@collector.example",
+        "http://ana:secret@",
+        "http://[secret",
+    ],
+)
+def test_an_address_whose_password_opentelemetry_would_log_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(Misconfigured, match=f"{variable} must be") as told:
+        tracing.check_tracing()
+    assert "secret" not in str(told.value)
+
+
+def test_an_address_without_a_password_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(tracing.ENDPOINTS[0], "https://collector.example:4318/otlp")
+    tracing.check_tracing()
