@@ -49,7 +49,8 @@ PROBLEMS: Final = Counter(
 )
 TOKENS_REFUSED: Final = Counter(
     "timewarden_tokens_refused_total",
-    "Tokens and DPoP proofs that were refused, by the check that failed, also after revocation",
+    "Tokens and DPoP proofs that were refused, by the check that failed, also after revocation, and credentials that"
+    " were malformed",
     ("cause",),
 )
 INTROSPECTION_SECONDS: Final = Histogram(
@@ -67,6 +68,11 @@ KEY_FAILURES: Final = Counter(
 )
 UNKNOWN_KEYS: Final = Counter(
     "timewarden_issuer_unknown_keys_total", "Tokens that named a key that was not known", ("issuer",)
+)
+RATE_LIMITED: Final = Counter(
+    "timewarden_rate_limited_total",
+    "Requests that were refused with 429, by the limit: address (also instead of a refused token), client, or tiles",
+    ("limit",),
 )
 LIMITS_SHARED: Final = Gauge(
     "timewarden_rate_limits_shared", "1: workers and replicas share rate limits; 0: Redis does not answer"

@@ -9,8 +9,8 @@ import re
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
-from service.errors import MalformedCredentials, MissingToken
-from service.identity.refusals import refusal
+from service.errors import MissingToken
+from service.identity.refusals import malformed_credentials, refusal
 from service.values import Struct
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def parse_authorization(authorization_headers: Sequence[bytes]) -> tuple[str, by
     if not authorization_headers:
         raise MissingToken
     if len(authorization_headers) > 1:
-        raise MalformedCredentials("Send exactly one Authorization header", cause="two-headers")
+        raise malformed_credentials("two-headers")
     scheme, _, rest = authorization_headers[0].strip(b" \t").partition(b" ")
     if not scheme:
-        raise MalformedCredentials("The Authorization header is empty", cause="empty-header")
+        raise malformed_credentials("empty-header")
     known = scheme.lower().decode("latin-1")
     if known not in {BEARER, DPOP}:
         raise MissingToken
@@ -48,10 +48,7 @@ def parse_authorization(authorization_headers: Sequence[bytes]) -> tuple[str, by
 def check_form(token: bytes) -> None:
     """Raise MalformedCredentials unless this is one token."""
     if _TOKEN68.fullmatch(token) is None:
-        raise MalformedCredentials(
-            "The Authorization header must be the word Bearer or DPoP, a space, and one token",
-            cause="not-a-bearer-token",
-        )
+        raise malformed_credentials("not-a-bearer-token")
 
 
 class RequestCredentials(Struct, frozen=True):

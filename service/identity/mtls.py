@@ -15,7 +15,8 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from cryptography.x509 import load_der_x509_certificate
 
-from service.errors import MalformedCredentials, Misconfigured
+from service.errors import Misconfigured
+from service.identity.refusals import malformed_credentials
 from service.identity.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class ClientCertificates:
             self._ignore()
             return None
         if len(given) > 1:
-            raise MalformedCredentials("The request has two client certificates", cause="certificate-twice")
+            raise malformed_credentials("certificate-twice")
         return _parse_certificate(given[0]) if given[0] else None
 
     def _ignore(self) -> None:
@@ -75,5 +76,5 @@ def _parse_certificate(value: bytes) -> bytes:
         der = base64.b64decode(b"".join(found[1].split()), validate=True)
         load_der_x509_certificate(der)
     except ValueError as error:
-        raise MalformedCredentials("The client certificate is not valid", cause="certificate-unreadable") from error
+        raise malformed_credentials("certificate-unreadable") from error
     return der

@@ -1,11 +1,11 @@
-"""Why a token or a DPoP proof is refused: tables from private cause to public sentence. Pure: owns no state.
+"""Why credentials are refused: tables from private cause to public sentence. Pure: owns no state.
 
 No sentence holds token content, quotes, backslashes or control characters, so every one fits a challenge.
 """
 
 from __future__ import annotations
 
-from service.errors import InvalidProof, InvalidToken
+from service.errors import InvalidProof, InvalidToken, MalformedCredentials
 
 SENTENCES = {
     "too-large": "The access token is too large",
@@ -84,3 +84,22 @@ PROOF_SENTENCES = {
 def proof_refusal(cause: str) -> InvalidProof:
     """The error for a refused DPoP proof."""
     return InvalidProof(PROOF_SENTENCES[cause], cause=f"proof-{cause}")
+
+
+MALFORMED_SENTENCES = {
+    "two-headers": "Send exactly one Authorization header",
+    "empty-header": "The Authorization header is empty",
+    "not-a-bearer-token": "The Authorization header must be the word Bearer or DPoP, a space, and one token",
+    "token-in-url": "Send the token in the Authorization header, never in the URL",
+    "certificate-twice": "The request has two client certificates",
+    "certificate-unreadable": "The client certificate is not valid",
+}
+
+
+def malformed_credentials(cause: str) -> MalformedCredentials:
+    """The error for credentials that are refused before any token is looked at."""
+    return MalformedCredentials(MALFORMED_SENTENCES[cause], cause=cause)
+
+
+CAUSES = frozenset(SENTENCES) | {f"proof-{cause}" for cause in PROOF_SENTENCES} | MALFORMED_SENTENCES.keys()
+"""Every cause, for metrics."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from service.metric_families import Counter
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -99,6 +100,40 @@ async def test_refused_credentials_count_more_than_none(limited: InProcess) -> N
     assert refused.status_code == 429
     assert "WWW-Authenticate" not in refused.headers
     assert (await limited.send("GET", "/v1/me")).status_code == 429
+
+
+CERTIFICATES = {"client_certificate_header": "Client-Cert", "trusted_proxies": "192.0.2.1"}
+# What is refused before its token is verified, by the cause in the metrics.
+MALFORMED: dict[str, tuple[str, dict[str, str]]] = {
+    "empty-header": ("/v1/me", {"Authorization": ""}),
+    "not-a-bearer-token": ("/v1/me", {"Authorization": "Bearer two words"}),
+    "token-in-url": ("/v1/me?access_token=a", {"Authorization": "Bearer a"}),
+    "certificate-unreadable": ("/v1/me", {"Authorization": "Bearer a", "Client-Cert": "-----BEGIN"}),
+}
+
+
+async def test_what_is_refused_before_its_token_is_verified_is_counted_by_its_cause(house: House, issuer: str) -> None:
+    before = {cause: count_of(metrics.TOKENS_REFUSED, cause) for cause in MALFORMED}
+    async with api(house, issuer, address_rate=0, **CERTIFICATES) as running:
+        for path, headers in MALFORMED.values():
+            assert (await running.send("GET", path, headers=headers)).status_code == 400
+    after = {cause: count_of(metrics.TOKENS_REFUSED, cause) - count for cause, count in before.items()}
+    assert after == dict.fromkeys(MALFORMED, 1)
+
+
+async def test_what_is_beyond_a_limit_is_counted_by_the_limit(limited: InProcess) -> None:
+    before = [count_of(metrics.RATE_LIMITED, limit) for limit in ("client", "address")]
+    token = limited.token()
+    for _ in range(12):
+        await limited.send("GET", "/v1/me", token)
+    for _ in range(3):
+        await limited.send("GET", "/v1/me", "no.to.ken")
+    after = [count_of(metrics.RATE_LIMITED, limit) for limit in ("client", "address")]
+    assert [then - count for then, count in zip(after, before, strict=True)] == [2, 1]
+
+
+def count_of(counter: Counter, label: str) -> float:
+    return sum(counter.series.get((label,), [0]))
 
 
 async def test_a_valid_token_does_not_suffer_from_its_neighbours(limited: InProcess) -> None:

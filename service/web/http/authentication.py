@@ -15,9 +15,9 @@ from litestar.middleware import ASGIMiddleware
 
 from service import metrics
 from service.authorization.enforcement.changes import Caller
-from service.errors import MalformedCredentials
 from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
+from service.identity.refusals import malformed_credentials
 from service.tracing import end_stage
 from service.web.http.incoming_body import announces_body
 from service.web.http.request_headers import header_values
@@ -83,7 +83,7 @@ class Authentication(ASGIMiddleware):
         if scope["state"]["method"] != "OPTIONS" and not is_public:
             if scope["query_string"] and _has_access_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: URLs end up in logs and browser histories.
-                raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
+                raise malformed_credentials("token-in-url")
             started = time.perf_counter()
             principal = await self._tokens.verify(self._read_credentials(scope))
             end_stage(metrics.TOKEN, started)

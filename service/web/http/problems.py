@@ -26,7 +26,7 @@ from service import errors, metrics
 from service.connectivity import TAKEN_AWAY
 from service.identity.challenges import build_challenge
 from service.identity.credentials import BEARER
-from service.identity.refusals import PROOF_SENTENCES, SENTENCES
+from service.identity.refusals import CAUSES
 from service.metric_families import OTHER
 from service.places import FieldError
 from service.web.http.wrong_fields import describe_parameter
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from litestar.types import ExceptionHandlersMap, Scope
 
 PROBLEM_JSON: Final = "application/problem+json"
-REFUSAL_CAUSES: Final = SENTENCES.keys() | {f"proof-{cause}" for cause in PROOF_SENTENCES}
+CREDENTIALS_REFUSED: Final = (errors.InvalidToken, errors.InvalidProof, errors.MalformedCredentials)
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
 # Litestar's message for a missing parameter.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
@@ -125,8 +125,8 @@ class Problems:
         """The problem document of an error of ours."""
         status = status_of(type(error))
         metrics.PROBLEMS.add((error.slug, str(status)))
-        if isinstance(error, errors.InvalidToken | errors.InvalidProof) and error.cause:
-            metrics.TOKENS_REFUSED.add((error.cause if error.cause in REFUSAL_CAUSES else OTHER,))
+        if isinstance(error, CREDENTIALS_REFUSED) and error.cause:
+            metrics.TOKENS_REFUSED.add((error.cause if error.cause in CAUSES else OTHER,))
         if error.cause or status >= 500:  # noqa: PLR2004
             log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
         body: dict[str, object] = {

@@ -357,5 +357,6 @@ def _apply_limit(scope: Scope, name: str, limit: int, spent: Allowance) -> None:
         "RateLimit": f'"{name}";r={spent.remaining};t={spent.reset}',
     }
     if not spent.allowed:
+        metrics.RATE_LIMITED.add((name,))
         # In a sliding window there is room again a little after the window's end.
         raise TooManyRequests(max(1, spent.reset + 1))
