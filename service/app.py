@@ -84,7 +84,7 @@ from service.web.directory.personal_data import personal_data_routes
 from service.web.directory.project_leads import project_lead_routes
 from service.web.directory.projects import project_routes
 from service.web.http.admission import CLOSE_CONNECTIONS, Admission
-from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_caller
+from service.web.http.authentication import Authentication, is_public, provide_caller
 from service.web.http.bodies import JsonRequest
 from service.web.http.cors import make_cors_config
 from service.web.http.direct_routes import DirectRoutes
@@ -280,7 +280,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
             parts.counters,
             settings.address_rate,
             weight=settings.failed_authentication_weight,
-            public=PUBLIC_ROUTES,
+            is_public=is_public,
             address_of=parts.address_of,
         ),
         Authentication(

@@ -28,6 +28,7 @@ from service.web.http.rate_limits import (
     Counters,
     LocalCounters,
 )
+from service.web.identity import metadata
 from tests.integration.api import AUDIENCE, InProcess, api
 from tests.integration.site import Site, ok, site
 from tests.ports import unused_port
@@ -91,6 +92,12 @@ async def test_without_a_token_an_address_has_a_limit(limited: InProcess) -> Non
     assert (await limited.send("GET", "/v1/me", address="192.0.2.2")).status_code == 401
     assert (await limited.send("GET", "/openapi.json")).status_code == 429
     assert (await limited.send("GET", "/health/ready")).status_code == 200
+
+
+@pytest.mark.parametrize("path", [metadata.PATH, metadata.metadata_path(AUDIENCE), "/openapi.json"])
+async def test_a_public_route_counts_also_beside_credentials_that_nobody_checks(limited: InProcess, path: str) -> None:
+    found = [(await limited.send("GET", path, "no.to.ken")).status_code for _ in range(12)]
+    assert found == [200] * 10 + [429] * 2
 
 
 async def test_refused_credentials_count_more_than_none(limited: InProcess) -> None:

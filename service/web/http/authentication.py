@@ -48,6 +48,11 @@ PUBLIC_ROUTES: Final = frozenset(
 _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
 
+def is_public(template: str) -> bool:
+    """Whether the route with this path is answered without a decision."""
+    return template in PUBLIC_ROUTES or template.startswith(_METADATA)
+
+
 class Identify(Protocol):
     """Returns a principal with its person, and adds one on first valid use. A `fresh` person is looked up now."""
 
@@ -79,8 +84,7 @@ class Authentication(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
         # OPTIONS lists the methods of a path, which the public OpenAPI document lists too.
-        is_public = template in PUBLIC_ROUTES or template.startswith(_METADATA)
-        if scope["state"]["method"] != "OPTIONS" and not is_public:
+        if scope["state"]["method"] != "OPTIONS" and not is_public(template):
             if scope["query_string"] and _has_access_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: URLs end up in logs and browser histories.
                 raise malformed_credentials("token-in-url")

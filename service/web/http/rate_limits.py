@@ -217,21 +217,22 @@ class AddressLimits(ASGIMiddleware):
     """Limits requests without a valid token to `rate` a minute for each address (0: no limit). It stands outside
     Authentication, so requests with valid tokens never suffer from other callers at their address.
 
-    A request with refused credentials counts as `weight` requests. A token that needs introspection is charged `weight`
-    before its issuer is asked, and refunded if it is valid, so that an address beyond its limit cannot cause
-    introspections. Tokens with a cached answer are not charged.
+    `is_public` says whether a route, by its path, checks no token. A request with refused credentials counts as
+    `weight` requests. A token that needs introspection is charged `weight` before its issuer is asked, and refunded if
+    it is valid, so that an address beyond its limit cannot cause introspections. Tokens with a cached answer are not
+    charged.
     """
 
     scopes = (ScopeType.HTTP,)
 
     def __init__(
-        self, counters: Counters, rate: int, *, weight: int, public: frozenset[str], address_of: Addresses
+        self, counters: Counters, rate: int, *, weight: int, is_public: Callable[[str], bool], address_of: Addresses
     ) -> None:
         self._counters = counters
         self._limit = rate or None
         self._tiles = max(rate, 1) * TILE_LIMIT_FACTOR
         self._weight = min(weight, rate)
-        self._public = public
+        self._is_public = is_public
         self._address_of = address_of
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -246,7 +247,7 @@ class AddressLimits(ASGIMiddleware):
             return
         key = _counter_key("address", self._address_of(scope))
         presented = b"authorization" in headers_of(scope)
-        if template in self._public or scope["state"]["method"] == "OPTIONS" or not presented:
+        if self._is_public(template) or scope["state"]["method"] == "OPTIONS" or not presented:
             _apply_limit(scope, "address", self._limit, await self._counters.spend(self._limit, key))
             await next_app(scope, receive, send)
             return
