@@ -118,7 +118,7 @@ def check_tracing() -> None:
     """Raise Misconfigured without the packages of the extra, and for an address that OpenTelemetry would quote in log
     lines although it may hold a password."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
-        raise Misconfigured("TIMEWARDEN_TRACES needs the extra `tracing`: pip install 'timewarden[tracing]'")
+        raise Misconfigured("TIMEWARDEN_TRACES needs the extra `tracing`: docs/production.md, section Extras")
     for variable in ENDPOINTS:
         if (url := os.environ.get(variable)) and not _is_plain_url(url):
             raise Misconfigured(

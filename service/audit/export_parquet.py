@@ -1,6 +1,6 @@
 """Records as Parquet, one row group at a time, which bounds memory. Owns no state.
 
-pyarrow is an extra (`timewarden[export]`) and imported on first use.
+pyarrow is an extra (`export`) and imported on first use.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Parquet:
             import pyarrow as pa  # noqa: PLC0415 - an extra
             import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
         except ImportError:
-            message = "cannot be parquet: this server was installed without timewarden[export]"
+            message = "cannot be parquet: this server was installed without the extra `export`"
             raise InvalidField(FieldError("query.format", message)) from None
         self._arrow: Any = pa
         self._sink = io.BytesIO()

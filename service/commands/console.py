@@ -40,7 +40,9 @@ async def _run_until_signal(settings: configuration.Settings, listener: socket.s
     try:
         from service.console.application import connect, create  # noqa: PLC0415 — an extra
     except ModuleNotFoundError as error:
-        raise Misconfigured(f"The console needs {error.name}: install timewarden[console]") from error
+        raise Misconfigured(
+            f"The console needs {error.name}, of the extra `console`: docs/production.md, section Extras"
+        ) from error
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -90,7 +90,7 @@ def open_store(url: str, folder: str) -> ArchiveStore:
     if parts.username or parts.password or parts.query:
         raise Misconfigured("TIMEWARDEN_ARCHIVE_URL names a bucket and nothing else: credentials are AWS's variables")
     if find_spec("obstore") is None:
-        raise Misconfigured("TIMEWARDEN_ARCHIVE_URL needs the extra `archive`: pip install 'timewarden[archive]'")
+        raise Misconfigured("TIMEWARDEN_ARCHIVE_URL needs the extra `archive`: docs/production.md, section Extras")
     return ArchiveBucket(f"{url.rstrip('/')}/{folder}")
 
 

@@ -6,6 +6,10 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
 from collections.abc import Collection
 from itertools import chain, permutations
 from pathlib import Path
@@ -194,6 +198,25 @@ def test_every_make_target_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
     assert [target for target in targets if f"`{target}`" not in README] == []
+
+
+def test_extras_are_installed_from_the_folder_as_the_page_says() -> None:
+    section = PAGES["production.md"].split("\n## Extras\n")[1].split("\n## ")[0]
+    named = {row[0].strip("`") for row in rows(section) if row[0].startswith("`")}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert named == extras.keys() - {"development", "test", "benchmarks"}
+    [command] = re.findall(r"^pip (install .*)$", section, re.MULTILINE)
+    assert set(re.findall(r"\w+", command.partition("[")[2])) <= named
+    # Its packages are installed here, so that no index is asked.
+    words = [*shlex.split(command), "--dry-run", "--no-index", "--no-build-isolation"]
+    done = subprocess.run([sys.executable, "-m", "pip", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, "pip only warns of an extra that does not exist"
+
+
+def test_nobody_is_told_to_get_the_package_from_an_index() -> None:
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "service").rglob("*.py")]
+    assert [str(file) for file in files if "timewarden[" in file.read_text(encoding="utf-8")] == []
 
 
 def test_every_export_format_is_offered_by_the_command_and_on_the_page_of_the_log() -> None:
