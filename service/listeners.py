@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -73,7 +74,8 @@ def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = M
     except OSError as error:
         # Python adds the address to the system's message. For a name that is not found there is no such message.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise Misconfigured(f"Cannot listen on {host}, port {port}: {reason}{named}") from error
+        holder = f" (`ss -ltnp 'sport = :{port}'` shows by what)" if error.errno == errno.EADDRINUSE else ""
+        raise Misconfigured(f"Cannot listen on {host}, port {port}: {reason}{holder}{named}") from error
     return _limit_unread(opened, unread_seconds)
 
 

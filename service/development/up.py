@@ -59,8 +59,9 @@ def say(sentence: str) -> None:
     print(f"  {sentence}", flush=True)
 
 
-async def run(preferred_port: int, *, console: bool) -> None:
-    """Start everything, print the panel, and wait for Ctrl-C or for a child that ends by itself."""
+async def run(port: int | None, *, console: bool) -> None:
+    """Start everything, print the panel, and wait for Ctrl-C or for a child that ends by itself. `port`: the API's, the
+    last one if None."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -73,11 +74,11 @@ async def run(preferred_port: int, *, console: bool) -> None:
         policy = await _load_policy(stores)
         # Each port is held from now on, so that no other server can answer at our addresses.
         with (
-            _hold_port(state, "api", preferred_port) as api,
-            _hold_port(state, "management", 8081) as management,
-            _hold_port(state, "console", 8070) if console else contextlib.nullcontext() as pages,
+            hold_port(state, "API", 8080, asked=port) as api,
+            hold_port(state, "management", 8081) as management,
+            hold_port(state, "console", 8070) if console else contextlib.nullcontext() as pages,
         ):
-            sign_in = _hold_port(state, "sign-in", 8090)
+            sign_in = hold_port(state, "sign-in", 8090)
             issuer = _address(sign_in)
             async with authorization_server(issuer, AUDIENCE, state / "authorization-server", listener=sign_in):
                 await _serve(state, stores, (api, management), pages, issuer, policy, stop)
@@ -286,10 +287,16 @@ async def _find_stream(stores: Stores) -> str:
         await database.close()
 
 
-def _hold_port(state: Path, name: str, preferred: int) -> socket.socket:
-    """A socket on the last port if it is free, so that addresses in tokens and bookmarks stay valid."""
-    held = held_port(last_port(state, name, preferred))
-    remember_port(state, name, held.getsockname()[1])
+def hold_port(state: Path, name: str, first: int, *, asked: int | None = None) -> socket.socket:
+    """A socket on the port that was asked for, else on the last one, so that addresses in tokens and bookmarks stay
+    valid. If it is taken, on the next free one, and that is said. `first`: the port of the first start."""
+    file = name.lower()
+    wanted = asked or last_port(state, file, first)
+    held = held_port(wanted)
+    port = held.getsockname()[1]
+    if port != wanted:
+        say(f"port {wanted} is taken (`ss -ltnp 'sport = :{wanted}'` shows by what): {name} listens on {port}")
+    remember_port(state, file, port)
     return held
 
 

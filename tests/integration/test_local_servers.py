@@ -30,6 +30,7 @@ from service.development.local_servers import (
 )
 from service.development.processes import processes_with_mark, wait_until
 from service.development.server_user import NAMESPACE, can_make_namespaces
+from service.development.up import hold_port
 from tests.ports import unused_port
 from tests.until import PATIENCE_SECONDS
 
@@ -241,6 +242,24 @@ def test_a_port_that_was_chosen_is_held_from_then_on() -> None:
                 stranger.setsockopt(socket.SOL_SOCKET, sharing, 1)
                 with pytest.raises(OSError, match="in use"):
                     stranger.bind(("127.0.0.1", port))
+
+
+def test_the_port_that_was_asked_for_goes_before_the_last_one(tmp_path: Path) -> None:
+    last, asked = unused_port(), unused_port()
+    for wanted in (last, asked):
+        with hold_port(tmp_path, "API", 8080, asked=wanted) as held:
+            assert held.getsockname()[1] == wanted
+    with hold_port(tmp_path, "API", 8080) as held:
+        assert held.getsockname()[1] == asked
+
+
+def test_a_taken_port_is_named_with_the_one_that_is_used_instead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held_port(0) as taken, hold_port(tmp_path, "API", 8080, asked=taken.getsockname()[1]) as held:
+        told = capsys.readouterr().out
+        assert f"port {taken.getsockname()[1]} is taken" in told
+        assert told.endswith(f"API listens on {held.getsockname()[1]}\n")
 
 
 def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:

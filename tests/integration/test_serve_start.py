@@ -120,7 +120,8 @@ def test_a_port_that_is_taken_is_told() -> None:
             other.sockets[0].close()
             free = {"PORT": str(other.port), "MANAGEMENT_ADDRESS": f"127.0.0.1:{held.management_port}"}
             assert run_and_read_error(**free) == (
-                f"timewarden: Cannot listen on 127.0.0.1, port {held.management_port}: Address already in use;"
+                f"timewarden: Cannot listen on 127.0.0.1, port {held.management_port}: Address already in use"
+                f" (`ss -ltnp 'sport = :{held.management_port}'` shows by what);"
                 " choose another address in TIMEWARDEN_MANAGEMENT_ADDRESS\n"
             )
 
