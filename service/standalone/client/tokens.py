@@ -72,7 +72,8 @@ class OAuthTokens:
         if self._http is not None:
             answer = await self._ask(self._http)
         else:
-            async with httpx2.AsyncClient(timeout=10, follow_redirects=False) as http:
+            outside = not stays_here(self._endpoint)
+            async with httpx2.AsyncClient(timeout=10, follow_redirects=False, trust_env=outside) as http:
                 answer = await self._ask(http)
         given = _document(answer)
         token = given.get("access_token")
@@ -140,9 +141,15 @@ def refreshing(
 def require_secure(url: str) -> str:
     """Return the URL if secrets may be sent there: https, or this machine. Raises ValueError."""
     parsed = httpx2.URL(url)
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK):
+    if parsed.scheme != "https" and not stays_here(url):
         raise ValueError(f"tokens are sent over https only, not to {parsed.scheme}://{parsed.host}")
     return url
+
+
+def stays_here(url: str) -> bool:
+    """Whether the URL is plain http to this machine. A proxy that the environment names would read the tokens."""
+    parsed = httpx2.URL(url)
+    return parsed.scheme == "http" and parsed.host in LOOPBACK
 
 
 def _document(answer: httpx2.Response) -> dict[str, Any]:

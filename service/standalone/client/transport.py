@@ -18,7 +18,7 @@ import msgspec
 from .problems import KINDS, UNCHANGED, Problem
 from .proofs import NEEDS_NONCE, ProofMaker
 from .shapes import ApiResult, Receipt, VersionedResult
-from .tokens import OAuthTokens, Tokens, require_secure
+from .tokens import OAuthTokens, Tokens, require_secure, stays_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -78,7 +78,8 @@ class Transport:
         )
         key = dpop or (token.dpop if isinstance(token, OAuthTokens) else None)
         self._proofs = ProofMaker(key) if key is not None else None
-        self._http, self._borrowed = http or httpx2.AsyncClient(timeout=TIMEOUT), http is not None
+        self._http = http or httpx2.AsyncClient(timeout=TIMEOUT, trust_env=not stays_here(url))
+        self._borrowed = http is not None
 
     async def __aenter__(self) -> Self:
         return self

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0
 LARGEST_ANSWER = 17 << 20
 OK, NOT_FOUND, TOO_MANY, NOT_NOW = 200, 404, 429, 503
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # How long to retry one request, while the server sends Retry-After.
 MAX_WAIT = 180.0
 SHORTEST_PAUSE = 0.05
@@ -97,9 +98,10 @@ class Fetcher:
         return Answer(answer.status, data), answer.headers
 
     def _connect(self) -> http.client.HTTPConnection:
-        """Connect to the host, or to the proxy that the environment names."""
+        """Connect to the host, or to the proxy that the environment names for other machines."""
         kind = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
-        proxy = None if urllib.request.proxy_bypass(self._host) else urllib.request.getproxies().get(self._scheme)
+        direct = self._host in LOOPBACK or urllib.request.proxy_bypass(self._host)
+        proxy = None if direct else urllib.request.getproxies().get(self._scheme)
         if not proxy:
             return kind(self._host, self._port, timeout=TIMEOUT)
         through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")

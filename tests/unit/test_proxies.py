@@ -1,0 +1,39 @@
+"""A proxy that the environment names is not asked for this machine: it could not reach it, and would see tokens."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from service.standalone.client import Timewarden, client_credentials
+from service.standalone.verify.fetching import Fetcher
+from service.standalone.verify.findings import Report
+from tests.local_http import Answering, http_server
+
+
+class Service(Answering):
+    def respond(self) -> None:
+        body = {"access_token": "a", "token_type": "Bearer"} if self.path == "/token" else {"path": self.path}
+        self.answer(json.dumps(body).encode(), Content_Type="application/json")
+
+
+@pytest.fixture(autouse=True)
+def proxy_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_the_client_and_its_tokens_reach_this_machine_without_the_proxy() -> None:
+    with http_server(Service) as url:
+        async with Timewarden(url, client_credentials(f"{url}/token", "job", "secret"), attempts=1) as api:
+            assert (await api.send("GET", "/v1/me")).json() == {"path": "/v1/me"}
+
+
+def test_the_verifier_reaches_this_machine_without_the_proxy() -> None:
+    with http_server(Service) as url:
+        fetcher = Fetcher(url, Report(quiet=True))
+        assert json.loads(fetcher.get("checkpoint").data) == {"path": "/checkpoint"}
+        fetcher.close()
