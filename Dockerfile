@@ -44,7 +44,8 @@ ENV PATH=/opt/timewarden/bin:/usr/local/bin:/usr/bin:/bin \
 USER 10001:10001
 EXPOSE 8080
 # Health is on 8081, for the container engine and probes. Do not publish it.
-# The same check as `timewarden health`, without loading the service every ten seconds.
+# The same check as `timewarden health`, without loading the service every ten seconds. Engines set the proxies of their
+# configuration in every container.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['TIMEWARDEN_MANAGEMENT_ADDRESS'].rpartition(':')[2] + '/health/ready', timeout=4)"]
+  CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['TIMEWARDEN_MANAGEMENT_ADDRESS'].rpartition(':')[2] + '/health/ready', timeout=4)"]
 CMD ["timewarden", "serve"]

@@ -1,4 +1,4 @@
-"""The image's health check, run against a server that says what ours would: it must follow /health/ready exactly."""
+"""The health checks of the containers, run against a server that says what ours would: they must follow it exactly."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
-from tests.image_content import health_check
+from tests.image_content import ROOT, health_check
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
 
+@pytest.mark.parametrize("container", ["api", "console"])
 @pytest.mark.parametrize(("status", "healthy"), [("200 OK", True), ("503 Service Unavailable", False)])
-async def test_the_image_is_healthy_exactly_while_the_api_is_ready(status: str, *, healthy: bool) -> None:
+async def test_a_container_is_healthy_exactly_while_its_process_is(
+    status: str, container: str, *, healthy: bool
+) -> None:
     asked = []
 
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
@@ -26,21 +30,32 @@ async def test_the_image_is_healthy_exactly_while_the_api_is_ready(status: str, 
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        assert (await run_check(port) == 0) is healthy
-    assert asked == ["/health/ready"]
+        assert (await run_check(container, port) == 0) is healthy
+    assert asked == ["/health/ready" if container == "api" else "/health"]
 
 
 async def test_the_image_is_not_healthy_when_nothing_listens() -> None:
-    assert await run_check(1) != 0
+    assert await run_check("api", 1) != 0
 
 
-async def run_check(port: int) -> int:
-    program, *arguments = health_check()
-    assert program == "python"
+async def run_check(container: str, port: int) -> int:
+    """Run the check as an engine that has a proxy, where nobody listens, in its configuration."""
+    words = health_check() if container == "api" else console_check(port)
+    assert words[0] == "python"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *arguments,
-        env={"TIMEWARDEN_MANAGEMENT_ADDRESS": f"0.0.0.0:{port}"},
+        *words[1:],
+        env={
+            "TIMEWARDEN_MANAGEMENT_ADDRESS": f"0.0.0.0:{port}",
+            "TIMEWARDEN_CONSOLE_URL": "https://console.example",
+            "http_proxy": "http://127.0.0.1:1",
+        },
         stderr=asyncio.subprocess.DEVNULL,
     )
     return await process.wait()
+
+
+def console_check(port: int) -> list[str]:
+    """The words of the console's check, on another port."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    return [word.replace(":8070/", f":{port}/") for word in services["console"]["healthcheck"]["test"][1:]]
