@@ -1,8 +1,9 @@
-"""The panel that `timewarden up` prints: addresses, accounts, and three commands to paste. Owns no state."""
+"""The panel that `timewarden up` prints: addresses, accounts, and commands to paste. Owns no state."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
 
 from rich.console import Console
 from rich.panel import Panel
@@ -33,6 +34,8 @@ def print_panel(api: str, pages: str, issuer: str, state: Path, version: int, *,
         people.add_row(person.login, person.name, ", ".join(person.roles))
     console.print(people)
     print("\nIn another terminal:\n")
+    if getproxies().get("http") and not proxy_bypass("127.0.0.1"):
+        print("export no_proxy=127.0.0.1,$no_proxy  # no proxy reaches this machine")
     print("TOKEN=$(.venv/bin/timewarden token get ana)")
     print(f'curl -s -H "Authorization: Bearer $TOKEN" {api}/v1/me')
     print(f'curl -s -H "Authorization: Bearer $TOKEN" {api}/v1/decisions')

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
+from service.development.panel import print_panel
 from service.standalone.client import Timewarden, client_credentials
 from service.standalone.verify.fetching import Fetcher
 from service.standalone.verify.findings import Report
 from tests.local_http import Answering, http_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Service(Answering):
@@ -37,3 +42,12 @@ def test_the_verifier_reaches_this_machine_without_the_proxy() -> None:
         fetcher = Fetcher(url, Report(quiet=True))
         assert json.loads(fetcher.get("checkpoint").data) == {"path": "/checkpoint"}
         fetcher.close()
+
+
+@pytest.mark.parametrize("excepted", ["", "127.0.0.1"])
+def test_the_panel_takes_its_commands_past_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, excepted: str
+) -> None:
+    monkeypatch.setenv("no_proxy", excepted)
+    print_panel("http://api", "", "http://sign-in", tmp_path, 1, differs=False)
+    assert ("export no_proxy=127.0.0.1," in capsys.readouterr().out) == (not excepted)
