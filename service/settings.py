@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     )
     policies_directory: Path = Field(
         default=Path("policies"),
-        description="The policy that `policy bootstrap` loads and that `serve` compares at its start",
+        description="The policy files that `policy` commands read and that `serve` compares at its start",
     )
     host: str = Field(default="127.0.0.1", description="Address of the API")
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the API")] = 8080

@@ -20,7 +20,7 @@ from service.administration.checks import examination
 from service.api_process import check_issuers
 from service.app import issuers_of, wire
 from service.authorization.active.versions import load_texts
-from service.commands.policy_files import files_differ
+from service.commands.policy_files import describe_absence, files_differ, is_named_in_vain
 from service.database import Database, ReadReplica
 from service.errors import LogDamaged, Misconfigured, PolicyRejected, PolicyUnavailable, TimewardenError
 from service.identity.tokens import Tokens
@@ -312,7 +312,13 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
         )
         return
     yield good("policy", f"version {active} decides")
-    if files_differ(settings.policies_directory, text.digest()):
+    if is_named_in_vain(settings):
+        yield warning(
+            "policy",
+            describe_absence(settings.policies_directory),
+            "correct TIMEWARDEN_POLICIES_DIRECTORY, or leave it out",
+        )
+    elif files_differ(settings.policies_directory, text.digest()):
         yield warning(
             "policy",
             f"the files in {settings.policies_directory} differ from the active version",

@@ -21,9 +21,10 @@ as_who = click.option("--as", "who", help=_AS)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 directory = click.option(
     "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("policies"),
-    help="The directory of the policy files.",
+    envvar="TIMEWARDEN_POLICIES_DIRECTORY",
+    help="The directory of the policy files; default: TIMEWARDEN_POLICIES_DIRECTORY, or `policies` here.",
 )
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from service.commands.api_client import active_number, connect
 from service.commands.groups import LazyGroup, as_json, as_person, directory
+from service.commands.policy_files import read_files
 from service.commands.tables import plain, table, when
 from service.commands.version_numbers import LATEST, VersionNumber, call_about_versions, choose_latest_proposal
 from service.places import Complaint
-from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def policy() -> None:
 @as_person
 def propose(message: str, directory: Path, *, as_json: bool, person: str | None) -> None:
     """Propose the files as a new version. It decides nothing until it is activated."""
-    text = PolicyText.read(directory)
+    text = read_files(directory)
     body = {
         "message": message,
         "model": text.model,

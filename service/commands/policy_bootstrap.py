@@ -12,9 +12,9 @@ from service import settings as configuration
 from service.administration.checks import examination
 from service.administration.versions.bootstrap import bootstrap as make_first
 from service.commands.database import owner_database, update_statistics
+from service.commands.policy_files import read_files
 from service.errors import Conflict
 from service.log.log import Log
-from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def bootstrap() -> None:
 
 async def bootstrap_policy(owner_url: str, files: Path) -> int:
     """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
-    text = PolicyText.read(files)
+    text = read_files(files)
     async with owner_database(owner_url, "policy bootstrap") as database:
         async with database.transaction() as connection:
             version = await make_first(connection, Log(database), text, examination.admit, datetime.now(UTC))

@@ -12,6 +12,7 @@ from rich.console import Console
 from service.administration.checks.diff import compare_policies
 from service.commands.api_client import active_number, connect
 from service.commands.groups import as_json, as_person, directory
+from service.commands.policy_files import read_files
 from service.commands.tables import escape_markup
 from service.commands.version_numbers import VersionNumber, call_about_versions, resolve_version
 from service.policy.policy_file import PolicyText, parse
@@ -79,7 +80,7 @@ def pull(version: int | str | None, directory: Path, *, force: bool, person: str
 
 def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
     """Compare the policy files with a stored version, in this process. Raises PolicyRejected for unreadable files."""
-    after = parse(PolicyText.read(directory))
+    after = parse(read_files(directory))
     found = json.loads(json.dumps(asdict(compare_policies(parse(_load(api, against)), after))))
     return {"number": None, "against": against, **found}
 

@@ -64,7 +64,7 @@ _SAID = {
     "same": "has the same files.",
     "different": "differs from it; `timewarden policy propose` proposes the files.",
     "unreadable": "cannot be read as a policy; `timewarden policy test` says why.",
-    "absent": "does not exist, so nothing was compared.",
+    "absent": "is no directory, so nothing was compared.",
 }
 
 

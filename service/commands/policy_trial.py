@@ -12,9 +12,9 @@ from rich.text import Text
 
 from service.administration.checks.trial import Trial, trial
 from service.commands.groups import as_json, directory
+from service.commands.policy_files import read_files
 from service.commands.tables import escape_markup, table
 from service.errors import PolicyRejected
-from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def test(directory: Path, *, as_json: bool) -> None:
     rejected.
     """
     try:
-        found = trial(PolicyText.read(directory))
+        found = trial(read_files(directory))
     except PolicyRejected as error:
         found = Trial(tuple(error.complaints))
     if as_json:

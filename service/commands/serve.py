@@ -16,7 +16,7 @@ from service import app
 from service import settings as configuration
 from service.administration.checks import examination
 from service.authorization.active.versions import load_texts
-from service.commands.policy_files import describe_difference, files_differ
+from service.commands.policy_files import describe_absence, describe_difference, files_differ, is_named_in_vain
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.listeners import inherit, listen
@@ -111,5 +111,8 @@ async def look_at_database(settings: configuration.Settings) -> None:
             f"{reason}. Start the release that activated it, activate a version that both releases can read, and then"
             " start this release"
         ) from error
-    if files_differ(settings.policies_directory, text.digest()):
-        print(describe_difference(settings.policies_directory, active), file=sys.stderr)
+    files = settings.policies_directory
+    if is_named_in_vain(settings):
+        print(f"{describe_absence(files)}: correct TIMEWARDEN_POLICIES_DIRECTORY, or leave it out", file=sys.stderr)
+    elif files_differ(files, text.digest()):
+        print(describe_difference(files, active), file=sys.stderr)

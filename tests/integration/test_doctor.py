@@ -15,6 +15,7 @@ from events.stream import open_redis
 from service.commands import doctor_checks
 from service.commands.doctor import doctor
 from service.commands.doctor_checks import Grade, check_installation
+from service.commands.serve import look_at_database
 from service.keeper import keep
 from service.log.anchor import Anchor
 from service.log.key_files import make_key
@@ -117,6 +118,18 @@ async def test_every_role_of_the_database_can_be_examined(
     findings = await examine()
     assert found in named(findings, "role").found
     assert any(finding.part == "policy" for finding in findings) is (role != "keeper")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty"])
+async def test_a_directory_without_policy_files_is_named_by_doctor_and_serve(
+    set_environment: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    set_environment(POLICIES_DIRECTORY=str(tmp_path / place))
+    absent = f"There are no policy files (model.conf, policy.csv, vocabulary.toml) in {tmp_path / place}"
+    assert absent in [finding.found for finding in await examine() if finding.grade is Grade.WARNING]
+    await look_at_database(load())
+    assert capsys.readouterr().err == f"{absent}: correct TIMEWARDEN_POLICIES_DIRECTORY, or leave it out\n"
 
 
 async def test_people_and_machines_read_the_same_and_the_exit_code_tells(

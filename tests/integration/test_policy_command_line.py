@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from service.__main__ import timewarden
 from service.commands import api_client
 from service.commands.tables import print_rows
-from service.errors import PolicyRejected
+from service.errors import Misconfigured, PolicyRejected
 from service.policy.policy_file import PolicyText
 from tests.local_http import Answering, http_server
 from tests.until import PATIENCE_SECONDS
@@ -83,10 +83,10 @@ def serve(answers: dict[str, Any], slow: Event | None = None) -> Iterator[Api]:
         yield api
 
 
-def run(api: Api, *words: str) -> Result:
+def run(api: Api, *words: str, **more: str) -> Result:
     """`timewarden policy WORDS`, in this process."""
     environment = {"TIMEWARDEN_API": api.address, "TIMEWARDEN_TOKEN": "x", "COLUMNS": "300", "NO_COLOR": "1"}
-    return CliRunner(env=environment).invoke(timewarden, ["policy", *words])
+    return CliRunner(env=environment | more).invoke(timewarden, ["policy", *words])
 
 
 def test_text_of_others_cannot_control_the_terminal() -> None:
@@ -177,7 +177,7 @@ def test_files_that_cannot_be_read_are_an_error_and_not_a_difference(tmp_path: P
             check=False,
             timeout=PATIENCE_SECONDS,
         )
-    assert (done.returncode, "The file cannot be read" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "There are no policy files" in done.stderr) == (2, True), done.stderr
 
 
 def stored(text: PolicyText, digest: str = "") -> dict[str, Any]:
@@ -321,6 +321,23 @@ def test_a_latest_version_that_differs_from_the_files_is_not_activated_without_c
         assert "It differs from the files" in run(api, "activate", "latest", *files).output
         for sure in (["latest", "--yes"], ["7"]):
             assert run(api, "activate", *sure, *files).output.endswith("Version 7 decides now; before it was 2.\n")
+
+
+@pytest.mark.parametrize("words", [["test"], ["propose", "-m", "why"], ["diff"], ["bootstrap"]], ids=" ".join)
+@pytest.mark.parametrize("place", ["nowhere", "empty", "file"])
+def test_a_directory_without_policy_files_is_named_with_its_setting_in_one_sentence(
+    words: list[str], place: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    named = str(tmp_path / place)
+    given = {"TIMEWARDEN_POLICIES_DIRECTORY": named, "TIMEWARDEN_DATABASE_URL": "postgresql://localhost:1/none"}
+    with serve({"GET /v1/policies/active": VERSION}) as api:
+        told = run(api, *words, **given)
+    assert isinstance(told.exception, Misconfigured)
+    absent = f"There are no policy files (model.conf, policy.csv, vocabulary.toml) in {named}"
+    named_by = "name their directory by --directory or TIMEWARDEN_POLICIES_DIRECTORY"
+    assert told.exception.public == f"{absent}: {named_by}"
 
 
 def test_where_the_files_are_not_at_hand_the_latest_version_is_not_compared_with_them() -> None:

@@ -121,5 +121,9 @@ def test_a_file_in_the_place_of_the_cases_is_an_error(policies: Path) -> None:
 
 def test_a_directory_without_a_policy_is_reported(tmp_path: Path) -> None:
     run = run_policy_test(tmp_path)
+    assert run.returncode == 2
+    assert "There are no policy files" in run.stderr
+    (tmp_path / "model.conf").touch()
+    run = run_policy_test(tmp_path)
     assert run.returncode == 1
-    assert "The file cannot be read" in run.stdout
+    assert f"{tmp_path}/policy.csv: The file cannot be read" in run.stdout
