@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncpg
 
-PEOPLE, SHEETS_EACH = 5_000, 50
+PEOPLE = 5_000
 
 # Records `$1` to `$2` of `$3`, spread over the year before 2026-11-01; the hash of `n` picks the owner.
 GENERATE = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,13 +21,6 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 DAY = timedelta(days=1)
 ALWAYS = Validity()
-
-
-class Given(Protocol):
-    """A kind of grant with a validity."""
-
-    @property
-    def validity(self) -> Validity: ...
 
 
 class Kind:
