@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from service.development.authorization_server import (
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import Sessions
 from service.errors import Misconfigured
+from service.identity.issuer import is_loopback
 from service.listeners import listen, serving
 
 if TYPE_CHECKING:
@@ -86,18 +86,11 @@ def loopback_address(issuer: str) -> tuple[str, int]:
     except ValueError as error:
         raise Misconfigured("The development issuer is not a URL") from error
     address = "127.0.0.1" if host == "localhost" else host
-    if parts.scheme != "http" or parts.username is not None or not _is_loopback(address):
+    if parts.scheme != "http" or parts.username is not None or not is_loopback(host):
         raise Misconfigured("The development authorization server serves http:// on 127.0.0.1, localhost or [::1] only")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise Misconfigured("The development issuer must have no path, query or fragment")
     return address, port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextlib.asynccontextmanager
