@@ -48,13 +48,14 @@ from service.web.http.parameters import (
     parse_uuid,
     pick_fields,
 )
-from service.web.http.preconditions import read_if_match
+from service.web.http.preconditions import read_if_match, referent
 from service.web.http.responses import make_response, names_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.team_references import NamedTeam
     from service.directory.actions import Directory
     from service.directory.entities import ImporterGrant, Membership, Team
     from service.web.http.paging import Cursors
@@ -95,7 +96,8 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     )
     async def add_team(caller: CurrentCaller, data: JSONBody[NewTeam]) -> Response[TeamBody]:
         parent = parse_optional_team(data.parent, "parent")
-        return _respond(await directory.add_team(caller, data.name, parent, data.attributes), status=201)
+        answer = await directory.add_team(caller, data.name, parent, data.attributes)
+        return _respond(answer, answer.value.id, status=201)
 
     @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_team(
@@ -103,7 +105,8 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         team_id: TeamInPath,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[TeamBody]:
-        return _respond(await directory.team(caller, parse_team(team_id, "path.team_id"), with_names=names))
+        team = parse_team(team_id, "path.team_id")
+        return _respond(await directory.team(caller, team, with_names=names), team)
 
     @put(
         "/v1/teams/{team_id:str}",
@@ -116,7 +119,7 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     ) -> Response[TeamBody]:
         team, parent = parse_team(team_id, "path.team_id"), parse_optional_team(data.parent, "parent")
         expect = read_if_match(request)
-        return _respond(await directory.replace_team(caller, team, data.name, parent, expect, data.attributes))
+        return _respond(await directory.replace_team(caller, team, data.name, parent, expect, data.attributes), team)
 
     return [list_teams, add_team, read_team, replace_team]
 
@@ -235,8 +238,14 @@ def _team(team: Team, names: Mapping[str, str] | None = None) -> TeamBody:
     return TeamBody(str(team.id), team.name, parent, dict(team.attributes), names_body(names))
 
 
-def _respond(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
-    return make_response(_team(answer.value, answer.names), answer.receipt, status=status, version=answer.value.version)
+def _respond(answer: Answer[Team], named: NamedTeam, status: int = 200) -> Response[TeamBody]:
+    return make_response(
+        _team(answer.value, answer.names),
+        answer.receipt,
+        status=status,
+        version=answer.value.version,
+        unversioned=referent(named, answer.value.id),
+    )
 
 
 def _membership(membership: Membership, names: Mapping[str, str] | None = None) -> MembershipBody:

@@ -37,13 +37,14 @@ from service.web.http.parameters import (
     parse_person,
     pick_fields,
 )
-from service.web.http.preconditions import MERGE_PATCH, read_if_match
+from service.web.http.preconditions import MERGE_PATCH, read_if_match, referent
 from service.web.http.responses import make_response, names_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.person_references import NamedPerson
     from service.directory.actions import Directory
     from service.directory.entities import GivenRole, Person
     from service.directory.merging import Merging
@@ -92,7 +93,8 @@ def _reading(directory: Directory, cursors: Cursors) -> list[Any]:
         person_id: PersonInPath,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
     ) -> Response[PersonBody]:
-        return _respond(await directory.person(caller, parse_person(person_id, PERSON), with_names=names))
+        person = parse_person(person_id, PERSON)
+        return _respond(await directory.person(caller, person, with_names=names), person)
 
     return [list_people, read_person]
 
@@ -105,7 +107,7 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
     async def add_person(caller: CurrentCaller, data: JSONBody[NewPerson]) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
         answer = await directory.add_person(caller, data.display_name, data.email, links, data.attributes)
-        return _respond(answer, status=201)
+        return _respond(answer, answer.value.id, status=201)
 
     @patch(
         "/v1/people/{person_id:str}",
@@ -128,7 +130,7 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
         person, expect = parse_person(person_id, PERSON), read_if_match(request)
-        return _respond(await directory.amend_person(caller, person, changes, expect, data.attributes))
+        return _respond(await directory.amend_person(caller, person, changes, expect, data.attributes), person)
 
     @post(
         "/v1/people/{person_id:str}/links",
@@ -140,7 +142,8 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
         caller: CurrentCaller, person_id: PersonInPath, data: JSONBody[NewLinks]
     ) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _respond(await directory.link_person(caller, parse_person(person_id, PERSON), links), status=201)
+        person = parse_person(person_id, PERSON)
+        return _respond(await directory.link_person(caller, person, links), person, status=201)
 
     @post(
         "/v1/people/{person_id:str}/merge",
@@ -152,7 +155,8 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
     async def merge_person(
         caller: CurrentCaller, person_id: PersonInPath, data: JSONBody[MergeTarget]
     ) -> Response[PersonBody]:
-        return _respond(await merging.merge(caller, parse_person(person_id, PERSON), parse_person(data.into, "into")))
+        into = parse_person(data.into, "into")
+        return _respond(await merging.merge(caller, parse_person(person_id, PERSON), into), into)
 
     return [add_person, amend_person, link_person, merge_person]
 
@@ -192,9 +196,13 @@ def _roles(directory: Directory) -> list[Any]:
     return [list_roles, give_role, take_role]
 
 
-def _respond(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
+def _respond(answer: Answer[Person], named: NamedPerson, status: int = 200) -> Response[PersonBody]:
     return make_response(
-        _person(answer.value, answer.names), answer.receipt, status=status, version=answer.value.version
+        _person(answer.value, answer.names),
+        answer.receipt,
+        status=status,
+        version=answer.value.version,
+        unversioned=referent(named, answer.value.id),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from litestar.openapi import spec
 
@@ -56,6 +57,12 @@ NOT_EXACT = (
 def etag(version: int, *more: int) -> str:
     """The strong entity tag of a version. `more`: numbers of the answer that can change without a new version."""
     return f'"{"-".join(map(str, (version, *more)))}"' if more else f'"{version}"'
+
+
+def referent(named: object, found: UUID) -> tuple[int, ...]:
+    """The number for the ETag of a person or team that tells for whom or what the address stood; none for an address
+    with the id. `me`, an e-mail address or a name can stand for another one later."""
+    return () if isinstance(named, UUID) else (found.int,)
 
 
 def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> Expect:
