@@ -66,12 +66,17 @@ ERASE_PERSON = """
         $1, $2, $3, $4, $5, make_interval(days => $6), clock_timestamp() + $7::interval, $8::interval, $9)
 """
 
-# Texts that the function leaves: the tags of their hours, and the notes on days.
+# Texts that the function leaves: the tags of their hours, and the notes on days. A sheet that loses any text, also one
+# that the function deletes, is no longer what was read: it gets a new version, so its ETag is another one.
+CLEAR_DAY_NOTES = """
+    UPDATE timesheet AS r SET day_notes = '{}', version = version + 1
+    WHERE r.owner_id = ANY ($1::uuid[]) AND (r.day_notes <> '{}' OR r.reason IS NOT NULL OR EXISTS (
+        SELECT FROM entry AS e WHERE e.timesheet_id = r.id AND (e.note IS NOT NULL OR e.tags <> '{}')))
+"""
 CLEAR_TAGS = """
     UPDATE entry SET tags = '{}' FROM timesheet
     WHERE timesheet.id = entry.timesheet_id AND timesheet.owner_id = ANY ($1::uuid[]) AND entry.tags <> '{}'
 """
-CLEAR_DAY_NOTES = "UPDATE timesheet SET day_notes = '{}' WHERE owner_id = ANY ($1::uuid[]) AND day_notes <> '{}'"
 
 # Revoke all tokens of the person: requests under way are refused when they next read facts.
 REVOKE = """
@@ -186,6 +191,8 @@ class Erasure:
         memory, connection = self._memory, change.connection
         if not memory.hashes.names:
             raise Conflict(NO_KEY)
+        await connection.execute(CLEAR_DAY_NOTES, ids)
+        await connection.execute(CLEAR_TAGS, ids)
         links = await connection.fetch(LINKS, ids)
         ahead, lifetime = timedelta(seconds=memory.ahead), timedelta(seconds=memory.lifetime)
         row = await connection.fetchrow(
@@ -202,8 +209,6 @@ class Erasure:
         )
         if row is None:
             raise DatabaseUnavailable(cause="a function returned no row")
-        await connection.execute(CLEAR_TAGS, ids)
-        await connection.execute(CLEAR_DAY_NOTES, ids)
         principal, values = change.caller.principal, [str(each) for each in ids]
         by = principal.person, principal.client
         await connection.execute(REVOKE, [make_id() for _ in ids], values, row["issued_before"], lifetime, *by)

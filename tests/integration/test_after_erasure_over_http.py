@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
@@ -123,3 +125,42 @@ async def test_without_its_key_a_replica_takes_in_nobody_new_and_says_so(
         assert (await known.send("GET", "/v1/me")).status_code == 200
         refused = await erase(known, await house.owner.fetchval("SELECT id::text FROM person LIMIT 1"))
         assert (refused.status_code, "TIMEWARDEN_ERASURE_KEYS" in refused.text) == (409, True)
+
+
+TEXTS: dict[str, tuple[dict[str, object], object, object]] = {
+    "a note": ({"note": "ill"}, None, None),
+    "tags": ({"tags": ["on site"]}, None, None),
+    "a note on a day": ({}, {"2026-03-02": "ill"}, None),
+    "a comment": ({}, None, {"comment": "get well"}),
+    "no text": ({}, None, None),
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+async def test_a_caller_who_has_a_sheet_is_sent_it_anew_once_its_texts_are_erased(
+    house: House, running: InProcess, what: str
+) -> None:
+    eve, other, team = ApiCaller(running, "eve"), ApiCaller(running, "other"), str(house.teams["east"])
+    more, day_notes, comment = TEXTS[what]
+    person = await eve.me()
+    member = {"person": person, "team": team, "part": "member"}
+    assert (await other.send("POST", "/v1/memberships", member)).status_code == 201
+    await other.lead(await other.me(), team)
+    entry = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60, **more}
+    week = {"period_start": "2026-03-02", "day_notes": day_notes or {}, "entries": [entry]}
+    made = (await eve.send("POST", "/v1/timesheets", week)).json()
+    path = f"/v1/timesheets/{made['id']}"
+    assert (await eve.send("POST", f"{path}/submit", None, 1)).status_code == 200
+    assert (await other.send("POST", f"{path}/approve", comment, 2)).status_code == 200
+    places = [path, f"{path}/entries/{made['entries'][0]['id']}"]
+    before = [await other.send("GET", place) for place in places]
+    assert (await erase(other, person)).status_code == 200
+    for place, known in zip(places, before, strict=True):
+        now = (await other.send("GET", place)).content
+        tag = {"If-None-Match": known.headers["ETag"]}
+        answer = await running.send("GET", place, other.token, headers=tag)
+        assert (answer.status_code, answer.content) == ((304, b"") if what == "no text" else (200, now)), place
+        # The texts are gone, and the version that was read before them is not the present one.
+        assert (now == known.content) == (what == "no text" or (place != path and not more)), place
+    present = (await other.send("GET", path)).json()["version"]
+    assert present == (3 if what == "no text" else 4)
