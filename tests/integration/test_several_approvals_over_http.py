@@ -118,6 +118,31 @@ async def test_a_caller_who_has_the_version_is_sent_who_approved_after_a_merge(
     ]
 
 
+async def test_a_caller_who_has_the_version_is_sent_who_gave_the_only_approval(
+    house: House, running: InProcess
+) -> None:
+    """Each merge changes the body and nothing else."""
+    sheet = await submit_hours(house, "ana", 43)
+    path = f"/v1/timesheets/{sheet.id}"
+    tags = [(await send(running, "leo", f"{path}/approve", **{"If-Match": f'"{sheet.version}"'})).headers["ETag"]]
+
+    async def read_anew(by: list[str]) -> None:
+        after = await send(running, "lea", path, method="GET", **{"If-None-Match": ", ".join(tags)})
+        assert after.status_code == 200
+        assert [approval["by"] for approval in after.json()["approvals"]] == [str(house.people[name]) for name in by]
+        tags.append(after.headers["ETag"])
+
+    await Merging(house.gate).merge(house.administrator(), house.people["leo"], house.people["max"])
+    await read_anew(["max"])
+    # Under a policy that asks for one approval too.
+    await activate(house, "size(resource.approvals) >= 1")
+    await read_anew(["max"])
+    await Merging(house.gate).merge(house.administrator(), house.people["max"], house.people["carl"])
+    await read_anew(["carl"])
+    await Merging(house.gate).merge(house.administrator(), house.people["carl"], house.people["ana"])
+    await read_anew([])
+
+
 async def test_a_batch_tells_how_far_each_sheet_is(house: House, running: InProcess) -> None:
     sheets = [await submit_hours(house, "ana", 8), await submit_hours(house, "ben", 43)]
     items: list[dict[str, Any]] = [{"id": str(sheet.id), "version": sheet.version} for sheet in sheets]

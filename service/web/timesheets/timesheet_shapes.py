@@ -203,12 +203,15 @@ def stored_sheet_body(row: asyncpg.Record, approvals: Sequence[GivenApproval], n
 
 
 def unversioned_of(body: SheetBody) -> tuple[int, ...]:
-    """The numbers that the ETag covers beside the version; none for a sheet that needs one approval. The active policy
-    says how many are needed. A merge of two people can take one away, and changes who gave it."""
+    """The numbers that the ETag covers beside the version; none for a sheet that needs one approval and has none, or
+    has that of who decided. The active policy says how many are needed. A merge of two people can take one away, and
+    changes who gave it."""
     given, needed = body.approvals_given, body.approvals_needed
-    if given <= 1:
-        return () if needed == 1 else (given, needed or 0)
-    return given, needed or 0, crc32(",".join(approval.by for approval in body.approvals).encode())
+    # A stored decision names who decided, also after a merge.
+    if needed == 1 and (not given or (given == 1 and body.approvals[0].by == body.decided_by)):
+        return ()
+    by = (crc32(",".join(approval.by for approval in body.approvals).encode()),) if given else ()
+    return given, needed or 0, *by
 
 
 def _approval_bodies(approvals: Iterable[GivenApproval]) -> list[GivenApprovalBody]:
