@@ -16,6 +16,7 @@ from service.directory.people import People
 from service.log.record import read_body
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
+from tests.until import lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -466,3 +467,32 @@ async def test_the_keeper_deletes_expired_responses(house: House, running: InPro
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
     await ResponseSweeper(await house.log_database.open("keeper")).sweep()
     assert await house.count("kept_answer") == 1
+
+
+async def test_an_erasure_and_the_keeper_delete_the_same_expired_responses(house: House, running: InProcess) -> None:
+    """The erasure waits for the first row of its scan. The keeper goes by an index, as it does where there are many
+    responses, and begins with another row."""
+    ana = house.people["ana"]
+    await house.owner.execute(
+        "INSERT INTO kept_answer (name, fingerprint, kind, action, resources, owner_id, decision_uid, status, headers,"
+        " body, at) SELECT sha256(number::text::bytea), sha256(''), 'timesheet', 'edit', '{}', $1, gen_random_uuid(),"
+        " 200, '{}', '', now() - interval '25 hours' FROM generate_series(1, 20) AS number",
+        ana,
+    )
+    database = await house.owner.fetchval("SELECT current_database()")
+    for setting in ("enable_seqscan", "enable_hashjoin"):
+        await house.owner.execute(f'ALTER DATABASE "{database}" SET {setting} = off')
+    holding = await house.log_database.connect("owner")
+    async with holding.transaction():
+        await holding.execute("SELECT FROM kept_answer WHERE ctid = '(0,1)' FOR UPDATE")
+        erasing = asyncio.create_task(house.erasure.erase(house.administrator(), ana))
+        await lock_is_waited_for(house.owner)
+        sweeping = asyncio.create_task(ResponseSweeper(await house.log_database.open("keeper")).sweep())
+
+        async def is_held_up() -> bool:
+            return sweeping.done() or await house.count("pg_locks WHERE NOT granted") > 1
+
+        await until(is_held_up)
+    await sweeping
+    await erasing
+    assert await house.count("kept_answer") == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 import asyncpg
@@ -43,6 +43,12 @@ DELETE_SOME_EXPIRED = f"""
         SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR}
         ORDER BY at LIMIT 10 FOR UPDATE SKIP LOCKED)
 """
+
+# An erasure and the keeper delete many of the same rows, in any order, so only one of them does at a time. An erasure
+# takes this lock last of all and waits for the keeper's piece; the keeper leaves the rest to its next sweep.
+_DELETION_LOCK: Final = 0x74770030
+AWAIT_DELETION: Final = f"SELECT pg_advisory_xact_lock({_DELETION_LOCK})"
+TRY_DELETION: Final = f"SELECT pg_try_advisory_xact_lock({_DELETION_LOCK})"
 
 # The same for the keeper, in larger pieces.
 DELETE_EXPIRED = f"""
@@ -208,11 +214,12 @@ class ResponseSweeper:
         self._more = more
 
     async def sweep(self) -> None:
-        """Delete everything that has expired. Raises TryLater."""
+        """Delete everything that has expired; responses only while no erasure deletes some. Raises TryLater."""
         deleted = MAX_DELETED_AT_ONCE
         while deleted == MAX_DELETED_AT_ONCE:
-            async with self._database.connection() as connection:
-                deleted = int((await connection.execute(DELETE_EXPIRED)).removeprefix("DELETE "))
+            async with self._database.transaction() as connection:
+                is_free = await connection.fetchval(TRY_DELETION)
+                deleted = int((await connection.execute(DELETE_EXPIRED)).removeprefix("DELETE ")) if is_free else 0
         async with self._database.connection() as connection:
             for statement in self._more:
                 await connection.execute(statement)
@@ -230,6 +237,7 @@ class ResponseSweeper:
 async def delete_person(connection: Connection, person: UUID) -> int:
     """Delete the responses to a person and about them, which may hold their texts, in the caller's transaction. Returns
     their number. A request that is sent again afterwards is made again."""
+    await connection.execute(AWAIT_DELETION)
     return int((await connection.execute(DELETE_PERSON, person)).removeprefix("DELETE "))
 
 
