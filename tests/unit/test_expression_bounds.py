@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from service.policy.attributes import AttributeType
 from service.policy.expressions.expression import Expression, Flaw, can_hold_together, compile_expression
 from tests.example_count import example_count
-from tests.random_expressions import KNOWN, TYPES, Values, expressions, values
+from tests.random_expressions import DAY, KNOWN, TYPES, Values, expressions, values
 
 if TYPE_CHECKING:
+    from service.policy.attributes import Value
     from service.policy.expressions.bounds import Interval
 
 
@@ -39,6 +40,29 @@ def test_no_value_is_out_of_bounds(text: str, rows: list[Values]) -> None:
         if found is not None:
             assert found in expression.bounds({}), (text, row)
             assert found in expression.bounds(bounds_of(row)), (text, row)
+
+
+VALUE_OF_TYPE: dict[AttributeType, Value] = {
+    AttributeType.INT: 40,
+    AttributeType.STRING: "a",
+    AttributeType.BOOL: True,
+    AttributeType.TIMESTAMP: DAY,
+    AttributeType.STRINGS: ("a",),
+    AttributeType.INTS: (40,),
+    AttributeType.BOOLS: (True,),
+}
+FILLING: Values = {name: VALUE_OF_TYPE[kind] for name, kind in TYPES.items()}
+
+
+@settings(max_examples=example_count(120))
+@given(text=expressions(), name=st.sampled_from(sorted(TYPES)), rows=st.lists(values, min_size=1, max_size=6))
+def test_every_answer_without_a_value_is_foreseen(text: str, name: str, rows: list[Values]) -> None:
+    expression = compile_expression(text, KNOWN)
+    if isinstance(expression, Flaw):
+        return
+    for row in rows:
+        found = expression.evaluate({**FILLING, **row, name: None})
+        assert found in expression.answers_without(name), (text, name, row)
 
 
 def test_an_attribute_that_is_always_missing_leaves_what_does_not_need_it() -> None:

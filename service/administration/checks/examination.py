@@ -13,6 +13,7 @@ from service.administration.checks import case_changes, case_results, redundancy
 from service.administration.checks.diff import compare_policies
 from service.administration.checks.earlier_values import find_earlier_values
 from service.administration.checks.missing_values import find_missing_values
+from service.administration.checks.people_without_values import find_people_without_values
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
@@ -106,6 +107,7 @@ def examine(text: PolicyText, number: int) -> Examination:
         *redundancy.find_idle_denies(policy),
         *find_earlier_values(policy),
         *find_missing_values(policy),
+        *find_people_without_values(policy),
     )
     return Examination(tuple(complaints), snapshot, tuple(tried), warnings)
 

@@ -16,6 +16,7 @@ from service.policy.expressions.source import PRESENCE, prepare
 from service.policy.expressions.sql import write_sql
 from service.policy.expressions.term import Presence, Reference, TermType, parts_of
 from service.policy.expressions.tree import read
+from service.policy.expressions.unknowns import possible_answers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -74,6 +75,10 @@ class Expression:
         """The truth values that it can have, and perhaps more. `known`: the least and greatest value of int attributes,
         and the least and greatest size of lists and strings; None for an attribute that is always missing."""
         return possible_truths(self._term, known)
+
+    def answers_without(self, name: str) -> frozenset[bool | None]:
+        """The answers that it can give, and perhaps more, while this attribute alone has no value. None is unknown."""
+        return possible_answers(self._term, name)
 
     def find_unlisted(self, listed: Mapping[str, Sequence[str]]) -> list[Flaw]:
         """A flaw for each comparison of an attribute of `listed` with constants that fit none of its values there."""
