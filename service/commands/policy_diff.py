@@ -110,9 +110,8 @@ def _show(found: dict[str, Any]) -> None:
     for word in found["words"]:
         console.print(f"  words: {escape_markup(word)}")
     for case in found["cases"]:
-        console.print(
-            f"  case {case['change']}: {escape_markup(case['name'])} ({escape_markup(case['file'])}:{case['line']})"
-        )
+        what = f"case {case['change']}: {case['name']}" if case["name"] else f"defaults of cases {case['change']}"
+        console.print(f"  {escape_markup(what)} ({escape_markup(case['file'])}:{case['line']})")
     console.print(f"Files that differ: {escape_markup(', '.join(found['files']))}")
     if not found["verdicts"]:
         console.print("No verdict changes." if not found["cut_short"] else "No change of verdicts was found so far.")

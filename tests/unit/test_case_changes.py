@@ -38,6 +38,53 @@ def test_a_case_that_is_added_removed_or_changed_is_reported_with_its_place() ->
     assert list(compare_cases(before, before)) == []
 
 
+COUNTRIES = """
+[directory.people]
+country = "string"
+
+[kinds.timesheet.facts.same_country]
+is = "resource.owner.country == principal.country"
+yes = "this person works in your country"
+no = "this person works in another country"
+"""
+
+
+def change_cases(old: str, new: str) -> list[tuple[str, str, str, int]]:
+    before, after = (
+        parse(
+            replace(SHIPPED, vocabulary=SHIPPED.vocabulary + COUNTRIES, cases={**SHIPPED.cases, "approval.yaml": yaml})
+        )
+        for yaml in (old, new)
+    )
+    return [(found.change, found.name, found.file, found.line) for found in compare_cases(before, after)]
+
+
+def with_defaults(country: str, own: str = "") -> str:
+    defaults = f"- defaults: {{principal: {{country: PT}}, resource: {{owner.country: {country}}}}}\n\n- case"
+    changed = SHIPPED.cases["approval.yaml"].replace("- case", defaults, 1)
+    return changed.replace("  kind: timesheet\n", f"  kind: timesheet\n{own}", 1)
+
+
+def test_defaults_that_changed_are_one_change_for_all_cases() -> None:
+    plain = SHIPPED.cases["approval.yaml"]
+    assert change_cases(plain, with_defaults("PT")) == [("changed", "", "cases/approval.yaml", 4)]
+    assert change_cases(with_defaults("PT"), with_defaults("DE")) == [("changed", "", "cases/approval.yaml", 4)]
+    assert change_cases(with_defaults("DE"), plain) == [("changed", "", "cases/approval.yaml", 1)]
+
+
+def test_a_case_that_also_changes_itself_is_told_beside_the_defaults() -> None:
+    for own in ("  principal: {country: DE}\n", "  facts: {same_country: unknown}\n"):
+        changed, defaults = change_cases(with_defaults("PT"), with_defaults("DE", own))
+        assert changed[:1] + changed[2:3] == ("changed", "cases/approval.yaml")
+        assert changed[1]
+        assert defaults == ("changed", "", "cases/approval.yaml", 4)
+
+
+def test_a_value_that_moved_between_a_case_and_the_defaults_is_no_change() -> None:
+    own = "  principal: {country: PT}\n  resource: {owner.country: PT}\n"
+    assert change_cases(with_defaults("PT"), with_defaults("PT", own)) == []
+
+
 def test_a_case_that_moved_to_another_file_is_the_same() -> None:
     moved = {"a-new-name.yaml" if name == FILE else name: f"# first\n{text}" for name, text in SHIPPED.cases.items()}
     assert list(compare_cases(parse(SHIPPED), parse(replace(SHIPPED, cases=moved)))) == []

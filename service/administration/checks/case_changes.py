@@ -1,6 +1,6 @@
 """Compares the cases of two policies: a lost case is as much a change as a lost row. Pure: owns no state.
 
-Cases are identified by their names, in any file.
+Cases are identified by their names, in any file. Defaults that changed for many cases are one change.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from service.administration.checks import case_results
 from service.places import Complaint
 from service.policy import case_files
+from service.policy.defined_facts import find_definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from service.administration.checks.case_results import CaseResult
+    from service.policy.access_request import Vocabulary
     from service.policy.case_files import Case
     from service.policy.policy_file import Policy
 
@@ -25,7 +27,10 @@ MAX_NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class CaseChange:
-    """A case that was `added`, `removed` or `changed`. Its place is in the later policy; if removed, in the earlier."""
+    """A case that was `added`, `removed` or `changed`. Its place is in the later policy; if removed, in the earlier.
+
+    An empty `name`: the defaults of the file changed, and cases with them that did not change otherwise.
+    """
 
     change: str
     name: str
@@ -44,10 +49,16 @@ def compare_cases(before: Policy, after: Policy) -> Iterator[CaseChange]:
             ({name: new[name] for name in files if name in new}, after),
         )
     )
+    by_defaults: dict[str, int] = {}
     for name, case in now.items():
         earlier = was.get(name)
-        if earlier is None or _without_place(earlier) != _without_place(case):
+        if earlier is not None and _without_place(earlier) == _without_place(case):
+            continue
+        if earlier and _without_defaults(earlier, before.vocabulary) == _without_defaults(case, after.vocabulary):
+            by_defaults[case.file] = min(case.defaults.values(), default=1)
+        else:
             yield CaseChange("changed" if earlier else "added", name, case.file, case.line)
+    yield from (CaseChange("changed", "", file, line) for file, line in sorted(by_defaults.items()))
     for name, case in was.items():
         if name not in now:
             yield CaseChange("removed", name, case.file, case.line)
@@ -75,3 +86,21 @@ def warn_of_lost_cases(was: Sequence[CaseResult], after: Policy, now: Sequence[C
 def _without_place(case: Case) -> Case:
     """The case without its place. A value is the same whether the case or the defaults of its file give it."""
     return replace(case, file="", line=0, defaults={})
+
+
+def _without_defaults(case: Case, vocabulary: Vocabulary) -> Case:
+    """The case as its own text says it: without the defaults of its file, and without facts that follow from them."""
+    values = {name: value for name, value in case.values.items() if name not in case.defaults}
+    facts = {
+        name: value
+        for name, value in case.facts.items()
+        if name not in case.defaults and not _follows_from_defaults(name, case, vocabulary)
+    }
+    return replace(_without_place(case), values=values, facts=facts)
+
+
+def _follows_from_defaults(name: str, case: Case, vocabulary: Vocabulary) -> bool:
+    fact = find_definition(vocabulary, case.kind, name)
+    if fact is None or fact.attributes.isdisjoint(case.defaults):
+        return False
+    return fact.evaluate(case.values) is case.facts[name]

@@ -77,10 +77,13 @@ class ChangedVerdictBody(msgspec.Struct):
 
 
 class CaseChangeBody(msgspec.Struct):
-    """A case that differs."""
+    """A case that differs, or the defaults of a case file."""
 
     change: Change
-    name: Annotated[str, Meta(description="The case's name", examples=["auditors read every sheet"])]
+    name: Annotated[
+        str,
+        Meta(description="The case's name; empty for the defaults of the file", examples=["auditors read every sheet"]),
+    ]
     file: Annotated[
         str,
         Meta(description="The file of the later version, or of a removed case of the earlier", examples=["audit.yaml"]),
