@@ -106,7 +106,8 @@ def compile_expression(text: str, known: Mapping[str, Attribute]) -> Expression 
             raise explain_complaint(str(error), prepared, known) from None
         term = read(program.checked, prepared, types)
         if term.type is not TermType.BOOL:
-            raise FlawFoundError(f"The expression must be true or false, not of the type {term.type}", 0, "compare it")
+            remedy = "compare it; what stands behind // is a comment" if "//" in text else "compare it"
+            raise FlawFoundError(f"The expression must be true or false, not of the type {term.type}", 0, remedy)
         check_overflow(term)
     except FlawFoundError as found:
         return flaw_at(text, found)

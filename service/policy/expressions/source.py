@@ -51,9 +51,9 @@ def _replace_presence(text: str) -> str:
             place = _find_string_end(text, piece, place)
             piece = text[found.start() : place]
         elif found["quote"]:
-            raise FlawFoundError("A name cannot be quoted with `", found.start())
+            raise FlawFoundError("A name cannot be quoted with `", found.start(), "put a text in quotes")
         elif piece.startswith(PRESENCE):
-            raise FlawFoundError(f"There is no attribute '{piece}'", found.start())
+            raise FlawFoundError(f"There is no attribute '{piece}'", found.start(), 'write has(NAME), or "X" in LIST')
         elif piece == "has":
             call = _HAS.match(text, found.start())
             if call is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.policy.attributes import MAX_INT
 from service.policy.expressions import constants, wire
+from service.policy.expressions.elsewhere import OVER_A_LIST, suggest_function
 from service.policy.expressions.flaw import FlawFoundError
 from service.policy.expressions.source import PRESENCE, ROOTS
 from service.policy.expressions.term import (
@@ -66,7 +67,6 @@ _ARITHMETIC: Final = {
     "-_": Operator.NEGATE,
 }
 _CONSTANTS: Final = {"timestamp": constants.parse_timestamp, "duration": constants.parse_duration}
-_KNOWN_FUNCTIONS: Final = f"known: {', '.join(FUNCTIONS)}"
 _NO_DIVISION: Final = ("Expressions cannot divide", "multiply the other side of the comparison")
 _WITH_REMEDY: Final = {
     "_/_": _NO_DIVISION,
@@ -110,7 +110,7 @@ class _Reader:
             return self._read_list(node.message(_LIST), place)
         if _COMPREHENSION in node:
             return self._read_quantifier(node.message(_COMPREHENSION), place)
-        raise FlawFoundError("Maps and messages cannot be written here", place)
+        raise FlawFoundError("Maps and messages cannot be written here", place, 'write a list: ["DE", "AT"]')
 
     def _read_constant(self, node: wire.Message, place: int) -> Literal:
         if _BOOL in node:
@@ -144,7 +144,10 @@ class _Reader:
         kinds = {value.type for value in values}
         if len(literals) < len(values) or len(kinds) != 1 or not kinds <= LISTS.keys():
             message = "A list must hold one or more constants of one type: strings, numbers, true or false"
-            raise FlawFoundError(message, place, 'write ["DE", "AT"], and compare with attributes by == and ||')
+            remedy = (
+                'write ["DE", "AT"], and compare with attributes by == and ||' if values else "write size(LIST) == 0"
+            )
+            raise FlawFoundError(message, place, remedy)
         listed = LISTS[kinds.pop()]
         return Literal(listed, tuple(literal.value for literal in literals), place)  # type: ignore[arg-type]  # one type
 
@@ -231,7 +234,7 @@ class _Reader:
             and node.message(_END).message(_NAME).text(1) == node.text(_ACCUMULATOR)
         )
         if not is_macro:
-            raise FlawFoundError("Of the macros over lists only exists and all can be used", place)
+            raise FlawFoundError("Of the macros over lists only exists and all can be used", place, OVER_A_LIST)
         if self.variable is not None:
             raise FlawFoundError("exists and all cannot be nested", place, "write the inner one as `x in list`")
         items = self.read(node.message(_RANGE))
@@ -251,7 +254,9 @@ class _Reader:
         if function in _WITH_REMEDY:
             return FlawFoundError(_WITH_REMEDY[function][0], place, _WITH_REMEDY[function][1])
         name = "in" if function == "@in" else function
-        return FlawFoundError(f"{name}() cannot be used here", self._find_start(name, place), _KNOWN_FUNCTIONS)
+        return FlawFoundError(
+            f"{name}() cannot be used here", self._find_start(name, place), suggest_function(name, FUNCTIONS)
+        )
 
     def _find_start(self, word: str, place: int) -> int:
         """Where a word begins whose place is its end, as CEL counts the places of names and calls."""
