@@ -16,7 +16,7 @@ CLIENTS = ["payroll-import", "other-import"]
 PROJECTS = ["alpha", "beta", "gamma", "delta"]
 GROUPS = ["finance", "staff"]
 # Those that access is granted for, as the tests declare them.
-RELATIONS = ["relation", "declared", "other"]
+RELATIONS = ["relation", "declared", "other", "temporary_approver"]
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 FOREVER = datetime.max.replace(tzinfo=UTC)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from service.identity.principal import Principal
     from tests.integration.house import House
+    from tests.integration.test_list_law import Asker
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -120,7 +121,7 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
     world: World,
     several: bool,  # noqa: FBT001 - drawn by its name
     drawn: list[Row],
-    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    who: list[Asker],
     bound: tuple[int, int],
 ) -> None:
     rules = policy(world, drawn, several=several)

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.fact_lookup import FactLookup
     from service.timesheets.listing import Filters
     from tests.integration.house import House
+    from tests.integration.test_list_law import Asker
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 RULES = declared_snapshot("p, allow, anyone, read, any, timesheet, any, always, read")
 DECLARED = facts_under(TIMESHEET_FACTS, RULES)
-Asker = tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]
 
 
 @pytest.fixture(params=[1, 2])

@@ -22,7 +22,7 @@ from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
-from service.identity.principal import Principal, PrincipalKind
+from service.identity.principal import UNLISTED, Principal, PrincipalKind
 from service.policy import policy_file
 from service.timesheets import listing
 from service.timesheets.listing import Filters, Sort, SortKey
@@ -46,7 +46,11 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 RELATIONSHIPS = Relationships([TIMESHEET_FACTS])
 SCOPES = ["read:timesheets", "approve:timesheets", "read:audit"]
-CONDITIONS = ["acted_for_owner", "not acted_for_owner", "mfa", "not mfa", "recent_sign_in", "not recent_sign_in"]
+CONDITIONS = [
+    word
+    for fact in ("acted_for_owner", "locked_by_asker", "mfa", "recent_sign_in", "agent")
+    for word in (fact, f"not {fact}")
+]
 # The first two people of every organisation are named in rules.
 WHO = [
     "owner",
@@ -61,8 +65,9 @@ WHO = [
     "role:nobody",
     "person:0",
 ]
-WHO += ["person:1", "client:payroll-import", "client:hours-app", "via:hours-app"]
-STATES = ["any", "any", "draft", "submitted", "draft or rejected", "approved or submitted"]
+WHO += ["person:1", "client:payroll-import", "client:hours-app", "via:hours-app", "temporary_approver"]
+WHO += ["group:finance", "actor:assistant", "actor:tool", "client:assistant"]
+STATES = ["any", "any", "draft", "submitted", "draft or rejected", "approved or submitted", "locked"]
 SCOPE = st.sampled_from(["any", "any", *SCOPES])
 # In order, since two rows that differ by the order of their conditions are a repetition, which is refused.
 WHEN = st.lists(st.sampled_from(CONDITIONS), max_size=2, unique_by=lambda word: word.removeprefix("not ")).map(sorted)
@@ -76,7 +81,7 @@ def lines(who: list[str], most: int, when: st.SearchStrategy[list[str]] = WHEN) 
     )
 
 
-RELATIONS = ["owner", "manager", "delegate", "fallback", "importer"]
+RELATIONS = ["owner", "manager", "delegate", "fallback", "importer", "temporary_approver"]
 related: st.SearchStrategy[Row] = st.tuples(
     st.just("allow"), st.sampled_from(RELATIONS), st.just("any"), st.just("any"), st.just([])
 )
@@ -85,12 +90,22 @@ policies = st.one_of(
     st.tuples(related, lines(RELATIONS, 3)).map(lambda both: [both[0], *both[1]]),
     lines(WHO, 6),
 )
+# Whether an agent acts, by the actors: the assistant is one, and of an actor that is not listed it is not known.
+ACTORS: dict[tuple[str, ...], bool | None] = {
+    (): False,
+    ("assistant",): True,
+    ("tool", "assistant"): True,
+    ("tool",): False,
+    (UNLISTED,): None,
+}
+Asker = tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None, tuple[str, ...]]
 askers = st.tuples(
     st.integers(0, 15),
     st.one_of(st.just(frozenset(SCOPES)), st.frozensets(st.sampled_from(SCOPES))),
     st.sampled_from([frozenset(), frozenset({"role:auditor"})]),
     st.sampled_from([None, frozenset[str](), frozenset({"mfa"})]),
     st.sampled_from([None, 10, 100_000]),
+    st.sampled_from(sorted(ACTORS)),
 )
 filters = st.builds(
     Filters,
@@ -142,8 +157,10 @@ class World:
 
     async def look(self, asker: Principal) -> tuple[FactLookup, dict[UUID, FactLookup]]:
         # Facts that a version declares may ask for anything that a token says.
-        token = () if self.facts is TIMESHEET_FACTS else (asker.roles, asker.methods, asker.authenticated_at)
-        key = (asker.person, asker.client, *token)
+        token = (
+            () if self.facts is TIMESHEET_FACTS else (asker.roles, asker.methods, asker.authenticated_at, asker.actors)
+        )
+        key = (asker.person, asker.client, *(() if self.facts is TIMESHEET_FACTS else token))
         if key not in self.lookup:
             ambient = await RELATIONSHIPS.ambient(self.connection, asker, self.facts)
             together = cast("Connection", RowsTogether(self.connection, list(self.organisation.sheets)))
@@ -183,8 +200,8 @@ class World:
         )
         return int(found)
 
-    def asker(self, drawn: tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]) -> Principal:
-        number, scopes, roles, methods, age = drawn
+    def asker(self, drawn: Asker) -> Principal:
+        number, scopes, roles, methods, age, actors = drawn
         people = self.organisation.people
         if number < len(people):
             made = principal(PrincipalKind.USER, "hours-app", scopes, roles, people[number])
@@ -197,7 +214,7 @@ class World:
             if self.lookup
             else None
         )
-        return replace(made, methods=methods, authenticated_at=since)
+        return replace(made, methods=methods, authenticated_at=since, actors=actors, agent=ACTORS[actors])
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -290,7 +307,7 @@ async def total_list(
 async def test_the_pages_of_a_list_hold_what_single_reads_allow(
     world: World,
     drawn: list[Row],
-    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    who: list[Asker],
     wanted: Filters,
     bound: tuple[int, int, int],
     owner: int,
@@ -302,7 +319,7 @@ async def test_the_pages_of_a_list_hold_what_single_reads_allow(
 async def expect_lists(
     world: World,
     rules: Snapshot,
-    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    who: list[Asker],
     wanted: Filters,
     bound: tuple[int, int, int],
     owner: int,

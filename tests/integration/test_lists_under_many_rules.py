@@ -19,16 +19,16 @@ from tests.integration.test_list_law import SCOPES, World, expect_ids, expect_li
 
 if TYPE_CHECKING:
     from tests.integration.house import House
-    from tests.integration.test_list_law import Row
+    from tests.integration.test_list_law import Asker, Row
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 # Facts about owners alone: lists by them start from owners.
 ABOUT_OWNERS = ["remote_owner", "same_country", "shares_tag", "senior", "in_region", "has_level", "upstairs"]
-ASKERS = [
-    (0, frozenset(SCOPES), frozenset({"role:auditor"}), frozenset({"mfa"}), 10),
-    (3, frozenset(SCOPES), frozenset[str](), None, None),
-    (15, frozenset(SCOPES), frozenset[str](), frozenset[str](), 100_000),
+ASKERS: list[Asker] = [
+    (0, frozenset(SCOPES), frozenset({"role:auditor"}), frozenset({"mfa"}), 10, ()),
+    (3, frozenset(SCOPES), frozenset[str](), None, None, ("tool",)),
+    (15, frozenset(SCOPES), frozenset[str](), frozenset[str](), 100_000, ()),
 ]
 # See test_list_law: every way to look for the rows is taken.
 BOUNDS = [(500, 4_000, 2_000), (0, 3, 2_000), (0, 3, 0)]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
+    from tests.integration.test_list_law import Asker
 
 __all__ = ["world"]
 
@@ -400,7 +401,7 @@ async def test_names_cost_as_many_statements_for_a_page_as_for_one_row(house: Ho
 async def test_names_of_a_list_are_seen_in_the_rows_where_the_rules_allow_it(
     world: World,
     drawn: list[tuple[str, str, str, str, list[str]]],
-    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    who: list[Asker],
 ) -> None:
     people = world.organisation.people
     lines = [

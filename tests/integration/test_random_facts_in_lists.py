@@ -24,6 +24,7 @@ from tests.random_expressions import expressions
 if TYPE_CHECKING:
     from tests.integration.house import House
     from tests.integration.random_organisation import Organisation
+    from tests.integration.test_list_law import Asker
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -46,7 +47,6 @@ WHEN = st.lists(
     max_size=2,
     unique_by=lambda word: word.removeprefix("not "),
 ).map(sorted)
-Asker = tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]
 
 
 def here(text: str) -> str:

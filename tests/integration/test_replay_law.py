@@ -24,6 +24,7 @@ from service.timesheets.upload_rows import Row, Rows
 from service.values import replace
 from tests.example_count import example_count
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
+from tests.integration.test_list_law import ACTORS
 from tests.policy_forge import rows
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ ACTIONS = [
     "upload",
 ]
 SCOPES = ["read:timesheets", "create:timesheets", "approve:timesheets", "batch:upload"]
+WHO = ["owner", "manager", "importer", "delegate", "fallback", "temporary_approver", "anyone", "role:lead"]
+WHO += ["client:payroll-import", "via:hours-app", "actor:assistant", "actor:tool", "client:assistant", "group:night"]
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["allow", "allow", "allow", "deny"]),
-        st.sampled_from(
-            ["owner", "manager", "importer", "anyone", "role:lead", "client:payroll-import", "via:hours-app"]
-        ),
+        st.sampled_from(WHO),
         st.sampled_from(ACTIONS),
         st.sampled_from(["any", "any", "draft", "submitted", "draft or rejected", "locked"]),
         st.sampled_from(["any", *SCOPES]),
@@ -65,8 +66,11 @@ ROWS = st.lists(
                 "acted_for_owner",
                 "not acted_for_owner",
                 "locked_by_asker",
+                "not locked_by_asker",
                 "mfa",
                 "not recent_sign_in",
+                "agent",
+                "not agent",
             ]
         ),
     ),
@@ -86,6 +90,20 @@ async def sheets(house: House) -> list[UUID]:
         for name in ("ana", "carl", "mia")
         for week in range(WEEKS)
     ]
+    people, forever = house.people, "gen_random_uuid(), $1, $2, '-infinity'"
+    await house.owner.execute("INSERT INTO person_group (name) VALUES ('night') ON CONFLICT DO NOTHING")
+    for table, of, to in (
+        ("group_member (id, group_name, person_id, valid_from)", "night", people["max"]),
+        ("delegation (id, delegator_id, delegate_id, valid_from)", people["mia"], people["max"]),
+    ):
+        await house.owner.execute(f"INSERT INTO {table} VALUES ({forever})", of, to)
+    await house.owner.execute(
+        "INSERT INTO access_request (id, relation, team_id, person_id, requested_from, requested_until, state,"
+        " valid_from, valid_to) SELECT gen_random_uuid(), 'temporary_approver', m.team_id, $1, now(), 'infinity',"
+        " 'granted', now(), 'infinity' FROM membership AS m WHERE m.person_id = $2",
+        people["ana"],
+        people["carl"],
+    )
     for place, sheet in enumerate(made):
         await house.owner.execute(
             "UPDATE timesheet SET state = $2, editors = $3, uploaders = $4,"
@@ -126,7 +144,9 @@ def asker(house: House, chance: random.Random) -> Caller:
     caller = house.caller(chance.choice(["ana", "mia", "max", "dora", "nobody"]), scopes=scopes, roles=roles)
     signed_in = chance.choice([None, 1, 4_000_000_000])
     methods = chance.choice([None, frozenset({"pwd"}), frozenset({"mfa"})])
-    return replace(caller, principal=replace(caller.principal, authenticated_at=signed_in, methods=methods))
+    actors = chance.choice([(), *sorted(ACTORS)])
+    principal = replace(caller.principal, authenticated_at=signed_in, methods=methods)
+    return replace(caller, principal=replace(principal, actors=actors, agent=ACTORS[actors]))
 
 
 def looking(house: House, caller: Caller, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:

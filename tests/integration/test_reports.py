@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from tests.integration.house import House
+    from tests.integration.test_list_law import Asker
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 SINCE, UNTIL = date(2026, 3, 4), date(2026, 5, 1)
@@ -92,7 +93,7 @@ def teams_of_entry(world: World, memberships: list[Any], entry: Any) -> set[Any]
 async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
     world: World,
     drawn: list[Row],
-    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    who: list[Asker],
     states: tuple[State, ...],
     owner: int | None,
     projects: tuple[str, ...],
