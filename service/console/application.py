@@ -25,9 +25,10 @@ from service.console.sign_in import (
 from service.console.sign_in_server import SignInServer, origin_of
 from service.console.static_files import read_static_file
 from service.console.visits import Console, Visit, open_visit, resume_session
+from service.standalone.client import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     import httpx2
     from litestar import Response
@@ -88,10 +89,15 @@ def connect(
 def create(console: Console) -> Litestar:
     """The application."""
 
-    async def find_visit(request: HttpRequest) -> Visit:
+    async def find_visit(request: HttpRequest) -> AsyncIterator[Visit]:
         visit = await open_visit(console, request)
         request.state.visit = visit
-        return visit
+        try:
+            yield visit
+        except Unauthenticated:
+            # Before the answer sends the person to sign in again, because that cannot wait for Redis.
+            await visit.keep_form()
+            raise
 
     async def find_session(request: HttpRequest) -> Visit:
         return await resume_session(console, request)

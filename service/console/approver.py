@@ -292,7 +292,7 @@ def _step_up(wanted: dict[str, Any] | None) -> str:
     """Where the person signs in to see more pending approvals; empty if there are no more."""
     if wanted is None:
         return ""
-    return step_up_path("/inbox", Demand(wanted.get("acr_values"), wanted.get("max_age")), again=False)
+    return step_up_path("/inbox", Demand(wanted.get("acr_values"), wanted.get("max_age")))
 
 
 def _describe(problem: dict[str, Any], decision: str) -> Failure:

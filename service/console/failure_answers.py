@@ -17,7 +17,7 @@ from service.console.failures import OLD_FORM, SESSION_ENDED, Failure, find_fail
 from service.console.protection import SAFE_METHODS, TOKEN_FIELD, ForgedRequest, HttpRequest, local_path, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import Demand
-from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, is_part
+from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, address_of, find_sent, is_part
 from service.standalone.client import Unauthenticated
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +27,7 @@ STEP_UP = "step-up-needed"
 def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
     """The answer to a request that ended with this exception."""
     visit: Visit | None = request.state.get("visit")
-    sent = _find_sent(request)
+    sent = [] if is_part(request) else find_sent(request)
     if isinstance(error, SignInNeeded):
         if error.ended and any(name != TOKEN_FIELD for name, _ in sent):
             return _render(request, None, SESSION_ENDED, sent)
@@ -35,7 +35,7 @@ def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
     if isinstance(error, Unauthenticated) and error.slug == STEP_UP and visit is not None:
         demand = Demand(" ".join(error.acr_values) or None, error.max_age)
         if demand != visit.session.demand or demand == Demand() or request.method not in SAFE_METHODS:
-            return _navigate(request, step_up_path(_page_of(request), demand, again=request.method not in SAFE_METHODS))
+            return _navigate(request, step_up_path(_return_to(request, visit), demand))
     failure = find_failure(error)
     # Other sites cannot send this header, so the form is one of ours, and a person decides whether to send it again.
     if isinstance(error, ForgedRequest) and request.headers.get("sec-fetch-site") == "same-origin" and sent:
@@ -45,10 +45,8 @@ def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
     return _render(request, visit, failure, sent if failure.again else [])
 
 
-def step_up_path(page: str, demand: Demand, *, again: bool) -> str:
-    """Where a person signs in to meet the demand, and then returns to the page, to repeat there what they did."""
-    if again:
-        page += f"{'&' if '?' in page else '?'}done=signed-in-again"
+def step_up_path(page: str, demand: Demand) -> str:
+    """Where a person signs in to meet the demand, and then returns to the page."""
     asked = {"next": page, "acr_values": demand.acr_values, "max_age": demand.max_age}
     return f"/sign-in?{urlencode({name: value for name, value in asked.items() if value is not None})}"
 
@@ -69,7 +67,7 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: l
         failure=failure,
         has_session=resumed is not None,
         sent=sent,
-        path=local_path(request.url.path + _query_of(request)),
+        path=address_of(request),
         # The address of a form need not be a page.
         page="" if request.method in SAFE_METHODS else _page_of(request),
     )
@@ -82,21 +80,6 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: l
     return Response(text, status_code=failure.status, media_type=MediaType.HTML, headers=headers)
 
 
-def _find_sent(request: HttpRequest) -> list[tuple[str, str]]:
-    """The fields of the form that was sent, to send them again; none if a file is among them."""
-    fields = list(request.state.sent.multi_items()) if "sent" in request.state else []
-    if any(not isinstance(value, str) and value.filename for _, value in fields):
-        return []
-    token = request.state.get("csrf")
-    return [
-        (name, token if name == TOKEN_FIELD and token else value) for name, value in fields if isinstance(value, str)
-    ]
-
-
-def _query_of(request: HttpRequest) -> str:
-    return f"?{request.url.query}" if request.url.query else ""
-
-
 def _navigate(request: HttpRequest, path: str) -> Response[Any]:
     """Send the whole page there, also when a part of it was asked for."""
     if is_part(request):
@@ -104,9 +87,19 @@ def _navigate(request: HttpRequest, path: str) -> Response[Any]:
     return Redirect(path, status_code=303)
 
 
+def _return_to(request: HttpRequest, visit: Visit) -> str:
+    """The page for after a step-up. After a form it shows what was sent, or asks to repeat it if that is not kept."""
+    page = _page_of(request)
+    if request.method in SAFE_METHODS:
+        return page
+    path, _, query = page.partition("?")
+    more = {"kept": visit.kept.id} if visit.kept else {"done": "signed-in-again"}
+    return f"{path}?{urlencode(more)}{'&' if query else ''}{query}"
+
+
 def _page_of(request: HttpRequest) -> str:
     """The page that a browser shows: this request's, or for a form and for a part of a page, the page around it."""
     if request.method in SAFE_METHODS and not is_part(request):
-        return local_path(request.url.path + _query_of(request))
+        return address_of(request)
     around = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
     return local_path(around.path + (f"?{around.query}" if around.query else ""))

@@ -3,6 +3,8 @@
 A browser holds a random id. Redis holds its hash and the person's tokens, encrypted with the console's key and this id:
 a reader of Redis lacks both. A session ends by sign-out, after IDLE_SECONDS without a request, and MAX_SECONDS after
 the sign-in.
+
+A form for which a person must sign in again waits here too, encrypted, for KEPT_SECONDS and for this person alone.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import secrets
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -32,7 +34,12 @@ MAX_SECONDS: Final = 12 * 3600
 ATTEMPT_SECONDS: Final = 600
 # A browser can sign in on several pages at once; the oldest attempts are forgotten.
 MAX_ATTEMPTS: Final = 4
+# Forms that wait for a new sign-in of a person; the oldest are forgotten.
+KEPT_SECONDS: Final = 1800
+MAX_KEPT: Final = 4
+MAX_KEPT_BYTES: Final = 500_000
 LOCK_SECONDS: Final = 20.0
+T = TypeVar("T")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -44,6 +51,14 @@ class ConsoleSession(msgspec.Struct):
     began_at: float
     demand: Demand
     id: str = ""  # not stored
+
+
+class KeptForm(msgspec.Struct, frozen=True):
+    """A form that waits until its sender has signed in again: its id, where it goes, and its fields."""
+
+    id: str
+    path: str
+    fields: list[tuple[str, str]]
 
 
 class SessionStore:
@@ -82,6 +97,20 @@ class SessionStore:
         stored = self._read(session.id, await self._redis.getdel(_key(session.id)))
         return (stored or session).grant
 
+    async def keep(self, person: str, path: str, fields: list[tuple[str, str]]) -> KeptForm | None:
+        """Keep a form for this person; None if it is too large."""
+        form = KeptForm(secrets.token_urlsafe(16), path, fields)
+        if len(msgspec.msgpack.encode(form)) > MAX_KEPT_BYTES:
+            return None
+        owner = f"kept {person}"
+        content = msgspec.msgpack.encode([form, *await self._read_kept(owner)][:MAX_KEPT])
+        await self._redis.set(_key(owner), self._cipher(owner).encrypt(content), ex=KEPT_SECONDS)
+        return form
+
+    async def find_kept(self, person: str, form_id: str) -> KeptForm | None:
+        """The form with this id; None if none is kept for this person."""
+        return next((form for form in await self._read_kept(f"kept {person}") if form.id == form_id), None)
+
     async def ping(self) -> None:
         """Return when Redis answers."""
         await self._redis.ping()
@@ -99,14 +128,21 @@ class SessionStore:
 
     def _read(self, cookie: str, stored: Any) -> ConsoleSession | None:
         """A stored session; None if there is none, or one that these keys do not decrypt."""
+        session = self._decrypt(cookie, stored, ConsoleSession)
+        if session is not None:
+            session.id = cookie
+        return session
+
+    async def _read_kept(self, owner: str) -> list[KeptForm]:
+        return self._decrypt(owner, await self._redis.get(_key(owner)), list[KeptForm]) or []
+
+    def _decrypt(self, owner: str, stored: Any, kind: type[T]) -> T | None:
         if stored is None:
             return None
         try:
-            session = msgspec.msgpack.decode(self._cipher(cookie).decrypt(_bytes(stored)), type=ConsoleSession)
+            return msgspec.msgpack.decode(self._cipher(owner).decrypt(_bytes(stored)), type=kind)
         except (InvalidToken, msgspec.DecodeError):
             return None
-        session.id = cookie
-        return session
 
     def _cipher(self, token: str) -> MultiFernet:
         return MultiFernet([derive_key(key, f"session {token}") for key in self._keys])

@@ -28,7 +28,7 @@ async def show_start(request: HttpRequest, console: TheConsole) -> Response[Any]
     except SignInNeeded:
         return _render(request, "welcome.html")
     for _, links in visit.navigation:
-        return visit.redirect(links[0].path)
+        return visit.redirect(links[0].path + (f"?{request.url.query}" if request.url.query else ""))
     return visit.render("nothing_to_do.html")
 
 

@@ -21,7 +21,14 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
 
-from service.console.protection import SAFE_METHODS, HttpRequest, check_form_token, nonce_of
+from service.console.protection import (
+    SAFE_METHODS,
+    TOKEN_FIELD,
+    HttpRequest,
+    check_form_token,
+    local_path,
+    nonce_of,
+)
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import SignInUnavailable
 from service.standalone.client import Me, Problem, Timesheet, Timewarden, TokenRefused
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from service.console.rooms import NavigationLink, Room
-    from service.console.sessions import AttemptCookies, ConsoleSession, SessionStore
+    from service.console.sessions import AttemptCookies, ConsoleSession, KeptForm, SessionStore
     from service.console.sign_in_server import Grant, SignInServer
     from service.standalone.client import Delegation, Membership, Role
 
@@ -96,6 +103,7 @@ class Visit:
     def __init__(self, console: Console, request: HttpRequest, session: ConsoleSession) -> None:
         self.console, self.request, self.session = console, request, session
         self.api = Timewarden(console.api, self._token, http=console.http, attempts=2)
+        self.kept: KeptForm | None = None
         self._me: Me | None = None
 
     @property
@@ -178,6 +186,15 @@ class Visit:
         form = await self.request.form()
         return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
 
+    async def keep_form(self) -> None:
+        """Keep the form that was sent, for this person to send again after another sign-in. A part of a page is no form
+        to send again."""
+        if is_part(self.request) and "hx-boosted" not in self.request.headers:
+            return
+        fields = [(name, value) for name, value in find_sent(self.request) if name != TOKEN_FIELD]
+        if fields and self.me.person:
+            self.kept = await self.console.sessions.keep(self.me.person, address_of(self.request), fields)
+
     def redirect(self, path: str, done: str = "") -> Redirect:
         """Go to a page after a change, where the sentence of `done` is shown."""
         glue = "&" if "?" in path else "?"
@@ -246,6 +263,22 @@ def is_part(request: HttpRequest) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+def find_sent(request: HttpRequest) -> list[tuple[str, str]]:
+    """The fields of the form that was sent, to send them again; none if a file is among them."""
+    fields = list(request.state.sent.multi_items()) if "sent" in request.state else []
+    if any(not isinstance(value, str) and value.filename for _, value in fields):
+        return []
+    token = request.state.get("csrf")
+    return [
+        (name, token if name == TOKEN_FIELD and token else value) for name, value in fields if isinstance(value, str)
+    ]
+
+
+def address_of(request: HttpRequest) -> str:
+    """The path and query of a request, to go there again."""
+    return local_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+
+
 def is_outage(error: Exception) -> bool:
     """Whether the API, or a part of it, does not answer."""
     return not isinstance(error, Problem) or error.receipt.status >= HTTPStatus.INTERNAL_SERVER_ERROR
@@ -275,6 +308,8 @@ async def open_visit(console: Console, request: HttpRequest) -> Visit:
     """The visit of a request, with the person as the API sees them. Raises what `resume_session` and the API raise."""
     visit = await resume_session(console, request)
     await visit.read_me()
+    if kept := request.query_params.get("kept"):
+        visit.kept = await console.sessions.find_kept(visit.me.person or "", kept)
     return visit
 
 
@@ -282,8 +317,8 @@ async def resume_session(console: Console, request: HttpRequest) -> Visit:
     """The visit of a request, without asking the API who the person is. A page about a failure lets them sign out.
     Raises SignInNeeded without a session, ForgedRequest for a change without its token."""
     cookie = request.cookies.get(console.cookie, "")
-    if cookie and request.method not in SAFE_METHODS and not is_part(request):
-        # Read before anything can fail, so that the page about a failure can offer to send it again.
+    if cookie and request.method not in SAFE_METHODS:
+        # Read before anything can fail, so that it can be offered to be sent again.
         request.state.sent = await request.form()
     session = await console.sessions.find(cookie) if cookie else None
     if session is None:

@@ -7,6 +7,7 @@ breaks the content policy, or that loads anything from elsewhere fails its test.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from tests.until import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+    from service.standalone.client import Timewarden
     from tests.acceptance.caller import Caller
 
 FLAGS = (
@@ -208,6 +210,22 @@ async def open_console_that_loses(
             person.cookies.set(console.cookie, session.id)
             yield person, session.csrf
     await redis.aclose()
+
+
+@asynccontextmanager
+async def change_rules(paula: Timewarden, pattern: str, replacement: str) -> AsyncIterator[None]:
+    """Activate a version without cases whose rules are these instead, until the end of the block."""
+    shipped = await paula.policy_version()
+    rules = re.sub(pattern, replacement, shipped.rules)
+    assert rules != shipped.rules
+    other = await paula.propose_policy(
+        "other rules", model=shipped.model, rules=rules, vocabulary=shipped.vocabulary, cases={}
+    )
+    await paula.activate_policy(other.number, instead_of=shipped.number)
+    try:
+        yield
+    finally:
+        await paula.activate_policy(shipped.number, instead_of=other.number)
 
 
 async def look_at(page: Page, name: str, ignored: Sequence[str] = ()) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import SIZES, ZONE, open_console_that_loses
+from tests.browser.conftest import SIZES, ZONE, change_rules, open_console_that_loses
 from tests.browser.story_of_weeks import fill_week
 
 if TYPE_CHECKING:
@@ -78,21 +78,10 @@ async def test_an_inbox_opens_without_teams_where_the_directory_needs_a_stronger
     desk: Desk, callers: Callers, weeks: Weeks
 ) -> None:
     paula = (await callers("paula")).api
-    shipped = await paula.policy_version()
-    rules = re.sub(r"always(, *directory-read\n)", r"mfa\1", shipped.rules)
-    assert rules != shipped.rules
-    cases = {name: text for name, text in shipped.cases.items() if "administration" not in name}
-    stricter = await paula.propose_policy(
-        "mfa", model=shipped.model, rules=rules, vocabulary=shipped.vocabulary, cases=cases
-    )
-    await paula.activate_policy(stricter.number, instead_of=shipped.number)
-    try:
-        async with desk.window("mia") as page:
-            await page.goto(f"{desk.console}/inbox")
-            await expect(page.get_by_role("link", name="Ana Lima 9 March 2026")).to_be_visible()
-            await expect(page.locator("#sheet header")).not_to_contain_text("Atlas ·")
-    finally:
-        await paula.activate_policy(shipped.number, instead_of=stricter.number)
+    async with change_rules(paula, r"always(, *directory-read\n)", r"mfa\1"), desk.window("mia") as page:
+        await page.goto(f"{desk.console}/inbox")
+        await expect(page.get_by_role("link", name="Ana Lima 9 March 2026")).to_be_visible()
+        await expect(page.locator("#sheet header")).not_to_contain_text("Atlas ·")
 
 
 async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, callers: Callers, weeks: Weeks) -> None:

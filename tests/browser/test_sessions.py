@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,13 +18,14 @@ from service.console.application import ROOMS
 from service.console.protection import SAFE_METHODS
 from service.console.sessions import ConsoleSession, SessionStore
 from service.development.server_directory import secret
-from tests.browser.conftest import find_violations
+from tests.browser.conftest import change_rules, find_violations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from playwright.async_api import Page
 
+    from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
     from tests.browser.conftest import Desk
 
@@ -196,6 +198,60 @@ async def test_what_was_typed_in_a_session_that_ended_is_sent_in_the_next_one(
         await page.get_by_role("button", name="Send again").click()
         await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
         await expect(page.get_by_label("SITE, Monday 1 September 2025")).to_have_value("7:30")
+
+
+async def test_what_was_typed_is_there_to_send_after_a_stronger_sign_in(
+    desk: Desk, callers: Callers, service: RunningService
+) -> None:
+    monday = date(2025, 9, 15)
+    async with (
+        change_rules((await callers("paula")).api, r"always(, *create-own\n)", r"mfa\1"),
+        desk.window() as page,
+    ):
+        await desk.sign_in(page, "ben")
+        await page.goto(f"{desk.console}/week/{monday}")
+        await page.get_by_label("Add a project").select_option("SITE")
+        await page.get_by_label("SITE, Monday 15 September 2025").fill("7:30")
+        before = await cookies_of(desk, page)
+        await page.get_by_role("button", name="Save", exact=True).click()
+        # The session ends while its person signs in again.
+        async with open_store(service) as store:
+            session = await store.find(session_of(before))
+            assert session is not None
+            await store.end(session)
+        await desk.prove(page, "ben")
+        kept = page.url
+        assert re.fullmatch(rf"{desk.console}/week/{monday}\?kept=[\w-]+", kept)
+        await expect(page.get_by_role("alert")).to_contain_text(f"SITE/{monday}7:30")
+        assert [sheet async for sheet in (await callers("ben")).api.timesheets(since=monday, until=monday)] == []
+        assert await find_violations(page) == []
+        # Nobody else sees it.
+        async with desk.window("max") as other:
+            await other.goto(kept)
+            await expect(other.get_by_role("heading", level=1)).to_be_visible()
+            await expect(other.get_by_role("alert")).to_have_count(0)
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("status")).to_have_text("Your hours are saved.")
+        await expect(page.get_by_label("SITE, Monday 15 September 2025")).to_have_value("7:30")
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_what_was_typed_into_a_part_of_a_page_is_there_to_send_after_a_stronger_sign_in(
+    desk: Desk, callers: Callers
+) -> None:
+    async with (
+        change_rules((await callers("paula")).api, r"always(, *directory-manage\n)", r"mfa\1"),
+        desk.window() as page,
+    ):
+        await desk.sign_in(page, "adam")
+        await page.goto(f"{desk.console}/directory/groups")
+        await page.get_by_label("Name", exact=True).fill("late-shift")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await page.wait_for_url(lambda url: not url.startswith(desk.console))
+        await desk.prove(page, "adam")
+        await expect(page.get_by_role("alert")).to_contain_text("late-shift")
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("status")).to_have_text("It is changed.")
 
 
 async def test_a_form_of_unknown_origin_without_the_token_is_not_offered_again(desk: Desk) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from events.stream import open_redis
 from service.console.application import MAX_BODY_BYTES, connect, create
-from service.console.sessions import SessionStore
+from service.console.sessions import KEPT_SECONDS, MAX_KEPT_BYTES, SessionStore
 from service.console.sign_in_server import Demand, Grant
 from service.console.static_files import path_of
 from tests.ports import unused_port
@@ -176,6 +176,23 @@ async def test_a_session_is_unreadable_without_its_cookie_and_without_the_key(co
     (theirs,) = {key async for key in redis.scan_iter("timewarden:console:*")} - set(keys)
     await redis.set(theirs, stored)
     assert await console.sessions.find(other.id) is None
+    await redis.aclose()
+
+
+async def test_a_form_is_kept_unreadably_for_its_person_alone_and_within_bounds(
+    console: Console, redis_url: str
+) -> None:
+    kept = [await console.sessions.keep("ana", f"/week?{number}", [("note", "secret")]) for number in range(5)]
+    found = [await console.sessions.find_kept("ana", form.id) for form in kept if form]
+    assert found == [None, *kept[1:]]
+    assert [await console.sessions.find_kept("ben", form.id) for form in kept if form] == [None] * 5
+    assert await console.sessions.keep("ana", "/week", [("note", "x" * MAX_KEPT_BYTES)]) is None
+    redis = open_redis(redis_url)
+    (key,) = [key async for key in redis.scan_iter("timewarden:console:*")]
+    stored = await redis.get(key)
+    assert isinstance(stored, bytes)
+    assert b"secret" not in stored
+    assert 0 < await redis.ttl(key) <= KEPT_SECONDS
     await redis.aclose()
 
 
