@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -31,11 +32,13 @@ from service.log.key_files import read_keys
 from service.log.roles import ROLE, check_rights, check_server
 from service.log.witness import HttpWitness
 from service.migrations.run import newest, read_step
+from service.places import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from service.database import Connection
+    from service.identity.issuer import Issuer
     from service.settings import Settings
 
 MIN_POSTGRES, TESTED_POSTGRES = 150_000, 180_000
@@ -61,6 +64,15 @@ WITHOUT_STATISTICS = """
     SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relkind = 'r' AND c.reltuples < 0 ORDER BY c.relname
 """
+
+
+# Links to tokens of issuers that are not in $1.
+STRANGE_LINKS = """
+    SELECT issuer, count(*) AS links FROM person_link WHERE issuer <> ALL ($1::text[])
+    GROUP BY issuer ORDER BY links DESC, issuer LIMIT 3
+"""
+# Settings of the issuer of the variables alone.
+OF_SINGLE_ISSUER: Final = ("jwks_url", "token_types", "token_algorithms", "roles_claim")
 
 
 class Grade(StrEnum):
@@ -148,6 +160,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     if not (settings.issuer or settings.issuers_file):
         # The keeper needs no issuer.
         return
+    yield from _check_issuer_settings(settings)
     if not settings.erasure_keys:
         yield warning("settings", "nobody can be erased", "set TIMEWARDEN_ERASURE_KEYS: docs/production.md")
     if not settings.public_url:
@@ -163,6 +176,35 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         yield warning(
             "proxies", "none is trusted: behind one, all callers share a rate limit", "set TIMEWARDEN_TRUSTED_PROXIES"
         )
+
+
+def _check_issuer_settings(settings: Settings) -> Iterator[Finding]:
+    """Settings that are meant for an issuer and are about none."""
+    if settings.issuer:
+        return
+    fields = type(settings).model_fields
+    for name in OF_SINGLE_ISSUER:
+        if getattr(settings, name) != fields[name].default:
+            yield warning(
+                "issuers",
+                f"{configuration.variable(name)} has no effect: it is about the issuer of TIMEWARDEN_ISSUER",
+                "write it into the issuers file, or set TIMEWARDEN_ISSUER: docs/issuers.md",
+            )
+    audiences = {issuer.audience for issuer in _configured_issuers(settings)}
+    if settings.audience and audiences and settings.audience not in audiences:
+        yield warning(
+            "issuers",
+            f"the metadata names the audience {printable(settings.audience, 100)}, which no issuer has",
+            "correct TIMEWARDEN_AUDIENCE, or the audience in the issuers file",
+        )
+
+
+def _configured_issuers(settings: Settings) -> list[Issuer]:
+    """The issuers; none if their settings are wrong, which another finding says."""
+    try:
+        return issuers_of(settings)
+    except TimewardenError:
+        return []
 
 
 async def check_database(settings: Settings) -> AsyncIterator[Finding]:
@@ -260,6 +302,9 @@ async def _check_schema(connection: Connection, settings: Settings) -> AsyncIter
     if role["owns"] or not role["seals"]:
         async for finding in _check_policy(connection, settings):
             yield finding
+    if role["owns"] or role["appends"]:
+        async for finding in _check_links(connection, settings):
+            yield finding
     for status in await read_status(connection):
         if status.ready:
             yield good(f"keeper: {status.part}", status.detail)
@@ -323,6 +368,21 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
             "policy",
             f"the files in {settings.policies_directory} differ from the active version",
             "propose them, or take the active version's files",
+        )
+
+
+async def _check_links(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the directory links people only to issuers whose tokens are accepted."""
+    known = [issuer.issuer for issuer in _configured_issuers(settings)]
+    if not known:
+        return
+    for row in await connection.fetch(STRANGE_LINKS, known):
+        close = get_close_matches(row["issuer"], known, n=1)
+        yield warning(
+            "directory",
+            f"{row['links']} links of people name the issuer {printable(row['issuer'], 100)}, which is not configured:"
+            " nobody can sign in with them" + (f"; {close[0]} is" if close else ""),
+            "configure the issuer, or link the people to the right one",
         )
 
 

@@ -78,8 +78,9 @@ def named(findings: list[Finding], part: str) -> Finding:
 
 
 async def test_nothing_but_what_is_wrong_is_bad(
-    house: House, set_environment: Callable[..., None], tmp_path: Path
+    house: House, issuer: str, set_environment: Callable[..., None], tmp_path: Path
 ) -> None:
+    await house.owner.execute("UPDATE person_link SET issuer = $1", issuer)
     await house.owner.execute("ANALYZE")
     set_environment(DATABASE_URL=house.log_database.url("keeper"))
     stop = asyncio.Event()
@@ -202,6 +203,33 @@ async def test_the_database_tells_what_is_wrong_in_it(house: House, set_environm
     assert "cannot read the active version 2" in named(await examine(), "policy").found
     await alter_rules(house, 2, "\n# changed\n")
     assert "version 2 were changed in the database" in named(await examine(), "policy").found
+
+
+async def test_links_to_an_issuer_that_is_not_configured_are_told(
+    house: House, issuer: str, set_environment: Callable[..., None]
+) -> None:
+    add = "INSERT INTO person_link (issuer, subject, person_id) SELECT $1, $2, id FROM person LIMIT 1"
+    set_environment()
+    await house.owner.execute("UPDATE person_link SET issuer = $1", issuer)
+    assert not [finding for finding in await examine() if finding.part == "directory"]
+    for subject in ("auth0|a", "auth0|b"):
+        await house.owner.execute(add, f"{issuer}/", subject)
+    finding = named(await examine(), "directory")
+    assert finding.grade is Grade.WARNING
+    assert f"2 links of people name the issuer {issuer}/, which is not configured" in finding.found
+    assert finding.found.endswith(f"; {issuer} is")
+
+
+async def test_settings_of_an_issuer_that_is_not_set_are_told(
+    issuer: str, set_environment: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "issuers.toml").write_text(f'[[issuer]]\nname = "a"\nissuer = "{issuer}"\naudience = "urn:api"\n')
+    set_environment(ISSUER="", ISSUERS_FILE=str(tmp_path / "issuers.toml"), ROLES_CLAIM="groups")
+    found = [finding.found for finding in await examine() if finding.part == "issuers"]
+    assert [words.partition(" ")[0] for words in found[:2]] == ["TIMEWARDEN_JWKS_URL", "TIMEWARDEN_ROLES_CLAIM"]
+    assert found[2:] == [f"the metadata names the audience {AUDIENCE}, which no issuer has"]
+    set_environment(ISSUER="", JWKS_URL="", AUDIENCE="urn:api", ROLES_CLAIM="roles")
+    assert not [finding for finding in await examine() if finding.part == "issuers"]
 
 
 async def test_a_redis_that_evicts_is_bad_where_proofs_are_remembered(
