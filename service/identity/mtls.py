@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 import structlog
-from cryptography.x509 import load_der_x509_certificate
+from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
 from service.errors import Misconfigured
 from service.identity.refusals import malformed_credentials
@@ -26,7 +26,8 @@ _log = structlog.get_logger(__name__)
 _LOG_SECONDS = 60.0
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _BYTES = re.compile(rb":([A-Za-z0-9+/]+=*):")
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----\s*")
+# One repetition up to the hyphens: several that match spaces would try each way to share them.
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(\s[A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
 
 
 class ClientCertificates:
@@ -75,6 +76,6 @@ def _parse_certificate(value: bytes) -> bytes:
             raise ValueError("neither form")
         der = base64.b64decode(b"".join(found[1].split()), validate=True)
         load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, InvalidVersion) as error:
         raise malformed_credentials("certificate-unreadable") from error
     return der

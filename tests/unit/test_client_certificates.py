@@ -94,6 +94,11 @@ BAD = {
     "a key": quote("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----").encode(),
     "an empty certificate": b"-----BEGIN CERTIFICATE-----%0A-----END CERTIFICATE-----",
     "bytes": b"\xff\xfe",
+    "an unknown version": b":" + base64.b64encode(DER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05")) + b":",
+    # As much as a request's headers can hold.
+    "spaces without an end": b"-----BEGIN CERTIFICATE-----" + b" " * 32_000 + b".",
+    "escaped spaces without an end": b"-----BEGIN CERTIFICATE-----" + b"%20" * 10_000 + b".",
+    "spaces behind the end": b"-----BEGIN CERTIFICATE----- A-----END CERTIFICATE-----" + b"%0A" * 10_000 + b".",
 }
 
 
