@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
+import structlog
+
 from service.errors import TryLater
 from service.ids import make_id
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from service.database import Connection, Database
 
+_log = structlog.get_logger(__name__)
 Part: TypeAlias = Literal["sealer", "signer", "relay", "archiver"]
 ALL_PARTS: Final[tuple[Part, ...]] = get_args(Part)
 # Those that every keeper has. Only one with an archive has an archiver.
@@ -147,12 +150,19 @@ class KeeperStatus:
         self._database = database
         self._part = part
         self.within: float | None = None
+        self._logged = True
         self._reported: bool | None = None
         self._reported_at = 0.0
 
     async def report(self, ready: bool, detail: str) -> None:  # noqa: FBT001 - the callback that relay and sealer share
-        """Write a report, unless the same readiness was written just before. Does nothing while the database is
-        away."""
+        """Write a report, unless the same readiness was written just before, and a log line if readiness changed. Only
+        the line is written while the database is away."""
+        if self._logged is not ready:
+            self._logged = ready
+            if ready:
+                _log.info("part_ready", part=self._part, detail=detail)
+            else:
+                _log.warning("part_not_ready", part=self._part, detail=detail)
         if self._reported is ready and time.monotonic() - self._reported_at < REPORT_INTERVAL_SECONDS:
             return
         process = this_process()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from service.log.keeper_status import KeeperStatus, PartStatus, read_reports, read_status
 from service.log.key_files import make_key
@@ -199,6 +200,22 @@ async def test_a_false_report_of_ready_does_not_count(log_database: LogDatabase,
     assert status is not None
     assert not status.ready
     assert output in status.detail
+
+
+async def test_log_lines_say_when_a_part_stops_and_when_it_works_again(log_database: LogDatabase) -> None:
+    status = KeeperStatus(await log_database.open("keeper"), "relay")
+    with capture_logs() as lines:
+        for ready, detail in (
+            (True, "published 1"),
+            (False, "Redis is away"),
+            (False, "Redis is away"),
+            (True, "again"),
+        ):
+            await status.report(ready=ready, detail=detail)
+    assert lines == [
+        {"event": "part_not_ready", "log_level": "warning", "part": "relay", "detail": "Redis is away"},
+        {"event": "part_ready", "log_level": "info", "part": "relay", "detail": "again"},
+    ]
 
 
 async def test_one_working_process_is_enough_and_the_other_is_listed(log_database: LogDatabase) -> None:
