@@ -50,6 +50,10 @@ def read_key(path: Path) -> Signer:
             if os.fstat(opened.fileno()).st_mode & FORBIDDEN_MODE:
                 raise Misconfigured(f"The key file {path} can be read or written by others; `chmod 600` it")
             return Signer.parse(opened.read(MAX_KEY_FILE_BYTES))
+    except FileNotFoundError as error:
+        raise Misconfigured(
+            f"There is no key file {path}: restore the log's key; for a new log, `timewarden audit key new {path}`"
+        ) from error
     except OSError as error:
         raise Misconfigured(f"The key file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -62,7 +66,10 @@ def read_keys(paths: Sequence[Path], origin: str) -> list[Signer]:
     signers = [read_key(path) for path in paths]
     for path, signer in zip(paths, signers, strict=True):
         if signer.name != origin:
-            raise Misconfigured(f"The key in {path} is named {signer.name}, but the log's origin is {origin}")
+            raise Misconfigured(
+                f"The key in {path} is named {signer.name}, but the log's origin is {origin}: correct"
+                " TIMEWARDEN_LOG_ORIGIN, or name the log's own key in TIMEWARDEN_LOG_KEY_FILE"
+            )
     if not signers:
         raise Misconfigured("The log has no key file")
     return signers

@@ -155,7 +155,7 @@ async def test_a_table_that_a_restore_has_taken_away_is_reported_until_it_is_bac
         ({"log_origin": ""}, "Set TIMEWARDEN_LOG_ORIGIN"),
         ({"log_anchor_file": ""}, "Set TIMEWARDEN_LOG_ANCHOR_FILE"),
         ({"log_origin": "another.example/log"}, "named timesheets.example.com/audit/test"),
-        ({"log_key_file": "/nowhere/key"}, "cannot be read"),
+        ({"log_key_file": "/nowhere/key"}, "no key file /nowhere/key"),
     ],
 )
 async def test_a_keeper_that_cannot_sign_does_not_start(

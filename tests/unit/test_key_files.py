@@ -58,8 +58,9 @@ def test_what_is_no_key_is_refused_without_a_word_of_it(tmp_path: Path, content:
 def test_keys_of_another_log_a_missing_file_and_no_file_are_refused(tmp_path: Path) -> None:
     make_key(tmp_path / "log.key", "another.example/log")
     for paths, message in (
-        ([tmp_path / "log.key"], "named another"),
-        ([tmp_path / "no"], "cannot be read"),
+        ([tmp_path / "log.key"], "named another.*: correct TIMEWARDEN_LOG_ORIGIN, or name the log's own key"),
+        ([tmp_path / "no"], f"no key file {tmp_path}/no: restore the log's key; for a new log, `timewarden"),
+        ([tmp_path], "cannot be read"),
         ([], "no key"),
     ):
         with pytest.raises(Misconfigured, match=message):
