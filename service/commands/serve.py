@@ -99,7 +99,7 @@ async def look_at_database(settings: configuration.Settings) -> None:
             # Which version is active.
             active = await connection.fetchval("SELECT active FROM policy_head")
             if active is None:
-                raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
+                raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap` as the owner")
             text = await load_texts(connection, active)
     finally:
         await database.close()

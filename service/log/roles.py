@@ -88,7 +88,7 @@ async def check_role(connection: Connection, process: Literal["serve", "keep"]) 
     role = await connection.fetchrow(ROLE)
     if role is None or not role["migrated"]:
         raise Misconfigured(
-            "The database of TIMEWARDEN_DATABASE_URL has no Timewarden tables: run `timewarden migrate`"
+            "The database of TIMEWARDEN_DATABASE_URL has no Timewarden tables: run `timewarden migrate` as the owner"
         )
     right, wanted = RIGHTS[process]
     await check_rights(connection, wanted)
@@ -107,7 +107,9 @@ async def check_schema(connection: Connection) -> None:
     except asyncpg.UndefinedTableError:
         is_older = True
     if is_older:
-        raise Misconfigured("The database is older than this version of the service: run `timewarden migrate`")
+        raise Misconfigured(
+            "The database is older than this version of the service: run `timewarden migrate` as the owner"
+        )
 
 
 async def check_owner(connection: Connection, command: str) -> None:

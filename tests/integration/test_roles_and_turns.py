@@ -92,7 +92,7 @@ async def test_a_database_that_was_never_migrated_is_told_in_one_sentence(
     make_key(tmp_path / "key", ORIGIN)
     code, told = await wait_for_exit(await start(tmp_path, unmigrated, command))
     assert (code, told.count("\n")) == (2, 1)
-    assert "has no Timewarden tables: run `timewarden migrate`" in told
+    assert "has no Timewarden tables: run `timewarden migrate` as the owner" in told
 
 
 @pytest.mark.parametrize("words", [("migrate",), ("policy", "bootstrap"), ("audit", "partition")])

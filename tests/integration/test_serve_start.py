@@ -240,7 +240,7 @@ async def test_a_server_that_only_looks_like_postgres_serves_and_keeps_nothing(
 
 async def test_a_database_without_a_policy_serves_nothing(log_database: LogDatabase) -> None:
     told = run_and_read_error(DATABASE_URL=log_database.url("app"))
-    assert told.startswith("timewarden: No policy was ever activated: run `timewarden policy bootstrap`")
+    assert told.startswith("timewarden: No policy was ever activated: run `timewarden policy bootstrap` as the owner")
     assert told.count("\n") == 1
 
 

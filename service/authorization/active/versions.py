@@ -63,7 +63,7 @@ class PolicyVersions:
             # Which version is active.
             active = await connection.fetchval("SELECT active FROM policy_head")
         if active is None:
-            raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
+            raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap` as the owner")
         # Without a time limit: no request waits yet, and a slow version would make every start fail.
         self._current = await self._load(active, active=True)
         return self._current

@@ -107,7 +107,7 @@ def parse_lookup(
     """The lookup without a row."""
     if row is None:
         raise PolicyUnavailable(
-            "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
+            "No policy was ever activated: run `timewarden policy bootstrap` as the owner", cause="no policy_head"
         )
     return FactLookup(
         row["lookup_version"],
