@@ -372,10 +372,12 @@ class Settings(BaseSettings):
     def _server(cls, given: str) -> str:
         try:
             # Not its port: the URL may name several hosts.
-            urlsplit(given)
+            scheme = urlsplit(given).scheme
         except ValueError as error:
             # As above.
             raise ValueError("is not a URL") from error
+        if given.strip() and scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must begin with postgresql://")
         return given
 
     @field_validator("public_url")

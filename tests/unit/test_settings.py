@@ -94,6 +94,7 @@ def test_a_short_cursor_key_is_refused() -> None:
         ("CONTACT_URL", "javascript:alert(1)"),
         ("CONTACT_URL", "https://acme.com/a b"),
         ("DATABASE_URL", "postgresql://ana:unquoted@[db/timewarden"),
+        ("DATABASE_URL", "mysql://db/timewarden"),
         ("REPLICA_URL", "postgresql://ana:unquoted@[db/timewarden"),
         ("ARCHIVE_URL", "s3://[bucket"),
         ("DATABASE_TIMEOUT", "0.0001"),
