@@ -81,7 +81,8 @@ _KINDS = {
 def read_issuers_file(path: Path, *, https: bool = True) -> list[Issuer]:
     """Read the issuers of the file. With `https`, plain http is refused even on loopback.
 
-    Raises Misconfigured with every complaint: file, line, what is wrong, a suggestion.
+    Raises Misconfigured with every complaint: file, line, what is wrong, a suggestion; also for a file that cannot be
+    read.
     """
     reader = _Reader(path, https=https)
     issuers = reader.read()
@@ -103,8 +104,10 @@ class _Reader:
             data = self.path.read_bytes()
             text = data.decode("utf-8") if len(data) <= _MAX_FILE_BYTES else ""
             document = tomllib.loads(text)
-        except (OSError, UnicodeDecodeError) as error:
-            self._complain(0, f"The file cannot be read: {type(error).__name__}")
+        except OSError as error:
+            raise Misconfigured(f"The issuers file {self.path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            self._complain(0, "The file is not UTF-8", "save it as UTF-8")
             return []
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             place = _TOML_PLACE.search(str(error))

@@ -59,6 +59,14 @@ def read(directory: Path, text: str, **options: Any) -> list[Issuer]:
     return read_issuers_file(file, **options)
 
 
+def test_an_issuers_file_that_cannot_be_read_is_named_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=f"{tmp_path}/none cannot be read: No such file or directory"):
+        read_issuers_file(tmp_path / "none")
+    (tmp_path / "latin").write_bytes("# größer".encode("latin-1"))
+    with pytest.raises(Misconfigured, match="The file is not UTF-8"):
+        read_issuers_file(tmp_path / "latin")
+
+
 @pytest.fixture
 def all_five(tmp_path: Path) -> Tokens:
     return verifier(*read(tmp_path, "\n".join(table(profile) for profile in PROFILES)))
