@@ -52,11 +52,12 @@ AFTER_APPROVAL = (
 
 @dataclass(frozen=True, slots=True)
 class RecordFilters:
-    """Filters that a record must match; None does not filter. `persons`: ids of the caller. `resource` also finds lists
-    that returned the resource; `history` finds the decision that created it instead. `rule`: one of the rules that
-    decided. `actor`: one of the actors that acted for the caller, ANY_ACTOR for any. `owners`: ids of the resource's
-    owner. `sheets`: as `resource` and `history` together, for one of these. `on_behalf_of`: ids of the delegator.
-    `since` and `until` bound decided_at, half-open. `after_approval`: changes of a sheet that had been approved before.
+    """Filters that a record must match; None does not filter, and an empty tuple finds nothing. `persons`: ids of the
+    caller. `resource` also finds lists that returned the resource; `history` finds the decision that created it
+    instead. `rule`: one of the rules that decided. `actor`: one of the actors that acted for the caller, ANY_ACTOR for
+    any. `owners`: ids of the resource's owner. `sheets`: as `resource` and `history` together, for one of these.
+    `on_behalf_of`: ids of the delegator. `since` and `until` bound decided_at, half-open. `after_approval`: changes of
+    a sheet that had been approved before.
 
     `concerned`: ids of one person; decisions about what they asked for, and about what others asked for of theirs or of
     them in the directory. `by_others`: only those, or only the former. `without_reads`: no allowed reads."""
@@ -110,6 +111,10 @@ class RecordQuery:
     def __init__(self, filters: RecordFilters, kinds: Sequence[Kind] = (), window: Window = EVERYTHING) -> None:
         self.values: list[object] = []
         self._window = window
+        if () in {filters.persons, filters.owners, filters.sheets, filters.on_behalf_of, filters.concerned}:
+            # None of no ids. Postgres refuses a parameter that no condition uses, so the other filters are left out.
+            self.alternatives = [["false"]]
+            return
         shared = [*window.conditions("r"), *self._simple_terms(filters, kinds)]
         split = [
             self._by_resource(filters.resource),
@@ -204,8 +209,6 @@ class RecordQuery:
             listed, earlier = self.add_parameter([sheet]), self.add_parameter(list(sheets[:number]))
             found.append([f"r.resource_id = {self.add_parameter(str(sheet))}"])
             found.append([f"r.returned @> {listed}", LISTED, elsewhere, f"NOT r.returned && {earlier}", GATHERED])
-        if not found:
-            return [["false"]]
         all_sheets = self.add_parameter(list(sheets))
         unlisted = f"NOT coalesce(r.returned && {all_sheets}, false)"
         return [*found, [self._decided_change(f"= ANY({places})"), elsewhere, unlisted]]
