@@ -23,7 +23,7 @@ from service.authorization.enforcement.decision_point import sign_in_facts, who_
 from service.authorization.enforcement.fact_lookup import FactLookup
 from service.authorization.engine.engine import Snapshot
 from service.authorization.engine.rule_index import RuleIndex
-from service.identity.principal import Principal, PrincipalKind
+from service.identity.principal import UNLISTED, Principal, PrincipalKind
 from service.policy import laws, policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Verdict
 from service.policy.paths import NodeType
@@ -118,17 +118,32 @@ READER = principal(frozenset({"read:timesheets"}), frozenset({"role:manager"}), 
 rows = st.builds(
     "p, {}, {}, {}, {}, timesheet, {}, {}".format,
     st.sampled_from(["allow", "allow", "deny"]),
-    st.sampled_from(["owner", "manager", "anyone", "role:manager"]),
+    st.sampled_from(
+        ["owner", "manager", "anyone", "role:manager", "actor:assistant", "actor:tool", "client:assistant"]
+    ),
     st.sampled_from(["read", "approve", "edit"]),
     st.sampled_from(["any", "draft", "draft or rejected"]),
     st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
-    st.sampled_from(["always", "mfa", "not mfa", "acted_for_owner", "not acted_for_owner and mfa"]),
+    st.sampled_from(
+        ["always", "mfa", "not mfa", "acted_for_owner", "not acted_for_owner and mfa", "agent", "not agent"]
+    ),
 )
+# Actors, and whether an agent acts.
+ACTING: list[tuple[tuple[str, ...], bool | None]] = [
+    ((), False),
+    (("assistant",), True),
+    (("tool", "assistant"), True),
+    ((UNLISTED,), None),
+]
 principals = st.builds(
-    principal,
-    st.frozensets(st.sampled_from(SCOPES)),
-    st.frozensets(st.sampled_from(ROLES)),
-    st.sampled_from([None, frozenset({"pwd"}), frozenset({"mfa"})]),
+    lambda who, acting: replace(who, actors=acting[0], agent=acting[1]),
+    st.builds(
+        principal,
+        st.frozensets(st.sampled_from(SCOPES)),
+        st.frozensets(st.sampled_from(ROLES)),
+        st.sampled_from([None, frozenset({"pwd"}), frozenset({"mfa"})]),
+    ),
+    st.sampled_from(ACTING),
 )
 
 

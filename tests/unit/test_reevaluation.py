@@ -33,7 +33,7 @@ from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.fact_lookup import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
-from service.identity.principal import Principal, PrincipalKind
+from service.identity.principal import UNLISTED, Principal, PrincipalKind
 from service.log.record import Kind, Record
 from service.policy import policy_file
 from service.policy.access_request import Reason, Verdict
@@ -63,6 +63,11 @@ WHO = st.sampled_from(
         "via:app",
         f"person:{ANA}",
         f"person:{BEFORE}",
+        "delegate",
+        "temporary_approver",
+        "actor:assistant",
+        "actor:tool",
+        "client:assistant",
     ]
 )
 WHEN = st.sampled_from(
@@ -74,6 +79,10 @@ WHEN = st.sampled_from(
         "not mfa",
         "recent_sign_in",
         "not recent_sign_in and mfa",
+        "agent",
+        "not agent",
+        "locked_by_asker",
+        "not locked_by_asker",
     ]
 )
 ROW = st.tuples(
@@ -107,8 +116,17 @@ def policies(draw: st.DrawFn, number: int = 1) -> Snapshot:
     return Snapshot.build(policy_file.parse(text), number)
 
 
+# Actors, and whether an agent acts.
+ACTING: Final[list[tuple[tuple[str, ...], bool | None]]] = [
+    ((), False),
+    ((), True),
+    (("assistant",), True),
+    (("tool", "assistant"), True),
+    (("tool",), False),
+    ((UNLISTED,), None),
+]
 PRINCIPALS = st.builds(
-    lambda kind, scopes, roles, age, methods: Principal(
+    lambda kind, scopes, roles, age, methods, acting: Principal(
         kind,
         "https://issuer.example",
         "subject",
@@ -121,12 +139,15 @@ PRINCIPALS = st.builds(
         authenticated_at=None if age is None else int(NOW.timestamp()) - age,
         methods=methods,
         person=ANA if kind is PrincipalKind.USER else None,
+        actors=acting[0],
+        agent=acting[1],
     ),
     st.sampled_from(PrincipalKind),
     st.frozensets(st.sampled_from(["read:timesheets", "approve:timesheets"])),
     st.frozensets(st.sampled_from(["role:lead", "role:auditor", "role:cook"])),
     st.sampled_from([None, 10, 100, 5000]),
     st.sampled_from([None, frozenset(), frozenset({"mfa", "pwd"})]),
+    st.sampled_from(ACTING),
 )
 
 
@@ -157,7 +178,7 @@ class World:
                 lookup,
                 row=cast("asyncpg.Record", row) if there else None,
                 relations=self.relations,
-                facts={"acted_for_owner": self.acted},
+                facts={"acted_for_owner": self.acted, "locked_by_asker": self.acted},
                 evaluated=frozenset(TIMESHEET_FACTS.relations),
             )
         looked = may_look or self.about in {About.KIND, About.LIST}
@@ -191,7 +212,12 @@ def worlds(draw: st.DrawFn) -> World:
         draw(st.sampled_from(About)),
         draw(st.booleans()),
         draw(st.sampled_from(["draft", "submitted", "rejected"])),
-        frozenset({*draw(st.sets(st.sampled_from(["manager", "importer"]))), *draw(st.sampled_from(OWNING))}),
+        frozenset(
+            {
+                *draw(st.sets(st.sampled_from(["manager", "importer", "delegate", "temporary_approver"]))),
+                *draw(st.sampled_from(OWNING)),
+            }
+        ),
         draw(st.sampled_from([True, False, None])),
         frozenset(draw(st.sets(st.sampled_from(["lead", "cook"])))),
         draw(st.sampled_from([frozenset(), frozenset(), frozenset({BEFORE}), frozenset({BEFORE, UUID(int=1)})])),
