@@ -107,6 +107,8 @@ async def test_a_role_that_no_rule_names_is_reported_with_the_nearest_one(runnin
         "no rule names the role payrol",
         "no rule names the role x",
     ]
+    prefixed = "role:payroll stands for the role payroll; a token that names role:payroll itself meets no rule"
+    assert [assumption for assumption in found["assumed"] if "stands for" in assumption] == [prefixed]
 
 
 async def test_a_simulated_client_that_acts_for_itself_has_no_sign_in(running: InProcess) -> None:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from casbin.model import Model
 
+from service.authorization.enforcement.decision_point import who_words
+from service.authorization.enforcement.fact_lookup import FactLookup
 from service.authorization.engine import casbin_functions, engine
 from service.authorization.engine.rule_index import VisibleWords
+from service.directory.actions import ALWAYS
+from service.directory.entities import check_grant
+from service.errors import InvalidField, PolicyRejected
+from service.identity.principal import Principal, PrincipalKind
 from service.policy import policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from service.values import replace
 from tests import policy_forge
 
+WHO = ["role:lead", "role:staff", "group:night", "client:job", "via:job", "actor:job", f"person:{UUID(int=7)}"]
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
 
 
@@ -33,6 +42,22 @@ def test_a_deny_overrides_every_allow_and_is_named() -> None:
     deny = "p, deny, role:suspended, read, any, timesheet, any, always, never-suspended"
     snapshot = policy_forge.snapshot(READ, deny)
     assert decide(snapshot, "owner", "role:suspended") == Verdict(False, Reason.DENY_RULE, ("never-suspended",))
+
+
+def test_a_role_that_is_named_with_a_prefix_meets_no_rule_on_another_word() -> None:
+    """A token may name any role. The directory gives no such role, and no row can name it."""
+    rows = [f"p, allow, {who}, read, any, timesheet, any, always, rule-{place}" for place, who in enumerate(WHO)]
+    snapshot = policy_forge.snapshot(*rows, "g, role:lead, role:staff")
+    assert snapshot.decide(snapshot.access_request("timesheet", "read", "draft", ["role:lead"], [], {})).allowed
+    for name in [*WHO, "former:owner", "role:", ":lead", "lead:role:lead"]:
+        caller = Principal(PrincipalKind.USER, "", "", "app", frozenset(), frozenset({f"role:{name}"}), None, 0, 1)
+        words = who_words(caller, FactLookup(1, 1, datetime.now(UTC), frozenset()))
+        request = snapshot.access_request("timesheet", "read", "draft", words, [], {})
+        assert snapshot.decide(request) == Verdict(False, Reason.NO_RULE), name
+        with pytest.raises(InvalidField):
+            check_grant(ALWAYS, role=name)
+        with pytest.raises(PolicyRejected):
+            policy_forge.policy(READ.replace("owner", f"role:{name}"))
 
 
 def test_an_action_that_no_rule_mentions_is_denied_and_an_unknown_one_is_an_error() -> None:

@@ -198,6 +198,11 @@ def assumptions(asked: SimulatedRequest, under: Snapshot, facts: Mapping[str, bo
             found.append(f"these facts are unknown, because they are not given: {', '.join(unknown)}")
     roles, known = {role.removeprefix(ROLE) for role in asked.subject.roles}, _roles(under)
     found += [_unused_role(role, known) for role in sorted(roles - known)]
+    found += [
+        f"{role} stands for the role {role.removeprefix(ROLE)}; a token that names {role} itself meets no rule"
+        for role in sorted(asked.subject.roles)
+        if role.startswith(ROLE)
+    ]
     who = "the person" if asked.subject.user else "anybody"
     if asked.subject.methods is None:
         found.append(f"the token does not say how {who} signed in")
