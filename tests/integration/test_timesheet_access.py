@@ -115,7 +115,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
         await house.owner.execute(holds, house.people[name], role, until)
     body = await access(running, (await house.submit_week("ana")).id)
     ways_in = {"read": [{"rule": "clerks", "scope": "read:timesheets", "sign_in": ["mfa"]}]}
-    assert body["tokens_with"] == {"role:clerk": ways_in}
+    assert body["tokens_with"] == {"role:clerk": ways_in, "role:chief": ways_in}
     found = {item["person"]: item["may"] for item in body["items"]}
     assert found[str(house.people["ben"])] == ways_in
     assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}

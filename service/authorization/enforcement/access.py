@@ -40,7 +40,7 @@ class Way:
 @dataclass(frozen=True, slots=True)
 class Named:
     """The who-words of rules: directory roles with the roles that include them, groups, persons, clients that act for
-    themselves; `of_token` are the words that a token alone can bring."""
+    themselves; `of_token` are the words that a token alone can bring, roles that include others among them."""
 
     roles: frozenset[str]
     groups: frozenset[str]
@@ -86,7 +86,8 @@ def _collect_named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Nam
     def without_prefix(prefix: str, among: Iterable[str]) -> frozenset[str]:
         return frozenset(word.removeprefix(prefix) for word in among if word.startswith(prefix))
 
-    of_token = tuple(word for word in words if word == ANYONE or word.startswith((ROLE, VIA, ACTOR)))
+    others = [word for word in words if word == ANYONE or word.startswith((ROLE, VIA, ACTOR))]
+    of_token = (*others, *sorted(roles - words.keys()))
     return Named(
         without_prefix(ROLE, roles),
         without_prefix(GROUP, words),

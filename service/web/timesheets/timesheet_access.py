@@ -65,13 +65,17 @@ class AccessBody(msgspec.Struct):
     version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[1])]
     items: Annotated[
         list[GranteeBody],
-        Meta(description="The people and clients who may do anything; a page may hold fewer than `limit`"),
+        Meta(
+            description="The people and clients who may do anything, with the roles that the directory gives them, and"
+            " not those of their tokens; a page may hold fewer than `limit`"
+        ),
     ]
     tokens_with: Annotated[
         dict[str, dict[str, list[WayBody]]],
         Meta(
-            description="What tokens with a word that a rule names, such as `role:auditor`, may do; only on the"
-            " first page. Facts about their holder are unknown here, so a rule that needs one is missing",
+            description="What a token with a word such as `role:auditor` may do. Its holder may be missing from"
+            " `items`, because the directory does not know the roles of tokens. Only on the first page. Facts about the"
+            " holder are unknown here, so a rule that needs one is missing",
             examples=[
                 {"role:auditor": {"read": [{"rule": "read-auditor", "scope": "read:timesheets", "sign_in": []}]}}
             ],
