@@ -91,7 +91,6 @@ def create(console: Console) -> Litestar:
 
     async def find_visit(request: HttpRequest) -> AsyncIterator[Visit]:
         visit = await open_visit(console, request)
-        request.state.visit = visit
         try:
             yield visit
         except Unauthenticated:

@@ -13,11 +13,11 @@ import structlog
 from litestar import MediaType, Response
 from litestar.response import Redirect
 
-from service.console.failures import OLD_FORM, SESSION_ENDED, Failure, find_failure
+from service.console.failures import FORGED, OLD_FORM, SESSION_ENDED, Failure, find_failure
 from service.console.protection import SAFE_METHODS, TOKEN_FIELD, ForgedRequest, HttpRequest, local_path, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import Demand
-from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, address_of, find_sent, is_part
+from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, address_of, find_sent, is_part, visit_of
 from service.standalone.client import Unauthenticated
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ STEP_UP = "step-up-needed"
 
 def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
     """The answer to a request that ended with this exception."""
-    visit: Visit | None = request.state.get("visit")
+    visit = visit_of(request)
     sent = [] if is_part(request) else find_sent(request)
     if isinstance(error, SignInNeeded):
         if error.ended and any(name != TOKEN_FIELD for name, _ in sent):
@@ -42,7 +42,8 @@ def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
         failure = OLD_FORM
     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request_failed", path=request.url.path, status=failure.status, exc_info=error)
-    return _render(request, visit, failure, sent if failure.again else [])
+    # The answer to a forged form has no token of the session.
+    return _render(request, None if failure is FORGED else visit, failure, sent if failure.again else [])
 
 
 def step_up_path(page: str, demand: Demand) -> str:
@@ -55,17 +56,16 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: l
     fragment = is_part(request)
     zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
     template = "failure_fragment.html" if fragment else "failure.html"
-    # Without the API there is a session, but no visit with the navigation.
-    resumed: Visit | None = request.state.get("resumed")
     text = render_template(
         template,
         zone,
-        csrf=resumed.session.csrf if resumed else "",
-        visit=visit,
+        csrf=visit.session.csrf if visit else "",
+        # Without the API there is a session, but no navigation.
+        visit=visit if visit and visit.knows_person else None,
         nonce=nonce_of(request),
         notice="",
         failure=failure,
-        has_session=resumed is not None,
+        has_session=visit is not None,
         sent=sent,
         path=address_of(request),
         # The address of a form need not be a page.

@@ -114,6 +114,11 @@ class Visit:
         return self._me
 
     @property
+    def knows_person(self) -> bool:
+        """Whether `me` can be read; not while the API does not answer, nor while `open_visit` asks it."""
+        return self._me is not None
+
+    @property
     def name(self) -> str:
         """The name to show for the person."""
         return str(self.session.grant.claims.get("name") or "You")
@@ -263,12 +268,19 @@ def is_part(request: HttpRequest) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+def visit_of(request: HttpRequest) -> Visit | None:
+    """The visit of a request whose session was found, for the page about a failure."""
+    found: Visit | None = request.state.get("visit")
+    return found
+
+
 def find_sent(request: HttpRequest) -> list[tuple[str, str]]:
     """The fields of the form that was sent, to send them again; none if a file is among them."""
     fields = list(request.state.sent.multi_items()) if "sent" in request.state else []
     if any(not isinstance(value, str) and value.filename for _, value in fields):
         return []
-    token = request.state.get("csrf")
+    visit = visit_of(request)
+    token = visit.session.csrf if visit else ""
     return [
         (name, token if name == TOKEN_FIELD and token else value) for name, value in fields if isinstance(value, str)
     ]
@@ -323,7 +335,6 @@ async def resume_session(console: Console, request: HttpRequest) -> Visit:
     session = await console.sessions.find(cookie) if cookie else None
     if session is None:
         raise SignInNeeded(ended=bool(cookie))
-    request.state.csrf = session.csrf
+    request.state.visit = visit = Visit(console, request, session)
     await check_form_token(request, session)
-    request.state.resumed = visit = Visit(console, request, session)
     return visit
