@@ -13,11 +13,12 @@ from service.console.failures import Failure, describe_refusal
 from service.console.form_values import start_of
 from service.console.rooms import NavigationLink
 from service.console.visits import TheVisit, Visit, first_of
-from service.standalone.client import Problem, RequestedAccess
+from service.standalone.client import ApiResult, Problem, RequestedAccess
 
 PATH: Final = "/access"
 LINK: Final = NavigationLink("Access for a time", PATH, "access_request", ("request", "grant"))
-MAX_SHOWN: Final = 100
+PAGE: Final = 100
+MAX_SUGGESTED: Final = 200
 DEFAULT_DAYS: Final = 7
 NEWEST_FIRST: Final = "-requested_at"
 DONE: Final = {
@@ -27,6 +28,13 @@ DONE: Final = {
     "access-withdrawn": "Your request is taken back.",
     "access-ended": "The access has ended.",
 }
+
+
+class RequestedAccessPage(ApiResult):
+    """A page of access requests, and the cursor of the next."""
+
+    items: list[RequestedAccess]
+    next_cursor: str | None
 
 
 @get(PATH)
@@ -78,11 +86,16 @@ async def decide_access(visit: TheVisit, request_id: FromPath[UUID], step: FromP
     return visit.redirect(PATH, done=f"access-{done}")
 
 
-async def find_waiting(visit: Visit) -> list[RequestedAccess]:
-    """The open requests of others that the person may grant now."""
+async def find_waiting(visit: Visit, cursor: str | None = None) -> RequestedAccessPage:
+    """The open requests of others that the person may grant now, oldest first."""
     if not visit.may("access_request", "grant"):
-        return []
-    return await first_of(visit.api.access_requests(state="open", to_decide=True, names=True), MAX_SHOWN)
+        return RequestedAccessPage([], None)
+    return await _find(visit, cursor, state="open", to_decide=True)
+
+
+async def _find(visit: Visit, cursor: str | None, **query: Any) -> RequestedAccessPage:
+    query = {"names": True, "limit": PAGE, "cursor": cursor, **query}
+    return await visit.api.call(RequestedAccessPage, "GET", "/v1/access-requests", query=query)
 
 
 async def _show(
@@ -92,25 +105,31 @@ async def _show(
     reasons: dict[str, str] | None = None,
 ) -> Response[str]:
     """`form`: what was typed to ask; `reasons`: what was typed to decide, by request."""
-    waiting = await find_waiting(visit)
+    at = {name: visit.request.query_params.get(name) or None for name in ("waiting", "mine", "others")}
     # Relations that would allow nothing are no choice.
     choices = [relation for relation in visit.me.requestable if relation["may"]]
     places = sorted({place for relation in choices for place in relation["on"]}, reverse=True)
-    mine, known = await asyncio.gather(
-        first_of(visit.api.access_requests(mine=True, sort=NEWEST_FIRST, names=True), MAX_SHOWN),
-        first_of(visit.api.access_requests(sort=NEWEST_FIRST, names=True), MAX_SHOWN),
+    waiting, mine, known = await asyncio.gather(
+        find_waiting(visit, at["waiting"]),
+        _find(visit, at["mine"], mine=True, sort=NEWEST_FIRST),
+        _find(visit, at["others"], sort=NEWEST_FIRST),
     )
-    to_decide = {request.id for request in waiting}
+    to_decide = {request.id for request in waiting.items}
     return visit.render(
         "access.html",
         failure.status if failure else 200,
-        waiting=waiting,
-        mine=mine,
-        others=[request for request in known if request.person != visit.me.person and request.id not in to_decide],
+        waiting=waiting.items,
+        mine=mine.items,
+        others=[
+            request for request in known.items if request.person != visit.me.person and request.id not in to_decide
+        ],
+        at=at,
+        following={"waiting": waiting.next_cursor, "mine": mine.next_cursor, "others": known.next_cursor},
         choices=choices,
         places=places,
         teams=await _list_teams(visit),
         projects=await _list_projects(visit) if "project" in places else [],
+        MAX_SUGGESTED=MAX_SUGGESTED,
         failure=failure,
         reasons=reasons or {},
         form={"until": str(visit.today + timedelta(days=DEFAULT_DAYS)), **(form or {})},
@@ -121,11 +140,11 @@ async def _list_teams(visit: Visit) -> list[tuple[str, str]] | None:
     """The teams to choose from; None for a person who may not read the directory, and can name their own."""
     if not visit.may("directory", "read"):
         return None
-    return [(team.name, "") for team in await first_of(visit.api.teams(), MAX_SHOWN)]
+    return [(team.name, "") for team in await first_of(visit.api.teams(), MAX_SUGGESTED)]
 
 
 async def _list_projects(visit: Visit) -> list[tuple[str, str]]:
     """The projects to choose from, with their names."""
     if not (visit.may("project", "read") or visit.may("directory", "read")):
         return []
-    return [(project.code, project.name) for project in await first_of(visit.api.projects(active=True), MAX_SHOWN)]
+    return [(project.code, project.name) for project in await first_of(visit.api.projects(active=True), MAX_SUGGESTED)]

@@ -87,7 +87,18 @@ async def show_inbox(visit: TheVisit, sheet: FromQuery[str] = "") -> Response[st
     chosen = next((item for item in items if item.timesheet.id == sheet), items[0] if items and not sheet else None)
     failure = await _explain_absence(visit, sheet) if sheet and chosen is None and not filters.given else None
     status = failure.status if failure else 200
-    return await _render(visit, "inbox.html", page, items, chosen, filters, status, asking=asking, failure=failure)
+    return await _render(
+        visit,
+        "inbox.html",
+        page,
+        items,
+        chosen,
+        filters,
+        status,
+        asking=asking.items,
+        more_ask=asking.next_cursor is not None,
+        failure=failure,
+    )
 
 
 @get("/inbox/{sheet_id:uuid}/sheet")
@@ -264,7 +275,16 @@ async def _render(
         kept=urlencode(filters.given),
         projects=sorted({entry.project for item in page.items for entry in item.timesheet.entries}),
         MAX_SEARCHED=MAX_SEARCHED,
-        **{"failure": None, "asking": [], "outcomes": [], "decision": "", "reason": "", "checked": set(), **more},
+        **{
+            "failure": None,
+            "asking": [],
+            "more_ask": False,
+            "outcomes": [],
+            "decision": "",
+            "reason": "",
+            "checked": set(),
+            **more,
+        },
     )
 
 

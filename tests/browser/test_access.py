@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from playwright.async_api import expect
 
+from service.console.access import PAGE
 from tests.browser.conftest import look_at
 from tests.browser.story_of_weeks import HOSTILE, fill_week
 
@@ -132,3 +133,20 @@ async def test_the_form_after_a_refusal_asks_for_what_was_missing(desk: Desk) ->
         await page.get_by_role("button", name="Ask").click()
         await expect(page.get_by_role("alert")).to_be_visible()
         await expect(page.get_by_label("Why")).to_have_value("Ana waits")
+
+
+async def test_more_requests_than_a_page_holds_are_on_the_next_page(desk: Desk, weeks: Weeks, callers: Callers) -> None:
+    dora = (await callers("dora")).api
+    for _ in range(PAGE + 1):
+        until = datetime.now(UTC) + timedelta(days=1)
+        asked = await dora.request_access(until, "Many", relation="temporary_approver", team="Atlas")
+        await dora.withdraw_access_request(asked.id)
+    for login, older in (("dora", "Your older requests"), ("adam", "Older requests of others")):
+        async with desk.window(login) as page:
+            await page.goto(f"{desk.console}/access")
+            shown = page.get_by_role("row").filter(has_text="taken back")
+            await expect(shown).to_have_count(PAGE)
+            await page.get_by_role("link", name=older).click()
+            await expect(page.get_by_role("link", name="First page")).to_be_visible()
+            await expect(shown.first).to_be_visible()
+            assert await shown.count() < PAGE
