@@ -11,7 +11,7 @@ from litestar.di import Provide
 
 from service.console import administrator, approver, auditor, author, employee, operator
 from service.console.failure_answers import answer_failure
-from service.console.protection import HttpRequest, refuse_other_origins, set_security_headers
+from service.console.protection import HEAD_MARK, HttpRequest, refuse_other_origins, set_security_headers
 from service.console.sessions import AttemptCookies, SessionStore
 from service.console.sign_in import (
     CALLBACK,
@@ -42,7 +42,7 @@ MAX_BODY_BYTES = 4_000_000
 
 
 class ConsoleApplication(Litestar):
-    """Answers HEAD like GET, without the body (RFC 9110 section 9.3.2)."""
+    """Answers HEAD like GET, without the body (RFC 9110 section 9.3.2). Handlers can ask `is_head`."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_head(message: Message) -> None:
@@ -51,7 +51,7 @@ class ConsoleApplication(Litestar):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            as_get: Any = {**scope, "method": "GET"}
+            as_get: Any = {**scope, "method": "GET", HEAD_MARK: True}
             await super().__call__(as_get, receive, send_head)
         else:
             await super().__call__(scope, receive, send)

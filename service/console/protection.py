@@ -18,6 +18,8 @@ from service.console.sessions import ConsoleSession
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_FIELD, TOKEN_HEADER = "csrf_token", "x-csrf-token"
 MAX_PATH = 2_000
+# In the scope of a request for the headers alone, which is answered like a GET.
+HEAD_MARK = "console.head"
 SELF = "'self'"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -54,6 +56,11 @@ async def check_form_token(request: HttpRequest, session: ConsoleSession) -> Non
         given = (await request.form()).get(TOKEN_FIELD)
     if not isinstance(given, str) or not secrets.compare_digest(given.encode(), session.csrf.encode()):
         raise ForgedRequest
+
+
+def is_head(request: HttpRequest) -> bool:
+    """Whether only the headers of the answer are sent."""
+    return HEAD_MARK in request.scope
 
 
 def local_path(given: str | None) -> str:

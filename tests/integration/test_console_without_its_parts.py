@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
+import msgspec
 import pytest
 
 from events.stream import open_redis
@@ -16,6 +17,7 @@ from service.console.application import MAX_BODY_BYTES, connect, create
 from service.console.sessions import KEPT_SECONDS, MAX_KEPT_BYTES, SessionStore
 from service.console.sign_in_server import Demand, Grant
 from service.console.static_files import path_of
+from service.standalone.client import Me
 from tests.ports import unused_port
 
 if TYPE_CHECKING:
@@ -218,6 +220,29 @@ async def test_a_head_is_answered_like_a_get_without_the_body(console: Console) 
             page, head = await person.get(path), await person.head(path)
             assert (head.status_code, head.content) == (page.status_code, b""), path
             assert head.headers["content-type"] == page.headers["content-type"], path
+
+
+async def test_a_head_of_an_export_asks_for_no_records(console: Console) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        may = [{"kind": "log", "action": "read", "may": "always"}]
+        me = Me(kind="person", person="a", client="", scopes=[], roles=[], teams_led=[], may=may, policy_version=1)
+        return httpx2.Response(200, content=msgspec.json.encode(me))
+
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as console.http:
+        async with browser(console, session.id) as person:
+            head = await person.head("/export/file?format=csv")
+            assert asked == ["/v1/me"]
+            page = await person.get("/export/file?format=csv")
+            wrong = await person.head("/export/file?format=doc")
+        stranger = await browser(console).head("/export/file?format=csv")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == page.headers["content-type"]
+    assert head.headers["content-disposition"].endswith('.csv"')
+    assert (wrong.status_code, stranger.status_code) == (404, 303)
 
 
 async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> None:
