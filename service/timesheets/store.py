@@ -17,8 +17,9 @@ import msgspec
 
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_statements import person_or_client
-from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids
-from service.errors import Conflict
+from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids, canonical_id
+from service.authorization.enforcement.person_references import find_ids
+from service.errors import Conflict, TryLater
 from service.identity import revocation
 from service.policy.approval import count_needed
 from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
@@ -53,6 +54,7 @@ class StoredApproval(msgspec.Struct):
 # Reads the entries of `sheet_columns.ROW`.
 _ENTRIES: Final = msgspec.json.Decoder(tuple[Entry, ...])
 _APPROVALS: Final = msgspec.json.Decoder(list[StoredApproval])
+MERGED_MEANWHILE: Final = "This person was just merged with another; send the request again"
 _ENTRY_COLUMNS: Final = (
     "id, timesheet_id, day, project, minutes, note, external_ref, uploader, activity, billable, tags"
 )
@@ -117,20 +119,32 @@ def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], 
 
 
 def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitable[UUID | None]]:
-    """A lock for a Target: locks a person's week, also before it has a sheet, so that only one request creates one."""
+    """A lock for a Target: locks a person's week, also before it has a sheet, so that only one request creates one.
+    Raises TryLater if the person is merged with another one while it waits."""
 
     async def take(connection: Connection) -> UUID | None:
-        # Two weeks with the same hash wait for each other, and nothing worse.
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{KIND} {owner} {period_start}"
+        # The week of the canonical id. Two weeks with the same hash wait for each other, and nothing worse.
+        canonical = await connection.fetchval(
+            "SELECT id, pg_advisory_xact_lock(hashtextextended($2 || id || $3, 0))"
+            f" FROM (SELECT {canonical_id('$1::uuid')} AS id OFFSET 0) AS canonical",
+            owner,
+            f"{KIND} ",
+            f" {period_start}",
         )
-        # The week's sheet, if there is one, under any id of the owner.
-        found: UUID | None = await connection.fetchval(
-            f"SELECT id FROM timesheet WHERE owner_id = ANY({all_ids('$1::uuid')}) AND period_start = $2"
-            " ORDER BY id LIMIT 1 FOR UPDATE",
+        # The week's sheet, if there is one, under any id of the owner; then the lock that keeps a merge waiting.
+        row = await connection.fetchrow(
+            f"SELECT sheet.id, ids, {KEEP_PEOPLE_APART}"
+            f" FROM (SELECT {all_ids('$1::uuid')} AS ids OFFSET 0) AS owner LEFT JOIN LATERAL"
+            " (SELECT id FROM timesheet WHERE owner_id = ANY (ids) AND period_start = $2"
+            " ORDER BY id LIMIT 1 FOR UPDATE) AS sheet ON true",
             owner,
             period_start,
         )
+        # A merge that committed before that lock may have brought a sheet of another id, under the lock of that id.
+        now = (await find_ids(connection, [owner]))[owner]
+        if row is None or now != (canonical, frozenset(row["ids"])):
+            raise TryLater(MERGED_MEANWHILE, cause="the owner of a new timesheet was merged meanwhile")
+        found: UUID | None = row["id"]
         return found
 
     return take

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.merged_people import all_ids
-from service.authorization.enforcement.person_references import find_merged
+from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids
+from service.authorization.enforcement.person_references import find_ids
 from service.errors import TryLater
 from service.timesheets.relations import KIND
 
@@ -28,7 +28,7 @@ LOCK_SHEETS = f"""
         ORDER BY r.owner_id, r.period_start FOR UPDATE OF r)
     SELECT owner_id, period_start, id FROM locked ORDER BY known DESC, canonical DESC, id
 """
-MERGED_MEANWHILE = "One of these people was just merged into another; send the rows again"
+MERGED_MEANWHILE = "One of these people was just merged with another; send the rows again"
 
 
 class WeekLocks:
@@ -63,6 +63,8 @@ class WeekLocks:
             " AS ordered",
             [f"{KIND} {owner} {period_start}" for owner, period_start in self._weeks],
         )
+        owners = {owner for owner, _ in self._weeks}
+        ids = await find_ids(connection, owners)
         # The sheets of these weeks that exist.
         rows = await connection.fetch(
             LOCK_SHEETS,
@@ -73,7 +75,10 @@ class WeekLocks:
         found: dict[Week, list[UUID]] = {}
         for row in rows:
             found.setdefault((row["owner_id"], row["period_start"]), []).append(row["id"])
-        # The week of the other id is another lock, under which the same week could be opened at this moment.
-        if await find_merged(connection, {owner for owner, _ in self._weeks}):
+        # The last lock: from now on no merge commits before the new sheets do. One that did meanwhile has another id,
+        # with a lock of its own, under which the same week may have been opened.
+        await connection.execute(f"SELECT {KEEP_PEOPLE_APART}")
+        now = await find_ids(connection, owners)
+        if now != ids or any(canonical != owner for owner, (canonical, _) in now.items()):
             raise TryLater(MERGED_MEANWHILE, cause="an owner in an upload was merged meanwhile")
         return found

@@ -12,7 +12,6 @@ import pytest
 
 from service.directory.merging import Merging
 from service.errors import Conflict, Forbidden, InsufficientScope, InvalidField, TimewardenError, TryLater
-from service.timesheets import store
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Row, Rows
 from service.timesheets.upload_store import LOCK_SHEETS
@@ -297,7 +296,8 @@ async def test_an_upload_opens_no_week_for_a_person_who_was_merged_while_it_wait
     carl = house.people["carl"]
     other = await house.log_database.connect("app")
     async with other.transaction():
-        await store.lock_week(carl, MONDAY)(other)
+        week = f"timesheet {carl} {MONDAY}"
+        await other.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", week)
         uploading = asyncio.create_task(upload(house, row(carl)))
         await lock_is_waited_for(house.owner)
         await merge(house, "carl", "dora")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from service.authorization.enforcement.decision_point import Resource, evaluate
-from service.authorization.enforcement.merged_people import canonical_id
+from service.authorization.enforcement.merged_people import all_ids, canonical_id
 from service.errors import InvalidField
 from service.places import FieldError
 
@@ -80,6 +80,17 @@ async def find_merged(connection: Connection, people: Collection[UUID]) -> Mappi
         f"SELECT asked.id, {canonical_id('asked.id')} AS canonical FROM unnest($1::uuid[]) AS asked (id)", list(people)
     )
     return {row["id"]: row["canonical"] for row in rows if row["canonical"] != row["id"]}
+
+
+async def find_ids(connection: Connection, people: Collection[UUID]) -> Mapping[UUID, tuple[UUID, frozenset[UUID]]]:
+    """The canonical id of each of the people, and all of their ids."""
+    # By the primary key of merged_person and the index on the canonical id.
+    rows = await connection.fetch(
+        f"SELECT asked.id, {canonical_id('asked.id')} AS canonical, {all_ids('asked.id')} AS ids"
+        " FROM unnest($1::uuid[]) AS asked (id)",
+        list(people),
+    )
+    return {row["id"]: (row["canonical"], frozenset(row["ids"])) for row in rows}
 
 
 async def find_person(connection: Connection, principal: Principal, person: NamedPerson, field: str) -> UUID:
