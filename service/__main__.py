@@ -14,7 +14,8 @@ from typing import NoReturn
 import rich_click as click
 
 from service import VERSION
-from service.commands.groups import ERROR, LazyGroup
+from service.commands.groups import ERROR, UNREAD, LazyGroup
+from service.commands.output import discard_output, install_output
 from service.errors import PolicyRejected, TimewardenError
 from service.variables import refuse_unknown_variables
 
@@ -62,6 +63,7 @@ def _settings() -> frozenset[str]:
 def main() -> None:
     """Run the command line. Our own errors, and a file or standard output that cannot be used, become one line on
     standard error."""
+    install_output()
     try:
         timewarden()
     except PolicyRejected as error:
@@ -81,10 +83,12 @@ def main() -> None:
 
 
 def _end_if_unwritable(attempt: str = "") -> None:
-    """Write the rest of standard output, then `attempt`, and end with a sentence if that fails."""
+    """Write the rest of standard output, then `attempt`, and end with a sentence if that fails. Without one if nobody
+    reads any more."""
     failure = _flush_output(attempt)
-    # A reader that ended wanted no more.
-    if failure is not None and not isinstance(failure, BrokenPipeError):
+    if isinstance(failure, BrokenPipeError):
+        sys.exit(UNREAD)
+    if failure is not None:
         _end(f"timewarden: standard output cannot be written: {failure.strerror}")
 
 
@@ -98,10 +102,11 @@ def _flush_output(attempt: str = "") -> OSError | None:
             sys.stdout.write(attempt)
         sys.stdout.flush()
     except OSError as error:
-        # Python would flush again at exit, print its own lines and change the exit code.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return error
+    except SystemExit:
+        # Of CommandOutput.
+        return BrokenPipeError()
     return None
 
 

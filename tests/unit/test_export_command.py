@@ -18,6 +18,7 @@ from service.commands.audit_export import _span, export
 from service.commands.audit_retention import retain
 from service.commands.audit_search import _cells, _show, _step, search
 from service.commands.audit_show import _lines_of_record, show
+from service.commands.groups import UNREAD
 from service.commands.tables import print_rows, when
 from service.log.key_files import make_key
 from tests.command_line import run_command
@@ -191,15 +192,33 @@ def test_an_error_keeps_its_own_sentence_if_standard_output_cannot_be_written(tm
     assert ended.stderr == f"timewarden: The key file {tmp_path / 'none'} cannot be read: No such file or directory\n"
 
 
-def test_a_reader_that_ended_changes_no_exit_code(tmp_path: Path) -> None:
+POLICY_TEST = f"policy test --directory {Path(__file__).resolve().parents[2] / 'policies'}"
+
+
+# Help texts, tables and JSON are written by different libraries.
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    "words",
+    ["", "--version", "--help", "policy", "policy --help", POLICY_TEST, "doctor", "audit key show key"],
+)
+def test_a_command_whose_output_nobody_reads_says_nothing_and_has_one_exit_code(
+    tmp_path: Path, words: str, *, buffered: bool
+) -> None:
     make_key(tmp_path / "key", "a.example/log")
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "service", "audit", "key", "show", str(tmp_path / "key")]
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    ended = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", *words.split()],
+        cwd=tmp_path,
+        env=environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     os.close(writer)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.stderr) == (UNREAD, "")
 
 
 def test_an_interrupted_bundle_of_a_period_resumes_by_position(address: str, tmp_path: Path) -> None:
