@@ -241,6 +241,12 @@ async def test_a_read_of_the_version_that_the_caller_has_is_answered_without_its
     assert "actions" in (await read('"2"', query="?%69nclude=actions")).json()
 
 
+@pytest.mark.parametrize("tag", ['"1"', "no tag"])
+async def test_a_read_ignores_if_match(sheet: Sheet, tag: str) -> None:
+    answer = await sheet.running.send("GET", sheet.path, sheet.running.token(sub="ana"), headers={"If-Match": tag})
+    assert (answer.status_code, answer.headers["ETag"]) == (200, '"2"')
+
+
 async def test_a_name_that_has_changed_is_sent_to_a_caller_who_has_the_version(house: House, sheet: Sheet) -> None:
     for name in ("Ana", "Ana Maria"):
         await house.owner.execute("UPDATE person SET display_name = $2 WHERE id = $1", house.people["ana"], name)
