@@ -95,6 +95,7 @@ from service.web.http.paging import Cursors
 from service.web.http.problems import Problems
 from service.web.http.rate_limits import Addresses, AddressLimits, ClientLimits, Counters
 from service.web.http.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
+from service.web.http.unknown_routes import UnknownRoutes
 from service.web.identity import metadata
 from service.web.identity.me import me_route
 from service.web.identity.revocations import revocation_routes
@@ -274,15 +275,16 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
         dpop_required=settings.dpop_required,
         step_up_acr=settings.step_up_acr,
     )
+    limits = AddressLimits(
+        parts.counters,
+        settings.address_rate,
+        weight=settings.failed_authentication_weight,
+        is_public=is_public,
+        address_of=parts.address_of,
+    )
     middleware = [
         RequestBounds(),
-        AddressLimits(
-            parts.counters,
-            settings.address_rate,
-            weight=settings.failed_authentication_weight,
-            is_public=is_public,
-            address_of=parts.address_of,
-        ),
+        limits,
         Authentication(
             parts.tokens,
             parts.people.identify,
@@ -352,7 +354,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
         lifespan=[parts.api.running],
         logging_config=None,
     )
-    direct = DirectRoutes(app, middleware, problems)
+    direct = DirectRoutes(app, middleware, problems, UnknownRoutes(app, limits, problems))
     return RequestFrame(app, direct, https=settings.public_url.startswith("https://"))
 
 

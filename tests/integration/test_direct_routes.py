@@ -246,7 +246,7 @@ async def test_a_direct_handler_that_only_litestar_can_call_is_refused_at_the_st
     async def count(caller: FromQuery[str], wanted: FromQuery[str]) -> None: ...
 
     with pytest.raises(TypeError, match="count"):
-        direct_routes.DirectRoutes(Litestar([count]), [], Problems(None))
+        direct_routes.DirectRoutes(app := Litestar([count]), [], Problems(None), app)
 
 
 def test_an_answered_error_frees_at_once_what_its_frames_hold() -> None:

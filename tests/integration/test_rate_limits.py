@@ -100,6 +100,21 @@ async def test_a_public_route_counts_also_beside_credentials_that_nobody_checks(
     assert found == [200] * 10 + [429] * 2
 
 
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer no.to.ken"}])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/nothing", 404), ("GET", f"{metadata.PATH}/v1", 404), ("PATCH", "/v1/me", 405)],
+)
+async def test_a_request_without_a_route_counts_as_one_without_a_token(
+    limited: InProcess, method: str, path: str, status: int, headers: dict[str, str]
+) -> None:
+    answers = [await limited.send(method, path, headers=headers) for _ in range(12)]
+    assert [answer.status_code for answer in answers] == [status] * 10 + [429] * 2
+    assert answers[0].headers["RateLimit"].startswith('"address";r=9;')
+    assert "Retry-After" in answers[-1].headers
+    assert (await limited.send("GET", "/v1/me", limited.token())).status_code == 200
+
+
 async def test_refused_credentials_count_more_than_none(limited: InProcess) -> None:
     for presented in ("no.to.ken", "two words"):
         assert (await limited.send("GET", "/v1/me", presented)).status_code in {400, 401}

@@ -203,7 +203,9 @@ async def test_a_head_of_a_route_without_get_lists_its_methods(running: InProces
     ("method", "path", "kind", "content", "status", "slug"),
     [
         ("GET", "/v1/nothing", "", b"", 404, "no-such-route"),
+        ("GET", f"/v1/{'n' * 8_200}", "", b"", 431, "headers-too-large"),
         ("DELETE", "/v1/me", "", b"", 405, "method-not-allowed"),
+        ("DELETE", f"/v1/me?{'n' * 8_200}", "", b"", 431, "headers-too-large"),
         ("GET", "/v1/timesheets?surprise=1", "", b"", 422, "invalid-field"),
         ("GET", "/v1/timesheets/nothing", "", b"", 422, "invalid-field"),
         ("POST", "/v1/timesheets", "application/json", b"{}", 422, "invalid-field"),

@@ -64,10 +64,13 @@ class _DirectRoute:
 
 
 class DirectRoutes:
-    """Answers requests to the DIRECT handlers of `app`, behind the same `middleware`, and passes others on to it."""
+    """Answers requests to the DIRECT handlers of `app`, behind the same `middleware`, and passes others on to
+    `otherwise`, which wraps it."""
 
-    def __init__(self, app: Litestar, middleware: Sequence[ASGIMiddleware], problems: Problems) -> None:
-        self._app = app
+    def __init__(
+        self, app: Litestar, middleware: Sequence[ASGIMiddleware], problems: Problems, otherwise: ASGIApp
+    ) -> None:
+        self._otherwise = otherwise
         self._problems = problems
         self._routes = [
             self._make_route(handler, path, middleware)
@@ -78,14 +81,14 @@ class DirectRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._find(scope) if scope["type"] == ScopeType.HTTP else None
         if route is None:
-            await self._app(scope, receive, send)
+            await self._otherwise(scope, receive, send)
             return
         scope["path_template"] = route.template
         scope["route_handler"] = route.handler
         try:
             await route.answers(scope, receive, send)
         except Exception as error:  # noqa: BLE001 — it is answered, as Litestar does
-            await _send_json(self._answer_error(scope, error), send)
+            await send_json(self._answer_error(scope, error), send)
 
     def _find(self, scope: Any) -> _DirectRoute | None:
         """The direct route of a plain request."""
@@ -126,7 +129,7 @@ class DirectRoutes:
                 response = await handler(**arguments)
             except Exception as error:  # noqa: BLE001 — it is answered, as Litestar does
                 response = self._answer_error(scope, error)
-            await _send_json(response, send)
+            await send_json(response, send)
 
         return respond
 
@@ -137,7 +140,7 @@ class DirectRoutes:
         return self._problems.answer_unexpected(scope, error)
 
 
-async def _send_json(response: Response[Any], send: Send) -> None:
+async def send_json(response: Response[Any], send: Send) -> None:
     """Send a response as Litestar does, with its own media type or JSON."""
     body = _ENCODER.encode(response.content)
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.headers.items()]

@@ -247,7 +247,8 @@ class AddressLimits(ASGIMiddleware):
             return
         key = _counter_key("address", self._address_of(scope))
         presented = b"authorization" in headers_of(scope)
-        if self._is_public(template) or scope["state"]["method"] == "OPTIONS" or not presented:
+        # Nobody checks a token of a request that has no route.
+        if not (template and presented) or self._is_public(template) or scope["state"]["method"] == "OPTIONS":
             _apply_limit(scope, "address", self._limit, await self._counters.spend(self._limit, key))
             await next_app(scope, receive, send)
             return

@@ -221,18 +221,8 @@ class RequestBounds(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:
-            raise HeadersTooLarge
-        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
-            raise HeadersTooLarge("The URL is too long")
-        if _AMBIGUOUS_PATH.search(scope["raw_path"]):
-            # The framework and some proxies read it as another path. Relative to it, a link to `//v1` names a host.
-            raise NoSuchRoute
+        check_head(scope)
         headers = headers_of(scope)
-        hosts = headers.get(b"host", ())
-        if scope["http_version"] == "1.1" and (len(hosts) != 1 or not hosts[0]):
-            # RFC 9112 section 3.2: of several, a proxy may take another one. The server adds an empty one.
-            raise MalformedRequest("Send exactly one Host header")
         declared = headers.get(b"content-length", _ZERO)[0]
         length = int(declared) if declared.isdigit() else 0
         if length and length > (max_bytes := max_body_bytes(scope)):
@@ -241,6 +231,21 @@ class RequestBounds(ASGIMiddleware):
             has_body = b"transfer-encoding" in headers or length > 0
             _check_media_type(headers, accepted_media_types(scope), has_body=has_body)
         await next_app(scope, receive, send)
+
+
+def check_head(scope: Scope) -> None:
+    """Raises HeadersTooLarge, NoSuchRoute or MalformedRequest for a head that no route accepts."""
+    if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+        raise HeadersTooLarge("The URL is too long")
+    if _AMBIGUOUS_PATH.search(scope["raw_path"]):
+        # The framework and some proxies read it as another path. Relative to it, a link to `//v1` names a host.
+        raise NoSuchRoute
+    hosts = header_values(scope, b"host")
+    if scope["http_version"] == "1.1" and (len(hosts) != 1 or not hosts[0]):
+        # RFC 9112 section 3.2: of several, a proxy may take another one. The server adds an empty one.
+        raise MalformedRequest("Send exactly one Host header")
 
 
 def _check_media_type(headers: Mapping[bytes, Sequence[bytes]], accepted: Sequence[str], *, has_body: bool) -> None:
