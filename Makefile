@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE =
 .PHONY: help run demo test test-long check golden screenshots bench soak interop pgbouncer patroni image-test clients pin lock vendor audit sbom clean environment
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 ##@ Run
 run: environment ## everything on this machine, until Ctrl-C: servers, sign-in, API, keeper
