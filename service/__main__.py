@@ -61,8 +61,8 @@ def _settings() -> frozenset[str]:
 
 
 def main() -> None:
-    """Run the command line. Our own errors, and a file or standard output that cannot be used, become one line on
-    standard error."""
+    """Run the command line. Our own errors, a missing package of an extra, and a file or standard output that cannot be
+    used, become one line on standard error."""
     install_output()
     try:
         timewarden()
@@ -71,6 +71,14 @@ def main() -> None:
     except TimewardenError as error:
         detail = f" ({error.cause})" if error.cause else ""
         _end(f"timewarden: {error.public}{detail}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "service").partition(".")[0]
+        if package in {"service", "events"}:
+            raise
+        _end(
+            f"timewarden: {package} is not installed. `up` and `demo` run in a checkout: `make run`. Other commands"
+            " need an extra: docs/production.md, section Extras"
+        )
     except OSError as error:
         if error.filename is not None:
             _end(f"timewarden: {error.filename}: {error.strerror}")

@@ -11,7 +11,6 @@ import rich_click as click
 
 from events.stream import open_redis
 from service import settings as configuration
-from service.errors import Misconfigured
 from service.listeners import inherit, listen, serving
 from service.log_lines import configure_log_lines
 from service.standard_error import guard_standard_error
@@ -37,12 +36,8 @@ def console(*, fd: int | None) -> None:
 
 
 async def _run_until_signal(settings: configuration.Settings, listener: socket.socket) -> None:
-    try:
-        from service.console.application import connect, create  # noqa: PLC0415 — an extra
-    except ModuleNotFoundError as error:
-        raise Misconfigured(
-            f"The console needs {error.name}, of the extra `console`: docs/production.md, section Extras"
-        ) from error
+    from service.console.application import connect, create  # noqa: PLC0415 — an extra
+
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -35,6 +35,7 @@ from service.web.http.problem_documents import ELSEWHERE, UNDECIDED
 from service.web.http.problems import status_of
 from tests.openapi_document import document
 from tests.policy_forge import read_shipped
+from tests.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -212,6 +213,31 @@ def test_extras_are_installed_from_the_folder_as_the_page_says() -> None:
     done = subprocess.run([sys.executable, "-m", "pip", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, "pip only warns of an extra that does not exist"
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [("up", "authlib"), ("demo", "authlib"), ("console", "jinja2")],
+    ids=["up", "demo", "console"],
+)
+def test_a_command_without_its_extra_says_so_in_one_sentence(command: str, module: str) -> None:
+    needed = ("ISSUER", "AUDIENCE", "PUBLIC_URL", "CONSOLE_URL")
+    settings = {f"TIMEWARDEN_{name}": "https://example.com" for name in needed} | {
+        "TIMEWARDEN_REDIS_URL": "redis://127.0.0.1:1/0",
+        "TIMEWARDEN_CONSOLE_CLIENT": "console",
+        "TIMEWARDEN_CONSOLE_KEYS": "k" * 32,
+        "TIMEWARDEN_CONSOLE_ADDRESS": f"127.0.0.1:{unused_port()}",
+        "TIMEWARDEN_STATE": "/nowhere",
+    }
+    first = f"import sys; sys.modules[{module!r}] = None; sys.argv[1:] = [{command!r}]"
+    code = f"{first}; from service.__main__ import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(f"timewarden: {module} is not installed. ")
+    assert run.stderr.endswith("docs/production.md, section Extras\n")
+    assert run.stderr.count("\n") == 1
 
 
 def test_nobody_is_told_to_get_the_package_from_an_index() -> None:
