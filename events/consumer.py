@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Entries: TypeAlias = list[tuple[bytes, Fields]]
 
 SECONDS_BETWEEN_TRIES = 1.0
+# In the dead-letter stream, the field of an event before which no event is missing that `on_gap` was not told of.
+WHOLE = b"whole"
 
 
 class Consumer:
@@ -157,14 +159,18 @@ class Consumer:
         except ValueError as error:
             await self._bury(entry_id, fields, str(error))
             return
+        is_whole = False
         try:
             await self._check_gap(entry_id, change, delivered)
+            is_whole = True
             await self._handle(change)
         except Exception as error:  # noqa: BLE001 - an event is not handled if the handler raises anything
             if delivery >= self._deliveries:
-                await self._bury(entry_id, fields, type(error).__name__)
+                await self._bury(entry_id, fields, type(error).__name__, is_whole=is_whole)
             return
         await self._redis.xack(self._stream, self._group, entry_id)
+        if delivered is None:
+            await self._redis.delete(whole_key(self._stream, self._group, entry_id.decode()))
 
     async def _check_gap(self, entry_id: bytes, change: PublishedChange, delivered: int | None) -> None:
         """Call `on_gap` if events before this one are missing. `delivered` is a position up to which events were
@@ -172,8 +178,11 @@ class Consumer:
         if change.previous is None or (delivered is not None and change.previous <= delivered):
             return
         before = id_of(change.previous)
-        # An entry before this event was delivered to the group too, perhaps to another member.
+        # An entry before this event was delivered to the group too, perhaps to another member. Before an event that was
+        # given up and replayed, it may have been trimmed since.
         if not await self._redis.xrange(self._stream, before, before):
+            if delivered is None and await self._redis.exists(whole_key(self._stream, self._group, entry_id.decode())):
+                return
             after = await self._position_before(entry_id) if delivered is None else delivered
             await self._on_gap(after, change.position)
 
@@ -182,12 +191,19 @@ class Consumer:
         found = await self._redis.xrevrange(self._stream, max=b"(" + entry_id, min="-", count=1)
         return position_of(cast("Entries", found)[0][0]) if found else BEFORE_ALL
 
-    async def _bury(self, entry_id: bytes, fields: Fields, error: str) -> None:
+    async def _bury(self, entry_id: bytes, fields: Fields, error: str, *, is_whole: bool = False) -> None:
         """Copy the event to the dead-letter stream with the error, then acknowledge it. A crash in between can copy it
-        twice: in a Redis Cluster the two streams may be on different nodes, so they have no common transaction."""
+        twice: in a Redis Cluster the two streams may be on different nodes, so they have no common transaction.
+        `is_whole`: no event before it is missing, or `on_gap` was told."""
         note = {b"id": entry_id, b"group": self._group.encode(), b"error": error.encode()}
+        note |= {WHOLE: b"1"} if is_whole else {}
         await self._redis.xadd(self.dead, cast("Any", {**fields, **note}))
         await self._redis.xack(self._stream, self._group, entry_id)
+
+
+def whole_key(stream: str, group: str, entry_id: str) -> str:
+    """The key that is set while a replayed event of the group needs no `on_gap`."""
+    return f"{stream}:whole:{group}:{entry_id}"
 
 
 async def read(redis: Redis, stream: str, after: int = BEFORE_ALL, count: int = 100) -> list[PublishedChange]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from redis.exceptions import ResponseError
 
-from events.consumer import read
+from events.consumer import WHOLE, read, whole_key
 from events.envelope import parse
 from events.stream import BEFORE_ALL, FIELD, REDIS_ERRORS, id_of, position_of
 
@@ -63,13 +63,14 @@ class GroupProgress:
 @dataclass(frozen=True, slots=True)
 class DeadEvent:
     """An event that a group gave up: its `id` in the dead-letter stream, its position, the group, the error, and the
-    event as bytes."""
+    event as bytes. `is_whole`: no event before it was missing, or the group was told."""
 
     id: str
     position: int
     group: str
     error: str
     event: bytes
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ async def list_dead(
             fields[b"group"].decode(errors="replace"),
             fields[b"error"].decode(errors="replace"),
             fields.get(FIELD, b""),
+            WHOLE in fields,
         )
         for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", found)
     ]
@@ -144,8 +146,12 @@ async def replay_dead(redis: Redis, stream: str, dead: DeadEvent, member: str) -
     its group was removed.
 
     It becomes a pending delivery of `member` that looks stale, so the next member that looks for stale ones takes it.
+    Events before it may have been trimmed since it was given up. That is no hole, if the group takes it within a day.
     """
     entry = id_of(dead.position)
+    whole = whole_key(stream, dead.group, entry)
+    if dead.is_whole:
+        await redis.set(whole, 1, ex=timedelta(days=1))
     # Idle for a day, delivered never: any member may take it over, and it has all of its deliveries.
     try:
         claimed = await redis.xclaim(
@@ -154,8 +160,9 @@ async def replay_dead(redis: Redis, stream: str, dead: DeadEvent, member: str) -
     except ResponseError as error:
         if "NOGROUP" not in str(error):
             raise
-        return False
+        claimed = []
     if not claimed:
+        await redis.delete(whole)
         return False
     await redis.xdel(_dead(stream), dead.id)
     return True

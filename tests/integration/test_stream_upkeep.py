@@ -28,12 +28,13 @@ NOW, DAY = timedelta(0), timedelta(days=1)
 
 
 class Member:
-    """A member of the group `billing` that stores what it handles and fails for `poison`."""
+    """A member of the group `billing` that stores what it handles. Fails for `poison`, and if `is_deaf` for holes."""
 
     def __init__(self, stream: EventStream, deliveries: int = 5) -> None:
         self.handled: list[UUID] = []
         self.holes: list[tuple[int, int]] = []
         self.poison: set[UUID] = set()
+        self.is_deaf = False
         self.consumer = Consumer(
             stream.redis, stream.stream, "billing", "first", self._handle, on_gap=self._note_hole,
             deliveries=deliveries, stale_after=0.0, block=0.01,
@@ -50,6 +51,8 @@ class Member:
         self.handled.append(change.uid)
 
     async def _note_hole(self, after: int, before: int) -> None:
+        if self.is_deaf:
+            raise LookupError
         self.holes.append((after, before))
 
 
@@ -198,6 +201,42 @@ async def test_an_event_that_was_given_up_is_handled_after_its_replay(event_stre
     assert made[1] in member.handled
     assert await list_dead(event_stream.redis, event_stream.stream) == []
     assert not (await read_groups(event_stream.redis, event_stream.stream))[0].pending
+
+
+async def test_a_replayed_event_reports_no_hole_where_the_events_before_it_were_handled_and_trimmed(
+    event_stream: EventStream,
+) -> None:
+    made = await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    member = Member(event_stream, deliveries=2)
+    member.poison = {made[2]}
+    await member.consume()
+    assert await trimmer(event_stream, NOW).step() == 2
+    # It fails once more after its replay, and is given up and replayed again.
+    for _ in range(2):
+        [dead] = await list_dead(event_stream.redis, event_stream.stream)
+        assert await replay_dead(event_stream.redis, event_stream.stream, dead, "operator")
+        await member.consume()
+    member.poison.clear()
+    [dead] = await list_dead(event_stream.redis, event_stream.stream)
+    assert await replay_dead(event_stream.redis, event_stream.stream, dead, "operator")
+    await member.consume()
+    assert (member.handled, member.holes) == (made, [])
+
+
+async def test_a_replayed_event_reports_a_hole_that_nobody_could_be_told(event_stream: EventStream) -> None:
+    made = await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    first, second, _ = await event_stream.feed.read_changes(-1, 3)
+    await event_stream.redis.xdel(event_stream.stream, id_of(second.position))
+    member = Member(event_stream, deliveries=1)
+    member.is_deaf = True
+    await member.consume()
+    member.is_deaf = False
+    [dead] = await list_dead(event_stream.redis, event_stream.stream)
+    assert await replay_dead(event_stream.redis, event_stream.stream, dead, "operator")
+    await member.consume()
+    assert (member.handled, member.holes) == ([made[0], made[2]], [(first.position, dead.position)])
 
 
 async def test_an_event_that_was_trimmed_cannot_be_replayed_and_stays_given_up(event_stream: EventStream) -> None:
