@@ -230,6 +230,38 @@ async def test_a_legal_hold_stops_pruning(log_database: LogDatabase, what: str, 
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).records == 4
 
 
+MEMBER = uuid4()
+NAMING: dict[str, Record] = {
+    "decided in their name": decision(principal={"person": uuid4(), "client": "web"}, on_behalf_of=MEMBER),
+    "a membership of theirs": Record.make(
+        Kind.DIRECTORY,
+        {
+            "decided_at": datetime.now(UTC),
+            "resource": {"kind": "directory", "id": str(uuid4())},
+            "change": {"type": "directory.changed", "from": {}, "to": {"what": "member.added", "person": MEMBER}},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("naming", NAMING)
+async def test_a_hold_on_a_person_keeps_records_that_name_them_in_their_bytes_alone(
+    log_database: LogDatabase, naming: str
+) -> None:
+    app, owner = await log_database.open("app"), await log_database.connect("owner")
+    await Log(app).append([NAMING[naming]])
+    await two_months(log_database, app)
+    hold = "INSERT INTO legal_hold (id, what, about, reason, by_client) VALUES ($1, 'person', $2, 'case', 'web')"
+    await owner.execute(hold, uuid4(), uuid4())
+    other, held = uuid4(), uuid4()
+    await owner.execute("INSERT INTO person (id) VALUES ($1), ($2)", other, MEMBER)
+    await owner.execute("INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", MEMBER, other)
+    await owner.execute(hold, held, other)
+    assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).held == held
+    await owner.execute("UPDATE legal_hold SET until = now() WHERE id = $1", held)
+    assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).records == 5
+
+
 async def test_a_command_that_meets_a_lock_says_so(log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = await log_database.connect("owner")
     monkeypatch.setenv("TIMEWARDEN_DATABASE_URL", log_database.url("owner"))
