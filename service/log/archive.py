@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from service import metrics
 from service.errors import LogDamaged, Misconfigured, TryLater
+from service.ids import make_id
 from service.log import tiles
 from service.log.anchor import flush_directory
 from service.log.checkpoint import BadNote, Checkpoint, Note
@@ -119,12 +120,18 @@ class ArchiveFolder:
         """As `put`, in this thread."""
         target = self.path / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f"{target.name}.{os.getpid()}.new")
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(target)
+        # Keepers in containers that share a directory may have the same process id.
+        new = target.with_name(f"{target.name}.{make_id()}.new")
+        try:
+            with new.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(target)
+        except OSError:
+            # What is left of it would fill a full disk further at each attempt.
+            new.unlink(missing_ok=True)
+            raise
         # The directories above may be new too.
         for parent in target.parents:
             flush_directory(parent)

@@ -332,6 +332,33 @@ async def test_the_command_retains_what_is_not_archived(
     assert await audit_retention._archived_size() == 6
 
 
+def names_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
+async def test_keepers_with_the_same_process_id_write_whole_files_into_a_shared_directory(tmp_path: Path) -> None:
+    folders = [ArchiveFolder(tmp_path) for _ in range(2)]
+    known = [bytes([number]) * 200_000 for number in range(2)]
+    await folders[0].put(CHECKPOINT, known[0])
+
+    async def write(folder: ArchiveFolder, data: bytes) -> None:
+        for _ in range(40):
+            await folder.put(CHECKPOINT, data)
+
+    writing = asyncio.gather(*map(write, folders, known))
+    while not writing.done():
+        assert await folders[0].get(CHECKPOINT) in known
+    await writing
+    assert names_in(tmp_path) == [CHECKPOINT]
+
+
+async def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).mkdir()
+    with pytest.raises(OSError, match=CHECKPOINT):
+        await ArchiveFolder(tmp_path).put(CHECKPOINT, b"new")
+    assert names_in(tmp_path) == [CHECKPOINT]
+
+
 async def test_keepers_archive_side_by_side_and_say_so(
     log_database: LogDatabase, redis_url: str, tmp_path: Path, s3: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
