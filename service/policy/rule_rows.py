@@ -13,12 +13,17 @@ from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect, Rule
 from service.policy.nearest_word import describe_foreign_letter, explain_unknown, nearest
 from service.policy.row_advice import (
+    COMMENTS,
+    NO_CONDITION,
     WITHOUT_QUOTES,
     advise_action,
     advise_condition,
+    advise_first_field,
     advise_relation,
+    advise_scope,
     advise_states,
     advise_who,
+    respell_who,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +39,9 @@ LONGEST_ROW = 1_000
 # A refusal holds a hundred: these, those of the last row and the closing ones.
 MAX_COMPLAINTS = 90
 ALWAYS = "always"
+EFFECTS = frozenset(effect.value for effect in Effect)
+# What to write where a row asks for nothing.
+NOTHING = {"who": "write anyone", "state": "write any", "scope": "write any", "when": "write always"}
 SPELLING_OF_NAMES = "NAME has lower-case letters, digits and -, at most 63 characters"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
 ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
@@ -108,7 +116,7 @@ def _split_fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
     for column, character in enumerate("" if PLAIN.fullmatch(line) else line, start=1):
         if character != "\t" and (character in "\"'#" or not _is_plain(character)):
             shown = character if character in "\"'#" else f"U+{ord(character):04X}"
-            suggestion = WITHOUT_QUOTES if character in "\"'" else None
+            suggestion = WITHOUT_QUOTES if character in "\"'" else COMMENTS if character == "#" else None
             rows.complain(Field(line, number, column), f"A row must not contain the character {shown}", suggestion)
             return []
     fields, column = [], 1
@@ -120,7 +128,7 @@ def _split_fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
         rows.complain(
             kind,
             f"A row starts with p or g, not '{kind.text}'{describe_foreign_letter(kind.text)}",
-            "comments start with # and take a whole line",
+            advise_first_field(kind.text, EFFECTS),
         )
         return []
     wanted = len(P_COLUMNS) + 1 if kind.text == "p" else 3
@@ -132,7 +140,7 @@ def _split_fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
     names = ("", *P_COLUMNS) if kind.text == "p" else ("", "role", "included role")
     blank = [(at, name) for at, name in zip(fields, names, strict=True) if not at.text]
     for at, name in blank:
-        rows.complain(at, f"The {name} is blank")
+        rows.complain(at, f"The {name} is blank", NOTHING.get(name))
     return [] if blank else fields
 
 
@@ -145,17 +153,19 @@ def _read_p_row(
 ) -> None:
     before = len(rows.complaints)
     _, effect, who, action, state, kind, scope, when, name = fields
-    _check_known(rows, effect, {effect.value for effect in Effect}, "effect")
+    _check_known(rows, effect, EFFECTS, "effect")
     if not _check_known(rows, kind, vocabulary.actions.keys(), "kind"):
         return
     actions = vocabulary.actions[kind.text]
-    advice = None if action.text in actions else advise_action(action.text, actions)
+    advice = (
+        advise_action(action.text, actions) or nearest(action.text, actions) or f"known: {', '.join(sorted(actions))}"
+    )
     _check_known(rows, action, actions, f"action of the kind '{kind.text}'", advice)
     states = _read_states(rows, state, vocabulary.states.get(kind.text, frozenset()), kind.text)
     relations = vocabulary.relations.get(kind.text, frozenset())
     _check_who(rows, who, relations, kind.text)
     if scope.text != ANY:
-        _check_known(rows, scope, vocabulary.scopes | {ANY}, "scope")
+        _check_known(rows, scope, vocabulary.scopes | {ANY}, "scope", advise_scope(scope.text, vocabulary.scopes))
     conditions = _read_when(
         rows, when, vocabulary.facts.get(kind.text, frozenset()) | vocabulary.request_facts, relations
     )
@@ -209,7 +219,8 @@ def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str
     forms = "role:NAME, group:NAME, person:UUID (lower case), client:ID, via:ID, actor:ID"
     if ":" in word:
         message = f"'{word}' is not a form of who{describe_foreign_letter(word)}"
-        rows.complain(at, message, f"the forms are {forms}; {SPELLING_OF_NAMES}")
+        meant = respell_who(word, lambda part: _is_who(part, relations))
+        rows.complain(at, message, f"{meant}the forms are {forms}; {SPELLING_OF_NAMES}")
         return
     suggestion = suggest_who(word, relations | {ANYONE}) or f"a relation, anyone, {forms}"
     rows.complain(at, explain_unknown(word, f"relation to the kind '{kind}'"), suggestion)
@@ -244,6 +255,8 @@ def _read_when(rows: PolicyRows, at: Field, known: frozenset[str], relations: fr
         negated = len(words) > 1
         is_condition = len(words) == 1 or (len(words) == 2 and words[0] == "not")  # noqa: PLR2004 - `not` and a fact
         advice = None if is_condition and fact in known else advise_condition(part.strip())
+        if fact not in known and part.strip() in NO_CONDITION:
+            advice = f"write {ALWAYS}"
         if advice or not is_condition:
             usual = "always, or facts joined by and, negated by not"
             rows.complain(at, f"'{part.strip()}' is not a condition", advice or usual)
@@ -266,7 +279,7 @@ def _read_g_row(rows: PolicyRows, fields: list[Field], links: dict[tuple[str, st
         rows.complain(
             at,
             f"A g row links roles, and '{at.text}' is not a role{describe_foreign_letter(at.text)}",
-            f"write role:NAME; {SPELLING_OF_NAMES}",
+            f"write role:NAME; {SPELLING_OF_NAMES}. The directory and tokens say who has a role",
         )
     if bad:
         return

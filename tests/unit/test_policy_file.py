@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GOOD = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
 OR = "write a row for each, or declare a fact with || in vocabulary.toml"
+ACTIONS = "approve, create, delete, edit, lock, read, reject, reopen, see_names, submit, unlock, upload, withdraw"
 EXPRESSION = "declare a fact in vocabulary.toml with this expression"
 
 
@@ -140,6 +141,18 @@ def test_a_wrong_row_is_named_by_line_and_column_with_a_suggestion(
         ("who", "not owner", "is not a form of who", "a row cannot exclude owner: write a deny row with owner"),
         ("action", "any", "'any' is not a known action", "write a row for each action"),
         ("action", "read or edit", "'read or edit' is not a known action", "write a row for each action"),
+        ("action", "write", "'write' is not a known action", f"known: {ACTIONS}"),
+        ("when", "true", "'true' is not a condition", "write always"),
+        ("when", "*", "'*' is not a condition", "write always"),
+        ("when", "mfa == true", "'mfa == true' is not a condition", "write mfa"),
+        ("when", "mfa = false", "'mfa = false' is not a condition", "write not mfa"),
+        ("when", "not mfa is false", "'not mfa is false' is not a condition", "write mfa"),
+        ("state", "*", "'*' is not a known state", "write any"),
+        ("who", "*", "'*' is not a form of who", "write anyone"),
+        ("who", "ana@example.com", "is not a", "a person is person:UUID, with the id in the directory"),
+        ("scope", "*", "'*' is not a known scope", "write any"),
+        ("scope", "timesheets:read", "is not a known scope", "did you mean 'read:timesheets'?"),
+        ("scope", "read:audit read:policies", "is not a known scope", "a row asks for one scope"),
     ],
 )
 def test_a_row_in_another_language_is_shown_how_rows_say_it(
@@ -151,6 +164,28 @@ def test_a_row_in_another_language_is_shown_how_rows_say_it(
     found = one_complaint(row)
     assert (found.column, message in found.message) == (row.index(words) + 1, True), str(found)
     assert found.suggestion == suggestion
+
+
+def test_a_fact_may_have_the_name_of_no_condition_elsewhere() -> None:
+    words = '[kinds.timesheet.facts.all]\nis = "resource.days == 7"\nyes = "x"\nno = "y"\n'
+    policy = policy_file.parse(policy_forge.with_more("p, deny, owner, read, any, timesheet, any, all, x\n", words))
+    assert policy.rules[-1].when == (Condition("all"),)
+
+
+@pytest.mark.parametrize(
+    ("row", "suggestion"),
+    [
+        (GOOD.replace(",", ";"), "separate the fields by commas"),
+        (GOOD.replace("p,", "p"), "separate the fields by commas"),
+        (GOOD.removeprefix("p, "), "write p before the effect"),
+        (GOOD.replace("always", ""), "write always"),
+        (f"{GOOD} # why", "comments start with # and take a whole line"),
+        (GOOD.replace("owner", "role:Night_Shift"), "did you mean 'role:night-shift'? the forms are role:NAME"),
+        ("g, ana, role:payroll", "The directory and tokens say who has a role"),
+    ],
+)
+def test_a_row_in_another_form_is_shown_the_form(row: str, suggestion: str) -> None:
+    assert suggestion in (one_complaint(row).suggestion or "")
 
 
 def test_an_expression_with_quotes_in_a_row_is_shown_where_it_belongs() -> None:
