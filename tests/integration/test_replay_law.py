@@ -23,9 +23,10 @@ from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
 from service.values import replace
 from tests.example_count import example_count
+from tests.integration.declared_world import FACTS, REQUEST_FACTS, declare, declared_rows, give_values
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
+from tests.integration.random_organisation import Organisation
 from tests.integration.test_list_law import ACTORS
-from tests.policy_forge import rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +53,9 @@ ACTIONS = [
 SCOPES = ["read:timesheets", "create:timesheets", "approve:timesheets", "batch:upload"]
 WHO = ["owner", "manager", "importer", "delegate", "fallback", "temporary_approver", "anyone", "role:lead"]
 WHO += ["client:payroll-import", "via:hours-app", "actor:assistant", "actor:tool", "client:assistant", "group:night"]
+CONDITIONS = ["always", "always", "acted_for_owner", "not acted_for_owner", "locked_by_asker", "not locked_by_asker"]
+CONDITIONS += ["mfa", "not recent_sign_in", "agent", "not agent"]
+DECLARED = [word for fact in (*FACTS, *REQUEST_FACTS) for word in (fact, f"not {fact}")]
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["allow", "allow", "allow", "deny"]),
@@ -59,26 +63,14 @@ ROWS = st.lists(
         st.sampled_from(ACTIONS),
         st.sampled_from(["any", "any", "draft", "submitted", "draft or rejected", "locked"]),
         st.sampled_from(["any", *SCOPES]),
-        st.sampled_from(
-            [
-                "always",
-                "always",
-                "acted_for_owner",
-                "not acted_for_owner",
-                "locked_by_asker",
-                "not locked_by_asker",
-                "mfa",
-                "not recent_sign_in",
-                "agent",
-                "not agent",
-            ]
-        ),
+        st.one_of(st.sampled_from(CONDITIONS), st.sampled_from(DECLARED)),
     ),
     min_size=4,
     max_size=14,
     unique=True,
 )
 WEEKS = 3
+VOCABULARY = declare()
 numbers = itertools.count(2)
 
 
@@ -114,6 +106,10 @@ async def sheets(house: House) -> list[UUID]:
             [[], [], ["payroll-import"]][place % 3],
             house.people["mia"],
         )
+    sheets = {
+        sheet: (people["ana"], "", MONDAY + timedelta(days=7 * (place % WEEKS))) for place, sheet in enumerate(made)
+    }
+    await give_values(house.owner, Organisation(list(people.values()), list(house.teams.values()), sheets), 1)
     return made
 
 
@@ -123,7 +119,7 @@ async def activate(house: House, drawn: list[tuple[str, str, str, str, str, str]
         f"p, {effect}, {who}, {action}, {states}, timesheet, {scope}, {when}, rule-{place}"
         for place, (effect, who, action, states, scope, when) in enumerate(drawn)
     ]
-    snapshot = Snapshot.build(policy_file.parse(rows(*lines)), next(numbers))
+    snapshot = Snapshot.build(policy_file.parse(declared_rows(*lines, vocabulary=VOCABULARY)), next(numbers))
     await house.owner.execute(
         "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
         " VALUES ($1, $2, '', '', '', '{}', 'a test', 'a test')",
