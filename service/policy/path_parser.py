@@ -160,7 +160,9 @@ class _Parser:
         elif word.isidentifier():
             self._refuse(f"A path starts at the resource, not at '{word}'", column, f"write {RESOURCE}.{word}")
         else:
-            self._refuse(f"A path starts with {RESOURCE}", column, "such as resource.owner.teams.leads")
+            doubled = word in {"|", "-"}
+            remedy = "join paths by | or - once" if doubled else "such as resource.owner.teams.leads"
+            self._refuse(f"A path starts with {RESOURCE}", column, remedy)
         while self._peek()[0] == ".":
             self._take()
             edge, at = self._take()

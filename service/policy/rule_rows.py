@@ -40,7 +40,7 @@ LONGEST_ROW = 1_000
 MAX_COMPLAINTS = 90
 ALWAYS = "always"
 EFFECTS = frozenset(effect.value for effect in Effect)
-# What to write where a row asks for nothing.
+# The words of rows that ask for nothing, by column.
 NOTHING = {"who": "write anyone", "state": "write any", "scope": "write any", "when": "write always"}
 SPELLING_OF_NAMES = "NAME has lower-case letters, digits and -, at most 63 characters"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")

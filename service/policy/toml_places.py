@@ -18,7 +18,23 @@ if TYPE_CHECKING:
 FILE = "vocabulary.toml"
 # The time to find the nearest word adds up.
 MAX_GUESSES = 100
+# Remedies by the beginning of a complaint of tomllib.
+_ADVICE = {
+    "Invalid value": 'put texts in quotes, such as is = "resource.minutes > 2400"',
+    "Expected newline": "within double quotes, put texts in single quotes: is = \"principal.country == 'DE'\"",
+    "Illegal character": "a text ends in the line in which it begins, with the same quote",
+    "Cannot declare": "write all words of a table below its first header",
+    "Cannot overwrite": "give each name once",
+    "Expected '='": 'write NAME = "VALUE"',
+    "Unescaped": "within single quotes, \\ stands for itself",
+    "Invalid statement": "a line is a header, NAME = VALUE, or a comment that starts with #",
+}
 _QUOTES = ('"""', "'''")
+
+
+def advise_toml(message: str) -> str | None:
+    """The remedy for a complaint of tomllib, if one is known."""
+    return next((advice for begins, advice in _ADVICE.items() if message.startswith(begins)), None)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from service.policy.expressions.expression import Flaw, compile_expression
 from service.policy.nearest_word import describe_foreign_letter
 from service.policy.relation_tables import read_paths
 from service.policy.sentences import check_sentence
-from service.policy.toml_places import FILE, Complaints
+from service.policy.toml_places import FILE, Complaints, advise_toml
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -55,7 +55,8 @@ def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         place = _TOML_PLACE.search(str(error))
         line, column = (int(place[1]), int(place[2])) if place else (0, 0)
-        return None, [Complaint(FILE, line, column, f"This is not TOML: {_TOML_PLACE.sub('', str(error)).strip()}")]
+        message = _TOML_PLACE.sub("", str(error)).strip()
+        return None, [Complaint(FILE, line, column, f"This is not TOML: {message}", advise_toml(message))]
     except (ValueError, OverflowError):
         long = _TOO_MANY_DIGITS.search(text)
         line = text.count("\n", 0, long.start()) + 1 if long else 0
@@ -131,11 +132,10 @@ class _Reader:
             if "is" in body:
                 self.complaints.complain(("request", "facts", name), "A fact has either 'is' or 'max_age'")
             if isinstance(age, bool) or not isinstance(age, int) or not 0 < age <= OLDEST_SIGN_IN:
-                self.complaints.complain(
-                    ("request", "facts", name), f"max_age must be a whole number of seconds from 1 to {OLDEST_SIGN_IN}"
-                )
-            else:
-                thresholds[name] = age
+                message = f"max_age must be a whole number of seconds from 1 to {OLDEST_SIGN_IN}"
+                self.complaints.complain(("request", "facts", name), message, "write max_age = 900 for 15 minutes")
+                age = OLDEST_SIGN_IN
+            thresholds[name] = age
         if len(thresholds) > MAX_REQUEST_FACTS:
             self.complaints.complain(
                 ("request", "facts"), f"There are more than {MAX_REQUEST_FACTS} facts with a max_age"

@@ -1,4 +1,4 @@
-"""What somebody writes who knows CEL, Rego, SQL, JavaScript or Python: the complaint says what to write instead."""
+"""Expressions as authors write them who know CEL, Rego, SQL, JavaScript or Python: the complaint has a remedy."""
 
 from __future__ import annotations
 

@@ -331,6 +331,38 @@ def test_a_wrong_vocabulary_is_named(old: str, new: str, message: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "suggestion"),
+    [
+        ("is = resource.minutes > 3", "This is not TOML", "put texts in quotes"),
+        ('is = "principal.country == "DE""', "This is not TOML", "put texts in single quotes"),
+        ('is = "resource.minutes > 3', "This is not TOML", "a text ends in the line in which it begins"),
+        ('is: "resource.minutes > 3"', "This is not TOML", 'write NAME = "VALUE"'),
+        ('is = "true"\nis = "false"', "This is not TOML", "give each name once"),
+        ('is = "true"\n[kinds.timesheet.states]', "This is not TOML", "below its first header"),
+        ('is = "true"\n// a comment', "This is not TOML", "a comment that starts with #"),
+    ],
+)
+def test_a_vocabulary_that_is_no_toml_is_shown_how_to_write_it(words: str, message: str, suggestion: str) -> None:
+    (found,) = complaints(policy_forge.with_more(words=f"\n[kinds.timesheet.facts.odd]\n{words}\n"))
+    assert message in found.message
+    assert suggestion in (found.suggestion or "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "suggestion"),
+    [
+        ('[request.facts.a]\nmax_age = "15m"', "max_age must be a whole number", "write max_age = 900"),
+        ('[request.facts.a]\nis = "resource.minutes > 3"', "no attribute", "under [kinds.KIND.facts]"),
+        ('[kinds.timesheet.relations.a]\nis = "resource.owner || resource.manager"', "A path starts", "| or - once"),
+    ],
+)
+def test_a_wrong_word_has_one_complaint_with_a_remedy(words: str, message: str, suggestion: str) -> None:
+    (found,) = complaints(policy_forge.with_more(words=f'\n{words}\nyes = "x"\nno = "y"\n'))
+    assert message in found.message
+    assert suggestion in (found.suggestion or "")
+
+
 def test_a_complaint_about_the_vocabulary_points_at_the_line() -> None:
     vocabulary = policy_forge.read_shipped().vocabulary.replace("reopen = ", "repoen = ")
     _, (found,) = vocabulary_file.read(vocabulary)

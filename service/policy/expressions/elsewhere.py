@@ -1,4 +1,4 @@
-"""What to write here instead of operators, functions and names of other languages: Python, SQL, Rego, JavaScript."""
+"""Remedies for operators, functions and names of other languages: Python, SQL, Rego, JavaScript."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ _IN_ROWS: Final = f"{_IN_QUOTES}; facts and relations stand in rows of policy.cs
 
 
 def suggest_sign(word: str, before: str, after: str) -> str | None:
-    """What to write instead of a word or sign that was not expected between these texts."""
+    """The remedy for a word or sign that was not expected between these texts."""
     if word in {"not", "NOT"} and re.match(r"\s*in\b", after, re.IGNORECASE):
         return OPERATORS["not_in"]
     if word == "is" and _NO_VALUE.match(after):
@@ -129,7 +129,7 @@ def suggest_sign(word: str, before: str, after: str) -> str | None:
 
 
 def suggest_function(name: str, known: Collection[str]) -> str | None:
-    """What to write instead of a call. `known`: the names of the functions that there are."""
+    """The remedy for a call. `known`: the names of the functions that there are."""
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     close = nearest(name, known)
@@ -138,7 +138,7 @@ def suggest_function(name: str, known: Collection[str]) -> str | None:
 
 
 def suggest_name(name: str, known: Collection[str], *, alone: bool) -> str:
-    """What to write instead of a name that begins with none of the known roots. `known`: the names of attributes.
+    """The remedy for a name that begins with none of the known roots. `known`: the names of attributes.
     `alone`: no dot follows."""
     root, _, rest = name.partition(".")
     if rest or not alone:

@@ -45,6 +45,7 @@ _OF_ROWS: Final = {
 }
 _WHAT_CAN_BE_WRITTEN: Final = "policies/README.md says under Expressions what can be written"
 _ATTRIBUTES: Final = "policies/README.md says under Attributes which there are"
+_NO_RESOURCE: Final = "a fact about the sign-in sees no resource: declare it under [kinds.KIND.facts]"
 # Where a vocabulary declares the attributes below a prefix, the longest first.
 _DECLARED: Final = {
     "resource.owner.teams.": "[directory.teams]",
@@ -143,12 +144,7 @@ def _find_column(name: str) -> str | None:
 
 
 def _suggest_attribute(name: str, known: Collection[str]) -> str:
-    if name == "resource.state":
-        return "name states in the row of the rule"
-    owner, _, last = name.rpartition(".")
-    if owner in known and (instead := elsewhere.FUNCTIONS.get(last)):
-        return instead.replace("(X)", f"({owner})")
-    if owner == "context" and (instead := elsewhere.NAMES.get(last) or elsewhere.PARTS_OF_TIME.get(last)):
+    if instead := _suggest_elsewhere(name, known):
         return instead
     close = nearest(name, known)
     if (close is None or not close.startswith("did")) and (column := _find_column(name)):
@@ -159,6 +155,19 @@ def _suggest_attribute(name: str, known: Collection[str]) -> str:
         return close or _ATTRIBUTES
     declare = f"declare {word} under {_DECLARED[prefix]}"
     return f"{close} Or {declare}" if close and close.startswith("did") else declare
+
+
+def _suggest_elsewhere(name: str, known: Collection[str]) -> str | None:
+    """The remedy for a name that no near attribute replaces."""
+    owner, _, last = name.rpartition(".")
+    if name == "resource.state":
+        return "name states in the row of the rule"
+    if owner in known and (instead := elsewhere.FUNCTIONS.get(last)):
+        return instead.replace("(X)", f"({owner})")
+    if owner == "context":
+        return elsewhere.NAMES.get(last) or elsewhere.PARTS_OF_TIME.get(last)
+    has_resource = any(other.startswith("resource.") for other in known)
+    return None if has_resource or not name.startswith("resource.") else _NO_RESOURCE
 
 
 def _explain_types(function: str, types: str, place: int) -> FlawFoundError:
