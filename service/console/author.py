@@ -15,7 +15,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, Parameter
 
 from service.console.failures import Failure, describe_problem
-from service.console.form_values import number_of, start_of
+from service.console.form_values import MAX_NUMBER, number_of, start_of
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, Visit, first_of, is_part
 from service.standalone.client import (
@@ -44,7 +44,7 @@ CHANGES = {
 RUNNING = ("queued", "running")
 # The kinds of words by which a replay groups records, each with the title of its table.
 GROUPS = {"rule": "By rule", "action": "By action", "subject": "By person", "cause": "By cause"}
-Number = Annotated[int, Parameter(ge=1, le=2_147_483_647)]
+Number = Annotated[int, Parameter(ge=1, le=MAX_NUMBER)]
 
 
 class DraftComplaint(msgspec.Struct):

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpx2
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from redis.exceptions import RedisClusterException, RedisError
 
 from service.console.protection import ForgedRequest
@@ -67,7 +67,7 @@ MESSAGES = {
     "must be after valid_from": "must not be before From",
     "must not be the delegator": "must not be the person in whose place they approve",
 }
-NOT_FOUND = Failure(404, "No such page", "Check the address, or go to a page of the navigation.")
+NOT_FOUND = Failure(404, "No such page", "Check the address, or go to the first page.")
 TOO_LARGE = Failure(
     413, "That is too large", "The console takes 4 MB at once. Import a larger file in parts, or through the API."
 )
@@ -147,7 +147,8 @@ def find_failure(error: Exception) -> Failure:
             found = Failure(403, "You are not signed in", f"{error}.")
         case SignInUnavailable():
             found = Failure(503, "You cannot sign in at the moment", f"{error}.", again=True)
-        case HTTPException(status_code=HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED):
+        # A number that is out of bounds, such as that of version 0, is in an address that leads nowhere.
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED) | ValidationException():
             found = NOT_FOUND
         case HTTPException(status_code=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             found = TOO_LARGE

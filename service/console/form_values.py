@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import tzinfo
 
-MAX_DIGITS: Final = 10
+MAX_NUMBER: Final = 2**31 - 1
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def number_of(text: str | None) -> int | None:
     """The number that a form or an address names; None for all else, also for one that no number of ours reaches."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
+    if not text or not text.isascii() or not text.isdecimal() or len(text) > len(str(MAX_NUMBER)):
+        return None
+    return int(text) if int(text) <= MAX_NUMBER else None
 
 
 def start_of(day: str | None, zone: tzinfo, *, after: int = 0) -> datetime:

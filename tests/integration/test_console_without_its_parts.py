@@ -251,9 +251,30 @@ async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> No
     assert (page.status_code, "takes 4 MB at once" in page.text) == (413, True)
 
 
-async def test_an_address_that_only_takes_forms_is_no_page(console: Console) -> None:
-    async with browser(console) as person:
-        page = await person.get("/sign-out")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sign-out",  # takes forms alone
+        "/nothing",
+        "/policies/0",
+        "/policies/-1",
+        "/policies/2147483648",
+        "/policies/" + "9" * 5000,
+        "/draft?from=0",
+        "/draft?from=2147483648",
+        "/week/2026-13-01",
+        "/decisions/x",
+        "/sign-in?max_age=-1",
+        "/sign-in?acr_values=" + "x" * 501,
+    ],
+    ids=lambda path: path[:30],
+)
+async def test_an_address_that_leads_nowhere_has_a_page_that_says_so(console: Console, path: str) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    me = Me(kind="person", person="a", client="", scopes=[], roles=[], teams_led=[], may=[], policy_version=1)
+    api = httpx2.MockTransport(lambda _: httpx2.Response(200, content=msgspec.json.encode(me)))
+    async with httpx2.AsyncClient(transport=api) as console.http, browser(console, session.id) as person:
+        page = await person.get(path)
     assert (page.status_code, "No such page" in page.text) == (404, True)
 
 

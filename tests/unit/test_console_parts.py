@@ -68,7 +68,7 @@ def test_a_path_of_ours_is_kept() -> None:
     assert local_path("/week/2026-03-02?done=saved&x=%0a") == "/week/2026-03-02?done=saved&x=%0a"
 
 
-@pytest.mark.parametrize("text", [None, "", "abc", "-1", "1.5", "\u0663", "1" * 11, "9" * 5000])
+@pytest.mark.parametrize("text", [None, "", "abc", "-1", "1.5", "\u0663", str(2**31), "1" * 11, "9" * 5000])
 def test_what_is_no_number_of_ours_is_none(text: str | None) -> None:
     assert number_of(text) is None
 
