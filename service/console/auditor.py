@@ -109,6 +109,7 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
         page = await visit.api.call(LogPage, "GET", DECISIONS, query=query)
     except (Invalid, NotFound) as found:
         problem = found
+    counted = await _count(visit, given) if visit.request.query_params.get("counts") else None
     following = f"/decisions?{urlencode({**given, 'cursor': page.next_cursor})}" if page.next_cursor else None
     return visit.render(
         "decisions.html",
@@ -121,20 +122,17 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
         following=following,
         first=f"/decisions?{urlencode(given)}" if cursor else None,
         counts=f"/decisions/counts?{urlencode(given)}",
+        # Without JavaScript, by a link.
+        with_counts=f"/decisions?{urlencode({**given, 'counts': 'yes'})}",
+        counted=counted is not None,
+        **(counted or {}),
     )
 
 
 @get("/decisions/counts")
 async def count_decisions(visit: TheVisit) -> Response[str]:
     """The day chart and the facets of a search, for htmx. In a long log they come some time after the list."""
-    given = _read_filters(visit)
-    problem: Problem | None = None
-    counts: DecisionCounts | None = None
-    try:
-        counts = await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query=_query_of(given))
-    except (Invalid, NotFound) as found:
-        problem = found
-    return visit.render("decision_counts.html", chart=_chart(counts), facets=_facets(counts, given), problem=problem)
+    return visit.render("decision_counts.html", **await _count(visit, _read_filters(visit)))
 
 
 @get("/decisions/{decision:uuid}")
@@ -227,6 +225,17 @@ async def export_records(visit: TheVisit) -> Response[Any]:
 
     headers["Audit-Positions"] = answer.headers.get("Audit-Positions", "")
     return Stream(chunks(), media_type=OCTETS, headers=headers)
+
+
+async def _count(visit: Visit, given: Mapping[str, str]) -> dict[str, Any]:
+    """The day chart and the facets, for their template."""
+    problem: Problem | None = None
+    counts: DecisionCounts | None = None
+    try:
+        counts = await visit.api.call(DecisionCounts, "GET", f"{DECISIONS}/summary", query=_query_of(given))
+    except (Invalid, NotFound) as found:
+        problem = found
+    return {"chart": _chart(counts), "facets": _facets(counts, given), "uncounted": problem}
 
 
 def _whose_week(records: Iterable[RecordWithTexts]) -> tuple[str | None, date | None]:

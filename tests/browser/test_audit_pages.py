@@ -72,6 +72,16 @@ async def test_a_decision_shows_people_with_their_teams_hours_and_times_and_no_r
         assert ". Policy version" in why
 
 
+async def test_decisions_are_counted_without_javascript_by_a_link(desk: Desk, weeks: Weeks) -> None:
+    async with desk.window("audrey", java_script_enabled=False) as page:
+        await page.goto(f"{desk.console}/decisions?action=approve")
+        await expect(page.locator("table.decisions")).to_be_visible()
+        await expect(page.get_by_text("Counting these decisions")).to_be_hidden(timeout=20_000)
+        await page.get_by_role("link", name="Count these decisions").click()
+        await expect(page.get_by_role("img", name="Decisions by day")).to_be_visible()
+        await expect(page.get_by_label("Action")).to_have_value("approve")
+
+
 async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_means(desk: Desk, weeks: Weeks) -> None:
     async with desk.window("audrey") as page:
         await page.goto(f"{desk.console}/decisions?action=aprove")

@@ -85,6 +85,14 @@ async def test_a_refused_proposal_keeps_the_draft_and_names_the_line(desk: Desk,
         assert (await rules.input_value()).endswith(WRONG)
 
 
+async def test_the_editor_promises_no_findings_without_javascript(desk: Desk) -> None:
+    async with desk.window("paula", java_script_enabled=False) as page:
+        await page.goto(f"{desk.console}/draft")
+        await expect(page.get_by_role("button", name="Propose")).to_be_visible()
+        await expect(page.get_by_text("Findings stand here")).to_be_hidden()
+        await expect(page.get_by_role("button", name="Check")).to_be_hidden()
+
+
 async def test_a_version_that_was_overtaken_is_not_activated(desk: Desk, paula: Caller) -> None:
     texts = await paula.api.policy_version()
     others = [
