@@ -242,12 +242,12 @@ class Directory:
         self, caller: Caller, person: NamedPerson, role: str, validity: Validity = ALWAYS
     ) -> Answer[GivenRole]:
         """Give a person a role (without the prefix `role:`), in addition to those in their tokens. Raises NotFound, and
-        Conflict for a merged person."""
+        Conflict for a merged or erased person."""
         check_grant(validity, role=role)
 
         async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, list[DirectoryChange]]:
             person_id = await find_subject(permit, connection, caller, person)
-            await people_store.load_unmerged_person(connection, person_id)
+            await people_store.load_present_person(connection, person_id)
             given = await grant_store.give_role(permit, connection, GivenRole(person_id, role, validity))
             return given, [DirectoryChange(str(person_id), ROLES.began, {"role": role, **times(given.validity)})]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.stored_responses import delete_person
-from service.directory import access_request_store, store
+from service.directory import access_request_store, grant_store, store
 from service.directory.access_request_store import describe_closed
 from service.directory.recorded_change import record_changes
 from service.directory.store import KIND
@@ -154,7 +154,8 @@ class Erasure:
         return reading.answer(Erased(**{name: row[name] for name in names}, pending=tuple(row["pending"])))
 
     async def erase(self, caller: Caller, person: UUID) -> Answer[Erased]:
-        """Erase a person for good, with their drafts and rejected sheets, which only they could submit. Raises
+        """Erase a person for good, with their drafts and rejected sheets, which only they could submit, and end what
+        they hold for a time. Raises
         Conflict, whose extra names the legal `hold` or the submitted `timesheets` that forbid it; without an extra, the
         erasure key is missing."""
         async with self._gate.change(caller, KIND, ERASE, Target(str(person), hold=_lock_holds)) as change:
@@ -172,7 +173,8 @@ class Erasure:
             await delete_person(change.connection, person)
             sheets, notes = await _close_sheets(change, known["ids"])
             closed = await access_request_store.erase(change.connection, known["ids"])
-            await record_changes(change, describe_closed(closed))
+            ended = await grant_store.end_all(change.connection, known["ids"])
+            await record_changes(change, [*describe_closed(closed), *ended])
             row = await self._erase(change, person, known["ids"])
             erased = Erased(row["links"], row["texts"], notes + row["notes"], row["values_removed"], sheets)
             names = ("links", "texts", "notes", "attributes", "sheets")

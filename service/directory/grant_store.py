@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.person_references import find_listed_person
 from service.authorization.enforcement.team_references import find_listed_team
 from service.directory import store
-from service.directory.entities import GivenRole
-from service.directory.grants import MEMBERSHIPS, ROLES, G
-from service.directory.store import KIND, MANAGE, VALID, load_page, load_row, validity_of
+from service.directory.entities import GivenRole, Validity
+from service.directory.grants import GRANTS_OF_PEOPLE, MEMBERSHIPS, ROLES, G
+from service.directory.store import KIND, MANAGE, PEOPLE, VALID, load_page, load_row, validity_of
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.directory.entities import Membership
     from service.directory.grants import Grants
+    from service.directory.recorded_change import DirectoryChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,31 @@ async def end(
     permit.covers(grants.kind, grants.end_action)
     before, after = await store.end(connection, grants.table, grant, at, grants.all_columns)
     return grants.read(before), grants.read(after)
+
+
+async def end_all(connection: Connection, people: Sequence[UUID]) -> list[DirectoryChange]:
+    """End all present and future grants of people, as an erasure does; returns the changes. Their places as members of
+    teams stay: by them, managers see the timesheets that are kept."""
+    changes: list[DirectoryChange] = []
+    for grants in GRANTS_OF_PEOPLE:
+        named = " OR ".join(f"{column} = ANY ($1::uuid[])" for column in grants.columns if column in PEOPLE)
+        lasting = " AND part <> 'member'" if grants is MEMBERSHIPS else ""
+        # Those that have not ended, which are few, by the indexes on people. What has not begun never does.
+        rows = await connection.fetch(
+            f"WITH held AS (SELECT * FROM {grants.table} WHERE ({named}){lasting} AND valid_from < valid_to"
+            " AND statement_timestamp() < valid_to ORDER BY id FOR UPDATE)"
+            f" UPDATE {grants.table} AS ended SET valid_to = greatest(statement_timestamp(), held.valid_from) FROM held"
+            f" WHERE ended.id = held.id RETURNING held.id, {', '.join(f'held.{name}' for name in grants.columns)},"
+            " held.valid_from, nullif(held.valid_to, 'infinity') AS valid_to, ended.valid_to AS ended_at",
+            people,
+        )
+        changes += [
+            grants.row_change(
+                grants.ended, row, row["id"], Validity(row["valid_from"], row["ended_at"]), before=validity_of(row)
+            )
+            for row in rows
+        ]
+    return changes
 
 
 async def list_grants(

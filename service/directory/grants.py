@@ -55,6 +55,20 @@ class GrantTable:
         """A grant with these values of the table's own columns, for a record."""
         return {word: columns[column] for column, word in self.columns.items()} | times(validity)
 
+    def row_change(
+        self,
+        event: str,
+        columns: Mapping[str, object] | asyncpg.Record,
+        row_id: UUID,
+        now: Validity,
+        *,
+        before: Validity | None = None,
+    ) -> DirectoryChange:
+        """The change of a row with these values of the table's own columns, for the log."""
+        subject = columns["person_id"] if self.table == "person_role" else row_id
+        was = {} if before is None else self.describe(columns, before)
+        return DirectoryChange(str(subject), event, self.describe(columns, now), before=was, kind=self.kind)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants(GrantTable, Generic[G]):
@@ -142,4 +156,12 @@ DELEGATIONS: Final = Grants(
     begin_action="grant",
     end_action="end",
     overlap="The same delegation holds already at some of that time",
+)
+GRANTS_OF_PEOPLE: Final[tuple[GrantTable, ...]] = (
+    MEMBERSHIPS,
+    ROLES,
+    GROUP_MEMBERS,
+    PROJECT_LEADS,
+    FALLBACKS,
+    DELEGATIONS,
 )

@@ -4,16 +4,27 @@ or ends meanwhile."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import WAIT_FOR_DECIDED
 from service.directory import access_request_store, erased_store, store
 from service.directory.access_request_store import describe_closed
 from service.directory.entities import Person, Validity
-from service.directory.grants import DELEGATIONS, FALLBACKS, GROUP_MEMBERS, MEMBERSHIPS, PROJECT_LEADS, ROLES
+from service.directory.grants import GRANTS_OF_PEOPLE, ROLES
 from service.directory.people_store import load_unmerged_person
 from service.directory.recorded_change import DirectoryChange, described_attributes
-from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end, validity_of, write_attributes
+from service.directory.store import (
+    ERASED,
+    KIND,
+    MANAGE,
+    PEOPLE,
+    VALID,
+    begin,
+    end,
+    find_erased,
+    validity_of,
+    write_attributes,
+)
 from service.errors import Conflict, InvalidField, NotFound
 from service.ids import make_id
 from service.places import FieldError
@@ -22,14 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    import asyncpg
-
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.directory.grants import GrantTable
-
-
-GRANT_TABLES: Final[Sequence[GrantTable]] = (MEMBERSHIPS, ROLES, GROUP_MEMBERS, PROJECT_LEADS, FALLBACKS, DELEGATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
         remaining = await load_unmerged_person(connection, into)
     except NotFound as error:
         raise InvalidField(FieldError("into", "does not exist")) from error
+    if await find_erased(connection, [into]):
+        raise InvalidField(FieldError("into", ERASED))
     # People who were merged into this person get the new canonical id.
     await connection.execute("UPDATE merged_person SET into_id = $2 WHERE into_id = $1", person, into)
     # From now on `into` is the canonical id.
@@ -66,7 +74,9 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
         "UPDATE person_link SET person_id = $2 WHERE person_id = $1 RETURNING person_id", person, into
     )
     await erased_store.copy_former_ids(connection, person, into)
-    changes = [change for grant_table in GRANT_TABLES for change in await _move(connection, grant_table, person, into)]
+    changes = [
+        change for grant_table in GRANTS_OF_PEOPLE for change in await _move(connection, grant_table, person, into)
+    ]
     changes += describe_closed(await access_request_store.merge(connection, person, into))
     values = {**merged.attributes, **remaining.attributes}
     remaining = Person(
@@ -106,7 +116,7 @@ async def _move(connection: Connection, grants: GrantTable, person: UUID, into: 
     )
     for row in rows:
         was, now = await end(connection, grants.table, row["id"], None, VALID)
-        changes.append(_change(grants, grants.ended, row, row["id"], now, before=was))
+        changes.append(grants.row_change(grants.ended, row, row["id"], validity_of(now), before=validity_of(was)))
         what = {name: into if row[name] == person else row[name] for name in grants.columns}
         if len({what[name] for name in people}) < len(people):
             # Nobody delegates to themselves.
@@ -115,7 +125,7 @@ async def _move(connection: Connection, grants: GrantTable, person: UUID, into: 
         validity = Validity(now["valid_to"], was["valid_to"])
         made = await begin(connection, grants.table, key, what, validity, f"id, {VALID}")
         if made is not None:
-            changes.append(_change(grants, grants.began, what, made["id"], made))
+            changes.append(grants.row_change(grants.began, what, made["id"], validity_of(made)))
         elif not await _is_covered(connection, grants.table, what, validity):
             raise Conflict(
                 "Both people have this grant for times that overlap in part: end one of the two first",
@@ -136,17 +146,3 @@ async def _is_covered(connection: Connection, table: str, what: Mapping[str, obj
         *what.values(),
     )
     return found
-
-
-def _change(
-    grants: GrantTable,
-    event: str,
-    what: Mapping[str, object] | asyncpg.Record,
-    row_id: UUID,
-    now: asyncpg.Record,
-    *,
-    before: asyncpg.Record | None = None,
-) -> DirectoryChange:
-    subject = what["person_id"] if grants is ROLES else row_id
-    was = grants.describe(what, validity_of(before)) if before is not None else {}
-    return DirectoryChange(str(subject), event, grants.describe(what, validity_of(now)), before=was, kind=grants.kind)

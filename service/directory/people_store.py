@@ -14,6 +14,7 @@ from service.directory.store import (
     MANAGE,
     PERSON,
     constraints,
+    find_erased,
     load_page,
     load_row,
     read_attributes,
@@ -108,7 +109,7 @@ async def link_person(
 ) -> Person:
     """Link more tokens to a person. Raises NotFound, and Conflict as `add_person`."""
     permit.covers(KIND, MANAGE)
-    person = await load_unmerged_person(connection, person_id)
+    person = await load_present_person(connection, person_id)
     await _refuse_taken(connection, links)
     await _insert_links(connection, person_id, links, hashes)
     return person
@@ -124,6 +125,14 @@ async def load_unmerged_person(connection: Connection, person_id: UUID) -> Perso
     if row["merged_into"] is not None:
         raise Conflict("This person was merged into another", extra={"person": str(row["merged_into"])})
     return _person(row)
+
+
+async def load_present_person(connection: Connection, person_id: UUID) -> Person:
+    """As `load_unmerged_person`, and also raises Conflict for an erased person: nothing more is stored of them."""
+    person = await load_unmerged_person(connection, person_id)
+    if await find_erased(connection, [person_id]):
+        raise Conflict("This person was erased; add a new one")
+    return person
 
 
 def _person(row: asyncpg.Record) -> Person:
@@ -154,10 +163,10 @@ async def amend_person(
     attributes: GivenAttributes | None = None,
 ) -> tuple[Person, Person]:
     """Change the name, the e-mail address or attributes of a person; returns the person before and after. Raises as
-    `load_unmerged_person`, Conflict for an address of another person, and InvalidField for attributes that the active
+    `load_present_person`, Conflict for an address of another person, and InvalidField for attributes that the active
     policy does not declare."""
     permit.covers(KIND, MANAGE)
-    before = await load_unmerged_person(connection, person_id)
+    before = await load_present_person(connection, person_id)
     expect(before.version)
     name, email = changes.get("display_name", before.display_name), changes.get("email", before.email)
     values = before.attributes

@@ -18,7 +18,7 @@ from service.errors import Conflict, InvalidField, NotFound
 from service.places import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -40,6 +40,7 @@ _DECODER: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dic
 
 # Columns of grants that name a person, and the fields of requests.
 PEOPLE = {"person_id": "person", "delegator_id": "delegator", "delegate_id": "delegate"}
+ERASED: Final = "was erased"
 # By constraint: the field of the request at fault, and the message.
 FIELDS = {
     "team_parent_id_fkey": ("parent", "does not exist"),
@@ -167,8 +168,8 @@ async def begin(
     columns: str,
 ) -> asyncpg.Record | None:
     """Insert a row with a validity and return its `columns`; None if a row with the same `what` overlaps. `key` is its
-    primary key. Raises as `constraints`, and InvalidField for a merged person."""
-    await _refuse_merged(connection, {PEOPLE[name]: value for name, value in what.items() if name in PEOPLE})
+    primary key. Raises as `constraints`, and InvalidField for a merged or erased person."""
+    await _refuse_gone(connection, {PEOPLE[name]: value for name, value in what.items() if name in PEOPLE})
     given = {**key, **what}
     places = {name: f"${place}" for place, name in enumerate(given, start=1)}
     same = [f"{name} = {places[name]}" if value is not None else f"{name} IS NULL" for name, value in what.items()]
@@ -188,14 +189,28 @@ async def begin(
         )
 
 
-async def _refuse_merged(connection: Connection, people: Mapping[str, object]) -> None:
-    """Raise InvalidField for merged people, with their canonical ids."""
+async def find_erased(connection: Connection, people: Collection[object]) -> set[str]:
+    """The ids of those of the people who were erased, by the records of the erasures: nothing else is kept of them for
+    good."""
+    # The records of erasures that name them, by the index on resources.
+    rows = await connection.fetch(
+        "SELECT resource_id FROM audit_record"
+        " WHERE resource_id = ANY ($1::text[]) AND kind = 'directory' AND action = 'erase'",
+        [str(person) for person in people],
+    )
+    return {row["resource_id"] for row in rows}
+
+
+async def _refuse_gone(connection: Connection, people: Mapping[str, object]) -> None:
+    """Raise InvalidField for merged people, with their canonical ids, and for erased people."""
     # The merged people among them, by the primary key.
     found = await connection.fetch(
         "SELECT person_id, into_id FROM merged_person WHERE person_id = ANY($1::uuid[])", list(people.values())
     )
     into = {row["person_id"]: row["into_id"] for row in found}
     wrong = [FieldError(name, f"was merged into {into[person]}") for name, person in people.items() if person in into]
+    erased = await find_erased(connection, people.values()) if people else set()
+    wrong += [FieldError(name, ERASED) for name, person in people.items() if str(person) in erased]
     if wrong:
         raise InvalidField(*wrong)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.log.record import read_body
 from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
@@ -164,3 +165,46 @@ async def test_a_caller_who_has_a_sheet_is_sent_it_anew_once_its_texts_are_erase
         assert (now == known.content) == (what == "no text" or (place != path and not more)), place
     present = (await other.send("GET", path)).json()["version"]
     assert present == (3 if what == "no text" else 4)
+
+
+async def test_what_a_person_holds_for_a_time_ends_with_an_erasure_and_is_not_given_again(
+    house: House, running: InProcess
+) -> None:
+    eve, other, team = ApiCaller(running, "eve"), ApiCaller(running, "other"), str(house.teams["east"])
+    person, remaining = await eve.me(), str(house.people["ana"])
+    assert (await other.send("POST", "/v1/groups", {"name": "night-shift"})).status_code == 201
+    later = {"valid_from": "2999-01-01T00:00:00Z"}
+    given = {
+        "membership.ended": ("/v1/memberships", {"person": person, "team": team, "part": "lead"}),
+        "role.taken": (f"/v1/people/{person}/roles", {"role": "payroll"}),
+        "group.left": ("/v1/groups/night-shift/members", {"person": person, **later}),
+        "project-lead.ended": ("/v1/projects/apollo/leads", {"person": person}),
+        "fallback.ended": ("/v1/fallback-approvers", {"person": person, "team": team}),
+        "delegation.ended": ("/v1/delegations", {"delegator": remaining, "delegate": person}),
+    }
+    member = {"person": person, "team": team, "part": "member"}
+    assert (await other.send("POST", "/v1/memberships", member)).status_code == 201
+    for path, body in given.values():
+        assert (await other.send("POST", path, body)).status_code == 201, path
+    as_delegator = {"delegator": person, "delegate": remaining}
+    assert (await other.send("POST", "/v1/delegations", as_delegator)).status_code == 201
+    assert (await erase(other, person)).status_code == 200
+    held = f"WHERE person_id = '{person}' AND now() < valid_to AND valid_from < valid_to"
+    for table in ("person_role", "group_member", "project_lead", "fallback_approver"):
+        assert await house.count(f"{table} {held}") == 0, table
+    # By their place in a team, managers see the timesheets that are kept.
+    assert await house.owner.fetchval(f"SELECT string_agg(part, '') FROM membership {held}") == "member"
+    assert await house.count("delegation WHERE now() < valid_to") == 0
+    changes = await read_changes(house)
+    assert sorted(change["to"]["what"] for change in changes) == sorted([*given, "delegation.ended", "person.erased"])
+    assert all(change["from"]["valid_to"] is None for change in changes if change["to"]["what"] != "person.erased")
+    for path, body in (*given.values(), ("/v1/delegations", as_delegator), ("/v1/memberships", member)):
+        refused = await other.send("POST", path, body)
+        assert (refused.status_code, "was erased" in refused.text) == (409 if "/roles" in path else 422, True), path
+
+
+async def read_changes(house: House) -> list[dict[str, Any]]:
+    """What the last erasure changed in the directory."""
+    rows = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'directory' AND action = 'erase'")
+    bodies: list[dict[str, Any]] = [read_body(row["body"]) for row in rows]
+    return [body["change"] for body in bodies]
