@@ -22,7 +22,7 @@ from service.identity.strict_json import read_object
 from service.identity.weak_keys import find_weakness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 MAX_KEYS = 100
@@ -82,14 +82,25 @@ def read_jwk_set(body: bytes, algorithms: Iterable[str]) -> JwkSet:
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise ValueError("no list of at most 100 keys")
     allowed = frozenset(algorithms)
-    read = [_read_key(jwk, allowed) for jwk in listed]
+    # Also of keys that are not for us: every reader of the set can sign with them.
+    shown = [
+        _material(jwk) for jwk in listed if isinstance(jwk, dict) and any(name in jwk for name in _PRIVATE_MEMBERS)
+    ]
+    read = [_read_key(jwk, allowed, shown) for jwk in listed]
     keys = tuple(key for key in read if isinstance(key, VerificationKey))
     refused = tuple(key for key in read if isinstance(key, RefusedKey))
     return JwkSet(keys, frozenset(key.digest for key in keys), refused)
 
 
-def _read_key(jwk: object, allowed: frozenset[str]) -> VerificationKey | RefusedKey | None:
-    """None for a key that is not for us."""
+def _material(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that make up the public key."""
+    return {name: jwk.get(name) for name in _MEMBERS.get(str(jwk.get("kty")), ())}
+
+
+def _read_key(
+    jwk: object, allowed: frozenset[str], shown: Sequence[dict[str, Any]]
+) -> VerificationKey | RefusedKey | None:
+    """None for a key that is not for us. `shown`: the material of keys that are published with their private part."""
     if not isinstance(jwk, dict) or not _is_for_signatures(jwk):
         return None
     kty, crv, kid = jwk.get("kty"), jwk.get("crv"), jwk.get("kid")
@@ -100,9 +111,9 @@ def _read_key(jwk: object, allowed: frozenset[str]) -> VerificationKey | Refused
         fitting = [name for name in fitting if name == jwk["alg"]]
     if not fitting:
         return None
-    material = {name: jwk.get(name) for name in _MEMBERS[str(kty)]}
+    material = _material(jwk)
     by_algorithm = {name: built for name in fitting if (built := _build(material, name)) is not None}
-    if any(name in jwk for name in _PRIVATE_MEMBERS):
+    if material in shown:
         why: str | None = "private"
     else:
         why = find_weakness(next(iter(by_algorithm.values())).key) if by_algorithm else "unreadable"

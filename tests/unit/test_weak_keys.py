@@ -124,6 +124,14 @@ def test_keys_that_are_not_for_signatures_are_skipped_silently() -> None:
     assert read_jwk_set(jwks(*others), ALL).refused == ()
 
 
+@pytest.mark.parametrize("members", [{}, {"kid": "other"}, {"use": "enc"}, {"key_ops": ["sign"]}])
+def test_a_key_whose_private_part_is_published_beside_it_is_refused(members: dict[str, Any]) -> None:
+    public = jwk(rsa_key("shown"), "a")
+    found = read_jwk_set(jwks(public, {**public, "d": "AQAB", **members}, jwk(rsa_key(), "b")), ALL)
+    assert [key.kid for key in found.keys] == ["b"]
+    assert ("a", "private") in [(key.kid, key.why) for key in found.refused]
+
+
 def test_ordinary_keys_are_not_refused_as_weak() -> None:
     keys = [jwk(rsa_key(f"ordinary {index}"), str(index)) for index in range(10)]
     found = read_jwk_set(jwks(*keys, jwk(ec_key(), "ec"), jwk(ed_key(), "ed")), ALL)
