@@ -354,7 +354,7 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
         lifespan=[parts.api.running],
         logging_config=None,
     )
-    direct = DirectRoutes(app, middleware, problems, UnknownRoutes(app, limits, problems))
+    direct = DirectRoutes(app, middleware, problems, UnknownRoutes(app, limits, problems, parts.cors))
     return RequestFrame(app, direct, https=settings.public_url.startswith("https://"))
 
 

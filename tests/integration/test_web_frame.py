@@ -93,6 +93,13 @@ async def test_an_app_of_a_known_origin_reads_what_it_needs_also_of_refusals(run
     assert answer.headers["Vary"] == "Authorization, Origin"
 
 
+async def test_an_app_of_a_known_origin_reads_the_refusal_of_a_request_without_a_route(running: InProcess) -> None:
+    answer = await running.send("GET", f"/v1/{'n' * 8_200}", headers={"Origin": APP})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (431, APP)
+    other = await running.send("GET", f"/v1/{'n' * 8_200}", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+
+
 @pytest.mark.parametrize("origin", [None, "https://evil.example"])
 async def test_options_needs_no_token_and_tells_the_methods_alone(
     house: House, issuer: str, origin: str | None

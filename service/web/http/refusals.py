@@ -106,14 +106,14 @@ class Refusals:
         request_id = request_id_of(scope).encode()
         headers = [*headers, (b"x-request-id", request_id)]
         if self._cors is not None:
-            headers += _cors_headers(scope, self._cors)
+            headers += cors_headers(scope, self._cors)
         return (
             {"type": "http.response.start", "status": 503, "headers": headers},
             {"type": "http.response.body", "body": _BODY % request_id, "more_body": False},
         )
 
 
-def _cors_headers(scope: Scope, cors: CORSConfig) -> list[tuple[bytes, bytes]]:
+def cors_headers(scope: Scope, cors: CORSConfig) -> list[tuple[bytes, bytes]]:
     """The headers that let a browser app of an allowed origin read the refusal (Fetch standard, section 3.3)."""
     origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
     if not origin or not cors.is_origin_allowed(origin.decode("latin-1")):

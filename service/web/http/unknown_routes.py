@@ -11,10 +11,12 @@ from litestar.utils import normalize_path
 
 from service.errors import TimewardenError
 from service.web.http.direct_routes import send_json
+from service.web.http.refusals import cors_headers
 from service.web.http.requests import check_head
 
 if TYPE_CHECKING:
     from litestar import Litestar
+    from litestar.config.cors import CORSConfig
     from litestar.types import Receive, Scope, Send
 
     from service.web.http.problems import Problems
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 
 
 class UnknownRoutes:
-    """Wraps `app`, whose middleware runs only for requests that have a route."""
+    """Wraps `app`, whose middleware runs only for requests that have a route. `cors` lets browser apps read the
+    refusals."""
 
-    def __init__(self, app: Litestar, limits: AddressLimits, problems: Problems) -> None:
-        self._app, self._limits, self._problems = app, limits, problems
+    def __init__(
+        self, app: Litestar, limits: AddressLimits, problems: Problems, cors: CORSConfig | None = None
+    ) -> None:
+        self._app, self._limits, self._problems, self._cors = app, limits, problems, cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or self._has_route(scope):
@@ -35,7 +40,10 @@ class UnknownRoutes:
             check_head(scope)
             await self._limits.handle(scope, receive, send, self._app)
         except TimewardenError as error:
-            await send_json(self._problems.answer(scope, error), send)
+            answer = self._problems.answer(scope, error)
+            if self._cors is not None:
+                answer.headers |= {name.decode(): value.decode() for name, value in cors_headers(scope, self._cors)}
+            await send_json(answer, send)
 
     def _has_route(self, scope: Scope) -> bool:
         try:
