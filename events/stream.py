@@ -84,11 +84,19 @@ def check_redis_url(url: str) -> None:
         raise ValueError("must name the master that the Sentinels watch: redis+sentinel://host:26379/NAME")
     if kind == "cluster" and path not in {"", "0"}:
         raise ValueError("must name no database: a Redis Cluster has only the database 0")
+    # A slash or number sign ends the hosts. What follows an @ before it would be looked up and named as a host.
+    if "@" in parts.path + parts.fragment:
+        raise ValueError("must have escapes before the @: %2F for a slash, %23 for a number sign")
     try:
         _split_nodes(url, "redis", REDIS_PORT)
     except ValueError:
         # Its message may quote a part of a password.
         raise ValueError("must name hosts with ports") from None
+    if not kind:
+        try:
+            cast("Any", Redis.from_url(url)).connection_pool.make_connection()
+        except (TypeError, ValueError):
+            raise ValueError("must have only parameters that redis-py knows, with values that fit") from None
 
 
 def _split_nodes(url: str, scheme: str, port: int) -> tuple[str, list[tuple[str, int]]]:

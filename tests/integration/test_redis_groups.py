@@ -279,6 +279,10 @@ async def test_hints_trimming_and_the_doctor_outlast_a_cluster_that_is_away(
         "redis+cluster://:word@host:6379/1",
         "redis://:wo/rd@host:6379/0",
         "redis+cluster://:word@one:6379,two:port",
+        "redis://:wo@rd/wo@host:6379/0",
+        "redis://:wo@rd#wo@host:6379/0",
+        "redis://host:6379/0?user=ana&password=word",
+        "redis://host:6379/0?socket_timeout=word",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
