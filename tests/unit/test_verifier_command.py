@@ -568,3 +568,19 @@ def test_a_url_with_a_password_is_refused_and_not_quoted(capsys: pytest.CaptureF
     told = capsys.readouterr()
     assert "must have no user and no password" in told.out + told.err
     assert "secret" not in told.out + told.err
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("--help", 0), ("--version", 0), ("bundle --help", 0), ("", USAGE), ("bundle nothing --key x --json", USAGE)],
+)
+def test_a_reader_that_ended_changes_no_exit_code(words: str, code: int, *, buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "service.standalone.verify", *words.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    ended = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert ended.returncode == code
+    assert "Broken" not in ended.stderr

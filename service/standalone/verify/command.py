@@ -20,7 +20,7 @@ from .checks import (
 )
 from .findings import INTACT, MALFORMED, USAGE, WORDS, Fault, Report, require
 from .notes import COSIGNATURE, read_keys
-from .output import INTERRUPTED, print_report
+from .output import INTERRUPTED, flush_output, print_report
 from .state import State
 from .times import parse_age, parse_given_time
 from .tree import HASH_SIZE
@@ -43,6 +43,11 @@ class Arguments(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(USAGE, f"{self.prog}: {message}\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        # After a help text or the version.
+        flush_output()
+        super().exit(status, message)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -25,9 +25,20 @@ def print_report(report: Report, checkpoint: Checkpoint | None, *, as_json: bool
             sys.stdout.reconfigure(errors="backslashreplace")
         for line in [_format_json(report, checkpoint)] if as_json else _format_lines(report, checkpoint):
             print(line)
-        sys.stdout.flush()
     except OSError:
-        # The reader is gone. Python would flush again at exit and fail with its own exit code.
+        pass
+    flush_output()
+
+
+def flush_output() -> None:
+    """Write the rest of standard output, or drop it if the reader is gone: Python would try again at exit and fail with
+    its own exit code."""
+    try:
+        sys.stdout.flush()
+    except AttributeError:
+        # None: its descriptor was closed when the process began.
+        pass
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
