@@ -36,6 +36,11 @@ class ApiClient:
     api: str
     token: str
 
+    @property
+    def trust_environment(self) -> bool:
+        """Whether the proxies of the environment are used: only with TLS, as a proxy would read the token otherwise."""
+        return self.api.lower().startswith("https:")
+
     def call(
         self,
         method: str,
@@ -82,7 +87,7 @@ class ApiClient:
                     headers={"Authorization": f"Bearer {self.token}"}
                     | ({} if csv is None else {"Content-Type": "text/csv"}),
                     timeout=timeout,
-                    trust_env=False,
+                    trust_env=self.trust_environment,
                 )
         except httpx2.ReadTimeout as error:
             raise click.ClickException(

@@ -106,7 +106,12 @@ def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, ki
         heading = file.tell() > 0 and kind in {"bundle", "csv"}
         try:
             with httpx2.stream(
-                "GET", api.api + path, params=query, headers=headers, timeout=timeout, trust_env=False
+                "GET",
+                api.api + path,
+                params=query,
+                headers=headers,
+                timeout=timeout,
+                trust_env=api.trust_environment,
             ) as got:
                 if not got.is_success:
                     got.read()

@@ -88,7 +88,7 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
                 content=pieces(),
                 headers=headers,
                 timeout=TIMEOUT_SECONDS,
-                trust_env=False,
+                trust_env=client.trust_environment,
             )
         except httpx2.InvalidURL as error:
             raise click.ClickException(f"{client.api} is not an API address: {error}") from error

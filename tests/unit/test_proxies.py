@@ -11,6 +11,7 @@ from service.development.panel import print_panel
 from service.standalone.client import Timewarden, client_credentials
 from service.standalone.verify.fetching import Fetcher
 from service.standalone.verify.findings import Report
+from tests.command_line import run_command
 from tests.local_http import Answering, http_server
 
 if TYPE_CHECKING:
@@ -42,6 +43,32 @@ def test_the_verifier_reaches_this_machine_without_the_proxy() -> None:
         fetcher = Fetcher(url, Report(quiet=True))
         assert json.loads(fetcher.get("checkpoint").data) == {"path": "/checkpoint"}
         fetcher.close()
+
+
+@pytest.mark.parametrize(
+    "words", [["policy", "list"], ["upload", "hours.csv"], ["audit", "export", "--output", "out.jsonl"]], ids=" ".join
+)
+def test_commands_ask_a_service_elsewhere_through_the_proxy_by_tls_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
+) -> None:
+    asked: list[str] = []
+
+    class Proxy(Answering):
+        def do_CONNECT(self) -> None:  # noqa: N802 — as http.server names it
+            asked.append(self.path)
+            assert "Authorization" not in self.headers
+            self.answer(b"", 502)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hours.csv").write_text("owner,day\n")
+    monkeypatch.setenv("TIMEWARDEN_TOKEN", "secret")
+    with http_server(Proxy) as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for api in ("https://api.example", "http://127.0.0.1:1"):
+            monkeypatch.setenv("TIMEWARDEN_API", api)
+            assert run_command(*words).returncode == 2
+    assert asked == ["api.example:443"]
 
 
 @pytest.mark.parametrize("excepted", ["", "127.0.0.1"])
