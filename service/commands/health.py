@@ -56,9 +56,14 @@ def _api(settings: configuration.Settings) -> str | None:
     named = f"[{host}]" if ":" in host else host
     try:
         answer = httpx2.get(f"http://{named}:{port}/health/ready", timeout=4, trust_env=False)
-    except httpx2.HTTPError as error:
-        told = f"`timewarden serve` does not answer on {settings.management_address}: {type(error).__name__}"
-        click.echo(told, err=True)
+        _ = answer.json()["workers"]
+    except (httpx2.HTTPError, ValueError, TypeError, KeyError) as error:
+        what = type(error).__name__ if isinstance(error, httpx2.HTTPError) else "another program does"
+        click.echo(
+            f"`timewarden serve` does not answer on {settings.management_address}: {what}; check that it runs, and"
+            " TIMEWARDEN_MANAGEMENT_ADDRESS",
+            err=True,
+        )
         sys.exit(ERROR)
     return None if answer.status_code == 200 else answer.text  # noqa: PLR2004
 

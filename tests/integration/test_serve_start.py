@@ -19,9 +19,11 @@ import pytest
 from service.development.server_directory import DirectoryLock
 from service.errors import Misconfigured
 from service.log.roles import check_server
+from tests.command_line import run_command
 from tests.held_sockets import HeldSockets
 from tests.integration.house import activate_unread
 from tests.integration.served import Served, serve
+from tests.local_http import Answering, http_server
 from tests.policy_forge import read_shipped
 from tests.until import PATIENCE_SECONDS, until
 
@@ -310,6 +312,25 @@ async def test_the_health_command_asks_the_management_address(house: House, issu
     code, _, reason = await health_command(asked)
     assert code == 2, "nobody could be asked"
     assert reason.startswith("`timewarden serve` does not answer on 0.0.0.0:")
+
+
+@pytest.mark.parametrize("body", [b"<h1>It works</h1>", b"[]", b'{"status": "ready"}'])
+def test_another_program_on_the_management_address_is_not_taken_for_ready(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Another(Answering):
+        def respond(self) -> None:
+            self.answer(body)
+
+    with http_server(Another) as url:
+        address = url.removeprefix("http://")
+        monkeypatch.setenv("TIMEWARDEN_MANAGEMENT_ADDRESS", address)
+        ended = run_command("health")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        f"`timewarden serve` does not answer on {address}: another program does; check that it runs, and"
+        " TIMEWARDEN_MANAGEMENT_ADDRESS\n"
+    )
 
 
 async def is_not_ready(service: Served) -> bool:
