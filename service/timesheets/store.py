@@ -19,8 +19,9 @@ from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids, canonical_id
 from service.authorization.enforcement.person_references import find_ids
-from service.errors import Conflict, TryLater
+from service.errors import Conflict, InvalidField, TryLater
 from service.identity import revocation
+from service.places import FieldError
 from service.policy.approval import count_needed
 from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
@@ -63,6 +64,10 @@ _DAY_NOTES: Final = msgspec.json.Decoder(dict[date, str])
 _SET: Final = (
     f"state, created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client, {APPROVALS} AS approvals"
 )
+
+
+# Fails for a zone that this code knows and Postgres does not: reports ask Postgres when a day is in the sheet's zone.
+_LOCAL_TIME: Final = "clock_timestamp() AT TIME ZONE time_zone AS local_time"
 
 
 def _of_decision(column: str, value: str) -> str:
@@ -186,7 +191,8 @@ def _count_needed(permit: Permit, approvals: Sequence[GivenApproval]) -> int | N
 
 
 async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
-    """Store a new sheet with its entries. Raises Conflict if the owner has one for that week or does not exist."""
+    """Store a new sheet with its entries. Raises Conflict if the owner has one for that week or does not exist, and
+    InvalidField for a time zone that Postgres does not know."""
     permit.covers(KIND, "create", "upload")
     if permit.decision.request.resource.owner != sheet.owner:
         raise PermissionError("the permit is for another owner")
@@ -195,7 +201,7 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
         row = await connection.fetchrow(
             "INSERT INTO timesheet AS r (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
             " uploaders, reason, day_notes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-            f" RETURNING {_SET}",
+            f" RETURNING {_SET}, {_LOCAL_TIME}",
             sheet.id,
             sheet.owner,
             sheet.period_start,
@@ -213,7 +219,7 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
 
 
 async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Connection) -> None:
-    """Store new drafts with their entries, all with the same editors, at once. Raises Conflict as `create`."""
+    """Store new drafts with their entries, all with the same editors, at once. Raises as `create`."""
     for permit, sheet in made:
         permit.covers(KIND, "upload")
         if permit.decision.request.resource.owner != sheet.owner or sheet.editors != made[0][1].editors:
@@ -227,7 +233,7 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
             " (id, owner_id, period_start, period_end, time_zone, state, version, editors, uploaders)"
             " SELECT id, owner_id, period_start, period_start + 6, time_zone, 'draft', version, $6, $7"
             " FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::integer[])"
-            " AS new (id, owner_id, period_start, time_zone, version))"
+            f" AS new (id, owner_id, period_start, time_zone, version) RETURNING {_LOCAL_TIME})"
             f" INSERT INTO entry ({_ENTRY_COLUMNS})"
             " SELECT id, timesheet_id, day, project, minutes, note, external_ref, uploader, activity, billable,"
             f" string_to_array(tags, '{TAG_SEPARATOR}')"
@@ -383,7 +389,7 @@ async def _write_entries(connection: Connection, sheet: Timesheet, entries: list
 
 @contextmanager
 def _constraints() -> Iterator[None]:
-    """Turn violations of constraints into Conflict."""
+    """Turn violations of constraints into Conflict, and a time zone that Postgres does not know into InvalidField."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
@@ -393,6 +399,9 @@ def _constraints() -> Iterator[None]:
         raise Conflict(sentence, cause=error.constraint_name) from error
     except asyncpg.ForeignKeyViolationError as error:
         raise Conflict("There is no such person", cause=error.constraint_name) from error
+    except asyncpg.InvalidParameterValueError as error:
+        message = "is an IANA time zone that the database does not know yet; use another one of the same place"
+        raise InvalidField(FieldError("time_zone", message)) from error
 
 
 def _check_permit(permit: Permit, sheet: Timesheet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zoneinfo
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ import pytest
 from service.directory.entities import Project
 from service.log.packing import stored_leaf, unpack
 from service.log.record import read_body
+from service.timesheets import entry
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, activate_unread
 from tests.policy_forge import with_more
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from tests.integration.house import House
 
@@ -157,6 +160,38 @@ async def test_together_one_refused_owner_refuses_all_and_per_row_only_their_row
     denied = [row["problems"] for row in answer.json()["rows"] if row["outcome"] == "refused"]
     assert {fault["problem"] for found in denied for fault in found} == {"forbidden"}
     assert await job.house.count("audit_record WHERE action = 'upload' AND outcome = 'deny' AND NOT applied") == 2
+
+
+@pytest.fixture
+def newer_zone(tmp_path: Path) -> Iterator[str]:
+    """A time zone that is in the data of this process and not in those of Postgres."""
+    path = zoneinfo.TZPATH
+    (tmp_path / "Mars").mkdir()
+    # Its first bytes tell that it is one (RFC 9636 section 3.1).
+    (tmp_path / "Mars" / "Phobos").write_bytes(b"TZif")
+    zoneinfo.reset_tzpath([str(tmp_path), *path])
+    entry._zones.cache_clear()
+    yield "Mars/Phobos"
+    zoneinfo.reset_tzpath(path)
+    entry._zones.cache_clear()
+
+
+async def test_a_time_zone_that_postgres_does_not_know_is_refused_and_breaks_no_report(
+    job: Job, newer_zone: str
+) -> None:
+    house, running = job.house, job.running
+    file = lines(job.row(0, time_zone=newer_zone), job.row(7))
+    refused = await job.send(file)
+    assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "time_zone"), refused.text
+    assert outcomes(await job.send(file, query="?mode=per-row")) == ["refused", "created"]
+    await house.link_people(running.issuer)
+    carl = running.token(sub="carl", scope="read:timesheets create:timesheets")
+    body = {"period_start": MONDAY.isoformat(), "time_zone": newer_zone}
+    refused = await running.send("POST", "/v1/timesheets", carl, body=body)
+    assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "time_zone"), refused.text
+    span = f"since={MONDAY}&until={MONDAY + timedelta(days=13)}"
+    report = await running.send("GET", f"/v1/reports/hours?by=team&{span}", carl)
+    assert (report.status_code, report.json()["sheets"]) == (200, 1), report.text
 
 
 @pytest.mark.parametrize("mode", ["together", "per-row"])
