@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -14,7 +14,7 @@ from service import settings as configuration
 from service.commands.database import owner_database
 from service.log.archive import open_store, read_archived
 from service.log.partitions import add_partition
-from service.log.retention import Pruned, prune
+from service.log.retention import Pruned, prune, time_ago
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,13 +77,13 @@ def retain(*, age: str, dry_run: bool, yes: bool) -> None:
 
 async def _add_partition(owner_url: str) -> str | None:
     async with _owner(owner_url, "audit partition") as connection:
-        return await add_partition(connection, datetime.now(UTC).date())
+        return await add_partition(connection, (await time_ago(connection, timedelta())).date())
 
 
 async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:
     archived = await _archived_size()
     async with _owner(owner_url, "audit retain") as connection:
-        before = datetime.now(UTC) - timedelta(days=days_of(age))
+        before = await time_ago(connection, timedelta(days=days_of(age)))
         return await prune(connection, before, age, archived=archived, dry_run=dry_run)
 
 

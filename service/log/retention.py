@@ -8,7 +8,7 @@ the oldest on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from service.errors import LogDamaged
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.database import Connection
+
+# The clocks of Postgres, which dated the records, and of this machine: the earlier of the two.
+EARLIER_CLOCK = "SELECT least(clock_timestamp(), $1::timestamptz)"
 
 # Wait for a transaction that is setting a hold.
 HOLDS_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
@@ -84,6 +87,13 @@ class Pruned:
     partitions: int
     held: UUID | None
     unarchived: bool = False
+
+
+async def time_ago(connection: Connection, age: timedelta) -> datetime:
+    """The time `age` ago, by the clock of Postgres or of this machine, whichever is earlier: to a clock that is ahead,
+    young records are old."""
+    now: datetime = await connection.fetchval(EARLIER_CLOCK, datetime.now(UTC))
+    return now - age
 
 
 async def prune(

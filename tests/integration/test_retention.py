@@ -6,7 +6,7 @@ import asyncio
 import base64
 import socket
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,9 +15,11 @@ import pytest
 
 from service.audit import published_log
 from service.audit.search import pruned_position, search_records
+from service.commands import audit_retention
 from service.commands.audit_retention import days_of
 from service.commands.database import owner_database
 from service.errors import DatabaseUnavailable, LogDamaged
+from service.log import retention
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.feed import ChangeFeed
@@ -260,6 +262,28 @@ async def test_a_hold_on_a_person_keeps_records_that_name_them_in_their_bytes_al
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).held == held
     await owner.execute("UPDATE legal_hold SET until = now() WHERE id = $1", held)
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).records == 5
+
+
+class FarAhead:
+    """In place of `datetime`, the clock of a machine that is ten years ahead."""
+
+    @staticmethod
+    def now(zone: tzinfo) -> datetime:
+        return datetime.now(zone) + timedelta(days=3_650)
+
+
+async def test_a_machine_whose_clock_is_ahead_prunes_nothing_young_and_begins_no_later_month(
+    log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await log_database.connect("owner")
+    await two_months(log_database, await log_database.open("app"))
+    for module in (audit_retention, retention):
+        monkeypatch.setattr(module, "datetime", FarAhead, raising=False)
+    pruned = await audit_retention._prune(log_database.url("owner"), "1y", dry_run=False)
+    assert (pruned.records, pruned.partitions) == (0, 0)
+    await audit_retention._add_partition(log_database.url("owner"))
+    newest = (await list_partitions(owner))[-1].name
+    assert newest in {f"audit_record_y{month.year}m{month.month:02}" for month in (NOVEMBER, datetime.now(UTC).date())}
 
 
 async def test_a_command_that_meets_a_lock_says_so(log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
