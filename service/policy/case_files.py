@@ -7,6 +7,7 @@ make no objects, so a file means what it shows.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,7 +26,7 @@ from service.policy.matching import ACTOR
 from service.policy.nearest_word import explain_unknown, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from service.policy.access_request import Vocabulary
     from service.policy.attributes import Value
@@ -43,6 +44,13 @@ DEFAULTS = "defaults"
 KEYS_OF_DEFAULTS = ("facts", *ROOTS)
 UNKNOWN = FACT_VALUES[None]
 _ANSWERS = {word: value for value, word in FACT_VALUES.items()}
+# Remedies by a part of a complaint of PyYAML.
+_ADVICE = {
+    "mapping values are not allowed": "write one key in a line, and put a text with a colon and a blank in quotes",
+    "'\\t'": "indent by blanks, not by tabs",
+}
+# More known words are not listed.
+_MAX_LISTED = 20
 _DIMENSIONS = ("who", "state", "scope", "fact")
 _NUMBERS_OF_APPROVALS = (*(str(number) for number in range(1, MAX_APPROVALS + 1)), UNKNOWN)
 _REASONS = tuple(reason.value for reason in (Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE))
@@ -152,7 +160,8 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-            self.found.complaints.append(Complaint(self.file, *place, f"This is not YAML: {error.problem}"))
+            advice = next((advice for part, advice in _ADVICE.items() if part in str(error.problem)), None)
+            self.found.complaints.append(Complaint(self.file, *place, f"This is not YAML: {error.problem}", advice))
             return
         except (yaml.YAMLError, RecursionError) as error:
             self.found.complaints.append(Complaint(self.file, 0, 0, f"This is not YAML: {type(error).__name__}"))
@@ -281,10 +290,13 @@ class _Reader:
 
     def _check_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
-        if word not in known and not any(form.fullmatch(word) for form in rule_rows.FORMS):
-            self._complain(
-                node, explain_unknown(word, f"relation to the kind '{kind}'"), rule_rows.suggest_who(word, known)
-            )
+
+        def is_known(part: str) -> bool:
+            return part in known or any(form.fullmatch(part) for form in rule_rows.FORMS)
+
+        if not is_known(word):
+            suggestion = _advise_list(word, is_known) or rule_rows.suggest_who(word, known)
+            self._complain(node, explain_unknown(word, f"relation to the kind '{kind}'"), suggestion)
 
     def _parse_condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:
         """`scope read:audit`, `who manager`, `state submitted`, `fact mfa` or `fact not mfa`."""
@@ -369,7 +381,9 @@ class _Reader:
     def _parse_word(self, node: yaml.Node, known: Collection[str], what: str) -> str:
         word = self._parse_scalar(node)
         if word not in known:
-            self._complain(node, explain_unknown(word, what), nearest(word, known))
+            listed = f"known: {', '.join(sorted(known))}" if len(known) <= _MAX_LISTED else None
+            suggestion = _advise_list(word, known.__contains__) or nearest(word, known) or listed
+            self._complain(node, explain_unknown(word, what), suggestion)
         return word
 
     def _parse_scalar(self, node: yaml.Node) -> str:
@@ -388,3 +402,9 @@ class _Reader:
 
 def _has_defaults(item: yaml.Node) -> bool:
     return isinstance(item, yaml.MappingNode) and any(key.value == DEFAULTS for key, _ in item.value)
+
+
+def _advise_list(text: str, is_known: Callable[[str], bool]) -> str | None:
+    """The suggestion for several known words in one text."""
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    return f"write a list: [{', '.join(words)}]" if len(words) > 1 and all(map(is_known, words)) else None

@@ -186,6 +186,24 @@ def test_a_wrong_case_file_is_named_by_its_line(yaml: str, line: int, message: s
     assert message in found[0].message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "suggestion"),
+    [
+        ("verdict: allow", "verdict: allow\n  expect: allow", "known: action, approvals_needed, case,"),
+        ("action: read", "action: browse", "known: approve, create, delete, edit,"),
+        ("who: owner", "who: owner, manager", "write a list: [owner, manager]"),
+        ("who: owner", "who: role:hr role:payroll", "write a list: [role:hr, role:payroll]"),
+        ("who: owner", "scopes: read:audit read:policies\n  who: owner", "write a list: [read:audit, read:policies]"),
+        ("case: a", "case: a: b", "put a text with a colon and a blank in quotes"),
+        ("  who", "\twho", "indent by blanks, not by tabs"),
+    ],
+)
+def test_a_case_in_another_form_is_shown_the_form(old: str, new: str, suggestion: str) -> None:
+    case = "- case: a\n  who: owner\n  action: read\n  kind: timesheet\n  verdict: allow\n"
+    (found,) = complaints_of(case.replace(old, new))
+    assert suggestion in (found.suggestion or "")
+
+
 def test_wrong_cases_refuse_the_policy() -> None:
     text = replace(policy_forge.read_shipped(), cases={"odd.yaml": CASE + "  colour: red\n"})
     (complaint,) = find_complaints(text)
