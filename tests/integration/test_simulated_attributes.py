@@ -86,6 +86,8 @@ async def test_facts_follow_from_the_given_attributes(declared: InProcess) -> No
     found = await ask(declared, "approve", french)
     assert (found["verdict"], found["facts"]["same_country"]) == ("deny", None)
     assert any("these facts are unknown" in sentence and "same_country" in sentence for sentence in found["assumed"])
+    missing = "principal.level, principal.skills, resource.minutes, resource.owner.country"
+    assert f"these attributes that they read are missing: {missing}" in found["assumed"]
     # A given fact counts for more than the attributes.
     given = {**SUBMITTED["facts"], "same_country": True}  # type: ignore[dict-item]
     assert (await ask(declared, "approve", french, attributes={"owner.country": "DE"}, facts=given))[

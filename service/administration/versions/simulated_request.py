@@ -12,6 +12,7 @@ from service.identity.principal import Principal, PrincipalKind
 from service.places import FieldError
 from service.policy.access_request import NO_STATE
 from service.policy.attributes import AttributeType
+from service.policy.defined_facts import find_definition
 from service.policy.nearest_word import nearest
 
 if TYPE_CHECKING:
@@ -196,6 +197,8 @@ def assumptions(asked: SimulatedRequest, under: Snapshot, facts: Mapping[str, bo
         of_kind = under.vocabulary.facts.get(asked.resource.kind, frozenset()) - asked.resource.facts.keys()
         if unknown := sorted(name for name in of_kind if facts.get(name) is None):
             found.append(f"these facts are unknown, because they are not given: {', '.join(unknown)}")
+            if missing := _missing_attributes(asked, under.vocabulary, unknown):
+                found.append(f"these attributes that they read are missing: {', '.join(missing)}")
     roles, known = {role.removeprefix(ROLE) for role in asked.subject.roles}, _roles(under)
     found += [_unused_role(role, known) for role in sorted(roles - known)]
     found += [
@@ -209,6 +212,15 @@ def assumptions(asked: SimulatedRequest, under: Snapshot, facts: Mapping[str, bo
     if asked.subject.auth_age is None:
         found.append(f"the token does not say when {who} signed in")
     return tuple(found)
+
+
+def _missing_attributes(asked: SimulatedRequest, vocabulary: Vocabulary, facts: Iterable[str]) -> list[str]:
+    """The attributes that could be given, and are read by these facts of the kind."""
+    kind = asked.resource.kind
+    read = {name for fact in facts if (found := find_definition(vocabulary, kind, fact)) for name in found.attributes}
+    given = {f"{PRINCIPAL}{name}" for name in asked.subject.attributes}
+    given |= {f"{RESOURCE}{name}" for name in asked.resource.attributes}
+    return sorted(name for name in read - given - OF_SUBJECT if name.startswith((PRINCIPAL, RESOURCE)))
 
 
 def _unused_role(role: str, known: frozenset[str]) -> str:
