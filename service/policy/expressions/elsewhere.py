@@ -47,6 +47,7 @@ OPERATORS: Final[Mapping[str, str]] = {
     **dict.fromkeys("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}\N{DOUBLE LOW-9 QUOTATION MARK}"
                     "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}", _STRAIGHT_QUOTES),
     **dict.fromkeys(("&&", "||"), "write a condition on each side"),
+    "in": "write X in LIST", "when": "write && between conditions", "=!": "write !=",
     "=>": "write >=", "=<": "write <=", ":=": "write ==", "->": OVER_A_LIST, ":": _IN_QUOTES, ";": _ONE_CONDITION,
     "??": 'write has(X) ? X : "DE"', "?.": f"write principal.country; {_PRESENT}", "$": _NO_BRACES, "}}": _NO_BRACES,
     "**": "write a product by a constant: X * 2", ")": "leave it out, or open the bracket",
@@ -113,7 +114,7 @@ _IN_ROWS: Final = f"{_IN_QUOTES}; facts and relations stand in rows of policy.cs
 
 def suggest_sign(word: str, before: str, after: str) -> str | None:
     """The remedy for a word or sign that was not expected between these texts."""
-    if word in {"not", "NOT"} and re.match(r"\s*in\b", after, re.IGNORECASE):
+    if word in {"not", "NOT", "!"} and re.match(r"\s*in\b", after, re.IGNORECASE):
         return OPERATORS["not_in"]
     if word == "is" and _NO_VALUE.match(after):
         return _PRESENT

@@ -24,7 +24,8 @@ _NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to 
 _SELECT = re.compile(r"expression of type '.*' cannot be the operand of a select operation")
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)+")
 _UNEXPECTED = re.compile(
-    r"(?:Syntax error: (?:mismatched|extraneous) input '(?P<input>.*?)' expecting|reserved identifier: (?P<word>\w+))",
+    r"(?:Syntax error: (?:mismatched|extraneous) input '(?P<input>.*?)' expecting|reserved identifier: (?P<word>\w+)"
+    r"|Syntax error: no viable alternative at input '\.?(?P<unfit>.*)'$)",
     re.DOTALL,
 )
 _NOT_CLOSED = re.compile(r"Syntax error: missing '[)\]}]' at|.* expecting '[)\]]'$", re.DOTALL)
@@ -34,8 +35,14 @@ _TYPES: Final = {
     "google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration", "list(string)": "list<string>",
     "list(int)": "list<int>", "list(bool)": "list<bool>", "null_type": "null",
 }  # fmt: skip
+_UNITS: Final = frozenset({"h", "m", "s", "d", "hours", "minutes", "seconds", "days", "hour", "day", "weeks"})
 _AFTER_A_NUMBER: Final = re.compile(r"[0-9][hms]?$")
 _IN_A_LIST: Final = 'in looks into a list, on its right; for a part of a text write TEXT.contains("x")'
+# Remedies for a comparison of true or false with another type, by operator.
+_COMPARED_WITH_TRUTH: Final = {
+    **dict.fromkeys(("==", "!="), "write NAME or !NAME, without a comparison"),
+    **dict.fromkeys(("<", "<=", ">", ">="), elsewhere.RANGE),
+}
 _NOT_WHOLE: Final = "write a value behind its last sign"
 _DOT: Final = "write the name with a dot, such as resource.minutes"
 # The words of rows that the service supplies, with the column in which they stand.
@@ -109,8 +116,8 @@ def _explain_syntax(message: str, text: str, place: int) -> FlawFoundError:
 
 
 def _suggest_instead(word: str, before: str, after: str) -> str:
-    if _AFTER_A_NUMBER.search(before):
-        if word in {"h", "m", "s", "d"}:
+    if _AFTER_A_NUMBER.search(before.rstrip()):
+        if word in _UNITS:
             return 'write a duration, such as duration("48h"), or minutes as a number'
         if word[0] == "_" or (word == "," and after[:1].isdigit()):
             return "write a number without separators: 2400"
@@ -194,12 +201,12 @@ def _suggest_types(operator: str, kinds: Sequence[str]) -> str:
 
 def _suggest_operands(operator: str, kinds: Collection[str]) -> str:
     """The suggestion for two operands of different types, none of them a list."""
-    if "duration" in kinds:
+    if "duration" in kinds or ("timestamp" in kinds and operator in {"+", "-"}):
         return elsewhere.DURATION
     if "timestamp" in kinds and kinds != {"timestamp"}:
         return elsewhere.TIMESTAMP
-    if "bool" in kinds:
-        return "write NAME or !NAME, without a comparison" if operator in {"==", "!="} else elsewhere.RANGE
+    if "bool" in kinds and operator in _COMPARED_WITH_TRUTH:
+        return _COMPARED_WITH_TRUTH[operator]
     if kinds == {"int", "string"}:
         return "write numbers without quotes and texts with quotes"
     return "both sides must be of one type"
