@@ -41,8 +41,8 @@ def format_day(value: date, style: str = "long") -> str:
 
 
 def format_moment(value: datetime | str, zone: tzinfo, *, ends: bool = False) -> Markup:
-    """A time, or its text in ISO 8601, in the viewer's zone, with UTC on hover. With `ends`, something holds until
-    then; its last day, where that is at the end of a day."""
+    """A time, or its text in ISO 8601, in the viewer's zone, with UTC on hover. While that zone is not known, in UTC,
+    which stands beside it. With `ends`, something holds until then; its last day, where that is at the end of a day."""
     read = datetime.fromisoformat(value) if isinstance(value, str) else value
     moment = read.astimezone(UTC)
     try:
@@ -53,6 +53,8 @@ def format_moment(value: datetime | str, zone: tzinfo, *, ends: bool = False) ->
     if ends and not (shown.hour or shown.minute or shown.second):
         last = shown - timedelta(days=1)
         text = f"{last.day} {last:%b %Y}"
+    if zone is UTC:
+        text += " UTC"
     return Markup('<time datetime="{0}" title="{1:%Y-%m-%d %H:%M:%S} UTC">{2}</time>').format(
         moment.isoformat(), moment, text
     )
@@ -77,7 +79,7 @@ def format_value(name: str, value: object, zone: tzinfo, names: Mapping[str, str
 
 
 def zone_of(name: str) -> tzinfo:
-    """The time zone with this name, or UTC."""
+    """The time zone with this name, or `datetime.UTC`, which stands for one that is not known."""
     try:
         return ZoneInfo(name) if name.isascii() and len(name) <= MAX_ZONE else UTC
     except (ValueError, OSError, KeyError):

@@ -275,6 +275,13 @@ def test_a_refusal_is_shown_in_its_page_unless_another_sign_in_helps() -> None:
     assert raised.value is step_up
 
 
+def test_a_time_says_that_it_is_in_utc_while_the_zone_of_the_viewer_is_not_known() -> None:
+    moment = datetime(2031, 3, 4, tzinfo=UTC)
+    assert ">4 Mar 2031, 00:00 UTC<" in format_moment(moment, zone_of(""))
+    assert ">3 Mar 2031 UTC<" in format_moment(moment, zone_of("no zone"), ends=True)
+    assert ">4 Mar 2031, 00:00<" in format_moment(moment, zone_of("Europe/London"))
+
+
 async def test_weeks_that_were_approved_are_not_read_again() -> None:
     """They need no name: the page goes on to the inbox."""
     asked: list[str] = []

@@ -1,15 +1,8 @@
 // What every page of the console does in the browser. Pages work without it, but for the time zone and comfort.
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (zone && !document.cookie.includes(`timewarden-zone=${encodeURIComponent(zone)}`)) {
-  document.cookie = `timewarden-zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
-  // This page does not know the zone yet, such as the first after a sign-in: its times are in UTC.
-  const words = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  for (const time of document.querySelectorAll("time[datetime]")) {
-    const parts = Object.fromEntries(words.formatToParts(new Date(time.dateTime)).map(({ type, value }) => [type, value]));
-    time.textContent = `${parts.day} ${parts.month} ${parts.year}, ${parts.hour}:${parts.minute}`;
-  }
-}
+// The first page, such as that after a sign-in, does not know the zone yet: its times are in UTC, and say so.
+if (zone) document.cookie = `timewarden-zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
 
 const wide = matchMedia("(min-width: 64rem)");
 // The menu is open on wide screens, where nothing can close it, and closed on narrow ones, as the style sheet shows it.
