@@ -18,7 +18,18 @@ from service.console.form_values import number_of
 from service.console.people import find_people, resolve_person, teams_of
 from service.console.rooms import NavigationLink, Room
 from service.console.visits import TheVisit, first_of, is_over
-from service.standalone.client import ApiResult, Group, GroupMember, Membership, Person, Problem, Project, Team
+from service.standalone.client import (
+    ApiResult,
+    Denied,
+    Group,
+    GroupMember,
+    Membership,
+    Person,
+    Problem,
+    Project,
+    Team,
+    Unauthenticated,
+)
 
 MAX_SHOWN = 200
 MAX_TEAMS = 2_000
@@ -62,7 +73,10 @@ async def suggest_people(
 ) -> Response[str]:
     """Names for a field that names a person, for htmx, which sends the field."""
     person = person or delegate or delegator
-    found = await find_people(visit, person, limit=8) if person.strip() else []
+    found: list[Person] = []
+    # No page asks for another sign-in just to suggest names.
+    with suppress(Denied, Unauthenticated):
+        found = await find_people(visit, person, limit=8) if person.strip() else []
     return visit.render("directory_names.html", people=found)
 
 

@@ -17,7 +17,7 @@ from service.console.failures import FORGED, OLD_FORM, SESSION_ENDED, Failure, f
 from service.console.protection import SAFE_METHODS, TOKEN_FIELD, ForgedRequest, HttpRequest, local_path, nonce_of
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import Demand
-from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, address_of, find_sent, is_part, visit_of
+from service.console.visits import ZONE_COOKIE, SignInNeeded, Visit, address_of, find_sent, is_form, is_part, visit_of
 from service.standalone.client import Unauthenticated
 
 _log = structlog.get_logger(__name__)
@@ -27,23 +27,30 @@ STEP_UP = "step-up-needed"
 def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
     """The answer to a request that ended with this exception."""
     visit = visit_of(request)
-    sent = [] if is_part(request) else find_sent(request)
+    sent = find_sent(request) if is_form(request) else []
     if isinstance(error, SignInNeeded):
-        if error.ended and any(name != TOKEN_FIELD for name, _ in sent):
-            return _render(request, None, SESSION_ENDED, sent)
+        if error.ended and (_is_typed_around(request) or any(name != TOKEN_FIELD for name, _ in sent)):
+            return _render(
+                request, None, SESSION_ENDED, sent, sign_in=f"/sign-in?{urlencode({'next': _page_of(request)})}"
+            )
         return _navigate(request, f"/sign-in?{urlencode({'next': _page_of(request), 'ended': int(error.ended)})}")
     if isinstance(error, Unauthenticated) and error.slug == STEP_UP and visit is not None:
         demand = Demand(" ".join(error.acr_values) or None, error.max_age)
         if demand != visit.session.demand or demand == Demand() or request.method not in SAFE_METHODS:
-            return _navigate(request, step_up_path(_return_to(request, visit), demand))
+            path = step_up_path(_return_to(request, visit), demand)
+            if _is_typed_around(request):
+                return _render(request, visit, find_failure(error), sign_in=path)
+            return _navigate(request, path)
     failure = find_failure(error)
     # Other sites cannot send this header, so the form is one of ours, and a person decides whether to send it again.
     if isinstance(error, ForgedRequest) and request.headers.get("sec-fetch-site") == "same-origin" and sent:
         failure = OLD_FORM
     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request_failed", path=request.url.path, status=failure.status, exc_info=error)
+    # What htmx sends is still on its page, except that this page has an old token.
+    again = failure.again and (failure is OLD_FORM or not is_part(request))
     # The answer to a forged form has no token of the session.
-    return _render(request, None if failure is FORGED else visit, failure, sent if failure.again else [])
+    return _render(request, None if failure is FORGED else visit, failure, sent if again else [])
 
 
 def step_up_path(page: str, demand: Demand) -> str:
@@ -52,8 +59,15 @@ def step_up_path(page: str, demand: Demand) -> str:
     return f"/sign-in?{urlencode({name: value for name, value in asked.items() if value is not None})}"
 
 
-def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: list[tuple[str, str]]) -> Response[str]:
-    fragment = is_part(request)
+def _render(
+    request: HttpRequest,
+    visit: Visit | None,
+    failure: Failure,
+    sent: list[tuple[str, str]] | None = None,
+    sign_in: str = "",
+) -> Response[str]:
+    """The page; for htmx a fragment, unless the page holds the form that was `sent`. `sign_in`: where to sign in."""
+    fragment = is_part(request) and not sent
     zone = zone_of(request.cookies.get(ZONE_COOKIE, ""))
     template = "failure_fragment.html" if fragment else "failure.html"
     text = render_template(
@@ -67,6 +81,7 @@ def _render(request: HttpRequest, visit: Visit | None, failure: Failure, sent: l
         failure=failure,
         has_session=visit is not None,
         sent=sent,
+        sign_in=sign_in,
         path=address_of(request),
         # The address of a form need not be a page.
         page="" if request.method in SAFE_METHODS else _page_of(request),
@@ -85,6 +100,13 @@ def _navigate(request: HttpRequest, path: str) -> Response[Any]:
     if is_part(request):
         return Response(b"", status_code=200, headers={"HX-Redirect": path})
     return Redirect(path, status_code=303)
+
+
+def _is_typed_around(request: HttpRequest) -> bool:
+    """Whether htmx asks for something beside a form that is being filled in, such as names to choose from: the page
+    must not go away by itself."""
+    asks = request.method not in SAFE_METHODS or "hx-trigger-name" in request.headers
+    return is_part(request) and not is_form(request) and asks
 
 
 def _return_to(request: HttpRequest, visit: Visit) -> str:

@@ -192,12 +192,9 @@ class Visit:
         return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
 
     async def keep_form(self) -> None:
-        """Keep the form that was sent, for this person to send again after another sign-in. A part of a page is no form
-        to send again."""
-        if is_part(self.request) and "hx-boosted" not in self.request.headers:
-            return
+        """Keep the form that was sent, for this person to send again after another sign-in."""
         fields = [(name, value) for name, value in find_sent(self.request) if name != TOKEN_FIELD]
-        if fields and self.me.person:
+        if fields and is_form(self.request) and self.me.person:
             self.kept = await self.console.sessions.keep(self.me.person, address_of(self.request), fields)
 
     def redirect(self, path: str, done: str = "") -> Redirect:
@@ -266,6 +263,11 @@ class Visit:
 def is_part(request: HttpRequest) -> bool:
     """Whether htmx asks for a part of a page."""
     return request.headers.get("hx-request") == "true"
+
+
+def is_form(request: HttpRequest) -> bool:
+    """Whether a form of a page was sent, by the browser or by htmx, and not only asked about."""
+    return request.method not in SAFE_METHODS and (not is_part(request) or "hx-boosted" in request.headers)
 
 
 def visit_of(request: HttpRequest) -> Visit | None:

@@ -200,6 +200,52 @@ async def test_what_was_typed_in_a_session_that_ended_is_sent_in_the_next_one(
         await expect(page.get_by_label("SITE, Monday 1 September 2025")).to_have_value("7:30")
 
 
+async def end_session(desk: Desk, page: Page, service: RunningService) -> None:
+    async with open_store(service) as store:
+        session = await store.find(session_of(await cookies_of(desk, page)))
+        assert session is not None
+        await store.end(session)
+
+
+async def test_what_htmx_sends_or_asks_in_a_session_that_ended_is_not_lost(desk: Desk, service: RunningService) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "adam")
+        await page.goto(f"{desk.console}/directory/groups?group=")
+        await page.get_by_label("Name", exact=True).fill("early-shift")
+        await end_session(desk, page, service)
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible(timeout=20_000)
+        async with page.context.expect_page() as opened:
+            await page.get_by_role("link", name="Sign in again").click()
+        await desk.prove(await opened.value, "adam")
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("heading", name="This form is too old")).to_be_visible()
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("status")).to_have_text("It is changed.")
+        await page.goto(f"{desk.console}/delegations")
+        await page.get_by_label("Until, including that day").fill("2032-03-03")
+        await end_session(desk, page, service)
+        await page.get_by_label("Delegate", exact=True).press_sequentially("web")
+        await expect(page.get_by_role("alert")).to_contain_text("Your session has ended", timeout=20_000)
+        await expect(page.get_by_role("link", name="Sign in again")).to_have_attribute("target", "_blank")
+        await expect(page.get_by_label("Until, including that day")).to_have_value("2032-03-03")
+
+
+async def test_a_check_of_a_draft_never_leaves_the_draft(desk: Desk, callers: Callers, service: RunningService) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "paula")
+        await page.goto(f"{desk.console}/draft")
+        await page.get_by_label("Why").fill("Not lost")
+        # A stronger sign-in is needed, and later there is no session.
+        async with change_rules((await callers("paula")).api, r"always(, *policy-propose\n)", r"mfa\1"):
+            await page.get_by_role("button", name="Check", exact=True).click()
+            await expect(page.get_by_role("alert")).to_contain_text("Sign in again", timeout=20_000)
+        await end_session(desk, page, service)
+        await page.get_by_role("button", name="Check", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("Your session has ended", timeout=20_000)
+        await expect(page.get_by_label("Why")).to_have_value("Not lost")
+
+
 async def test_what_was_typed_is_there_to_send_after_a_stronger_sign_in(
     desk: Desk, callers: Callers, service: RunningService
 ) -> None:
