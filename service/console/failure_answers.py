@@ -43,7 +43,8 @@ def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
             return _navigate(request, path)
     failure = find_failure(error)
     # Other sites cannot send this header, so the form is one of ours, and a person decides whether to send it again.
-    if isinstance(error, ForgedRequest) and request.headers.get("sec-fetch-site") == "same-origin" and sent:
+    same_site = request.headers.get("sec-fetch-site") == "same-origin"
+    if isinstance(error, ForgedRequest) and same_site and sent and visit and _is_own_form(request, visit):
         failure = OLD_FORM
     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request_failed", path=request.url.path, status=failure.status, exc_info=error)
@@ -100,6 +101,11 @@ def _navigate(request: HttpRequest, path: str) -> Response[Any]:
     if is_part(request):
         return Response(b"", status_code=200, headers={"HX-Redirect": path})
     return Redirect(path, status_code=303)
+
+
+def _is_own_form(request: HttpRequest, visit: Visit) -> bool:
+    """Whether the form was opened in an earlier session of the same person."""
+    return visit.session.is_of_person(str(request.state.sent.get(TOKEN_FIELD, "")))
 
 
 def _is_typed_around(request: HttpRequest) -> bool:

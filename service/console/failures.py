@@ -77,7 +77,7 @@ FORGED = Failure(
 OLD_FORM = Failure(
     403,
     "This form is too old",
-    "It was opened before you signed in. If it is yours and still what you want, send it again.",
+    "You opened it before you signed in again. If it is still what you want, send it again.",
     again=True,
 )
 SESSION_ENDED = Failure(

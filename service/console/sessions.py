@@ -52,6 +52,12 @@ class ConsoleSession(msgspec.Struct):
     demand: Demand
     id: str = ""  # not stored
 
+    def is_of_person(self, csrf: str) -> bool:
+        """Whether this was what the forms of a session of the same person contained. Without OpenID nobody is told
+        from anybody else."""
+        salt, _, tag = csrf.partition(".")
+        return secrets.compare_digest(tag.encode(), _tag(salt, self.grant).encode())
+
 
 class KeptForm(msgspec.Struct, frozen=True):
     """A form that waits until its sender has signed in again: its id, where it goes, and its fields."""
@@ -73,7 +79,8 @@ class SessionStore:
     async def start(self, grant: Grant, demand: Demand) -> ConsoleSession:
         """A new session with a new id: an earlier session of the browser is never continued."""
         token = secrets.token_urlsafe(32)
-        session = ConsoleSession(secrets.token_urlsafe(32), grant, time.time(), demand, token)
+        salt = secrets.token_urlsafe(32)
+        session = ConsoleSession(f"{salt}.{_tag(salt, grant)}", grant, time.time(), demand, token)
         await self._store(session, only_existing=False)
         return session
 
@@ -180,6 +187,10 @@ def derive_key(secret: str, purpose: str) -> Fernet:
 
 def _key(token: str) -> str:
     return f"timewarden:console:{hashlib.sha256(token.encode()).hexdigest()}"
+
+
+def _tag(salt: str, grant: Grant) -> str:
+    return hashlib.sha256(f"{salt} {grant.claims.get('sub', '')}".encode()).hexdigest()
 
 
 def _bytes(stored: Any) -> bytes:

@@ -310,6 +310,17 @@ async def test_a_form_of_unknown_origin_without_the_token_is_not_offered_again(d
             assert token_of(await http.get("/week")) not in answer.text
 
 
+async def test_a_form_of_an_earlier_session_is_offered_again_to_the_same_person_alone(desk: Desk) -> None:
+    async with browse(desk, await sign_in(desk, "ben")) as http:
+        form = {"csrf_token": token_of(await http.get("/week")), "SITE/2025-09-08": "7:30"}
+    for login, offered in (("ben", True), ("max", False)):
+        async with browse(desk, await sign_in(desk, login)) as http:
+            answer = await http.post("/week/2025-09-08", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+        assert answer.status_code == 403
+        assert "This form is too old" in answer.text
+        assert (login, "Send again" in answer.text, "7:30" in answer.text) == (login, offered, offered)
+
+
 async def test_many_pages_at_once_renew_an_expired_token_once(desk: Desk, service: RunningService) -> None:
     cookies = await sign_in(desk)
     async with open_store(service) as store, browse(desk, cookies) as http:
