@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
+    from service.authorization.enforcement.changes import Answer, Caller, ExpectRow, Permit
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.person_references import NamedPerson
     from service.authorization.enforcement.team_references import NamedTeam
@@ -106,7 +106,7 @@ class Directory:
         caller: Caller,
         person: NamedPerson,
         changes: Mapping[str, str | None],
-        expect: Expect = any_version,
+        expect: ExpectRow = any_version,
         attributes: GivenAttributes | None = None,
     ) -> Answer[Person]:
         """Change the `display_name` or `email` of a person, as `changes` names them, and those of `attributes`; None
@@ -146,7 +146,7 @@ class Directory:
         team: NamedTeam,
         name: str,
         parent: NamedTeam | None,
-        expect: Expect = any_version,
+        expect: ExpectRow = any_version,
         attributes: GivenAttributes | None = None,
     ) -> Answer[Team]:
         """Rename a team and move it, with all teams below it. Given `attributes` replace the present ones. Raises

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Expect, Permit
+    from service.authorization.enforcement.changes import ExpectRow, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import GivenAttributes
@@ -159,7 +159,7 @@ async def amend_person(
     connection: Connection,
     person_id: UUID,
     changes: Mapping[str, str | None],
-    expect: Expect,
+    expect: ExpectRow,
     attributes: GivenAttributes | None = None,
 ) -> tuple[Person, Person]:
     """Change the name, the e-mail address or attributes of a person; returns the person before and after. Raises as
@@ -167,7 +167,7 @@ async def amend_person(
     policy does not declare."""
     permit.covers(KIND, MANAGE)
     before = await load_present_person(connection, person_id)
-    expect(before.version)
+    expect(before.version, before.id)
     name, email = changes.get("display_name", before.display_name), changes.get("email", before.email)
     values = before.attributes
     if attributes is not None:

@@ -73,7 +73,7 @@ FIELDS = {
 }
 
 
-def any_version(_: int | None) -> None:
+def any_version(_: int | None, __: UUID | None = None) -> None:
     """Accept every version: for an import, which states how the directory should be."""
 
 

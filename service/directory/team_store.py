@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Expect, Permit
+    from service.authorization.enforcement.changes import ExpectRow, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.declared_attributes import GivenAttributes
@@ -64,7 +64,7 @@ async def replace_team(
     permit: Permit,
     connection: Connection,
     team: Team,
-    expect: Expect = any_version,
+    expect: ExpectRow = any_version,
     attributes: GivenAttributes | None = None,
 ) -> tuple[Team, Team]:
     """Rename a team and move it, with all teams below it; returns it before and after. Raises NotFound, Conflict for a
@@ -76,7 +76,7 @@ async def replace_team(
     if row is None:
         raise NotFound("There is no such team")
     before = _team(row)
-    expect(before.version)
+    expect(before.version, before.id)
     declared, values = permit.snapshot.vocabulary.teams, before.attributes
     team = replace(team, attributes=values if attributes is None else replace_values(attributes, declared, values))
     # Whether the new parent is the team itself or lies below it.

@@ -212,17 +212,17 @@ async def check_in_process(text: PolicyText, number: int, beside: PolicyText | N
     return examination.report(text, number, beside)
 
 
-def at(version: int) -> Callable[[int | None], None]:
+def at(version: int) -> Callable[..., None]:
     """If-Match with this version."""
 
-    def check(found: int | None) -> None:
+    def check(found: int | None, _: UUID | None = None) -> None:
         if found != version:
             raise PreconditionFailed
 
     return check
 
 
-def anything(_: int | None) -> None:
+def anything(_: int | None, __: UUID | None = None) -> None:
     """If-Match: *"""
 
 

@@ -30,8 +30,11 @@ class Administrator:
     running: InProcess
     house: House
 
-    async def send(self, method: str, path: str, body: object = None, etag: str | None = None) -> httpx2.Response:
-        headers = {} if etag is None else {"If-Match": etag}
+    async def send(
+        self, method: str, path: str, body: object = None, etag: str | None = None, *, known: str | None = None
+    ) -> httpx2.Response:
+        given = {"If-Match": etag, "If-None-Match": known}
+        headers = {name: value for name, value in given.items() if value is not None}
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
         scopes = "manage:directory create:timesheets read:timesheets approve:timesheets"
@@ -69,6 +72,26 @@ async def test_of_two_who_change_a_person_a_team_or_a_project_the_second_sees_it
         assert late.json()["decision_id"]
         now = await admin.send("GET", path)
         assert (now.json(), now.headers["ETag"]) == (changed.json(), '"2"')
+
+
+@pytest.mark.parametrize("kind", ["teams", "people"])
+async def test_an_etag_of_a_name_is_not_that_of_the_next_one_with_the_name(admin: Administrator, kind: str) -> None:
+    """The name of a team, or the address of a person, went to another one of the same version."""
+    if kind == "teams":
+        body, path = {"name": "Orion"}, "/v1/teams/Orion"
+        change, left, method = {"name": "Orion", "parent": None}, {"name": "Orion two", "parent": None}, "PUT"
+    else:
+        body, path = {"email": "eve@example.com"}, "/v1/people/eve@example.com"
+        change, left, method = {"display_name": "Eve Berg"}, {"email": None}, "PATCH"
+    first = await admin.create(f"/v1/{kind}", body)
+    tag = (await admin.send("GET", path)).headers["ETag"]
+    assert (await admin.send("GET", path, None, known=tag)).status_code == 304
+    assert (await admin.send(method, f"/v1/{kind}/{first.json()['id']}", left, tag)).status_code == 200
+    await admin.create(f"/v1/{kind}", body)
+    second = await admin.send("GET", path)
+    assert (await admin.send("GET", path, None, known=tag)).status_code == 200
+    assert (await admin.send(method, path, change, tag)).status_code == 412
+    assert (await admin.send(method, path, change, second.headers["ETag"])).status_code == 200
 
 
 async def test_a_patch_of_a_person_changes_what_it_names_and_takes_away_what_is_null(admin: Administrator) -> None:

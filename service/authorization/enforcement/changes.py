@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Checks the version of a row against the one that the caller has read (If-Match). Raises NotApplied.
 Expect: TypeAlias = Callable[[int | None], None]
+# As Expect, for a row that a request may name in another way than by its id, which is checked too.
+ExpectRow: TypeAlias = "Callable[[int | None, UUID], None]"
 # The values that a request gives a new row under a vocabulary, by the names that the SQL `imagined` of its kind reads.
 # They are recorded, so no word may come from the caller alone.
 NewValues: TypeAlias = "Callable[[Vocabulary], Mapping[str, object]]"

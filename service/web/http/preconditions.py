@@ -6,7 +6,7 @@ The version is checked after the decision, so that a 412 reveals nothing to a ca
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from litestar.openapi import spec
@@ -14,11 +14,9 @@ from litestar.openapi import spec
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from litestar import Request
-
-    Expect = Callable[[int | None], None]
 
 MERGE_PATCH = "application/merge-patch+json"
 # RFC 9110 section 8.8.3: an entity tag, weak or strong.
@@ -54,6 +52,12 @@ NOT_EXACT = (
 )
 
 
+class VersionCheck(Protocol):
+    """Checks the version of a resource. With a `row_id`, a tag that names a person or team must name this one."""
+
+    def __call__(self, version: int | None, row_id: UUID | None = None, /) -> None: ...
+
+
 def etag(version: int, *more: int) -> str:
     """The strong entity tag of a version. `more`: numbers of the answer that can change without a new version."""
     return f'"{"-".join(map(str, (version, *more)))}"' if more else f'"{version}"'
@@ -65,14 +69,14 @@ def referent(named: object, found: UUID) -> tuple[int, ...]:
     return () if isinstance(named, UUID) else (found.int,)
 
 
-def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> Expect:
+def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> VersionCheck:
     """The version check of a request. `exact_version`: If-Match must hold exactly one tag."""
     # Litestar's `headers` would decode them all.
     values = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"if-match"]
     return parse_if_match(values, exactly_one=exact_version)
 
 
-def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Callable[[int | None], None]:
+def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> VersionCheck:
     """A function that checks a version against `values`, all If-Match headers of the request.
 
     Raises MalformedRequest if they are not a list of entity tags. The function raises PreconditionRequired if there is
@@ -85,26 +89,33 @@ def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Calla
         raise MalformedRequest("If-Match is too long")
     tags = None if text == "*" else _parse_tags(text)
 
-    def check(version: int | None) -> None:
+    def check(version: int | None, row_id: UUID | None = None, /) -> None:
         if not text:
             raise PreconditionRequired
         if exactly_one and (tags is None or len(tags) > 1):
             raise PreconditionRequired(NOT_EXACT)
-        if version is None or (tags is not None and str(version) not in tags):
-            raise PreconditionFailed(WEAK if tags and f"W/{version}" in tags else None)
+        known = {str(version)} if row_id is None else {str(version), f"{version}-{row_id.int}"}
+        # Other numbers after the version matter to If-None-Match alone.
+        given = tags and (tags if row_id is not None else {tag.partition("-")[0] for tag in tags})
+        if version is None or (given is not None and known.isdisjoint(given)):
+            raise PreconditionFailed(WEAK if given and not known.isdisjoint(map(_strong, given)) else None)
 
     return check
 
 
 def _parse_tags(text: str) -> frozenset[str]:
-    """The versions in the tags of the list. A weak tag keeps its prefix, so it equals no version. Empty members are
-    ignored (RFC 9110 section 5.6.1)."""
+    """The tags of the list. A weak tag keeps its prefix, so it equals no version. Empty members are ignored (RFC 9110
+    section 5.6.1)."""
     found: set[str] = set()
     rest = text.lstrip(SEPARATORS)
     while rest:
         match = _TAG.match(rest)
         if match is None or (rest[match.end() :] and rest[match.end()] != ","):
             raise MalformedRequest('If-Match must hold entity tags such as "7"')
-        found.add((match[1] or "") + match[2].partition("-")[0])
+        found.add((match[1] or "") + match[2])
         rest = rest[match.end() :].lstrip(SEPARATORS)
     return frozenset(found)
+
+
+def _strong(tag: str) -> str:
+    return tag.removeprefix("W/")
