@@ -101,11 +101,6 @@ class ImportRow:
         return self.cells.get(column, "")
 
     @property
-    def email(self) -> str:
-        """The natural key of a person: the e-mail address in lower case."""
-        return self["email"].lower()
-
-    @property
     def attributes(self) -> dict[str, str]:
         """The cells of attributes that are not empty, by the name of the attribute."""
         return {

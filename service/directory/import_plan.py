@@ -45,11 +45,12 @@ UNCHANGED: Final = "unchanged"
 @dataclass(slots=True)
 class Known:
     """The part of the directory that the rows name; planning adds what it creates. `declared`: the attributes of the
-    active policy. `people` are by e-mail address and `projects` by code, both in lower case, `teams` by name; `links`
-    map links of the rows to people."""
+    active policy. `addresses`: those of the rows, with what Postgres has them as in lower case, by which `people` are;
+    `projects` are by code in lower case, `teams` by name; `links` map links of the rows to people."""
 
     now: datetime
     declared: Vocabulary
+    addresses: dict[str, str]
     people: dict[str, list[Person]]
     links: dict[Link, UUID]
     teams: dict[str, Team]
@@ -58,6 +59,10 @@ class Known:
     memberships: dict[tuple[UUID, UUID, Part], list[Membership]]
     group_members: dict[tuple[str, UUID], list[GroupMember]]
     project_leads: dict[tuple[str, UUID], list[ProjectLead]]
+
+    def address(self, row: ImportRow) -> str:
+        """The natural key of the row's person; empty for a row without one."""
+        return self.addresses.get(row["email"], "")
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
     planned, errors = Plan(), RowErrors()
     lines: dict[tuple[str, ...], int] = {}
     async for row in pace(rows):
-        key = _key(row)
+        key = _key(row, known)
         if key in lines:
             column = {"person": "email"}.get(row.record, "record" if row.record in GRANTS else row.record)
             errors.at(row, column, f"is repeated: it is first in line {lines[key]}")
@@ -107,16 +112,16 @@ async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
     return planned
 
 
-def _key(row: ImportRow) -> tuple[str, ...]:
+def _key(row: ImportRow, known: Known) -> tuple[str, ...]:
     if row.record == "person":
-        return ("person", row.email)
+        return ("person", known.address(row))
     if row.record in GRANTS:
-        return (row.record, row.email, row["team"], row["group"], row["project"], row["valid_from"])
+        return (row.record, known.address(row), row["team"], row["group"], row["project"], row["valid_from"])
     return (row.record, row[row.record])
 
 
 def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
-    there = known.people.get(row.email, [])
+    there = known.people.get(known.address(row), [])
     linked = known.links.get(row.link) if row.link else None
     if len(there) > 1:
         errors.at(row, "email", "belongs to several people")
@@ -128,7 +133,7 @@ def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors)
         values = _read_values(row, known.declared.people, {}, errors)
         person = Person(make_id(), row["name"] or None, row["email"], attributes=values)
         planned.new_people.append((person, row.link))
-        known.people[row.email] = [person]
+        known.people[known.address(row)] = [person]
         planned.outcomes[row.index] = CREATED
         return
     person = there[0]
@@ -223,7 +228,7 @@ def _plan_group(row: ImportRow, known: Known, planned: Plan) -> None:
 
 
 def _plan_grant(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
-    people = known.people.get(row.email, [])
+    people = known.people.get(known.address(row), [])
     if len(people) != 1:
         errors.at(
             row, "email", "belongs to several people" if people else "belongs to no person of the directory or the file"

@@ -35,15 +35,21 @@ IDS: Final = frozenset({*PEOPLE, "team_id"})
 async def load_known(permit: Permit, connection: Connection, rows: Sequence[ImportRow]) -> Known:
     """People, links, projects and groups that the rows name, every team, and what these people hold for a time."""
     permit.covers(KIND, MANAGE)
-    emails = sorted({row.email for row in rows if row.email})
+    # The addresses of the rows in lower case, by the rule of the index on people.
+    addresses = await connection.fetch(
+        "SELECT email, lower(email) AS address FROM unnest($1::text[]) AS asked (email)",
+        sorted({row["email"] for row in rows if row["email"]}),
+    )
     links = {row.link for row in rows if row.link}
     # People by the index on their e-mail address.
     people = await connection.fetch(
-        "SELECT id, display_name, email, attributes FROM person WHERE lower(email) = ANY($1::text[])", emails
+        "SELECT id, display_name, email, lower(email) AS address, attributes FROM person"
+        " WHERE lower(email) = ANY($1::text[])",
+        sorted({row["address"] for row in addresses}),
     )
     by_email: dict[str, list[Person]] = {}
     for person in people:
-        by_email.setdefault(person["email"].lower(), []).append(
+        by_email.setdefault(person["address"], []).append(
             Person(person["id"], person["display_name"], person["email"], attributes=read_attributes(person))
         )
     # Links by their primary key.
@@ -79,6 +85,7 @@ async def load_known(permit: Permit, connection: Connection, rows: Sequence[Impo
     return Known(
         now,
         permit.snapshot.vocabulary,
+        {row["email"]: row["address"] for row in addresses},
         by_email,
         {Link(row["issuer"], row["subject"]): row["person_id"] for row in linked},
         {

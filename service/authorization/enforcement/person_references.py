@@ -47,19 +47,15 @@ async def find_people(
 ) -> Mapping[PersonReference, frozenset[UUID]]:
     """The canonical ids of the people with these addresses and links; those that name nobody are missing."""
     found: dict[PersonReference, frozenset[UUID]] = {}
-    if emails := {reference.email.lower() for reference in references if reference.email is not None}:
-        # By the index on lower(email).
+    if emails := {reference.email: reference for reference in references if reference.email is not None}:
+        # By the index on lower(email). Postgres alone says which addresses are equal, as it does for new people.
         rows = await connection.fetch(
-            f"SELECT lower(person.email) AS email, array_agg(DISTINCT {canonical_id('person.id')}) AS people"
-            " FROM person WHERE lower(person.email) = ANY($1::text[]) GROUP BY 1",
+            f"SELECT asked.email, array_agg(DISTINCT {canonical_id('person.id')}) AS people"
+            " FROM unnest($1::text[]) AS asked (email) JOIN person ON lower(person.email) = lower(asked.email)"
+            " GROUP BY 1",
             list(emails),
         )
-        by_email = {row["email"]: frozenset(row["people"]) for row in rows}
-        found |= {
-            reference: by_email[reference.email.lower()]
-            for reference in references
-            if reference.email is not None and reference.email.lower() in by_email
-        }
+        found |= {emails[row["email"]]: frozenset(row["people"]) for row in rows}
     if links := {reference.link: reference for reference in references if reference.link is not None}:
         # By the primary key of person_link.
         rows = await connection.fetch(
