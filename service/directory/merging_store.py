@@ -14,19 +14,18 @@ from service.directory.grants import GRANTS_OF_PEOPLE, ROLES
 from service.directory.people_store import load_unmerged_person
 from service.directory.recorded_change import DirectoryChange, described_attributes
 from service.directory.store import (
-    ERASED,
     KIND,
     MANAGE,
     PEOPLE,
     VALID,
     begin,
     end,
-    find_erased,
     validity_of,
     write_attributes,
 )
 from service.errors import Conflict, InvalidField, NotFound
 from service.ids import make_id
+from service.log.erasures import ERASED, find_erased
 from service.places import FieldError
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from service.directory.store import (
     MANAGE,
     PERSON,
     constraints,
-    find_erased,
     load_page,
     load_row,
     read_attributes,
@@ -22,6 +21,7 @@ from service.directory.store import (
 )
 from service.errors import Conflict, NotFound
 from service.identity import revocation
+from service.log.erasures import find_erased
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,10 +15,11 @@ import msgspec
 
 from service.directory.entities import Team, Validity
 from service.errors import Conflict, InvalidField, NotFound
+from service.log.erasures import ERASED, find_erased
 from service.places import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -40,7 +41,6 @@ _DECODER: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dic
 
 # Columns of grants that name a person, and the fields of requests.
 PEOPLE = {"person_id": "person", "delegator_id": "delegator", "delegate_id": "delegate"}
-ERASED: Final = "was erased"
 # By constraint: the field of the request at fault, and the message.
 FIELDS = {
     "team_parent_id_fkey": ("parent", "does not exist"),
@@ -189,18 +189,6 @@ async def begin(
         )
 
 
-async def find_erased(connection: Connection, people: Collection[object]) -> set[str]:
-    """The ids of those of the people who were erased, by the records of the erasures: nothing else is kept of them for
-    good."""
-    # The records of erasures that name them, by the index on resources.
-    rows = await connection.fetch(
-        "SELECT resource_id FROM audit_record"
-        " WHERE resource_id = ANY ($1::text[]) AND kind = 'directory' AND action = 'erase'",
-        [str(person) for person in people],
-    )
-    return {row["resource_id"] for row in rows}
-
-
 async def _refuse_gone(connection: Connection, people: Mapping[str, object]) -> None:
     """Raise InvalidField for merged people, with their canonical ids, and for erased people."""
     # The merged people among them, by the primary key.
@@ -209,7 +197,7 @@ async def _refuse_gone(connection: Connection, people: Mapping[str, object]) -> 
     )
     into = {row["person_id"]: row["into_id"] for row in found}
     wrong = [FieldError(name, f"was merged into {into[person]}") for name, person in people.items() if person in into]
-    erased = await find_erased(connection, people.values()) if people else set()
+    erased = await find_erased(connection, [str(person) for person in people.values()]) if people else set()
     wrong += [FieldError(name, ERASED) for name, person in people.items() if str(person) in erased]
     if wrong:
         raise InvalidField(*wrong)

@@ -27,6 +27,7 @@ from service.errors import (
 )
 from service.identity.principal import PrincipalKind
 from service.ids import make_id
+from service.log.erasures import ERASED
 from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change
@@ -35,8 +36,8 @@ from service.timesheets.relations import KIND, describe_new
 from service.timesheets.timesheet import Actor, Timesheet
 from service.timesheets.upload_merge import MergedWeek, merge
 from service.timesheets.upload_results import Results
-from service.timesheets.upload_rows import MAX_ROWS, Fault, Faults
-from service.timesheets.upload_store import WeekLocks
+from service.timesheets.upload_rows import MAX_ROWS, WRONG, Fault, Faults
+from service.timesheets.upload_store import WeekLocks, refuse_erased
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -278,13 +279,16 @@ async def _check_rows(rows: Rows, last_week: date, *, together: bool) -> None:
 async def _merge(
     change: Change, rows: Rows, week: Week, actor: Actor, projects: dict[str, ProjectTerms], locks: WeekLocks
 ) -> MergedWeek:
-    """Merge the rows of one week into its sheet, or into a new one. `projects` caches those of this transaction."""
+    """Merge the rows of one week into its sheet, or into a new one. `projects` caches those of this transaction. Rows
+    for an erased person are faults."""
     numbered = [row async for row in pace(rows.of_week(week))]
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
         before = Timesheet(id=make_id(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
     else:
         before = store.sheet_of_row(change.permit, change.row)
+    if locks.is_erased(week[0]):
+        return MergedWeek(before, faults={index: [Fault(WRONG, ERASED, "owner")] for index, _ in numbered})
     if unknown := {row.project for _, row in numbered} - projects.keys():
         projects |= await store.load_projects(change.permit, change.connection, unknown)
     await slices().rest()
@@ -299,6 +303,7 @@ async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:
     new = [(change.permit, merged.steps[-1]) for change, merged in changing if not merged.before.version]
     if new:
         await store.create_all(new, changing[0][0].connection)
+        await refuse_erased(changing[0][0].connection, {sheet.owner for _, sheet in new})
     for change, merged in changing:
         if merged.before.version:
             await store.save(change.permit, change.connection, merged.before, merged.steps[-1])

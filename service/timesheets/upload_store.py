@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids
 from service.authorization.enforcement.person_references import find_ids
 from service.errors import TryLater
+from service.log.erasures import find_erased
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from uuid import UUID
 
     from service.database import Connection
@@ -28,6 +29,7 @@ LOCK_SHEETS = f"""
         ORDER BY r.owner_id, r.period_start FOR UPDATE OF r)
     SELECT owner_id, period_start, id FROM locked ORDER BY known DESC, canonical DESC, id
 """
+ERASED_MEANWHILE = "One of these people was just erased; send the rows again"
 MERGED_MEANWHILE = "One of these people was just merged with another; send the rows again"
 
 
@@ -40,6 +42,7 @@ class WeekLocks:
         self._weeks = weeks
         self._client = client
         self._sheets: dict[Week, list[UUID]] = {}
+        self._erased: set[str] = set()
 
     def of(self, place: int) -> Callable[[Connection], Awaitable[UUID | None]]:
         """The lock of one week; it returns the id of its sheet, or None."""
@@ -54,6 +57,10 @@ class WeekLocks:
     def other_sheets(self, week: Week) -> Sequence[UUID]:
         """The ids of further sheets of a locked week, which people who were merged may have."""
         return self._sheets.get(week, [])[1:]
+
+    def is_erased(self, owner: UUID) -> bool:
+        """Whether the owner of a locked week was erased before."""
+        return str(owner) in self._erased
 
     async def _lock_all(self, connection: Connection) -> dict[Week, list[UUID]]:
         # Weeks with or without a sheet, one after the other; two with the same hash wait for each other.
@@ -81,4 +88,12 @@ class WeekLocks:
         now = await find_ids(connection, owners)
         if now != ids or any(canonical != owner for owner, (canonical, _) in now.items()):
             raise TryLater(MERGED_MEANWHILE, cause="an owner in an upload was merged meanwhile")
+        self._erased = await find_erased(connection, owners)
         return found
+
+
+async def refuse_erased(connection: Connection, owners: Collection[UUID]) -> None:
+    """Raise TryLater if one of these owners of new sheets was erased. The insert waited for an erasure that looked for
+    sheets before these existed."""
+    if await find_erased(connection, owners):
+        raise TryLater(ERASED_MEANWHILE, cause="an owner in an upload was erased meanwhile")
