@@ -8,12 +8,13 @@ path, a token, a subject, a name or a text. Owns the tracer of this process; spa
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from service import metrics
 from service.errors import Misconfigured
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SERVICE = "timewarden"
 # Where OpenTelemetry sends spans.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 
 
 class Tracing:
@@ -115,8 +117,8 @@ _tracing: Tracing | None = None
 
 
 def check_tracing() -> None:
-    """Raise Misconfigured without the packages of the extra, and for an address that OpenTelemetry would quote in log
-    lines although it may hold a password."""
+    """Raise Misconfigured without the packages of the extra, and for an address or headers that OpenTelemetry would
+    quote in log lines although they may hold a password."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
         raise Misconfigured("TIMEWARDEN_TRACES needs the extra `tracing`: docs/production.md, section Extras")
     for variable in ENDPOINTS:
@@ -124,6 +126,13 @@ def check_tracing() -> None:
             raise Misconfigured(
                 f"{variable} must be an http or https URL without a user and a password;"
                 " OTEL_EXPORTER_OTLP_HEADERS is for credentials"
+            )
+    # It would quote a malformed header.
+    logging.getLogger("opentelemetry.util.re").setLevel(logging.ERROR)
+    for variable in HEADERS:
+        if (text := os.environ.get(variable)) and not _are_headers(text):
+            raise Misconfigured(
+                f"{variable} must be headers as name=value, separated by commas, with values URL-encoded"
             )
 
 
@@ -135,6 +144,14 @@ def _is_plain_url(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in url
+
+
+def _are_headers(text: str) -> bool:
+    """Whether OpenTelemetry reads each part of the text as a header."""
+    from opentelemetry.util.re import parse_env_headers  # noqa: PLC0415
+
+    names = {unquote(part.partition("=")[0]).strip().lower() for part in text.split(",") if part.strip()}
+    return parse_env_headers(text, liberal=True).keys() == names
 
 
 def start_tracing() -> None:

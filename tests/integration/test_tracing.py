@@ -155,3 +155,20 @@ def test_an_address_whose_password_opentelemetry_would_log_is_refused_at_the_sta
 def test_an_address_without_a_password_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tracing.ENDPOINTS[0], "https://collector.example:4318/otlp")
     tracing.check_tracing()
+
+
+@pytest.mark.parametrize("variable", tracing.HEADERS)
+@pytest.mark.parametrize("text", ["authorization: Basic secret", "secret", "api-key=a,secret", 'a=Basic "secret"'])
+def test_headers_that_opentelemetry_would_log_are_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, text: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(Misconfigured, match=f"{variable} must be") as told:
+        tracing.check_tracing()
+    assert "secret" not in str(told.value) + caplog.text
+
+
+@pytest.mark.parametrize("text", ["authorization=Basic%20YTpi", "Authorization=Basic YTpi==, api-key=b,", "a=b,A=c"])
+def test_headers_that_opentelemetry_reads_are_accepted(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(tracing.HEADERS[0], text)
+    tracing.check_tracing()
