@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from service.errors import Misconfigured
 from tests.integration.api import AUDIENCE, InProcess, api
 from tests.ports import unused_port
 
@@ -66,6 +67,15 @@ async def test_an_audience_without_a_path_has_its_metadata_in_one_place(house: H
     async with api(house, issuer, audience="api://timewarden") as running:
         assert (await running.send("GET", METADATA)).json()["resource"] == "api://timewarden"
         assert (await running.send("GET", "/v1/me")).headers["WWW-Authenticate"].count(f'{METADATA}"') == 1
+
+
+@pytest.mark.parametrize("path", ["{tenant}", "{tenant:int}"])
+async def test_an_audience_that_is_no_address_of_metadata_is_refused_at_the_start(
+    house: House, issuer: str, path: str
+) -> None:
+    with pytest.raises(Misconfigured, match="must have no braces"):
+        async with api(house, issuer, audience=f"https://timewarden.example/{path}"):
+            pass
 
 
 async def test_a_preflight_needs_no_token_and_lists_the_allowed_headers(running: InProcess) -> None:

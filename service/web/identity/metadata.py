@@ -9,12 +9,16 @@ import msgspec
 from litestar import get
 from msgspec import Meta
 
+from service.errors import Misconfigured
 from service.web.http.operations import SCOPES, public_operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PATH = "/.well-known/oauth-protected-resource"
+_WITH_PATH = frozenset({"https", "http"})
+# The router would read what is between them as a parameter.
+_BRACES = frozenset("{}")
 
 
 class ResourceMetadata(msgspec.Struct):
@@ -48,9 +52,12 @@ class ResourceMetadata(msgspec.Struct):
 
 
 def metadata_path(resource: str) -> str:
-    """The path of a resource's metadata. The resource's own path is appended (RFC 9728 section 3.1)."""
+    """The path of a resource's metadata. The resource's own path is appended (RFC 9728 section 3.1). Raises
+    Misconfigured for a path with braces, which no URL has."""
     parts = urlsplit(resource)
-    return PATH + parts.path.rstrip("/") if parts.scheme in {"https", "http"} else PATH
+    if not _BRACES.isdisjoint(parts.path) and parts.scheme in _WITH_PATH:
+        raise Misconfigured("An audience that is a URL must have no braces: its metadata has an address below its path")
+    return PATH + parts.path.rstrip("/") if parts.scheme in _WITH_PATH else PATH
 
 
 def metadata_routes(
