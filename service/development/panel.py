@@ -35,7 +35,7 @@ def print_panel(api: str, pages: str, issuer: str, state: Path, version: int, *,
     console.print(people)
     print("\nIn another terminal:\n")
     if getproxies().get("http") and not proxy_bypass("127.0.0.1"):
-        print("export no_proxy=127.0.0.1,$no_proxy  # no proxy reaches this machine")
+        print("export no_proxy=127.0.0.1,$no_proxy")
     print("TOKEN=$(.venv/bin/timewarden token get ana)")
     print(f'curl -s -H "Authorization: Bearer $TOKEN" {api}/v1/me')
     print(f'curl -s -H "Authorization: Bearer $TOKEN" {api}/v1/decisions')
