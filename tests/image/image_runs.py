@@ -51,7 +51,7 @@ class Image:
         )
 
     async def run(self, *command: str, **settings: str) -> str:
-        """What the command prints. It must end with exit code 0."""
+        """The output of the command. It must end with exit code 0."""
         process = await self.start(*command, **settings)
         printed, _ = await process.communicate()
         assert process.returncode == 0, printed.decode()

@@ -204,7 +204,7 @@ async def test_what_a_person_holds_for_a_time_ends_with_an_erasure_and_is_not_gi
 
 
 async def read_changes(house: House) -> list[dict[str, Any]]:
-    """What the last erasure changed in the directory."""
+    """The changes of the directory by the last erasure."""
     rows = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'directory' AND action = 'erase'")
     bodies: list[dict[str, Any]] = [read_body(row["body"]) for row in rows]
     return [body["change"] for body in bodies]

@@ -82,7 +82,7 @@ class World:
         self.organisation, self.connection, self.edges = organisation, connection, edges
 
     def follow(self, chains: tuple[Chain, ...], sheet: UUID) -> set[Node]:
-        """What the chains lead to from a sheet."""
+        """The ends of the chains from a sheet."""
         found: set[Node] = set()
         for chain in chains:
             at: str = "timesheet"

@@ -230,7 +230,7 @@ async def test_a_migration_holds_nothing_while_it_waits_for_a_transaction(
     other, watcher = await asyncpg.connect(unmigrated), await asyncpg.connect(unmigrated)
     turn = other.transaction()
     await turn.start()
-    # What a change locks first.
+    # The first lock of a change.
     await other.execute(f"LOCK TABLE {held} IN ROW EXCLUSIVE MODE")
     running = asyncio.create_task(migrate(unmigrated))
     await lock_is_waited_for(watcher)

@@ -115,7 +115,7 @@ def progress(sheet: Timesheet) -> tuple[str, int, int | None]:
 
 
 async def changes(house: House, sheet: UUID) -> list[dict[str, Any]]:
-    """What the log says of the changes of a sheet, oldest first."""
+    """The changes of a sheet in the log, oldest first."""
     rows = await house.owner.fetch(
         "SELECT body FROM audit_record WHERE kind = 'change' AND resource_id = $1 ORDER BY id", str(sheet)
     )

@@ -131,7 +131,7 @@ class Cluster:
         self.etcd.wait()
 
     async def members(self) -> dict[str, dict[str, Any]]:
-        """What Patroni knows of each node, by name; empty while no node answers."""
+        """The state of each node as Patroni knows it, by name; empty while no node answers."""
         async with httpx2.AsyncClient(timeout=3.0, trust_env=False) as http:
             for node in self.nodes.values():
                 with contextlib.suppress(httpx2.HTTPError, ValueError):

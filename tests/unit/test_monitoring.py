@@ -26,7 +26,7 @@ RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "timewarden.rules.yml").r
 TRIALS = yaml.safe_load((FOLDER / "timewarden.rules.test.yml").read_text(encoding="utf-8"))["tests"]
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))
 RUNBOOK = (ROOT / "docs" / "runbook" / "alerts.md").read_text(encoding="utf-8")
-# What Prometheus adds.
+# Metrics that Prometheus adds.
 OF_PROMETHEUS = {"up", "ALERTS"}
 TARGET_LABELS = {"job", "instance", "le", WORKER}
 

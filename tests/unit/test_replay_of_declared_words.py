@@ -118,7 +118,7 @@ def versions(draw: st.DrawFn, number: int = 1) -> Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What is true at a moment, whatever a version asks for."""
+    """The facts at a moment, asked for by a version or not."""
 
     principal: Principal
     row: Mapping[str, Value]
