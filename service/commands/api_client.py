@@ -93,7 +93,7 @@ class ApiClient:
             raise click.ClickException(
                 f"{self.api} did not answer within {timeout:.0f} s; the request may still succeed"
             ) from error
-        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        except httpx2.InvalidURL as error:
             raise click.ClickException(f"{self.api} is not an API address: {error}") from error
         except httpx2.HTTPError as error:
             raise click.ClickException(
@@ -144,6 +144,14 @@ def _api() -> str:
         # Errors and logs name the address.
         if "@" in api:
             raise click.ClickException(f"{API_VARIABLE} must be a URL without a user and a password")
+        try:
+            scheme = httpx2.URL(api).scheme
+        except httpx2.InvalidURL:
+            scheme = ""
+        if scheme not in {"http", "https"}:
+            raise click.ClickException(
+                f"{api} is not an API address: {API_VARIABLE} must be a URL, as https://api.example"
+            )
         return api.rstrip("/")
     try:
         return running().api

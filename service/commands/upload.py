@@ -90,8 +90,6 @@ def _send(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: 
                 timeout=TIMEOUT_SECONDS,
                 trust_env=client.trust_environment,
             )
-        except httpx2.InvalidURL as error:
-            raise click.ClickException(f"{client.api} is not an API address: {error}") from error
         except httpx2.HTTPError as error:
             message = f"{client.api} does not answer ({type(error).__name__}); the same file can be sent again"
             raise click.ClickException(message) from error

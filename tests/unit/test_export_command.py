@@ -115,6 +115,13 @@ def test_a_refused_export_leaves_no_file(address: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["localhost:8080", "http://[::1"])
+def test_an_address_that_is_none_is_explained(address: str, tmp_path: Path) -> None:
+    result = run_export(address, tmp_path / "out")
+    assert f"{address} is not an API address: TIMEWARDEN_API must be a URL" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refused_resumption_keeps_the_file(address: str, tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(LINE.replace(b":0", b":8"))
     assert run_export(address, tmp_path / "out", "--resume").exit_code == 1
