@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.engine.engine import Snapshot
 from service.errors import Denied, Unauthenticated
+from service.identity.principal import UNLISTED
 from service.policy import policy_file
 from service.timesheets.listing import Filters
+from service.values import replace
 from tests.example_count import example_count
-from tests.integration.house import MONDAY, House
-from tests.policy_forge import rows
+from tests.integration.declared_world import FACTS, REQUEST_FACTS, declared_rows
+from tests.integration.test_list_law import ACTORS
+from tests.integration.test_replay_law import sheets
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Caller
+    from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+__all__ = ["sheets"]
 
 WHO = st.sampled_from(
     [
@@ -37,12 +40,17 @@ WHO = st.sampled_from(
         "role:auditor",
         "client:payroll-import",
         "via:hours-app",
+        "temporary_approver",
+        "group:night",
+        "actor:assistant",
+        "client:assistant",
     ]
 )
-STATES = st.sampled_from(["any", "draft", "submitted", "draft or rejected", "submitted or approved"])
-WHEN = st.sampled_from(
-    ["always", "acted_for_owner", "not acted_for_owner", "mfa", "not mfa", "acted_for_owner and not mfa"]
-)
+STATES = st.sampled_from(["any", "draft", "submitted", "draft or rejected", "submitted or approved", "locked"])
+CONDITIONS = ["always", "acted_for_owner", "not acted_for_owner", "mfa", "not mfa", "acted_for_owner and not mfa"]
+CONDITIONS += ["agent", "not agent", "locked_by_asker", "not locked_by_asker"]
+DECLARED = [word for fact in (*FACTS, *REQUEST_FACTS) for word in (fact, f"not {fact}")]
+WHEN = st.one_of(st.sampled_from(CONDITIONS), st.sampled_from(DECLARED))
 SCOPE = st.sampled_from(["any", "any", "read:timesheets", "read:audit"])
 READ_ROWS = st.lists(
     st.tuples(st.sampled_from(["allow", "allow", "deny"]), WHO, STATES, SCOPE, WHEN),
@@ -55,32 +63,11 @@ SCOPES = frozenset({"read:timesheets"})
 numbers = itertools.count(2)
 
 
-@pytest.fixture
-async def sheets(house: House) -> list[UUID]:
-    """Sheets of several people in every state, some of them entered, submitted or uploaded by others."""
-    names = ("ana", "carl", "mia")
-    made = [
-        (await house.submit_week(name, MONDAY + timedelta(days=7 * week))).id for name in names for week in range(3)
-    ]
-    mia, max_ = house.people["mia"], house.people["max"]
-    for place, (sheet, state) in enumerate(
-        zip(made, itertools.cycle(["draft", "submitted", "approved", "rejected"]), strict=False)
-    ):
-        await house.owner.execute(
-            "UPDATE timesheet SET state = $2, editors = $3, uploaders = $4 WHERE id = $1",
-            sheet,
-            state,
-            ([], [mia], [max_, mia])[place % 3],
-            ([], [], ["payroll-import"])[(place // 2) % 3],
-        )
-    return made
-
-
 async def activate(house: House, lines: list[str], *, without: str = "no such word") -> None:
     """Let these rows decide, past the laws, which have nothing to say about reading. `without`: a word that this
     version's vocabulary does not declare."""
     number = next(numbers)
-    text = rows(*lines)
+    text = declared_rows(*lines)
     declared = [line for line in text.vocabulary.split("\n") if not line.startswith(f"{without} ")]
     snapshot = Snapshot.build(policy_file.parse(replace(text, vocabulary="\n".join(declared))), number)
     await house.owner.execute(
@@ -103,6 +90,11 @@ async def read_one_by_one(house: House, caller: Caller, sheets: list[UUID]) -> s
     return allowed
 
 
+def acting(caller: Caller, actors: tuple[str, ...]) -> Caller:
+    """The caller while these actors act for them."""
+    return replace(caller, principal=replace(caller.principal, actors=actors, agent=ACTORS[actors]))
+
+
 @settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=READ_ROWS)
 async def test_a_list_holds_what_reads_allow_under_any_policy(
@@ -117,7 +109,8 @@ async def test_a_list_holds_what_reads_allow_under_any_policy(
     )
     for caller in (
         house.caller("ana", scopes=SCOPES),
-        house.caller("mia", scopes=SCOPES),
+        acting(house.caller("mia", scopes=SCOPES), ("assistant",)),
+        acting(house.caller("max", scopes=SCOPES), (UNLISTED,)),
         house.caller("dora", scopes=SCOPES, roles=frozenset({"role:auditor"})),
         house.machine(scopes=SCOPES),
     ):
