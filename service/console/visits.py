@@ -331,12 +331,14 @@ async def resume_session(console: Console, request: HttpRequest) -> Visit:
     """The visit of a request, without asking the API who the person is. A page about a failure lets them sign out.
     Raises SignInNeeded without a session, ForgedRequest for a change without its token."""
     cookie = request.cookies.get(console.cookie, "")
-    if cookie and request.method not in SAFE_METHODS:
+    sends = request.method not in SAFE_METHODS
+    if sends:
         # Read before anything can fail, so that it can be offered to be sent again.
         request.state.sent = await request.form()
     session = await console.sessions.find(cookie) if cookie else None
     if session is None:
-        raise SignInNeeded(ended=bool(cookie))
+        # A form was opened in a session. It has no cookie if the person has signed out in another tab.
+        raise SignInNeeded(ended=sends or bool(cookie))
     request.state.visit = visit = Visit(console, request, session)
     await check_form_token(request, session)
     return visit

@@ -207,6 +207,22 @@ async def end_session(desk: Desk, page: Page, service: RunningService) -> None:
         await store.end(session)
 
 
+async def test_what_was_typed_is_kept_after_a_sign_out_in_another_tab(desk: Desk) -> None:
+    async with desk.window() as page:
+        await desk.sign_in(page, "ben")
+        await page.goto(f"{desk.console}/week/2025-09-22")
+        await page.get_by_label("Add a project").select_option("SITE")
+        await page.get_by_label("SITE, Monday 22 September 2025").fill("7:30")
+        other = await page.context.new_page()
+        await other.goto(f"{desk.console}/week")
+        await other.get_by_role("button", name="Sign out").click()
+        await other.wait_for_url(f"{desk.console}/signed-out")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible(timeout=20_000)
+        await page.get_by_text("What you sent", exact=True).click()
+        await expect(page.get_by_role("definition").last).to_have_text("7:30")
+
+
 async def test_what_htmx_sends_or_asks_in_a_session_that_ended_is_not_lost(desk: Desk, service: RunningService) -> None:
     async with desk.window() as page:
         await desk.sign_in(page, "adam")
