@@ -16,7 +16,7 @@ from service.console.weeks import Grid, WrongHours, find_changes, is_same, list_
 from service.standalone.client import Conflict, Invalid, Problem, Project, Stale, Timesheet
 
 FIRST, LAST = date(2000, 1, 3), date(2099, 12, 28)
-MAX_PROJECTS = 200
+MAX_PROJECTS = 2_000
 MAX_ROWS = 500
 # Of the API.
 MAX_ENTRIES_PER_REQUEST = 100

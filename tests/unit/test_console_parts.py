@@ -16,6 +16,7 @@ from litestar.datastructures import MultiDict
 from markupsafe import escape
 
 from service.console.approver import decide_many
+from service.console.employee import show_week
 from service.console.failures import describe_problem, describe_refusal
 from service.console.form_values import number_of
 from service.console.protection import local_path
@@ -280,6 +281,28 @@ def test_a_time_says_that_it_is_in_utc_while_the_zone_of_the_viewer_is_not_known
     assert ">4 Mar 2031, 00:00 UTC<" in format_moment(moment, zone_of(""))
     assert ">3 Mar 2031 UTC<" in format_moment(moment, zone_of("no zone"), ends=True)
     assert ">4 Mar 2031, 00:00<" in format_moment(moment, zone_of("Europe/London"))
+
+
+async def test_every_active_project_can_be_chosen_for_a_week() -> None:
+    """There are more than a page of the API holds."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/timesheets":
+            return httpx2.Response(200, json={"items": [], "next_cursor": None})
+        second = "cursor" in request.url.params
+        codes = [f"P{number:03}" for number in (range(200, 201) if second else range(200))]
+        items = [{"code": code, "name": code, "active": True, "version": 1} for code in codes]
+        return httpx2.Response(200, json={"items": items, "next_cursor": None if second else "c"})
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
+        visit: Any = SimpleNamespace(
+            api=Timewarden("http://127.0.0.1:9", "token", http=http),
+            me=SimpleNamespace(person="p"),
+            may=lambda *_: True,
+            today=MONDAY,
+            render=lambda *_, **context: [project.code for project in context["other_projects"]],
+        )
+        assert len(await show_week.fn(visit, MONDAY)) == 201
 
 
 async def test_weeks_that_were_approved_are_not_read_again() -> None:
