@@ -298,6 +298,23 @@ async def test_what_was_typed_is_there_to_send_after_a_stronger_sign_in(
         await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+async def test_a_long_draft_is_folded_and_there_to_send_after_a_stronger_sign_in(desk: Desk, callers: Callers) -> None:
+    async with (
+        change_rules((await callers("paula")).api, r"always(, *policy-propose\n)", r"mfa\1"),
+        desk.window() as page,
+    ):
+        await desk.sign_in(page, "paula")
+        await page.goto(f"{desk.console}/draft")
+        await page.get_by_role("textbox", name="policy.csv").press_sequentially("# a comment")
+        await page.get_by_label("Why").fill("Kept while signing in")
+        await page.get_by_role("button", name="Propose").click()
+        await page.wait_for_url(lambda url: not url.startswith(desk.console))
+        await desk.prove(page, "paula")
+        await expect(page.get_by_role("button", name="Send again")).to_be_in_viewport(timeout=20_000)
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.locator("header.page")).to_contain_text("Kept while signing in")
+
+
 async def test_what_was_typed_into_a_part_of_a_page_is_there_to_send_after_a_stronger_sign_in(
     desk: Desk, callers: Callers
 ) -> None:
