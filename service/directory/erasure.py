@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.merged_people import canonical_id
 from service.authorization.enforcement.stored_responses import delete_person
 from service.directory import access_request_store, grant_store, store
 from service.directory.access_request_store import describe_closed
@@ -45,8 +46,14 @@ SHEETS = """
     SELECT FROM timesheet WHERE owner_id = ANY (ids_of_person($1)) ORDER BY owner_id, period_start FOR UPDATE
 """
 
-# All ids of the person, and a legal hold on them; the row is locked.
-KNOWN = "SELECT ids_of_person(id) AS ids, hold_on_person(id) AS hold FROM person WHERE id = $1 FOR UPDATE"
+# Lock the rows of all ids of the person: from now on no timesheet is opened under one of them.
+ROWS = "SELECT FROM person WHERE id = ANY (ids_of_person($1)) ORDER BY id FOR UPDATE"
+
+# The canonical id, all ids, and a legal hold on them.
+KNOWN = f"""
+    SELECT {canonical_id("person.id")} AS canonical, ids_of_person(id) AS ids, hold_on_person(id) AS hold
+    FROM person WHERE id = $1
+"""
 
 # Their links.
 LINKS = "SELECT issuer, subject FROM person_link WHERE person_id = ANY ($1::uuid[])"
@@ -162,6 +169,7 @@ class Erasure:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
             await change.connection.execute(SHEETS, person)
+            await change.connection.execute(ROWS, person)
             known = await change.connection.fetchrow(KNOWN, person)
             if known is None:
                 raise NotFound("There is no such person")
@@ -181,7 +189,8 @@ class Erasure:
             counts = {name: getattr(erased, name) for name in names}
             change.record(
                 "directory.changed",
-                Resource(KIND, str(person)),
+                # The record is about the person with all ids, also if the request named a merged one.
+                Resource(KIND, str(known["canonical"])),
                 before={},
                 after={"what": "person.erased", **counts},
                 kind=Kind.DIRECTORY,

@@ -26,7 +26,7 @@ from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
-from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidToken, NotFound
+from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidField, InvalidToken, NotFound
 from service.identity.subject_hashes import NO_KEYS, SubjectHashes
 from service.log.packing import unpack
 from service.log.record import read_body
@@ -605,3 +605,14 @@ async def test_a_hundred_thousand_erased_people_are_not_looked_through(house: Ho
         explained = await house.owner.fetchval(explain, *parameters)
         plan = json.loads(explained)[0]["Plan"]
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60, statement
+
+
+async def test_an_erasure_by_the_id_of_a_merged_person_is_on_record_as_that_of_the_person(house: House) -> None:
+    """A verifier accounts for missing texts by that record: those about the person and about merged people."""
+    people = house.people
+    await Merging(house.gate).merge(house.administrator(), people["carl"], people["ben"])
+    await erase(house, "carl")
+    found = "kind = 'directory' AND action = 'erase'"
+    assert await house.owner.fetchval(f"SELECT resource_id FROM audit_record WHERE {found}") == str(people["ben"])
+    with pytest.raises(InvalidField, match="was erased"):
+        await house.project_leads.add(house.administrator(), "apollo", people["ben"])
