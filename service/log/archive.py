@@ -129,7 +129,7 @@ class ArchiveFolder:
                 os.fsync(file.fileno())
             new.replace(target)
         except OSError:
-            # What is left of it would fill a full disk further at each attempt.
+            # A part of it would fill a full disk further at each attempt.
             new.unlink(missing_ok=True)
             raise
         # The directories above may be new too.

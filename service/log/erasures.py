@@ -1,4 +1,4 @@
-"""Who was erased, by the records of the erasures. Once the hashes of their links are gone, nothing else says so."""
+"""Finds erased people by the records of the erasures. Once the hashes of their links are gone, nothing else says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The law of log searches, as a property: whatever filters are combined, in both orders and with pages of any size, a
+"""The law of log searches, as a property: with any filters combined, in both orders and with pages of any size, a
 search finds exactly the records that a plain filter over all of them keeps, each once and in order; and the counts by
 facet are those of the same records.
 

@@ -125,7 +125,7 @@ async def test_refused_credentials_count_more_than_none(limited: InProcess) -> N
 
 
 CERTIFICATES = {"client_certificate_header": "Client-Cert", "trusted_proxies": "192.0.2.1"}
-# What is refused before its token is verified, by the cause in the metrics.
+# Requests that are refused before their token is verified, by the cause in the metrics.
 MALFORMED: dict[str, tuple[str, dict[str, str]]] = {
     "empty-header": ("/v1/me", {"Authorization": ""}),
     "not-a-bearer-token": ("/v1/me", {"Authorization": "Bearer two words"}),
