@@ -118,9 +118,7 @@ READER = principal(frozenset({"read:timesheets"}), frozenset({"role:manager"}), 
 rows = st.builds(
     "p, {}, {}, {}, {}, timesheet, {}, {}".format,
     st.sampled_from(["allow", "allow", "deny"]),
-    st.sampled_from(
-        ["owner", "manager", "anyone", "role:manager", "actor:assistant", "actor:tool", "client:assistant"]
-    ),
+    st.sampled_from(["owner", "manager", "anyone", "anyone", "role:manager", "actor:assistant"]),
     st.sampled_from(["read", "approve", "edit"]),
     st.sampled_from(["any", "draft", "draft or rejected"]),
     st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
