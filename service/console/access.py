@@ -12,8 +12,8 @@ from litestar.params import FromPath
 from service.console.failures import Failure, describe_refusal
 from service.console.form_values import start_of
 from service.console.rooms import NavigationLink
-from service.console.visits import TheVisit, Visit, first_of
-from service.standalone.client import ApiResult, Problem, RequestedAccess
+from service.console.visits import ListPage, TheVisit, Visit, first_of
+from service.standalone.client import Problem, RequestedAccess
 
 PATH: Final = "/access"
 LINK: Final = NavigationLink("Access for a time", PATH, "access_request", ("request", "grant"))
@@ -28,13 +28,6 @@ DONE: Final = {
     "access-withdrawn": "Your request is taken back.",
     "access-ended": "The access has ended.",
 }
-
-
-class RequestedAccessPage(ApiResult):
-    """A page of access requests, and the cursor of the next."""
-
-    items: list[RequestedAccess]
-    next_cursor: str | None
 
 
 @get(PATH)
@@ -86,16 +79,16 @@ async def decide_access(visit: TheVisit, request_id: FromPath[UUID], step: FromP
     return visit.redirect(PATH, done=f"access-{done}")
 
 
-async def find_waiting(visit: Visit, cursor: str | None = None) -> RequestedAccessPage:
+async def find_waiting(visit: Visit, cursor: str | None = None) -> ListPage[RequestedAccess]:
     """The open requests of others that the person may grant now, oldest first."""
     if not visit.may("access_request", "grant"):
-        return RequestedAccessPage([], None)
+        return ListPage[RequestedAccess]([], None)
     return await _find(visit, cursor, state="open", to_decide=True)
 
 
-async def _find(visit: Visit, cursor: str | None, **query: Any) -> RequestedAccessPage:
+async def _find(visit: Visit, cursor: str | None, **query: Any) -> ListPage[RequestedAccess]:
     query = {"names": True, "limit": PAGE, "cursor": cursor, **query}
-    return await visit.api.call(RequestedAccessPage, "GET", "/v1/access-requests", query=query)
+    return await visit.api.call(ListPage[RequestedAccess], "GET", "/v1/access-requests", query=query)
 
 
 async def _show(

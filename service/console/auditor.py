@@ -24,7 +24,7 @@ from service.console.form_values import with_times
 from service.console.protection import is_head
 from service.console.rooms import NavigationLink, Room
 from service.console.story import RecordWithTexts, tell
-from service.console.visits import TheVisit, Visit
+from service.console.visits import ListPage, TheVisit, Visit
 from service.standalone.client import ApiResult, Invalid, NotFound, Problem
 
 PAGE = 50
@@ -76,13 +76,6 @@ class Facet:
     words: list[tuple[str, int, str]]
 
 
-class LogPage(ApiResult):
-    """A page of records, and the cursor of the next."""
-
-    items: list[RecordWithTexts]
-    next_cursor: str | None
-
-
 class DecisionCounts(ApiResult):
     """Counts of decisions."""
 
@@ -104,9 +97,9 @@ async def search_decisions(visit: TheVisit) -> Response[str]:
     cursor = visit.request.query_params.get("cursor") or None
     query = {**_query_of(given), "limit": PAGE, "cursor": cursor, "names": True}
     problem: Problem | None = None
-    page = LogPage([], None)
+    page = ListPage[RecordWithTexts]([], None)
     try:
-        page = await visit.api.call(LogPage, "GET", DECISIONS, query=query)
+        page = await visit.api.call(ListPage[RecordWithTexts], "GET", DECISIONS, query=query)
     except (Invalid, NotFound) as found:
         problem = found
     counted = await _count(visit, given) if visit.request.query_params.get("counts") else None
@@ -154,9 +147,8 @@ async def show_decision(visit: TheVisit, decision: FromPath[UUID]) -> Response[s
 async def tell_story(visit: TheVisit, sheet: FromPath[UUID]) -> Response[str]:
     """Every decision and change of a timesheet in order, even if it was deleted."""
     cursor = visit.request.query_params.get("cursor") or None
-    page = await visit.api.call(
-        LogPage, "GET", f"/v1/timesheets/{sheet}/history", query={"names": True, "limit": PAGE, "cursor": cursor}
-    )
+    query = {"names": True, "limit": PAGE, "cursor": cursor}
+    page = await visit.api.call(ListPage[RecordWithTexts], "GET", f"/v1/timesheets/{sheet}/history", query=query)
     owner, week = _whose_week(page.items)
     return visit.render(
         "story.html",

@@ -17,7 +17,7 @@ from litestar.params import FromPath, Parameter
 from service.console.failures import Failure, describe_problem
 from service.console.form_values import MAX_NUMBER, number_of, start_of
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, Visit, first_of, is_part
+from service.console.visits import ListPage, TheVisit, Visit, is_part
 from service.standalone.client import (
     ApiResult,
     Conflict,
@@ -32,7 +32,7 @@ from service.standalone.client import (
 VERSIONS = "/v1/policies/versions"
 RULES, VOCABULARY, MODEL = "policy.csv", "vocabulary.toml", "model.conf"
 CASES = "cases/"
-MOST_VERSIONS = 200
+PAGE = 100
 CHANGES = {
     "allow_to_deny": "allowed then, denied now",
     "deny_to_allow": "denied then, allowed now",
@@ -152,10 +152,11 @@ class TriedRequest(ApiResult):
 async def list_versions(visit: TheVisit) -> Response[str]:
     """Every version, newest first, and which processes decide by which."""
     replicas = await visit.api.call(RunningReplicas, "GET", "/v1/policies/replicas")
-    versions = await first_of(visit.api.pages(Authored, VERSIONS, names=True), MOST_VERSIONS)
+    query = {"names": True, "limit": PAGE, "cursor": visit.request.query_params.get("cursor") or None}
+    page = await visit.api.call(ListPage[Authored], "GET", VERSIONS, query=query)
     alive = [replica for replica in replicas.items if replica.alive]
     deciding = Counter(replica.policy_version for replica in alive)
-    return visit.render("policies.html", versions=versions, deciding=deciding, replicas=alive)
+    return visit.render("policies.html", page=page, versions=page.items, deciding=deciding, replicas=alive)
 
 
 @get("/policies/{number:int}")
@@ -241,7 +242,9 @@ async def start_replay(visit: TheVisit, number: Number) -> Response[Any]:
 @get("/replays")
 async def list_replays(visit: TheVisit) -> Response[str]:
     """Replays, newest first."""
-    return visit.render("replays.html", replays=await first_of(visit.api.replays(names=True), MOST_VERSIONS))
+    query = {"names": True, "limit": PAGE, "cursor": visit.request.query_params.get("cursor") or None}
+    page = await visit.api.call(ListPage[Replay], "GET", "/v1/replays", query=query)
+    return visit.render("replays.html", page=page, replays=page.items)
 
 
 @get("/replays/{replay_id:uuid}")

@@ -12,20 +12,13 @@ from litestar.params import FromPath
 
 from service.console.form_values import with_times
 from service.console.rooms import NavigationLink
-from service.console.visits import TheVisit
-from service.standalone.client import ApiResult, Invalid, OwnDecision
+from service.console.visits import ListPage, TheVisit
+from service.standalone.client import Invalid, OwnDecision
 
 PAGE: Final = 50
 PATH: Final = "/in-my-name"
 FIELDS: Final = ("client", "actor", "action", "outcome", "since", "until")
 LINK: Final = NavigationLink("In my name", PATH, "me", ("review",))
-
-
-class OwnDecisions(ApiResult):
-    """A page of decisions, and the cursor of the next."""
-
-    items: list[OwnDecision]
-    next_cursor: str | None
 
 
 @get(PATH)
@@ -37,11 +30,11 @@ async def show_own_decisions(visit: TheVisit) -> Response[str]:
     # A person's own looks of the last minutes would hide the rest, while they come for those of others.
     looks = by == "others" or asked.get("reads") == "yes"
     kept = {"by": by, **given, **({"reads": "yes"} if looks and by == "me" else {})}
-    page, problem = OwnDecisions([], None), None
+    page, problem = ListPage[OwnDecision]([], None), None
     try:
         query = {**with_times(given, visit.zone), "by": by, "reads": looks, "limit": PAGE, "names": True}
         query["cursor"] = asked.get("cursor") or None
-        page = await visit.api.call(OwnDecisions, "GET", "/v1/me/decisions", query=query)
+        page = await visit.api.call(ListPage[OwnDecision], "GET", "/v1/me/decisions", query=query)
     except Invalid as found:
         problem = found
     return visit.render(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 import httpx2
@@ -31,7 +31,7 @@ from service.console.protection import (
 )
 from service.console.rendering import render_template, zone_of
 from service.console.sign_in_server import SignInUnavailable
-from service.standalone.client import Me, Problem, Timesheet, Timewarden, TokenRefused
+from service.standalone.client import ApiResult, Me, Problem, Timesheet, Timewarden, TokenRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -54,6 +54,13 @@ DONE_ANYWHERE: Final = {
 
 
 T = TypeVar("T")
+
+
+class ListPage(ApiResult, Generic[T]):
+    """A page of a list of the API, and the cursor of the next."""
+
+    items: list[T]
+    next_cursor: str | None
 
 
 class SignInNeeded(Exception):

@@ -245,6 +245,34 @@ async def test_a_head_of_an_export_asks_for_no_records(console: Console) -> None
     assert (wrong.status_code, stranger.status_code) == (404, 303)
 
 
+@pytest.mark.parametrize(("path", "asked"), [("/policies", "/v1/policies/versions"), ("/replays", "/v1/replays")])
+async def test_a_list_that_goes_on_leads_to_its_next_page(console: Console, path: str, asked: str) -> None:
+    cursors: list[str | None] = []
+    replay: dict[str, Any] = {"id": "r", "state": "done", "version": 1, "progress": 1.0, "problem": None}
+    replay |= {"filters": {"since": None, "until": None}, "ended_at": None}
+    replay |= {"asked_at": "2026-03-02T09:00:00Z", "asked_by": None, "asked_by_client": "x"}
+    version: dict[str, Any] = {"number": 1, "digest": "d", "state": "active", "message": "m", "parent": None}
+    version |= {"proposed_at": "2026-03-02T09:00:00Z", "active": True}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/me":
+            me = Me(kind="person", person="a", client="", scopes=[], roles=[], teams_led=[], may=[], policy_version=1)
+            return httpx2.Response(200, content=msgspec.json.encode(me))
+        if request.url.path != asked:
+            return httpx2.Response(200, json={"items": []})
+        cursors.append(request.url.params.get("cursor"))
+        items = [version if path == "/policies" else replay]
+        return httpx2.Response(200, json={"items": items, "next_cursor": "c&d"})
+
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    api = httpx2.MockTransport(answer)
+    async with httpx2.AsyncClient(transport=api) as console.http, browser(console, session.id) as person:
+        page = await person.get(path)
+        (link,) = re.findall(r'href="([^"]+)" rel="next"', page.text)
+        await person.get(path + link)
+    assert cursors == [None, "c&d"]
+
+
 async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> None:
     async with browser(console, "c" * 43) as person:
         page = await person.post("/directory/import", data={"text": "x" * MAX_BODY_BYTES})
