@@ -73,13 +73,13 @@ class Life:
 
     async def merge(self) -> None:
         """Who approved last, into another approver or into the owner."""
-        *others, one = self.people
+        *others, person = self.people
         if not others:
             return
         into = self.chance.choice([*others, *others, "ana"])
         people = self.house.people
-        await Merging(self.house.gate).merge(self.house.administrator(), people[one], people[into])
-        self.people.remove(one)
+        await Merging(self.house.gate).merge(self.house.administrator(), people[person], people[into])
+        self.people.remove(person)
 
     async def change_policy(self) -> None:
         await activate(self.house, f"size(resource.approvals) >= {self.chance.randint(1, 3)}")
