@@ -89,6 +89,9 @@ BOUNDS = {
     "session without a request": "service.console.sessions:IDLE_SECONDS",
     "session": "service.console.sessions:MAX_SECONDS",
     "sign-in, from its beginning": "service.console.sessions:ATTEMPT_SECONDS",
+    "form that waits for a stronger sign-in": "service.console.sessions:MAX_KEPT_BYTES",
+    "forms of a person that wait for it": "service.console.sessions:MAX_KEPT",
+    "form that waits, from when it was sent": "service.console.sessions:KEPT_SECONDS",
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {
@@ -121,6 +124,7 @@ ELSEWHERE = {
     "service.web.audit.exports:MAX_POSITION": "the largest integer that JSON keeps exact",
     "service.web.audit.proofs:MAX_SIZE": "the largest integer that JSON keeps exact",
     "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",
+    "service.console.form_values:MAX_NUMBER": "the largest integer of a column",
 }
 # Lengths of single texts (`_CHARS`) are in the OpenAPI document; a private bound is a part of another.
 BOUND = re.compile(r"MAX_[A-Z_]+(?<!_CHARS)")
