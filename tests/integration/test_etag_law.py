@@ -1,4 +1,4 @@
-"""The law of ETags, over random lives of timesheets: whatever happens to a sheet, to the people about it and to the
+"""The law of ETags, over random lives of timesheets: through all changes of a sheet, of the people about it and of the
 policy, two answers with the same ETag have the same body, and a caller who has the body of an earlier one is sent 304
 only then."""
 
@@ -72,14 +72,14 @@ class Life:
         await self.house.timesheets.reopen(self.house.caller("mia"), self.sheet, anything, "Friday is missing")
 
     async def merge(self) -> None:
-        """Who approved last, into another approver or into the owner."""
-        *others, person = self.people
+        """Merge the person who approved last, into another approver or into the owner."""
+        *others, last = self.people
         if not others:
             return
         into = self.chance.choice([*others, *others, "ana"])
         people = self.house.people
-        await Merging(self.house.gate).merge(self.house.administrator(), people[person], people[into])
-        self.people.remove(person)
+        await Merging(self.house.gate).merge(self.house.administrator(), people[last], people[into])
+        self.people.remove(last)
 
     async def change_policy(self) -> None:
         await activate(self.house, f"size(resource.approvals) >= {self.chance.randint(1, 3)}")
