@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from service.policy.directory_tables import TAKEN
-from service.policy.expressions import elsewhere
+from service.policy.expressions import other_languages
 from service.policy.expressions.flaw import FlawFoundError
 from service.policy.expressions.source import PRESENCE, ROOTS
 from service.policy.expressions.tree import FUNCTIONS
@@ -41,7 +41,7 @@ _IN_A_LIST: Final = 'in looks into a list, on its right; for a part of a text wr
 # Remedies for a comparison of true or false with another type, by operator.
 _COMPARED_WITH_TRUTH: Final = {
     **dict.fromkeys(("==", "!="), "write NAME or !NAME, without a comparison"),
-    **dict.fromkeys(("<", "<=", ">", ">="), elsewhere.RANGE),
+    **dict.fromkeys(("<", "<=", ">", ">="), other_languages.RANGE),
 }
 _NOT_WHOLE: Final = "write a value behind its last sign"
 _DOT: Final = "write the name with a dot, such as resource.minutes"
@@ -90,7 +90,7 @@ def _choose_complaint(complaint: str) -> re.Match[str] | None:
     found = list(_FIRST.finditer(complaint))
     for later in found[1:] if found and _UNDECLARED.match(found[0][3]) else []:
         undeclared = _UNDECLARED.match(later[3])
-        if undeclared and undeclared[1] in elsewhere.OVER_LISTS:
+        if undeclared and undeclared[1] in other_languages.OVER_LISTS:
             return later
     return found[0] if found else None
 
@@ -105,12 +105,12 @@ def _explain_syntax(message: str, text: str, place: int) -> FlawFoundError:
     if found is None:
         return FlawFoundError(f"This is not CEL: {_shorten(message)}", place)
     if word == "<EOF>":
-        remedy = elsewhere.CHOICE if message.endswith("expecting ':'") else _NOT_WHOLE
-        remedy = elsewhere.OPERATORS["?."] if "?." in text else remedy
+        remedy = other_languages.CHOICE if message.endswith("expecting ':'") else _NOT_WHOLE
+        remedy = other_languages.OPERATORS["?."] if "?." in text else remedy
         return FlawFoundError("The expression ends too early", place, remedy)
     before = text[:place].rstrip()
     if re.search(r"(^|[^\w.])not$", before):
-        return FlawFoundError("'not' was not expected here", len(before) - len("not"), elsewhere.OPERATORS["not"])
+        return FlawFoundError("'not' was not expected here", len(before) - len("not"), other_languages.OPERATORS["not"])
     suggestion = _suggest_instead(word, text[:place], text[place + len(word) :])
     return FlawFoundError(f"'{_shorten(word)}' was not expected here", place, suggestion)
 
@@ -121,7 +121,7 @@ def _suggest_instead(word: str, before: str, after: str) -> str:
             return 'write a duration, such as duration("48h"), or minutes as a number'
         if word[0] == "_" or (word == "," and after[:1].isdigit()):
             return "write a number without separators: 2400"
-    return elsewhere.suggest_sign(word, before, after) or _WHAT_CAN_BE_WRITTEN
+    return other_languages.suggest_sign(word, before, after) or _WHAT_CAN_BE_WRITTEN
 
 
 def _explain_name(name: str, text: str, place: int, known: Collection[str]) -> FlawFoundError:
@@ -136,11 +136,11 @@ def _explain_name(name: str, text: str, place: int, known: Collection[str]) -> F
             return FlawFoundError(f"'{name}' alone is not a value", place, remedy)
         return FlawFoundError(f"There is no attribute '{_shorten(name)}' here", place, _suggest_attribute(name, known))
     if after.startswith("("):
-        suggestion = elsewhere.suggest_function(name, FUNCTIONS)
+        suggestion = other_languages.suggest_function(name, FUNCTIONS)
         return FlawFoundError(f"{_shorten(name)}() cannot be used here", place, suggestion)
-    suggestion = _find_column(name) or elsewhere.suggest_name(name, known, alone=not after.startswith("."))
+    suggestion = _find_column(name) or other_languages.suggest_name(name, known, alone=not after.startswith("."))
     if text[:place].rstrip().endswith("--"):
-        suggestion = elsewhere.OPERATORS["--"]
+        suggestion = other_languages.OPERATORS["--"]
     return FlawFoundError(f"There is no attribute '{_shorten(name)}' here", place, suggestion)
 
 
@@ -169,10 +169,10 @@ def _suggest_elsewhere(name: str, known: Collection[str]) -> str | None:
     owner, _, last = name.rpartition(".")
     if name == "resource.state":
         return "name states in the row of the rule"
-    if owner in known and (instead := elsewhere.FUNCTIONS.get(last)):
+    if owner in known and (instead := other_languages.FUNCTIONS.get(last)):
         return instead.replace("(X)", f"({owner})")
     if owner == "context":
-        return elsewhere.NAMES.get(last) or elsewhere.PARTS_OF_TIME.get(last)
+        return other_languages.NAMES.get(last) or other_languages.PARTS_OF_TIME.get(last)
     has_resource = any(other.startswith("resource.") for other in known)
     return None if has_resource or not name.startswith("resource.") else _NO_RESOURCE
 
@@ -195,16 +195,20 @@ def _suggest_types(operator: str, kinds: Sequence[str]) -> str:
         return 'each side must be true or false: compare the value, such as X == "DE" || X == "AT"'
     if any(kind.startswith("list") for kind in kinds):
         both = operator == "in" and kinds[0].startswith("list")
-        return elsewhere.OVER_A_LIST if both else "write X in LIST, size(LIST), LIST.exists(x, ...) or LIST.all(x, ...)"
+        return (
+            other_languages.OVER_A_LIST
+            if both
+            else "write X in LIST, size(LIST), LIST.exists(x, ...) or LIST.all(x, ...)"
+        )
     return _IN_A_LIST if operator == "in" else _suggest_operands(operator, set(kinds))
 
 
 def _suggest_operands(operator: str, kinds: Collection[str]) -> str:
     """The suggestion for two operands of different types, none of them a list."""
     if "duration" in kinds or ("timestamp" in kinds and operator in {"+", "-"}):
-        return elsewhere.DURATION
+        return other_languages.DURATION
     if "timestamp" in kinds and kinds != {"timestamp"}:
-        return elsewhere.TIMESTAMP
+        return other_languages.TIMESTAMP
     if "bool" in kinds and operator in _COMPARED_WITH_TRUTH:
         return _COMPARED_WITH_TRUTH[operator]
     if kinds == {"int", "string"}:

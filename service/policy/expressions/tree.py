@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from service.policy.attributes import MAX_INT
 from service.policy.expressions import constants, wire
-from service.policy.expressions.elsewhere import OVER_A_LIST, suggest_function
 from service.policy.expressions.flaw import FlawFoundError
+from service.policy.expressions.other_languages import OVER_A_LIST, suggest_function
 from service.policy.expressions.source import PRESENCE, ROOTS
 from service.policy.expressions.term import (
     ELEMENTS,
