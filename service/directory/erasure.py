@@ -162,9 +162,8 @@ class Erasure:
 
     async def erase(self, caller: Caller, person: UUID) -> Answer[Erased]:
         """Erase a person for good, with their drafts and rejected sheets, which only they could submit, and end what
-        they hold for a time. Raises
-        Conflict, whose extra names the legal `hold` or the submitted `timesheets` that forbid it; without an extra, the
-        erasure key is missing."""
+        they hold for a time. Raises Conflict, whose extra names the legal `hold` or the submitted `timesheets` that
+        forbid it; without an extra, the erasure key is missing."""
         async with self._gate.change(caller, KIND, ERASE, Target(str(person), hold=_lock_holds)) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
