@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from service.timesheets.upload import UploadResult
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+# An upload or an erasure.
+Step: TypeAlias = Callable[[House], Coroutine[Any, Any, object]]
 
 
 async def upload(house: House, mode: UploadMode) -> tuple[UploadResult, Receipt]:
@@ -35,36 +39,31 @@ async def nothing_is_left(house: House) -> bool:
     return await house.count("timesheet") + await house.count("audit_text WHERE value LIKE '%dentist%'") == 0
 
 
+async def refuse_upload_beside_erasure(house: House, table: str, first: Step, second: Step) -> None:
+    """Both steps wait, one after the other, for a lock on the table or for each other. Then the erasure succeeds."""
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        steps = [asyncio.create_task(first(house))]
+        await lock_is_waited_for(house.owner)
+        steps.append(asyncio.create_task(second(house)))
+        await lock_is_waited_for(house.owner, by=2)
+    await steps[(first, second).index(erase)]
+    with pytest.raises(TryLater, match="erased"):
+        await asyncio.gather(*steps)
+    assert await nothing_is_left(house)
+
+
 @pytest.mark.parametrize("mode", UploadMode)
 async def test_an_upload_that_was_decided_before_an_erasure_opens_no_week_after_it(
     house: House, mode: UploadMode
 ) -> None:
-    other = await house.log_database.connect("owner")
-    async with other.transaction():
-        await other.execute("LOCK TABLE entry IN SHARE MODE")
-        uploading = asyncio.create_task(upload(house, mode))
-        await lock_is_waited_for(house.owner)
-        erasing = asyncio.create_task(erase(house))
-        await lock_is_waited_for(house.owner, by=2)
-    await erasing
-    with pytest.raises(TryLater, match="erased"):
-        await uploading
-    assert await nothing_is_left(house)
+    await refuse_upload_beside_erasure(house, "entry", partial(upload, mode=mode), erase)
 
 
 @pytest.mark.parametrize("mode", UploadMode)
 async def test_an_upload_that_waited_for_an_erasure_opens_no_week(house: House, mode: UploadMode) -> None:
-    other = await house.log_database.connect("owner")
-    async with other.transaction():
-        await other.execute("LOCK TABLE audit_text IN SHARE MODE")
-        erasing = asyncio.create_task(erase(house))
-        await lock_is_waited_for(house.owner)
-        uploading = asyncio.create_task(upload(house, mode))
-        await lock_is_waited_for(house.owner, by=2)
-    await erasing
-    with pytest.raises(TryLater, match="erased"):
-        await uploading
-    assert await nothing_is_left(house)
+    await refuse_upload_beside_erasure(house, "audit_text", erase, partial(upload, mode=mode))
 
 
 @pytest.mark.parametrize("mode", UploadMode)
