@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 # Bounds the statements of a transaction, in milliseconds as text.
 LIMIT_STATEMENTS: Final = "SELECT set_config('statement_timeout', $1, true)"
+# Of a session whose statements read each table by its key: planning anew, sequential scans and compiled plans are never
+# right there, whatever the statistics say.
+PLANS_BY_KEY: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 # How far the primary has flushed its write-ahead log: every commit that was answered lies before it.
 FLUSHED: Final = "SELECT pg_current_wal_flush_lsn()::text"
 # Whether a standby has replayed the write-ahead log up to there; null if this server is no standby.

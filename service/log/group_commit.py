@@ -20,6 +20,7 @@ import structlog
 
 from service import metrics
 from service.batches import SharedTimeout
+from service.database import PLANS_BY_KEY
 from service.errors import DatabaseUnavailable, LogUnavailable
 from service.log import insert
 from service.log.packing import OLDEST
@@ -44,6 +45,8 @@ ROW_ERRORS = (
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 MAX_RECORDS_PER_BATCH = 1_000
 MAX_INBOX_BYTES = 16 * 2**20
+# After an append had to wait for another, the log is not calm for so long.
+CALM_SECONDS = 0.1
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 log = structlog.get_logger("log")
 
@@ -93,6 +96,8 @@ class GroupCommit:
         # Done when the caller that commits its own record has finished.
         self._alone: asyncio.Future[None] | None = None
         self._last_batch = 1
+        # When an append last had to wait, by the event loop's clock.
+        self._waited_at = -CALM_SECONDS
         self._connection: Reserved | None = None
         # The dictionary that packs records, read with each new connection.
         self.packing = OLDEST
@@ -110,34 +115,68 @@ class GroupCommit:
             return
         if self._closed:
             raise LogUnavailable(cause="append: the log is closed")
-        connection = self._connection
-        if connection is not None and len(records) == 1 and not records[0].texts and self._is_idle(connection):
-            if meanwhile is not None:
-                # It runs in the loop's next turn; the statement is sent at the end of this one.
-                asyncio.get_running_loop().call_soon(meanwhile)
-            await self._commit_alone(connection, records[0])
+        connection = self._idle_connection()
+        if connection is not None and len(records) == 1 and not records[0].texts:
+            try:
+                await self._commit_alone(connection, records[0], None, meanwhile)
+            except ROW_ERRORS as error:
+                raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
         else:
             await self._join_batch(records)
 
-    def _is_idle(self, connection: Reserved) -> bool:
-        """Whether nothing is in flight, and the last batch was a single append: among many, the first of those that
-        come at once waits for the others instead."""
-        return self._flusher is None and self._alone is None and self._last_batch == 1 and not connection.is_closed()
+    @property
+    def is_calm(self) -> bool:
+        """Whether a record would be committed at once, and no other had to wait lately."""
+        if self._closed or self._idle_connection() is None:
+            return False
+        return asyncio.get_running_loop().time() - self._waited_at > CALM_SECONDS
 
-    async def _commit_alone(self, connection: Reserved, record: Record) -> None:
-        """Commit one record in the task of its caller. If that task is cancelled, asyncpg cancels the statement."""
-        self._alone = asyncio.get_running_loop().create_future()
+    async def commit_if(
+        self, condition: insert.ConditionalInsert, record: Record, meanwhile: Callable[[], object] | None = None
+    ) -> bool:
+        """As `commit`, for a record without texts, if the condition is true; only if `is_calm`. False if nothing was
+        written, also where the condition cannot be computed."""
+        connection = self._idle_connection()
+        if connection is None or record.texts:
+            return False
+        try:
+            return await self._commit_alone(connection, record, condition, meanwhile)
+        except ROW_ERRORS:
+            return False
+
+    def _idle_connection(self) -> Reserved | None:
+        """The connection, if nothing is in flight and the last batch was a single append: among many, the first of
+        those that come at once waits for the others instead."""
+        is_idle = self._flusher is None and self._alone is None and self._last_batch == 1
+        return None if not is_idle or self._connection is None or self._connection.is_closed() else self._connection
+
+    async def _commit_alone(
+        self,
+        connection: Reserved,
+        record: Record,
+        condition: insert.ConditionalInsert | None,
+        meanwhile: Callable[[], object] | None,
+    ) -> bool:
+        """Commit one record in the task of its caller, if the condition is true. If that task is cancelled, asyncpg
+        cancels the statement. Raises ROW_ERRORS."""
+        loop = asyncio.get_running_loop()
+        if meanwhile is not None:
+            # It runs in the loop's next turn; the statement is sent at the end of this one.
+            loop.call_soon(meanwhile)
+        self._alone = loop.create_future()
         started = time.perf_counter()
         try:
-            await insert.commit_record(connection, record, self.packing, timeout=self._patience)
-        except ROW_ERRORS as error:
-            raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
+            done = await insert.commit_record(connection, record, self.packing, condition, timeout=self._patience)
+        except ROW_ERRORS:
+            raise
         except Exception as error:
             cause = _name_cause(error)
             self._note_failure(cause)
             raise LogUnavailable(cause=f"append: {cause}") from error
         else:
-            self._note_success(1, time.perf_counter() - started)
+            if done:
+                self._note_success(1, time.perf_counter() - started)
+            return done
         finally:
             self._alone.set_result(None)
             self._alone = None
@@ -149,6 +188,7 @@ class GroupCommit:
         if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > MAX_INBOX_BYTES):
             raise LogUnavailable(cause="append: the inbox is full")
         loop = asyncio.get_running_loop()
+        self._waited_at = loop.time()
         group = _Group(records, size, loop.create_future(), loop.time() + self._patience)
         self._open.append(group)
         self._waiting += len(records)
@@ -232,7 +272,7 @@ class GroupCommit:
             async with asyncio.timeout(self._patience):
                 if self._connection is None or self._connection.is_closed():
                     self._disconnect()
-                    self._connection = await self._database.reserve()
+                    self._connection = await self._database.reserve(PLANS_BY_KEY)
                     self.packing = await insert.load_packing(self._connection)
                 await _commit(self._connection, batch, self.packing)
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from service.log.packing import NEWEST, OLDEST, pack
 from service.pacing import slices
@@ -57,6 +57,14 @@ MAX_RECORDS_PER_COPY = 200
 MAX_RECORDS_WITHOUT_REST = 10
 
 
+class ConditionalInsert(NamedTuple):
+    """What must be true in the snapshot of the statement that inserts a record: a statement of `insert_selected`, and
+    those of its parameters that stand before the record's."""
+
+    statement: str
+    parameters: Sequence[object]
+
+
 @cache
 def insert_statement(rows: int) -> str:
     """The statement that inserts so many records, fewer than MIN_ROWS_FOR_COPY, in their order."""
@@ -66,6 +74,16 @@ def insert_statement(rows: int) -> str:
         for first in range(1, rows * width + 1, width)
     )
     return f"INSERT INTO audit_record ({', '.join(RECORD)}) VALUES {values}"
+
+
+@cache
+def insert_selected(source: str, condition: str, first: int) -> str:
+    """The statement that inserts a record, whose parameters begin with number `first`, if there is a row of the FROM
+    list `source` for which the condition is true. It may name `{decided_at}`."""
+    parameters = {name: f"${first + place}" for place, name in enumerate(RECORD)}
+    condition = condition.format(decided_at=parameters["decided_at"])
+    selected = f"SELECT {', '.join(parameters.values())} FROM {source} WHERE {condition}"
+    return f"INSERT INTO audit_record ({', '.join(RECORD)}) {selected}"
 
 
 async def load_packing(connection: Connection) -> int:
@@ -83,7 +101,7 @@ async def insert_records(connection: Connection, records: Sequence[Record], pack
 
 
 async def _insert_chunk(connection: Connection, records: Sequence[Record], packing: int) -> None:
-    rows, texts = _rows(records, packing), _texts(records)
+    rows, texts = [_row(record, packing) for record in records], _texts(records)
     if len(rows) < MIN_ROWS_FOR_COPY:
         await connection.execute(insert_statement(len(rows)), *chain.from_iterable(rows))
     else:
@@ -99,11 +117,15 @@ async def commit_record(
     connection: Connection,
     record: Record,
     packing: int,
+    condition: ConditionalInsert | None = None,
     *,
     timeout: float,  # noqa: ASYNC109 - asyncpg's
-) -> None:
-    """Insert a record without texts: durable when this returns. `timeout` in seconds bounds it."""
-    await connection.execute(insert_statement(1), *_rows([record], packing)[0], timeout=timeout)
+) -> bool:
+    """Insert a record without texts, if the condition is true: durable when this returns True. `timeout` in seconds
+    bounds it."""
+    statement, parameters = (insert_statement(1), ()) if condition is None else condition
+    done = await connection.execute(statement, *parameters, *_row(record, packing), timeout=timeout)
+    return done == "INSERT 0 1"
 
 
 async def commit_records(connection: Connection, records: Sequence[Record], packing: int) -> None:
@@ -118,11 +140,9 @@ async def commit_records(connection: Connection, records: Sequence[Record], pack
         await _insert_chunk(connection, records, packing)
 
 
-def _rows(records: Sequence[Record], packing: int) -> list[Row]:
-    return [
-        (record.uid, record.kind.value, pack(record, packing), *(record.columns[name] for name in COLUMNS))
-        for record in records
-    ]
+def _row(record: Record, packing: int) -> Row:
+    """The values of RECORD."""
+    return (record.uid, record.kind.value, pack(record, packing), *(record.columns[name] for name in COLUMNS))
 
 
 def _texts(records: Sequence[Record]) -> list[Row]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from service.database import Connection, Database
     from service.log.group_commit import LogState
+    from service.log.insert import ConditionalInsert
     from service.log.record import Record
 
 
@@ -68,6 +69,21 @@ class Log:
         end_stage(metrics.RECORD, started)
         _count_decisions(records)
         return [receipt_of(record) for record in records]
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether appends come one by one, so that a record would be committed at once."""
+        return self._commits.is_calm
+
+    async def append_if(self, condition: ConditionalInsert, record: Record, meanwhile: Callable[[], object]) -> bool:
+        """Write a record without texts if the condition is true, by one statement; only while the log is calm. True
+        once the record is durable; `meanwhile` may have been called. Raises LogUnavailable as `append` does."""
+        started = time.perf_counter()
+        done = await self._commits.commit_if(condition, record, meanwhile)
+        if done:
+            end_stage(metrics.RECORD, started)
+            _count_decisions([record])
+        return done
 
     def state(self) -> LogState:
         """How many appends wait and whether the last flush failed, for readiness."""

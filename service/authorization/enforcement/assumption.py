@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.directory_memory import CallerInDirectory, DirectoryState, RelationsToOwner
     from service.authorization.enforcement.fact_statements import KindFacts
     from service.identity.principal import Principal
+    from service.log.insert import ConditionalInsert
     from service.policy.attributes import Value
 
 
@@ -80,15 +81,21 @@ class Assumption(Struct, frozen=True):
         )
 
     def read_row(
-        self, principal: Principal, row: asyncpg.Record, facts: KindFacts, related: RelationsToOwner, *, revoked: bool
+        self,
+        principal: Principal,
+        row: asyncpg.Record,
+        facts: KindFacts,
+        related: RelationsToOwner,
+        *,
+        revoked: bool,
+        at: datetime,
     ) -> FactLookup:
-        """The lookup of a row with what confirms the assumption and with its `facts`. `related` is remembered of the
-        caller and the row's owner."""
+        """The lookup of a row with what confirms the assumption and with its `facts`, at this time. `related` is
+        remembered of the caller and the row's owner."""
         relations, on_behalf_of = related.relations, related.on_behalf_of
         if facts.by_row:
             relations |= relation_words(facts.by_row, row, "relation")
             on_behalf_of = row["on_behalf_of"] if facts.acts_by_row else on_behalf_of
-        at: datetime = row["lookup_at"]
         attributes = {**read_columns(row, facts.row_attributes), **related.attributes}
         values: dict[str, bool | None] = {name: row[f"fact_{name}"] for name in facts.native}
         if facts.defined:
@@ -114,3 +121,11 @@ class Assumption(Struct, frozen=True):
             attributes=attributes,
             caller=self.caller,
         )
+
+
+class ExpectedRow(Struct, frozen=True):
+    """A row that a caller has read before, as a request will find it if nothing has changed since, at an estimated
+    time; and the condition that it is so."""
+
+    lookup: FactLookup
+    condition: ConditionalInsert

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from uuid import UUID
 
+    import asyncpg
+
     from service.authorization.enforcement.fact_statements import KindFacts
     from service.identity.principal import Principal
     from service.policy.attributes import Value
@@ -36,6 +38,10 @@ MAX_PEOPLE: Final = 10_000
 MAX_TOKENS: Final = 10_000
 # About 300 bytes each, and the attributes of owners.
 MAX_RELATIONS: Final = 100_000
+# Bytes of rows that were read alone, of all callers together.
+MAX_ROW_BYTES: Final = 4 * 2**20
+# Of a row's columns but for its texts, about.
+ROW_BYTES: Final = 2_000
 # Owners whose rows lists can show, of all callers together: about 70 bytes each.
 MAX_OWNERS: Final = 500_000
 
@@ -119,6 +125,8 @@ class DirectoryMemory:
         # One mapping for all callers of an owner's rows.
         self._attributes: _Recent[tuple[KindFacts, UUID], Mapping[str, Value]] = _Recent(MAX_PEOPLE)
         self._people: _Recent[tuple[str, str, int], RememberedPerson] = _Recent(MAX_PEOPLE)
+        # Rows as callers have last found them, which are read again before they are used.
+        self._rows: _Recent[tuple[UUID | None, str, KindFacts, UUID | int], asyncpg.Record] = _Recent(MAX_ROW_BYTES)
         # Tokens that were looked up at this revision of the deny list, and are not revoked.
         self._denials: UUID | None = None
         self._unrevoked: _Recent[tuple[object, ...], bool] = _Recent(MAX_TOKENS)
@@ -134,6 +142,7 @@ class DirectoryMemory:
         self._denials = None
         for entries in (self._callers, self._relations, self._owners, self._attributes, self._people, self._unrevoked):
             entries.clear()
+        self._rows.clear()
 
     def holds_at(self, state: UUID, at: datetime) -> bool:
         """Whether the entries hold in a snapshot of this state and time. A new state or a passed moment forgets
@@ -189,6 +198,21 @@ class DirectoryMemory:
         size = 1 + sum(map(len, (owners.by_relation or {}).values())) + len(owners.points or ())
         self._owners.put((person, word, facts, relations), owners, size)
 
+    def row(self, person: UUID | None, word: str, facts: KindFacts, row_id: UUID | int) -> asyncpg.Record | None:
+        """The row as a caller found it last, with its digest."""
+        return self._rows.get((person, word, facts, row_id))
+
+    def remember_row(
+        self, person: UUID | None, word: str, facts: KindFacts, row_id: UUID | int, row: asyncpg.Record
+    ) -> None:
+        """Remember a row that was read with its digest."""
+        size = ROW_BYTES + sum(len(value) for value in row.values() if type(value) is str)
+        self._rows.put((person, word, facts, row_id), row, size)
+
+    def forget_row(self, person: UUID | None, word: str, facts: KindFacts, row_id: UUID | int) -> None:
+        """Forget a row that has changed."""
+        self._rows.drop((person, word, facts, row_id))
+
     def person(self, issuer: str, subject: str, issued_at: int) -> RememberedPerson | None:
         """The remembered person of a token. Facts are looked up only for a token that still belongs to them."""
         return self._people.get((issuer, subject, issued_at))
@@ -236,6 +260,10 @@ class _Recent(Generic[K, V]):
         while self._held > self._bound:
             _, (_, dropped) = self._entries.popitem(last=False)
             self._held -= dropped
+
+    def drop(self, key: K) -> None:
+        if key in self._entries:
+            self._held -= self._entries.pop(key)[1]
 
     def clear(self) -> None:
         self._entries.clear()

@@ -2,30 +2,34 @@
 
 Owns a reserved connection, whose statement keeps its plan. A request joins only a statement that starts after it came,
 so its facts are read after the request began. A second connection only made the batches smaller: 420 us of CPU for a
-read instead of 535, at 32 connections. Nothing is durable.
+read instead of 535, at 32 connections. A row that is read alone comes with a digest, by which it can be expected again
+(docs/decisions/0077). Nothing is durable.
 """
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
 from service.batches import Batches
-from service.database import ReservedConnection
+from service.database import PLANS_BY_KEY, ReservedConnection
 from service.errors import DatabaseUnavailable, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from service.authorization.enforcement.fact_statements import FactStatements
     from service.database import Database
 
 MAX_QUESTIONS_PER_STATEMENT: Final = 32
 MAX_WAITING: Final = 1_000
-# Each table is read by its key, so planning anew, sequential scans and compiled plans are never right, whatever the
-# statistics say.
-SETTINGS: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
+# For so long after the database told the time, its time is estimated. Clocks of two machines drift apart by less than a
+# millisecond meanwhile.
+MAX_ESTIMATE_SECONDS: Final = 10.0
 # Errors about a question, not about the database.
 STATEMENT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError)
 
@@ -38,20 +42,24 @@ class Question(NamedTuple):
 
 
 class FactReader:
-    """Answers by the `short` statements if they suffice for all questions that wait, else by the `whole` ones.
-    `timeout` in seconds bounds a wait. `lost` is called when a connection failed."""
+    """Answers by the `short` statements if they suffice for all questions that wait, else by the `whole` ones. If there
+    is one, `noting` answers a short question that is alone. `timeout` in seconds bounds a wait. `lost` is called when a
+    connection failed."""
 
     def __init__(
         self,
         database: Database,
         whole: FactStatements,
         short: FactStatements,
+        noting: str | None = None,
         *,
         timeout: float,
         lost: Callable[[], None],
     ) -> None:
-        self._whole, self._short = whole, short
-        self._connection = ReservedConnection(database, SETTINGS, lost)
+        self._whole, self._short, self._noting = whole, short, noting
+        # A time that the database told, and when its answer came, by `perf_counter`.
+        self._clock: tuple[datetime, float] | None = None
+        self._connection = ReservedConnection(database, PLANS_BY_KEY, lost)
         self._batches: Batches[Question, asyncpg.Record] = Batches(
             self._answer, size=MAX_QUESTIONS_PER_STATEMENT, timeout=timeout
         )
@@ -64,6 +72,14 @@ class FactReader:
             return await self._batches.ask(question)
         except TimeoutError as error:
             raise DatabaseUnavailable(cause="facts were not read in time") from error
+
+    def estimate_time(self) -> datetime | None:
+        """The database's time now, or a moment earlier; None if it told its time too long ago."""
+        if self._clock is None:
+            return None
+        told, came = self._clock
+        passed = time.perf_counter() - came
+        return told + timedelta(seconds=passed) if passed < MAX_ESTIMATE_SECONDS else None
 
     def close(self) -> None:
         """Give the connection back. Requests that read after this take one for their statement alone."""
@@ -85,6 +101,10 @@ class FactReader:
         statements = self._short if all([question.is_short for question in questions]) else self._whole  # noqa: C419 - half the time of a generator
         parameters = [question.parameters[: statements.parameters] for question in questions]
         if len(questions) == 1:
-            return await self._connection.fetch(statements.alone, *parameters[0])
+            if statements is not self._short or self._noting is None:
+                return await self._connection.fetch(statements.alone, *parameters[0])
+            rows = await self._connection.fetch(self._noting, *parameters[0])
+            self._clock = rows[0]["lookup_at"], time.perf_counter()
+            return rows
         rows = await self._connection.fetch(statements.of_many, *zip(*parameters, strict=True))
         return sorted(rows, key=lambda row: row["place"])

@@ -18,6 +18,7 @@ from service.authorization.enforcement.attribute_sql import complete_asker
 from service.authorization.enforcement.caller_values import write_asker
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
+from service.log.insert import insert_selected
 from service.policy.known_words import DELEGATE
 from service.policy.matching import CLIENT, VIA
 
@@ -292,8 +293,8 @@ def fact_columns(facts: KindFacts) -> str:
 
 # The parameters of `remembering_statements` for one request, and their types. Those of the token stand last: the short
 # statement goes without them.
-_SHORT_QUESTION: Final = {"row_id": "uuid", "word": "text", "ids": "text", "former": "text"}
-_QUESTION: Final = _SHORT_QUESTION | {
+SHORT_QUESTION: Final = {"row_id": "uuid", "word": "text", "ids": "text", "former": "text"}
+_QUESTION: Final = SHORT_QUESTION | {
     "issuer": "text",
     "token": "text",
     "subject": "text",
@@ -301,6 +302,15 @@ _QUESTION: Final = _SHORT_QUESTION | {
     "issued": "timestamptz",
     "remembered": "boolean",
 }
+
+
+class ExpectingStatements(NamedTuple):
+    """For a row that may be read again. `noting` is the statement of one question with a digest of all that it has
+    found but the time. `recording` inserts a record if the same is found. Its parameters are those of the question, the
+    digest, the latest time at which it may run, and the record's (docs/decisions/0077)."""
+
+    noting: str
+    recording: str
 
 
 class FactStatements(NamedTuple):
@@ -321,20 +331,45 @@ def remembering_statements(facts: KindFacts, *, short: bool) -> FactStatements:
     Facts that a version defines follow from these values: `evaluate_facts` of `caller_values`.
 
     `short`: without revocation, for tokens that were looked up at this revision of the deny list."""
-    question = _SHORT_QUESTION if short else _QUESTION
+    question = SHORT_QUESTION if short else _QUESTION
     parameters = [f"${place}::{kind}" for place, kind in enumerate(question.values(), start=1)]
     arrays = ", ".join(f"{parameter}[]" for parameter in parameters)
     many = f"unnest({arrays}) WITH ORDINALITY AS asked ({', '.join(question)}, place)"
-    named = ", ".join(f"{parameter} AS {name}" for parameter, name in zip(parameters, question, strict=True))
-    alone = f"(SELECT {named}, 1 AS place) AS asked"
     return FactStatements(
-        _remembering_statement(facts, many, short=short),
-        _remembering_statement(facts, alone, short=short),
+        _remembering_statement(facts, many, f"{_TIME},", short=short),
+        _remembering_statement(facts, _ask_alone(question), f"{_TIME},", short=short),
         len(question),
     )
 
 
-def _remembering_statement(facts: KindFacts, asked: str, *, short: bool) -> str:
+@lru_cache(MAX_STATEMENTS)
+def expecting_statements(facts: KindFacts) -> ExpectingStatements:
+    """The statements of one short question whose row may be read again."""
+    question = _ask_alone(SHORT_QUESTION)
+    # OFFSET 0 keeps Postgres from finding everything twice.
+    found = f"({_remembering_statement(facts, question, '', short=True)} OFFSET 0) AS found"
+    digest, latest = (f"${len(SHORT_QUESTION) + place}" for place in (1, 2))
+    condition = (
+        f"{_DIGEST} = {digest}::bytea AND statement_timestamp() BETWEEN {{decided_at}} AND {latest}::timestamptz"
+    )
+    return ExpectingStatements(
+        f"SELECT found.*, {_TIME}, {_DIGEST} AS lookup_digest FROM {found}",
+        insert_selected(found, condition, len(SHORT_QUESTION) + 3),
+    )
+
+
+_TIME: Final = "statement_timestamp() AS lookup_at"
+# As text, because not every type that a row may have has an equality, such as json.
+_DIGEST: Final = "sha256(convert_to(found::text, 'UTF8'))"
+
+
+def _ask_alone(question: Mapping[str, str]) -> str:
+    """One question, by the names and types of its parameters."""
+    named = ", ".join(f"${place}::{kind} AS {name}" for place, (name, kind) in enumerate(question.items(), start=1))
+    return f"(SELECT {named}, 1 AS place) AS asked"
+
+
+def _remembering_statement(facts: KindFacts, asked: str, time: str, *, short: bool) -> str:
     token = [f"asked.{name}" for name in ("issuer", "token", "subject", "client", "issued")]
     revoked = "" if short else f"{revoked_condition('asked.ids::uuid[]', token, 'asked.remembered')} AS lookup_revoked,"
     # Any id of the person stands for them.
@@ -349,7 +384,7 @@ def _remembering_statement(facts: KindFacts, asked: str, *, short: bool) -> str:
         SELECT asked.place, (SELECT active FROM policy_head) AS lookup_version,
                (SELECT state FROM directory_revision) AS lookup_state,
                (SELECT revision FROM revocation_revision) AS lookup_denials,
-               statement_timestamp() AS lookup_at, {revoked}
+               {time} {revoked}
                r.id IS NOT NULL AS lookup_row, {columns}
         FROM {asked}
         LEFT JOIN {facts.table} AS r ON r.id = asked.row_id{facts.join_sources(columns)}

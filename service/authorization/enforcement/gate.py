@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from service.database import Connection, Database, Turns
     from service.errors import TimewardenError
     from service.identity.principal import Principal
+    from service.log.insert import ConditionalInsert
     from service.log.log import Log, Receipt
     from service.log.record import Record
 
@@ -186,13 +187,31 @@ class Gate:
         connection, and shares its statement with other requests. Its record says that the row was returned. `show` may
         be called while the record is being written; what it makes or raises leaves here only when the record is
         durable."""
+        if self._log.is_calm and (expected := self._expect_row(caller, kind, action, row_id)) is not None:
+            snapshot, decision, condition = expected
+            record, shown = _prepare_answer(caller, decision, snapshot, row_id, show)
+            if await self._log.append_if(condition, record, shown.prepare):
+                return shown.take()
+            self._relationships.forget_row(caller.principal, self._facts(snapshot, kind), row_id)
         snapshot, decision = await self._decide_read(caller, kind, action, _row(row_id))
-        record = of_decision(caller, decision, applied=None, returned=[str(row_id)])
-        reading = AllowedOnFacts(grant(decision, snapshot))
-        reading.settle(receipt_of(record))
-        shown = _Shown(partial(show, reading))
+        record, shown = _prepare_answer(caller, decision, snapshot, row_id, show)
         await self._log.append([record], meanwhile=shown.prepare)
         return shown.take()
+
+    def _expect_row(
+        self, caller: Caller, kind: str, action: str, row_id: UUID
+    ) -> tuple[Snapshot, Decision, ConditionalInsert] | None:
+        """The decision that allows a read if nothing has changed since the caller has read the row before, and the
+        condition that it is so (docs/decisions/0077). None if the row must be read first."""
+        snapshot, principal = self._policies.current(), caller.principal
+        facts = self._facts(snapshot, kind)
+        # Personal attributes are texts of the record, which take a statement more.
+        expected = None if facts.personal else self._relationships.expect(principal, facts, row_id)
+        if expected is None or expected.lookup.version != snapshot.number:
+            return None
+        lookup = expected.lookup.complete(facts, About.ROW, looked=True)
+        decision = _decide_timed(snapshot, principal, action, resource_of(kind, lookup, str(row_id)), lookup)
+        return (snapshot, decision, expected.condition) if decision.allowed else None
 
     @asynccontextmanager
     async def list(self, caller: Caller, kind: str, action: str) -> AsyncIterator[Listing]:
@@ -649,6 +668,16 @@ def _decide_timed(
     decision = decide(snapshot, principal, action, resource, lookup)
     end_stage(metrics.ENGINE, started)
     return decision
+
+
+def _prepare_answer(
+    caller: Caller, decision: Decision, snapshot: Snapshot, row_id: UUID, show: Callable[[AllowedOnFacts], T]
+) -> tuple[Record, _Shown[T]]:
+    """The record of an allowed read of a row, and what the caller gets once it is durable."""
+    record = of_decision(caller, decision, applied=None, returned=[str(row_id)])
+    reading = AllowedOnFacts(grant(decision, snapshot))
+    reading.settle(receipt_of(record))
+    return record, _Shown(partial(show, reading))
 
 
 def _row(row_id: UUID | int | None) -> Target:

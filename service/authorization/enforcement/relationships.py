@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from service.authorization.enforcement.assumption import Assumption
+from service.authorization.enforcement.assumption import Assumption, ExpectedRow
 from service.authorization.enforcement.caller_values import asker_values, write_asker
 from service.authorization.enforcement.claimed_attributes import ClaimReader, put_over
 from service.authorization.enforcement.directory_memory import (
@@ -29,7 +30,9 @@ from service.authorization.enforcement.fact_reader import FactReader, Question
 from service.authorization.enforcement.fact_statements import (
     AMBIENT_FROM,
     AMBIENT_STATEMENT,
+    SHORT_QUESTION,
     KindFacts,
+    expecting_statements,
     fact_parameters,
     imagined_statement,
     owners_statement,
@@ -38,6 +41,7 @@ from service.authorization.enforcement.fact_statements import (
 )
 from service.errors import DatabaseUnavailable
 from service.identity import revocation
+from service.log.insert import ConditionalInsert
 from service.policy.matching import former_word
 from service.values import replace
 
@@ -60,6 +64,10 @@ NO_CLAIMS: Final[Mapping[str, Value]] = MappingProxyType({})
 NO_VALUES: Final[Mapping[str, object]] = {}
 MAX_OWNERS_PER_RELATION: Final = 2_000
 MAX_READERS_PER_KIND: Final = 2
+# How much later than the time in its record a row may be read.
+MAX_LATENESS: Final = timedelta(milliseconds=5)
+# The resolution of Postgres's times.
+MOMENT: Final = timedelta(microseconds=1)
 # Looked up without a row, under a version that declares nothing.
 NOTHING: Final = KindFacts("")
 
@@ -214,6 +222,33 @@ class Relationships:
             return None
         return assumed.read(row, revoked=row["lookup_revoked"] is not False)
 
+    def expect(self, principal: Principal, facts: KindFacts, row_id: UUID | int) -> ExpectedRow | None:
+        """A row as it will be found if nothing has changed since the caller has read it; None if that was too long
+        ago."""
+        memory, assumed, reader = self._memory, self.assume(principal, facts), self._readers.get(facts)
+        if memory is None or assumed is None or reader is None:
+            return None
+        caller = fact_parameters(principal)
+        row, at = memory.row(*caller, facts, row_id), reader.estimate_time()
+        if row is None or at is None or at >= assumed.state.until:
+            return None
+        question = assumed.question(principal, row_id)
+        related = memory.relations(*caller, facts, row["owner_id"])
+        if related is None or memory.unrevoked_at(question[2:]) != row["lookup_denials"]:
+            return None
+        # Before that, the directory's validities are as remembered.
+        latest = min(at + MAX_LATENESS, assumed.state.until - MOMENT)
+        parameters = (*question[: len(SHORT_QUESTION)], row["lookup_digest"], latest)
+        return ExpectedRow(
+            assumed.read_row(principal, row, facts, related, revoked=False, at=at),
+            ConditionalInsert(expecting_statements(facts).recording, parameters),
+        )
+
+    def forget_row(self, principal: Principal, facts: KindFacts, row_id: UUID | int) -> None:
+        """A row was not as expected."""
+        if self._memory is not None:
+            self._memory.forget_row(*fact_parameters(principal), facts, row_id)
+
     async def _with_memory(
         self, connection: Connection | None, principal: Principal, facts: KindFacts, row_id: UUID | int
     ) -> FactLookup | None:
@@ -233,8 +268,13 @@ class Relationships:
             return None
         if not row["lookup_row"]:
             return assumed.read(row, revoked=revoked)
-        related = memory.relations(*fact_parameters(principal), facts, row["owner_id"])
-        return None if related is None else assumed.read_row(principal, row, facts, related, revoked=revoked)
+        caller = fact_parameters(principal)
+        related = memory.relations(*caller, facts, row["owner_id"])
+        if related is None:
+            return None
+        if row.get("lookup_digest") is not None:
+            memory.remember_row(*caller, facts, row_id, row)
+        return assumed.read_row(principal, row, facts, related, revoked=revoked, at=row["lookup_at"])
 
     async def _ask(
         self,
@@ -284,7 +324,8 @@ class Relationships:
         reader = self._readers.get(facts)
         if reader is None:
             whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
-            reader = FactReader(database, whole, short, timeout=database.timeout, lost=memory.forget)
+            noting, _ = expecting_statements(facts)
+            reader = FactReader(database, whole, short, noting, timeout=database.timeout, lost=memory.forget)
             self._readers[facts] = reader
         self._readers.move_to_end(facts)
         of_kind = [known for known in self._readers if known.kind == facts.kind]
