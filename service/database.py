@@ -212,6 +212,22 @@ class Database:
         ):
             yield connection
 
+    @asynccontextmanager
+    async def locking_transaction(self, lock: str) -> AsyncIterator[Connection]:
+        """As `transaction`, but it begins by taking a lock, in the same round trip. `lock` is a statement without
+        parameters. asyncpg does not know of the transaction, so blocks in it are made with `savepoint`."""
+        async with self.connection() as connection:
+            try:
+                async with _terminate_on_timeout(connection):
+                    await connection.execute(f"BEGIN; {lock}")
+                    yield connection
+            except BaseException:
+                # Losing the connection rolls back, too.
+                if not connection.is_closed():
+                    await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+
 
 class ReadReplica(Database):
     """The pool of a standby, for long reads. A connection shows everything that was committed on the `primary` when it
@@ -367,6 +383,19 @@ class ReservedConnection:
         if self._connection is not None:
             self._database.give_back(self._connection)
             self._connection = None
+
+
+@asynccontextmanager
+async def savepoint(connection: Connection) -> AsyncIterator[None]:
+    """Undo what the block did in a `locking_transaction` if it raises."""
+    await connection.execute("SAVEPOINT block")
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK TO block")
+        raise
+    await connection.execute("RELEASE block")
 
 
 async def _keep_session(_: object) -> None:

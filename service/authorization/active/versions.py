@@ -169,12 +169,16 @@ def _unavailable(number: int, why: str) -> PolicyUnavailable:
     return PolicyUnavailable(sentence, cause=f"version {number}: {why}")
 
 
-async def hold_active_version(connection: Connection, *, exclusively: bool = False) -> None:
-    """Keep the active version from changing until this transaction ends. `exclusively`: also keep all others from
-    committing changes. Waits up to the connection's lock timeout."""
+def hold_statement(*, exclusively: bool = False) -> str:
+    """SQL that keeps the active version from changing until the transaction ends. `exclusively`: also keeps all others
+    from committing changes. Waits up to the connection's lock timeout."""
     name = "pg_advisory_xact_lock" if exclusively else "pg_advisory_xact_lock_shared"
-    # The lock ends with the transaction.
-    await connection.execute(f"SELECT {name}($1)", POLICY_LOCK)
+    return f"SELECT {name}({POLICY_LOCK})"
+
+
+async def hold_active_version(connection: Connection, *, exclusively: bool = False) -> None:
+    """As `hold_statement`, in a transaction that has begun."""
+    await connection.execute(hold_statement(exclusively=exclusively))
 
 
 async def load_texts(connection: Connection, number: int) -> PolicyText:

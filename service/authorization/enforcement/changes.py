@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from service.authorization.enforcement.decision_point import BY_LAW, Resource, decide
 from service.authorization.enforcement.decision_record import of_change
+from service.database import savepoint
 from service.errors import BadInput, Denied, Forbidden, NotApplied, NotFound, TimewardenError
 from service.log.record import Kind
 from service.values import Struct, replace
@@ -360,7 +361,7 @@ class Each:
     async def savepoint(self, change: Change) -> AsyncIterator[None]:
         """NotApplied, Denied or BadInput raised inside is rolled back and becomes the outcome of this target alone."""
         try:
-            async with change.connection.transaction():
+            async with savepoint(change.connection):
                 yield
         except (NotApplied, Denied, BadInput) as stopped:
             # A law in code refused what the rules allowed: the record gives that reason.

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from service import metrics
-from service.authorization.active.versions import hold_active_version
+from service.authorization.active.versions import hold_statement
 from service.authorization.enforcement.changes import (
     AbortChange,
     AllowedOnFacts,
@@ -340,7 +340,6 @@ class Gate:
         error: TimewardenError
 
         async def decide_all(snapshot: Snapshot, connection: Connection) -> Changes:
-            await hold_active_version(connection, exclusively=exclusively)
             # A process that was behind starts over.
             decisions.clear()
             refusals = await self._decide_all(connection, snapshot, caller, kind, action, targets, decisions)
@@ -353,7 +352,8 @@ class Gate:
 
         try:
             async with AsyncExitStack() as stack:
-                changes = await self._enter(stack, lambda: self._transaction(caller), decide_all)
+                begin = partial(self._transaction, caller, exclusively=exclusively)
+                changes = await self._enter(stack, begin, decide_all)
                 yield changes
                 decided = [of_decision(caller, change.decision, applied=True) async for change in pace_page(changes)]
                 changed = [record for change in changes for record in change.records]
@@ -386,8 +386,6 @@ class Gate:
         """
 
         async def begin(snapshot: Snapshot, connection: Connection) -> Each:
-            await hold_active_version(connection, exclusively=False)
-
             async def decide_one(target: Target) -> Change | Refused:
                 decision, refused = await self._decide_change(connection, snapshot, caller, kind, action, target)
                 if isinstance(refused, InsufficientScope):
@@ -402,7 +400,7 @@ class Gate:
 
         try:
             async with AsyncExitStack() as stack:
-                each = await self._enter(stack, lambda: self._transaction(caller), begin)
+                each = await self._enter(stack, partial(self._transaction, caller), begin)
                 yield each
                 decisions = [decision for decision, _, _ in each.decisions]
                 decided = [
@@ -492,14 +490,16 @@ class Gate:
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
     @asynccontextmanager
-    async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
-        """A change's transaction. With an idempotency key it stays open until its response is stored in it."""
+    async def _transaction(self, caller: Caller, *, exclusively: bool = False) -> AsyncIterator[Connection]:
+        """A change's transaction, which holds the active version. With an idempotency key it stays open until its
+        response is stored in it."""
         started = time.perf_counter()
+        transaction = self._database.locking_transaction(hold_statement(exclusively=exclusively))
         if caller.idempotent is not None:
-            async with caller.idempotent.transaction(self._turns, self._database) as connection:
+            async with caller.idempotent.transaction(self._turns, transaction) as connection:
                 yield connection
         else:
-            async with self._turns.take(), self._database.transaction() as connection:
+            async with self._turns.take(), transaction as connection:
                 yield connection
         end_stage(metrics.CHANGE, started)
 

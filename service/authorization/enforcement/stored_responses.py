@@ -19,6 +19,7 @@ from service.errors import DatabaseUnavailable, KeyInUse, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from service.authorization.enforcement.decision_point import Decision
     from service.database import Connection, Database, Turns
@@ -101,14 +102,16 @@ class IdempotentChange:
         self._about: AnsweredChange | None = None
 
     @asynccontextmanager
-    async def transaction(self, turns: Turns, database: Database) -> AsyncIterator[Connection]:
+    async def transaction(
+        self, turns: Turns, transaction: AbstractAsyncContextManager[Connection]
+    ) -> AsyncIterator[Connection]:
         """A transaction that stays open after this block until `store` commits it; an exception rolls it back. Raises
         KeyInUse if another request with the key is running, or was answered meanwhile."""
         if self._open is not None:
             raise RuntimeError("a request with a key makes one transaction")
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(turns.take())
-            connection = await stack.enter_async_context(database.transaction())
+            connection = await stack.enter_async_context(transaction)
             await self._claim(connection)
             yield connection
             self._open = stack.pop_all(), connection
