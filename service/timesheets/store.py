@@ -93,6 +93,58 @@ _TRANSITION: Final = f"""
 """
 
 
+def _insert_entries(first: int) -> str:
+    """SQL that inserts the entries in `_entry_arrays`, the parameters from number `first` on."""
+    kinds = ("uuid", "uuid", "date", "text", "integer", "text", "text", "text", "text", "boolean", "text")
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, start=first))
+    return (
+        f"INSERT INTO entry ({_ENTRY_COLUMNS})"
+        " SELECT id, timesheet_id, day, project, minutes, note, external_ref, uploader, activity, billable,"
+        f" string_to_array(tags, '{TAG_SEPARATOR}') FROM unnest({arrays}) AS new ({_ENTRY_COLUMNS})"
+    )
+
+
+def _entry_arrays(entries: Collection[tuple[UUID, Entry]]) -> list[list[Any]]:
+    """The columns of the entries, each with the id of its sheet."""
+    return [
+        [entry.id for _, entry in entries],
+        [sheet_id for sheet_id, _ in entries],
+        [entry.day for _, entry in entries],
+        [entry.project for _, entry in entries],
+        [entry.minutes for _, entry in entries],
+        [entry.note for _, entry in entries],
+        [entry.external_ref for _, entry in entries],
+        [entry.uploader for _, entry in entries],
+        [entry.activity for _, entry in entries],
+        [bool(entry.billable) for _, entry in entries],
+        # Arrays of different lengths are no array of Postgres.
+        [TAG_SEPARATOR.join(entry.tags) for _, entry in entries],
+    ]
+
+
+# A new sheet; the database sets its times.
+_CREATE: Final = f"""
+    INSERT INTO timesheet AS r (id, owner_id, period_start, period_end, time_zone, state, version, editors, uploaders,
+        reason, day_notes)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {_SET}, {_LOCAL_TIME}
+"""
+_CREATE_WITH_ENTRIES: Final = f"WITH made AS ({_CREATE}), written AS ({_insert_entries(12)}) SELECT * FROM made"
+# Only the version that was locked is updated.
+_SAVE: Final = f"""
+    UPDATE timesheet AS r SET state = $3, version = $4, editors = $5, uploaders = $6,
+        reason = $7, locked_by = $8, locked_by_client = $9, day_notes = $13, updated_at = moment, {_TRANSITION}
+    FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_SET}
+"""
+# And entries that are new or changed.
+_SAVE_WITH_ENTRIES: Final = f"""
+    WITH saved AS ({_SAVE}), written AS ({_insert_entries(14)} ON CONFLICT (id) DO UPDATE SET day = excluded.day,
+        project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader,
+        activity = excluded.activity, billable = excluded.billable, tags = excluded.tags
+        WHERE entry.timesheet_id = excluded.timesheet_id)
+    SELECT * FROM saved
+"""
+
+
 def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
     """A lock for a Target: locks one sheet until the transaction ends."""
 
@@ -196,12 +248,10 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
     permit.covers(KIND, "create", "upload")
     if permit.decision.request.resource.owner != sheet.owner:
         raise PermissionError("the permit is for another owner")
+    entries = [(sheet.id, entry) for entry in sheet.entries]
     with _constraints():
-        # A new sheet; the database sets its times.
         row = await connection.fetchrow(
-            "INSERT INTO timesheet AS r (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
-            " uploaders, reason, day_notes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-            f" RETURNING {_SET}, {_LOCAL_TIME}",
+            _CREATE_WITH_ENTRIES if entries else _CREATE,
             sheet.id,
             sheet.owner,
             sheet.period_start,
@@ -213,8 +263,8 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
             sorted(sheet.uploaders),
             sheet.reason,
             _write_day_notes(sheet),
+            *(_entry_arrays(entries) if entries else ()),
         )
-        await _write_entries(connection, sheet, sheet.entries)
     return _with_times(sheet, row)
 
 
@@ -233,13 +283,7 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
             " (id, owner_id, period_start, period_end, time_zone, state, version, editors, uploaders)"
             " SELECT id, owner_id, period_start, period_start + 6, time_zone, 'draft', version, $6, $7"
             " FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::integer[])"
-            f" AS new (id, owner_id, period_start, time_zone, version) RETURNING {_LOCAL_TIME})"
-            f" INSERT INTO entry ({_ENTRY_COLUMNS})"
-            " SELECT id, timesheet_id, day, project, minutes, note, external_ref, uploader, activity, billable,"
-            f" string_to_array(tags, '{TAG_SEPARATOR}')"
-            " FROM unnest($8::uuid[], $9::uuid[], $10::date[], $11::text[], $12::integer[], $13::text[],"
-            " $14::text[], $15::text[], $16::text[], $17::boolean[], $18::text[]) AS new"
-            f" ({_ENTRY_COLUMNS})",
+            f" AS new (id, owner_id, period_start, time_zone, version) RETURNING {_LOCAL_TIME}) {_insert_entries(8)}",
             [sheet.id for sheet in sheets],
             [sheet.owner for sheet in sheets],
             [sheet.period_start for sheet in sheets],
@@ -247,18 +291,7 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
             [sheet.version for sheet in sheets],
             sorted(sheets[0].editors),
             sorted(sheets[0].uploaders),
-            [entry.id for _, entry in entries],
-            [sheet_id for sheet_id, _ in entries],
-            [entry.day for _, entry in entries],
-            [entry.project for _, entry in entries],
-            [entry.minutes for _, entry in entries],
-            [entry.note for _, entry in entries],
-            [entry.external_ref for _, entry in entries],
-            [entry.uploader for _, entry in entries],
-            [entry.activity for _, entry in entries],
-            [bool(entry.billable) for _, entry in entries],
-            # Arrays of different lengths are no array of Postgres.
-            [TAG_SEPARATOR.join(entry.tags) for _, entry in entries],
+            *_entry_arrays(entries),
         )
 
 
@@ -267,13 +300,13 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
     _check_permit(permit, after)
     known = {entry.id: entry for entry in before.entries}
     kept = {entry.id for entry in after.entries}
+    changed = [(after.id, entry) for entry in after.entries if known.get(entry.id) != entry]
+    if removed := [entry_id for entry_id in known if entry_id not in kept]:
+        # Entries that were removed. First, since a new entry may have the external reference of one of them.
+        await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, removed)
     with _constraints():
-        # Only the version that was locked is updated.
         row = await connection.fetchrow(
-            "UPDATE timesheet AS r SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            " reason = $7, locked_by = $8, locked_by_client = $9, day_notes = $13, updated_at = moment,"
-            f" {_TRANSITION}"
-            f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_SET}",
+            _SAVE_WITH_ENTRIES if changed else _SAVE,
             after.id,
             before.version,
             after.state,
@@ -286,11 +319,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             *person_or_client(permit.decision.request.principal),
             after.state is before.state is State.SUBMITTED,
             _write_day_notes(after),
+            *(_entry_arrays(changed) if changed else ()),
         )
-        if removed := [entry_id for entry_id in known if entry_id not in kept]:
-            # Entries that were removed.
-            await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, removed)
-        await _write_entries(connection, after, [entry for entry in after.entries if known.get(entry.id) != entry])
     return _with_times(after, row)
 
 
@@ -353,38 +383,6 @@ async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> No
     _check_permit(permit, sheet)
     # The foreign key deletes its entries.
     await connection.execute("DELETE FROM timesheet WHERE id = $1 AND version = $2", sheet.id, sheet.version)
-
-
-async def _write_entries(connection: Connection, sheet: Timesheet, entries: list[Entry] | tuple[Entry, ...]) -> None:
-    rows = [
-        (
-            entry.id,
-            sheet.id,
-            entry.day,
-            entry.project,
-            entry.minutes,
-            entry.note,
-            entry.external_ref,
-            entry.uploader,
-            entry.activity,
-            bool(entry.billable),
-            entry.tags,
-        )
-        for entry in entries
-    ]
-    # Entries that are new or changed.
-    statement = (
-        f"INSERT INTO entry ({_ENTRY_COLUMNS})"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET day = excluded.day,"
-        " project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader,"
-        " activity = excluded.activity, billable = excluded.billable, tags = excluded.tags"
-        " WHERE entry.timesheet_id = excluded.timesheet_id"
-    )
-    if len(rows) == 1:
-        # executemany costs one round trip more.
-        await connection.execute(statement, *rows[0])
-    elif rows:
-        await connection.executemany(statement, rows)
 
 
 @contextmanager
