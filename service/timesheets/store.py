@@ -18,9 +18,7 @@ import msgspec
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids, canonical_id
-from service.authorization.enforcement.person_references import find_ids
 from service.errors import Conflict, InvalidField, TryLater
-from service.identity import revocation
 from service.places import FieldError
 from service.policy.approval import count_needed
 from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Permit
     from service.database import Connection
-    from service.identity.principal import Principal
 
 
 class StoredSheet(NamedTuple):
@@ -176,8 +173,8 @@ def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], 
 
 
 def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitable[UUID | None]]:
-    """A lock for a Target: locks a person's week, also before it has a sheet, so that only one request creates one.
-    Raises TryLater if the person is merged with another one while it waits."""
+    """A lock for a Target: locks a person's week, also before it has a sheet, so that only one request creates one, and
+    keeps the person from being erased. Raises TryLater if they are merged with another one while it waits."""
 
     async def take(connection: Connection) -> UUID | None:
         # The week of the canonical id. Two weeks with the same hash wait for each other, and nothing worse.
@@ -197,26 +194,20 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
             owner,
             period_start,
         )
+        # The new sheet's foreign key takes this lock too, but only after the facts were read. An erasure that it waits
+        # for has looked for sheets before this one exists, and revokes the caller's token.
+        now = await connection.fetchrow(
+            f"SELECT {canonical_id('person.id')} AS id, {all_ids('person.id')} AS ids FROM person WHERE id = $1"
+            " FOR KEY SHARE",
+            owner,
+        )
         # A merge that committed before that lock may have brought a sheet of another id, under the lock of that id.
-        now = (await find_ids(connection, [owner]))[owner]
-        if row is None or now != (canonical, frozenset(row["ids"])):
+        if row is None or (now is not None and (now["id"], set(now["ids"])) != (canonical, set(row["ids"]))):
             raise TryLater(MERGED_MEANWHILE, cause="the owner of a new timesheet was merged meanwhile")
         found: UUID | None = row["id"]
         return found
 
     return take
-
-
-async def is_revoked(connection: Connection, principal: Principal) -> bool:
-    """Whether the caller's token was revoked, for example by an erasure that committed while this transaction
-    waited."""
-    # The same condition as in every decision.
-    found: bool | None = await connection.fetchval(
-        f"SELECT {revocation.revocation_condition(people=all_ids('$6::uuid'), token=revocation.numbered(1))}",
-        *revocation.parameters(principal),
-        principal.person,
-    )
-    return found is not False
 
 
 def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:
