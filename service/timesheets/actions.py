@@ -157,6 +157,7 @@ class Timesheets:
                 sheet = replace(filled, version=sheet.version, day_notes=notes)
             sheet = await store.create(change.permit, change.connection, sheet)
             sheet = await store.refresh_approvals_needed(change.permit, change.connection, sheet)
+            change.made = sheet.id
             change.record(
                 "timesheet.created",
                 resource_of(sheet),
@@ -525,7 +526,8 @@ def _submit(sheet: Timesheet, change: Change) -> Timesheet:
 
 
 def _existing(sheet_id: UUID, expect: Expect) -> Target:
-    return Target(str(sheet_id), store.lock(sheet_id), must_exist=True, expect=expect, row_id=sheet_id)
+    lock, lock_now = store.lock(sheet_id), store.lock(sheet_id, now=True)
+    return Target(str(sheet_id), lock, must_exist=True, expect=expect, row_id=sheet_id, lock_now=lock_now)
 
 
 def _select_entry(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:

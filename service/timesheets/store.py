@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from service.authorization.enforcement.changes import LockTaken
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_statements import person_or_client
 from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids, canonical_id
@@ -142,15 +143,21 @@ _SAVE_WITH_ENTRIES: Final = f"""
 """
 
 
-def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
-    """A lock for a Target: locks one sheet until the transaction ends."""
+def lock(sheet_id: UUID, *, now: bool = False) -> Callable[[Connection], Awaitable[UUID | None]]:
+    """A lock for a Target: locks one sheet until the transaction ends. `now`: it raises LockTaken instead of waiting
+    for a transaction that is changing the sheet."""
 
     async def take(connection: Connection) -> UUID | None:
-        # By its primary key; waits for a transaction that is changing the sheet, and after that for a merge.
-        found: UUID | None = await connection.fetchval(
-            f"SELECT id, {KEEP_PEOPLE_APART} FROM (SELECT id FROM timesheet WHERE id = $1 FOR UPDATE) AS locked",
-            sheet_id,
-        )
+        locked = f"SELECT id FROM timesheet WHERE id = $1 FOR UPDATE {'NOWAIT' if now else ''}"
+        try:
+            # By its primary key; after a transaction that is changing the sheet, it waits for a merge.
+            found: UUID | None = await connection.fetchval(
+                f"SELECT id, {KEEP_PEOPLE_APART} FROM ({locked}) AS locked", sheet_id
+            )
+        except asyncpg.LockNotAvailableError:
+            if now:
+                raise LockTaken from None
+            raise
         return found
 
     return take

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -291,6 +291,46 @@ async def test_a_change_that_is_refused_now_waits_for_no_lock(house: House) -> N
         with pytest.raises(PreconditionFailed):
             await asyncio.wait_for(house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version - 1)), 2)
     assert (await house.read_last_record())[1:] == ("allow", False, "precondition-failed")
+
+
+async def test_a_caller_who_changes_a_row_again_is_decided_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana, early, looks = house.caller("ana"), house.gate._refuse_early, list[str]()
+
+    async def look(caller: Any, kind: str, action: str, target: Any) -> None:
+        looks.append(action)
+        await early(caller, kind, action, target)
+
+    monkeypatch.setattr(house.gate, "_refuse_early", look)
+    sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
+    for version in (1, 2):
+        await house.timesheets.add_entry(ana, sheet.id, at(version), EIGHT_HOURS)
+    assert looks == []
+    # The refusal is recorded once it holds no lock, and the next change is looked at first.
+    with pytest.raises(PreconditionFailed):
+        await house.timesheets.submit(ana, sheet.id, at(2))
+    assert (await house.read_last_record())[1:] == ("allow", False, "precondition-failed")
+    await house.timesheets.submit(ana, sheet.id, at(3))
+    assert looks == ["submit"]
+    # Another caller.
+    await house.timesheets.approve(house.caller("mia"), sheet.id, at(4))
+    assert looks == ["submit", "approve"]
+
+
+async def test_a_caller_who_changes_a_row_again_waits_for_it_only_if_that_is_allowed(house: House) -> None:
+    ana = house.caller("ana")
+    sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
+    await house.timesheets.add_entry(ana, sheet.id, at(1), EIGHT_HOURS)
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet.id)
+        with pytest.raises(PreconditionFailed):
+            await asyncio.wait_for(house.timesheets.submit(ana, sheet.id, at(1)), 2)
+    await house.timesheets.add_entry(ana, sheet.id, at(2), EIGHT_HOURS)
+    async with other.transaction():
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet.id)
+        submitting = asyncio.create_task(house.timesheets.submit(ana, sheet.id, at(3)))
+        await lock_is_waited_for(house.owner)
+    assert (await submitting).value.state is State.SUBMITTED
 
 
 async def test_what_a_read_shows_is_made_while_its_record_is_written_and_given_out_when_it_is_durable(

@@ -75,10 +75,11 @@ class Target(Struct, frozen=True):
     """The subject of a request. By default it is the kind as a whole; `id` is then only how the caller named it.
 
     `hold` keeps what the decision rests on from changing until the commit. `row_id` names one row; `lock` locks it, and
-    returns its id, or None if it is missing. A change with `hold` or `row_id` that would be refused is refused before
-    it waits. A target that `must_exist` is about an existing row. With an `owner`, a missing row is decided as a new
-    one of that owner, with the values `new`. `expect` checks the version that the caller has read. `state` decides as
-    of another state than the row's, for replays of stored responses.
+    returns its id, or None if it is missing. `lock_now` does the same, but raises LockTaken if it would wait for
+    another change of the row. A change with `hold` or `row_id` that would be refused is refused before it waits. A
+    target that `must_exist` is about an existing row. With an `owner`, a missing row is decided as a new one of that
+    owner, with the values `new`. `expect` checks the version that the caller has read. `state` decides as of another
+    state than the row's, for replays of stored responses.
     """
 
     id: str | None = None
@@ -90,6 +91,7 @@ class Target(Struct, frozen=True):
     state: str | None = None
     new: NewValues | None = None
     hold: Callable[[Connection], Awaitable[None]] | None = None
+    lock_now: Callable[[Connection], Awaitable[UUID | int | None]] | None = None
 
 
 class Permit:
@@ -142,6 +144,10 @@ class AbortChange(Exception):
     ) -> None:
         super().__init__(str(error))
         self.error, self.decision, self.refused = error, decision, refused
+
+
+class LockTaken(Exception):
+    """Another transaction holds a lock that is only wanted if it is free."""
 
 
 @contextmanager
@@ -276,7 +282,8 @@ class Listed(Generic[T]):
 
 class Change(AllowedOnFacts):
     """An allowed change of `target`, inside its transaction; `row` is locked. `value` is its result, for changes with
-    an outcome each; `names` are those in its result, if the caller asked for them."""
+    an outcome each; `names` are those in its result, if the caller asked for them. `made` is the id of a row that it
+    makes."""
 
     def __init__(self, caller: Caller, target: Target, permit: Permit, connection: Connection) -> None:
         super().__init__(permit)
@@ -284,6 +291,7 @@ class Change(AllowedOnFacts):
         self.records: list[Record] = []
         self.value: Any = None
         self.names: Names | None = None
+        self.made: UUID | None = None
 
     def answer(self, value: T) -> Answer[T]:
         """The answer with this value, and with the names in it. Raises RuntimeError inside the block."""

@@ -5,13 +5,13 @@ the row, looks up the facts and decides; a refusal is recorded and raised, and t
 records the decision and commits. Only then can the answer be made, so no answer leaves without its record.
 
 A change, its decision and its records commit in one transaction. Reads and refusals are recorded in a commit of their
-own, after all locks and connections were given back. The gate owns no state.
+own, after all locks and connections were given back. The gate owns no state but `RecentChanges`.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -24,6 +24,7 @@ from service.authorization.enforcement.changes import (
     Changes,
     Each,
     Listing,
+    LockTaken,
     Reading,
     Refused,
     Target,
@@ -42,6 +43,7 @@ from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.declared_facts import facts_under
 from service.authorization.enforcement.fact_lookup import About
 from service.authorization.enforcement.person_references import find_merged, find_people
+from service.authorization.enforcement.recent_changes import RecentChanges
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.visibility import visible
 from service.errors import (
@@ -135,6 +137,7 @@ class Gate:
         self._policies = policies
         self._relationships = relationships
         self._turns = turns
+        self._recent = RecentChanges()
 
     @asynccontextmanager
     async def read(
@@ -315,10 +318,21 @@ class Gate:
         # A request for a row that is sent again with its key must not be refused for the state that it led to.
         may_repeat = target.row_id is not None and caller.idempotent is not None
         waits = target.row_id is not None or target.hold is not None
-        if waits and not may_repeat:
-            await self._refuse_early(caller, kind, action, target)
-        async with self.change_all(caller, kind, action, [target], exclusively=exclusively) as changes:
+        async with AsyncExitStack() as stack:
+            begin = partial(self.change_all, caller, kind, action, exclusively=exclusively)
+            changes: Changes | None = None
+            if waits and not may_repeat:
+                if target.lock_now is not None and self._recent.take(caller.principal, kind, target.row_id):
+                    # Probably allowed again, so it is decided once, if it need not wait (docs/decisions/0072).
+                    with suppress(LockTaken):
+                        changes = await stack.enter_async_context(begin([replace(target, lock=target.lock_now)]))
+                if changes is None:
+                    await self._refuse_early(caller, kind, action, target)
+            if changes is None:
+                changes = await stack.enter_async_context(begin([target]))
             yield changes[0]
+        if target.lock_now is not None or changes[0].made is not None:
+            self._recent.add(caller.principal, kind, changes[0].made or target.row_id)
 
     @asynccontextmanager
     async def change_all(
