@@ -202,7 +202,7 @@ class Forbidden(Denied):
         reasons: Sequence[str],
         *,
         rules: Sequence[str] = (),
-        near_misses: Sequence[Mapping[str, object]] = (),
+        near_misses: Sequence[object] = (),
         request_access: Mapping[str, str] | None = None,
     ) -> None:
         named: dict[str, object] = {"rules": list(rules)} if rules else {}

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
+import msgspec
+
 from service.administration.replay.recorded_explanation import BECAUSE, LAWS, LISTED, explain_record
 from service.administration.replay.recorded_request import parse_request
 from service.authorization.enforcement.changes import Caller
@@ -108,8 +110,7 @@ def test_the_caller_gets_the_same_without_other_people() -> None:
     error = refusal_of(version, decide_approval(version, "approve:timesheets"), None)
 
     assert isinstance(error, Forbidden)
-    near = error.extra["near_misses"]
-    assert isinstance(near, list)
+    near = msgspec.to_builtins(error.extra["near_misses"])
     assert [miss["rule"] for miss in near] == ["odd", "approve-as-lead"]
     assert near[0]["missing"][0] == {
         "condition": "who",

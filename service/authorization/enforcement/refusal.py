@@ -5,7 +5,7 @@ A caller who may not read a resource does not learn that it exists. Reasons are 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.capabilities import REQUEST_ACCESS, list_requestable
@@ -24,6 +24,7 @@ from service.policy.known_words import OWNER
 from service.policy.matching import former_word
 from service.policy.paths import TIMESHEET, find_given
 from service.policy.sentences import fill_sentence
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ def refusal_of(
     return Forbidden(
         grounds.sentences,
         rules=decision.verdict.rules,
-        near_misses=tuple(map(asdict, grounds.near_misses)),
+        near_misses=grounds.near_misses,
         request_access=_describe_access(snapshot, decision, grounds.requestable),
     )
 

@@ -6,7 +6,6 @@ that say "the caller", because the sentences of a vocabulary are written to the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.policy.access_request import ANY, ANYONE, FACT_VALUES, NO_STATE, Applied, Effect, Explanation, NearRule
@@ -21,6 +20,7 @@ from service.policy.matching import (
     state_words,
 )
 from service.policy.sentences import FilledSentences, show_value
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,8 +62,7 @@ CALLER_NOT_BEING = {
 ANSWERS = {True: "yes", False: "no", None: "unknown"}
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionInWords:
+class ConditionInWords(Struct, frozen=True):
     """A condition that did not hold: its kind, the word that the row asks for, and a sentence about it."""
 
     condition: Dimension
@@ -71,8 +70,7 @@ class ConditionInWords:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class NearRuleInWords:
+class NearRuleInWords(Struct, frozen=True):
     """A rule that would have allowed but for its `missing` conditions."""
 
     rule: str
