@@ -76,6 +76,8 @@ class RoleClosure:
     def close(self, who: Iterable[str]) -> frozenset[str]:
         """These words, `anyone`, and every role that a role among them includes."""
         given = frozenset(who)
+        if ANYONE in given and self._included.keys().isdisjoint(given):
+            return given
         return given.union({ANYONE}, *(self._included[word] for word in given if word in self._included))
 
     def including(self, role: str) -> frozenset[str]:

@@ -127,7 +127,7 @@ class Snapshot:
             state=state if self.vocabulary.states.get(kind) else NO_STATE,
             who=self.close(who) & words.who,
             scopes=words.scopes.intersection(scopes),
-            facts=frozenset((name, value) for name in words.facts if (value := facts.get(name)) is not None),
+            facts=frozenset([(name, value) for name in words.facts if (value := facts.get(name)) is not None]),
         )
 
     def close(self, who: Iterable[str]) -> frozenset[str]:
