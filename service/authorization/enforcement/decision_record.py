@@ -202,7 +202,7 @@ def of_decision(
         ),
         attributes=attributes or UNSET,
         attributes_left_out=left_out or UNSET,
-        decided_at=format_time(lookup.at),
+        decided_at=_format_lookup_time(lookup.at),
         directory_revision=lookup.directory_revision,
         facts=_facts(decision),
         kind=kind,
@@ -370,6 +370,10 @@ def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[
         also=sorted(map(str, others)) if others else UNSET,
         former=_Former(named, len(lookup.former_ids) - len(named)) if lookup.former_ids else UNSET,
     )
+
+
+# Requests that share a statement of facts also share its time.
+_format_lookup_time = lru_cache(maxsize=16)(format_time)
 
 
 @lru_cache(maxsize=MAX_CALLERS)
