@@ -43,11 +43,14 @@ MAX_NAMED: Final = 20
 
 # Lock their sheets in the order of uploads, so that two requests cannot deadlock. No note can be written after this.
 SHEETS = """
-    SELECT FROM timesheet WHERE owner_id = ANY (ids_of_person($1)) ORDER BY owner_id, period_start FOR UPDATE
+    SELECT id FROM timesheet WHERE owner_id = ANY (ids_of_person($1)) ORDER BY owner_id, period_start FOR UPDATE
 """
 
 # Lock the rows of all ids of the person: from now on no timesheet is opened under one of them.
 ROWS = "SELECT FROM person WHERE id = ANY (ids_of_person($1)) ORDER BY id FOR UPDATE"
+
+# Whether they have a sheet that is not locked, because it was opened between the two.
+OPENED = "SELECT EXISTS (SELECT FROM timesheet WHERE owner_id = ANY (ids_of_person($1)) AND id <> ALL ($2::uuid[]))"
 
 # The canonical id, all ids, and a legal hold on them.
 KNOWN = f"""
@@ -58,14 +61,13 @@ KNOWN = f"""
 # Their links.
 LINKS = "SELECT issuer, subject FROM person_link WHERE person_id = ANY ($1::uuid[])"
 
-# Their sheets that are not final: nobody could submit or decide them any more. One that was opened after SHEETS is
-# locked here, so that it is not submitted before it is deleted; from now on none is opened.
+# Their sheets that are not final: nobody could submit or decide them any more.
 OPEN = """
     SELECT r.id, r.owner_id, r.state, r.version, r.period_start,
            (SELECT coalesce(sum(e.minutes), 0) FROM entry AS e WHERE e.timesheet_id = r.id) AS minutes,
            (SELECT count(e.note) FROM entry AS e WHERE e.timesheet_id = r.id) AS notes
     FROM timesheet AS r WHERE r.owner_id = ANY ($1::uuid[]) AND r.state IN ('draft', 'rejected', 'submitted')
-    ORDER BY r.owner_id, r.period_start FOR UPDATE OF r
+    ORDER BY r.owner_id, r.period_start
 """
 
 ERASE_PERSON = """
@@ -167,8 +169,7 @@ class Erasure:
         async with self._gate.change(caller, KIND, ERASE, Target(str(person), hold=_lock_holds)) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
-            await change.connection.execute(SHEETS, person)
-            await change.connection.execute(ROWS, person)
+            await _lock_sheets_and_rows(change.connection, person)
             known = await change.connection.fetchrow(KNOWN, person)
             if known is None:
                 raise NotFound("There is no such person")
@@ -230,6 +231,20 @@ async def _lock_holds(connection: Connection) -> None:
     of the log, which an erasure reads, so any other order could deadlock."""
     await connection.execute(HOLDS_LOCK)
     await store.lock(connection)
+
+
+async def _lock_sheets_and_rows(connection: Connection, person: UUID) -> None:
+    """Lock all sheets of the person, and then the rows of all ids. If a sheet was opened between the two, release both
+    and start again: a request that waits for a sheet must not have the rows, because an upload that has the sheet may
+    wait for them."""
+    while True:
+        await connection.execute("SAVEPOINT unlocked")
+        sheets = await connection.fetch(SHEETS, person)
+        await connection.execute(ROWS, person)
+        if not await connection.fetchval(OPENED, person, [sheet["id"] for sheet in sheets]):
+            await connection.execute("RELEASE unlocked")
+            return
+        await connection.execute("ROLLBACK TO unlocked")
 
 
 def _kept_attributes(permit: Permit) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -107,31 +107,39 @@ async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: Ho
     assert await house.count("entry WHERE note IS NOT NULL") == 0
 
 
+async def erase_while_week_is_opened(house: House, state: str) -> asyncio.Task[Any]:
+    """An erasure that locked all sheets of ana before this one was opened."""
+    opening = await house.log_database.connect("owner")
+    async with opening.transaction():
+        await opening.execute(
+            "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
+            " VALUES ($1, $2, $3::date, $3::date + 6, 'UTC', $4, 1)",
+            uuid4(),
+            house.people["ana"],
+            MONDAY,
+            state,
+        )
+        erasing = asyncio.create_task(house.erasure.erase(house.administrator(), house.people["ana"]))
+        await lock_is_waited_for(house.owner)
+    return erasing
+
+
 async def test_a_sheet_that_is_opened_and_submitted_during_an_erasure_forbids_it(house: House) -> None:
-    """It is opened after the sheets of the person were locked, and submitted before the open ones are deleted."""
-    ana, connect = house.people["ana"], house.log_database.connect
-    opening, pausing, submitting = await connect("owner"), await connect("owner"), await connect("owner")
-    async with pausing.transaction():
-        await pausing.execute("LOCK TABLE kept_answer")
-        async with opening.transaction():
-            await opening.execute(
-                "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
-                " VALUES ($1, $2, $3::date, $3::date + 6, 'UTC', 'draft', 1)",
-                uuid4(),
-                ana,
-                MONDAY,
-            )
-            erasing = asyncio.create_task(house.erasure.erase(house.administrator(), ana))
-            await lock_is_waited_for(house.owner)
-        await until(partial(house.owner.fetchval, WAITED_FOR, "kept_answer"))
-        submission = submitting.transaction()
-        await submission.start()
-        await submitting.execute("UPDATE timesheet SET state = 'submitted', version = 2 WHERE owner_id = $1", ana)
-    await lock_is_waited_for(house.owner)
-    await submission.commit()
     with pytest.raises(Conflict, match="submitted timesheets"):
-        await erasing
+        await (await erase_while_week_is_opened(house, "submitted"))
     assert await house.count("timesheet WHERE state = 'submitted'") == 1
+
+
+async def test_nobody_submits_a_sheet_that_is_opened_during_an_erasure(house: House) -> None:
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute("LOCK TABLE kept_answer")
+        erasing = await erase_while_week_is_opened(house, "draft")
+        await until(partial(house.owner.fetchval, WAITED_FOR, "kept_answer"))
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await house.owner.execute("SELECT FROM timesheet FOR UPDATE NOWAIT")
+    assert (await erasing).value.sheets == 1
+    assert await house.count("timesheet") == 0
 
 
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import asyncpg
 import pytest
 
 from service.administration.versions.administration import PolicyAdministration
@@ -62,6 +64,11 @@ KEYS: Final = """
     SELECT hashtextextended('legal_hold', 0)::text AS holds,
            array_agg(hashtextextended('timesheet ' || id || ' ' || monday, 0)::text) AS weeks
     FROM person CROSS JOIN unnest($1::text[]) AS monday
+"""
+# A sheet of each person.
+OPEN_SHEETS: Final = """
+    INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)
+    SELECT gen_random_uuid(), id, $1::date, $1::date + 6, 'UTC', 'draft', 1 FROM person
 """
 ATTEMPTS: Final = range(len(ORDER))
 
@@ -322,24 +329,46 @@ CHANGES: Final[dict[Prepare, str]] = {
 
 @pytest.mark.parametrize("prepare", CHANGES, ids=lambda change: change.__qualname__)
 async def test_a_change_takes_its_locks_in_the_order_of_all_changes(house: House, prepare: Prepare) -> None:
+    """While a change waits, sheets are opened and kept from it. So a change that locks sheets a second time waits once
+    more, with all that it has by then."""
     mondays = [str(week(number)) for number in ATTEMPTS]
     other, taken = await house.log_database.connect("owner"), list[str]()
+    keeping = await asyncpg.connect(house.log_database.postgres.superuser_database_url(house.log_database.name))
+    # Without foreign keys, it opens sheets of people whose rows are locked.
+    await keeping.execute("SET session_replication_role = replica")
     for number, (lock, hold) in enumerate(ORDER.items()):
         change = await prepare(house, number)
-        async with other.transaction():
-            await other.fetch(hold, *([mondays] if lock == "week" else []))
-            changing = asyncio.create_task(change)
-            waiting = asyncio.create_task(lock_is_waited_for(house.owner))
-            await asyncio.wait({changing, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-            if not changing.done():
-                taken.append(lock)
-                given = await read_given(other, mondays)
-                later = given & set([*ORDER][number + 1 :])
-                assert not later, f"{lock} comes before {', '.join(later)}"
+        async with AsyncExitStack() as kept:
+            async with other.transaction():
+                await other.fetch(hold, *([mondays] if lock == "week" else []))
+                changing = asyncio.create_task(change)
+                if await waits_for_lock(house, changing):
+                    taken.append(lock)
+                    await check_order(other, mondays, lock)
+                    await keeping.execute(OPEN_SHEETS, week(len(ORDER) + number))
+                    await kept.enter_async_context(keeping.transaction())
+                    await keeping.execute("SELECT FROM timesheet FOR UPDATE SKIP LOCKED")
+            if await waits_for_lock(house, changing):
+                await check_order(keeping, mondays, "sheets")
         await changing
+    await keeping.close()
     assert ", ".join(taken) == CHANGES[prepare]
+
+
+async def waits_for_lock(house: House, changing: asyncio.Task[object]) -> bool:
+    """Whether the change comes to wait for a lock; otherwise it is done."""
+    waiting = asyncio.create_task(lock_is_waited_for(house.owner))
+    await asyncio.wait({changing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    return not changing.done()
+
+
+async def check_order(connection: Any, mondays: list[str], lock: str) -> None:
+    """Nothing that comes after this lock was given to a transaction that waits."""
+    locks = [*ORDER]
+    later = await read_given(connection, mondays) & set(locks[locks.index(lock) + 1 :])
+    assert not later, f"{lock} comes before {', '.join(later)}"
 
 
 async def read_given(connection: Any, mondays: list[str]) -> set[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import pytest
 
@@ -13,7 +15,7 @@ from service.errors import InvalidField, TryLater
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Row, Rows
 from tests.integration.house import MONDAY, House
-from tests.until import lock_is_waited_for
+from tests.until import lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 # An upload or an erasure.
 Step: TypeAlias = Callable[[House], Coroutine[Any, Any, object]]
+WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)"
 
 
 async def upload(house: House, mode: UploadMode) -> tuple[UploadResult, Receipt]:
@@ -33,6 +36,16 @@ async def upload(house: House, mode: UploadMode) -> tuple[UploadResult, Receipt]
 
 async def erase(house: House) -> Answer[Erased]:
     return await house.erasure.erase(house.administrator(), house.people["carl"])
+
+
+async def open_week(house: House, connection: Any) -> None:
+    await connection.execute(
+        "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
+        " VALUES ($1, $2, $3::date, $3::date + 6, 'UTC', 'draft', 1)",
+        uuid4(),
+        house.people["carl"],
+        MONDAY,
+    )
 
 
 async def nothing_is_left(house: House) -> bool:
@@ -64,6 +77,35 @@ async def test_an_upload_that_was_decided_before_an_erasure_opens_no_week_after_
 @pytest.mark.parametrize("mode", UploadMode)
 async def test_an_upload_that_waited_for_an_erasure_opens_no_week(house: House, mode: UploadMode) -> None:
     await refuse_upload_beside_erasure(house, "audit_text", erase, partial(upload, mode=mode))
+
+
+@pytest.mark.parametrize("mode", UploadMode)
+async def test_an_upload_of_a_week_that_was_opened_during_an_erasure_waits_for_it(
+    house: House, mode: UploadMode
+) -> None:
+    """The week is opened after the erasure locked all sheets. The upload is for that week and a new one. Before, it
+    locked the sheet of the first, and the erasure the person: each waited for the other."""
+    opening, pausing = await house.log_database.connect("owner"), await house.log_database.connect("owner")
+    rows = [
+        Row(MONDAY + timedelta(weeks=number), "apollo", 60, owner=house.people["carl"], external_ref="a")
+        for number in range(2)
+    ]
+    async with pausing.transaction():
+        await pausing.execute("LOCK TABLE kept_answer")
+        async with opening.transaction():
+            await open_week(house, opening)
+            erasing = asyncio.create_task(erase(house))
+            await lock_is_waited_for(house.owner)
+        await until(partial(house.owner.fetchval, WAITED_FOR, "kept_answer"))
+        uploading = asyncio.create_task(house.uploads.upload(house.machine(), Rows.of(rows), mode=mode))
+        await lock_is_waited_for(house.owner, by=2)
+    assert (await erasing).value.sheets == 1
+    if mode is UploadMode.TOGETHER:
+        with pytest.raises(InvalidField, match="was erased"):
+            await uploading
+    else:
+        assert {result.outcome for result in (await uploading)[0].results} == {"refused"}
+    assert await nothing_is_left(house)
 
 
 @pytest.mark.parametrize("mode", UploadMode)
