@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import WAIT_FOR_DECIDED
+from service.authorization.enforcement.person_references import ERASED, find_erased
 from service.directory import access_request_store, erased_store, store
 from service.directory.access_request_store import describe_closed
 from service.directory.entities import Person, Validity
@@ -25,7 +26,6 @@ from service.directory.store import (
 )
 from service.errors import Conflict, InvalidField, NotFound
 from service.ids import make_id
-from service.log.erasures import ERASED, find_erased
 from service.places import FieldError
 
 if TYPE_CHECKING:

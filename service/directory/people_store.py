@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import all_ids
+from service.authorization.enforcement.person_references import find_erased
 from service.directory import erased_store
 from service.directory.declared_attributes import check_values
 from service.directory.entities import Person
@@ -21,7 +22,6 @@ from service.directory.store import (
 )
 from service.errors import Conflict, NotFound
 from service.identity import revocation
-from service.log.erasures import find_erased
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
+from service.authorization.enforcement.person_references import ERASED, find_erased
 from service.directory.entities import Team, Validity
 from service.errors import Conflict, InvalidField, NotFound
-from service.log.erasures import ERASED, find_erased
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ async def begin(
     connection: Connection,
     table: str,
     key: Mapping[str, object],
-    what: Mapping[str, object],
+    what: Mapping[str, Any],
     validity: Validity,
     columns: str,
 ) -> asyncpg.Record | None:
@@ -189,7 +189,7 @@ async def begin(
         )
 
 
-async def _refuse_gone(connection: Connection, people: Mapping[str, object]) -> None:
+async def _refuse_gone(connection: Connection, people: Mapping[str, UUID]) -> None:
     """Raise InvalidField for merged people, with their canonical ids, and for erased people."""
     # The merged people among them, by the primary key.
     found = await connection.fetch(
@@ -197,8 +197,8 @@ async def _refuse_gone(connection: Connection, people: Mapping[str, object]) -> 
     )
     into = {row["person_id"]: row["into_id"] for row in found}
     wrong = [FieldError(name, f"was merged into {into[person]}") for name, person in people.items() if person in into]
-    erased = await find_erased(connection, [str(person) for person in people.values()]) if people else set()
-    wrong += [FieldError(name, ERASED) for name, person in people.items() if str(person) in erased]
+    erased = await find_erased(connection, people.values() - into.keys()) if people else set()
+    wrong += [FieldError(name, ERASED) for name, person in people.items() if person in erased]
     if wrong:
         raise InvalidField(*wrong)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.changes import Target, refused_under
 from service.authorization.enforcement.decision_record import DRY_RUN
 from service.authorization.enforcement.fact_statements import person_or_client
+from service.authorization.enforcement.person_references import ERASED
 from service.authorization.enforcement.preflight import admit
 from service.errors import (
     Denied,
@@ -27,7 +28,6 @@ from service.errors import (
 )
 from service.identity.principal import PrincipalKind
 from service.ids import make_id
-from service.log.erasures import ERASED
 from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, all_ids
-from service.authorization.enforcement.person_references import find_ids
+from service.authorization.enforcement.person_references import find_erased, find_ids
 from service.errors import TryLater
-from service.log.erasures import find_erased
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class WeekLocks:
         self._weeks = weeks
         self._client = client
         self._sheets: dict[Week, list[UUID]] = {}
-        self._erased: set[str] = set()
+        self._erased: set[UUID] = set()
 
     def of(self, place: int) -> Callable[[Connection], Awaitable[UUID | None]]:
         """The lock of one week; it returns the id of its sheet, or None."""
@@ -60,7 +59,7 @@ class WeekLocks:
 
     def is_erased(self, owner: UUID) -> bool:
         """Whether the owner of a locked week was erased before."""
-        return str(owner) in self._erased
+        return owner in self._erased
 
     async def _lock_all(self, connection: Connection) -> dict[Week, list[UUID]]:
         # Weeks with or without a sheet, one after the other; two with the same hash wait for each other.

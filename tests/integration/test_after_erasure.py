@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -29,7 +29,10 @@ from service.directory.people_store import is_known
 from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidField, InvalidToken, NotFound
 from service.identity.subject_hashes import NO_KEYS, SubjectHashes
 from service.log.packing import unpack
+from service.log.partitions import add_partition
 from service.log.record import read_body
+from service.log.retention import prune
+from service.log.sealing import Sealer
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Details
 from service.timesheets.approvals import Approvals
@@ -616,3 +619,25 @@ async def test_an_erasure_by_the_id_of_a_merged_person_is_on_record_as_that_of_t
     assert await house.owner.fetchval(f"SELECT resource_id FROM audit_record WHERE {found}") == str(people["ben"])
     with pytest.raises(InvalidField, match="was erased"):
         await house.project_leads.add(house.administrator(), "apollo", people["ben"])
+
+
+async def test_an_erased_person_is_given_nothing_more_when_the_record_of_the_erasure_was_pruned(house: House) -> None:
+    ana, mia, by = house.people["ana"], house.people["mia"], house.administrator()
+    await house.groups.add(by, "night-shift")
+    await erase(house, "ana")
+    assert await add_partition(house.owner, date(2026, 11, 1)) is not None
+    await Sealer(await house.log_database.open("keeper")).seal()
+    assert (await prune(house.owner, datetime.now(UTC) + HOUR, "1d")).partitions == 1
+    for change in (
+        house.directory.give_role(by, ana, "payroll"),
+        house.directory.add_membership(by, ana, house.teams["east"], Part.LEAD),
+        house.members.add(by, "night-shift", ana),
+        house.project_leads.add(by, "apollo", ana),
+        house.fallbacks.name(by, ana),
+        house.delegations.grant(by, mia, ana),
+        house.directory.link_person(by, ana, [Link(ISSUER, "ana-once-more")]),
+        house.directory.amend_person(by, ana, {"display_name": "Ana"}),
+        Merging(house.gate).merge(by, mia, ana),
+    ):
+        with pytest.raises((Conflict, InvalidField), match="was erased"):
+            await change

@@ -117,3 +117,24 @@ async def test_deputies_become_delegates_with_their_rows_and_rights(
     )
     assert await owner.fetch(names) == []
     await owner.close()
+
+
+async def test_who_was_erased_before_is_still_known_from_the_log_and_from_keyed_hashes(
+    postgres: LocalPostgres, empty_database: str
+) -> None:
+    url, owner = await at_step(postgres, empty_database, "0044")
+    by_log, by_hash, other = ANA, MIA, UUID(int=3)
+    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(by_log,), (by_hash,), (other,)])
+    await owner.executemany(
+        "INSERT INTO audit_record (uid, kind, action, resource_id, body) VALUES (gen_random_uuid(), $1, $2, $3, '{}')",
+        # The record of a preview is a decision.
+        [("directory", "erase", str(by_log)), ("decision", "erase", str(other)), ("directory", "manage", str(other))],
+    )
+    await owner.execute(
+        "INSERT INTO erased_subject VALUES (decode(repeat('00', 32), 'hex'), $1, now(), now() + interval '1 day')",
+        by_hash,
+    )
+    await migrate(url)
+    rows = await owner.fetch("SELECT person_id FROM erased_person ORDER BY 1")
+    assert [row["person_id"] for row in rows] == [by_log, by_hash]
+    await owner.close()

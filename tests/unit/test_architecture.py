@@ -59,6 +59,7 @@ SQL_PLACES = (
     "service/authorization/enforcement/fact_statements.py",
     "service/authorization/enforcement/path_sql.py",
     "service/authorization/enforcement/relationships.py",
+    "service/authorization/enforcement/person_references.py",
     "service/authorization/enforcement/team_references.py",
     "service/administration/replay/jobs.py",
     "service/authorization/enforcement/token_revocation.py",

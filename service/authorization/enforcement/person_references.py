@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NOBODY: Final = UUID(int=0)
 DIRECTORY: Final = "directory"
 NOT_FOUND: Final = "names no person in the directory"
+ERASED: Final = "was erased"
 NO_PERSON: Final = "`me` is a person, and a client that acts for itself is none"
 
 
@@ -76,6 +77,13 @@ async def find_merged(connection: Connection, people: Collection[UUID]) -> Mappi
         f"SELECT asked.id, {canonical_id('asked.id')} AS canonical FROM unnest($1::uuid[]) AS asked (id)", list(people)
     )
     return {row["id"]: row["canonical"] for row in rows if row["canonical"] != row["id"]}
+
+
+async def find_erased(connection: Connection, people: Collection[UUID]) -> set[UUID]:
+    """Those of the people who were erased."""
+    # By the primary key of erased_person.
+    rows = await connection.fetch("SELECT person_id FROM erased_person WHERE person_id = ANY ($1::uuid[])", people)
+    return {row["person_id"] for row in rows}
 
 
 async def find_ids(connection: Connection, people: Collection[UUID]) -> Mapping[UUID, tuple[UUID, frozenset[UUID]]]:
