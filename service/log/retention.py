@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import LogDamaged
 from service.log.insert import insert_records
-from service.log.packing import stored_leaf
+from service.log.packing import IS_PACKED, stored_leaf
 from service.log.partitions import list_partitions
 from service.log.record import Kind, Record
 from service.log.tiles import WIDTH
@@ -55,15 +55,21 @@ MAX_POSITIONS_PER_CHECK = 10_000
 FIRST_KEPT = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
 
 # A legal hold in force that concerns a record of the partition. A hold on a person concerns every id of that person.
-# Some records name a delegator, a member or a lead in their bytes alone; such a record is not packed.
-HELD = """
-    SELECT h.id FROM legal_hold h CROSS JOIN LATERAL (SELECT ids_of_person(h.about) AS ids) AS theirs
-    WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
-        SELECT FROM {name} r WHERE r.person_id = ANY (theirs.ids) OR r.owner_id = ANY (theirs.ids)
-            OR r.resource_id = ANY (theirs.ids::text[]) OR r.returned && theirs.ids)
-        OR EXISTS (SELECT FROM {name} r CROSS JOIN unnest(theirs.ids) AS known (id)
-                   WHERE position(convert_to(known.id::text, 'UTF8') IN r.body) > 0))
-    ORDER BY h.id LIMIT 1
+# Some records name a delegator, a member or a lead in their bytes alone; such a record is not packed. However many
+# holds there are, the partition is read once: each record is compared with all of their ids.
+HELD = f"""
+    WITH held AS MATERIALIZED (
+        SELECT h.id AS hold, theirs.id, theirs.id::text AS text, convert_to(theirs.id::text, 'UTF8') AS bytes
+        FROM legal_hold h CROSS JOIN unnest(ids_of_person(h.about)) AS theirs (id)
+        WHERE h.until IS NULL AND h.about IS NOT NULL)
+    SELECT coalesce(
+        (SELECT id FROM legal_hold WHERE until IS NULL AND what = 'all' ORDER BY id LIMIT 1),
+        (SELECT concerning.hold FROM {{name}} r CROSS JOIN LATERAL (
+             SELECT hold FROM held
+             WHERE r.person_id = held.id OR r.owner_id = held.id OR r.resource_id = held.text
+                 OR held.id = ANY (r.returned) OR (NOT {IS_PACKED} AND position(held.bytes IN r.body) > 0)
+             ORDER BY hold LIMIT 1) AS concerning
+         WHERE EXISTS (SELECT FROM held) LIMIT 1))
 """
 
 # Keep position, id, uid and leaf of each record, which was compared with the tile.

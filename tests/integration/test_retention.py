@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -36,6 +37,7 @@ from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from service.database import Database
@@ -262,6 +264,26 @@ async def test_a_hold_on_a_person_keeps_records_that_name_them_in_their_bytes_al
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).held == held
     await owner.execute("UPDATE legal_hold SET until = now() WHERE id = $1", held)
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).records == 5
+
+
+@pytest.mark.parametrize(("holds", "scans"), [(0, 0), (3, 1)])
+async def test_a_partition_is_read_once_for_all_holds(log_database: LogDatabase, holds: int, scans: int) -> None:
+    await two_months(log_database, await log_database.open("app"))
+    owner = await log_database.connect("owner")
+    await owner.executemany(
+        "INSERT INTO legal_hold (id, what, about, reason, by_client) VALUES ($1, 'person', $2, 'case', 'web')",
+        [(uuid4(), uuid4()) for _ in range(holds)],
+    )
+    statement = retention.HELD.format(name="audit_record_0")
+    plan = json.loads(await owner.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"))[0]["Plan"]
+    assert sum(scan["Actual Loops"] for scan in scans_of("audit_record_0", plan)) == scans
+
+
+def scans_of(table: str, node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node.get("Relation Name") == table:
+        yield node
+    for below in node.get("Plans", ()):
+        yield from scans_of(table, below)
 
 
 class FarAhead:
