@@ -102,7 +102,10 @@ class _Reader:
     def read(self) -> list[Issuer]:
         try:
             data = self.path.read_bytes()
-            text = data.decode("utf-8") if len(data) <= _MAX_FILE_BYTES else ""
+            if len(data) > _MAX_FILE_BYTES:
+                self._complain(0, f"The file has {len(data)} bytes; at most {_MAX_FILE_BYTES} are allowed")
+                return []
+            text = data.decode("utf-8")
             document = tomllib.loads(text)
         except OSError as error:
             raise Misconfigured(f"The issuers file {self.path} cannot be read: {error.strerror}") from error

@@ -250,6 +250,9 @@ async def test_claims_give_attributes_and_one_that_none_can_have_gives_a_missing
 COMPLAINTS: dict[str, tuple[str, str]] = {
     "no TOML": ("[[issuer]\n", "issuers.toml:1:1: This is not TOML"),
     "nothing": ("", "issuers.toml: The file needs an [[issuer]] table"),
+    "too much": (
+        table("okta").ljust(262_145), "issuers.toml: The file has 262145 bytes; at most 262144 are allowed",
+    ),
     "another table": (table("okta") + "[other]\nx = 1\n", "Unknown key 'other'"),
     "a misspelt key": (table("okta", 'audiense = "x"'), "issuers.toml:8:1: Unknown key 'audiense' (did you mean"),
     "a misspelt profile": (table("okta").replace('profile = "okta"', 'profile = "x"'), "profile (the profiles are"),
