@@ -108,6 +108,11 @@ def bad(part: str, found: str, remedy: str) -> Finding:
     return Finding(part, Grade.BAD, found, remedy)
 
 
+def _count(number: int, singular: str, plural: str) -> str:
+    """The number with its words: `1 key signs`, `2 keys sign`."""
+    return f"{number} {singular if number == 1 else plural}"
+
+
 async def check_installation() -> AsyncIterator[Finding]:
     """Every finding about the installation with the settings of the environment."""
     try:
@@ -171,7 +176,8 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
             "proxies", "every address may claim to be a proxy", "name only your proxies in TIMEWARDEN_TRUSTED_PROXIES"
         )
     elif proxies:
-        yield good("proxies", f"{len(proxies)} addresses or networks are believed")
+        believed = _count(len(proxies), "address or network is", "addresses or networks are")
+        yield good("proxies", f"{believed} believed")
     else:
         yield warning(
             "proxies", "none is trusted: behind one, all callers share a rate limit", "set TIMEWARDEN_TRUSTED_PROXIES"
@@ -267,6 +273,7 @@ async def _check_server_settings(connection: Connection, settings: Settings) -> 
 def _check_standbys(server: Any) -> Finding | None:
     """Whether a failover keeps what was answered; None for a server without standbys."""
     waits, standbys = bool(server["synchronous_standbys"]), server["standbys"]
+    following = _count(standbys, "follows", "follow")
     if waits and not standbys:
         return bad(
             "standbys",
@@ -278,10 +285,10 @@ def _check_standbys(server: Any) -> Finding | None:
     if standbys and not waits:
         return warning(
             "standbys",
-            f"{standbys} follow, but no commit waits for them: a failover can lose what was answered",
+            f"{following}, but commits do not wait: a failover can lose what was answered",
             "set synchronous_standby_names: docs/backup.md",
         )
-    return good("standbys", f"{standbys} follow, and commits wait for them") if standbys else None
+    return good("standbys", f"{following}, and commits wait") if standbys else None
 
 
 async def _check_schema(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
@@ -293,9 +300,8 @@ async def _check_schema(connection: Connection, settings: Settings) -> AsyncIter
         yield finding
     yield await _check_step(connection)
     if missing := [row["relname"] for row in await connection.fetch(WITHOUT_STATISTICS)]:
-        yield warning(
-            "statistics", f"{len(missing)} tables were never analyzed, such as {missing[0]}", "run ANALYZE as the owner"
-        )
+        tables = _count(len(missing), "table was", "tables were")
+        yield warning("statistics", f"{tables} never analyzed, such as {missing[0]}", "run ANALYZE as the owner")
     else:
         yield good("statistics", "every table was analyzed")
     # The keeper decides nothing, and may not read the policy.
@@ -378,10 +384,11 @@ async def _check_links(connection: Connection, settings: Settings) -> AsyncItera
         return
     for row in await connection.fetch(STRANGE_LINKS, known):
         close = get_close_matches(row["issuer"], known, n=1)
+        links = _count(row["links"], "link of a person names", "links of people name")
         yield warning(
             "directory",
-            f"{row['links']} links of people name the issuer {printable(row['issuer'], 100)}, which is not configured:"
-            " nobody can sign in with them" + (f"; {close[0]} is" if close else ""),
+            f"{links} the issuer {printable(row['issuer'], 100)}, which is not configured: nobody can sign in that way"
+            + (f"; {close[0]} is" if close else ""),
             "configure the issuer, or link the people to the right one",
         )
 
@@ -466,12 +473,12 @@ def check_log_files(settings: Settings) -> Iterator[Finding]:
     if paths := [Path(path) for path in settings.split("log_key_file")]:
         try:
             signers = read_keys(paths, settings.log_origin)
-            yield good("log key", f"{len(signers)} keys sign as {settings.log_origin}")
+            yield good("log key", f"{_count(len(signers), 'key signs', 'keys sign')} as {settings.log_origin}")
         except Misconfigured as error:
             yield bad("log key", error.public, "see docs/production.md, step 5")
     try:
         if witnesses := [HttpWitness.parse(text) for text in settings.split("log_witnesses")]:
-            yield good("witnesses", f"{len(witnesses)} are asked to cosign")
+            yield good("witnesses", f"{_count(len(witnesses), 'is', 'are')} asked to cosign")
     except Misconfigured as error:
         yield bad("witnesses", error.public, "correct TIMEWARDEN_LOG_WITNESSES: docs/production.md, step 5")
     if not settings.log_anchor_file:

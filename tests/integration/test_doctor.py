@@ -106,6 +106,8 @@ async def test_nothing_but_what_is_wrong_is_bad(
         finding.part for finding in findings if finding.grade is Grade.GOOD
     }
     assert {"proxies", "log key", "anchor"} <= {finding.part for finding in findings}
+    assert named(findings, "proxies").found == "1 address or network is believed"
+    assert named(findings, "log key").found == f"1 key signs as {ORIGIN}"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ async def test_standbys_that_no_commit_waits_for_are_told(
     assert absent is not None
     assert (absent.grade, "the primary is read instead" in absent.found) == (Grade.WARNING, True)
     assert found is not None
-    assert (found.grade, "no commit waits for them" in found.found) == (Grade.WARNING, True)
+    assert (found.grade, "commits do not wait" in found.found) == (Grade.WARNING, True)
 
 
 @pytest.mark.parametrize(
