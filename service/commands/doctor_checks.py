@@ -24,6 +24,7 @@ from service.authorization.active.versions import load_texts
 from service.commands.policy_files import describe_absence, files_differ, is_named_in_vain
 from service.database import Database, ReadReplica
 from service.errors import LogDamaged, Misconfigured, PolicyRejected, PolicyUnavailable, TimewardenError
+from service.identity.issuer import prefix_of
 from service.identity.tokens import Tokens
 from service.log.anchor import Anchor
 from service.log.archive import open_store, read_archived
@@ -33,10 +34,12 @@ from service.log.roles import ROLE, check_rights, check_server
 from service.log.witness import HttpWitness
 from service.migrations.run import newest, read_step
 from service.places import printable
+from service.policy.matching import ACTOR, CLIENT, VIA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.identity.issuer import Issuer
     from service.settings import Settings
@@ -71,6 +74,8 @@ STRANGE_LINKS = """
     SELECT issuer, count(*) AS links FROM person_link WHERE issuer <> ALL ($1::text[])
     GROUP BY issuer ORDER BY links DESC, issuer LIMIT 3
 """
+# Words of rules that a finding names.
+MAX_NAMED = 3
 # Settings of the issuer of the variables alone.
 OF_SINGLE_ISSUER: Final = ("jwks_url", "token_types", "token_algorithms", "roles_claim")
 
@@ -351,7 +356,7 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
         return
     try:
         text = await load_texts(connection, active)
-        examination.build(text, active)
+        snapshot = examination.build(text, active)
     except PolicyUnavailable as error:
         yield bad("policy", error.public, "find out who did it; restore the texts, or activate another version")
         return
@@ -363,6 +368,8 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
         )
         return
     yield good("policy", f"version {active} decides")
+    for finding in _check_clients(snapshot, settings):
+        yield finding
     if is_named_in_vain(settings):
         yield warning(
             "policy",
@@ -374,6 +381,21 @@ async def _check_policy(connection: Connection, settings: Settings) -> AsyncIter
             "policy",
             f"the files in {settings.policies_directory} differ from the active version",
             "propose them, or take the active version's files",
+        )
+
+
+def _check_clients(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    """Whether rules name only clients that tokens of the configured issuers can have."""
+    prefixes = {issuer.prefix for issuer in _configured_issuers(settings)}
+    named = {rule.who for rule in snapshot.policy.rules if rule.who.startswith((CLIENT, VIA, ACTOR))}
+    strange = sorted(who for who in named if prefix_of(who.partition(":")[2], prefixes) not in prefixes)
+    if prefixes and strange:
+        known = ", ".join(f"{prefix}:" for prefix in sorted(prefixes))
+        more = f" and {len(strange) - MAX_NAMED} more" if len(strange) > MAX_NAMED else ""
+        yield warning(
+            "policy",
+            f"no token matches {', '.join(strange[:MAX_NAMED])}{more}: every client has a prefix of an issuer, {known}",
+            "propose a version whose rules name clients with the prefix of their issuer: docs/issuers.md",
         )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 MAX_LEEWAY_SECONDS = 60
 STRICT_TYPE = "at+jwt"
@@ -167,6 +167,12 @@ class Issuer:
                     f"attributes of issuer {self.name} must be names that a vocabulary declares under"
                     f" [directory.people], in lower case, and not {', '.join(sorted(_OWN_ATTRIBUTES))}"
                 )
+
+
+def prefix_of(client: str, prefixes: Collection[str]) -> str:
+    """Which of the prefixes a client's id has, as rules name it; empty for none."""
+    first, colon, _ = client.partition(":")
+    return first if colon and first in prefixes else ""
 
 
 def shorten_type(typ: str) -> str:

@@ -234,6 +234,34 @@ async def test_settings_of_an_issuer_that_is_not_set_are_told(
     assert not [finding for finding in await examine() if finding.part == "issuers"]
 
 
+async def test_rules_on_clients_that_no_token_can_have_are_told(
+    house: House, issuer: str, set_environment: Callable[..., None], tmp_path: Path
+) -> None:
+    def with_prefixes(*prefixes: str) -> str:
+        tables = (
+            f'[[issuer]]\nname = "i{number}"\nissuer = "{issuer}/{number}"\naudience = "urn:a"\nprefix = "{prefix}"\n'
+            for number, prefix in enumerate(prefixes)
+        )
+        (tmp_path / "issuers.toml").write_text("".join(tables))
+        return str(tmp_path / "issuers.toml")
+
+    shipped, who = read_shipped(), ["client:keycloak:payroll", "client:keycloack:a", "via:portal", "actor:entra:bot"]
+    rows = [f"p, deny, {word}, upload, any, timesheet, any, always, no-{place}" for place, word in enumerate(who)]
+    await activate_unread(house, replace(shipped, rules="\n".join([shipped.rules, *rows, ""]), cases={}))
+
+    async def found_with(*prefixes: str) -> list[str]:
+        set_environment(ISSUER="", JWKS_URL="", AUDIENCE="urn:a", ISSUERS_FILE=with_prefixes(*prefixes))
+        return [finding.found for finding in await examine() if "no token matches" in finding.found]
+
+    [found] = await found_with("keycloak", "okta")
+    assert found.startswith("no token matches actor:entra:bot, client:keycloack:a, via:portal: every client")
+    assert found.endswith("has a prefix of an issuer, keycloak:, okta:")
+    [found] = await found_with("okta")
+    assert "client:keycloak:payroll and 1 more" in found
+    # Clients of an issuer without prefix may have any id.
+    assert await found_with("keycloak", "") == []
+
+
 async def test_a_redis_that_evicts_is_bad_where_proofs_are_remembered(
     set_environment: Callable[..., None], redis_url: str
 ) -> None:

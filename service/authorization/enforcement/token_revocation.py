@@ -17,6 +17,7 @@ from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.names import load_names_of_change, load_names_of_rows
 from service.authorization.enforcement.person_references import DIRECTORY, ME, PersonReference, find_person
 from service.errors import DatabaseUnavailable, InvalidField
+from service.identity.issuer import prefix_of
 from service.ids import make_id
 from service.places import FieldError
 from service.policy.nearest_word import nearest
@@ -227,10 +228,8 @@ def _check_issuer(wanted: RevocationRequest, issuers: Mapping[str, str]) -> None
     if wanted.what is not RevocationKind.CLIENT:
         return
     # A client has the prefix of an issuer before a colon, as in rules.
-    first, colon, _ = str(wanted.value).partition(":")
-    given = first if colon and first in issuers.values() else ""
     prefixes = set(issuers.values()) if wanted.issuer is None else {issuers[wanted.issuer]}
-    if given not in prefixes:
+    if prefix_of(str(wanted.value), issuers.values()) not in prefixes:
         named = " or ".join(f"`{prefix}:`" if prefix else "no issuer's prefix" for prefix in sorted(prefixes))
         raise InvalidField(FieldError("client", f"must begin with {named}, as in rules"))
 
