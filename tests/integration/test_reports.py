@@ -248,6 +248,32 @@ async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, 
     assert hours == {west: (2 * 480, 2), east: (480, 1), None: (480, 1)}
 
 
+async def test_hours_in_a_zone_that_postgres_does_not_know_any_more_count_as_in_utc(
+    house: House, running: InProcess
+) -> None:
+    """Names of time zones are dropped, such as this one of the United States in 2020. At noon in Tokyo, ana is still in
+    the west."""
+    ana, teams = house.people["ana"], house.teams
+    midday = datetime(2026, 3, 9, 12, tzinfo=UTC)
+    await house.owner.execute("UPDATE membership SET valid_from = $2 WHERE person_id = $1", ana, midday)
+    await house.owner.execute(
+        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
+        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
+        ana,
+        teams["west"],
+        midday - timedelta(days=30),
+        midday,
+    )
+    zones = []
+    for zone in ("UTC", "Asia/Tokyo", "US/Pacific-New"):
+        await house.owner.execute(
+            "UPDATE timesheet SET time_zone = CASE owner_id WHEN $1 THEN $2 ELSE 'Europe/Berlin' END", ana, zone
+        )
+        zones.append([(await report(running, f"by={keys}&{MARCH}")).json() for keys in ("team", "person&then=team")])
+    utc, tokyo, unknown = zones
+    assert unknown == utc != tokyo
+
+
 async def test_a_report_names_only_the_teams_that_the_caller_may_know(house: House, running: InProcess) -> None:
     """The ids of all of them stay, in both forms, and for either key."""
     await house.owner.execute("UPDATE timesheet SET state = 'approved'")
