@@ -18,6 +18,7 @@ import asyncpg
 
 from service.connectivity import MAX_CONNECT_SECONDS, Hosts
 from service.errors import DatabaseUnavailable, Misconfigured, TryLater
+from service.migrations.large import build_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,8 @@ async def migrate(
     that takes no writes, Misconfigured for one that a newer release migrated, and otherwise what asyncpg raises.
     Returns whether the database was behind."""
     hosts = Hosts(database_url)
-    if await _is_newest(hosts):
+    seen = await _load_step(hosts)
+    if seen == newest():
         return False
     sqlalchemy = importlib.import_module("sqlalchemy.ext.asyncio")
     pool = importlib.import_module("sqlalchemy.pool")
@@ -76,6 +78,7 @@ async def migrate(
     try:
         while True:
             try:
+                await _prepare(hosts, seen, upto, say)
                 with _unwrapped_errors():
                     await _run_steps(engine, upto, say, max_wait)
             except GIVES_WAY as error:
@@ -185,12 +188,20 @@ async def read_step(connection: asyncpg.Connection[asyncpg.Record] | PoolConnect
     return step or FIRST
 
 
-async def _is_newest(hosts: Hosts) -> bool:
+async def _load_step(hosts: Hosts) -> str:
     connection = await hosts.connect(timeout=MAX_CONNECT_SECONDS)
     try:
-        return await read_step(connection) == newest()
+        return await read_step(connection)
     except asyncpg.UndefinedTableError:
-        return False
+        return FIRST
+    finally:
+        await connection.close()
+
+
+async def _prepare(hosts: Hosts, seen: str, upto: str, say: Callable[[str], None]) -> None:
+    connection = await hosts.connect(timeout=MAX_CONNECT_SECONDS, statement_cache_size=0)
+    try:
+        await build_indexes(connection, seen, upto, say)
     finally:
         await connection.close()
 

@@ -123,6 +123,35 @@ async def test_newest_records_are_read_by_indexes_whatever_the_statistics_say(
         await connection.close()
 
 
+# Records of the service within a second: the ids of a record and of its request begin with the same 48 bits of time.
+RECENT = """
+    INSERT INTO audit_record (uid, kind, decided_at, action, outcome, request_id, body)
+    SELECT overlay(md5('uid' || n) PLACING lpad(to_hex(1790000000000 + n / 5), 12, '0') FROM 1)::uuid, 'decision',
+           to_timestamp(1790000000 + n / 5000.0), 'read', 'allow',
+           overlay(md5('request' || n) PLACING lpad(to_hex(1790000000000 + n / 5), 12, '0') FROM 1)::uuid::text, '{}'
+    FROM generate_series(1, 5000) AS n RETURNING uid, request_id
+"""
+
+
+async def test_a_request_is_found_by_the_ids_of_records_of_its_time(year: str) -> None:
+    connection = await asyncpg.connect(year)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        made = (await connection.fetch(RECENT))[4_711]
+        filters = RecordFilters(request_id=made["request_id"])
+        assert [record.uid for record in await search_records(connection, filters)] == [made["uid"]]
+        statement, values = page_statement(filters, (), None, 50)
+        text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values)
+        used = {index for index in re.findall(r'"Index Name": "(\w+)"', text) if "rest" not in index}
+        assert used - {"audit_position_record_id_key"} == {"audit_record_0_uid_idx", "audit_record_0_request_id_idx"}
+        # A quarter of a second, in which a quarter of them were made.
+        assert blocks(json.loads(text)[0]["Plan"]) < 1_500
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
 async def test_the_keepers_lag_reads_few_pages(year: str) -> None:
     connection = await asyncpg.connect(year)
     try:

@@ -47,7 +47,9 @@ CLIENTS, ACTORS = ["web", "approvals", "payroll-import"], ["scheduler", "gateway
 ACTIONS = ["read", "read", "read", "list-approvals", "review", "edit", "approve", "delete"]
 RESOURCE_KINDS = ["timesheet", "timesheet", "me", "directory", "log", "token"]
 RULES, REASONS = ["read-own", "read-team", "never-own-hours"], ["allowed", "no-rule", "law"]
-REQUESTS, VERSIONS = ["request-1", "request-2", str(UUID(int=99))], [1, 2, 3]
+# Of UUIDs: the record's id may begin as the request's does, as in most records of the service.
+REQUESTS = ["request-1", "request-2", str(UUID(int=99)), "01a2305c-684d-76e0-90f1-81d5a3f4d3b4"]
+VERSIONS = [1, 2, 3]
 MOMENTS = [JANUARY + timedelta(hours=12 * number) for number in range(-2, 60)]
 PARTITIONS, EACH = 4, 40
 WITHOUT = [None, None, None]
@@ -114,7 +116,9 @@ def make_decision(chance: Random) -> Record:
     }
     if chance.random() < 0.2:
         body["on_behalf_of"] = chance.choice(PEOPLE)
-    return Record.make(Kind.ACCESS if resource["kind"] == "log" else Kind.DECISION, body)
+    begin = body["request"]["id"][:11]
+    uid = UUID(f"{begin}{chance.getrandbits(88):022x}") if begin.startswith("0") and chance.random() < 0.5 else None
+    return Record.make(Kind.ACCESS if resource["kind"] == "log" else Kind.DECISION, body, uid=uid)
 
 
 def make_change(chance: Random, decision: Record) -> Record:

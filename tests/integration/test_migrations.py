@@ -9,12 +9,14 @@ from uuid import UUID
 import asyncpg
 
 from service.commands.database import migrate_database
-from service.migrations import migrate
+from service.migrations import large, migrate
 from tests.golden.schema import schema_of
 from tests.golden.stored import read_stored
 from tests.integration.log_database import PASSWORDS
 
 if TYPE_CHECKING:
+    import pytest
+
     from service.development.local_servers import LocalPostgres
     from tests.integration.log_database import LogDatabase
 
@@ -64,6 +66,29 @@ async def test_a_database_of_the_first_release_comes_to_the_same_schema_and_keep
 
     assert await schema_of(url) == await schema_of(log_database.url("owner"))
     assert await owner.fetchval("SELECT display_name FROM person") == "Ana Lima"
+    await owner.close()
+
+
+async def test_a_step_takes_over_the_indexes_that_were_built_while_the_log_was_in_use(
+    postgres: LocalPostgres, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, owner = await at_step(postgres, empty_database, "0044")
+    await owner.execute("INSERT INTO audit_record (uid, kind, body) VALUES (gen_random_uuid(), 'system', '{}')")
+    monkeypatch.setattr(large, "LARGE_BYTES", 0)
+    # An attempt that failed left an index that cannot be used.
+    built = "audit_record_0_step0045"
+    await owner.execute(f"CREATE INDEX {built} ON audit_record_0 (request_id)")
+    superuser = await asyncpg.connect(empty_database)
+    await superuser.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::regclass", built)
+    await superuser.close()
+    said: list[str] = []
+    await migrate(url, say=said.append)
+
+    assert [sentence for sentence in said if "audit_record_0 (request_id)" in sentence]
+    parents = "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = $1::regclass"
+    assert await owner.fetchval(parents, built) == "audit_record_request"
+    unusable = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+    assert await owner.fetch(unusable) == []
     await owner.close()
 
 
