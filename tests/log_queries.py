@@ -32,15 +32,15 @@ def id_of(what: str) -> UUID:
 
 
 LATER = JUNE + timedelta(days=7)
-RESOURCE = ("resource_id_decided_at_id_idx", "returned_idx")
+RESOURCE = ("resource_id_decided_at_idx", "returned_idx")
 
 
 # Of a person: what they asked for, what is theirs, and what is about them.
 OWN = (
-    "person_id_decided_at_id_idx",
+    "person_id_decided_at_idx",
     "person_id_decided_at_id_idx1",
     "owner_id_decided_at_id_idx",
-    "resource_id_decided_at_id_idx",
+    "resource_id_decided_at_idx",
 )
 
 
@@ -78,7 +78,7 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             ("person_id_decided_at_id_idx1",),
         ),
         ExampleQuery(
-            "everything that a person did", RecordFilters(persons=(person,)), (), ("person_id_decided_at_id_idx",)
+            "everything that a person did", RecordFilters(persons=(person,)), (), ("person_id_decided_at_idx",)
         ),
         ExampleQuery("what was done in a person's name, and with what is theirs", concerned(person), DECISIONS, OWN),
         ExampleQuery("what others did with what is a person's", concerned(person, by_others=True), DECISIONS, OWN),
@@ -164,7 +164,7 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             "what actors did in a person's name",
             RecordFilters(persons=(person,), actor=ANY_ACTOR),
             (),
-            ("person_id_decided_at_id_idx", "decided_at_id_idx4"),
+            ("person_id_decided_at_idx", "decided_at_id_idx4"),
         ),
         ExampleQuery("all denials", RecordFilters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
         ExampleQuery(
@@ -174,7 +174,7 @@ def example_queries(number: int = 4711) -> tuple[ExampleQuery, ...]:
             "everything about an owner's hours",
             RecordFilters(owners=(person,)),
             (),
-            ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
+            ("owner_id_decided_at_id_idx", "person_id_decided_at_idx"),
         ),
         ExampleQuery(
             "the records of a request",

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 # What a step reads within half a second.
 LARGE_BYTES = 64 * 2**20
-# The index of a step, as its SQL has it.
-INDEXES = {"0045": "(request_id) WHERE left(request_id, 11) <> left(uid::text, 11)"}
+# The indexes of a step, as its SQL has them.
+INDEXES = {
+    "0045": (
+        "(request_id) WHERE left(request_id, 11) <> left(uid::text, 11)",
+        "(person_id, decided_at)",
+        "(resource_id, decided_at)",
+    ),
+}
 
 # The partitions with more bytes than $1.
 LARGE = """
@@ -38,9 +44,10 @@ async def build_indexes(
     transaction. Each index waits for the transactions that are older than it."""
     steps = [step for step in INDEXES if seen < step and (upto == "head" or step <= upto)]
     partitions = [row[0] for row in await connection.fetch(LARGE, LARGE_BYTES)] if steps else []
-    for step in steps:
-        for partition in partitions:
-            await _build(connection, f"{partition}_step{step}", f"{partition} {INDEXES[step]}", say)
+    for partition in partitions:
+        for step in steps:
+            for number, definition in enumerate(INDEXES[step], start=1):
+                await _build(connection, f"{partition}_step{step}_{number}", f"{partition} {definition}", say)
 
 
 async def _build(
