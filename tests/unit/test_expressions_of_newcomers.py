@@ -75,6 +75,8 @@ RANGE = "X >= 1 && X <= 3"
         ('(principal.remote ? 1 : "x") == 1', "both sides must be of one type"),
         ("context.now - 48 < resource.submitted_at", 'write duration("48h")'),
         ("resource.minutes // 60 > 40", "what stands behind // is a comment"),
+        ("size(resource.projects // 2) > 1", "multiply the other side of the comparison"),
+        ("principal.remote || resource.minutes // 60 > 40", "multiply the other side of the comparison"),
         ("resource.minutes > 3 # more", "write comments as lines of vocabulary.toml that start with #"),
         ("resource.minutes > 3 -- more", "write comments as lines of vocabulary.toml that start with #"),
         ("resource.minutes > 3 /* more */", "write comments as lines of vocabulary.toml that start with #"),

@@ -18,6 +18,7 @@ from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, limit_complaints
 from service.policy import case_files, known_words, laws, policy_file, toml_places
+from service.policy.expression_comments import complain_of_comments
 from service.policy.listed_values import complain_of_values
 from service.values import replace
 
@@ -71,8 +72,8 @@ def load(text: PolicyText, number: int) -> Snapshot:
 def examine(text: PolicyText, number: int) -> Examination:
     """Read all files, build, prove the laws and run the cases.
 
-    A PROPOSAL is also checked for conflicting and unsatisfiable rules, undeclared states, values that no attribute has
-    and hidden characters. A stored version is not: rolling back to it must stay possible.
+    A PROPOSAL is also checked for conflicting and unsatisfiable rules, undeclared states, values that no attribute
+    has, comments in expressions and hidden characters. A stored version is not: rolling back to it must stay possible.
     """
     if number == PROPOSAL and (hidden := policy_file.find_hidden_characters(text)):
         return Examination(tuple(hidden))
@@ -96,6 +97,7 @@ def examine(text: PolicyText, number: int) -> Examination:
     findings = redundancy.find_redundancy(policy)
     if number == PROPOSAL:
         complaints += findings.complaints + _undeclared_states(policy.vocabulary)
+        complaints += complain_of_comments(policy_file.plain_vocabulary(text), policy.vocabulary)
         complaints += complain_of_values(policy_file.plain_vocabulary(text), policy.vocabulary, found.cases)
     if snapshot.errors:
         complaints.append(

@@ -9,10 +9,10 @@ from service.policy.attributes import AttributeType, fits
 from service.policy.expressions.bounds import check_overflow, possible_truths
 from service.policy.expressions.flaw import Flaw, FlawFoundError, flaw_at
 from service.policy.expressions.listed import find_prefixed, find_unlisted
-from service.policy.expressions.messages import explain_complaint
+from service.policy.expressions.messages import complain_of_comment, explain_complaint, mention_comment
 from service.policy.expressions.requirements import exclude_each_other
 from service.policy.expressions.runtime import NotCelError, Program
-from service.policy.expressions.source import PRESENCE, prepare
+from service.policy.expressions.source import PRESENCE, find_comment, prepare
 from service.policy.expressions.sql import write_sql
 from service.policy.expressions.term import Presence, Reference, TermType, parts_of
 from service.policy.expressions.tree import read
@@ -88,6 +88,11 @@ class Expression:
         """A flaw for each constant such as `role:payroll` that is looked up in `lists`, whose names have no prefix."""
         return [flaw_at(self.text, found) for found in find_prefixed(self._term, lists)]
 
+    def find_comments(self) -> list[Flaw]:
+        """A flaw for the first comment. CEL skips it, and its author may have meant a division."""
+        place = find_comment(self.text)
+        return [] if place is None else [flaw_at(self.text, complain_of_comment(place))]
+
 
 def can_hold_together(wanted: Iterable[tuple[Expression, bool]]) -> bool:
     """Whether expressions may have these truth values at once. False is certain, true is not."""
@@ -106,11 +111,10 @@ def compile_expression(text: str, known: Mapping[str, Attribute]) -> Expression 
             raise explain_complaint(str(error), prepared, known) from None
         term = read(program.checked, prepared, types)
         if term.type is not TermType.BOOL:
-            remedy = "compare it; what stands behind // is a comment" if "//" in text else "compare it"
-            raise FlawFoundError(f"The expression must be true or false, not of the type {term.type}", 0, remedy)
+            raise FlawFoundError(f"The expression must be true or false, not of the type {term.type}", 0, "compare it")
         check_overflow(term)
     except FlawFoundError as found:
-        return flaw_at(text, found)
+        return flaw_at(text, found if find_comment(text) is None else mention_comment(found))
     parts = list(_walk(term))
     present = frozenset(part.name for part in parts if isinstance(part, Presence))
     names = present.union(part.name for part in parts if isinstance(part, Reference))

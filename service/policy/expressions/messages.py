@@ -84,6 +84,18 @@ def explain_complaint(complaint: str, text: str, known: Collection[str]) -> Flaw
     return _explain_syntax(message, text, place)
 
 
+def complain_of_comment(place: int) -> FlawFoundError:
+    """The complaint about a comment in an expression that is otherwise good."""
+    remedy = f"{other_languages.NO_DIVISION}; {other_languages.COMMENT}"
+    return FlawFoundError("What stands behind // is a comment, and has no effect", place, remedy)
+
+
+def mention_comment(found: FlawFoundError) -> FlawFoundError:
+    """The flaw of a text with a comment, which may be its cause: an author may have meant a division."""
+    hint = f"what stands behind // is a comment: {other_languages.NO_DIVISION}"
+    return FlawFoundError(found.message, found.place, f"{found.suggestion}; {hint}" if found.suggestion else hint)
+
+
 def _choose_complaint(complaint: str) -> re.Match[str] | None:
     """The first complaint, or a later one about a function of another language: `LIST.any(x, ...)` is first complained
     of for its variable."""

@@ -25,7 +25,8 @@ _NO_HOURS: Final = (
 _STRAIGHT_QUOTES: Final = 'write a text in straight quotes: "DE"'
 _ONE_TYPE: Final = "there are no conversions: compare values of one type"
 _IN_QUOTES: Final = "put a text in quotes"
-_COMMENT: Final = "write comments as lines of vocabulary.toml that start with #"
+COMMENT: Final = "write comments as lines of vocabulary.toml that start with #"
+NO_DIVISION: Final = "instead of a division, multiply the other side of the comparison"
 _ONE_CONDITION: Final = "an expression is one condition: join its parts by &&"
 _NO_BRACES: Final = "write the name alone: principal.country"
 _LIST: Final = 'write a list in brackets: ["DE", "AT"]'
@@ -43,7 +44,7 @@ OPERATORS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("between", "BETWEEN"), RANGE),
     **dict.fromkeys(("if", "then", "else"), CHOICE),
     **dict.fromkeys(("for", "some", "every", "lambda"), OVER_A_LIST),
-    **dict.fromkeys(("#", "/*", "--"), _COMMENT),
+    **dict.fromkeys(("#", "/*", "--"), COMMENT),
     **dict.fromkeys("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}\N{DOUBLE LOW-9 QUOTATION MARK}"
                     "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}", _STRAIGHT_QUOTES),
     **dict.fromkeys(("&&", "||"), "write a condition on each side"),

@@ -41,6 +41,16 @@ def prepare(text: str) -> str:
     return _replace_presence(text)
 
 
+def find_comment(text: str) -> int | None:
+    """The offset of the first comment, which CEL starts with //. None without one."""
+    place = 0
+    while found := _TOKEN.search(text, place):
+        if found["comment"]:
+            return found.start()
+        place = _find_string_end(text, found[0], found.end()) if found["string"] else found.end()
+    return None
+
+
 def _replace_presence(text: str) -> str:
     prepared, place = [], 0
     while found := _TOKEN.search(text, place):
