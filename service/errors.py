@@ -265,15 +265,18 @@ class KeyInUse(NotApplied):
 
 class PolicyRejected(TimewardenError):
     """The policy is malformed, breaks a safety law or fails its cases. `complaints` says where and why: the first
-    hundred, and how many more there are."""
+    hundred, and how many more there are. `warnings` are what else was found, and refuse nothing."""
 
     slug = "policy-rejected"
     summary = "This policy cannot become active"
 
-    def __init__(self, complaints: Sequence[Complaint]) -> None:
+    def __init__(self, complaints: Sequence[Complaint], warnings: Sequence[Complaint] = ()) -> None:
         complaints = limit_complaints(complaints)
         first = f": {complaints[0]}" if complaints else ""
-        super().__init__(self.summary + first, extra={"complaints": [asdict(complaint) for complaint in complaints]})
+        extra = {"complaints": [asdict(complaint) for complaint in complaints]}
+        if warnings:
+            extra["warnings"] = [asdict(warning) for warning in limit_complaints(warnings)]
+        super().__init__(self.summary + first, extra=extra)
         self.complaints = complaints
 
 

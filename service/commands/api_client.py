@@ -167,6 +167,7 @@ def to_click_error(answer: httpx2.Response) -> click.ClickException:
         said = problem["detail"].partition(": ")[0] if problem.get("complaints") else problem["detail"]
         lines = [f"{answer.status_code}: {said}"]
         lines += [f"  {_complaint(complaint)}" for complaint in problem.get("complaints", [])]
+        lines += [f"  warning: {_complaint(warning)}" for warning in problem.get("warnings", [])]
         lines += [f"  {field['field']}: {field['message']}" for field in problem.get("fields", [])[FIELDS_IN_DETAIL:]]
         lines += [f"  {reason}" for reason in problem.get("reasons", [])[1:]]
     except (ValueError, KeyError, TypeError):

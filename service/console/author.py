@@ -207,9 +207,10 @@ async def propose_draft(visit: TheVisit) -> Response[Any]:
     try:
         version = await visit.api.call(PolicyVersion, "POST", VERSIONS, body={**draft, "message": message})
     except (Invalid, Conflict) as found:
-        complaints = [
-            msgspec.convert(item, DraftComplaint) for item in found.members.get("complaints") or () if "line" in item
-        ]
+        complaints, warnings = (
+            [msgspec.convert(item, DraftComplaint) for item in found.members.get(member) or () if "line" in item]
+            for member in ("complaints", "warnings")
+        )
         files = {RULES: draft["rules"], VOCABULARY: draft["vocabulary"], MODEL: draft["model"]}
         files |= {CASES + name: text for name, text in draft["cases"].items()}
         return visit.render(
@@ -219,7 +220,7 @@ async def propose_draft(visit: TheVisit) -> Response[Any]:
             files=files,
             message=message,
             problem=describe_problem(found),
-            found=DraftFindings(complaints, [], [], []),
+            found=DraftFindings(complaints, warnings, [], []),
         )
     return visit.redirect(f"/policies/{version.number}", done="proposed")
 

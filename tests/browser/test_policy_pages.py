@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROW = "p, allow, role:payroll, reopen, approved, timesheet, approve:timesheets, always, payroll-reopens\n"
 WRONG = ROW.replace("approve:timesheets", "approve:timesheet")
+FROZEN = "p, deny, anyone, lock, any, timesheet, any, always, frozen\n"
 TYPE = """(area, text) => {
   area.value += text;
   area.dispatchEvent(new Event("input", { bubbles: true }));
@@ -83,6 +84,19 @@ async def test_a_refused_proposal_keeps_the_draft_and_names_the_line(desk: Desk,
         await expect(page.get_by_role("alert")).to_be_visible()
         await expect(page.locator(".complaints a").first).to_contain_text("policy.csv:")
         assert (await rules.input_value()).endswith(WRONG)
+
+
+async def test_a_proposal_with_failing_cases_shows_its_warnings_too(desk: Desk, paula: Caller) -> None:
+    async with desk.window("paula") as page:
+        await page.goto(f"{desk.console}/draft")
+        rules = page.get_by_role("textbox", name="policy.csv")
+        await rules.evaluate(TYPE, FROZEN)
+        await expect(page.get_by_role("heading", name="Warnings")).to_be_visible()
+        await page.get_by_label("Why").fill("Freeze")
+        await page.get_by_role("button", name="Propose").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        await expect(page.locator("ul.complaints.wrong a").first).to_contain_text("cases/")
+        await expect(page.locator("ul.complaints.warn")).to_contain_text("This row allows nothing at present")
 
 
 async def test_the_editor_promises_no_findings_without_javascript(desk: Desk) -> None:

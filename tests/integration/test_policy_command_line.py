@@ -47,6 +47,7 @@ REFUSED = {
         {"file": "policy.csv", "line": 3, "column": 10, "message": "'ownr' is not a known relation",
          "suggestion": "did you mean 'owner'?"},
     ],
+    "warnings": [{"file": "cases", "line": 0, "column": 0, "message": "There are fewer", "suggestion": None}],
 }  # fmt: skip
 
 
@@ -122,6 +123,7 @@ def test_a_proposal_shows_warnings_and_a_refused_one_shows_suggestions() -> None
     assert told.stderr.splitlines() == [
         "timewarden: 422: This policy cannot become active",
         "  policy.csv:3:10: 'ownr' is not a known relation (did you mean 'owner'?)",
+        "  warning: cases: There are fewer",
     ]
 
 

@@ -157,6 +157,21 @@ async def test_a_check_is_recorded_as_a_dry_run_and_takes_the_right_to_propose(
     assert await common_house.count("policy_version") == 1
 
 
+SHADOWED = "p, allow, owner, read, draft, timesheet, read:timesheets, always, shadowed"
+
+
+@pytest.mark.parametrize(("path", "status"), [(VERSIONS, 422), (CHECK, 200)])
+async def test_warnings_stand_beside_failing_cases(common: InProcess, path: str, status: int) -> None:
+    failing = with_rows(SHADOWED, cases={"a.yaml": CASE.format("owners read", "deny")})
+    answer = await propose(common, failing, path=path)
+    found = answer.json()
+    assert answer.status_code == status
+    assert [complaint["file"] for complaint in found["complaints"]] == ["cases/a.yaml"]
+    messages = [warning["message"] for warning in found["warnings"]]
+    assert any("This row is shadowed" in message and "'shadowed'" in message for message in messages)
+    assert any("are missing, such as" in message for message in messages)
+
+
 @pytest.mark.parametrize("message", ["", " \t", "\x1b[31mred", "two\nlines", "nul\x00", "x" * 501])
 async def test_a_message_is_a_single_line_with_text(common_house: House, common: InProcess, message: str) -> None:
     answer = await propose(common, with_rows(EXTRA), message)

@@ -118,6 +118,19 @@ def test_a_deny_row_freezes_an_action_once_the_cases_that_expect_otherwise_are_r
     assert any("'frozen' in line" in warning.message for warning in found.warnings)
 
 
+def test_a_failing_case_hides_no_warning() -> None:
+    first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
+    body = SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n")
+    body += (
+        "\n- case: fails\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n  state: draft\n"
+        "  verdict: deny\n"
+    )
+    found = examination.report(with_cases(body), examination.PROPOSAL, SHIPPED)
+    assert any("'fails'" in complaint.message for complaint in found.complaints)
+    assert any(f"is missing: '{first}'" in warning.message for warning in found.warnings)
+    assert found.changes == ()
+
+
 def test_many_rules_without_a_case_get_a_single_warning() -> None:
     found = examination.report(replace(SHIPPED, cases={}), examination.PROPOSAL, SHIPPED)
     assert sum("no case any more" in warning.message for warning in found.warnings) == 1

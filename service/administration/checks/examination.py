@@ -120,10 +120,10 @@ def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> P
     found = examine(text, number)
     if found.snapshot is None:
         return PolicyReport(limit_complaints(found.complaints))
-    before = None if beside is None or found.complaints else examine(beside, number)
+    before = None if beside is None else examine(beside, number)
     warnings = [*found.warnings, *(_warn_of_losses(before, found) if before else ())]
     untried = case_results.find_untried(found.snapshot.policy, found.snapshot, found.tried)
-    changes = _describe_changes(before, found) if before else ()
+    changes = _describe_changes(before, found) if before and not found.complaints else ()
     complaints, warned, unused = map(limit_complaints, (found.complaints, warnings, untried))
     return PolicyReport(complaints, warned, unused, changes)
 

@@ -137,7 +137,7 @@ class PolicyAdministration:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             # The complaints are for callers who may propose, and the record says that they were allowed to.
             if report.complaints:
-                raise PolicyRejected(report.complaints)
+                raise PolicyRejected(report.complaints, report.warnings)
             waiting = await version_store.find_waiting(change.connection, text)
             version = waiting or await _insert(change, text, message)
             version = replace(version, names=await load_names_of_change(change, version.people))

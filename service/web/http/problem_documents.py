@@ -34,7 +34,7 @@ MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
     errors.WrongState: ("state", "wanted"),
     errors.Conflict: ("timesheet",),
     errors.TimesheetFull: ("rows", "refused"),
-    errors.PolicyRejected: ("complaints",),
+    errors.PolicyRejected: ("complaints", "warnings"),
 }
 
 # Of these, the members that every problem of the kind has.
@@ -171,6 +171,9 @@ class Problem(msgspec.Struct):
     request_access: RequestAccess = UNSET
     fields: Annotated[list[WrongField] | UnsetType, Meta(description="The fields that are wrong")] = UNSET
     complaints: Annotated[list[PolicyComplaint] | UnsetType, Meta(description="Why a policy is refused")] = UNSET
+    warnings: Annotated[
+        list[PolicyComplaint] | UnsetType, Meta(description="What else was found in it, and refuses nothing")
+    ] = UNSET
     rows: Annotated[list[RefusedRow] | UnsetType, Meta(description="The first 100 faults of refused rows")] = UNSET
     refused: Annotated[int | UnsetType, Meta(description="How many rows are refused in total", examples=[1])] = UNSET
     items: Annotated[list[RefusedItem] | UnsetType, Meta(description="The items that are refused")] = UNSET
