@@ -27,6 +27,7 @@ VERSIONS = "/v1/policies/versions"
 
 @click.command()
 @click.argument("version", type=VersionNumber(), required=False)
+@click.argument("other", type=VersionNumber(), required=False)
 @click.option("--against", type=VersionNumber(), help="The version to compare with; default: the one that decides.")
 @directory
 @as_json
@@ -34,6 +35,7 @@ VERSIONS = "/v1/policies/versions"
 @as_person
 def diff(
     version: int | str | None,
+    other: int | str | None,
     against: int | str | None,
     directory: Path,
     *,
@@ -42,7 +44,11 @@ def diff(
     person: str | None,
 ) -> None:
     """Show which rows and verdicts differ between the active version and the policy files, or VERSION, a number or
-    `latest`."""
+    `latest`. With two versions, what differs from VERSION to OTHER."""
+    if other is not None:
+        if against is not None:
+            raise click.UsageError("Give two versions, or one and --against")
+        version, against = other, version
     api = connect(person)
     version, against = resolve_version(api, version), resolve_version(api, against)
     if version is None:

@@ -127,6 +127,22 @@ def test_a_proposal_shows_warnings_and_a_refused_one_shows_suggestions() -> None
     ]
 
 
+@pytest.mark.parametrize("words", [["1", "2"], ["2", "--against", "1"], ["1", "latest"]], ids=" ".join)
+def test_two_versions_are_compared_from_the_first_to_the_second(words: list[str]) -> None:
+    latest = {"items": [VERSION], "next_cursor": None}
+    with serve({"GET /v1/policies/versions/2/diff": DIFF, "GET /v1/policies/versions": latest}) as api:
+        told = run(api, "diff", *words)
+    assert (told.exit_code, api.seen[-1]) == (0, "GET /v1/policies/versions/2/diff?against=1")
+    assert told.output.startswith("From version 1 to version 2:")
+
+
+def test_two_versions_and_another_to_compare_with_are_refused() -> None:
+    with serve({}) as api:
+        told = run(api, "diff", "1", "2", "--against", "3")
+    assert (told.exit_code, api.seen) == (2, [])
+    assert "Give two versions, or one and --against" in told.stderr
+
+
 def test_exit_code_1_means_a_difference_and_2_an_error() -> None:
     with serve(
         {"GET /v1/policies/versions/2/diff": DIFF, "GET /v1/policies/versions/1/diff": {**DIFF, "same": True}}
