@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,7 @@ from service.console.failures import describe_refusal
 from service.console.form_values import number_of
 from service.console.people import find_people, resolve_person, teams_of
 from service.console.rooms import NavigationLink, Room
-from service.console.visits import TheVisit, first_of, is_over
+from service.console.visits import ListPage, ListPart, TheVisit, first_of, is_over
 from service.standalone.client import (
     ApiResult,
     Denied,
@@ -96,18 +97,22 @@ async def show_person(visit: TheVisit, person_id: FromPath[UUID]) -> Response[st
     person, roles, memberships, groups, teams = await asyncio.gather(
         api.person(str(person_id)),
         api.roles(str(person_id)),
-        first_of(api.pages(Membership, "/v1/memberships", person=str(person_id), names="true"), MAX_SHOWN),
-        first_of(api.groups(person=str(person_id)), MAX_SHOWN),
+        visit.read_part(
+            ListPage[Membership], "/v1/memberships", most=MAX_SHOWN, at="memberships", person=str(person_id), names=True
+        ),
+        visit.read_part(ListPage[Group], "/v1/groups", most=MAX_SHOWN, at="groups", person=str(person_id)),
         first_of(api.teams(), MAX_TEAMS),
     )
     return visit.render(
         "directory_person.html",
         person=person,
         roles=[role for role in roles if not is_over(role)],
-        memberships=[membership for membership in memberships if not is_over(membership)],
-        former=[membership for membership in memberships if is_over(membership)],
+        part=memberships,
+        memberships=[membership for membership in memberships.items if not is_over(membership)],
+        former=[membership for membership in memberships.items if is_over(membership)],
         groups=groups,
         teams=teams,
+        MAX_TEAMS=MAX_TEAMS,
         parts=PARTS,
     )
 
@@ -133,9 +138,9 @@ async def change_roles(visit: TheVisit, person_id: FromPath[UUID]) -> Response[A
 
 @get("/directory/teams")
 async def show_teams(visit: TheVisit) -> Response[str]:
-    """All teams as a tree."""
-    teams = await first_of(visit.api.teams(), MAX_TEAMS)
-    return visit.render("directory_teams.html", tree=_grow(teams), teams=teams)
+    """Teams as a tree."""
+    part = await visit.read_part(ListPage[Team], "/v1/teams", most=MAX_TEAMS)
+    return visit.render("directory_teams.html", tree=_grow(part.items), teams=part.items, part=part)
 
 
 @post("/directory/teams", status_code=303)
@@ -151,19 +156,27 @@ async def add_team(visit: TheVisit) -> Response[Any]:
 async def show_team(visit: TheVisit, team_id: FromPath[UUID]) -> Response[str]:
     """A team with its leads and members."""
     api, now = visit.api, datetime.now(UTC)
-    held = {"team": str(team_id), "as_of": now.isoformat(), "names": "true"}
+    held = {"team": str(team_id), "as_of": now.isoformat(), "names": True}
     team, teams, members = await asyncio.gather(
         api.team(str(team_id)),
         first_of(api.teams(), MAX_TEAMS),
-        first_of(api.pages(Membership, "/v1/memberships", limit=MAX_SHOWN, **held), MAX_MEMBERS),
+        visit.read_part(ListPage[Membership], "/v1/memberships", most=MAX_MEMBERS, at="members", **held),
     )
+    others = [other for other in teams if other.id != team.id]
+    parent = next((other for other in teams if other.id == team.parent), None)
+    if team.parent and parent is None:
+        # The form names it, or a new name would move the team to the top.
+        parent = await api.team(team.parent)
+        others.append(parent)
     return visit.render(
         "directory_team.html",
         team=team,
-        teams=[other for other in teams if other.id != team.id],
-        parent=next((other for other in teams if other.id == team.parent), None),
+        teams=others,
+        all_teams=len(teams) < MAX_TEAMS,
+        parent=parent,
         below=[other for other in teams if other.parent == team.id],
-        members=sorted(members, key=lambda member: (member.part != "lead", _name(member, member.person))),
+        part=members,
+        members=sorted(members.items, key=lambda member: (member.part != "lead", _name(member, member.person))),
         parts=PARTS,
     )
 
@@ -198,9 +211,9 @@ async def end_membership(visit: TheVisit, membership_id: FromPath[UUID]) -> Resp
 
 @get("/directory/projects")
 async def show_projects(visit: TheVisit) -> Response[str]:
-    """All projects."""
-    projects = await first_of(visit.api.projects(), MAX_TEAMS)
-    return visit.render("directory_projects.html", projects=projects)
+    """Projects by code."""
+    part = await visit.read_part(ListPage[Project], "/v1/projects", most=MAX_TEAMS)
+    return visit.render("directory_projects.html", projects=part.items, part=part)
 
 
 @post("/directory/projects", status_code=303)
@@ -217,13 +230,26 @@ async def save_project(visit: TheVisit) -> Response[Any]:
 
 @get("/directory/groups")
 async def show_groups(visit: TheVisit, group: FromQuery[str] = "") -> Response[str]:
-    """All groups, and the members of the chosen group."""
-    groups = await first_of(visit.api.groups(), MAX_TEAMS)
-    held = {"as_of": datetime.now(UTC).isoformat(), "names": "true"}
-    known = group in {each.name for each in groups}
-    path = f"/v1/groups/{group}/members"
-    members = await first_of(visit.api.pages(GroupMember, path, limit=MAX_SHOWN, **held), MAX_MEMBERS) if known else []
-    return visit.render("directory_groups.html", groups=groups, group=group if known else "", members=members)
+    """Groups by name, and the members of the chosen group."""
+    groups = await visit.read_part(ListPage[Group], "/v1/groups", most=MAX_TEAMS)
+    held = {"as_of": datetime.now(UTC).isoformat(), "names": True}
+    members: ListPart[GroupMember] = ListPart([], None, None)
+    # A group that was chosen elsewhere need not be in this part of the list.
+    if group in {each.name for each in groups.items} or (group and not groups.whole):
+        path = f"/v1/groups/{quote(group, safe='')}/members"
+        members = await visit.read_part(ListPage[GroupMember], path, most=MAX_MEMBERS, at="members", **held)
+    else:
+        group = ""
+    cursor = visit.request.query_params.get("cursor")
+    here = {"cursor": cursor} if cursor else {}
+    return visit.render(
+        "directory_groups.html",
+        part=groups,
+        groups=groups.items,
+        group=group,
+        members=members,
+        link=lambda name: f"/directory/groups?{urlencode({'group': name, **here})}",
+    )
 
 
 @post("/directory/groups", status_code=303)

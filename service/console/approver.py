@@ -21,7 +21,7 @@ from service.console.people import resolve_person, teams_of
 from service.console.rendering import STATES
 from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
-from service.console.visits import TheVisit, Visit, first_of, is_over
+from service.console.visits import ListPage, TheVisit, Visit, is_over
 from service.console.weeks import make_grid
 from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet
 from service.standalone.client import PendingApproval as Pending
@@ -292,9 +292,11 @@ async def _render_delegations(
     visit: Visit, failure: Failure | None = None, form: dict[str, str] | None = None
 ) -> Response[str]:
     # The oldest come first, so that the ones that hold may come after many that have ended.
-    every = await first_of(visit.api.pages(Delegation, "/v1/delegations", limit=MAX_SHOWN, names=True), MAX_DELEGATIONS)
-    current = [delegation for delegation in every if not is_over(delegation)]
-    ended = [delegation for delegation in every if is_over(delegation)][-MAX_SHOWN:]
+    every = await visit.read_part(ListPage[Delegation], "/v1/delegations", most=MAX_DELEGATIONS, names=True)
+    current = [delegation for delegation in every.items if not is_over(delegation)]
+    ended = [delegation for delegation in every.items if is_over(delegation)]
+    older = 0 if "ended" in visit.request.query_params else max(0, len(ended) - MAX_SHOWN)
+    ended = ended[older:]
     shown = (*current, *ended)
     teams = await teams_of(visit, (person for each in shown for person in (each.delegate, each.delegator)))
     return visit.render(
@@ -302,6 +304,9 @@ async def _render_delegations(
         failure.status if failure else 200,
         current=current,
         ended=ended,
+        older=older,
+        all_ended=f"/delegations?{urlencode({**visit.request.query_params, 'ended': 'all'})}",
+        part=every,
         teams=teams,
         failure=failure,
         form=form or {},

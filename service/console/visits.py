@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 ME_SECONDS: Final = 30.0
 MAX_REMEMBERED: Final = 10_000
 RENEW_EARLY_SECONDS: Final = 60.0
+MAX_ITEMS_PER_REQUEST: Final = 200
 AVAILABLE: Final = frozenset({"always", "depends", "needs-sign-in"})
 ZONE_COOKIE: Final = "timewarden-zone"
 DONE_ANYWHERE: Final = {
@@ -61,6 +62,21 @@ class ListPage(ApiResult, Generic[T]):
 
     items: list[T]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListPart(Generic[T]):
+    """The part of a list that a page shows. `first` and `following` are the addresses of the page with the first part
+    and with the next; None where there is no other."""
+
+    items: list[T]
+    first: str | None
+    following: str | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the page shows the whole list."""
+        return self.first is None and self.following is None
 
 
 class SignInNeeded(Exception):
@@ -192,6 +208,28 @@ class Visit:
         if person == self.me.person:
             return "you"
         return (names or {}).get(person or "", "another person")
+
+    async def read_part(
+        self, shape: type[ListPage[T]], path: str, *, most: int, at: str = "cursor", **query: Any
+    ) -> ListPart[T]:
+        """About `most` items of a list of the API, from the cursor that the parameter `at` of the address holds."""
+        given = self.request.query_params
+        begin = cursor = given.get(at) or None
+        items: list[T] = []
+        while True:
+            asked = {**query, "limit": min(most, MAX_ITEMS_PER_REQUEST), "cursor": cursor}
+            page = await self.api.call(shape, "GET", path, query=asked)
+            items += page.items
+            cursor = page.next_cursor
+            if cursor is None or len(items) >= most:
+                break
+        kept = {name: value for name, value in given.items() if name not in {at, "done"}}
+        here = self.request.url.path
+        return ListPart(
+            items,
+            f"{here}?{urlencode(kept)}".rstrip("?") if begin else None,
+            f"{here}?{urlencode({**kept, at: cursor})}" if cursor else None,
+        )
 
     async def read_form(self) -> dict[str, str]:
         """The texts of the form that was sent, without blanks around them."""
