@@ -23,7 +23,7 @@ from service.console.rooms import NavigationLink, Room
 from service.console.sign_in_server import Demand
 from service.console.visits import ListPage, TheVisit, Visit, is_over
 from service.console.weeks import make_grid
-from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet
+from service.standalone.client import Batch, Delegation, Problem, Receipt, Timesheet, Unauthenticated
 from service.standalone.client import PendingApproval as Pending
 from service.standalone.client.shapes import ItemResult
 
@@ -72,11 +72,12 @@ class InboxFilters:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The result for one sheet of a batch."""
+    """The result for one sheet of a batch. `sign_in`: where to sign in again, if that is what is missing."""
 
     sheet: Timesheet | None
     state: str | None
     failure: Failure | None
+    sign_in: str = ""
 
 
 @get("/inbox")
@@ -127,17 +128,25 @@ async def decide_many(visit: TheVisit) -> Response[Any]:
             visit, "inbox.html", page, items, here, filters, 422, failure=failure, reason=reason, checked=checked
         )
     results, broken = await _decide_each(visit, decision, [(sheet, version) for sheet, _, version in chosen], reason)
+    demands = [result.problem["step_up"] for result in results if result.problem and "step_up" in result.problem]
+    if broken is None and len(demands) == len(results):
+        raise _need_sign_in(results[0], demands)
     if broken is None and all(result.problem is None for result in results):
         count = "one" if len(results) == 1 else "many"
         # Under a policy that asks for several approvals, a week can need more than this one.
         done = "approve-part" if any(result.state == "submitted" for result in results) else f"{decision}-{count}"
-        return visit.redirect(f"/inbox?{urlencode(filters.given)}".rstrip("?"), done=done)
+        return visit.redirect(_inbox(filters), done=done)
     known = {item.timesheet.id: item.timesheet for item in items}
     # A week that does not wait any more, such as one that was withdrawn meanwhile.
     gone = [result.id for result in results if result.problem and result.id not in known]
     known |= {sheet_id: sheet for sheet_id in gone if (sheet := await _find(visit, sheet_id))}
     outcomes = [
-        _Outcome(known.get(item.id), item.state, _describe(item.problem, item.decision_id) if item.problem else None)
+        _Outcome(
+            known.get(item.id),
+            item.state,
+            _describe(item.problem, item.decision_id) if item.problem else None,
+            _step_up(item.problem.get("step_up") if item.problem else None, filters),
+        )
         for item in results
     ]
     outcomes += [_Outcome(known.get(sheet), None, broken) for sheet, _, _ in chosen[len(results) :]]
@@ -266,7 +275,7 @@ async def _render(
         status,
         items=items,
         more=page.next_cursor is not None,
-        step_up=_step_up(page.step_up),
+        step_up=_step_up(page.step_up, filters),
         chosen=chosen,
         sheet=sheet,
         grid=make_grid(sheet.period_start, sheet.entries) if sheet else None,
@@ -313,11 +322,25 @@ async def _render_delegations(
     )
 
 
-def _step_up(wanted: dict[str, Any] | None) -> str:
-    """Where the person signs in to see more pending approvals; empty if there are no more."""
+def _step_up(wanted: dict[str, Any] | None, filters: InboxFilters) -> str:
+    """Where the person signs in to meet a demand of the API, and returns to the list; empty without a demand."""
     if wanted is None:
         return ""
-    return step_up_path("/inbox", Demand(wanted.get("acr_values"), wanted.get("max_age")))
+    return step_up_path(_inbox(filters), Demand(wanted.get("acr_values"), wanted.get("max_age")))
+
+
+def _inbox(filters: InboxFilters) -> str:
+    """The address of the list with these filters."""
+    return f"/inbox?{urlencode(filters.given)}".rstrip("?")
+
+
+def _need_sign_in(first: ItemResult, demands: Sequence[dict[str, Any]]) -> Unauthenticated:
+    """What the API answers to a request that changes nothing before another sign-in: one that meets all demands."""
+    levels = [demand["acr_values"] for demand in demands if demand.get("acr_values")]
+    ages = [demand["max_age"] for demand in demands if demand.get("max_age") is not None]
+    wanted = [f'acr_values="{levels[0]}"'] if levels else []
+    wanted += [f'max_age="{min(ages)}"'] if ages else []
+    return Unauthenticated(Receipt(401, first.decision_id), first.problem or {}, f"Bearer {', '.join(wanted)}")
 
 
 def _describe(problem: dict[str, Any], decision: str) -> Failure:

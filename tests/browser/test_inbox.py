@@ -112,6 +112,24 @@ async def test_many_are_rejected_at_once_and_each_has_its_result(desk: Desk, cal
     assert [(sheet.state, sheet.reason) for sheet in found] == [("rejected", "Wrong project"), ("draft", None)]
 
 
+async def test_what_a_stronger_sign_in_would_allow_is_there_to_send_after_it(
+    desk: Desk, callers: Callers, weeks: Weeks
+) -> None:
+    sheet = await submit(callers, "carl", date(2025, 8, 4))
+    async with change_rules((await callers("paula")).api, r"always(, *reject-team\n)", r"mfa\1"), desk.window() as page:
+        await desk.sign_in(page, "mia")
+        await page.goto(f"{desk.console}/inbox?who=carl&sheet={sheet.id}")
+        shown = page.locator("#sheet")
+        await shown.get_by_label("Reason or comment").fill("Wrong project")
+        await shown.get_by_role("button", name="Reject").click()
+        await page.wait_for_url(lambda url: not url.startswith(desk.console))
+        await desk.prove(page, "mia")
+        await expect(page.get_by_role("alert")).to_contain_text("Wrong project")
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.get_by_role("status")).to_contain_text("The week is rejected")
+    assert (await (await callers("carl")).api.timesheet(sheet.id)).reason == "Wrong project"
+
+
 async def test_more_weeks_than_a_request_may_hold_are_approved_at_once_and_the_list_stays_narrowed(
     desk: Desk, callers: Callers, weeks: Weeks
 ) -> None:

@@ -273,6 +273,33 @@ async def test_a_list_that_goes_on_leads_to_its_next_page(console: Console, path
     assert cursors == [None, "c&d"]
 
 
+async def test_a_week_of_many_that_needs_another_sign_in_has_a_link_to_it(console: Console) -> None:
+    step_up = {"acr_values": "mfa", "max_age": 900}
+    problem = {"type": "urn:timewarden:problem:step-up-needed", "title": "t", "status": 401, "detail": "Too old"}
+    about = {"decision_id": "d", "decision_leaf": "00"}
+    done = {"id": "s1", "status": 200, "version": 2, "state": "approved", **about, "problem": None}
+    refused = {"id": "s2", "status": 401, "version": None, "state": None, **about}
+    results = [done, {**refused, "problem": {**problem, "step_up": step_up}}]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/me":
+            me = Me(kind="person", person="a", client="", scopes=[], roles=[], teams_led=[], may=[], policy_version=1)
+            return httpx2.Response(200, content=msgspec.json.encode(me))
+        if request.url.path == "/v1/timesheets/batch-approve":
+            return httpx2.Response(200, json={"changed": 1, "items": results})
+        if request.url.path.startswith("/v1/timesheets/"):
+            return httpx2.Response(404, json={})
+        return httpx2.Response(200, json={"items": [], "next_cursor": None})
+
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    form = {"csrf_token": session.csrf, "decision": "approve", "sheet": ["s1/1", "s2/1"]}
+    api = httpx2.MockTransport(answer)
+    async with httpx2.AsyncClient(transport=api) as console.http, browser(console, session.id) as person:
+        page = await person.post("/inbox?who=Ana", data=form)
+    (link,) = re.findall(r'Too old</bdi>.*?<a href="([^"]+)">Sign in again</a>', page.text, re.DOTALL)
+    assert html.unescape(link) == "/sign-in?next=%2Finbox%3Fwho%3DAna&acr_values=mfa&max_age=900"
+
+
 async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> None:
     async with browser(console, "c" * 43) as person:
         page = await person.post("/directory/import", data={"text": "x" * MAX_BODY_BYTES})

@@ -201,3 +201,13 @@ async def test_the_state_of_a_sheet_is_hidden_until_the_caller_has_signed_in_str
     await under(house, (READ, "mfa"), (drafts, "always"))
     answer = await attempt(running, house, "read")
     assert read_challenge(answer)["acr_values"] == ACR
+
+
+async def test_an_item_of_a_batch_says_which_sign_in_would_allow_it(house: House, running: InProcess) -> None:
+    await under(house, (APPROVE, "mfa and recent_sign_in"))
+    sheet = await house.submit_week("ana")
+    token = running.token(sub="auth0|lea", scope=SCOPES, auth_time=int(time()) - 3_000)
+    body = {"items": [{"id": str(sheet.id), "version": sheet.version}], "mode": "per-item"}
+    (item,) = (await running.send("POST", "/v1/timesheets/batch-approve", token, body=body)).json()["items"]
+    assert (item["status"], item["problem"]["type"]) == (401, "urn:timewarden:problem:step-up-needed")
+    assert item["problem"]["step_up"] == {"acr_values": ACR, "max_age": 900}

@@ -180,8 +180,9 @@ class PendingApproval(ApiResult, kw_only=True):
 
 
 class ItemResult(msgspec.Struct):
-    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal, and
-    `request_access` if access could be asked for. An approved sheet whose `state` is submitted needs more approvals."""
+    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal, `request_access`
+    if access could be asked for, and `step_up` if another sign-in would allow it. An approved sheet whose `state` is
+    submitted needs more approvals."""
 
     id: str
     status: int

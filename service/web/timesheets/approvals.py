@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
-from service.errors import NotFound
+from service.errors import NotFound, StepUpNeeded
 from service.pacing import pace_page
 from service.timesheets.actions import Details
 from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from service.authorization.enforcement.changes import AnswerToAll, Caller
-    from service.errors import StepUpNeeded
     from service.log.log import Receipt
     from service.timesheets.actions import DetailedSheet
     from service.web.http.paging import Cursors
@@ -154,6 +154,7 @@ class ItemProblem(msgspec.Struct):
     status: Annotated[int, Meta(description="The HTTP status", examples=[404])]
     detail: Annotated[str, Meta(description="This problem in a sentence", examples=[NotFound.summary])]
     request_access: RequestAccess = UNSET
+    step_up: Annotated[SignIn | UnsetType, Meta(description="The sign-in that would allow it")] = UNSET
 
 
 class ItemResult(msgspec.Struct):
@@ -220,27 +221,39 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         response.headers["WWW-Authenticate"] = header
         return response
 
-    return [list_approvals, *_batches(approvals)]
+    return [list_approvals, *_batches(approvals, challenge)]
 
 
-def _batches(approvals: Approvals) -> list[Any]:
+def _batches(approvals: Approvals, challenge: Challenge) -> list[Any]:
     batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG, "names": True}
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many timesheets", **batch))
-    async def approve_timesheets(caller: CurrentCaller, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
-        return await _decide_batch(caller, data, approvals.approve_all, approvals.approve_each, data.comment)
+    async def approve_timesheets(
+        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchApproval]
+    ) -> Response[BatchResult]:
+        steps = approvals.approve_all, approvals.approve_each
+        return await _decide_batch(caller, data, *steps, data.comment, partial(challenge, request))
 
     @post("/v1/timesheets/batch-reject", status_code=200, **operation("Reject many timesheets", **batch))
-    async def reject_timesheets(caller: CurrentCaller, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
-        return await _decide_batch(caller, data, approvals.reject_all, approvals.reject_each, data.reason)
+    async def reject_timesheets(
+        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchRejection]
+    ) -> Response[BatchResult]:
+        steps = approvals.reject_all, approvals.reject_each
+        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, request))
 
     @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many timesheets for payroll", **batch))
-    async def lock_timesheets(caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        return await _decide_batch(caller, data, approvals.lock_all, approvals.lock_each, data.reason)
+    async def lock_timesheets(
+        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchStep]
+    ) -> Response[BatchResult]:
+        steps = approvals.lock_all, approvals.lock_each
+        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, request))
 
     @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many timesheets", **batch))
-    async def unlock_timesheets(caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        return await _decide_batch(caller, data, approvals.unlock_all, approvals.unlock_each, data.reason)
+    async def unlock_timesheets(
+        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchStep]
+    ) -> Response[BatchResult]:
+        steps = approvals.unlock_all, approvals.unlock_each
+        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, request))
 
     return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
 
@@ -251,11 +264,17 @@ async def _decide_batch(
     together: Callable[..., Awaitable[AnswerToAll[Sequence[DetailedSheet]]]],
     each: Callable[..., Awaitable[Sequence[Outcome[DetailedSheet]]]],
     reason: str | None,
+    challenge: Callable[[StepUpNeeded], str | None],
 ) -> Response[BatchResult]:
     """Run the batch in the mode of the request."""
     items = _items(data.items)
     if data.mode == "per-item":
-        return _respond_each(items, await each(caller, items, reason))
+        outcomes = await each(caller, items, reason)
+        for outcome in outcomes:
+            if isinstance(outcome.error, StepUpNeeded):
+                # It fills in `acr_values`.
+                challenge(outcome.error)
+        return _respond_each(items, outcomes)
     return _respond_all(await together(caller, items, reason))
 
 
@@ -301,4 +320,5 @@ def _problem(outcome: Outcome[DetailedSheet]) -> ItemProblem:
         status_of(type(error)),
         error.public,
         UNSET if error.request_access is None else AccessToRequest(**error.request_access),
+        SignIn(error.acr_values, error.max_age) if isinstance(error, StepUpNeeded) else UNSET,
     )
