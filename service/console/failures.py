@@ -56,6 +56,7 @@ LABELS = {
     "delegator": "In the place of",
     "display_name": "Name",
     "email": "E-mail address",
+    "query.cursor": "This page of the list",
     "query.owner": "Owner of the timesheet",
     "query.since": "From",
     "query.until": "To",
@@ -64,6 +65,13 @@ LABELS = {
     "valid_to": "Until",
 }
 MESSAGES = {
+    "is not a cursor of this list with these filters": "is not there any more: open the list again",
+    "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z": (
+        "write the day as year, month and day, for example 2026-03-02"
+    ),
+    "must be in the past unless until is given": "must be in the past, unless you choose To as well",
+    "must be at most 92 days before until": "must be at most 92 days before To",
+    "must be later than since": "must not be before From",
     "must be after valid_from": "must not be before From",
     "must not be the delegator": "must not be the person in whose place they approve",
 }

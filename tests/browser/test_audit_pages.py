@@ -90,6 +90,14 @@ async def test_a_wrong_filter_is_explained_and_an_empty_result_says_what_it_mean
         await expect(page.get_by_role("heading", name="Nothing was done like that")).to_be_visible()
         await page.goto(f"{desk.console}/decisions?since=2026-01-01")
         await expect(page.get_by_text("These decisions are not counted by day")).to_contain_text("92 days")
+        for address, words in (
+            ("/decisions?since=x", "From: write the day as year, month and day"),
+            ("/decisions?since=2026-03-03&until=2026-03-01", "To: must not be before From"),
+            ("/in-my-name?until=2026-02-30", "To: write the day as year, month and day"),
+            ("/decisions?cursor=x", "This page of the list: is not there any more: open the list again"),
+        ):
+            await page.goto(f"{desk.console}{address}")
+            await expect(page.get_by_role("alert")).to_contain_text(words)
 
 
 @pytest.mark.parametrize("name", ["resource", "request_id"])

@@ -263,6 +263,10 @@ def test_a_failure_names_the_labels_of_a_form_and_no_headers() -> None:
     detail = "query.since: must be a day; query.person: is nobody"
     searched = {"type": "urn:timewarden:problem:invalid-field", "detail": detail, "fields": filters}
     assert describe_problem(Invalid(Receipt(422), searched)).detail == "From: must be a day; Person: is nobody"
+    words = "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z"
+    searched |= {"detail": f"query.since: {words}", "fields": [{"field": "query.since", "message": words}]}
+    told = describe_problem(Invalid(Receipt(422), searched)).detail
+    assert told == "From: write the day as year, month and day, for example 2026-03-02"
     stale = {"type": "urn:timewarden:problem:precondition-failed", "detail": "The version in If-Match; read it again"}
     assert "If-Match" not in describe_problem(Stale(Receipt(412), stale)).detail
 
