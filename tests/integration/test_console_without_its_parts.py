@@ -222,6 +222,15 @@ async def test_a_head_is_answered_like_a_get_without_the_body(console: Console) 
             assert head.headers["content-type"] == page.headers["content-type"], path
 
 
+def answer_me(_: httpx2.Request) -> httpx2.Response:
+    me = Me(kind="person", person="a", client="", scopes=[], roles=[], teams_led=[], may=[], policy_version=1)
+    return httpx2.Response(200, content=msgspec.json.encode(me))
+
+
+# An API that knows who asks, and no more.
+KNOWS_WHO = httpx2.MockTransport(answer_me)
+
+
 async def test_a_head_of_an_export_asks_for_no_records(console: Console) -> None:
     asked: list[str] = []
 
@@ -331,6 +340,25 @@ async def test_an_address_that_leads_nowhere_has_a_page_that_says_so(console: Co
     async with httpx2.AsyncClient(transport=api) as console.http, browser(console, session.id) as person:
         page = await person.get(path)
     assert (page.status_code, "No such page" in page.text) == (404, True)
+
+
+async def test_the_first_and_the_last_week_lead_to_no_page_that_is_not_there(console: Console) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/me":
+            return KNOWS_WHO.handle_request(request)
+        return httpx2.Response(200, json={"items": [], "next_cursor": None})
+
+    api = httpx2.MockTransport(answer)
+    async with httpx2.AsyncClient(transport=api) as console.http, browser(console, session.id) as person:
+        for week in ("2000-01-03", "2026-03-02", "2099-12-28"):
+            page = await person.get(f"/week/{week}")
+            links = re.findall(r'href="(/week/[0-9-]+)" rel="(\w+)"', page.text)
+            assert [rel for _, rel in links] == {"2000-01-03": ["next"], "2099-12-28": ["prev"]}.get(
+                week, ["prev", "next"]
+            )
+            assert [(await person.get(path)).status_code for path, _ in links] == [200] * len(links)
 
 
 async def test_another_host_name_is_refused(console: Console) -> None:
