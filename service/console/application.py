@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.utils import normalize_path
 
 from service.console import administrator, approver, auditor, author, employee, operator
 from service.console.failure_answers import answer_failure
@@ -24,11 +27,11 @@ from service.console.sign_in import (
 )
 from service.console.sign_in_server import SignInServer, origin_of
 from service.console.static_files import read_static_file
-from service.console.visits import Console, Visit, open_visit, resume_session
+from service.console.visits import Console, Visit, open_visit, recognize_visitor, resume_session
 from service.standalone.client import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     import httpx2
     from litestar import Response
@@ -42,7 +45,12 @@ MAX_BODY_BYTES = 4_000_000
 
 
 class ConsoleApplication(Litestar):
-    """Answers HEAD like GET, without the body (RFC 9110 section 9.3.2). Handlers can ask `is_head`."""
+    """Answers HEAD like GET, without the body (RFC 9110 section 9.3.2). Handlers can ask `is_head`. `greet` is called
+    with each request that no handler answers, before its page is made."""
+
+    def __init__(self, greet: Callable[[HttpRequest], Awaitable[None]], **parts: Any) -> None:
+        self._greet = greet
+        super().__init__(**parts)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_head(message: Message) -> None:
@@ -50,11 +58,20 @@ class ConsoleApplication(Litestar):
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+        answer = send
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            as_get: Any = {**scope, "method": "GET", HEAD_MARK: True}
-            await super().__call__(as_get, receive, send_head)
-        else:
-            await super().__call__(scope, receive, send)
+            scope, answer = {**scope, "method": "GET", HEAD_MARK: True}, send_head
+        if scope["type"] == "http" and not self._has_handler(scope):
+            await self._greet(Request(scope))
+        await super().__call__(scope, receive, answer)
+
+    def _has_handler(self, scope: Any) -> bool:
+        try:
+            # The router remembers what it found.
+            self.asgi_router.handle_routing(path=normalize_path(scope["path"]), method=scope["method"])
+        except HTTPException:
+            return False
+        return True
 
 
 def connect(
@@ -112,6 +129,7 @@ def create(console: Console) -> Litestar:
 
     parts = urlsplit(console.url)
     return ConsoleApplication(
+        partial(recognize_visitor, console),
         route_handlers=[
             show_start,
             begin_sign_in,

@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 import structlog
 from litestar import MediaType, Response
+from litestar.exceptions import MethodNotAllowedException
 from litestar.response import Redirect
 
 from service.console.failures import FORGED, OLD_FORM, SESSION_ENDED, Failure, find_failure
@@ -48,10 +49,21 @@ def answer_failure(request: HttpRequest, error: Exception) -> Response[Any]:
         failure = OLD_FORM
     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request_failed", path=request.url.path, status=failure.status, exc_info=error)
+    allowed = _allowed_methods(error)
     # What htmx sends is still on its page, except that this page has an old token.
     again = failure.again and (failure is OLD_FORM or not is_part(request))
     # The answer to a forged form has no token of the session.
-    return _render(request, None if failure is FORGED else visit, failure, sent if again else [])
+    answer = _render(request, None if failure is FORGED else visit, failure, sent if again else [])
+    answer.headers |= {"Allow": allowed} if allowed else {}
+    return answer
+
+
+def _allowed_methods(error: Exception) -> str:
+    """The methods of an address, for one that it has not; else empty. HEAD is answered wherever GET is."""
+    if not isinstance(error, MethodNotAllowedException):
+        return ""
+    methods = {method for method in (error.headers or {}).get("allow", "").split(", ") if method}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def step_up_path(page: str, demand: Demand) -> str:

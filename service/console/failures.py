@@ -76,6 +76,7 @@ MESSAGES = {
     "must not be the delegator": "must not be the person in whose place they approve",
 }
 NOT_FOUND = Failure(404, "No such page", "Check the address, or go to the first page.")
+NO_SUCH_METHOD = Failure(405, NOT_FOUND.title, NOT_FOUND.detail)
 TOO_LARGE = Failure(
     413, "That is too large", "The console takes 4 MB at once. Import a larger file in parts, or through the API."
 )
@@ -157,7 +158,7 @@ def find_failure(error: Exception) -> Failure:
             found = Failure(503, "You cannot sign in at the moment", f"{error}.", again=True)
         # A number that is out of bounds, such as that of version 0, is in an address that leads nowhere.
         case HTTPException(status_code=HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED) | ValidationException():
-            found = NOT_FOUND
+            found = NO_SUCH_METHOD if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else NOT_FOUND
         case HTTPException(status_code=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             found = TOO_LARGE
         case HTTPException():

@@ -20,6 +20,7 @@ from litestar import MediaType, Response
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
+from redis.exceptions import RedisError
 
 from service.console.protection import (
     SAFE_METHODS,
@@ -387,3 +388,15 @@ async def resume_session(console: Console, request: HttpRequest) -> Visit:
     request.state.visit = visit = Visit(console, request, session)
     await check_form_token(request, session)
     return visit
+
+
+async def recognize_visitor(console: Console, request: HttpRequest) -> None:
+    """Find the visit of a request that no handler answers, so that the page about it has the navigation. Without a
+    session, or without a part that does not answer, the page has none."""
+    with suppress(Problem, httpx2.HTTPError, RedisError, OSError, SignInNeeded, SignInUnavailable):
+        cookie = request.cookies.get(console.cookie, "")
+        session = await console.sessions.find(cookie) if cookie else None
+        if session is not None:
+            visit = Visit(console, request, session)
+            await visit.read_me()
+            request.state.visit = visit

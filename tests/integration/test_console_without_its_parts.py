@@ -318,7 +318,6 @@ async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> No
 @pytest.mark.parametrize(
     "path",
     [
-        "/sign-out",  # takes forms alone
         "/nothing",
         "/policies/0",
         "/policies/-1",
@@ -335,11 +334,34 @@ async def test_a_form_that_is_too_large_is_told_in_words(console: Console) -> No
 )
 async def test_an_address_that_leads_nowhere_has_a_page_that_says_so(console: Console, path: str) -> None:
     session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
-    me = Me(kind="person", person="a", client="", scopes=[], roles=[], teams_led=[], may=[], policy_version=1)
-    api = httpx2.MockTransport(lambda _: httpx2.Response(200, content=msgspec.json.encode(me)))
-    async with httpx2.AsyncClient(transport=api) as console.http, browser(console, session.id) as person:
-        page = await person.get(path)
-    assert (page.status_code, "No such page" in page.text) == (404, True)
+    async with httpx2.AsyncClient(transport=KNOWS_WHO) as console.http, browser(console, session.id) as person:
+        page, head = await person.get(path), await person.head(path)
+        stranger = await browser(console).get(path)
+    assert (page.status_code, "No such page" in page.text, "Go to the first page" in page.text) == (404, True, True)
+    assert (head.status_code, head.content) == (404, b"")
+    if not path.startswith("/sign-in"):
+        assert 'aria-label="Pages"' in page.text
+        assert f'value="{session.csrf}"' in page.text
+    assert 'aria-label="Pages"' not in stranger.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/sign-out", "OPTIONS, POST"),
+        ("HEAD", "/sign-out", "OPTIONS, POST"),
+        ("POST", "/decisions", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/inbox", "GET, HEAD, OPTIONS, POST"),
+    ],
+)
+async def test_a_method_that_an_address_has_not_is_answered_with_those_that_it_has(
+    console: Console, method: str, path: str, allowed: str
+) -> None:
+    session = await console.sessions.start(Grant("token", time.time() + 600), Demand())
+    async with httpx2.AsyncClient(transport=KNOWS_WHO) as console.http, browser(console, session.id) as person:
+        page = await person.request(method, path)
+    assert (page.status_code, page.headers["Allow"]) == (405, allowed)
+    assert ("No such page" in page.text and 'aria-label="Pages"' in page.text) is (method != "HEAD")
 
 
 async def test_the_first_and_the_last_week_lead_to_no_page_that_is_not_there(console: Console) -> None:
