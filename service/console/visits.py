@@ -323,8 +323,9 @@ def visit_of(request: HttpRequest) -> Visit | None:
 
 
 def find_sent(request: HttpRequest) -> list[tuple[str, str]]:
-    """The fields of the form that was sent, to send them again; none if a file is among them."""
-    fields = list(request.state.sent.multi_items()) if "sent" in request.state else []
+    """The fields of the form that was sent, in their order, to send them again; none if a file is among them."""
+    # `multi_items()` of Litestar shuffles them.
+    fields = list(request.state.sent.items()) if "sent" in request.state else []
     if any(not isinstance(value, str) and value.filename for _, value in fields):
         return []
     visit = visit_of(request)
