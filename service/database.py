@@ -213,7 +213,7 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def locking_transaction(self, lock: str) -> AsyncIterator[Connection]:
+    async def locking_transaction(self, lock: str = "") -> AsyncIterator[Connection]:
         """As `transaction`, but it begins by taking a lock, in the same round trip. `lock` is a statement without
         parameters. asyncpg does not know of the transaction, so blocks in it are made with `savepoint`."""
         async with self.connection() as connection:
@@ -221,12 +221,17 @@ class Database:
                 async with _terminate_on_timeout(connection):
                     await connection.execute(f"BEGIN; {lock}")
                     yield connection
+            except TimeoutError:
+                # The connection is terminated, which rolls back.
+                raise
             except BaseException:
                 # Losing the connection rolls back, too.
                 if not connection.is_closed():
                     await connection.execute("ROLLBACK")
                 raise
-            await connection.execute("COMMIT")
+            # Postgres rolls a transaction back in which a statement has failed, and says so by another word.
+            if await connection.execute("COMMIT") != "COMMIT":
+                raise DatabaseUnavailable(cause=f"{self._name}: the transaction had failed before its commit")
 
 
 class ReadReplica(Database):

@@ -236,15 +236,15 @@ async def test_an_import_of_many_rows_takes_no_more_statements_than_one_of_few(
     def hear(logged: Any) -> None:
         statements.append(logged.query)
 
-    acquire = house.requests.transaction
+    acquire = house.requests.locking_transaction
 
     @asynccontextmanager
-    async def acquire_logged(**options: bool) -> AsyncIterator[Connection]:
-        async with acquire(**options) as connection:
+    async def acquire_logged(lock: str = "") -> AsyncIterator[Connection]:
+        async with acquire(lock) as connection:
             with connection.query_logger(hear):
                 yield connection
 
-    monkeypatch.setattr(house.requests, "transaction", acquire_logged)
+    monkeypatch.setattr(house.requests, "locking_transaction", acquire_logged)
     counts = []
     for rows in (4, 400):
         statements.clear()

@@ -508,12 +508,15 @@ class Gate:
         """A change's transaction, which holds the active version. With an idempotency key it stays open until its
         response is stored in it."""
         started = time.perf_counter()
-        transaction = self._database.locking_transaction(hold_statement(exclusively=exclusively))
+        hold = hold_statement(exclusively=exclusively)
         if caller.idempotent is not None:
-            async with caller.idempotent.transaction(self._turns, transaction) as connection:
+            # First its key, so that a repetition is told at once that the request is running.
+            begin = self._database.locking_transaction()
+            async with caller.idempotent.transaction(self._turns, begin) as connection:
+                await connection.execute(hold)
                 yield connection
         else:
-            async with self._turns.take(), transaction as connection:
+            async with self._turns.take(), self._database.locking_transaction(hold) as connection:
                 yield connection
         end_stage(metrics.CHANGE, started)
 
