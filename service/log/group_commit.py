@@ -43,6 +43,8 @@ ROW_ERRORS = (
     OverflowError,
 )
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# Errors after which the connection may be gone: SQLSTATE classes 08 and 57.
+LOST_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 MAX_RECORDS_PER_BATCH = 1_000
 MAX_INBOX_BYTES = 16 * 2**20
 # After an append had to wait for another, the log is not calm for so long.
@@ -134,14 +136,14 @@ class GroupCommit:
     async def commit_if(
         self, condition: insert.ConditionalInsert, record: Record, meanwhile: Callable[[], object] | None = None
     ) -> bool:
-        """As `commit`, for a record without texts, if the condition is true; only if `is_calm`. False if nothing was
-        written, also where the condition cannot be computed."""
+        """As `commit`, for a record without texts, if the condition is true and nothing else waits for the log. False
+        if nothing was written, also where Postgres could not find out."""
         connection = self._idle_connection()
         if connection is None or record.texts:
             return False
         try:
             return await self._commit_alone(connection, record, condition, meanwhile)
-        except ROW_ERRORS:
+        except (*ROW_ERRORS, asyncpg.PostgresError):
             return False
 
     def _idle_connection(self) -> Reserved | None:
@@ -158,7 +160,8 @@ class GroupCommit:
         meanwhile: Callable[[], object] | None,
     ) -> bool:
         """Commit one record in the task of its caller, if the condition is true. If that task is cancelled, asyncpg
-        cancels the statement. Raises ROW_ERRORS."""
+        cancels the statement. Raises ROW_ERRORS, and with a condition every error of Postgres that is about the
+        statement: the condition reads other tables than the log's."""
         loop = asyncio.get_running_loop()
         if meanwhile is not None:
             # It runs in the loop's next turn; the statement is sent at the end of this one.
@@ -170,6 +173,9 @@ class GroupCommit:
         except ROW_ERRORS:
             raise
         except Exception as error:
+            is_lost = isinstance(error, LOST_ERRORS) or connection.is_closed()
+            if condition is not None and isinstance(error, asyncpg.PostgresError) and not is_lost:
+                raise
             cause = _name_cause(error)
             self._note_failure(cause)
             raise LogUnavailable(cause=f"append: {cause}") from error

@@ -76,10 +76,9 @@ def insert_statement(rows: int) -> str:
     return f"INSERT INTO audit_record ({', '.join(RECORD)}) VALUES {values}"
 
 
-@cache
 def insert_selected(source: str, condition: str, first: int) -> str:
     """The statement that inserts a record, whose parameters begin with number `first`, if there is a row of the FROM
-    list `source` for which the condition is true. It may name `{decided_at}`."""
+    list `source` for which the condition is true. The condition may name `{decided_at}`."""
     parameters = {name: f"${first + place}" for place, name in enumerate(RECORD)}
     condition = condition.format(decided_at=parameters["decided_at"])
     selected = f"SELECT {', '.join(parameters.values())} FROM {source} WHERE {condition}"

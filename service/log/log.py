@@ -80,8 +80,8 @@ class Log:
         once the record is durable; `meanwhile` may have been called. Raises LogUnavailable as `append` does."""
         started = time.perf_counter()
         done = await self._commits.commit_if(condition, record, meanwhile)
+        end_stage(metrics.RECORD, started)
         if done:
-            end_stage(metrics.RECORD, started)
             _count_decisions([record])
         return done
 

@@ -1,4 +1,5 @@
-"""What this process remembers of the directory: people of tokens, roles and ids of callers, relations to owners.
+"""What this process remembers of the directory: people of tokens, roles and ids of callers, relations to owners; and
+rows that callers have read, which a statement compares before they count (docs/decisions/0077).
 
 It holds for one revision of the directory, and until the next moment at which any validity begins or ends; then all of
 it is forgotten. Every statement of facts reads the revision and the time in its own snapshot and uses only what holds
@@ -9,6 +10,7 @@ nothing is durable.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,8 +42,9 @@ MAX_TOKENS: Final = 10_000
 MAX_RELATIONS: Final = 100_000
 # Bytes of rows that were read alone, of all callers together.
 MAX_ROW_BYTES: Final = 4 * 2**20
-# Of a row's columns but for its texts, about.
+# Of a row's columns but for its texts and lists, and of an item of a list, about.
 ROW_BYTES: Final = 2_000
+ITEM_BYTES: Final = 100
 # Owners whose rows lists can show, of all callers together: about 70 bytes each.
 MAX_OWNERS: Final = 500_000
 
@@ -154,6 +157,10 @@ class DirectoryMemory:
             return False
         return at >= self._since
 
+    def covers(self, at: datetime) -> bool:
+        """Whether the entries hold at this time, if the directory is in the remembered state."""
+        return self._state is not None and self._since is not None and self._since <= at < self._state.until
+
     def enter(self, state: DirectoryState, at: datetime) -> bool:
         """Whether what was read in this state, at this time, may be remembered. Another state forgets the old one,
         unless it is the older one with the same id."""
@@ -206,7 +213,12 @@ class DirectoryMemory:
         self, person: UUID | None, word: str, facts: KindFacts, row_id: UUID | int, row: asyncpg.Record
     ) -> None:
         """Remember a row that was read with its digest."""
-        size = ROW_BYTES + sum(len(value) for value in row.values() if type(value) is str)
+        size = ROW_BYTES
+        for value in row.values():
+            if type(value) is str:
+                size += sys.getsizeof(value)
+            elif type(value) is list:
+                size += ITEM_BYTES * len(value)
         self._rows.put((person, word, facts, row_id), row, size)
 
     def forget_row(self, person: UUID | None, word: str, facts: KindFacts, row_id: UUID | int) -> None:

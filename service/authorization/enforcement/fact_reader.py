@@ -30,6 +30,8 @@ MAX_WAITING: Final = 1_000
 # For so long after the database told the time, its time is estimated. Clocks of two machines drift apart by less than a
 # millisecond meanwhile.
 MAX_ESTIMATE_SECONDS: Final = 10.0
+# An estimate is earlier than the next statement by about a round trip. From so long a trip on, there is none.
+MAX_TRIP_SECONDS: Final = 0.004
 # Errors about a question, not about the database.
 STATEMENT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError)
 
@@ -42,22 +44,22 @@ class Question(NamedTuple):
 
 
 class FactReader:
-    """Answers by the `short` statements if they suffice for all questions that wait, else by the `whole` ones. If there
-    is one, `noting` answers a short question that is alone. `timeout` in seconds bounds a wait. `lost` is called when a
-    connection failed."""
+    """Answers by the `short` statements if they suffice for all questions that wait, else by the `whole` ones. A short
+    question that is alone is answered by `with_digest`, if given. `timeout` in seconds bounds a wait. `lost` is called
+    when a connection failed."""
 
     def __init__(
         self,
         database: Database,
         whole: FactStatements,
         short: FactStatements,
-        noting: str | None = None,
+        with_digest: str | None = None,
         *,
         timeout: float,
         lost: Callable[[], None],
     ) -> None:
-        self._whole, self._short, self._noting = whole, short, noting
-        # A time that the database told, and when its answer came, by `perf_counter`.
+        self._whole, self._short, self._with_digest = whole, short, with_digest
+        # A time that the database told, and when its answer came, by `perf_counter`. None if the answer came late.
         self._clock: tuple[datetime, float] | None = None
         self._connection = ReservedConnection(database, PLANS_BY_KEY, lost)
         self._batches: Batches[Question, asyncpg.Record] = Batches(
@@ -74,7 +76,7 @@ class FactReader:
             raise DatabaseUnavailable(cause="facts were not read in time") from error
 
     def estimate_time(self) -> datetime | None:
-        """The database's time now, or a moment earlier; None if it told its time too long ago."""
+        """The database's time now, or a little earlier; None if it told its time too long ago, or is too far away."""
         if self._clock is None:
             return None
         told, came = self._clock
@@ -101,10 +103,12 @@ class FactReader:
         statements = self._short if all([question.is_short for question in questions]) else self._whole  # noqa: C419 - half the time of a generator
         parameters = [question.parameters[: statements.parameters] for question in questions]
         if len(questions) == 1:
-            if statements is not self._short or self._noting is None:
+            if statements is not self._short or self._with_digest is None:
                 return await self._connection.fetch(statements.alone, *parameters[0])
-            rows = await self._connection.fetch(self._noting, *parameters[0])
-            self._clock = rows[0]["lookup_at"], time.perf_counter()
+            sent = time.perf_counter()
+            rows = await self._connection.fetch(self._with_digest, *parameters[0])
+            came = time.perf_counter()
+            self._clock = (rows[0]["lookup_at"], came) if came - sent < MAX_TRIP_SECONDS else None
             return rows
         rows = await self._connection.fetch(statements.of_many, *zip(*parameters, strict=True))
         return sorted(rows, key=lambda row: row["place"])

@@ -305,12 +305,12 @@ _QUESTION: Final = SHORT_QUESTION | {
 
 
 class ExpectingStatements(NamedTuple):
-    """For a row that may be read again. `noting` is the statement of one question with a digest of all that it has
-    found but the time. `recording` inserts a record if the same is found. Its parameters are those of the question, the
-    digest, the latest time at which it may run, and the record's (docs/decisions/0077)."""
+    """For a row that may be read again. `with_digest` is the statement of one question with a digest of all that it has
+    found but the time. `insert_if_same` inserts a record if the same is found. Its parameters are those of the
+    question, the digest, the latest time at which it may run, and the record's (docs/decisions/0077)."""
 
-    noting: str
-    recording: str
+    with_digest: str
+    insert_if_same: str
 
 
 class FactStatements(NamedTuple):

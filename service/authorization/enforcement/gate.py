@@ -187,9 +187,9 @@ class Gate:
         self, caller: Caller, kind: str, action: str, row_id: UUID, show: Callable[[AllowedOnFacts], T]
     ) -> T:
         """As `read`, for one row that is all that the caller gets: the answer that `show` makes of it. It holds no
-        connection, and shares its statement with other requests. Its record says that the row was returned. `show` may
-        be called while the record is being written; what it makes or raises leaves here only when the record is
-        durable."""
+        connection, and shares its statement with other requests, or with its record (docs/decisions/0077). The record
+        says that the row was returned. `show` may be called while the record is being written; what it makes or raises
+        leaves here only when the record is durable."""
         if self._log.is_calm and (expected := self._expect_row(caller, kind, action, row_id)) is not None:
             snapshot, decision, condition = expected
             record, shown = _prepare_answer(caller, decision, snapshot, row_id, show)
@@ -197,6 +197,8 @@ class Gate:
                 return shown.take()
             self._relationships.forget_row(caller.principal, self._facts(snapshot, kind), row_id)
         snapshot, decision = await self._decide_read(caller, kind, action, _row(row_id))
+        if (row := decision.request.lookup.row) is not None:
+            self._relationships.remember_row(caller.principal, self._facts(snapshot, kind), row_id, row)
         record, shown = _prepare_answer(caller, decision, snapshot, row_id, show)
         await self._log.append([record], meanwhile=shown.prepare)
         return shown.take()

@@ -67,7 +67,7 @@ MAX_READERS_PER_KIND: Final = 2
 # How much later than the time in its record a row may be read.
 MAX_LATENESS: Final = timedelta(milliseconds=5)
 # The resolution of Postgres's times.
-MOMENT: Final = timedelta(microseconds=1)
+MICROSECOND: Final = timedelta(microseconds=1)
 # Looked up without a row, under a version that declares nothing.
 NOTHING: Final = KindFacts("")
 
@@ -230,19 +230,24 @@ class Relationships:
             return None
         caller = fact_parameters(principal)
         row, at = memory.row(*caller, facts, row_id), reader.estimate_time()
-        if row is None or at is None or at >= assumed.state.until:
+        if row is None or at is None or not memory.covers(at):
             return None
         question = assumed.question(principal, row_id)
         related = memory.relations(*caller, facts, row["owner_id"])
         if related is None or memory.unrevoked_at(question[2:]) != row["lookup_denials"]:
             return None
-        # Before that, the directory's validities are as remembered.
-        latest = min(at + MAX_LATENESS, assumed.state.until - MOMENT)
+        # Until then the directory's validities are as remembered, and so are facts that count whole seconds.
+        latest = min(at + MAX_LATENESS, assumed.state.until - MICROSECOND, at.replace(microsecond=999_999))
         parameters = (*question[: len(SHORT_QUESTION)], row["lookup_digest"], latest)
         return ExpectedRow(
             assumed.read_row(principal, row, facts, related, revoked=False, at=at),
-            ConditionalInsert(expecting_statements(facts).recording, parameters),
+            ConditionalInsert(expecting_statements(facts).insert_if_same, parameters),
         )
+
+    def remember_row(self, principal: Principal, facts: KindFacts, row_id: UUID | int, row: asyncpg.Record) -> None:
+        """A row was read by a caller who may read it. No other request may have run since."""
+        if self._memory is not None and row.get("lookup_digest") is not None:
+            self._memory.remember_row(*fact_parameters(principal), facts, row_id, row)
 
     def forget_row(self, principal: Principal, facts: KindFacts, row_id: UUID | int) -> None:
         """A row was not as expected."""
@@ -268,12 +273,9 @@ class Relationships:
             return None
         if not row["lookup_row"]:
             return assumed.read(row, revoked=revoked)
-        caller = fact_parameters(principal)
-        related = memory.relations(*caller, facts, row["owner_id"])
+        related = memory.relations(*fact_parameters(principal), facts, row["owner_id"])
         if related is None:
             return None
-        if row.get("lookup_digest") is not None:
-            memory.remember_row(*caller, facts, row_id, row)
         return assumed.read_row(principal, row, facts, related, revoked=revoked, at=row["lookup_at"])
 
     async def _ask(
@@ -324,8 +326,8 @@ class Relationships:
         reader = self._readers.get(facts)
         if reader is None:
             whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
-            noting, _ = expecting_statements(facts)
-            reader = FactReader(database, whole, short, noting, timeout=database.timeout, lost=memory.forget)
+            with_digest, _ = expecting_statements(facts)
+            reader = FactReader(database, whole, short, with_digest, timeout=database.timeout, lost=memory.forget)
             self._readers[facts] = reader
         self._readers.move_to_end(facts)
         of_kind = [known for known in self._readers if known.kind == facts.kind]
