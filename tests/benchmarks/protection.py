@@ -75,7 +75,7 @@ class Pair:
     status: str = "200"
 
 
-async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
+async def main(workers: int = 1, weeks: int = 52, rounds: int = 5) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
         await bootstrap_policy(stores.owner_url, ROOT / "policies")
@@ -87,6 +87,7 @@ async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
             found = await measure_pairs(stores, ports, await pairs(stores.owner_url, path), tokens, rounds)
             found["bytes"] = await measure_bytes(stores.owner_url, ports["ours"].port, path, tokens["employee"])
             found["cycles"] = await measure_cycles(stores, ports["ours"].port, issuer)
+            await settle(stores)
             with keeper(stores):
                 found["lag"] = await measure_lag(stores, ports["ours"].port, tokens["employee"])
     figures.keep("protection", found)
@@ -133,7 +134,8 @@ async def pairs(owner_url: str, path: str) -> list[Pair]:
 async def measure_pairs(
     ground: Ground, ports: Mapping[str, Server], compared: list[Pair], tokens: Mapping[str, str], rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Print the median rates and the ratio of each pair, which take turns, and what a request costs the service."""
+    """Print the median rates of each pair, the median of the ratios of its rounds, in which both take turns within
+    seconds, and what a request costs the service."""
     print(f"\nat {CONNECTIONS} connections, medians of {rounds} rounds; us of CPU and statements of a request of ours")
     print(
         f"  {'':<34}{'ours/s':>8}{'rival/s':>8}{'ratio':>7}{'floor':>7}{'server':>9}{'Postgres':>9}{'statements':>11}"
@@ -144,12 +146,14 @@ async def measure_pairs(
         told: dict[str, list[Measured]] = {"ours": [], "rival": []}
         request, wanted = (pair.path, token, *pair.headers), pair.status
         for turn in range(rounds + 1):
-            ours = await measure_load(ground, ports["ours"], CONNECTIONS, *request, status=wanted)
-            rival = await measure_load(ground, ports[pair.rival], CONNECTIONS, pair.rival_path, token)
-            # The first round warms both.
-            if turn:
-                told["ours"].append(ours)
-                told["rival"].append(rival)
+            for side in ("ours", "rival") if turn % 2 else ("rival", "ours"):
+                if side == "ours":
+                    measured = await measure_load(ground, ports["ours"], CONNECTIONS, *request, status=wanted)
+                else:
+                    measured = await measure_load(ground, ports[pair.rival], CONNECTIONS, pair.rival_path, token)
+                # The first round warms both.
+                if turn:
+                    told[side].append(measured)
         here, there = (median_of(told[side]) for side in ("ours", "rival"))
 
         async def send(request: tuple[str, ...] = request, wanted: str = wanted) -> int:
@@ -157,7 +161,7 @@ async def measure_pairs(
             return int(sent["statuses"][wanted])
 
         statements = await count_statements(ground, send)
-        ratio = here.rate / there.rate
+        ratio = statistics.median(mine.rate / other.rate for mine, other in zip(*told.values(), strict=True))
         print(f"  {pair.name:<34}{here.rate:>8.0f}{there.rate:>8.0f}{ratio:>7.2f}{pair.floor:>7.2f}"
               f"{here.server:>9.0f}{here.postgres:>9.0f}{statements:>11.1f}", flush=True)  # fmt: skip
         found[pair.name] = {"ratio": ratio, "floor": pair.floor, "statements": statements, **asdict(here)}
@@ -271,6 +275,13 @@ class Sender:
         assert int(head[9:12]) == status, received
         found: dict[str, object] = json.loads(received)
         return found
+
+
+async def settle(ground: Ground) -> None:
+    """Let Postgres write what the load before has left to write, so that it is idle."""
+    superuser = await asyncpg.connect(ground.superuser_url)
+    await superuser.execute("CHECKPOINT")
+    await superuser.close()
 
 
 async def measure_lag(stores: Stores, port: int, token: str) -> dict[str, float]:
