@@ -39,8 +39,8 @@ RECORD: Final = ("record",)
 CHANGE: Final = ("change",)
 STAGE_SECONDS: Final = Histogram(
     "timewarden_stage_duration_seconds",
-    "Time of a stage of a request: token (verified), facts (read), engine (decided), record (durable), change (its turn"
-    " and its transaction, with other stages in it)",
+    "Time of a stage of a request: token (verified), facts (read), engine (decided), record (durable; of a read that is"
+    " repeated, also its facts), change (its turn and its transaction, with other stages in it)",
     ("stage",),
     bounds=(0.0001, 0.00025, 0.0005, *SECONDS),
 )
