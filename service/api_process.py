@@ -20,9 +20,8 @@ import structlog
 from service import metrics
 from service.authorization.enforcement.fact_statements import AMBIENT_STATEMENT, NEEDED_STATEMENT, NOBODYS_PARAMETERS
 from service.backoff import backoff_seconds
-from service.database import LIMIT_STATEMENTS
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
-from service.log.keeper_status import read_progress, read_status
+from service.log.keeper_status import LIMIT_FRESH_PLANS, read_progress, read_status
 from service.log.roles import check_role
 from service.metric_families import FamilySnapshot, take_snapshot
 from service.standard_error import standard_error
@@ -259,7 +258,7 @@ async def check_keeper(connection: Connection) -> list[HealthPart]:
     table that is locked, is only reported."""
     try:
         async with connection.transaction():
-            await connection.execute(LIMIT_STATEMENTS, str(MAX_KEEPER_MILLISECONDS))
+            await connection.execute(LIMIT_FRESH_PLANS, str(MAX_KEEPER_MILLISECONDS))
             progress = await read_progress(connection)
             statuses = await read_status(connection, progress)
     except asyncpg.PostgresError as error:

@@ -60,7 +60,7 @@ REPORTS = f"""
 
 # How long, in seconds, the oldest unsealed record has waited for its position, and how long ago the oldest record was
 # written that is sealed and that no signed checkpoint covers. Positions are looked up row by row, as a join would read
-# all of them.
+# all of them. $1 is -1: without a parameter, Postgres keeps the plan that it made while the log was short.
 BEHIND = """
     WITH head AS (SELECT size FROM log_head),
     signed AS (
@@ -69,13 +69,18 @@ BEHIND = """
     )
     SELECT extract(epoch FROM clock_timestamp() - (
                SELECT r.at FROM audit_record r
-               WHERE r.id > coalesce((SELECT record_id FROM audit_position ORDER BY position DESC LIMIT 1), -1)
+               WHERE r.id > coalesce((SELECT record_id FROM audit_position ORDER BY position DESC LIMIT 1), $1::bigint)
                  AND (SELECT p.position FROM audit_position p WHERE p.record_id = r.id) IS NULL
                ORDER BY r.id LIMIT 1))::float8 AS unsealed,
            extract(epoch FROM clock_timestamp() - (
                SELECT r.at FROM audit_position p JOIN audit_record r ON r.id = p.record_id
                WHERE p.position = (SELECT size FROM signed)))::float8 AS unsigned
 """
+
+# In a transaction with the statements above: bounds them, in milliseconds as text, and has them planned anew.
+LIMIT_FRESH_PLANS = (
+    "SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
 
 # The number of sealed records, how many of them the newest signed checkpoint covers, and its age in seconds.
 PROGRESS = """
@@ -193,7 +198,7 @@ async def read_reports(connection: Connection) -> list[KeeperReport]:
 
 async def read_progress(connection: Connection) -> LogProgress:
     """How far the log is sealed and signed."""
-    progress, behind = await connection.fetchrow(PROGRESS), await connection.fetchrow(BEHIND)
+    progress, behind = await connection.fetchrow(PROGRESS), await connection.fetchrow(BEHIND, -1)
     unsealed, unsigned = (behind["unsealed"], behind["unsigned"]) if behind else (None, None)
     size, signed, age = progress or (0, 0, None)
     return LogProgress(size, signed, age, max(0.0, unsealed or 0.0), max(0.0, unsigned or 0.0))

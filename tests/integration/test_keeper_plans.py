@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from service.api_process import check_keeper
 from service.database import Database
 from service.log import feed, sealing
 from service.log.keeper_status import BEHIND
@@ -47,7 +48,7 @@ async def pages(connection: asyncpg.Connection[asyncpg.Record], size: int, *, an
         "claim": (sealing.CLAIM, [bound, 20_000, 0]),
         "head": (feed.HEAD, [size - 2]),
         "changes": (feed.CHANGES, [size - 20, size - 1, 100]),
-        "behind": (BEHIND, []),
+        "behind": (BEHIND, [-1]),
     }
     read = {}
     for name, (statement, values) in statements.items():
@@ -78,3 +79,16 @@ async def test_a_keeper_plans_its_statements_anew(log_database: LogDatabase) -> 
     async with database.connection() as connection:
         assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
     await database.close()
+
+
+async def test_a_readiness_check_plans_anew_how_far_the_log_is_behind(log_database: LogDatabase) -> None:
+    """A plan that was made while the log was empty reads all of it: half a core for 200,000 records."""
+    database = await log_database.open("app", size=1)
+    async with database.connection() as connection:
+        for _ in range(7):
+            await check_keeper(connection)
+        plans = await connection.fetchrow(
+            "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1", BEHIND
+        )
+    assert plans is not None
+    assert tuple(plans) == (7, 0)
