@@ -55,7 +55,7 @@ THREADS = 8
 SCOPES = "read:timesheets create:timesheets approve:timesheets read:audit"
 CYCLE_SECONDS = 10.0
 LAG_SAMPLES = 40
-# A keeper that has just sealed a long backlog takes some seconds until it is idle; an event takes 40 ms in these.
+# From when the backlog of the load before is sealed. After a long load an event may still take 40 ms, alone 14.
 IDLE_AFTER_SECONDS = 20.0
 # Behind all weeks of the crowd.
 FIRST_MONDAY = date(2027, 1, 4)
