@@ -35,6 +35,7 @@ from tests.integration.test_list_law import Row, World, askers, expect_ids, poli
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     import httpx2
 
@@ -217,32 +218,30 @@ async def test_a_lead_adds_up_the_hours_of_their_team_and_the_log_names_every_sh
     assert [(item["key"], item["minutes"]) for item in week["items"]] == [("2026-03-09", 960)]
 
 
+async def join_west(house: House, person: UUID, since: datetime, until: datetime) -> None:
+    """Make a person a member of the team west for a time."""
+    await house.owner.execute(
+        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
+        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
+        person,
+        house.teams["west"],
+        since,
+        until,
+    )
+
+
 async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, running: InProcess) -> None:
     """Ana was in west before; people count in their first team on the days before they joined it."""
     ana, ben, teams = house.people["ana"], house.people["ben"], house.teams
     moved = datetime(2026, 3, 9, tzinfo=UTC)
     await house.owner.execute("UPDATE membership SET valid_from = $2 WHERE person_id = $1", ana, moved)
-    await house.owner.execute(
-        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
-        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
-        ana,
-        teams["west"],
-        moved - timedelta(days=1),
-        moved,
-    )
+    await join_west(house, ana, moved - timedelta(days=1), moved)
     east, west = str(teams["east"]), str(teams["west"])
     told = (await report(running, f"by=team&{MARCH}")).json()
     hours = {item["key"]: (item["minutes"], item["sheets"]) for item in told["items"]}
     assert hours == {west: (480, 1), east: (3 * 480, 3)}
     assert told["minutes"] == 4 * 480
-    await house.owner.execute(
-        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
-        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
-        ben,
-        teams["west"],
-        moved - timedelta(days=1),
-        moved,
-    )
+    await join_west(house, ben, moved - timedelta(days=1), moved)
     told = (await report(running, f"by=team&{MARCH}")).json()
     hours = {item["key"]: (item["minutes"], item["sheets"]) for item in told["items"]}
     assert hours == {west: (2 * 480, 2), east: (480, 1), None: (480, 1)}
@@ -253,17 +252,10 @@ async def test_hours_in_a_zone_that_postgres_does_not_know_any_more_count_as_in_
 ) -> None:
     """Names of time zones are dropped, such as this one of the United States in 2020. At noon in Tokyo, ana is still in
     the west."""
-    ana, teams = house.people["ana"], house.teams
+    ana = house.people["ana"]
     midday = datetime(2026, 3, 9, 12, tzinfo=UTC)
     await house.owner.execute("UPDATE membership SET valid_from = $2 WHERE person_id = $1", ana, midday)
-    await house.owner.execute(
-        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
-        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
-        ana,
-        teams["west"],
-        midday - timedelta(days=30),
-        midday,
-    )
+    await join_west(house, ana, midday - timedelta(days=30), midday)
     zones = []
     for zone in ("UTC", "Asia/Tokyo", "US/Pacific-New"):
         await house.owner.execute(
