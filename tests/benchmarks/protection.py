@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import asyncpg
@@ -146,12 +147,13 @@ async def measure_pairs(
         token = tokens[pair.who]
         told: dict[str, list[Measured]] = {"ours": [], "rival": []}
         request, wanted = (pair.path, token, *pair.headers), pair.status
+        measure = {
+            "ours": partial(measure_load, ground, ports["ours"], CONNECTIONS, *request, status=wanted),
+            "rival": partial(measure_load, ground, ports[pair.rival], CONNECTIONS, pair.rival_path, token),
+        }
         for turn in range(rounds + 1):
-            for side in ("ours", "rival") if turn % 2 else ("rival", "ours"):
-                if side == "ours":
-                    measured = await measure_load(ground, ports["ours"], CONNECTIONS, *request, status=wanted)
-                else:
-                    measured = await measure_load(ground, ports[pair.rival], CONNECTIONS, pair.rival_path, token)
+            for side in measure if turn % 2 else reversed(measure):
+                measured = await measure[side]()
                 # The first round warms both.
                 if turn:
                     told[side].append(measured)
