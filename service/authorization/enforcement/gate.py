@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from service import metrics
-from service.authorization.active.versions import hold_statement
+from service.authorization.active.versions import hold_active_version, hold_statement
 from service.authorization.enforcement.changes import (
     AbortChange,
     AllowedOnFacts,
@@ -510,15 +510,15 @@ class Gate:
         """A change's transaction, which holds the active version. With an idempotency key it stays open until its
         response is stored in it."""
         started = time.perf_counter()
-        hold = hold_statement(exclusively=exclusively)
         if caller.idempotent is not None:
             # First its key, so that a repetition is told at once that the request is running.
             begin = self._database.locking_transaction()
             async with caller.idempotent.transaction(self._turns, begin) as connection:
-                await connection.execute(hold)
+                await hold_active_version(connection, exclusively=exclusively)
                 yield connection
         else:
-            async with self._turns.take(), self._database.locking_transaction(hold) as connection:
+            begin = self._database.locking_transaction(hold_statement(exclusively=exclusively))
+            async with self._turns.take(), begin as connection:
                 yield connection
         end_stage(metrics.CHANGE, started)
 
