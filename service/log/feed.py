@@ -48,10 +48,13 @@ HEAD = """
     FROM log_head h
 """
 
-# The changes between two positions, in order. They are never packed, so their stored hash is their leaf.
+# The changes between two positions, in order. They are never packed, so their stored hash is their leaf. Records are
+# looked up one by one (OFFSET 0 keeps that): by statistics older than the newest positions, Postgres would read all
+# changes of the log instead.
 CHANGES = f"""
     SELECT p.position, r.uid, r.stored_hash AS leaf, r.body
-    FROM audit_position p JOIN audit_record r ON r.id = p.record_id
+    FROM audit_position p
+    CROSS JOIN LATERAL (SELECT * FROM audit_record WHERE id = p.record_id OFFSET 0) r
     WHERE p.position > $1 AND p.position <= $2 AND {PUBLISHED}
     ORDER BY p.position LIMIT $3
 """
@@ -63,11 +66,14 @@ AT = f"""
     WHERE p.position = $1 AND {PUBLISHED}
 """
 
-# The position of the change before the position $2, which is not after $1. If no change is left, the position of the
-# last pruned record, which may have been a change, so that consumers notice a gap.
+# The position of the change before the position $2, which is not after $1: usually $1 is a change, and nothing is
+# searched for. If no change is left, the position of the last pruned record, which may have been a change, so that
+# consumers notice a gap.
 PREVIOUS = f"""
     SELECT coalesce((SELECT p.position FROM audit_position p JOIN audit_record r ON r.id = p.record_id
-                     WHERE p.position <= $1 AND p.position > coalesce(pruned.last, -1) AND {PUBLISHED}
+                     WHERE p.position = $1 AND p.position > coalesce(pruned.last, -1) AND {PUBLISHED}),
+                    (SELECT p.position FROM audit_position p JOIN audit_record r ON r.id = p.record_id
+                     WHERE p.position < $1 AND p.position > coalesce(pruned.last, -1) AND {PUBLISHED}
                      ORDER BY p.position DESC LIMIT 1), pruned.last)
     FROM (SELECT max(position) AS last FROM audit_pruned WHERE position < $2) AS pruned
 """
@@ -112,11 +118,11 @@ class ChangeFeed:
             raise
 
     async def read_change(self, position: int) -> PublishedChange | None:
-        """The change at a position; None if there is none. For a pruned record only position, uid, leaf and time are
-        filled."""
+        """The change at a position; None if there is none. The position of the change before it is not filled; for a
+        pruned record only position, uid, leaf and time are."""
         async with self._database.connection() as connection:
             if row := await connection.fetchrow(AT, position):
-                return _parse_change(row, await connection.fetchval(PREVIOUS, position - 1, position))
+                return _parse_change(row, None)
             pruned = await connection.fetchrow(PRUNED, position)
         return _pruned_change(pruned) if pruned else None
 

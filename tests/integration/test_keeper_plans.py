@@ -1,4 +1,4 @@
-"""A tick of the keeper reads no more pages of a long log than of a short one."""
+"""A tick of the keeper reads no more pages of a long log than of a short one, however old its statistics are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from service.api_process import check_keeper
 from service.database import Database
-from service.log import feed, sealing
+from service.ids import make_id
+from service.log import epochs, feed, sealing
 from service.log.keeper_status import BEHIND
 from tests.integration.log_database import copy_database
 from tests.integration.test_log_plans import blocks
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
-# A sealed log of `{size}` records, and ten records behind it in another transaction. Nobody analyzed the tables.
+# Sealed records `{first}` to `{last}` of a log in which each fiftieth is a change, and ten records behind them in
+# another transaction.
 SEALED = """
     SET session_replication_role = replica;
     INSERT INTO audit_record (uid, kind, body)
-        SELECT gen_random_uuid(), 'decision', convert_to('{{"n":' || n || '}}', 'UTF8')
-        FROM generate_series(1, {size}) n;
-    INSERT INTO audit_position SELECT row_number() OVER (ORDER BY id) - 1, id FROM audit_record;
+        SELECT gen_random_uuid(), CASE n % 50 WHEN 0 THEN 'change' ELSE 'decision' END,
+               convert_to('{{"n":' || n || '}}', 'UTF8')
+        FROM generate_series({first}, {last}) n;
+    INSERT INTO audit_position SELECT row_number() OVER (ORDER BY id) - 1, id FROM audit_record
+        ON CONFLICT DO NOTHING;
 """
 UNSEALED = """
     INSERT INTO audit_record (uid, kind, body)
@@ -37,17 +41,22 @@ SHORT, LONG = 1_000, 200_000
 MAX_MORE_PAGES = 30
 
 
-async def pages(connection: asyncpg.Connection[asyncpg.Record], size: int, *, analyzed: bool) -> dict[str, int]:
-    """How many pages each statement of a tick reads in a log of `size` records."""
-    await connection.execute(SEALED.format(size=size))
-    bound = int(await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"))
-    await connection.execute(UNSEALED)
+async def pages(connection: asyncpg.Connection[asyncpg.Record], size: int, analyzed: float) -> dict[str, int]:
+    """How many pages each statement of a tick reads in a log of `size` records, which was analyzed when it had the
+    `analyzed` share of them."""
+    await connection.execute(epochs.OPEN, make_id())
+    early = round(size * analyzed)
+    await connection.execute(SEALED.format(first=1, last=early))
     if analyzed:
         await connection.execute("ANALYZE audit_record, audit_position")
+    await connection.execute(SEALED.format(first=early + 1, last=size))
+    bound = int(await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"))
+    await connection.execute(UNSEALED)
     statements: dict[str, tuple[str, list[int]]] = {
         "claim": (sealing.CLAIM, [bound, 20_000, 0]),
         "head": (feed.HEAD, [size - 2]),
         "changes": (feed.CHANGES, [size - 20, size - 1, 100]),
+        "previous": (feed.PREVIOUS, [size - 1, size]),
         "behind": (BEHIND, [-1]),
     }
     read = {}
@@ -57,18 +66,18 @@ async def pages(connection: asyncpg.Connection[asyncpg.Record], size: int, *, an
     return read
 
 
-@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("analyzed", [0, 0.3, 1])
 async def test_a_tick_reads_as_few_pages_of_a_long_log_as_of_a_short_one(
     postgres: LocalPostgres,
     superuser: asyncpg.Connection[asyncpg.Record],
     log_template: str,
-    analyzed: bool,  # noqa: FBT001 — a parameter of the test
+    analyzed: float,
 ) -> None:
     read = {}
     for size in (SHORT, LONG):
         async with copy_database(postgres, superuser, log_template) as database:
             connection = await asyncpg.connect(postgres.superuser_database_url(database.name))
-            read[size] = await pages(connection, size, analyzed=analyzed)
+            read[size] = await pages(connection, size, analyzed)
             await connection.close()
     assert {name for name, count in read[LONG].items() if count > read[SHORT][name] + MAX_MORE_PAGES} == set(), read
 

@@ -184,9 +184,6 @@ async def test_the_first_event_after_pruned_records_names_the_last_of_them(
     owner, feed = await log_database.connect("owner"), ChangeFeed(await log_database.open("keeper"))
     await prune(owner, datetime.now(UTC) + SOON, "1d")
     assert [(change.position, change.previous) for change in await feed.read_changes(after, 10)] == [(5, 3)]
-    alone = await feed.read_change(5)
-    assert alone is not None
-    assert alone.previous == 3
 
 
 async def test_pruning_is_recorded_with_positions_and_policy(log_database: LogDatabase) -> None:
