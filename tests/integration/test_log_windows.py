@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ import pytest
 
 from service.audit.search import NewestRecords, page_statement, search_records
 from service.audit.summary import summarize_decisions
+from service.database import Database
+from service.errors import QueryTooBroad
 from service.log.log import Log
 from service.log.partitions import add_partition
 from service.log.record_query import RecordFilters
@@ -103,6 +106,39 @@ async def test_newest_records_are_the_same_pages_while_partitions_are_closed(log
         after = wanted[-1].place
     # The earlier one still reads all partitions as one. Other pages may reach into closed partitions.
     assert read == {begun_before: 15, begun_after: 2}
+
+
+async def test_pages_that_are_asked_for_at_once_are_those_of_each_alone(log_database: LogDatabase) -> None:
+    database, auditor = await log_database.open("app"), await log_database.connect("auditor")
+    log, newest = Log(database), NewestRecords(database, timeout=5)
+    await log.append([decision() for _ in range(9)])
+    places = [None, *(record.place for record in await search_records(auditor, RecordFilters(), limit=4))]
+    for _ in range(20):
+        early = [asyncio.create_task(newest.read((), None, 5)) for _ in range(3)]
+        await asyncio.sleep(0)
+        # While their statement runs, a record is appended: whoever asks now is answered by a later statement.
+        [receipt] = await log.append([decision()])
+        found = await asyncio.gather(*(newest.read((), place, 5) for place in places for _ in range(4)))
+        wanted = [await search_records(auditor, RecordFilters(), after=place, limit=5) for place in places]
+        assert found == [page for page in wanted for _ in range(4)]
+        assert wanted[0][0].uid == receipt.uid
+        assert {len(page or ()) for page in await asyncio.gather(*early)} == {5}
+
+
+async def test_requests_that_share_a_statement_that_fails_get_errors_of_their_own(log_database: LogDatabase) -> None:
+    owner, database = await log_database.connect("owner"), Database(log_database.url("app"), size=1, timeout=1.5)
+    await database.open()
+    log_database.stack.push_async_callback(database.close)
+    newest = NewestRecords(database, timeout=5)
+    page = await newest.read((), None, 5)
+    async with owner.transaction():
+        # Reads of the log wait for this lock until the statement timeout.
+        await owner.execute("LOCK TABLE audit_position IN ACCESS EXCLUSIVE MODE")
+        errors = await asyncio.gather(*(newest.read((), None, 5) for _ in range(4)), return_exceptions=True)
+    assert [type(error) for error in errors] == [QueryTooBroad] * 4
+    # Each names the decision of its request.
+    assert len(set(map(id, errors))) == 4
+    assert await newest.read((), None, 5) == page
 
 
 async def test_only_partitions_of_the_period_are_read(log_database: LogDatabase) -> None:
