@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from litestar import Request, Response, get, post, put
+from litestar import Response, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter
+from litestar.types import Scope  # noqa: TC002 — Litestar reads handler signatures
 
 from service.directory.entities import Part, Validity
 from service.directory.grant_store import MembershipFilter
@@ -115,10 +116,10 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         ),
     )
     async def replace_team(
-        caller: CurrentCaller, team_id: TeamInPath, data: JSONBody[TeamChange], request: Request[Any, Any, Any]
+        caller: CurrentCaller, team_id: TeamInPath, data: JSONBody[TeamChange], scope: Scope
     ) -> Response[TeamBody]:
         team, parent = parse_team(team_id, "path.team_id"), parse_optional_team(data.parent, "parent")
-        expect = read_if_match(request)
+        expect = read_if_match(scope)
         return _respond(await directory.replace_team(caller, team, data.name, parent, expect, data.attributes), team)
 
     return [list_teams, add_team, read_team, replace_team]

@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post
+from litestar import Response, delete, get, patch, post
 from litestar.params import BodyKwarg, JSONBody, PathParameter, QueryParameter
+from litestar.types import Scope  # noqa: TC002 — Litestar reads handler signatures
 
 from service.directory.entities import Link, Validity
 from service.web.directory.directory_pages import load_page
@@ -125,11 +126,11 @@ def _writing(directory: Directory, merging: Merging) -> list[Any]:
         caller: CurrentCaller,
         person_id: PersonInPath,
         data: Annotated[PersonPatch, BodyKwarg(media_type=MERGE_PATCH)],
-        request: Request[Any, Any, Any],
+        scope: Scope,
     ) -> Response[PersonBody]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
-        person, expect = parse_person(person_id, PERSON), read_if_match(request)
+        person, expect = parse_person(person_id, PERSON), read_if_match(scope)
         return _respond(await directory.amend_person(caller, person, changes, expect, data.attributes), person)
 
     @post(

@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post, put
+from litestar import Response, get, post, put
 from litestar.params import JSONBody, QueryParameter
+from litestar.types import Scope  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
 from service.directory.entities import MAX_ACTIVITIES, Project, ProjectKind
@@ -126,7 +127,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_project(
-        caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], request: Request[Any, Any, Any]
+        caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], scope: Scope
     ) -> Response[ProjectBody]:
         project = Project(
             parse_code(code),
@@ -137,7 +138,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
             tuple(data.activities or ()),
         )
         kept = [name for name in ("kind", "billable", "activities") if getattr(data, name) is None]
-        return _respond(await projects.replace(caller, project, read_if_match(request), data.attributes, kept))
+        return _respond(await projects.replace(caller, project, read_if_match(scope), data.attributes, kept))
 
     return [list_projects, add_project, read_project, replace_project]
 

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from litestar import Request
 from litestar.enums import MediaType, ScopeType
 
 from service.errors import TimewardenError
@@ -107,10 +106,10 @@ class DirectRoutes:
         names = _PARAMETER.findall(path)
         pattern = re.compile(_UUID.join(re.escape(part) for part in _PARAMETER.split(path)[::2]))
         accepted = inspect.signature(handler.fn).parameters
-        given = {"caller", "request", *names}
+        given = {"caller", "scope", *names}
         if any(found.default is found.empty and found.name not in given for found in accepted.values()):
             raise TypeError(f"{handler.fn.__name__} has a parameter that only Litestar can fill")
-        answers = self._call(handler.fn, needs_request="request" in accepted)
+        answers = self._call(handler.fn, needs_scope="scope" in accepted)
         for layer in reversed(middleware):
             # Without the checks of Litestar's wrapper: each of ours acts on every HTTP request.
             answers = partial(layer.handle, next_app=answers)
@@ -118,13 +117,13 @@ class DirectRoutes:
         is_paged = accepted.keys() >= {"limit", "cursor"}
         return _DirectRoute(pattern, method, _PARAMETER.sub(r"{\1}", path), handler, names, is_paged, answers)
 
-    def _call(self, handler: Callable[..., Awaitable[Response[Any]]], *, needs_request: bool) -> ASGIApp:
+    def _call(self, handler: Callable[..., Awaitable[Response[Any]]], *, needs_scope: bool) -> ASGIApp:
         """The handler as an ASGI application, which answers the errors that it raises."""
 
         async def respond(scope: Any, _receive: Receive, send: Send) -> None:
             arguments: dict[str, Any] = {"caller": scope["state"]["caller"], **scope["path_params"], **scope[_PAGE]}
-            if needs_request:
-                arguments["request"] = Request(scope)
+            if needs_scope:
+                arguments["scope"] = scope
             try:
                 response = await handler(**arguments)
             except Exception as error:  # noqa: BLE001 — it is answered, as Litestar does

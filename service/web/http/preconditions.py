@@ -6,17 +6,19 @@ The version is checked after the decision, so that a 412 reveals nothing to a ca
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from litestar.openapi import spec
 
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
+from service.web.http.request_headers import header_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from litestar import Request
+    from litestar.types import Scope
 
 MERGE_PATCH = "application/merge-patch+json"
 # RFC 9110 section 8.8.3: an entity tag, weak or strong.
@@ -69,10 +71,9 @@ def referent(named: object, found: UUID) -> tuple[int, ...]:
     return () if isinstance(named, UUID) else (found.int,)
 
 
-def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> VersionCheck:
+def read_if_match(scope: Scope, *, exact_version: bool = False) -> VersionCheck:
     """The version check of a request. `exact_version`: If-Match must hold exactly one tag."""
-    # Litestar's `headers` would decode them all.
-    values = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"if-match"]
+    values = [value.decode("latin-1") for value in header_values(scope, b"if-match")]
     return parse_if_match(values, exactly_one=exact_version)
 
 
@@ -103,6 +104,7 @@ def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Versi
     return check
 
 
+@lru_cache(maxsize=1_024)
 def _parse_tags(text: str) -> frozenset[str]:
     """The tags of the list. A weak tag keeps its prefix, so it equals no version. Empty members are ignored (RFC 9110
     section 5.6.1)."""

@@ -137,7 +137,7 @@ class Problems:
             **error.extra,
         }
         headers: dict[str, str] = {}
-        if (value := self._challenge(error, scope)) is not None:
+        if (value := self.challenge(scope, error)) is not None:
             headers["WWW-Authenticate"] = value
         if isinstance(error, errors.TryLater | errors.TooManyRequests):
             headers["Retry-After"] = str(error.retry_after)
@@ -155,11 +155,8 @@ class Problems:
         error.__traceback__ = None
         return Response(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
 
-    def challenge(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> str | None:
+    def challenge(self, scope: Scope, error: errors.TimewardenError) -> str | None:
         """The WWW-Authenticate value of an error. Lists use it too, when another sign-in would show more items."""
-        return self._challenge(error, request.scope)
-
-    def _challenge(self, error: errors.TimewardenError, scope: Scope) -> str | None:
         if isinstance(error, errors.StepUpNeeded) and error.stronger:
             error.acr_values = self._step_up_acr or None
         # Only where DPoP is offered does the challenge follow the request.

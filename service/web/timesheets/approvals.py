@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from litestar.types import Scope  # noqa: TC002
 from msgspec import UNSET, Meta, UnsetType
 
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from service.timesheets.actions import DetailedSheet
     from service.web.http.paging import Cursors
 
-    Challenge = Callable[[Request[Any, Any, Any], StepUpNeeded], str | None]
+    Challenge = Callable[[Scope, StepUpNeeded], str | None]
 
 LISTING = "approvals"
 SCOPE = "approve:timesheets"
@@ -190,7 +191,7 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
 
     @get("/v1/approvals", opt=DIRECT, **operation("List pending approvals", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
-        request: Request[Any, Any, Any],
+        scope: Scope,
         caller: CurrentCaller,
         names: WithNames = False,  # noqa: FBT002 — a query parameter
         fields: Fields = None,
@@ -214,7 +215,7 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         if step_up is None:
             return make_response(ApprovalsPage(items, more, None), answer.receipt)
         # RFC 9110 section 11.6.1: other credentials might change the answer. The challenge fills in `acr_values`.
-        header = challenge(request, step_up) or ""
+        header = challenge(scope, step_up) or ""
         response = make_response(
             ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt
         )
@@ -229,31 +230,29 @@ def _batches(approvals: Approvals, challenge: Challenge) -> list[Any]:
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many timesheets", **batch))
     async def approve_timesheets(
-        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchApproval]
+        scope: Scope, caller: CurrentCaller, data: JSONBody[BatchApproval]
     ) -> Response[BatchResult]:
         steps = approvals.approve_all, approvals.approve_each
-        return await _decide_batch(caller, data, *steps, data.comment, partial(challenge, request))
+        return await _decide_batch(caller, data, *steps, data.comment, partial(challenge, scope))
 
     @post("/v1/timesheets/batch-reject", status_code=200, **operation("Reject many timesheets", **batch))
     async def reject_timesheets(
-        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchRejection]
+        scope: Scope, caller: CurrentCaller, data: JSONBody[BatchRejection]
     ) -> Response[BatchResult]:
         steps = approvals.reject_all, approvals.reject_each
-        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, request))
+        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, scope))
 
     @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many timesheets for payroll", **batch))
-    async def lock_timesheets(
-        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchStep]
-    ) -> Response[BatchResult]:
+    async def lock_timesheets(scope: Scope, caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
         steps = approvals.lock_all, approvals.lock_each
-        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, request))
+        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, scope))
 
     @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many timesheets", **batch))
     async def unlock_timesheets(
-        request: Request[Any, Any, Any], caller: CurrentCaller, data: JSONBody[BatchStep]
+        scope: Scope, caller: CurrentCaller, data: JSONBody[BatchStep]
     ) -> Response[BatchResult]:
         steps = approvals.unlock_all, approvals.unlock_each
-        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, request))
+        return await _decide_batch(caller, data, *steps, data.reason, partial(challenge, scope))
 
     return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
 

@@ -6,8 +6,9 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, patch, post, put
+from litestar import Response, delete, patch, post, put
 from litestar.params import BodyKwarg, FromPath, JSONBody
+from litestar.types import Scope  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
 from service.errors import InvalidField
@@ -186,10 +187,8 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}",
         **operation("Delete a timesheet", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
-    async def delete_timesheet(
-        caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
-    ) -> Response[None]:
-        answer = await timesheets.delete(caller, _id(timesheet_id), read_if_match(request))
+    async def delete_timesheet(caller: CurrentCaller, timesheet_id: SheetId, scope: Scope) -> Response[None]:
+        answer = await timesheets.delete(caller, _id(timesheet_id), read_if_match(scope))
         return make_response(None, answer.receipt, status=204)
 
     @patch(
@@ -208,9 +207,9 @@ def _sheets(timesheets: Timesheets) -> list[Any]:
         caller: CurrentCaller,
         timesheet_id: SheetId,
         data: Annotated[SheetPatch, BodyKwarg(media_type=MERGE_PATCH)],
-        request: Request[Any, Any, Any],
+        scope: Scope,
     ) -> Response[SheetBody]:
-        expect = read_if_match(request)
+        expect = read_if_match(scope)
         return _respond(await timesheets.amend_day_notes(caller, _id(timesheet_id), expect, data.day_notes))
 
     return [create_timesheet, amend_timesheet, delete_timesheet]
@@ -227,9 +226,9 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
     @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
     async def add_entry(
-        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
+        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryFields], scope: Scope
     ) -> Response[SheetBody]:
-        answer = await timesheets.add_entry(caller, _id(timesheet_id), read_if_match(request), _hours(data))
+        answer = await timesheets.add_entry(caller, _id(timesheet_id), read_if_match(scope), _hours(data))
         location = f"{PATH}/{answer.value.sheet.id}/entries/{answer.value.entry.id}"
         return _respond_sheet(answer.value.sheet, answer, status=201, location=location)
 
@@ -239,18 +238,18 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         **operation("Add many entries", **changes),
     )
     async def add_entries(
-        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[NewEntries], request: Request[Any, Any, Any]
+        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[NewEntries], scope: Scope
     ) -> Response[SheetBody]:
         hours = list(map(_hours, data.entries))
-        answer = await timesheets.add_entries(caller, _id(timesheet_id), read_if_match(request), hours)
+        answer = await timesheets.add_entries(caller, _id(timesheet_id), read_if_match(scope), hours)
         return _respond(answer, status=201)
 
     @put(PATH + "/{timesheet_id:str}/entries", **operation("Replace all entries", **changes))
     async def replace_entries(
-        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryList], request: Request[Any, Any, Any]
+        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryList], scope: Scope
     ) -> Response[SheetBody]:
         hours = [_week_hours(place, entry) for place, entry in enumerate(data.entries)]
-        expect = read_if_match(request)
+        expect = read_if_match(scope)
         return _respond(await timesheets.replace_entries(caller, _id(timesheet_id), expect, hours, data.day_notes))
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
@@ -259,10 +258,10 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         timesheet_id: SheetId,
         entry_id: FromPath[str],
         data: JSONBody[EntryFields],
-        request: Request[Any, Any, Any],
+        scope: Scope,
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        answer = await timesheets.replace_entry(caller, _id(timesheet_id), read_if_match(request), entry, _hours(data))
+        answer = await timesheets.replace_entry(caller, _id(timesheet_id), read_if_match(scope), entry, _hours(data))
         return _respond_sheet(answer.value.sheet, answer)
 
     @patch(
@@ -275,22 +274,20 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         timesheet_id: SheetId,
         entry_id: FromPath[str],
         data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
-        request: Request[Any, Any, Any],
+        scope: Scope,
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        answer = await timesheets.amend_entry(
-            caller, _id(timesheet_id), read_if_match(request), entry, _amendment(data)
-        )
+        answer = await timesheets.amend_entry(caller, _id(timesheet_id), read_if_match(scope), entry, _amendment(data))
         return _respond_sheet(answer.value.sheet, answer)
 
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
     async def remove_entry(
-        caller: CurrentCaller, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
+        caller: CurrentCaller, timesheet_id: SheetId, entry_id: FromPath[str], scope: Scope
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        return _respond(await timesheets.remove_entry(caller, _id(timesheet_id), read_if_match(request), entry))
+        return _respond(await timesheets.remove_entry(caller, _id(timesheet_id), read_if_match(scope), entry))
 
     return [add_entry, add_entries, replace_entries, replace_entry, amend_entry, remove_entry]
 
@@ -304,10 +301,8 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             operation_id=f"{action}_timesheet",
             **operation(summary, scope="create:timesheets", problems=CHANGE, tag=TAG, conditional=True, names=True),
         )
-        async def transition(
-            caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
-        ) -> Response[SheetBody]:
-            return _respond(await use_case(caller, _id(timesheet_id), read_if_match(request)))
+        async def transition(caller: CurrentCaller, timesheet_id: SheetId, scope: Scope) -> Response[SheetBody]:
+            return _respond(await use_case(caller, _id(timesheet_id), read_if_match(scope)))
 
         return transition
 
@@ -329,10 +324,10 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
     async def approve_timesheet(
         caller: CurrentCaller,
         timesheet_id: SheetId,
-        request: Request[Any, Any, Any],
+        scope: Scope,
         data: JSONBody[ApprovalComment] = NO_COMMENT,
     ) -> Response[SheetBody]:
-        expect = read_if_match(request, exact_version=True)
+        expect = read_if_match(scope, exact_version=True)
         return _respond(await timesheets.approve(caller, _id(timesheet_id), expect, data.comment))
 
     def with_reason(action: str, summary: str, use_case: UseCaseWithReason) -> Any:
@@ -351,10 +346,10 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             ),
         )
         async def transition(
-            caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[ReasonBody], request: Request[Any, Any, Any]
+            caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[ReasonBody], scope: Scope
         ) -> Response[SheetBody]:
             return _respond(
-                await use_case(caller, _id(timesheet_id), read_if_match(request, exact_version=True), data.reason)
+                await use_case(caller, _id(timesheet_id), read_if_match(scope, exact_version=True), data.reason)
             )
 
         return transition
