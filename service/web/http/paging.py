@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
@@ -41,7 +42,7 @@ class Cursors:
 
     def make(self, listing: str, filters: Mapping[str, object], after: Sequence[str | int | None]) -> str:
         """A cursor that continues `listing` with these filters after the row with the sort key `after`."""
-        payload = json.dumps(list(after), separators=(",", ":"), ensure_ascii=False).encode()
+        payload = msgspec.json.encode(after)
         sealed = self._cipher.encrypt(payload, [_bind(listing, filters)])
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 

@@ -115,6 +115,7 @@ class SheetBody(msgspec.Struct):
 
 # The entries of a row, as Postgres writes them.
 _ENTRIES: Final = msgspec.json.Decoder(list[EntryBody])
+_SIX_DAYS: Final = timedelta(days=6)
 _STATES: Final = {state.value: state for state in State}
 
 
@@ -183,7 +184,7 @@ def stored_sheet_body(row: asyncpg.Record, approvals: Sequence[GivenApproval], n
         id=str(row["id"]),
         owner=str(row["owner_id"]),
         period_start=row["period_start"],
-        period_end=row["period_start"] + timedelta(days=6),
+        period_end=row["period_start"] + _SIX_DAYS,
         time_zone=row["time_zone"],
         state=_STATES[row["state"]],
         version=row["version"],
