@@ -26,7 +26,7 @@ from service.authorization.enforcement.merged_people import (
 from service.authorization.enforcement.path_sql import EdgeTable, PathSql, now
 from service.policy.path_parser import default_paths
 from service.policy.paths import NodeType
-from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, EARLIER_APPROVERS, ENTRIES
+from service.timesheets.sheet_columns import APPROVAL_IDS, COLUMNS, EARLIER_APPROVERS, ENTRIES, ENTRY_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -167,7 +167,7 @@ LOCKED_BY_ASKER = f"""
 _HOURS = f"""
     SELECT coalesce(sum(e.minutes), 0) AS minutes, count(e.id) AS entry_count, count(DISTINCT e.day) AS days,
            coalesce(array_agg(DISTINCT e.project COLLATE "C"), '{{}}') AS projects, {ENTRIES}
-    FROM entry AS e WHERE e.timesheet_id = r.id
+    FROM {ENTRY_ROWS}
 """
 # The owner's teams and those above.
 _TEAMS = f"SELECT above.ancestor_id FROM {_BELONGING} WHERE belongs.person_id = who.id"

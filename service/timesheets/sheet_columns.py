@@ -44,15 +44,16 @@ COLUMNS = f"""
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
     r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client, r.day_notes, {APPROVALS} AS approvals
 """
-# Entries `e` in order as JSON: a text, which takes half the time of jsonb, and is only sent.
-ENTRIES = """
-    coalesce(json_agg(json_build_object(
-        'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
-        'external_ref', e.external_ref, 'uploader', e.uploader, 'activity', e.activity, 'billable', e.billable,
-        'tags', e.tags) ORDER BY e.day, e.id), '[]') AS entries
+# The entries `e` of a sheet `r`, with the columns that stand in their JSON.
+ENTRY_ROWS = """
+    (SELECT id, day, project, minutes, note, external_ref, uploader, activity, billable, tags
+     FROM entry WHERE timesheet_id = r.id) AS e
 """
+# These in order as JSON: a text, which takes half the time of jsonb, and is only sent. Built of whole rows, it takes
+# three quarters of the time that it takes to name each column.
+ENTRIES = "coalesce(json_agg(e ORDER BY e.day, e.id), '[]') AS entries"
 # All columns of a sheet, with its entries, and with none.
-ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM entry AS e WHERE e.timesheet_id = r.id) AS entries"
+ROW = f"{COLUMNS}, (SELECT {ENTRIES} FROM {ENTRY_ROWS}) AS entries"
 _ROW_WITHOUT_ENTRIES = f"{COLUMNS}, '[]'::json AS entries"
 
 _OTHERS: Final = "ARRAY[" + ", ".join(f"'{name}'" for name in OTHER_APPROVERS) + "]"

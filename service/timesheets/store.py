@@ -24,7 +24,7 @@ from service.places import FieldError
 from service.policy.approval import count_needed
 from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
-from service.timesheets.sheet_columns import APPROVALS, ENTRIES, approvals_needed
+from service.timesheets.sheet_columns import APPROVALS, ENTRIES, ENTRY_ROWS, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
 
 if TYPE_CHECKING:
@@ -370,10 +370,9 @@ async def load_entries(
     permit.covers(KIND, "upload")
     # By the index on the entries' timesheet.
     rows = await connection.fetch(
-        f"SELECT e.timesheet_id, {ENTRIES} FROM entry AS e WHERE e.timesheet_id = ANY($1::uuid[]) GROUP BY 1",
-        list(sheets),
+        f"SELECT r.id, (SELECT {ENTRIES} FROM {ENTRY_ROWS}) AS entries FROM unnest($1::uuid[]) AS r (id)", list(sheets)
     )
-    return {row["timesheet_id"]: _ENTRIES.decode(row["entries"]) for row in rows}
+    return {row["id"]: _ENTRIES.decode(row["entries"]) for row in rows}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
