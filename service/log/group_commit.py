@@ -20,6 +20,7 @@ import structlog
 
 from service import metrics
 from service.batches import SharedTimeout
+from service.connectivity import Connectivity
 from service.database import PLANS_BY_KEY
 from service.errors import DatabaseUnavailable, LogUnavailable
 from service.log import insert
@@ -280,7 +281,8 @@ class GroupCommit:
                     self._disconnect()
                     self._connection = await self._database.reserve(PLANS_BY_KEY)
                     self.packing = await insert.load_packing(self._connection)
-                await _commit(self._connection, batch, self.packing)
+                keeps_plans = self._database.way is Connectivity.DIRECT
+                await _commit(self._connection, batch, self.packing, keeps_plans=keeps_plans)
         except asyncio.CancelledError:
             for group in batch:
                 group.fail("the log is closing")
@@ -316,17 +318,18 @@ def _name_cause(error: Exception) -> str:
     return type(error).__name__
 
 
-async def _commit(connection: Connection, groups: Sequence[_Group], packing: int) -> None:
+async def _commit(connection: Connection, groups: Sequence[_Group], packing: int, *, keeps_plans: bool) -> None:
     """Commit all groups in one statement. If a row is refused, commit each half, down to the group at fault."""
+    records = [record for group in groups for record in group.records]
     try:
-        await insert.commit_records(connection, [record for group in groups for record in group.records], packing)
+        await insert.commit_records(connection, records, packing, keeps_plans=keeps_plans)
     except ROW_ERRORS as error:
         if len(groups) == 1:
             groups[0].fail(type(error).__name__)
             return
         half = len(groups) // 2
-        await _commit(connection, groups[:half], packing)
-        await _commit(connection, groups[half:], packing)
+        await _commit(connection, groups[:half], packing, keeps_plans=keeps_plans)
+        await _commit(connection, groups[half:], packing, keeps_plans=keeps_plans)
     else:
         for group in groups:
             group.resolve()
