@@ -159,8 +159,8 @@ def canonical_json(value: dict[str, object]) -> bytes:
 
 DAMAGED = {"damaged": "The bytes of this record were altered and cannot be read; a proof bundle shows what was sealed"}
 _ENCODER = msgspec.json.Encoder(order="deterministic")
-# A number of sixteen or more digits, after a colon, may be beyond 2**53.
-_HUGE_NUMBER = re.compile(rb'":-?[0-9]{16}')
+# A number of sixteen or more digits, after a colon, may be beyond 2**53. A text may look like one, too.
+_HUGE_NUMBER = re.compile(rb":[-0-9][0-9]{15}")
 
 
 def _has_ascii_names(value: object) -> bool:

@@ -24,6 +24,7 @@ from service.policy.matching import PERSON, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision, Resource
@@ -354,7 +355,6 @@ def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[
     a rule denies something, and counts the others.
     """
     others = [person for person in lookup.ids if person != principal.person]
-    named = sorted(str(person) for person in lookup.former_ids if former_word(f"{PERSON}{person}") in words)
     return _Principal(
         acr=principal.acr,
         actors=list(principal.actors) or UNSET,
@@ -368,8 +368,13 @@ def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[
         scopes=_sorted_words(principal.scopes),
         token=principal.token_id,
         also=sorted(map(str, others)) if others else UNSET,
-        former=_Former(named, len(lookup.former_ids) - len(named)) if lookup.former_ids else UNSET,
+        former=_describe_former(lookup.former_ids, words) if lookup.former_ids else UNSET,
     )
+
+
+def _describe_former(ids: AbstractSet[UUID], words: AbstractSet[str]) -> _Former:
+    named = sorted(str(person) for person in ids if former_word(f"{PERSON}{person}") in words)
+    return _Former(named, len(ids) - len(named))
 
 
 # Requests that share a statement of facts also share its time.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -54,7 +55,6 @@ class _DirectRoute:
     ids; `template` is the route's name in records and log lines. `is_paged`: the handler takes a limit and a cursor."""
 
     pattern: re.Pattern[str]
-    method: str
     template: str
     handler: HTTPRouteHandler
     parameters: Sequence[str]
@@ -71,11 +71,11 @@ class DirectRoutes:
     ) -> None:
         self._otherwise = otherwise
         self._problems = problems
-        self._routes = [
-            self._make_route(handler, path, middleware)
-            for handler in _direct_handlers(app)
-            for path in sorted(handler.paths)
-        ]
+        self._routes: dict[str, list[_DirectRoute]] = defaultdict(list)
+        for handler in _direct_handlers(app):
+            for path in sorted(handler.paths):
+                (method,) = handler.http_methods
+                self._routes[method].append(self._make_route(handler, path, middleware))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._find(scope) if scope["type"] == ScopeType.HTTP else None
@@ -91,9 +91,8 @@ class DirectRoutes:
 
     def _find(self, scope: Any) -> _DirectRoute | None:
         """The direct route of a plain request."""
-        for route in self._routes:
-            found = route.pattern.fullmatch(scope["path"]) if route.method == scope["method"] else None
-            if found is not None:
+        for route in self._routes.get(scope["method"], ()):
+            if found := route.pattern.fullmatch(scope["path"]):
                 page = _read_page(scope["query_string"], is_paged=route.is_paged)
                 if page is None or not _is_plain(scope):
                     return None
@@ -113,9 +112,8 @@ class DirectRoutes:
         for layer in reversed(middleware):
             # Without the checks of Litestar's wrapper: each of ours acts on every HTTP request.
             answers = partial(layer.handle, next_app=answers)
-        (method,) = handler.http_methods
         is_paged = accepted.keys() >= {"limit", "cursor"}
-        return _DirectRoute(pattern, method, _PARAMETER.sub(r"{\1}", path), handler, names, is_paged, answers)
+        return _DirectRoute(pattern, _PARAMETER.sub(r"{\1}", path), handler, names, is_paged, answers)
 
     def _call(self, handler: Callable[..., Awaitable[Response[Any]]], *, needs_scope: bool) -> ASGIApp:
         """The handler as an ASGI application, which answers the errors that it raises."""
