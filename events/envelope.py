@@ -48,10 +48,10 @@ TYPES = (
 class PublishedChange:
     """A published change, as recorded in the sealed log.
 
-    `position` is its place in the log and `previous` that of the change before it (None for the first), or of the last
-    pruned record if no change before it is left; `uid` and `leaf` (hex SHA-256) name its record; `type` is one of
-    TYPES; `subject` the id of what changed; `time` when it was decided; `trace` the W3C traceparent of the request, if
-    there was one.
+    `position` is its place in the log and `previous` that of the change before it (None for the first, and for a change
+    that was read alone), or of the last pruned record if no change before it is left; `uid` and `leaf` (hex SHA-256)
+    name its record; `type` is one of TYPES; `subject` the id of what changed; `time` when it was decided; `trace` the
+    W3C traceparent of the request, if there was one.
     """
 
     position: int

@@ -49,8 +49,8 @@ HEAD = """
 """
 
 # The changes between two positions, in order. They are never packed, so their stored hash is their leaf. Records are
-# looked up one by one (OFFSET 0 keeps that): by statistics older than the newest positions, Postgres would read all
-# changes of the log instead.
+# looked up one by one (OFFSET 0 keeps that): without new statistics of both tables, Postgres would read all changes of
+# the log instead. A whole window takes 30 to 100 ms.
 CHANGES = f"""
     SELECT p.position, r.uid, r.stored_hash AS leaf, r.body
     FROM audit_position p
