@@ -2,11 +2,12 @@
 
 Filters use the search columns; results come from the record's bytes. Pages are ordered by (decided_at, id), which also
 works for records that are not sealed yet. Times are read as text, so that an altered one does not break a page.
-`NewestRecords` owns a reserved connection for pages without filters, and the requests that wait for one.
+`NewestRecords` owns a reserved connection for pages without filters, and the reads that wait for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from service.authorization.enforcement.names import load_names_of_row, select_names
-from service.batches import Batches
 from service.connectivity import Connectivity
-from service.database import ReservedConnection
+from service.database import ReservedConnection, Turns
 from service.errors import DatabaseUnavailable, QueryTooBroad, TryLater
 from service.log.packing import unpack_with_leaf
 from service.log.record import readable_body
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 # How many records that were read are kept, of some 3 kB each, 200 kB at most.
 MAX_RECORDS_KEPT = 512
-# How many requests may share a batch; those for other pages than the first wait for these.
-MAX_PAGES_PER_BATCH = 16
 # How long a partition that was closed meanwhile is read as a part of the open one.
 MAX_WINDOW_AGE_SECONDS = 60.0
 # Pages without filters are read in the order of the index on (decided_at, id), and what belongs to their records by its
@@ -118,15 +116,20 @@ async def search_records(
 
 class NewestRecords:
     """Reads pages without filters, newest first, from the open partition. Postgres keeps their plans, since planning
-    takes longer than running one. Requests that wait for the same page share a statement, which starts after they came.
-    `timeout` in seconds bounds the wait."""
+    takes longer than running one. Pages are read one after the other; requests that wait for the same page share its
+    statement, which starts after they came. `timeout` in seconds bounds the wait for another page to be read."""
 
     def __init__(self, database: Database, *, timeout: float) -> None:
         self._database = database
         self._connection = ReservedConnection(database, SETTINGS, self._forget)
-        self._batches: Batches[Page, list[LoggedRecord] | None] = Batches(
-            self._answer, size=MAX_PAGES_PER_BATCH, timeout=timeout
+        self._turns = Turns(
+            1,
+            timeout=timeout,
+            full="Too many requests are reading the log; send this one again in a moment",
+            keeps_slot=True,
         )
+        # The reads that wait for their turn. One that has begun is not among them.
+        self._waiting: dict[Page, asyncio.Task[list[LoggedRecord] | TryLater | None]] = {}
         self._open_window: Window | None = None
         self._known_until = 0.0
 
@@ -135,28 +138,36 @@ class NewestRecords:
         pass SETTINGS on. Raises QueryTooBroad, TryLater."""
         if self._database.way is not Connectivity.DIRECT:
             return None
-        try:
-            return await self._batches.ask((tuple(kinds), after, limit))
-        except TimeoutError as error:
-            full = "Too many requests are reading the log; send this one again in a moment"
-            raise TryLater(full, cause="no page in time") from error
+        page = (tuple(kinds), after, limit)
+        if (waiting := self._waiting.get(page)) is None:
+            waiting = self._waiting[page] = asyncio.create_task(self._read_in_turn(page))
+        # A request that ends does not end the read of the others.
+        found = await asyncio.shield(waiting)
+        if isinstance(found, TryLater):
+            # A new error for each request, because an error names the decision of its request.
+            if isinstance(found.__cause__, asyncpg.QueryCanceledError):
+                raise QueryTooBroad(cause="a query exceeded the statement timeout") from found
+            if isinstance(found, DatabaseUnavailable):
+                raise DatabaseUnavailable(cause=found.cause) from found
+            raise TryLater(found.public, cause=found.cause) from found
+        return found
 
-    async def _answer(self, pages: Sequence[Page]) -> list[list[LoggedRecord] | Exception | None]:
-        read = {page: await self._try_read(page) for page in dict.fromkeys(pages)}
-        return [
-            _copy_error(found) if isinstance(found, DatabaseUnavailable) else found
-            for found in (read[page] for page in pages)
-        ]
-
-    async def _try_read(self, page: Page) -> list[LoggedRecord] | DatabaseUnavailable | None:
-        kinds, after, limit = page
+    async def _read_in_turn(self, page: Page) -> list[LoggedRecord] | TryLater | None:
         try:
-            window = await self._find_window()
-            statement, values = page_statement(RecordFilters(), kinds, after, limit, window=window)
-            rows = await self._connection.fetch(statement, *values)
-        except DatabaseUnavailable as error:
+            async with self._turns.take():
+                del self._waiting[page]
+                return await self._read(page)
+        except TryLater as error:
             return error
-        found = [_build_record(row) for row in rows]
+        finally:
+            if self._waiting.get(page) is asyncio.current_task():
+                del self._waiting[page]
+
+    async def _read(self, page: Page) -> list[LoggedRecord] | None:
+        kinds, after, limit = page
+        window = await self._find_window()
+        statement, values = page_statement(RecordFilters(), kinds, after, limit, window=window)
+        found = [_build_record(row) for row in await self._connection.fetch(statement, *values)]
         return found if _is_complete(found, limit, window, oldest_first=False) else None
 
     async def _find_window(self) -> Window:
@@ -254,13 +265,6 @@ def _is_complete(found: Sequence[LoggedRecord], limit: int, window: Window, *, o
         return False
     end = found[-1].order[0]
     return end < window.beyond if oldest_first else end >= window.beyond
-
-
-def _copy_error(error: DatabaseUnavailable) -> DatabaseUnavailable | QueryTooBroad:
-    """Of its own for each request, whose decision it names."""
-    if isinstance(error.__cause__, asyncpg.QueryCanceledError):
-        return QueryTooBroad(cause="a query exceeded the statement timeout")
-    return DatabaseUnavailable(cause=error.cause)
 
 
 @lru_cache(maxsize=MAX_RECORDS_KEPT)

@@ -11,7 +11,7 @@ import pytest
 
 from service.audit.search import NewestRecords, page_statement, search_records
 from service.audit.summary import summarize_decisions
-from service.database import Database
+from service.database import Database, ReservedConnection
 from service.errors import QueryTooBroad
 from service.log.log import Log
 from service.log.partitions import add_partition
@@ -108,21 +108,51 @@ async def test_newest_records_are_the_same_pages_while_partitions_are_closed(log
     assert read == {begun_before: 15, begun_after: 2}
 
 
-async def test_pages_that_are_asked_for_at_once_are_those_of_each_alone(log_database: LogDatabase) -> None:
+async def test_requests_for_a_page_share_only_a_statement_that_starts_after_they_came(
+    log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database, auditor = await log_database.open("app"), await log_database.connect("auditor")
     log, newest = Log(database), NewestRecords(database, timeout=5)
     await log.append([decision() for _ in range(9)])
-    places = [None, *(record.place for record in await search_records(auditor, RecordFilters(), limit=4))]
-    for _ in range(20):
-        early = [asyncio.create_task(newest.read((), None, 5)) for _ in range(3)]
+    before = await search_records(auditor, RecordFilters(), limit=5)
+    assert await newest.read((), None, 5) == before
+    fetch, has_read, may_answer, statements = ReservedConnection.fetch, asyncio.Event(), asyncio.Event(), list[object]()
+
+    async def fetch_and_wait(self: ReservedConnection, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        rows = await fetch(self, statement, *parameters)
+        statements.append(parameters)
+        has_read.set()
+        await may_answer.wait()
+        return rows
+
+    monkeypatch.setattr(ReservedConnection, "fetch", fetch_and_wait)
+    early = asyncio.create_task(newest.read((), None, 5))
+    await has_read.wait()
+    # The first statement has read its page; its answer is on its way.
+    [receipt] = await log.append([decision()])
+    places = [None, *(record.place for record in before[:3])]
+    late = [(place, asyncio.create_task(newest.read((), place, 5))) for place in places for _ in range(4)]
+    await asyncio.sleep(0)
+    may_answer.set()
+    assert await early == before
+    for place, asked in late:
+        assert await asked == await search_records(auditor, RecordFilters(), after=place, limit=5)
+    newest_page = await late[0][1]
+    assert newest_page is not None
+    assert newest_page[0].uid == receipt.uid
+    assert len(statements) == 1 + len(places)
+
+
+async def test_a_request_that_ends_does_not_end_the_read_of_others(log_database: LogDatabase) -> None:
+    database = await log_database.open("app")
+    newest = NewestRecords(database, timeout=5)
+    await Log(database).append([decision() for _ in range(9)])
+    for _ in range(10):
+        asked = [asyncio.create_task(newest.read((), None, 5)) for _ in range(4)]
         await asyncio.sleep(0)
-        # While their statement runs, a record is appended: whoever asks now is answered by a later statement.
-        [receipt] = await log.append([decision()])
-        found = await asyncio.gather(*(newest.read((), place, 5) for place in places for _ in range(4)))
-        wanted = [await search_records(auditor, RecordFilters(), after=place, limit=5) for place in places]
-        assert found == [page for page in wanted for _ in range(4)]
-        assert wanted[0][0].uid == receipt.uid
-        assert {len(page or ()) for page in await asyncio.gather(*early)} == {5}
+        asked[0].cancel()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(page) for page in found] == [asyncio.CancelledError, list, list, list]
 
 
 async def test_requests_that_share_a_statement_that_fails_get_errors_of_their_own(log_database: LogDatabase) -> None:
