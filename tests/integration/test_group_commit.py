@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from service.database import Database
 
 pytest_plugins = ["tests.integration.log_fixtures"]
+# Batches that are inserted and, from the last but one on, copied.
+COUNTS = [1, 2, 4, insert.MIN_ROWS_FOR_COPY_IF_PLANNED - 1, insert.MIN_ROWS_FOR_COPY_IF_PLANNED, 200]
 
 # Rows in id order, each with its transaction.
 WRITTEN = "SELECT uid, xid::text AS xid FROM audit_record WHERE kind <> 'system' ORDER BY id"
@@ -117,7 +119,7 @@ async def block_writes(watched_log: WatchedLog) -> asyncpg.transaction.Transacti
     return transaction
 
 
-@pytest.mark.parametrize("count", [1, 2, insert.MIN_ROWS_FOR_COPY - 1, insert.MIN_ROWS_FOR_COPY, 200])
+@pytest.mark.parametrize("count", COUNTS)
 async def test_concurrent_appends_share_one_commit_in_order(watched_log: WatchedLog, count: int) -> None:
     records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
     assert await append_each(watched_log.log, records) == ["kept"] * count
@@ -125,7 +127,7 @@ async def test_concurrent_appends_share_one_commit_in_order(watched_log: Watched
     assert await watched_log.commits() == [count]
 
 
-@pytest.mark.parametrize("count", [1, 2, insert.MIN_ROWS_FOR_COPY - 1, insert.MIN_ROWS_FOR_COPY, 200])
+@pytest.mark.parametrize("count", COUNTS)
 async def test_a_commit_does_not_wait_for_long_work(
     watched_log: WatchedLog, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,8 +151,14 @@ async def test_a_copied_row_is_the_same_as_an_inserted_one(watched_log: WatchedL
         returned=[uuid4(), uuid4()],
     )
     await watched_log.log.append([record])
-    twins = [replace(record, uid=uuid4()) for _ in range(insert.MIN_ROWS_FOR_COPY)]
+    twins = [replace(record, uid=uuid4()) for _ in range(insert.MIN_ROWS_FOR_COPY_IF_PLANNED)]
     await watched_log.log.append(twins)
+    # As through a pooler that forgets plans, and as without one.
+    packing = await insert.load_packing(watched_log.connection)
+    for keeps_plans in (False, True):
+        more = [replace(record, uid=uuid4()) for _ in range(insert.MIN_ROWS_FOR_COPY)]
+        await insert.commit_records(watched_log.connection, more, packing, keeps_plans=keeps_plans)
+        twins += more
     columns = ", ".join(name for name in insert.RECORD if name != "uid")
     rows = await watched_log.auditor.fetch(f"SELECT {columns}, stored_hash FROM audit_record WHERE kind <> 'system'")
     assert len(rows) == 1 + len(twins)
