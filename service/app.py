@@ -284,14 +284,14 @@ def route(settings: Settings, parts: Parts) -> RequestFrame:
     )
     middleware = [
         RequestBounds(),
-        limits,
+        *([limits] if settings.address_rate else []),
         Authentication(
             parts.tokens,
             parts.people.identify,
             public_url=settings.public_url,
             certificates=senders.certificates,
         ),
-        ClientLimits(parts.counters, settings.client_rate),
+        *([ClientLimits(parts.counters, settings.client_rate)] if settings.client_rate else []),
     ]
     # A request with an idempotency key is never a direct one.
     idempotency = Idempotency(StoredResponses(parts.requests), IdempotentReplay(gate), problems)

@@ -280,19 +280,19 @@ class AddressLimits(ASGIMiddleware):
 
 
 class ClientLimits(ASGIMiddleware):
-    """Limits requests with a valid token to `rate` a minute for each person and client (0: no limit). It stands inside
+    """Limits requests with a valid token to `rate` a minute for each person and client. It stands inside
     Authentication."""
 
     scopes = (ScopeType.HTTP,)
 
     def __init__(self, counters: Counters, rate: int) -> None:
         self._counters = counters
-        self._limit = rate or None
+        self._limit = rate
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         state: dict[str, Any] = scope["state"]
         caller: Caller | None = state.get("caller")
-        if self._limit is not None and caller is not None:
+        if caller is not None:
             principal = caller.principal
             key = _counter_key("client", principal.issuer, principal.client, str(principal.person or ""))
             _apply_limit(scope, "client", self._limit, await self._counters.spend(self._limit, key))
