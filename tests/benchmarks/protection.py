@@ -56,8 +56,8 @@ THREADS = 8
 SCOPES = "read:timesheets create:timesheets approve:timesheets read:audit"
 CYCLE_SECONDS = 10.0
 LAG_SAMPLES = 40
-# From when the backlog of the load before is sealed. After a long load an event may still take 40 ms, alone 14.
-IDLE_AFTER_SECONDS = 20.0
+# From when the backlog of the load before is sealed.
+IDLE_AFTER_SECONDS = 5.0
 # Behind all weeks of the crowd.
 FIRST_MONDAY = date(2027, 1, 4)
 # Subjects of the tokens, and the number of the person in the crowd: person N leads team N, and team 1 holds 1,110.
