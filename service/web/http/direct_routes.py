@@ -73,9 +73,8 @@ class DirectRoutes:
         self._problems = problems
         self._routes: dict[str, list[_DirectRoute]] = defaultdict(list)
         for handler in _direct_handlers(app):
-            for path in sorted(handler.paths):
-                (method,) = handler.http_methods
-                self._routes[method].append(self._make_route(handler, path, middleware))
+            (method,) = handler.http_methods
+            self._routes[method] += [self._make_route(handler, path, middleware) for path in sorted(handler.paths)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._find(scope) if scope["type"] == ScopeType.HTTP else None
