@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from service.database import Database
 
 pytest_plugins = ["tests.integration.log_fixtures"]
-# Batches that are inserted and, from the last but one on, copied.
-COUNTS = [1, 2, 4, insert.MIN_ROWS_FOR_COPY_IF_PLANNED - 1, insert.MIN_ROWS_FOR_COPY_IF_PLANNED, 200]
+# Around the sizes from which batches are copied, without and with kept plans.
+COPIED, PLANNED = insert.MIN_ROWS_FOR_COPY, insert.MIN_ROWS_FOR_COPY_IF_PLANNED
+COUNTS = [1, 2, COPIED - 1, COPIED, PLANNED - 1, PLANNED, 200]
 
 # Rows in id order, each with its transaction.
 WRITTEN = "SELECT uid, xid::text AS xid FROM audit_record WHERE kind <> 'system' ORDER BY id"
