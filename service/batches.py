@@ -108,14 +108,16 @@ class SharedTimeout:
         self._waits: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def bound(self, future: asyncio.Future[Any]) -> None:
-        """Let the future fail with TimeoutError unless it is done in time."""
+    def bound(self, future: asyncio.Future[Any]) -> float:
+        """Let the future fail with TimeoutError unless it is done in time. Returns its end, by the loop's clock."""
         waits, loop = self._waits, future.get_loop()
         while waits and waits[0][1].done():
             waits.popleft()
-        waits.append((loop.time() + self._seconds, future))
+        end = loop.time() + self._seconds
+        waits.append((end, future))
         if self._timer is None:
             self._timer = loop.call_at(waits[0][0], self._end_waits)
+        return end
 
     def _end_waits(self) -> None:
         loop = asyncio.get_running_loop()

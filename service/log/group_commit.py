@@ -194,17 +194,16 @@ class GroupCommit:
         size = sum(len(record.body) for record in records)
         if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > MAX_INBOX_BYTES):
             raise LogUnavailable(cause="append: the inbox is full")
-        loop = asyncio.get_running_loop()
-        self._waited_at = loop.time()
-        group = _Group(records, size, loop.create_future(), loop.time() + self._patience)
-        self._open.append(group)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        deadline = self._timeout.bound(done)
+        self._waited_at = deadline - self._patience
+        self._open.append(_Group(records, size, done, deadline))
         self._waiting += len(records)
         self._bytes += size
         if self._flusher is None and self._alone is None:
             self._start_flusher()
-        self._timeout.bound(group.done)
         try:
-            await group.done
+            await done
         except TimeoutError as error:
             raise LogUnavailable(cause=f"append: not written within {self._patience:g} s") from error
 

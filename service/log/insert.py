@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from service.log.packing import NEWEST, OLDEST, pack
@@ -39,6 +40,7 @@ COLUMNS = (
     "returned",
     "actors",
 )
+_read_columns = itemgetter(*COLUMNS)
 RECORD = ("uid", "kind", "body", *COLUMNS)
 TEXT = ("record_uid", "field", "salt", "value")
 
@@ -147,7 +149,7 @@ async def commit_records(connection: Connection, records: Sequence[Record], pack
 
 def _row(record: Record, packing: int) -> Row:
     """The values of RECORD."""
-    return (record.uid, record.kind.value, pack(record, packing), *(record.columns[name] for name in COLUMNS))
+    return (record.uid, record.kind.value, pack(record, packing), *_read_columns(record.columns))
 
 
 def _texts(records: Sequence[Record]) -> list[Row]:

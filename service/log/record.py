@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
@@ -116,7 +118,7 @@ class Record(Struct, frozen=True):
 
 def make_nonce() -> str:
     """A nonce, so that nobody can guess the bytes of a record from its leaf."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[str, Column]) -> Record:
@@ -138,11 +140,7 @@ def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[s
 
 
 def _has_long_word(columns: Mapping[str, Column]) -> bool:
-    for name in WORDS:
-        word = columns[name]
-        if type(word) is str and len(word) > MAX_WORD_CHARS:
-            return True
-    return False
+    return max(map(len, filter(None, _read_words(columns))), default=0) > MAX_WORD_CHARS
 
 
 def canonical_json(value: dict[str, object]) -> bytes:
@@ -157,6 +155,7 @@ def canonical_json(value: dict[str, object]) -> bytes:
     return rfc8785.dumps(cast("Any", value))
 
 
+_read_words = itemgetter(*WORDS)
 DAMAGED = {"damaged": "The bytes of this record were altered and cannot be read; a proof bundle shows what was sealed"}
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 # A number of sixteen or more digits, after a colon, may be beyond 2**53. A text may look like one, too.

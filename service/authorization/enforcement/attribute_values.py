@@ -86,12 +86,7 @@ _DECODER: Final = msgspec.json.Decoder(_Held)
 
 def read_columns(row: asyncpg.Record, names: Iterable[str]) -> dict[str, Value]:
     """The values in the columns of these names. A missing value has none."""
-    found: dict[str, Value] = {}
-    for name in names:
-        value = row[name]
-        if value is not None:
-            found[name] = tuple(value) if type(value) is list else value
-    return found
+    return {name: tuple(value) if type(value) is list else value for name in names if (value := row[name]) is not None}
 
 
 def read_json(value: object, wanted: AttributeType) -> Value:

@@ -85,9 +85,10 @@ def decide(snapshot: Snapshot, principal: Principal, action: str, resource: Reso
     request names is missing, the reason is UNKNOWN_RESOURCE.
     """
     decision = evaluate(snapshot, principal, action, resource, lookup)
-    scope_fits = snapshot.could_allow(resource.kind, action, principal.scopes)
     # Where no scope helps, a challenge for one would send the caller round in circles.
-    if not (decision.allowed or scope_fits) and snapshot.scopes_for(resource.kind, action):
+    if not (decision.allowed or snapshot.could_allow(resource.kind, action, principal.scopes)) and (
+        snapshot.scopes_for(resource.kind, action)
+    ):
         return replace(decision, verdict=NO_SCOPE)
     if lookup.about is About.ROW and lookup.row is None:
         return replace(decision, verdict=NO_ROW)
@@ -154,29 +155,44 @@ def access_request_of(
 
 def who_words(principal: Principal, lookup: FactLookup) -> frozenset[str]:
     """Every who-word that describes the caller."""
-    groups = tuple(lookup.list_of_caller(GROUPS))
-    return lookup.relations | _own_words(principal, lookup.roles, lookup.ids, lookup.former_ids, groups)
+    own = _own_words(
+        principal.kind is PrincipalKind.USER,
+        principal.client,
+        principal.person,
+        principal.actors,
+        principal.roles,
+        lookup.roles,
+        lookup.ids,
+        lookup.former_ids,
+        tuple(lookup.list_of_caller(GROUPS)),
+    )
+    return lookup.relations | own
 
 
 @lru_cache(maxsize=MAX_CALLERS)
 def _own_words(
-    principal: Principal,
+    is_user: bool,  # noqa: FBT001 - a key of the cache
+    client: str,
+    person: UUID | None,
+    actors: tuple[str, ...],
+    token_roles: frozenset[str],
     roles: frozenset[str],
     ids: frozenset[UUID],
     former_ids: frozenset[UUID],
     groups: tuple[str, ...],
 ) -> frozenset[str]:
-    """The words that do not depend on the row; remembered, because the same callers come again."""
-    words = {"anyone", *principal.roles, *(f"role:{role}" for role in roles)}
-    if principal.kind is PrincipalKind.USER:
-        words.add(f"via:{principal.client}")
-        if principal.person is not None:
-            words |= {f"{PERSON}{person}" for person in {principal.person, *ids}}
-            words |= {former_word(f"{PERSON}{person}") for person in former_ids}
+    """The words that do not depend on the row; remembered, because the same callers come again. A whole principal as
+    the key would be compared member by member in Python."""
+    words = {"anyone", *token_roles, *(f"role:{role}" for role in roles)}
+    if is_user:
+        words.add(f"via:{client}")
+        if person is not None:
+            words |= {f"{PERSON}{known}" for known in {person, *ids}}
+            words |= {former_word(f"{PERSON}{known}") for known in former_ids}
             words |= {f"{GROUP}{name}" for name in groups}
     else:
-        words.add(f"client:{principal.client}")
-    for place, actor in enumerate(principal.actors):
+        words.add(f"client:{client}")
+    for place, actor in enumerate(actors):
         # Only the current actor may do more; an earlier one only less (RFC 8693 section 4.1).
         words.add(f"{ACTOR}{actor}" if place == 0 else former_word(f"{ACTOR}{actor}"))
     return frozenset(words)

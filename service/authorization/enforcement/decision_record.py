@@ -189,8 +189,8 @@ def of_decision(
     span, ids = (returned, ()) if isinstance(returned, Positions) else (None, returned)
     attributes, personal = _attributes(decision)
     left_out = _leave_out_large(attributes)
-    texts = {**({} if query is None else query.texts), **personal}
-    more = {**decision.noted, **_describe_positions(span)}
+    texts = personal if query is None else {**query.texts, **personal}
+    more = decision.noted if span is None else {**decision.noted, **_describe_positions(span)}
     members = DecisionMembers(
         action=caller.recorded_as or request.action,
         applied=applied,
@@ -270,9 +270,7 @@ def of_change(
     )
 
 
-def _describe_positions(span: Positions | None) -> dict[str, object]:
-    if span is None:
-        return {}
+def _describe_positions(span: Positions) -> dict[str, object]:
     members = {"from": span.start, "to": span.end, "format": span.form, "since": span.since, "until": span.until}
     return {"positions": members}
 
@@ -320,13 +318,10 @@ def _attributes(decision: Decision) -> tuple[dict[str, object], dict[str, str]]:
     """The attributes that were decided on and that no other member of the record says; and, as JSON, those that are
     personal data. An empty list is left out if it is never missing."""
     lookup, kind = decision.request.lookup, decision.request.resource.kind
-    found: dict[str, object] = {}
-    for values in (lookup.attributes, lookup.caller):
-        found |= {
-            name: value
-            for name, value in values.items()
-            if value or type(value) is not tuple or not is_never_missing(kind, name)
-        }
+    found: dict[str, object] = {**lookup.attributes, **lookup.caller}
+    for name in [name for name, value in found.items() if value == ()]:
+        if is_never_missing(kind, name):
+            del found[name]
     if lookup.personal.isdisjoint(found):
         return found, {}
     personal = {name: found.pop(name) for name in lookup.personal & found.keys()}

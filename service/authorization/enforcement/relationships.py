@@ -323,13 +323,14 @@ class Relationships:
         return self._reader_of(facts, self._memory, self._database)
 
     def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
-        reader = self._readers.get(facts)
-        if reader is None:
-            whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
-            with_digest, _ = expecting_statements(facts)
-            reader = FactReader(database, whole, short, with_digest, timeout=database.timeout, lost=memory.forget)
-            self._readers[facts] = reader
-        self._readers.move_to_end(facts)
+        known_reader = self._readers.get(facts)
+        if known_reader is not None:
+            self._readers.move_to_end(facts)
+            return known_reader
+        whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
+        with_digest, _ = expecting_statements(facts)
+        reader = FactReader(database, whole, short, with_digest, timeout=database.timeout, lost=memory.forget)
+        self._readers[facts] = reader
         of_kind = [known for known in self._readers if known.kind == facts.kind]
         for known in of_kind[:-MAX_READERS_PER_KIND]:
             self._readers.pop(known).close()

@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import casbin
 import structlog
@@ -90,7 +90,7 @@ class Snapshot:
         self._parts = parts
         self._roles = RoleClosure(policy.role_links)
         self._remembered: dict[AccessRequest, Verdict] = {}
-        self._memoized: dict[str, dict[Hashable, object]] = defaultdict(dict)
+        self._memoized: dict[str, dict[Hashable, Any]] = defaultdict(dict)
 
     @classmethod
     def build(cls, policy: Policy, number: int) -> Snapshot:
@@ -155,13 +155,13 @@ class Snapshot:
         `what` names the kind of result; there are few. `key` holds everything that the result depends on.
         """
         known = self._memoized[what]
-        found = known.get(key)
+        found: T | None = known.get(key)
         if found is None:
-            made = work()
+            found = work()
             if len(known) >= MAX_MEMOIZED:
                 known.clear()
-            found = known[key] = made
-        return cast("T", found)
+            known[key] = found
+        return found
 
     def recall(self, what: str, key: Hashable) -> Any:
         """A result that `memoize` kept, or None."""

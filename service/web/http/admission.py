@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from litestar.enums import ScopeType
@@ -20,6 +20,7 @@ from service.slots import HELD
 from service.web.http.admission_queue import AdmissionQueue
 from service.web.http.incoming_body import IncomingBody, announces_body, length_to_discard
 from service.web.http.refusals import MAX_REFUSALS_WAITING, Refusals
+from service.web.http.request_headers import headers_of
 from service.web.http.unread_bodies import UnreadBodies
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Admission:
             self._stop_checks()
             return
         queue = self._queue_of(scope)
-        queue.begun = cast("int", scope.get(NUMBER, queue.begun))
+        number: Any = scope.get(NUMBER, queue.begun)
+        queue.begun = number
         if _is_exempt(scope):
             await self._handle(scope, receive, send)
             return
@@ -182,7 +184,7 @@ class Admission:
         # The cheap test comes first: usually far fewer are arriving.
         return (
             queue.lent * 2 >= MAX_BODIES_ARRIVING
-            and announces_body(scope)
+            and announces_body(headers_of(scope))
             and not queue.can_lend(self._address_of(scope), MAX_BODIES_ARRIVING)
         )
 
@@ -198,7 +200,7 @@ class Admission:
             await turn
         for message in self._refusals.make(scope):
             await send(message)
-        if announces_body(scope):
+        if announces_body(headers_of(scope)):
             # The connection can carry the next request only after the body of this one.
             await IncomingBody(scope, receive).discard_rest()
 

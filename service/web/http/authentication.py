@@ -20,7 +20,7 @@ from service.identity.principal import PrincipalKind
 from service.identity.refusals import malformed_credentials
 from service.tracing import end_stage
 from service.web.http.incoming_body import announces_body
-from service.web.http.request_headers import header_values
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.identity.mtls import ClientCertificates
     from service.identity.principal import Principal
     from service.identity.tokens import Tokens
+    from service.web.http.request_headers import Headers
 
 # Routes that answer without a decision: health, well-known metadata, the OpenAPI document and page, and the log's
 # checkpoint and hash tiles.
@@ -89,20 +90,21 @@ class Authentication(ASGIMiddleware):
                 # RFC 9700 section 4.3.2: URLs end up in logs and browser histories.
                 raise malformed_credentials("token-in-url")
             started = time.perf_counter()
-            principal = await self._tokens.verify(self._read_credentials(scope))
+            headers = headers_of(scope)
+            principal = await self._tokens.verify(self._read_credentials(scope, headers))
             end_stage(metrics.TOKEN, started)
             if principal.kind is PrincipalKind.USER:
                 # The body of a request with a revoked token is not read, and the use case would find out after it.
-                principal = await self._identify(principal, fresh=announces_body(scope))
+                principal = await self._identify(principal, fresh=announces_body(headers))
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
 
-    def _read_credentials(self, scope: Scope) -> RequestCredentials:
+    def _read_credentials(self, scope: Scope, headers: Headers) -> RequestCredentials:
         path = scope.get("raw_path") or quote(scope["path"]).encode()
         return RequestCredentials(
-            authorization=tuple(header_values(scope, b"authorization")),
-            dpop=tuple(header_values(scope, b"dpop")),
+            authorization=tuple(headers.get(b"authorization", ())),
+            dpop=tuple(headers.get(b"dpop", ())),
             method=scope["state"]["method"],
             url=self._public_url + path.partition(b"?")[0].decode("latin-1"),
             client_certificate=self._certificate(scope),

@@ -163,7 +163,7 @@ def _is_plain(scope: Any) -> bool:
         and tokens[0][:7].lower() == b"bearer "
         and NOT_PLAIN.isdisjoint(headers)
         and _HOST.fullmatch(headers.get(b"host", (b"",))[0]) is not None
-        and not announces_body(scope)
+        and not announces_body(headers)
     )
 
 

@@ -21,7 +21,7 @@ from service.authorization.enforcement.stored_responses import IdempotentChange
 from service.errors import BodyTooLarge, InvalidField, KeyReused, MalformedRequest, TimewardenError
 from service.places import FieldError
 from service.values import replace
-from service.web.http.request_headers import header_values
+from service.web.http.request_headers import headers_of
 from service.web.http.requests import max_body_bytes
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Idempotency(ASGIMiddleware):
         self._problems = problems
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        sent = header_values(scope, b"idempotency-key")
+        sent = headers_of(scope).get(b"idempotency-key", ())
         caller: Caller | None = scope["state"].get("caller")
         if scope["type"] != ScopeType.HTTP or not sent or caller is None or scope["method"] not in CHANGE_METHODS:
             await next_app(scope, receive, send)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from service.errors import BodyTooSlow, MalformedRequest
 from service.slots import slot_free
-from service.web.http.request_headers import header_values, headers_of
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from litestar.types import Receive, Scope
+
+    from service.web.http.request_headers import Headers
 
 MIN_BYTES_PER_SECOND: Final = 8_192
 # How far a sender may be behind that speed at any moment.
@@ -32,10 +34,10 @@ MAX_DISCARD_SECONDS: Final = 5.0
 MAX_SMALL_BODY_BYTES: Final = 16_384
 
 
-def announces_body(scope: Scope) -> bool:
-    """Whether a body follows the headers of a request (RFC 9112 section 6)."""
-    headers = headers_of(scope)
-    return b"transfer-encoding" in headers or not {b"0"}.issuperset(headers.get(b"content-length", ()))
+def announces_body(headers: Headers) -> bool:
+    """Whether a body follows these headers of a request (RFC 9112 section 6)."""
+    lengths = headers.get(b"content-length")
+    return b"transfer-encoding" in headers or (lengths is not None and not {b"0"}.issuperset(lengths))
 
 
 def length_to_discard(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
@@ -56,7 +58,7 @@ class IncomingBody:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         # A client that sent `Expect: 100-continue` has not begun to send (RFC 9110 section 10.1.1).
-        self._begun = not any(value.lower() == b"100-continue" for value in header_values(scope, b"expect"))
+        self._begun = not any(value.lower() == b"100-continue" for value in headers_of(scope).get(b"expect", ()))
         self._ended = False
         self._receive = receive
         self._patience = MAX_SECONDS_BEHIND

@@ -8,18 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from service.web.http.request_headers import header_values, headers_of
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from litestar.types import HTTPResponseStartEvent, Message, Scope, Send
 
 _TAG: Final = re.compile(rb'(?:W/)?("[\x21\x23-\x7e]*")')
 _BODY_HEADERS: Final = frozenset({b"content-type", b"content-length", b"content-encoding"})
-
-
-def is_conditional(scope: Scope) -> bool:
-    """Whether the caller asks for the answer only if it has changed."""
-    return b"if-none-match" in headers_of(scope)
 
 
 class NotModifiedFilter:
@@ -44,7 +39,7 @@ class NotModifiedFilter:
 def _has_current(scope: Scope, start: HTTPResponseStartEvent) -> bool:
     """Whether the caller has this answer. The ETag does not cover what a query adds, such as names, so such an answer
     is sent."""
-    given = b",".join(header_values(scope, b"if-none-match")).strip()
+    given = b",".join(headers_of(scope).get(b"if-none-match", ())).strip()
     if not given or scope.get("method") != "GET" or start["status"] != 200:  # noqa: PLR2004 — RFC 9110 section 15.3.1
         return False
     tag = next((value for name, value in start["headers"] if name.lower() == b"etag"), None)

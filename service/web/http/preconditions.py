@@ -13,7 +13,7 @@ from uuid import UUID
 from litestar.openapi import spec
 
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
-from service.web.http.request_headers import header_values
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def referent(named: object, found: UUID) -> tuple[int, ...]:
 
 def read_if_match(scope: Scope, *, exact_version: bool = False) -> VersionCheck:
     """The version check of a request. `exact_version`: If-Match must hold exactly one tag."""
-    values = [value.decode("latin-1") for value in header_values(scope, b"if-match")]
+    values = [value.decode("latin-1") for value in headers_of(scope).get(b"if-match", ())]
     return parse_if_match(values, exactly_one=exact_version)
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from service.errors import Overloaded
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
+from service.web.http.request_headers import headers_of
 from service.web.http.requests import VARY, request_id_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Refusals:
         if len(self._return_at) >= MAX_CONNECTIONS_REMEMBERED:
             self._return_at.clear()
         self._return_at[scope["client"]] = self._clock() + seconds
-        request_id = request_id_of(scope).encode()
+        request_id = request_id_of(headers_of(scope)).encode()
         headers = [*headers, (b"x-request-id", request_id)]
         if self._cors is not None:
             headers += cors_headers(scope, self._cors)

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
 
     from litestar.types import Scope
 
+    Headers: TypeAlias = Mapping[bytes, Sequence[bytes]]
+
 # In the scope itself, which belongs to one request; a server may share `state` among requests.
 _BY_NAME: Final = "timewarden.headers"
-_MISSING: Final[Sequence[bytes]] = ()
 
 
-def headers_of(scope: Scope) -> Mapping[bytes, Sequence[bytes]]:
+def headers_of(scope: Scope) -> Headers:
     """The values of each header in the order in which they were sent. Names are in lower case, as the server gives
     them."""
     own: Any = scope
@@ -28,8 +30,3 @@ def headers_of(scope: Scope) -> Mapping[bytes, Sequence[bytes]]:
             else:
                 found[name] = [value]
     return found
-
-
-def header_values(scope: Scope, name: bytes) -> Sequence[bytes]:
-    """The values of one header; none if it is missing."""
-    return headers_of(scope).get(name, _MISSING)

@@ -32,10 +32,10 @@ from service.policy.nearest_word import nearest
 from service.tracing import begin_request
 from service.web.http.head_requests import HeadOnly
 from service.web.http.incoming_body import IncomingBody, announces_body
-from service.web.http.not_modified import NotModifiedFilter, is_conditional
+from service.web.http.not_modified import NotModifiedFilter
 from service.web.http.paging import NEXT_CURSOR, next_link
 from service.web.http.problems import NoSuchRoute, find_methods
-from service.web.http.request_headers import header_values, headers_of
+from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Caller
     from service.tracing import RequestSpan
+    from service.web.http.request_headers import Headers
 
     Header = tuple[bytes, bytes]
 
@@ -97,13 +98,14 @@ class RequestFrame:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        request_id, trace, method = request_id_of(scope), _parse_traceparent(scope), scope["method"]
+        headers, method = headers_of(scope), scope["method"]
+        request_id, trace = request_id_of(headers), _parse_traceparent(headers)
         known_method = method if method in METHODS else OTHER
         span = begin_request(known_method, trace)
         trace = trace if span is None else span.traceparent
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
-        body = IncomingBody(scope, receive) if announces_body(scope) else None
+        body = IncomingBody(scope, receive) if announces_body(headers) else None
         status, milliseconds = 0, 0.0
         decision: str | None = None
         is_logged = False
@@ -139,7 +141,7 @@ class RequestFrame:
             )
 
         receive_body = receive if body is None else body.receive
-        answer = NotModifiedFilter(scope, send_framed).send if is_conditional(scope) else send_framed
+        answer = NotModifiedFilter(scope, send_framed).send if b"if-none-match" in headers else send_framed
         former = REQUEST_ID.set(request_id)
         try:
             if method == "HEAD":
@@ -242,13 +244,13 @@ def check_head(scope: Scope) -> None:
     if _AMBIGUOUS_PATH.search(scope["raw_path"]):
         # The framework and some proxies read it as another path. Relative to it, a link to `//v1` names a host.
         raise NoSuchRoute
-    hosts = header_values(scope, b"host")
+    hosts = headers_of(scope).get(b"host", ())
     if scope["http_version"] == "1.1" and (len(hosts) != 1 or not hosts[0]):
         # RFC 9112 section 3.2: of several, a proxy may take another one. The server adds an empty one.
         raise MalformedRequest("Send exactly one Host header")
 
 
-def _check_media_type(headers: Mapping[bytes, Sequence[bytes]], accepted: Sequence[str], *, has_body: bool) -> None:
+def _check_media_type(headers: Headers, accepted: Sequence[str], *, has_body: bool) -> None:
     """Raises UnsupportedMediaType for a body that is none of the `accepted`, or is compressed."""
     # Many clients name a media type also where they send nothing. It matters to routes that choose by it.
     if not has_body and accepted == JSON:
@@ -350,15 +352,15 @@ def _merge_vary(given: Iterable[Header]) -> bytes:
     return b", ".join(dict.fromkeys([*VARY, *added]))
 
 
-def _parse_traceparent(scope: Scope) -> str | None:
+def _parse_traceparent(headers: Headers) -> str | None:
     """The caller's `traceparent`, if it is valid and sent once (W3C Trace Context section 3.2). An invalid one is
     ignored (section 3.2.1)."""
-    given = header_values(scope, b"traceparent")
+    given = headers.get(b"traceparent", ())
     found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
     return given[0].decode() if found and found[1].strip(b"0") and found[2].strip(b"0") else None
 
 
-def request_id_of(scope: Scope) -> str:
+def request_id_of(headers: Headers) -> str:
     """The caller's X-Request-Id if it is a UUID, else a new id. The log keeps it for good, so it must not hold text."""
-    given = header_values(scope, b"x-request-id")
+    given = headers.get(b"x-request-id")
     return given[0].decode() if given and _REQUEST_ID.fullmatch(given[0]) else str(make_id())
