@@ -7,6 +7,7 @@ only insert and share no lock; the sealer gives positions later (`sealing`).
 from __future__ import annotations
 
 import time
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -110,11 +111,8 @@ def _count_decisions(records: Sequence[Record]) -> None:
     for record in records:
         columns = record.columns
         if columns["outcome"] is not None:
-            labels = (
-                str(columns["policy_version"]),
-                str(columns["resource_kind"]),
-                str(columns["action"]),
-                str(columns["outcome"]),
-                str(columns["reason"]),
-            )
-            metrics.DECISIONS.add(labels)
+            metrics.DECISIONS.add(tuple(map(str, _read_labels(columns))))
+
+
+# The labels of metrics.DECISIONS.
+_read_labels = itemgetter("policy_version", "resource_kind", "action", "outcome", "reason")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +26,7 @@ from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.sheet_columns import APPROVALS, ENTRIES, ENTRY_ROWS, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 
-class StoredSheet(NamedTuple):
+class StoredSheet(Struct, frozen=True):
     """A row with the columns of `sheet_columns.ROW`, its approvals, and how many it needs, None if unknown."""
 
     row: asyncpg.Record

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from service.batches import Batches
 from service.database import PLANS_BY_KEY, ReservedConnection
 from service.errors import DatabaseUnavailable, Overloaded
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +38,7 @@ MAX_TRIP_SECONDS: Final = 0.004
 STATEMENT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError)
 
 
-class Question(NamedTuple):
+class Question(Struct, frozen=True):
     """The parameters of a question, and whether the short statements suffice for it."""
 
     parameters: tuple[object, ...]
@@ -111,4 +113,4 @@ class FactReader:
             self._clock = (rows[0]["lookup_at"], came) if came - sent < MAX_TRIP_SECONDS else None
             return rows
         rows = await self._connection.fetch(statements.of_many, *zip(*parameters, strict=True))
-        return sorted(rows, key=lambda row: row["place"])
+        return sorted(rows, key=itemgetter("place"))

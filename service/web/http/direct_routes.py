@@ -71,10 +71,12 @@ class DirectRoutes:
     ) -> None:
         self._otherwise = otherwise
         self._problems = problems
-        self._routes: dict[str, list[_DirectRoute]] = defaultdict(list)
+        # By method and depth of the path, which leaves few to compare a path with.
+        self._routes: dict[tuple[str, int], list[_DirectRoute]] = defaultdict(list)
         for handler in _direct_handlers(app):
             (method,) = handler.http_methods
-            self._routes[method] += [self._make_route(handler, path, middleware) for path in sorted(handler.paths)]
+            for path in sorted(handler.paths):
+                self._routes[method, path.count("/")].append(self._make_route(handler, path, middleware))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._find(scope) if scope["type"] == ScopeType.HTTP else None
@@ -90,8 +92,9 @@ class DirectRoutes:
 
     def _find(self, scope: Any) -> _DirectRoute | None:
         """The direct route of a plain request."""
-        for route in self._routes.get(scope["method"], ()):
-            if found := route.pattern.fullmatch(scope["path"]):
+        path: str = scope["path"]
+        for route in self._routes.get((scope["method"], path.count("/")), ()):
+            if found := route.pattern.fullmatch(path):
                 page = _read_page(scope["query_string"], is_paged=route.is_paged)
                 if page is None or not _is_plain(scope):
                     return None
