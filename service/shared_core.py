@@ -2,7 +2,8 @@
 
 Python runs one of them at a time. To pass its lock to a thread on another core, that core must first wake up, which
 costs a busy worker a tenth of its requests and more (docs/decisions/0067). Where others keep the core busy, the threads
-move to another. Owns the affinity and the scheduling of these threads; nothing is durable.
+move to another, unless every core has a worker (docs/decisions/0078). Owns the affinity and the scheduling of these
+threads; nothing is durable.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class SharedCore:
     that `add_thread` names there, and with them the threads that they start later."""
 
     def __init__(self, number: int, workers: int) -> None:
-        # If every core has a worker, only the system can make room for what else runs.
-        self._is_kept = workers < len(CORES)
+        # Of more workers, two would have the same core.
+        self._is_kept = workers <= len(CORES)
+        # If every core has a worker, no other core is better.
+        self._may_move = workers < len(CORES)
         self.core = sorted(CORES)[number % len(CORES)] if CORES else -1
         # In how many blocks of `every_core` the event loop is.
         self.lent = 0
@@ -45,7 +48,7 @@ class SharedCore:
         self._stay = STAY_SECONDS
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin, in the thread of the event loop. Does nothing unless there are more cores than workers, and an account
+        """Begin, in the thread of the event loop. Does nothing if there are more workers than cores, or no account
         of waiting."""
         global _current  # noqa: PLW0603 - a process is one worker
         times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
@@ -76,7 +79,7 @@ class SharedCore:
         # Out of file descriptors, the next check reads what went on since then.
         with suppress(OSError):
             (ran, waited), now = read_times(times), loop.time()
-            crowded = is_crowded(ran - before[0], waited - before[1], now - since)
+            crowded = self._may_move and is_crowded(ran - before[0], waited - before[1], now - since)
             before, since = (ran, waited), now
             # Where moving does not help, as under a quota of processor time, it is done ever more rarely.
             self._stay = min(2 * self._stay, MAX_STAY_SECONDS) if crowded else STAY_SECONDS

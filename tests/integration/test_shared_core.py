@@ -91,8 +91,15 @@ async def test_the_event_loop_and_the_servers_thread_share_a_core(number: int) -
         assert await cores("/child") == CORES
 
 
-async def test_workers_on_all_cores_may_run_anywhere() -> None:
-    async with worker(0, len(CORES)) as cores:
+@pytest.mark.parametrize("number", [0, 1])
+async def test_each_of_as_many_workers_as_cores_has_its_own(number: int) -> None:
+    async with worker(number, len(CORES)) as cores:
+        assert [await cores(path) for path in ("/loop", "/refused")] == [{sorted(CORES)[number]}] * 2
+        assert await cores("/child") == CORES
+
+
+async def test_more_workers_than_cores_may_run_anywhere() -> None:
+    async with worker(0, len(CORES) + 1) as cores:
         assert [await cores(path) for path in ("/loop", "/refused", "/child")] == [CORES] * 3
 
 
@@ -125,10 +132,15 @@ class Started:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+def workers() -> int:
+    return 1
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, workers: int) -> Iterator[Started]:
     monkeypatch.setattr(shared_core, "_current", None)
     with closing(asyncio.new_event_loop()) as loop:
-        core = SharedCore(0, 1)
+        core = SharedCore(0, workers)
         core.start(loop)
         yield Started(core, loop, Path(f"/proc/self/task/{threading.get_native_id()}/schedstat"))
     os.sched_setaffinity(0, CORES)
@@ -144,6 +156,15 @@ def test_a_waiting_thread_moves_with_those_that_it_started(started: Started) -> 
         started.check(SECOND)
         assert pool.submit(os.sched_getaffinity, 0).result() == os.sched_getaffinity(0) == {started.core.core}
     assert started.core.core != first
+
+
+@pytest.mark.parametrize("workers", [len(CORES)])
+def test_a_waiting_thread_does_not_move_to_the_core_of_another_worker(started: Started) -> None:
+    first = started.core.core
+    before = len(scheduled(started.loop))
+    started.check(SECOND)
+    assert os.sched_getaffinity(0) == {started.core.core} == {first}
+    assert len(scheduled(started.loop)) == before + 1
 
 
 def test_where_moving_does_not_help_it_is_done_ever_more_rarely(started: Started) -> None:
