@@ -319,15 +319,19 @@ class Gate:
         """
         # A request for a row that is sent again with its key must not be refused for the state that it led to.
         may_repeat = target.row_id is not None and caller.idempotent is not None
-        waits = target.row_id is not None or target.hold is not None
+        may_wait = (target.row_id is not None or target.hold is not None) and not may_repeat
+        is_recent = (
+            may_wait and target.lock_now is not None and self._recent.take(caller.principal, kind, target.row_id)
+        )
+        if may_wait and not is_recent:
+            await self._refuse_early(caller, kind, action, target)
         async with AsyncExitStack() as stack:
             begin = partial(self.change_all, caller, kind, action, exclusively=exclusively)
             changes: Changes | None = None
-            if waits and not may_repeat:
-                if target.lock_now is not None and self._recent.take(caller.principal, kind, target.row_id):
-                    # Probably allowed again, so it is decided once, if it need not wait (docs/decisions/0072).
-                    with suppress(LockTaken):
-                        changes = await stack.enter_async_context(begin([replace(target, lock=target.lock_now)]))
+            if is_recent:
+                # Probably allowed again, so it is decided once, if it need not wait (docs/decisions/0072).
+                with suppress(LockTaken):
+                    changes = await stack.enter_async_context(begin([replace(target, lock=target.lock_now)]))
                 if changes is None:
                     await self._refuse_early(caller, kind, action, target)
             if changes is None:
