@@ -196,6 +196,7 @@ class GroupCommit:
             raise LogUnavailable(cause="append: the inbox is full")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         deadline = self._timeout.bound(done)
+        # Now: `bound` added the patience.
         self._waited_at = deadline - self._patience
         self._open.append(_Group(records, size, done, deadline))
         self._waiting += len(records)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -118,7 +117,7 @@ class Record(Struct, frozen=True):
 
 def make_nonce() -> str:
     """A nonce, so that nobody can guess the bytes of a record from its leaf."""
-    return os.urandom(16).hex()
+    return secrets.token_bytes(16).hex()
 
 
 def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[str, Column]) -> Record:
@@ -155,6 +154,7 @@ def canonical_json(value: dict[str, object]) -> bytes:
     return rfc8785.dumps(cast("Any", value))
 
 
+# Each is a text or None.
 _read_words = itemgetter(*WORDS)
 DAMAGED = {"damaged": "The bytes of this record were altered and cannot be read; a proof bundle shows what was sealed"}
 _ENCODER = msgspec.json.Encoder(order="deterministic")

@@ -177,6 +177,7 @@ def test_where_moving_does_not_help_it_is_done_ever_more_rarely(started: Started
     assert len([timer for timer in scheduled(started.loop) if timer.when() - began < 1.9]) == 2
 
 
+@pytest.mark.parametrize("workers", [1, len(CORES)])
 @pytest.mark.parametrize("are_all", [False, True])
 def test_cores_that_are_chosen_meanwhile_are_respected(started: Started, are_all: bool) -> None:  # noqa: FBT001
     chosen = CORES if are_all else {max(CORES - {started.core.core})}

@@ -319,11 +319,13 @@ class Gate:
         """
         # A request for a row that is sent again with its key must not be refused for the state that it led to.
         may_repeat = target.row_id is not None and caller.idempotent is not None
-        may_wait = (target.row_id is not None or target.hold is not None) and not may_repeat
+        is_checked_early = (target.row_id is not None or target.hold is not None) and not may_repeat
         is_recent = (
-            may_wait and target.lock_now is not None and self._recent.take(caller.principal, kind, target.row_id)
+            is_checked_early
+            and target.lock_now is not None
+            and self._recent.take(caller.principal, kind, target.row_id)
         )
-        if may_wait and not is_recent:
+        if is_checked_early and not is_recent:
             await self._refuse_early(caller, kind, action, target)
         async with AsyncExitStack() as stack:
             begin = partial(self.change_all, caller, kind, action, exclusively=exclusively)
