@@ -5,7 +5,6 @@ Postgres owns people and links. The first use needs no decision, only a verified
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.directory_memory import DirectoryMemory
@@ -16,6 +15,7 @@ from service.identity.refusals import refusal
 from service.identity.subject_hashes import NO_KEYS
 from service.ids import make_id
 from service.log.record import Kind, Record
+from service.values import replace
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+
+from service.values import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +30,7 @@ class PrincipalKind(StrEnum):
     CLIENT = "client"
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """The authenticated caller.
 
     `issuer` and `subject` identify the caller in tokens, and never reach the decision log or a log line. `client` is
@@ -59,4 +61,4 @@ class Principal:
     is_remembered: bool = False
     actors: tuple[str, ...] = ()
     agent: bool | None = False
-    attributes: Mapping[str, ClaimedValue] = field(default_factory=dict, hash=False)
+    attributes: Mapping[str, ClaimedValue] = msgspec.field(default_factory=dict)

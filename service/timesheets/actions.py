@@ -6,7 +6,7 @@ has read (If-Match); it raises PreconditionRequired or PreconditionFailed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,6 +34,7 @@ from service.timesheets.entry import (
 from service.timesheets.listing import Filters
 from service.timesheets.relations import KIND, describe_new
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Actor, State, Timesheet, actions_from, repeats_approval
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

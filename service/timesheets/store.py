@@ -7,7 +7,6 @@ of lists.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -26,7 +25,7 @@ from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.sheet_columns import APPROVALS, ENTRIES, ENTRY_ROWS, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
-from service.values import Struct
+from service.values import Struct, replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence

@@ -7,7 +7,7 @@ has all the approvals that it needs. Every change returns a new Timesheet whose 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -31,6 +31,7 @@ from service.timesheets.entry import (
     invalid_field,
     validate_hours,
 )
+from service.values import Struct, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -128,8 +129,7 @@ class GivenApproval:
 IsComplete: TypeAlias = "Callable[[Sequence[GivenApproval]], bool]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timesheet:
+class Timesheet(Struct, frozen=True, kw_only=True):
     """One person's week, Monday to Sunday, as local dates in the sheet's own `time_zone` (IANA).
 
     `editors` are all people who ever entered hours or submitted the sheet, `uploaders` all clients that did so for

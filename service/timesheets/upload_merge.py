@@ -6,7 +6,7 @@ of many entries has several steps, each a version of its own, so that each fits 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,6 +15,7 @@ from service.ids import make_id
 from service.timesheets.entry import Entry, find_project_faults
 from service.timesheets.timesheet import FULL, MAX_ENTRIES, find_overfull_day, require_state, with_entries
 from service.timesheets.upload_rows import WRONG, Fault
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -3,7 +3,6 @@ evaluator of CEL finds the same on the recorded values."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from service.authorization.enforcement.directory_memory import DirectoryMemory
 from service.authorization.enforcement.relationships import Relationships
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.values import replace
 from tests.example_count import example_count
 from tests.integration.declared_world import FACTS, REQUEST_FACTS, declare, declared_snapshot, give_values
 from tests.integration.house import principal

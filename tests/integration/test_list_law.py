@@ -8,7 +8,7 @@ test_lists_are_the_sum_of_reads asks the same of the use cases.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, cast, get_args
 from uuid import UUID
@@ -28,6 +28,7 @@ from service.timesheets import listing
 from service.timesheets.listing import Filters, Sort, SortKey
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
+from service.values import replace
 from tests.example_count import example_count
 from tests.integration.house import principal
 from tests.integration.random_organisation import CLIENTS, PROJECTS, Organisation, settle

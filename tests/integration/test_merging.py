@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -26,6 +25,7 @@ from service.log.record import read_body
 from service.log.record_query import RecordFilters
 from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
+from service.values import replace
 from service.web.audit.log_query import LogQuery
 from tests.integration.house import MONDAY, activate_unread, at, speaking
 from tests.integration.test_erasure import auditor, sign_in_again

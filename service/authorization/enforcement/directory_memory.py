@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from service.authorization.enforcement.attribute_values import NOBODY, CallerAttributes
+from service.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
