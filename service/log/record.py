@@ -117,7 +117,7 @@ class Record(Struct, frozen=True):
 
 def make_nonce() -> str:
     """A nonce, so that nobody can guess the bytes of a record from its leaf."""
-    return secrets.token_bytes(16).hex()
+    return secrets.token_hex(16)
 
 
 def make_record(kind: Kind, uid: UUID, members: TypedMembers, columns: Mapping[str, Column]) -> Record:

@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -135,7 +134,6 @@ def attributes_of_code() -> frozenset[str]:
     return frozenset(name for names in (PRINCIPAL, CONTEXT, *RESOURCE.values()) for name in names)
 
 
-@lru_cache(maxsize=1_024)
 def is_never_missing(kind: str, name: str) -> bool:
     """Whether a list attribute always has a value, perhaps an empty one: the lists of code, and what the teams or
     projects of a resource of this kind have."""

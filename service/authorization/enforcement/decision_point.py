@@ -84,11 +84,10 @@ def decide(snapshot: Snapshot, principal: Principal, action: str, resource: Reso
     If only another scope could help, the reason is INSUFFICIENT_SCOPE, even if more is missing. If the row that the
     request names is missing, the reason is UNKNOWN_RESOURCE.
     """
-    decision = evaluate(snapshot, principal, action, resource, lookup)
+    decision, kind = evaluate(snapshot, principal, action, resource, lookup), resource.kind
+    scope_fits = decision.allowed or snapshot.could_allow(kind, action, principal.scopes)
     # Where no scope helps, a challenge for one would send the caller round in circles.
-    if not (decision.allowed or snapshot.could_allow(resource.kind, action, principal.scopes)) and (
-        snapshot.scopes_for(resource.kind, action)
-    ):
+    if not scope_fits and snapshot.scopes_for(kind, action):
         return replace(decision, verdict=NO_SCOPE)
     if lookup.about is About.ROW and lookup.row is None:
         return replace(decision, verdict=NO_ROW)
@@ -181,8 +180,8 @@ def _own_words(
     former_ids: frozenset[UUID],
     groups: tuple[str, ...],
 ) -> frozenset[str]:
-    """The words that do not depend on the row; remembered, because the same callers come again. A whole principal as
-    the key would be compared member by member in Python."""
+    """The words that do not depend on the row; remembered, because the same callers come again. A whole principal
+    is no key: the attributes that it claims cannot be hashed."""
     words = {"anyone", *token_roles, *(f"role:{role}" for role in roles)}
     if is_user:
         words.add(f"via:{client}")

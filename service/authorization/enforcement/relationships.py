@@ -323,10 +323,9 @@ class Relationships:
         return self._reader_of(facts, self._memory, self._database)
 
     def _reader_of(self, facts: KindFacts, memory: DirectoryMemory, database: Database) -> FactReader:
-        known_reader = self._readers.get(facts)
-        if known_reader is not None:
+        if facts in self._readers:
             self._readers.move_to_end(facts)
-            return known_reader
+            return self._readers[facts]
         whole, short = remembering_statements(facts, short=False), remembering_statements(facts, short=True)
         with_digest, _ = expecting_statements(facts)
         reader = FactReader(database, whole, short, with_digest, timeout=database.timeout, lost=memory.forget)
