@@ -24,7 +24,7 @@ from tests.local_http import Answering, http_server
 from tests.token_forge import good_jwks, header, sign
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 
     from service.web.http.admission import Admission
     from service.web.http.requests import RequestFrame
@@ -93,7 +93,7 @@ class InProcess:
         address: str = "192.0.2.1",
         headers: dict[str, str] | None = None,
         body: object = None,
-        content: bytes | None = None,
+        content: bytes | AsyncIterable[bytes] | None = None,
     ) -> httpx2.Response:
         given = dict(headers or {})
         if token is not None:

@@ -1,8 +1,8 @@
-"""A person's revoked token is refused before its request is read, counts as a failure, and makes nobody known."""
+"""A person's revoked token is refused before any fault of its request, counts as a failure, and makes nobody known."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,7 +48,7 @@ async def test_a_revoked_unknown_subject_stays_unknown(house: House, running: In
 @pytest.mark.parametrize(
     "what", [RevocationKind.TOKEN, RevocationKind.SUBJECT, RevocationKind.CLIENT, RevocationKind.PERSON]
 )
-async def test_a_persons_revoked_token_is_refused_before_its_body_is_read(
+async def test_a_persons_revoked_token_is_refused_before_a_fault_of_its_request(
     house: House, running: InProcess, what: RevocationKind
 ) -> None:
     token = running.token()
@@ -63,12 +63,33 @@ async def test_a_persons_revoked_token_is_refused_before_its_body_is_read(
     }[what]
     await revoke(house, what, value, None if what is RevocationKind.PERSON else running.issuer)
     before = await traces(house)
-    for left in (95, 90):
-        refused = await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})
+    faulty: list[dict[str, Any]] = [{"body": {"nonsense": 1}}, {"content": b"{"}, {"content": b"-" * 20_000}]
+    for place, fault in enumerate(faulty, start=1):
+        refused = await running.send("POST", "/v1/timesheets", token, **fault)
         assert refused.status_code == 401
-        assert refused.headers["RateLimit"].startswith(f'"address";r={left};')
+        assert refused.json()["detail"] == "The access token was revoked"
+        assert refused.headers["RateLimit"].startswith(f'"address";r={100 - 5 * place};')
     assert await traces(house) == before
     assert (await running.send("GET", "/v1/me", running.token(sub="auth0|ben", client_id="a", jti="2"))).is_success
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_a_body_that_may_be_large_is_only_read_if_the_token_is_not_revoked(
+    house: House, running: InProcess, *, revoked: bool
+) -> None:
+    token, read = running.token(), list[bytes]()
+
+    async def send_body() -> AsyncIterator[bytes]:
+        read.append(b"{}")
+        yield read[-1]
+
+    assert (await running.send("GET", "/v1/me", token)).is_success
+    if revoked:
+        await revoke(house, RevocationKind.TOKEN, "token-1", running.issuer)
+    headers = {"Expect": "100-continue", "Content-Type": "application/json"}
+    answer = await running.send("POST", "/v1/timesheets", token, headers=headers, content=send_body())
+    assert answer.status_code == (401 if revoked else 422)
+    assert read == ([] if revoked else [b"{}"])
 
 
 async def test_a_revoked_token_of_a_client_is_refused_with_the_decision(house: House, running: InProcess) -> None:

@@ -18,7 +18,7 @@ from litestar.enums import ScopeType
 from service import metrics
 from service.slots import HELD
 from service.web.http.admission_queue import AdmissionQueue
-from service.web.http.incoming_body import IncomingBody, announces_body, length_to_discard
+from service.web.http.incoming_body import IncomingBody, announces_body, length_of_small_body
 from service.web.http.refusals import MAX_REFUSALS_WAITING, Refusals
 from service.web.http.request_headers import headers_of
 from service.web.http.unread_bodies import UnreadBodies
@@ -127,7 +127,7 @@ class Admission:
             or self._loop is None
             or _is_exempt(scope)
             or not queue.is_late(self._address_of(scope), arriving)
-            or (length := length_to_discard(scope["headers"])) is None
+            or (length := length_of_small_body(scope["headers"])) is None
         ):
             queue.passed += 1
             scope[NUMBER] = queue.passed  # type: ignore[typeddict-unknown-key]  # ours; the framework ignores it

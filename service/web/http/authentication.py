@@ -19,12 +19,12 @@ from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
 from service.identity.refusals import malformed_credentials
 from service.tracing import end_stage
-from service.web.http.incoming_body import announces_body
+from service.web.http.incoming_body import announces_body, length_of_small_body
 from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
     from litestar import Request
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.identity.mtls import ClientCertificates
     from service.identity.principal import Principal
@@ -45,6 +45,8 @@ PUBLIC_ROUTES: Final = frozenset(
         "/v1/log/tile/{level}/{index}",
     }
 )
+# Statuses of answers about a request that needed no decision, but for 401.
+FAULTS: Final = frozenset(range(400, 429)) - {401}
 # If the resource identifier has a path, its metadata is served under that path too (RFC 9728 section 3.1).
 _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
@@ -94,11 +96,26 @@ class Authentication(ASGIMiddleware):
             principal = await self._tokens.verify(self._read_credentials(scope, headers))
             end_stage(metrics.TOKEN, started)
             if principal.kind is PrincipalKind.USER:
-                # The body of a request with a revoked token is not read, and the use case would find out after it.
-                principal = await self._identify(principal, fresh=announces_body(headers))
+                # A large body of a request with a revoked token is not read: the decision would find out after it.
+                principal = await self._identify(principal, fresh=length_of_small_body(scope["headers"]) is None)
+                if principal.is_remembered and announces_body(headers):
+                    send = self._hide_faults(principal, send)
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
+
+    def _hide_faults(self, principal: Principal, send: Send) -> Send:
+        """Wraps `send`: raises InvalidToken in place of an answer about a fault of the request if the token was revoked
+        since its person was looked up. Every decision finds that out by itself."""
+
+        async def send_checked(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in FAULTS:
+                names = {name.lower() for name, _ in message["headers"]}
+                if b"decision-id" not in names:
+                    await self._identify(principal, fresh=True)
+            await send(message)
+
+        return send_checked
 
     def _read_credentials(self, scope: Scope, headers: Headers) -> RequestCredentials:
         path = scope.get("raw_path") or quote(scope["path"]).encode()

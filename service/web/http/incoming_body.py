@@ -40,7 +40,7 @@ def announces_body(headers: Headers) -> bool:
     return b"transfer-encoding" in headers or (lengths is not None and not {b"0"}.issuperset(lengths))
 
 
-def length_to_discard(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+def length_of_small_body(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     """The length of the body that follows these headers, 0 without one; None if it is large, has no length or is not
     sent before a 100 (Continue)."""
     length = 0
