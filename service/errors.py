@@ -205,9 +205,12 @@ class Forbidden(Denied):
         near_misses: Sequence[object] = (),
         request_access: Mapping[str, str] | None = None,
     ) -> None:
-        named: dict[str, object] = {"rules": list(rules)} if rules else {}
-        named |= {"near_misses": list(near_misses)} if near_misses else {}
-        super().__init__(reasons[0] if reasons else None, extra={"reasons": list(reasons), **named})
+        members: dict[str, object] = {"reasons": list(reasons)}
+        if rules:
+            members["rules"] = list(rules)
+        if near_misses:
+            members["near_misses"] = list(near_misses)
+        super().__init__(reasons[0] if reasons else None, extra=members)
         self.reasons = tuple(reasons)
         self.request_access = request_access
 

@@ -30,7 +30,8 @@ _CODES: Mapping[type[TimewardenError], str] = {
     StepUpNeeded: "insufficient_user_authentication",
     InsufficientScope: "insufficient_scope",
 }
-_CHALLENGED = (*_CODES, Unauthenticated)
+# Errors that other credentials might correct.
+CHALLENGED = (*_CODES, Unauthenticated)
 # Characters that RFC 6750 section 3 forbids in a description or a scope; the others need no escape inside quotes.
 _UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
@@ -65,7 +66,7 @@ def build_challenge(
 
 def _describe_error(error: TimewardenError) -> list[tuple[str, str | None]] | None:
     """The parameters of the challenge for the error; None if it gets no challenge."""
-    if not isinstance(error, _CHALLENGED):
+    if not isinstance(error, CHALLENGED):
         return None
     code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), None)
     if code is None:

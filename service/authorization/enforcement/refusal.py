@@ -43,18 +43,14 @@ if TYPE_CHECKING:
 class _Grounds:
     """Why a request was denied. `sign_in`: the facts of the sign-in, if nothing else was missing. `states`: the states
     that a rule asks for, if only the state was wrong. `requestable`: the relation that alone was missing, if access
-    requests can ask for it. The rest is for the caller: sentences with places for values."""
+    requests can ask for it. The rest is for the caller: sentences with places for values, if any `shows_values`."""
 
     sign_in: frozenset[str]
     states: str | None
     sentences: tuple[str, ...]
     near_misses: tuple[NearRuleInWords, ...]
     requestable: str | None
-
-    @property
-    def shows_values(self) -> bool:
-        """Whether any sentence has places for values of attributes."""
-        return any("{" in sentence for sentence in self.sentences)
+    shows_values: bool
 
 
 def refusal_of(
@@ -144,12 +140,14 @@ def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, 
         explanation = explain_nearest(
             snapshot.index_of(access_request.kind, access_request.action), access_request, listed
         )
+        sentences = sentences_for_caller(explanation, *words)
         return _Grounds(
             sign_in=_missing_of_sign_in(snapshot, explanation, reason, listed),
             states=_wanted_states(explanation) if reason is Reason.NO_RULE else None,
-            sentences=sentences_for_caller(explanation, *words),
+            sentences=sentences,
             near_misses=nearest(explanation, *words)[:MAX_SENTENCES],
             requestable=find_requestable_miss(snapshot, access_request.kind, explanation),
+            shows_values=any("{" in sentence for sentence in sentences),
         )
 
     return snapshot.memoize("refusal", (access_request, reason, listed), find_grounds)

@@ -96,9 +96,11 @@ class Authentication(ASGIMiddleware):
             principal = await self._tokens.verify(self._read_credentials(scope, headers))
             end_stage(metrics.TOKEN, started)
             if principal.kind is PrincipalKind.USER:
+                has_body = announces_body(headers)
                 # A large body of a request with a revoked token is not read: the decision would find out after it.
-                principal = await self._identify(principal, fresh=length_of_small_body(scope["headers"]) is None)
-                if principal.is_remembered and announces_body(headers):
+                fresh = has_body and length_of_small_body(scope["headers"]) is None
+                principal = await self._identify(principal, fresh=fresh)
+                if has_body and principal.is_remembered:
                     send = self._hide_faults(principal, send)
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])

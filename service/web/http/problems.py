@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -24,7 +24,7 @@ from litestar.exceptions import (
 
 from service import errors, metrics
 from service.connectivity import TAKEN_AWAY
-from service.identity.challenges import build_challenge
+from service.identity.challenges import CHALLENGED, build_challenge
 from service.identity.credentials import BEARER
 from service.identity.refusals import CAUSES
 from service.metric_families import OTHER
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PROBLEM_JSON: Final = "application/problem+json"
 CREDENTIALS_REFUSED: Final = (errors.InvalidToken, errors.InvalidProof, errors.MalformedCredentials)
+_WAITS: Final = (errors.TryLater, errors.TooManyRequests)
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
 # Litestar's message for a missing parameter.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
@@ -91,6 +92,26 @@ def status_of(kind: type[errors.TimewardenError]) -> int:
     return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
+class _Form(NamedTuple):
+    """What the answers to all errors of a class share: the status, the labels of their metric, and the first members
+    of the document. `may_challenge`: other credentials might help."""
+
+    status: int
+    labels: tuple[str, str]
+    members: Mapping[str, object]
+    may_challenge: bool
+
+    @classmethod
+    def of(cls, kind: type[errors.TimewardenError]) -> _Form:
+        status = status_of(kind)
+        return cls(
+            status,
+            (kind.slug, str(status)),
+            {"type": TYPE_PREFIX + kind.slug, "title": kind.summary, "status": status},
+            issubclass(kind, CHALLENGED),
+        )
+
+
 class Problems:
     """The exception handlers of an app. For WWW-Authenticate challenges: `resource_metadata` is their URL, if any;
     `dpop_algorithms` are the accepted algorithms of proofs; `dpop_required` leaves out Bearer; `step_up_acr` is the
@@ -105,6 +126,7 @@ class Problems:
         step_up_acr: str = "",
     ) -> None:
         self._step_up_acr = step_up_acr
+        self._forms: dict[type[errors.TimewardenError], _Form] = {}
         self._offers_dpop = bool(dpop_algorithms)
         self._build = partial(
             build_challenge,
@@ -123,23 +145,18 @@ class Problems:
 
     def answer(self, scope: Scope, error: errors.TimewardenError) -> Response[dict[str, object]]:
         """The problem document of an error of ours."""
-        status = status_of(type(error))
-        metrics.PROBLEMS.add((error.slug, str(status)))
-        if isinstance(error, CREDENTIALS_REFUSED) and error.cause:
-            metrics.TOKENS_REFUSED.add((error.cause if error.cause in CAUSES else OTHER,))
-        if error.cause or status >= 500:  # noqa: PLR2004
-            log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
-        body: dict[str, object] = {
-            "type": TYPE_PREFIX + error.slug,
-            "title": error.summary,
-            "status": status,
-            "detail": error.public,
-            **error.extra,
-        }
+        kind = type(error)
+        form = self._forms.get(kind)
+        if form is None:
+            form = self._forms[kind] = _Form.of(kind)
+        metrics.PROBLEMS.add(form.labels)
+        if error.cause or form.status >= 500:  # noqa: PLR2004
+            _log_cause(error, form.status)
+        body: dict[str, object] = {**form.members, "detail": error.public, **error.extra}
         headers: dict[str, str] = {}
-        if (value := self.challenge(scope, error)) is not None:
+        if form.may_challenge and (value := self.challenge(scope, error)) is not None:
             headers["WWW-Authenticate"] = value
-        if isinstance(error, errors.TryLater | errors.TooManyRequests):
+        if isinstance(error, _WAITS):
             headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, _MethodNotAllowed):
             headers["Allow"] = error.allow
@@ -153,7 +170,7 @@ class Problems:
         # Its traceback holds the frames that hold the error. Only the garbage collector would free them, 113 objects a
         # refusal.
         error.__traceback__ = None
-        return Response(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+        return Response(body, status_code=form.status, headers=headers, media_type=PROBLEM_JSON)
 
     def challenge(self, scope: Scope, error: errors.TimewardenError) -> str | None:
         """The WWW-Authenticate value of an error. Lists use it too, when another sign-in would show more items."""
@@ -168,6 +185,12 @@ class Problems:
         if isinstance(error, TAKEN_AWAY):
             return self.answer(scope, errors.DatabaseUnavailable(cause=type(error).__name__))
         return self.answer(scope, errors.TimewardenError("Internal error; quote the request id when you report it"))
+
+
+def _log_cause(error: errors.TimewardenError, status: int) -> None:
+    if isinstance(error, CREDENTIALS_REFUSED) and error.cause:
+        metrics.TOKENS_REFUSED.add((error.cause if error.cause in CAUSES else OTHER,))
+    log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
 
 
 def _scheme(scope: Scope) -> str:
