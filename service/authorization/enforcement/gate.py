@@ -68,6 +68,7 @@ from service.values import replace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableSequence, Sequence
     from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
     from typing import NoReturn
     from uuid import UUID
 
@@ -123,6 +124,24 @@ class _Shown(Generic[T]):
         if isinstance(self._made, Exception):
             raise self._made
         return self._made
+
+
+class _Prepared(Generic[T]):
+    """A block that `prepare` makes when it is entered. An error of `prepare` costs less than one in a generator."""
+
+    __slots__ = ("_block", "_prepare")
+
+    def __init__(self, prepare: Callable[[], Awaitable[AbstractAsyncContextManager[T]]]) -> None:
+        self._prepare = prepare
+
+    async def __aenter__(self) -> T:
+        self._block = await self._prepare()
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, trace)
 
 
 class Gate:
@@ -307,16 +326,21 @@ class Gate:
         listing.returned = found.returned
         return listing, found.value
 
-    @asynccontextmanager
-    async def change(
+    def change(
         self, caller: Caller, kind: str, action: str, target: Target, *, exclusively: bool = False
-    ) -> AsyncIterator[Change]:
+    ) -> AbstractAsyncContextManager[Change]:
         """Decide on a change of one target. The block changes it; leaving the block records and commits.
 
         `exclusively` keeps every other change out meanwhile, for the activation of a policy. The block may raise
         NotApplied, PolicyRejected and StaleExpectation, and Denied or BadInput for what only the row can tell; the
         decision is then recorded as not applied. Raises these, and Denied and TryLater.
         """
+        return _Prepared(partial(self._prepare_change, caller, kind, action, target, exclusively=exclusively))
+
+    async def _prepare_change(
+        self, caller: Caller, kind: str, action: str, target: Target, *, exclusively: bool
+    ) -> AbstractAsyncContextManager[Change]:
+        """The block of a change, after the look that refuses it early."""
         # A request for a row that is sent again with its key must not be refused for the state that it led to.
         may_repeat = target.row_id is not None and caller.idempotent is not None
         is_checked_early = (target.row_id is not None or target.hold is not None) and not may_repeat
@@ -327,6 +351,12 @@ class Gate:
         )
         if is_checked_early and not is_recent:
             await self._refuse_early(caller, kind, action, target)
+        return self._change(caller, kind, action, target, is_recent=is_recent, exclusively=exclusively)
+
+    @asynccontextmanager
+    async def _change(
+        self, caller: Caller, kind: str, action: str, target: Target, *, is_recent: bool, exclusively: bool
+    ) -> AsyncIterator[Change]:
         async with AsyncExitStack() as stack:
             begin = partial(self.change_all, caller, kind, action, exclusively=exclusively)
             changes: Changes | None = None
@@ -666,21 +696,22 @@ class Gate:
         self, caller: Caller, decisions: Sequence[Decision], error: TimewardenError, *, applied: bool | None
     ) -> NoReturn:
         """Record the decisions of a request that led to nothing, then raise `error`. It names the first denial."""
-        if decisions:
-
-            def record(decision: Decision) -> Record:
-                return of_decision(caller, decision, applied=applied, because=error.slug)
-
-            # Other requests wait for the log while it commits, so very many decisions take several commits. A single
-            # one, as of nearly every refusal, needs no pace.
-            receipts: list[Receipt] = []
-            for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
-                page = decisions[start : start + MAX_DECISIONS_PER_COMMIT]
-                records = (
-                    [record(page[0])] if len(page) == 1 else [record(decision) async for decision in pace_page(page)]
-                )
-                receipts += await self._log.append(records)
+        receipts: list[Receipt] = []
+        first_denied = 0
+        if len(decisions) == 1:
+            # As nearly every refusal. It needs no pace.
+            receipts = await self._log.append([of_decision(caller, decisions[0], applied=applied, because=error.slug)])
+        else:
             first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)
+            # Other requests wait for the log while it commits, so very many decisions take several commits.
+            for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
+                receipts += await self._log.append(
+                    [
+                        of_decision(caller, decision, applied=applied, because=error.slug)
+                        async for decision in pace_page(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
+                    ]
+                )
+        if receipts:
             error.decisions = [(str(receipt.uid), receipt.leaf) for receipt in receipts]
             error.decision = error.decisions[first_denied]
         raise error
