@@ -31,6 +31,7 @@ from service.timesheets.entry import (
     hours_of,
     invalid_field,
 )
+from service.timesheets.known_projects import KnownProjects
 from service.timesheets.listing import Filters
 from service.timesheets.relations import KIND, describe_new
 from service.timesheets.timesheet import MAX_ENTRIES_AT_ONCE, Actor, State, Timesheet, actions_from, repeats_approval
@@ -116,6 +117,7 @@ class Timesheets:
     def __init__(self, gate: Gate, *, weeks_ahead: int | None = None) -> None:
         self._gate = gate
         self._weeks_ahead = weeks_ahead
+        self._projects = KnownProjects()
 
     async def create(
         self,
@@ -153,7 +155,7 @@ class Timesheets:
             if hours or day_notes:
                 allowed_actions.require(change.permit, "edit")
                 filled = timesheet.add_entries(sheet, hours, actor_of(change))
-                filled = await _settle_projects(change, sheet, filled, hours, copied=copy_from is not None)
+                filled = await self._settle_projects(change, sheet, filled, hours, copied=copy_from is not None)
                 notes = timesheet.check_day_notes(sheet, day_notes)
                 sheet = replace(filled, version=sheet.version, day_notes=notes)
             sheet = await store.create(change.permit, change.connection, sheet)
@@ -434,7 +436,7 @@ class Timesheets:
             before = store.sheet_of_row(change.permit, change.found)
             after = step(before, change)
             if after is not before:
-                after = await _settle_projects(change, before, after, hours)
+                after = await self._settle_projects(change, before, after, hours)
                 if action == "submit":
                     await require_approver(change.permit, change.connection, after)
                 after = await save(change, before, after)
@@ -442,6 +444,22 @@ class Timesheets:
             if caller.names:
                 change.names = await names.load_names_of_change(change, ids_in(after), after.state)
         return change.answer(after)
+
+    async def _settle_projects(
+        self, change: Change, before: Timesheet, after: Timesheet, listed: Sequence[Hours] = (), *, copied: bool = False
+    ) -> Timesheet:
+        """The sheet `after` with the defaults of the projects of its changed entries. Raises InvalidField for what they
+        do not accept; it names items of the list `listed`, or that they were `copied`."""
+        codes = timesheet.projects_to_ask(before, after)
+        if not codes:
+            return after
+        projects = await self._projects.load(change.permit, change.connection, codes)
+        if refused := timesheet.find_refused_entries(before, after, projects):
+            if copied:
+                entry, (fault, *_) = refused[0]
+                raise invalid_field("copy_from", f"has hours on {entry.project} whose {fault.field} {fault.message}")
+            raise InvalidField(*timesheet.name_faults(before, refused, listed))
+        return timesheet.settle_billable(after, projects)
 
 
 _EVENTS = {
@@ -476,23 +494,6 @@ async def save(change: Change, before: Timesheet, after: Timesheet) -> Timesheet
     """Store the sheet, and return it as it is stored."""
     stored = await store.save(change.permit, change.connection, before, after)
     return await store.refresh_approvals_needed(change.permit, change.connection, stored)
-
-
-async def _settle_projects(
-    change: Change, before: Timesheet, after: Timesheet, listed: Sequence[Hours] = (), *, copied: bool = False
-) -> Timesheet:
-    """The sheet `after` with the defaults of the projects of its changed entries. Raises InvalidField for what they do
-    not accept; it names items of the list `listed`, or that they were `copied`."""
-    codes = timesheet.projects_to_ask(before, after)
-    if not codes:
-        return after
-    projects = await store.load_projects(change.permit, change.connection, codes)
-    if refused := timesheet.find_refused_entries(before, after, projects):
-        if copied:
-            entry, (fault, *_) = refused[0]
-            raise invalid_field("copy_from", f"has hours on {entry.project} whose {fault.field} {fault.message}")
-        raise InvalidField(*timesheet.name_faults(before, refused, listed))
-    return timesheet.settle_billable(after, projects)
 
 
 def actor_of(change: Change) -> Actor:

@@ -22,7 +22,7 @@ from service.authorization.enforcement.merged_people import KEEP_PEOPLE_APART, a
 from service.errors import Conflict, InvalidField, TryLater
 from service.places import FieldError
 from service.policy.approval import count_needed
-from service.timesheets.entry import TAG_SEPARATOR, Entry, ProjectTerms
+from service.timesheets.entry import TAG_SEPARATOR, Entry
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.sheet_columns import APPROVALS, ENTRIES, ENTRY_ROWS, approvals_needed
 from service.timesheets.timesheet import ACCEPTED, TRANSITIONS, Actor, GivenApproval, State, Timesheet
@@ -337,33 +337,6 @@ async def refresh_approvals_needed(permit: Permit, connection: Connection, sheet
         f"SELECT {approvals_needed(expression, facts)} FROM timesheet AS r WHERE r.id = $1", sheet.id
     )
     return replace(sheet, approvals_needed=needed)
-
-
-async def load_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, ProjectTerms]:
-    """The rules of the projects with these codes for hours on them, also of those that do not exist."""
-    permit.covers(KIND, "create", "edit", "upload")
-    # These projects, and those that differ only in case, by the index on the lower-case code.
-    rows = await connection.fetch(
-        "SELECT code, active, kind = 'absence' AS absence, billable, activities FROM project"
-        " WHERE lower(code) = ANY($1)",
-        [code.lower() for code in codes],
-    )
-    known = {
-        row["code"]: ProjectTerms(
-            None if row["active"] else "is the code of a project that accepts no more hours",
-            row["absence"],
-            row["billable"],
-            frozenset(row["activities"]),
-        )
-        for row in rows
-    }
-    suggestions = {row["code"].lower(): row["code"] for row in rows}
-
-    def describe_missing(code: str) -> ProjectTerms:
-        suggestion = suggestions.get(code.lower())
-        return ProjectTerms(f"is not the code of a project{f'; {suggestion} is' if suggestion is not None else ''}")
-
-    return {code: known.get(code) or describe_missing(code) for code in codes}
 
 
 async def load_entries(

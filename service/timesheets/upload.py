@@ -32,6 +32,7 @@ from service.pacing import finish, pace, slices
 from service.timesheets import store
 from service.timesheets.change_record import record_change
 from service.timesheets.entry import find_last_week, invalid_field
+from service.timesheets.known_projects import KnownProjects
 from service.timesheets.relations import KIND, describe_new
 from service.timesheets.timesheet import Actor, Timesheet
 from service.timesheets.upload_merge import MergedWeek, merge
@@ -94,6 +95,7 @@ class Uploads:
     def __init__(self, gate: Gate, *, weeks_ahead: int | None = None) -> None:
         self._gate = gate
         self._weeks_ahead = weeks_ahead
+        self._projects = KnownProjects()
 
     async def preflight(self, caller: Caller) -> None:
         """Refuse callers who could not upload any row, before rows are read. Raises InsufficientScope, and Forbidden
@@ -149,7 +151,7 @@ class Uploads:
             projects: dict[str, ProjectTerms] = {}
             found: list[tuple[Change, MergedWeek]] = []
             async for change, week in pace(zip(changes, order, strict=True)):
-                merged = await _merge(change, rows, week, actor, projects, locks)
+                merged = await self._merge(change, rows, week, actor, projects, locks)
                 uploaded.results.put(merged)
                 found.append((change, merged))
             if uploaded.results.faults:
@@ -197,7 +199,7 @@ class Uploads:
                     await slices().rest()
                     async with each.savepoint(change):
                         week = week_of[change.target]
-                        found[week] = await _merge(change, rows, week, actor, projects, locks)
+                        found[week] = await self._merge(change, rows, week, actor, projects, locks)
                         _refuse_if_all_invalid(rows, found[week])
                         if dry_run:
                             raise DryRun
@@ -210,6 +212,32 @@ class Uploads:
             return
         for week, outcome in zip(batch, each.outcomes(), strict=True):
             _store_outcome(uploaded, rows, week, outcome, found.get(week))
+
+    async def _merge(
+        self,
+        change: Change,
+        rows: Rows,
+        week: Week,
+        actor: Actor,
+        projects: dict[str, ProjectTerms],
+        locks: WeekLocks,
+    ) -> MergedWeek:
+        """Merge the rows of one week into its sheet, or into a new one. `projects` caches those of this transaction.
+        Rows for an erased person are faults."""
+        numbered = [row async for row in pace(rows.of_week(week))]
+        if change.row is None:
+            zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
+            before = Timesheet(id=make_id(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
+        else:
+            before = store.sheet_of_row(change.permit, change.row)
+        if locks.is_erased(week[0]):
+            return MergedWeek(before, faults={index: [Fault(WRONG, ERASED, "owner")] for index, _ in numbered})
+        if unknown := {row.project for _, row in numbered} - projects.keys():
+            projects |= await self._projects.load(change.permit, change.connection, unknown)
+        await slices().rest()
+        other_sheets = locks.other_sheets(week)
+        elsewhere = await store.load_entries(change.permit, change.connection, other_sheets) if other_sheets else {}
+        return merge(before, numbered, projects, actor, elsewhere)
 
 
 def _targets(weeks: Sequence[Week], locks: WeekLocks) -> list[Target]:
@@ -274,27 +302,6 @@ async def _check_rows(rows: Rows, last_week: date, *, together: bool) -> None:
             f"touch {len(rows.weeks)} timesheets; mode=together takes at most {MAX_SHEETS_TOGETHER}, mode=per-row more"
         )
         raise invalid_field("rows", message)
-
-
-async def _merge(
-    change: Change, rows: Rows, week: Week, actor: Actor, projects: dict[str, ProjectTerms], locks: WeekLocks
-) -> MergedWeek:
-    """Merge the rows of one week into its sheet, or into a new one. `projects` caches those of this transaction. Rows
-    for an erased person are faults."""
-    numbered = [row async for row in pace(rows.of_week(week))]
-    if change.row is None:
-        zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
-        before = Timesheet(id=make_id(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
-    else:
-        before = store.sheet_of_row(change.permit, change.row)
-    if locks.is_erased(week[0]):
-        return MergedWeek(before, faults={index: [Fault(WRONG, ERASED, "owner")] for index, _ in numbered})
-    if unknown := {row.project for _, row in numbered} - projects.keys():
-        projects |= await store.load_projects(change.permit, change.connection, unknown)
-    await slices().rest()
-    other_sheets = locks.other_sheets(week)
-    elsewhere = await store.load_entries(change.permit, change.connection, other_sheets) if other_sheets else {}
-    return merge(before, numbered, projects, actor, elsewhere)
 
 
 async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:

@@ -64,6 +64,7 @@ SQL_PLACES = (
     "service/administration/replay/jobs.py",
     "service/authorization/enforcement/token_revocation.py",
     "service/identity/revocation.py",
+    "service/timesheets/known_projects.py",
     "service/timesheets/store.py",
     "service/timesheets/upload_store.py",
     "service/timesheets/access_store.py",
