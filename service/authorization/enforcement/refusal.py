@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.capabilities import REQUEST_ACCESS, list_requestable
-from service.authorization.enforcement.decision_point import access_request_of, values_of
+from service.authorization.enforcement.decision_point import access_request_of, values_of, who_words
 from service.authorization.enforcement.step_up import challenge
 from service.authorization.engine.explanation import (
     MAX_SENTENCES,
@@ -127,9 +127,22 @@ def _may_know(snapshot: Snapshot, decision: Decision, sign_in: frozenset[str]) -
         return True
     if request.action == "read":
         return bool(sign_in)
-    access_request = access_request_of(snapshot, request, "read", decision.who)
-    verdict = snapshot.decide(access_request)
-    return verdict.allowed or bool(_grounds(snapshot, access_request, verdict.reason, frozenset()).sign_in)
+
+    def could_read() -> bool:
+        access_request = access_request_of(snapshot, request, "read", who)
+        verdict = snapshot.decide(access_request)
+        return verdict.allowed or bool(_grounds(snapshot, access_request, verdict.reason, frozenset()).sign_in)
+
+    who = who_words(request.principal, request.lookup) if decision.who is None else decision.who
+    # All that the rules for reading can see of the request.
+    seen = (
+        request.resource.kind,
+        request.resource.state,
+        who,
+        request.principal.scopes,
+        frozenset(request.facts.items()),
+    )
+    return snapshot.memoize("could read", seen, could_read)
 
 
 def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, listed: frozenset[str]) -> _Grounds:
