@@ -149,7 +149,7 @@ class Database:
             raise DatabaseUnavailable(cause="the pool is not open")
         acquired, answered, started = False, self._answered, time.perf_counter()
         try:
-            async with self._pool.acquire(timeout=self.timeout) as connection, _terminate_on_timeout(connection):
+            async with self._pool.acquire(timeout=self.timeout) as connection, _TerminateOnTimeout(connection):
                 acquired = True
                 metrics.CONNECTION_WAIT.observe((self._name,), time.perf_counter() - started)
                 yield connection
@@ -208,7 +208,7 @@ class Database:
         async with (
             self.connection() as connection,
             connection.transaction(isolation=isolation, readonly=snapshot),
-            _terminate_on_timeout(connection),
+            _TerminateOnTimeout(connection),
         ):
             yield connection
 
@@ -218,11 +218,10 @@ class Database:
         parameters. asyncpg does not know of the transaction, so blocks in it are made with `savepoint`."""
         async with self.connection() as connection:
             try:
-                async with _terminate_on_timeout(connection):
-                    await connection.execute(f"BEGIN; {lock}")
-                    yield connection
+                await connection.execute(f"BEGIN; {lock}")
+                yield connection
             except TimeoutError:
-                # The connection is terminated, which rolls back.
+                # `connection` terminates it, which rolls back.
                 raise
             except BaseException:
                 # Losing the connection rolls back, too.
@@ -408,14 +407,21 @@ async def _keep_session(_: object) -> None:
     transaction (tests/unit/test_architecture.py), and asyncpg ends an open transaction."""
 
 
-@asynccontextmanager
-async def _terminate_on_timeout(connection: Connection) -> AsyncIterator[None]:
-    """Terminate a connection whose server does not answer: to cancel or roll back would each wait once more."""
-    try:
-        yield
-    except TimeoutError:
-        connection.terminate()
-        raise
+class _TerminateOnTimeout:
+    """Terminates a connection whose server does not answer: to cancel or roll back would each wait once more. A class,
+    because each change takes one, and a generator costs more."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TimeoutError):
+            self._connection.terminate()
 
 
 class Turns:
@@ -434,11 +440,15 @@ class Turns:
         """Hold a turn inside the block. Raises TryLater if none is free in time."""
         held = False
         try:
-            try:
-                async with nullcontext() if self._keeps_slot else slot_free(), asyncio.timeout(self._timeout):
-                    held = await self._free.acquire()
-            except TimeoutError as error:
-                raise TryLater(self._full, cause="no turn in time") from error
+            if self._free.locked():
+                try:
+                    async with nullcontext() if self._keeps_slot else slot_free(), asyncio.timeout(self._timeout):
+                        held = await self._free.acquire()
+                except TimeoutError as error:
+                    raise TryLater(self._full, cause="no turn in time") from error
+            else:
+                # At once.
+                held = await self._free.acquire()
             yield
         finally:
             # Also if the request ends between its turn and its slot, or the turn would be lost for good.

@@ -407,7 +407,11 @@ class Gate:
                 begin = partial(self._transaction, caller, exclusively=exclusively)
                 changes = await self._enter(stack, begin, decide_all)
                 yield changes
-                decided = [of_decision(caller, change.decision, applied=True) async for change in pace_page(changes)]
+                decided = (
+                    [of_decision(caller, changes[0].decision, applied=True)]
+                    if len(changes) == 1
+                    else [of_decision(caller, change.decision, applied=True) async for change in pace_page(changes)]
+                )
                 changed = [record for change in changes for record in change.records]
                 receipts = await self._append(caller, decisions, decided, changed, changes[0].connection)
         except AbortChange as aborted:
