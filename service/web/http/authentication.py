@@ -19,7 +19,7 @@ from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
 from service.identity.refusals import malformed_credentials
 from service.tracing import end_stage
-from service.web.http.incoming_body import announces_body, length_of_small_body
+from service.web.http.incoming_body import length_of_small_body
 from service.web.http.request_headers import headers_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Authentication(ASGIMiddleware):
             principal = await self._tokens.verify(self._read_credentials(scope, headers))
             end_stage(metrics.TOKEN, started)
             if principal.kind is PrincipalKind.USER:
-                has_body = announces_body(headers)
+                has_body: bool = scope["state"]["has_body"]
                 # A large body of a request with a revoked token is not read: the decision would find out after it.
                 fresh = has_body and length_of_small_body(scope["headers"]) is None
                 principal = await self._identify(principal, fresh=fresh)

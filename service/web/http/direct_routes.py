@@ -19,7 +19,6 @@ import msgspec
 from litestar.enums import MediaType, ScopeType
 
 from service.errors import TimewardenError
-from service.web.http.incoming_body import announces_body
 from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 from service.web.http.request_headers import headers_of
 
@@ -166,7 +165,7 @@ def _is_plain(scope: Any) -> bool:
         and tokens[0][:7].lower() == b"bearer "
         and NOT_PLAIN.isdisjoint(headers)
         and _HOST.fullmatch(headers.get(b"host", (b"",))[0]) is not None
-        and not announces_body(headers)
+        and not scope["state"]["has_body"]
     )
 
 

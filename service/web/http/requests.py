@@ -103,9 +103,15 @@ class RequestFrame:
         known_method = method if method in METHODS else OTHER
         span = begin_request(known_method, trace)
         trace = trace if span is None else span.traceparent
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
+        body = IncomingBody(scope, receive) if (has_body := announces_body(headers)) else None
+        scope["state"] = {
+            **scope.get("state", {}),
+            "request_id": request_id,
+            "trace": trace,
+            "method": method,
+            "has_body": has_body,
+        }
         started = time.perf_counter()
-        body = IncomingBody(scope, receive) if announces_body(headers) else None
         status, milliseconds = 0, 0.0
         decision: str | None = None
         is_logged = False
