@@ -80,7 +80,7 @@ class Pair:
     closeness: int = 1
 
 
-async def main(workers: int = 1, weeks: int = 52, rounds: int = 5) -> None:
+async def main(workers: int = 1, weeks: int = 52, rounds: int = 7) -> None:
     async with ground() as stores, contextlib.AsyncExitStack() as stack:
         issuer = stack.enter_context(contextlib.contextmanager(key_server)())
         await bootstrap_policy(stores.owner_url, ROOT / "policies")
@@ -136,7 +136,7 @@ async def pairs(owner_url: str, path: str) -> list[Pair]:
             0.9,
             ('If-Match: "6"',),
             "403",
-            closeness=4,
+            closeness=3,
         ),
         Pair("list of 50, own / bare", listing, "employee", "kept", own, 0.6),
         Pair("list of 50, lead of ten / bare", listing, "lead of ten", "kept", everybody, 0.5),
