@@ -221,7 +221,7 @@ class Database:
                 await connection.execute(f"BEGIN; {lock}")
                 yield connection
             except TimeoutError:
-                # `connection` terminates it, which rolls back.
+                # `self.connection` terminates it, which rolls back.
                 raise
             except BaseException:
                 # Losing the connection rolls back, too.
@@ -447,7 +447,7 @@ class Turns:
                 except TimeoutError as error:
                     raise TryLater(self._full, cause="no turn in time") from error
             else:
-                # At once.
+                # A free semaphore is acquired without waiting.
                 held = await self._free.acquire()
             yield
         finally:

@@ -1,8 +1,8 @@
 """The terms of projects for hours on them. Postgres owns projects; a process remembers those that it has read.
 
 They hold for one state of the directory, which every change of a project renews (migration 0047). Every change of a
-timesheet reads that state with its facts, so it uses what a statement of its own would have read then
-(docs/decisions/0035). Bounded, and lost with the process.
+timesheet reads that state with its facts, so the terms are those of that moment (docs/decisions/0035). Bounded, and
+lost with the process.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ class KnownProjects:
     def __init__(self) -> None:
         self._state: UUID | None = None
         self._terms: dict[str, ProjectTerms] = {}
+
+    def __len__(self) -> int:
+        return len(self._terms)
 
     async def load(self, permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, ProjectTerms]:
         """The terms of the projects with these codes, also of those that do not exist."""

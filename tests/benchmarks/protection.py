@@ -65,9 +65,8 @@ CAST = {"employee": PEOPLE - 1, "lead of ten": PEOPLE // 10 - 1, "lead of 1,110"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A request to the service and the rival's, with the least ratio that is wanted. `closeness`: how many times as
-    many rounds it takes, where both sides cost nearly the same: a machine's speed may change by a tenth between
-    rounds."""
+    """A request to the service and the rival's, with the least ratio that is wanted. `closeness` multiplies the rounds
+    of a pair whose sides cost nearly the same. A machine's speed may change by a tenth between rounds."""
 
     name: str
     path: str
@@ -151,7 +150,7 @@ async def measure_pairs(
     """Print the median rates of each pair, the median of the ratios of its rounds, in which both take turns within
     seconds, and what a request costs the service."""
     print(
-        f"\nat {CONNECTIONS} connections, medians of {rounds} rounds or more; us of CPU and statements of one of ours"
+        f"\nat {CONNECTIONS} connections, medians of {rounds} rounds or more; us of CPU and statements of our requests"
     )
     print(
         f"  {'':<34}{'ours/s':>8}{'rival/s':>8}{'ratio':>7}{'floor':>7}{'server':>9}{'Postgres':>9}{'statements':>11}"

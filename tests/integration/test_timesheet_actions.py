@@ -198,6 +198,23 @@ async def test_what_only_the_sheet_can_tell_is_refused_by_field_after_the_decisi
     assert (await house.timesheets.read(ana, sheet.id)).value == edited
 
 
+async def test_a_refused_caller_knows_of_a_sheet_only_while_they_may_read_it(house: House) -> None:
+    """Payroll reads approved sheets, and approves none."""
+    mia, payroll = house.caller("mia"), house.caller("ben", roles=frozenset({"role:payroll"}))
+    sheet = await house.submit_week("ana")
+
+    async def refuse(version: int) -> type[TimewardenError]:
+        with pytest.raises(TimewardenError) as refused:
+            await house.timesheets.approve(payroll, sheet.id, at(version))
+        return type(refused.value)
+
+    assert [await refuse(sheet.version) for _ in range(2)] == [NotFound] * 2
+    await house.timesheets.approve(mia, sheet.id, at(sheet.version))
+    assert [await refuse(sheet.version + 1) for _ in range(2)] == [Forbidden] * 2
+    await house.timesheets.reopen(mia, sheet.id, at(sheet.version + 1), "Wrong project")
+    assert await refuse(sheet.version + 2) is NotFound
+
+
 async def test_an_empty_sheet_cannot_be_submitted(house: House) -> None:
     sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value
     with pytest.raises(Conflict):

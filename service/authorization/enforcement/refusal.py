@@ -127,13 +127,13 @@ def _may_know(snapshot: Snapshot, decision: Decision, sign_in: frozenset[str]) -
         return True
     if request.action == "read":
         return bool(sign_in)
+    who = who_words(request.principal, request.lookup) if decision.who is None else decision.who
 
     def could_read() -> bool:
         access_request = access_request_of(snapshot, request, "read", who)
         verdict = snapshot.decide(access_request)
         return verdict.allowed or bool(_grounds(snapshot, access_request, verdict.reason, frozenset()).sign_in)
 
-    who = who_words(request.principal, request.lookup) if decision.who is None else decision.who
     # All that the rules for reading can see of the request.
     seen = (
         request.resource.kind,

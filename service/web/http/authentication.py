@@ -15,6 +15,7 @@ from litestar.middleware import ASGIMiddleware
 
 from service import metrics
 from service.authorization.enforcement.changes import Caller
+from service.errors import BadInput, NotApplied
 from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
 from service.identity.refusals import malformed_credentials
@@ -45,8 +46,8 @@ PUBLIC_ROUTES: Final = frozenset(
         "/v1/log/tile/{level}/{index}",
     }
 )
-# Statuses of answers about a request that needed no decision, but for 401.
-FAULTS: Final = frozenset(range(400, 429)) - {401}
+# Statuses of faults. An answer with one of them and without Decision-Id rests on no decision.
+FAULTS: Final = frozenset(range(400, 429))
 # If the resource identifier has a path, its metadata is served under that path too (RFC 9728 section 3.1).
 _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
@@ -101,23 +102,32 @@ class Authentication(ASGIMiddleware):
                 fresh = has_body and length_of_small_body(scope["headers"]) is None
                 principal = await self._identify(principal, fresh=fresh)
                 if has_body and principal.is_remembered:
-                    send = self._hide_faults(principal, send)
+                    next_app = self._hide_faults(principal, next_app)
             state: dict[str, Any] = scope["state"]
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
 
-    def _hide_faults(self, principal: Principal, send: Send) -> Send:
-        """Wraps `send`: raises InvalidToken in place of an answer about a fault of the request if the token was revoked
-        since its person was looked up. Every decision finds that out by itself."""
+    def _hide_faults(self, principal: Principal, next_app: ASGIApp) -> ASGIApp:
+        """Wraps `next_app`: raises InvalidToken in place of a fault, answered or raised, if the token was revoked since
+        its person was looked up. So does the answer that the gate has found it revoked, which counts as a failure then.
+        """
 
-        async def send_checked(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in FAULTS:
-                names = {name.lower() for name, _ in message["headers"]}
-                if b"decision-id" not in names:
+        async def answer_checked(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_checked(message: Message) -> None:
+                if message["type"] == "http.response.start" and message["status"] in FAULTS:
+                    names = {name.lower() for name, _ in message["headers"]}
+                    if b"decision-id" not in names:
+                        await self._identify(principal, fresh=True)
+                await send(message)
+
+            try:
+                await next_app(scope, receive, send_checked)
+            except (BadInput, NotApplied) as error:
+                if error.decision is None:
                     await self._identify(principal, fresh=True)
-            await send(message)
+                raise
 
-        return send_checked
+        return answer_checked
 
     def _read_credentials(self, scope: Scope, headers: Headers) -> RequestCredentials:
         path = scope.get("raw_path") or quote(scope["path"]).encode()

@@ -151,7 +151,7 @@ class Problems:
             form = self._forms[kind] = _Form.of(kind)
         metrics.PROBLEMS.add(form.labels)
         if error.cause or form.status >= 500:  # noqa: PLR2004
-            _log_cause(error, form.status)
+            _report_cause(error, form.status)
         body: dict[str, object] = {**form.members, "detail": error.public, **error.extra}
         headers: dict[str, str] = {}
         if form.may_challenge and (value := self.challenge(scope, error)) is not None:
@@ -187,7 +187,7 @@ class Problems:
         return self.answer(scope, errors.TimewardenError("Internal error; quote the request id when you report it"))
 
 
-def _log_cause(error: errors.TimewardenError, status: int) -> None:
+def _report_cause(error: errors.TimewardenError, status: int) -> None:
     if isinstance(error, CREDENTIALS_REFUSED) and error.cause:
         metrics.TOKENS_REFUSED.add((error.cause if error.cause in CAUSES else OTHER,))
     log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
