@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import date, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -147,23 +146,21 @@ _SAVE_WITH_ENTRIES: Final = f"""
 def lock(sheet_id: UUID, *, now: bool = False) -> Callable[[Connection], Awaitable[UUID | None]]:
     """A lock for a Target: locks one sheet until the transaction ends. `now`: it raises LockTaken instead of waiting
     for a transaction that is changing the sheet."""
-    return partial(_lock_now if now else _lock, sheet_id)
 
+    async def take(connection: Connection) -> UUID | None:
+        locked = f"SELECT id FROM timesheet WHERE id = $1 FOR UPDATE {'NOWAIT' if now else ''}"
+        try:
+            # By its primary key; after a transaction that is changing the sheet, it waits for a merge.
+            found: UUID | None = await connection.fetchval(
+                f"SELECT id, {KEEP_PEOPLE_APART} FROM ({locked}) AS locked", sheet_id
+            )
+        except asyncpg.LockNotAvailableError:
+            if now:
+                raise LockTaken from None
+            raise
+        return found
 
-async def _lock_now(sheet_id: UUID, connection: Connection) -> UUID | None:
-    try:
-        return await _lock(sheet_id, connection, "NOWAIT")
-    except asyncpg.LockNotAvailableError:
-        raise LockTaken from None
-
-
-async def _lock(sheet_id: UUID, connection: Connection, how: str = "") -> UUID | None:
-    # By its primary key; after a transaction that is changing the sheet, it waits for a merge.
-    found: UUID | None = await connection.fetchval(
-        f"SELECT id, {KEEP_PEOPLE_APART} FROM (SELECT id FROM timesheet WHERE id = $1 FOR UPDATE {how}) AS locked",
-        sheet_id,
-    )
-    return found
+    return take
 
 
 def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
