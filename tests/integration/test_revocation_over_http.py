@@ -54,8 +54,8 @@ async def test_a_persons_revoked_token_is_refused_before_a_fault_of_its_request(
     token = running.token()
     wrong = await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})
     assert wrong.status_code == 422
-    keyed = {"headers": {"Idempotency-Key": "one"}}
-    made = await running.send("POST", "/v1/timesheets", token, body={"period_start": "2026-03-02"}, **keyed)
+    key = {"Idempotency-Key": "one"}
+    made = await running.send("POST", "/v1/timesheets", token, body={"period_start": "2026-03-02"}, headers=key)
     assert made.status_code == 201
     person = str(await house.owner.fetchval("SELECT person_id FROM person_link WHERE subject = 'auth0|ana'"))
     value = {
@@ -67,7 +67,7 @@ async def test_a_persons_revoked_token_is_refused_before_a_fault_of_its_request(
     await revoke(house, what, value, None if what is RevocationKind.PERSON else running.issuer)
     before = await traces(house)
     faulty: list[dict[str, Any]] = [{"body": {"nonsense": 1}}, {"content": b"{"}, {"content": b"-" * 20_000}]
-    faulty += [{"body": {"period_start": "2026-03-09"}}, {"body": {"period_start": "2026-03-09"}, **keyed}]
+    faulty += [{"body": {"period_start": "2026-03-09"}}, {"body": {"period_start": "2026-03-09"}, "headers": key}]
     for place, fault in enumerate(faulty, start=1):
         refused = await running.send("POST", "/v1/timesheets", token, **fault)
         assert refused.status_code == 401
