@@ -8,8 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeAlias
+
+from service.ids import read_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 Column: TypeAlias = "UUID | datetime | str | int | bool | list[str] | list[UUID] | None"
 
@@ -82,10 +86,7 @@ def _uuid(body: Mapping[str, object], path: str) -> UUID | None:
 
 
 def _check_uuid(path: str, found: object) -> UUID:
-    try:
-        read = UUID(str(found))
-    except ValueError:
-        read = None
+    read = read_id(found) if isinstance(found, str) else None
     if read is None or str(read) != found:
         raise ValueError(f"{path} is not a UUID in canonical form")
     return read
