@@ -407,11 +407,7 @@ class Gate:
                 begin = partial(self._transaction, caller, exclusively=exclusively)
                 changes = await self._enter(stack, begin, decide_all)
                 yield changes
-                decided = (
-                    [of_decision(caller, changes[0].decision, applied=True)]
-                    if len(changes) == 1
-                    else [of_decision(caller, change.decision, applied=True) async for change in pace_page(changes)]
-                )
+                decided = await _records_of(caller, [change.decision for change in changes], applied=True)
                 changed = [record for change in changes for record in change.records]
                 receipts = await self._append(caller, decisions, decided, changed, changes[0].connection)
         except AbortChange as aborted:
@@ -701,23 +697,14 @@ class Gate:
     ) -> NoReturn:
         """Record the decisions of a request that led to nothing, then raise `error`. It names the first denial."""
         receipts: list[Receipt] = []
-        first_denied = 0
-        if len(decisions) == 1:
-            # As nearly every refusal. It needs no pace.
-            receipts = await self._log.append([of_decision(caller, decisions[0], applied=applied, because=error.slug)])
-        else:
-            first_denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)
-            # Other requests wait for the log while it commits, so very many decisions take several commits.
-            for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
-                receipts += await self._log.append(
-                    [
-                        of_decision(caller, decision, applied=applied, because=error.slug)
-                        async for decision in pace_page(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
-                    ]
-                )
+        # Other requests wait for the log while it commits, so very many decisions take several commits.
+        for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
+            page = decisions[start : start + MAX_DECISIONS_PER_COMMIT]
+            receipts += await self._log.append(await _records_of(caller, page, applied=applied, because=error.slug))
         if receipts:
             error.decisions = [(str(receipt.uid), receipt.leaf) for receipt in receipts]
-            error.decision = error.decisions[first_denied]
+            denied = next((place for place, decision in enumerate(decisions) if not decision.allowed), 0)
+            error.decision = error.decisions[denied]
         raise error
 
 
@@ -747,6 +734,15 @@ def _row(row_id: UUID | int | None) -> Target:
 def _listing(decision: Decision, visibility: Visibility, connection: Connection) -> Listing:
     verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=visibility.rules)
     return Listing(replace(decision, verdict=verdict), visibility, connection)
+
+
+async def _records_of(
+    caller: Caller, decisions: Sequence[Decision], *, applied: bool | None, because: str | None = None
+) -> list[Record]:
+    """The records of the decisions of a request. A single one, as of nearly every request, needs no pace."""
+    if len(decisions) == 1:
+        return [of_decision(caller, decisions[0], applied=applied, because=because)]
+    return [of_decision(caller, decision, applied=applied, because=because) async for decision in pace_page(decisions)]
 
 
 def _records_of_list(caller: Caller, listing: Listing) -> list[Record]:
